@@ -1,0 +1,37 @@
+"""The console script: one file per group of commands, each thin. Heavy imports happen inside the commands."""
+
+import sys
+
+import typer
+
+from pipeline.cli import audit, bench, chaos, demo, kafka, lag, replay, scores, settings, topics, worker
+from pipeline.errors import SurgetankError
+
+app = typer.Typer(
+    name="surgetank",
+    help="Real-time machine-learning inference on Kafka, exactly once, that survives sudden spikes.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(kafka.app, name="kafka")
+app.add_typer(topics.app, name="topics")
+app.add_typer(chaos.app, name="chaos")
+app.command("worker")(worker.worker)
+app.command("replay")(replay.replay)
+app.command("scores")(scores.scores)
+app.command("lag")(lag.lag)
+app.command("audit")(audit.audit)
+app.command("demo")(demo.demo)
+app.command("bench")(bench.bench)
+app.command("settings")(settings.settings)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one clear message and its documented exit code."""
+    try:
+        app()
+    except SurgetankError as error:
+        print(f"surgetank: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,68 @@
+"""The exception tree, and the exit codes that operators and orchestrators rely on.
+
+SurgetankError
+├── StartupError          something that the operator must mend before the worker can run (exit 2)
+│   ├── SettingsError     a setting is unknown or out of range
+│   ├── SchemaError       a schema is missing, malformed or incompatible
+│   ├── TopologyError     a pipeline's declaration contradicts itself
+│   ├── TopicsError       topics are missing or shaped wrongly
+│   ├── ModelError        a model is missing or does not fit the pipeline
+│   └── BrokerError       no broker answers
+├── TooManyDeadLetters    the share of bad events is over its bound (exit 3)
+├── Stuck                 something made no progress within its deadline (exit 4)
+└── LostIdentity          another live worker runs under this worker's name (exit 5)
+"""
+
+
+class SurgetankError(Exception):
+    """Anything that this project raises on purpose. ``exit_code`` is what the process ends with."""
+
+    exit_code = 1
+
+
+class StartupError(SurgetankError):
+    """Something that must be mended before the worker can run."""
+
+    exit_code = 2
+
+
+class SettingsError(StartupError):
+    """A setting is unknown or out of range."""
+
+
+class SchemaError(StartupError):
+    """A schema is missing, malformed or incompatible."""
+
+
+class TopologyError(StartupError):
+    """A pipeline's declaration contradicts itself."""
+
+
+class TopicsError(StartupError):
+    """Topics are missing or shaped wrongly."""
+
+
+class ModelError(StartupError):
+    """A model is missing or does not fit the pipeline."""
+
+
+class BrokerError(StartupError):
+    """No broker answers."""
+
+
+class TooManyDeadLetters(SurgetankError):  # noqa: N818 - the name is what happened
+    """The share of bad events in the window is over its bound."""
+
+    exit_code = 3
+
+
+class Stuck(SurgetankError):  # noqa: N818 - the name is what happened
+    """Something made no progress within its deadline; nothing of it was committed."""
+
+    exit_code = 4
+
+
+class LostIdentity(SurgetankError):  # noqa: N818 - the name is what happened
+    """Another live worker runs under this worker's name."""
+
+    exit_code = 5
