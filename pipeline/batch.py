@@ -58,6 +58,29 @@ class Run:
     def __len__(self) -> int:
         return len(self.values)
 
+    def split(self, rows: int) -> tuple["Run", "Run"]:
+        """Return the first ``rows`` records and the rest, 0 < rows < n."""
+        headers_of = self.headers_of
+        head = Run(
+            self.source,
+            int(self.offsets[rows]),
+            self.offsets[:rows],
+            self.arrived_ms[:rows],
+            self.keys[:rows],
+            self.values[:rows],
+            headers_of,
+        )
+        tail = Run(
+            self.source,
+            self.next_offset,
+            self.offsets[rows:],
+            self.arrived_ms[rows:],
+            self.keys[rows:],
+            self.values[rows:],
+            lambda row: headers_of(row + rows),
+        )
+        return head, tail
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -136,6 +159,7 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"  # the bytes are not what the schema says
     MODEL_ERROR = "model_error"  # the model raised, also for this record alone
     NOT_A_NUMBER = "not_a_number"  # the model gave NaN or infinity
+    NO_FEATURES = "no_features"  # a feature could not be computed
     UNENCODABLE = "unencodable"  # the score could not be written
 
 
@@ -159,6 +183,23 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Records to produce, to one topic, in columns of the same length.
+
+    ``headers`` is None where no record has any.
+    """
+
+    topic: str
+    partitions: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[list[tuple[str, bytes | None]]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from pipeline.errors import TopologyError
 from pipeline.features.spec import Feature, FeatureSpec
 
@@ -70,6 +72,21 @@ class Pipeline:
         if twice:
             raise TopologyError(f"pipeline {self.name!r} uses topic {twice[0]!r} for two things; give each its own")
         _ = self.spec  # a declaration that contradicts itself fails here, at import, with the feature's name
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raise TopologyError, with the field's name, unless the decoded events have what is declared of them."""
+        self.spec.check(schema)
+        events = self.events
+        for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
+            if name is not None and name not in schema.names:
+                raise TopologyError(
+                    f"pipeline {self.name!r}: events.{role} names field {name!r}, which schema {events.schema!r} "
+                    f"does not have; it has {', '.join(schema.names)}"
+                )
+        if not pa.types.is_timestamp(schema.field(events.time).type):
+            raise TopologyError(
+                f"pipeline {self.name!r}: events.time names field {events.time!r}, which is not a timestamp"
+            )
 
     @property
     def group(self) -> str:

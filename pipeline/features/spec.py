@@ -1,0 +1,116 @@
+"""What every feature is, and the list of them that makes a model's input. Pure functions of columns."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import TopologyError
+
+Float32s = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature(ABC):
+    """One column of a model's input, computed from columns of the events.
+
+    Subclasses are frozen dataclasses: their fields are the declaration, and two features with the same fields
+    compute the same column. ``column`` never raises for columns that ``takes`` accepts, whatever they hold.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name of the column in the model's input."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of the events that it reads."""
+
+    @property
+    @abstractmethod
+    def expects(self) -> str:
+        """What its inputs must be, in words: 'a number'."""
+
+    @abstractmethod
+    def takes(self, dtype: pa.DataType) -> bool:
+        """Say whether an input may have this Arrow type."""
+
+    @abstractmethod
+    def column(self, columns: pa.RecordBatch) -> Float32s:
+        """Return float32 [m] for a batch of m rows. What is missing is NaN."""
+
+    def declaration(self) -> dict[str, Any]:
+        """Return kind, name and fields as plain JSON values: what a model bundle remembers."""
+        fields = json.loads(json.dumps(asdict(self)))
+        return {"kind": type(self).__name__, "name": self.name, **fields}
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """A model's input: its columns, in order. Raises TopologyError if it is empty or two have one name."""
+
+    features: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        if not self.features:
+            raise TopologyError("a pipeline without features: declare at least one")
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise TopologyError(f"two features are named {twice[0]!r}; leave one of them out")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of the events that are read, each once, in the order of first use."""
+        return tuple(dict.fromkeys(column for feature in self.features for column in feature.inputs))
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raise TopologyError, naming feature and column, if such events cannot give the features."""
+        for feature in self.features:
+            for column in feature.inputs:
+                if column not in schema.names:
+                    raise TopologyError(
+                        f"feature {feature.name!r} reads column {column!r}, which the events do not have; "
+                        f"they have: {', '.join(schema.names)}"
+                    )
+                dtype = schema.field(column).type
+                if not feature.takes(dtype):
+                    raise TopologyError(
+                        f"feature {feature.name!r} reads column {column!r}, which is {dtype} in the events; "
+                        f"it must be {feature.expects}"
+                    )
+
+    def matrix(self, columns: pa.RecordBatch) -> Float32s:
+        """Return C-contiguous float32 [m, F], NaN where something is missing.
+
+        ``columns`` has m rows and at least the columns of ``inputs``, of types that ``check`` accepts.
+        """
+        matrix = np.empty((columns.num_rows, len(self.features)), dtype=np.float32)
+        for position, feature in enumerate(self.features):
+            matrix[:, position] = feature.column(columns)
+        return matrix
+
+    def declaration(self) -> list[dict[str, Any]]:
+        """Return the declarations of the features, in order, as plain JSON values."""
+        return [feature.declaration() for feature in self.features]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the declaration, the same in every process."""
+        return fingerprint(self.declaration())
+
+
+def fingerprint(declaration: list[dict[str, Any]]) -> str:
+    """Return the SHA-256 of a declaration as hex."""
+    canonical = json.dumps(declaration, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

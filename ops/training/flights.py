@@ -1,0 +1,121 @@
+"""Make the bundle topology/models/flights-late: ``python -m ops.training.flights``.
+
+Train on January to August 2013, test on September to December. Flights that never arrived (cancelled or
+diverted) have no label and are in neither; the running pipeline scores them all the same. The features are
+computed by the same code that serves, from the same columns. The same versions of the libraries give the same
+model, bit by bit.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import sklearn
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from ops.training.figures import figures, markdown
+from ops.training.trees import INPUT, OUTPUT, onnx_bytes
+from pipeline.features.spec import FeatureSpec
+from pipeline.inference.session import Session
+from pipeline.models.bundle import Manifest, load, sha256, write
+from topology.flights import flights
+from topology.recordings.flights import boarding_table, raw_flights
+
+LATE_MINUTES = 15
+LAST_MONTH_OF_TRAINING = 8
+COMMAND = "python -m ops.training.flights"
+MODELS = Path(__file__).parents[2] / "topology" / "models"
+PAGE = Path(__file__).with_name("flights-late.md")
+DISAGREEMENT_MAX = 1e-6  # float32 sums of a hundred leaves against float64
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.bool_]
+
+
+def examples(spec: FeatureSpec) -> tuple[Matrix, Labels, npt.NDArray[np.int64]]:
+    """Return features float32 [n, F], late bool [n] and month int64 [n] of the flights that arrived."""
+    recorded = raw_flights()
+    arrived = pc.is_valid(recorded["arr_delay"])
+    (columns,) = boarding_table().filter(arrived).combine_chunks().to_batches()
+    recorded = recorded.filter(arrived)
+    late = recorded["arr_delay"].to_numpy() >= LATE_MINUTES
+    return spec.matrix(columns), late, recorded["month"].to_numpy().astype(np.int64)
+
+
+def fit(matrix: Matrix, late: Labels) -> HistGradientBoostingClassifier:
+    """Return a trained classifier: a hundred small trees, for the sake of speed.
+
+    One thread, because the order in which threads add up would change the last bits.
+    """
+    classifier = HistGradientBoostingClassifier(
+        max_iter=100,
+        learning_rate=0.08,
+        max_leaf_nodes=16,
+        max_depth=5,
+        early_stopping=False,
+        random_state=2013,
+    )
+    with threadpool_limits(limits=1):
+        return classifier.fit(matrix, late)
+
+
+def train(spec: FeatureSpec, version: str) -> tuple[Manifest, bytes]:
+    """Return manifest and model. Raises RuntimeError if the conversion changed a score."""
+    matrix, late, month = examples(spec)
+    past = month <= LAST_MONTH_OF_TRAINING
+    classifier = fit(matrix[past], late[past])
+    model = onnx_bytes(classifier, len(spec.names))
+    served = Session(model, input=INPUT, output=OUTPUT, features=spec.names).score(matrix)
+    disagreement = float(np.abs(served - classifier.predict_proba(matrix)[:, 1]).max())
+    if disagreement > DISAGREEMENT_MAX:
+        raise RuntimeError(f"the converted model disagrees with the trained one by {disagreement:.2e}")
+    numbers: dict[str, Any] = {
+        "train, January to August": figures(late[past], served[past]),
+        "test, September to December": figures(late[~past], served[~past]),
+    }
+    manifest = Manifest(
+        name=flights.model,
+        version=version,
+        meaning=f"probability that the flight arrives {LATE_MINUTES} or more minutes late, if it arrives",
+        features=spec.declaration(),
+        fingerprint=spec.fingerprint(),
+        sha256=sha256(model),
+        input=INPUT,
+        output=OUTPUT,
+        figures=numbers,
+        created_by=f"{COMMAND} --version {version} (scikit-learn {sklearn.__version__})",
+    )
+    return manifest, model
+
+
+def main() -> int:
+    """Train; write the bundle and its page of figures, or compare with what is there."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Train the model of the flights pipeline.")
+    parser.add_argument(
+        "--directory", type=Path, default=MODELS, help="folder of bundles (default: %(default)s)"
+    )
+    parser.add_argument("--version", default="1", help="version to write (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the model would change")
+    arguments = parser.parse_args()
+    manifest, model = train(flights.spec, arguments.version)
+    page = markdown(f"Figures of {manifest.name} {manifest.version}", manifest.figures)
+    print(page)
+    if arguments.check:
+        same = load(arguments.directory, manifest.name, manifest.version).manifest.sha256 == manifest.sha256
+        print(
+            "the checked-in model is this one, bit by bit" if same else "the checked-in model is another one"
+        )
+        return 0 if same else 1
+    bundle = write(arguments.directory, manifest, model, replace=True)
+    PAGE.write_text(page)
+    print(f"wrote {bundle.folder}: {len(model):,} bytes, sha256 {manifest.sha256}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

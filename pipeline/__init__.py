@@ -1,0 +1,18 @@
+"""Real-time machine-learning inference on Kafka, exactly once: the names that a pipeline's file needs."""
+
+from pipeline.declaration import Events, Pipeline, Scores
+from pipeline.features.columns import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
+from pipeline.features.spec import Feature
+
+__all__ = [
+    "Category",
+    "DayOfWeek",
+    "Elapsed",
+    "Events",
+    "Feature",
+    "Field",
+    "HourOfDay",
+    "Month",
+    "Pipeline",
+    "Scores",
+]

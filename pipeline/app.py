@@ -1,0 +1,213 @@
+"""Builds the faust.App of a pipeline: the only place where everything meets.
+
+Faust hosts (agents, services, CLI); its Kafka machinery and its web server are off, by its own means.
+"""
+
+import inspect
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+
+from pipeline.clock import SystemClock
+from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.contracts import Contracts
+from pipeline.deadletters.breaker import Breaker
+from pipeline.declaration import Pipeline
+from pipeline.errors import StartupError, SurgetankError, TooManyDeadLetters
+from pipeline.flow import Flow
+from pipeline.inference.scorer import Scorer
+from pipeline.inference.session import Session
+from pipeline.kafka import topics
+from pipeline.models import bundle
+from pipeline.settings import Settings, load
+from pipeline.tasks.ledger import Work
+from pipeline.tasks.runtime import Runtime
+from pipeline.tasks.service import RuntimeService
+from pipeline.tasks.transaction import Emission
+from pipeline.telemetry import logs
+from pipeline.telemetry.health import Health
+from pipeline.telemetry.metrics import Metrics
+from pipeline.telemetry.server import TelemetryServer
+
+log = logging.getLogger(__name__)
+
+FAREWELL_SECONDS = 5.0
+SWITCH_SECONDS = 0.0005  # a thread that waits for the interpreter gets it soon: latency before throughput
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """What Faust starts: agents and our service."""
+
+    enable_kafka = False
+    enable_web = False
+
+
+class _App(faust.App):  # type: ignore[misc]
+    BootStrategy = _Boot
+
+
+class Worker:
+    """All parts of one worker of a pipeline, checked and warm. Raises StartupError for what must be mended."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, models: Path) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.identity = f"{pipeline.name}-{settings.identity}"
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.health = Health(self.clock, conditions=("group", "tasks"))
+        logs.configure(settings.telemetry, worker=self.identity, pipeline=pipeline.name)
+        self._ending = threading.Lock()
+        self._runtime: Runtime | None = None
+
+        chosen = bundle.load(
+            settings.model.directory or models, settings.model.name or pipeline.model, settings.model.version
+        )
+        spec = pipeline.spec
+        chosen.check(spec)
+        session = Session(
+            chosen.model,
+            input=chosen.manifest.input,
+            output=chosen.manifest.output,
+            features=spec.names,
+            threads=settings.model.threads,
+        )
+        contracts = Contracts.load()
+        decoder = Decoder(
+            contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max
+        )
+        pipeline.check(decoder.schema)
+        topics.check(settings.kafka, pipeline)
+        session.warm_up(settings.worker.batch_rows_max)
+        self._scorer = Scorer(session.score, self.clock)
+        self._breaker = Breaker(
+            settings.dead_letters.share_max,
+            settings.dead_letters.window_seconds,
+            settings.dead_letters.minimum_events,
+        )
+        self._flow = Flow(
+            pipeline,
+            decoder=decoder,
+            encoder=Encoder(contracts, "score"),
+            spec=spec,
+            scorer=self._scorer,
+            model=chosen.name,
+            model_version=chosen.version,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
+        self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
+        self.server = TelemetryServer(settings.telemetry, self.metrics, self.health)
+        log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
+
+    def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
+        """Return the runtime of this worker."""
+        self._runtime = Runtime(
+            self.settings,
+            stage=self.pipeline.name,
+            group=self.pipeline.group,
+            topics=(self.pipeline.events.topic,),
+            identity=self.identity,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+            on_arrival=on_arrival,
+            on_failure=self.fail,
+            call_started_at=lambda: self._scorer.started_at,
+        )
+        return self._runtime
+
+    def compute(self, work: Work) -> Emission:
+        """Take a work through the flow; too many dead letters stop the worker before any of them is committed."""
+        outcome = self._flow.run(work.slices)
+        now = self.clock.monotonic()
+        self._breaker.observe(now, len(outcome.records), len(outcome.dead))
+        why = self._breaker.tripped(now)
+        if why is not None:
+            raise TooManyDeadLetters(why)
+        return Emission(outcome.outgoing, outcome.records.arrived_ms, outcome.scored)
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with the error's exit code, after one clear line. From any thread, once."""
+        if not self._ending.acquire(blocking=False):
+            return
+        if isinstance(error, SurgetankError):
+            log.error("%s", error)
+            code = error.exit_code
+        else:
+            log.error("the worker ends: %r", error, exc_info=error)
+            code = 1
+        farewell = threading.Thread(target=self._farewell, name="farewell", daemon=True)
+        farewell.start()
+        # The caller may be the very thread that the farewell needs: wait elsewhere, and never for long.
+        threading.Thread(target=_end, args=(farewell, code), name="end", daemon=True).start()
+
+    def _farewell(self) -> None:
+        if self._runtime is not None:
+            self._runtime.abandon()
+
+
+def _end(farewell: threading.Thread, code: int) -> None:
+    farewell.join(FAREWELL_SECONDS)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def application(pipeline: Pipeline, settings: Settings | None = None, *, models: Path | None = None) -> faust.App:
+    """Return the Faust app of a pipeline. Nothing is read or connected before it starts.
+
+    ``settings``: default from file and environment; ``models``: the folder of model bundles, default ``models``
+    beside the caller's file.
+    """
+    folder = models or Path(inspect.stack()[1].filename).parent / "models"
+    app = _App(
+        pipeline.name,
+        broker="kafka://unused",  # Faust wants one; it connects to none
+        store="memory://",
+        datadir=Path(".surgetank") / "faust",
+        autodiscover=False,
+        worker_redirect_stdouts=False,
+    )
+    slices = app.channel(maxsize=1, value_type=Any)
+    host: dict[str, Any] = {}
+
+    class Host(RuntimeService):
+        """Starts the worker when Faust starts."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(put=lambda work: slices.put(value=work), **kwargs)
+            host["service"] = self
+
+        def build(self) -> Worker:
+            app.flow_control.resume()  # nothing else does, and put() would wait for ever
+            sys.setswitchinterval(SWITCH_SECONDS)
+            try:
+                return Worker(pipeline, settings or load(), folder)
+            except StartupError as error:
+                # Left to Faust it would come out as a wall of traceback, with an exit code of Faust's own.
+                print(f"surgetank: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                os._exit(error.exit_code)
+
+    app.service(Host)
+
+    @app.agent(slices, name=f"{pipeline.name}.score")  # type: ignore[untyped-decorator]
+    async def score(stream: Any) -> None:
+        """Score whole batches as they come."""
+        async for work in stream:
+            await host["service"].process(work)
+
+    return app
+
+
+def run(pipeline: Pipeline, settings: Settings, *, models: Path) -> None:
+    """Run one worker in this process until it is told to stop; ends the process."""
+    app = application(pipeline, settings, models=models)
+    faust.Worker(app, override_logging=False, loglevel="WARNING", quiet=True).execute_from_commandline()

@@ -1,0 +1,86 @@
+"""``surgetank replay``: send the recorded events of a pipeline."""
+
+from typing import Annotated
+
+import typer
+
+
+def replay(
+    name: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")
+    ],
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Events per second, of all kinds together; 1000 if no --speed is given."),
+    ] = None,
+    spike: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A surge of the rate, as 10x@20s+15s: tenfold from second 20 on, for 15 s. Repeatable."
+        ),
+    ] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="Instead of a rate: as it happened, only faster, as 600x.")
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Events to send; by default the recording once. More than that: the next year."
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Send events of this kind only, for instance boarding.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
+) -> None:
+    """Send real events in the order of their time, at a pace that does not give way to a slow pipeline.
+
+    The Kafka timestamp of each event is the moment at which it was meant to be sent. Ctrl-C stops sending;
+    the report tells what was sent. Ends with status 1 if Kafka did not take every event that was sent.
+    """
+    import json
+    import signal
+
+    from pipeline.cli.resolve import recording_of, resolve
+    from pipeline.drills import pacing
+    from pipeline.drills.replay import Replay
+    from pipeline.drills.wire import encoder
+    from pipeline.settings import load
+
+    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    recording = recording_of(resolve(name))
+    try:
+        if only is not None:
+            recording = recording.only(only)
+        if speed is None:
+            pace = pacing.at_rate(
+                1000.0 if rate is None else rate, [pacing.parse_spike(s) for s in spike or ()]
+            )
+        elif rate is None and not spike:
+            pace = pacing.at_speed(pacing.parse_speed(speed), recording.times)
+        else:
+            raise ValueError("--speed plays the recording's own pace; leave out --rate and --spike")  # noqa: TRY301
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    sender = Replay(kafka, recording, pace, encoder(), count=count)
+    before = signal.signal(signal.SIGINT, lambda *_: sender.stop())
+    try:
+        sent = sender.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if as_json:
+        typer.echo(json.dumps(sent.as_dict()))
+    else:
+        kinds = ", ".join(f"{number:,} to {topic}" for topic, number in sent.by_topic.items())
+        typer.echo(
+            f"sent {sent.sent:,} events ({kinds}); Kafka has {sent.acknowledged:,}, refused {sent.failed:,}"
+        )
+        typer.echo(
+            f"intended {sent.intended_rate:,.0f}/s, achieved {sent.achieved_rate:,.0f}/s, "
+            f"at worst {sent.late_ms:.0f} ms late"
+        )
+    if not sent.complete:
+        typer.echo(f"surgetank: not every event arrived: {sent.error or 'no answer from Kafka'}", err=True)
+        raise typer.Exit(1)

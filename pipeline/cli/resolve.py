@@ -1,0 +1,69 @@
+"""Finds the pipeline that a command line names: ``flights``, ``topology.flights``, or any dotted module."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pipeline.declaration import Pipeline
+from pipeline.errors import TopologyError
+
+if TYPE_CHECKING:
+    from pipeline.drills.recording import Recording
+
+_HOME = "topology"
+
+
+def resolve(name: str) -> Pipeline:
+    """Return the pipeline that a module of ``topology`` declares. Raises TopologyError as ``located`` does."""
+    return located(name)[0]
+
+
+def located(name: str) -> tuple[Pipeline, ModuleType]:
+    """Return the pipeline that a module of ``topology`` declares, and the module.
+
+    A name without dots is a pipeline's (dashes as in the name); one with dots is a module.
+    Raises TopologyError, which lists the pipelines that there are.
+    """
+    dotted = name if "." in name else f"{_HOME}.{name.replace('-', '_')}"
+    module = _imported(dotted, name)
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
+    if len(found) != 1:
+        number = "no Pipeline" if not found else f"{len(found)} Pipelines"
+        raise TopologyError(f"{dotted} has {number}; a topology module declares exactly one")
+    return next(iter(found.values())), module
+
+
+def recording_of(pipeline: Pipeline) -> "Recording":
+    """Return the recorded events of a pipeline. Raises TopologyError if it names none that is there."""
+    if pipeline.recording is None:
+        raise TopologyError(f"pipeline {pipeline.name!r} has no recording (recording=...)")
+    module_name, _, function = pipeline.recording.partition(":")
+    load: Callable[[], Any] | None = getattr(_imported(module_name, pipeline.name), function, None)
+    if load is None:
+        raise TopologyError(
+            f"pipeline {pipeline.name!r}: its recording {pipeline.recording!r} is not there; "
+            "write it as package.module:function"
+        )
+    recording: Recording = load()
+    return recording
+
+
+def known() -> list[str]:
+    """Return the names of the pipelines in the folder ``topology``."""
+    home = importlib.import_module(_HOME)
+    return sorted(
+        found.name.replace("_", "-") for found in pkgutil.iter_modules(home.__path__) if not found.ispkg
+    )
+
+
+def _imported(dotted: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{dotted}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it needs is not
+        raise TopologyError(
+            f"no pipeline {name!r} (looked for {dotted}.py); there are: {', '.join(known()) or 'none'}"
+        ) from None

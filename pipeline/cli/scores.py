@@ -1,0 +1,86 @@
+"""``surgetank scores``: what the pipeline said."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What a table shows of a score, and how wide; --json has all of it.
+_SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 10, "event_time": 19, "scored_at": 23}
+
+
+class From(StrEnum):
+    """Where to start reading."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+def scores(
+    name: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")
+    ],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    start: Annotated[
+        From,
+        typer.Option("--from", help="The first score, or only those from now on, which implies --follow."),
+    ] = From.EARLIEST,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many scores.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per score and line.")] = False,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
+) -> None:
+    """Print scores, each exactly once, as any consumer that reads committed records sees them."""
+    from pipeline.cli.resolve import resolve
+    from pipeline.drills.scores import ScoreReader
+    from pipeline.settings import load
+
+    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    seen = unreadable = 0
+    try:
+        with ScoreReader(kafka, resolve(name), start=start.value) as reader:
+            ends = None if follow or start is From.LATEST else reader.ends()
+            while (ends is None or not reader.reached(ends)) and (count is None or seen < count):
+                read = reader.read(rows=10_000 if count is None else count - seen)
+                unreadable += read.unreadable
+                if len(read):
+                    (_print_lines if as_json else _print_table)(read.columns, seen == 0)
+                    seen += len(read)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise typer.Exit from None
+    if unreadable:
+        typer.echo(f"surgetank: {unreadable:,} records of the score topic are no scores", err=True)
+        raise typer.Exit(1)
+
+
+def _print_lines(columns: "pa.RecordBatch", _: bool) -> None:
+    import json
+
+    typer.echo("\n".join(json.dumps(row, default=_text) for row in columns.to_pylist()))
+
+
+def _print_table(columns: "pa.RecordBatch", first: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, show_header=first, pad_edge=False)
+    for name, width in _SHOWN.items():
+        table.add_column(name.replace("_", " "), width=width, no_wrap=True)
+    for row in columns.select(list(_SHOWN)).to_pylist():
+        table.add_row(*(escape(_text(row[name])) for name in _SHOWN))
+    Console().print(table)
+
+
+def _text(value: Any) -> str:
+    from datetime import datetime
+
+    if isinstance(value, datetime):
+        return value.isoformat(sep="T", timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "-" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""`surgetank topics`: make and check the topics of a pipeline."""
+
+import json
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Make and check the topics that a pipeline needs.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
+Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
+
+
+@app.command("apply")
+def apply_(
+    pipeline: Name,
+    bootstrap: Bootstrap = None,
+    replication: Annotated[int, typer.Option(help="replicas of each topic; -1: the brokers' default")] = -1,
+    as_json: Json = False,
+) -> None:
+    """Make the topics that are missing, then check all. Running it again changes nothing."""
+    from pipeline.cli.resolve import resolve
+    from pipeline.kafka import topics
+    from pipeline.settings import load
+
+    chosen = resolve(pipeline)
+    made = topics.apply(load({"kafka.bootstrap": bootstrap}).kafka, chosen, replication)
+    if as_json:
+        typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in topics.needed(chosen)]}))
+        return
+    for spec in topics.needed(chosen):
+        typer.echo(f"{'made ' if spec.name in made else 'there'}  {spec.name}  ({spec.role}, {spec.partitions} partitions)")
+
+
+@app.command()
+def check(pipeline: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
+    """Say which topics are missing or shaped wrongly. Exit status 2 if any is."""
+    from pipeline.cli.resolve import resolve
+    from pipeline.kafka import topics
+    from pipeline.settings import load
+
+    chosen = resolve(pipeline)
+    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    if as_json:
+        wrong = topics.problems(chosen, topics.existing(kafka))
+        typer.echo(json.dumps({"problems": wrong}))
+        raise typer.Exit(2 if wrong else 0)
+    topics.check(kafka, chosen)
+    typer.echo(f"the topics fit pipeline {chosen.name!r}")

@@ -1,0 +1,47 @@
+"""`surgetank worker`: run one worker of a pipeline."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")
+    ],
+    bootstrap: Annotated[str | None, typer.Option(help="bootstrap servers (kafka.bootstrap)")] = None,
+    name: Annotated[str | None, typer.Option(help="identity, unique among live workers (worker.name)")] = None,
+    model_version: Annotated[str | None, typer.Option(help="bundle version (model.version)")] = None,
+    port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if there is one")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="any other setting, as worker.batch_rows_max=1024")
+    ] = None,
+) -> None:
+    """Run one worker until SIGTERM or Ctrl-C. Start more, anywhere, to share the partitions.
+
+    Exit status: 0 stopped as asked, 2 something must be mended first, 3 too many dead letters, 4 stuck,
+    5 another live worker has this name.
+    """
+    from pipeline.cli.resolve import located
+    from pipeline.errors import SettingsError
+    from pipeline.settings import load
+
+    flags: dict[str, object] = {
+        "kafka.bootstrap": bootstrap,
+        "worker.name": name,
+        "model.version": model_version,
+        "telemetry.port": port,
+    }
+    for assignment in set_ or []:
+        dotted, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {assignment!r}: write it as NAME=VALUE, as worker.batch_rows_max=1024")
+        flags[dotted] = value
+    settings = load(flags, file=config)
+    chosen, module = located(pipeline)
+
+    from pipeline import app
+
+    app.run(chosen, settings, models=Path(str(module.__file__)).parent / "models")

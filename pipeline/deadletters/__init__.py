@@ -1,0 +1,1 @@
+"""What could not be scored, with its reason."""

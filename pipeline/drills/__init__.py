@@ -1,0 +1,1 @@
+"""What exercises and checks a running system: replay, audit, demo, chaos."""

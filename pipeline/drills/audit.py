@@ -1,0 +1,169 @@
+"""Reads what was sent and what came out of a pipeline, from the first record to the last, and compares."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.batch import Batch, Records
+from pipeline.clock import Clock, SystemClock
+from pipeline.declaration import Pipeline
+from pipeline.drills.compare import AuditReport, SeenDeadLetters, SeenScores, SentEvents, compare
+from pipeline.drills.wire import SCORE, decoder, source_of
+from pipeline.kafka.reading import TopicReader
+from pipeline.settings import KafkaSettings
+
+Int64s = npt.NDArray[np.int64]
+Columns = dict[str, Any]
+
+_POLL_SECONDS = 0.5
+
+
+def audit(
+    kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock: Clock | None = None
+) -> AuditReport:
+    """Compare all events with all scores and dead letters, as far as they are committed.
+
+    As long as an event has no outcome, wait for more; give up when nothing came out for ``wait`` seconds.
+    Raises BrokerError if no broker answers, TopicsError if a topic is missing.
+    """
+    clock = clock or SystemClock()
+    with AuditedTopics(kafka, pipeline) as topics:
+        topics.catch_up()
+        quiet_since, before = clock.monotonic(), topics.outcomes
+        while True:
+            waited = clock.monotonic() - quiet_since >= wait
+            if waited or topics.outcomes >= topics.events:
+                report = topics.compare()
+                if waited or not report.lost:
+                    return report
+            topics.catch_up(patience=_POLL_SECONDS)
+            if topics.outcomes > before:
+                quiet_since, before = clock.monotonic(), topics.outcomes
+
+
+class AuditedTopics:
+    """The events, scores and dead letters of a pipeline, as far as they were read.
+
+    Close it, or use it as a context. Of each event and score the id, key and positions are kept: 100 bytes.
+    """
+
+    def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
+        self._event_topic = pipeline.events.topic
+        self._id = pipeline.events.id
+        self._decode_event = decoder(pipeline.events.schema)
+        self._decode_score = decoder(SCORE)
+        self._sent: list[Columns] = []
+        self._scores: list[Columns] = []
+        self._dead: list[Columns] = []
+        self._readers: list[TopicReader] = []
+        try:
+            for topic in (pipeline.scores.topic, pipeline.dead_letters, pipeline.events.topic):
+                self._readers.append(TopicReader(kafka, [topic]))
+        except BaseException:
+            self.close()
+            raise
+
+    def catch_up(self, patience: float = 0.0) -> None:
+        """Read all that is committed by now; first wait up to ``patience`` seconds for another score.
+
+        The outcomes are read before the events, so that none is there without its event.
+        """
+        scores, dead, events = self._readers
+        if patience:
+            self._keep(self._scores, self._score_columns, scores.read(timeout=patience))
+        for reader, kept, columns in (
+            (scores, self._scores, self._score_columns),
+            (dead, self._dead, self._dead_columns),
+            (events, self._sent, self._event_columns),
+        ):
+            for records in reader.catch_up():
+                self._keep(kept, columns, records)
+
+    @property
+    def events(self) -> int:
+        """Events read."""
+        return sum(len(part["offset"]) for part in self._sent)
+
+    @property
+    def outcomes(self) -> int:
+        """Scores and dead letters read."""
+        return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
+
+    def compare(self) -> AuditReport:
+        """Compare what was read so far."""
+        return compare(
+            SentEvents(**_joined(self._sent, _EVENT)),
+            SeenScores(**_joined(self._scores, _SCORE)),
+            SeenDeadLetters(**_joined(self._dead, _POSITION)),
+        )
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        for reader in self._readers:
+            reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _keep(kept: list[Columns], columns: Any, records: Records) -> None:
+        if len(records):
+            kept.append(columns(records))
+
+    def _event_columns(self, records: Records) -> Columns:
+        batch = self._decode_event(records)
+        return {
+            **_place(records),
+            "ids": _spread(batch, self._id),
+            "keys": pa.array(records.keys, pa.binary()),
+        }
+
+    def _score_columns(self, records: Records) -> Columns:
+        batch = self._decode_score(records)
+        ours = _spread(batch, "source_topic").to_numpy(zero_copy_only=False) == self._event_topic
+        positions = {
+            name: np.where(ours, _spread(batch, name).fill_null(-1).to_numpy().astype(np.int64), -1)
+            for name in ("source_partition", "source_offset")
+        }
+        keys = pa.array(records.keys, pa.binary())
+        return {**_place(records), "ids": _spread(batch, "event_id"), "keys": keys, **positions}
+
+    def _dead_columns(self, records: Records) -> Columns:
+        places = [source_of(records.headers_of(row)) for row in range(len(records))]
+        known = [(p, o) if topic == self._event_topic else (-1, -1) for topic, p, o in places]
+        columns = np.array(known, dtype=np.int64).reshape(-1, 2)
+        return {"source_partition": columns[:, 0], "source_offset": columns[:, 1]}
+
+
+_POSITION = {"source_partition": np.int64, "source_offset": np.int64}
+_EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys": pa.binary()}
+_SCORE = {**_EVENT, **_POSITION}
+
+
+def _place(records: Records) -> Columns:
+    partitions = np.array([source.partition for source in records.sources], dtype=np.int64)
+    return {"partition": partitions[records.source], "offset": records.offsets}
+
+
+def _spread(batch: Batch, name: str) -> pa.Array:
+    """Return a column with a row for each record, null where the record did not decode."""
+    place = np.full(len(batch.records), -1, dtype=np.int64)
+    place[batch.rows] = np.arange(len(batch))
+    return batch.columns[name].take(pa.array(place, mask=place < 0))
+
+
+def _joined(parts: Sequence[Columns], types: dict[str, Any]) -> Columns:
+    return {
+        name: (
+            pa.chunked_array([part[name] for part in parts], kind).combine_chunks()
+            if isinstance(kind, pa.DataType)
+            else np.concatenate([np.zeros(0, dtype=kind), *(part[name] for part in parts)])
+        )
+        for name, kind in types.items()
+    }

@@ -1,0 +1,190 @@
+"""Holds what was sent against what came out: is every event exactly one score or one dead letter?
+
+Kafka is the ledger. An event is a position (partition and offset) of the event topic; an id that a producer
+sent twice stands at two positions and is two events. What cannot be decoded has no id and is matched by
+position alone.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_OFFSET_BITS = 44  # 17 million million records per partition, half a million partitions
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvents:
+    """The n records of the event topic, in any order across partitions.
+
+    ``partition``, ``offset``: int64 [n]; ``ids``: string [n], null where the event does not decode;
+    ``keys``: binary [n], null where the event has no key.
+    """
+
+    partition: Int64s
+    offset: Int64s
+    ids: pa.Array
+    keys: pa.Array
+
+
+@dataclass(frozen=True, slots=True)
+class SeenScores:
+    """The m records of the score topic.
+
+    ``partition``, ``offset``: int64 [m], where the score lies; ``ids``, ``keys``: as of the events;
+    ``source_partition``, ``source_offset``: int64 [m], the position that it says it scores, -1 if that is of
+    another topic or the score does not decode.
+    """
+
+    partition: Int64s
+    offset: Int64s
+    ids: pa.Array
+    keys: pa.Array
+    source_partition: Int64s
+    source_offset: Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class SeenDeadLetters:
+    """The d dead letters: the position that each is of, int64 [d], -1 if of another topic or not readable."""
+
+    source_partition: Int64s
+    source_offset: Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What the audit found, in numbers of events unless said otherwise.
+
+    ``lost``: without score and dead letter. ``duplicates``: with more than one. ``unexpected``: scores
+    and dead letters of no event that was sent, or whose id, key or partition is not the event's; they settle
+    nothing. ``out_of_order``: scores behind the score of a later event of their key and partition.
+    ``undecodable`` and ``repeated_ids`` tell of what was sent, not of the pipeline. ``examples``
+    names some.
+    """
+
+    events: int
+    scores: int
+    dead_letters: int
+    lost: int
+    duplicates: int
+    unexpected: int
+    out_of_order: int
+    undecodable: int
+    repeated_ids: int
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was lost, doubled, made up or put out of order."""
+        return not (self.lost or self.duplicates or self.unexpected or self.out_of_order)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> AuditReport:
+    """Compare, by position and by id. Pure; the order of the rows does not matter."""
+    order = np.argsort(_codes(sent.partition, sent.offset))
+    codes = _codes(sent.partition, sent.offset)[order]
+    ids, keys = sent.ids.take(order), sent.keys.take(order)
+
+    scored = _find(codes, _codes(scores.source_partition, scores.source_offset))
+    # A score lies in the partition of its event, under its key and id; else it is not the event's score.
+    known = scored >= 0
+    event = pa.array(np.where(known, scored, 0), mask=~known)
+    known &= scores.partition == scores.source_partition
+    known &= _same(ids.take(event), scores.ids) & _equal_or_null(keys.take(event), scores.keys)
+    buried = _find(codes, _codes(dead.source_partition, dead.source_offset))
+
+    outcomes = np.bincount(scored[known], minlength=len(codes)) + np.bincount(
+        buried[buried >= 0], minlength=len(codes)
+    )
+    places = _codes(scores.partition, scores.offset)
+    lost, duplicates = np.flatnonzero(outcomes == 0), np.flatnonzero(outcomes > 1)
+    late = _out_of_order(scored, np.flatnonzero(known), scores, keys)
+    found = {
+        "lost": _named(codes[lost], ids.take(lost[:_EXAMPLES])),
+        "duplicates": _named(codes[duplicates], ids.take(duplicates[:_EXAMPLES])),
+        "unexpected": [
+            *_named(places[~known], scores.ids.filter(pa.array(~known))),
+            *_named(_codes(dead.source_partition, dead.source_offset)[buried < 0], None),
+        ][:_EXAMPLES],
+        "out_of_order": _named(places[late], scores.ids.take(late)),
+    }
+    with_id = ids.drop_null()
+    return AuditReport(
+        events=len(codes),
+        scores=len(scored),
+        dead_letters=len(buried),
+        lost=len(lost),
+        duplicates=len(duplicates),
+        unexpected=int((~known).sum() + (buried < 0).sum()),
+        out_of_order=len(late),
+        undecodable=ids.null_count,
+        repeated_ids=len(with_id) - pc.count_distinct(with_id).as_py(),
+        examples={name: examples for name, examples in found.items() if examples},
+    )
+
+
+def _codes(partition: Int64s, offset: Int64s) -> Int64s:
+    """Return one number per position that sorts as (partition, offset); negative for no position."""
+    return (partition << _OFFSET_BITS) | offset
+
+
+def _find(codes: Int64s, wanted: Int64s) -> Int64s:
+    """Return for each wanted position its row in the sorted ``codes``, -1 if it is not there."""
+    if not len(codes):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    row = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+    found: Int64s = np.where(codes[row] == wanted, row, -1)
+    return found
+
+
+def _same(one: pa.Array, other: pa.Array) -> Bools:
+    same: Bools = pc.fill_null(pc.equal(one, other), False).to_numpy(zero_copy_only=False)
+    return same
+
+
+def _equal_or_null(one: pa.Array, other: pa.Array) -> Bools:
+    nulls: Bools = pc.and_(pc.is_null(one), pc.is_null(other)).to_numpy(zero_copy_only=False)
+    return _same(one, other) | nulls
+
+
+def _out_of_order(scored: Int64s, rows: Int64s, scores: SeenScores, keys: pa.Array) -> Int64s:
+    """Return the rows of the scores that stand behind the score of a later event of their key and partition.
+
+    Of a duplicate only the first score counts: what a repetition repeats is in order already.
+    Events without a key promise no order.
+    """
+    rows = rows[np.argsort(_codes(scores.partition[rows], scores.offset[rows]))]
+    _, first = np.unique(scored[rows], return_index=True)
+    rows = rows[np.sort(first)]
+    encoded = pc.dictionary_encode(keys.take(pa.array(scored[rows])))
+    key = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    rows, key = rows[key >= 0], key[key >= 0]
+    # Events are numbered by partition and offset, and the scores stand by partition and offset: so within a
+    # key the numbers must rise. One running maximum does for all keys: each key's ranks lie above the last's.
+    by_key = np.argsort(key, kind="stable")
+    rows, rank = rows[by_key], key[by_key] * len(keys) + scored[rows[by_key]]
+    highest = np.maximum.accumulate(rank)
+    late: Int64s = rows[rank < highest]
+    return late
+
+
+def _named(codes: Int64s, ids: pa.Array | None) -> list[str]:
+    """Name the first few positions, with the event's id where there is one."""
+    names = [None] * _EXAMPLES if ids is None else ids.slice(0, _EXAMPLES).to_pylist()
+    named = []
+    for code, name in zip(codes[:_EXAMPLES].tolist(), names, strict=False):
+        place = "no position" if code < 0 else f"[{code >> _OFFSET_BITS}]@{code & ((1 << _OFFSET_BITS) - 1)}"
+        named.append(f"{place} {name}" if name else place)
+    return named

@@ -1,0 +1,118 @@
+"""When each event is to be sent: pure arithmetic, in seconds from the start.
+
+A rate counts all events that are sent, of whatever kind. A spike multiplies it for a while. A speed plays the
+recording as it happened, only faster.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+Seconds = npt.NDArray[np.float64]
+
+# Gives when events start to stop - 1 are to be sent: float64 [stop - start], seconds from the start.
+Pace = Callable[[int, int], Seconds]
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_SPIKE = re.compile(rf"({_NUMBER})x@({_NUMBER})s\+({_NUMBER})s")
+_SPEED = re.compile(rf"({_NUMBER})x?")
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """The rate times ``factor`` from ``start`` seconds on, for ``length`` seconds."""
+
+    factor: float
+    start: float
+    length: float
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start until the spike is over."""
+        return self.start + self.length
+
+    def __str__(self) -> str:
+        return f"{self.factor:g}x@{self.start:g}s+{self.length:g}s"
+
+
+def parse_spike(text: str) -> Spike:
+    """Read a spike such as ``10x@20s+15s``: ten times the rate, from second 20 on, for 15 seconds.
+
+    Raises ValueError, which says what is wrong.
+    """
+    match = _SPIKE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"spike {text!r}: write FACTORx@STARTs+LENGTHs, as in 10x@20s+15s")
+    spike = Spike(*(float(part) for part in match.groups()))
+    if spike.factor <= 0 or spike.length <= 0:
+        raise ValueError(f"spike {text!r}: factor and length must be more than 0")
+    return spike
+
+
+def parse_speed(text: str) -> float:
+    """Read a speed such as ``600x``: ten minutes of the recording in each second. Raises ValueError."""
+    match = _SPEED.fullmatch(text.strip())
+    speed = float(match.group(1)) if match else 0.0
+    if speed <= 0:
+        raise ValueError(f"speed {text!r}: write a number more than 0, as in 600x")
+    return speed
+
+
+def intended(count: int, rate: float, spikes: Sequence[Spike] = (), *, start: int = 0) -> Seconds:
+    """Return when ``count`` events from number ``start`` on are due: float64 [count], seconds from the start.
+
+    Event 0 is due at 0; the times never fall.
+    Raises ValueError if the rate is not above 0 or spikes overlap.
+    """
+    seconds, events = _corners(rate, spikes)
+    number = np.arange(start, start + count, dtype=np.float64)
+    piece = np.searchsorted(events, number, side="right") - 1
+    slope = rate * np.array(_factors(spikes))
+    due: Seconds = seconds[piece] + (number - events[piece]) / slope[piece]
+    # A corner rounded down could put an event a hair behind the next one.
+    return np.maximum.accumulate(due) if count else due
+
+
+def at_rate(rate: float, spikes: Sequence[Spike] = ()) -> Pace:
+    """Return the pace of an intended rate with spikes. Raises ValueError as ``intended`` does."""
+    intended(0, rate, spikes)
+    return lambda start, stop: intended(stop - start, rate, spikes, start=start)
+
+
+def at_speed(speed: float, times: Callable[[int, int], npt.NDArray[np.int64]]) -> Pace:
+    """Return the pace of the recording itself, ``speed`` times as fast.
+
+    ``times(start, stop)`` gives the event times, int64 [stop - start] in milliseconds since the epoch.
+    Raises ValueError if the speed is not above 0.
+    """
+    if not (speed > 0 and math.isfinite(speed)):
+        raise ValueError(f"speed {speed}: it must be more than 0")
+    begin = int(times(0, 1)[0])
+    return lambda start, stop: (times(start, stop) - begin) / (1000.0 * speed)
+
+
+def _ordered(spikes: Sequence[Spike]) -> list[Spike]:
+    ordered = sorted(spikes, key=lambda spike: spike.start)
+    for one, other in pairwise(ordered):
+        if other.start < one.end:
+            raise ValueError(f"spikes {one} and {other} overlap; let one end before the other starts")
+    return ordered
+
+
+def _factors(spikes: Sequence[Spike]) -> list[float]:
+    """Return the factor of each piece of time: before, in, between and after the spikes."""
+    return [1.0, *(factor for spike in _ordered(spikes) for factor in (spike.factor, 1.0))]
+
+
+def _corners(rate: float, spikes: Sequence[Spike]) -> tuple[Seconds, Seconds]:
+    """Return where each piece starts: in seconds, and in events due until then."""
+    if not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(f"rate {rate}: it must be more than 0 events a second")
+    seconds = np.array([0.0, *(second for spike in _ordered(spikes) for second in (spike.start, spike.end))])
+    events = np.concatenate(([0.0], np.cumsum(np.diff(seconds) * rate * np.array(_factors(spikes)[:-1]))))
+    return seconds, events

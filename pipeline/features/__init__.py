@@ -1,0 +1,1 @@
+"""Columns to the matrix that a model takes."""

@@ -1,0 +1,159 @@
+"""The flow on one screen: slices -> decode -> features -> infer -> emit. What follows, the commit, is the runtime's.
+
+Every row of a work ends as exactly one score or one dead letter; what leaves here holds all of them.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.batch import Batch, DeadLetter, Outgoing, Reason, Records, Scored, Slice, Stage
+from pipeline.bisect import guilty
+from pipeline.clock import Clock
+from pipeline.codec.avro import Decoder, Encoder
+from pipeline.deadletters.envelope import envelope
+from pipeline.declaration import Pipeline
+from pipeline.features.spec import FeatureSpec, Float32s
+from pipeline.inference.scorer import Scorer
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All outputs of a batch, and its dead letters, which are in the outputs too."""
+
+    records: Records
+    outgoing: tuple[Outgoing, ...]
+    dead: tuple[DeadLetter, ...]
+    scored: int
+
+
+class Flow:
+    """The steps of one pipeline. Not reentrant: one batch at a time."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        decoder: Decoder,
+        encoder: Encoder,
+        spec: FeatureSpec,
+        scorer: Scorer,
+        model: str,
+        model_version: str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._pipeline = pipeline
+        self._decoder = decoder
+        self._encoder = encoder
+        self._spec = spec
+        self._scorer = scorer
+        self._model = model
+        self._model_version = model_version
+        self._clock = clock
+        self._metrics = metrics
+
+    def run(self, slices: Iterable[Slice]) -> Outcome:
+        """Take the rows of the slices through all steps."""
+        records = Records.of(tuple(slices))
+        if not len(records):
+            return Outcome(records, (), (), 0)
+        batch, undecoded = self._timed("decode", len(records), lambda: self._decoder.decode(records))
+        batch, matrix, unfeatured = self._timed("features", len(batch), lambda: self._features(batch))
+        scored = self._timed("infer", len(batch), lambda: self._scorer.score(batch.rows, matrix))
+        scores, unencoded = self._emit(batch, scored)
+        dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unencoded), key=lambda letter: letter.row))
+        for letter in dead:
+            self._metrics.events_dead.add(1, stage=letter.stage, reason=letter.reason)
+        outgoing = tuple(out for out in (scores, self._dead_letters(records, dead)) if len(out))
+        return Outcome(records, outgoing, dead, len(scores))
+
+    def _features(self, batch: Batch) -> tuple[Batch, Float32s, tuple[DeadLetter, ...]]:
+        done, bad = guilty(len(batch), lambda a, b: self._spec.matrix(batch.columns.slice(a, b - a)))
+        if not bad:
+            matrix = done[0][2] if done else np.zeros((0, len(self._spec.names)), dtype=np.float32)
+            return batch, matrix, ()
+        kept = np.concatenate([np.arange(a, b) for a, b, _ in done]) if done else np.zeros(0, dtype=np.int64)
+        dead = tuple(_died(batch.rows[i], Stage.FEATURES, Reason.NO_FEATURES, error) for i, error in bad)
+        width = len(self._spec.names)
+        matrix = np.concatenate([m for _, _, m in done]) if done else np.zeros((0, width), dtype=np.float32)
+        return Batch(batch.records, batch.rows[kept], batch.columns.take(pa.array(kept))), matrix, dead
+
+    def _emit(self, batch: Batch, scored: Scored) -> tuple[Outgoing, tuple[DeadLetter, ...]]:
+        whole = len(scored.kept) == len(batch)
+        columns = batch.columns if whole else batch.columns.take(pa.array(scored.kept))
+        rows = batch.rows if whole else batch.rows[scored.kept]
+        table = self._score_columns(batch.records, rows, columns, scored)
+        done, bad = guilty(len(rows), lambda a, b: self._encoder.encode(table.slice(a, b - a)))
+        values = [value for _, _, part in done for value in part]
+        dead = tuple(_died(rows[i], Stage.EMIT, Reason.UNENCODABLE, error) for i, error in bad)
+        if bad:
+            rows = np.delete(rows, [i for i, _ in bad])
+        keys = batch.records.keys
+        if len(rows) != len(keys):
+            keys = [keys[row] for row in rows.tolist()]
+        return Outgoing(self._pipeline.scores.topic, _partitions(batch.records, rows), keys, values), dead
+
+    def _score_columns(
+        self, records: Records, rows: np.ndarray, columns: pa.RecordBatch, scored: Scored
+    ) -> pa.RecordBatch:
+        n = len(rows)
+        events = self._pipeline.events
+        topics = pa.array([source.topic for source in records.sources])
+        source = records.source[rows]
+        partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
+        return pa.RecordBatch.from_pydict(
+            {
+                "event_id": columns[events.id],
+                "key": columns[events.key].cast(pa.string()) if events.key else pa.nulls(n, pa.string()),
+                "score": pa.array(scored.scores),
+                "pipeline": pa.repeat(self._pipeline.name, n),
+                "model": pa.repeat(self._model, n),
+                "model_version": pa.repeat(self._model_version, n),
+                "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
+                "scored_at": pa.repeat(
+                    pa.scalar(int(self._clock.now() * 1000), pa.timestamp("ms", tz="UTC")), n
+                ),
+                "source_topic": topics.take(pa.array(source)),
+                "source_partition": pa.array(partitions[source]),
+                "source_offset": pa.array(records.offsets[rows]),
+            }
+        )
+
+    def _dead_letters(self, records: Records, dead: tuple[DeadLetter, ...]) -> Outgoing:
+        now = self._clock.now()
+        letters = [envelope(records, letter, pipeline=self._pipeline.name, now=now) for letter in dead]
+        rows = np.array([letter.row for letter in dead], dtype=np.int64)
+        return Outgoing(
+            self._pipeline.dead_letters,
+            _partitions(records, rows),
+            [key for key, _, _ in letters],
+            [value for _, value, _ in letters],
+            [list(headers) for _, _, headers in letters],
+        )
+
+    def _timed(self, stage: str, rows: int, step: Callable[[], T]) -> T:
+        started = self._clock.monotonic()
+        result = step()
+        self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage=stage)
+        self._metrics.stage_rows.observe(rows, stage=stage)
+        return result
+
+
+def _partitions(records: Records, rows: np.ndarray) -> list[int]:
+    """A score or dead letter lies in the partition of its event's number: order within a key is kept."""
+    numbers = np.array([source.partition for source in records.sources], dtype=np.int64)
+    return numbers[records.source[rows]].tolist() if len(rows) else []
+
+
+def _died(row: np.int64, stage: Stage, reason: Reason, error: Exception) -> DeadLetter:
+    return DeadLetter(int(row), stage, reason, f"{type(error).__name__}: {error}"[:500])

@@ -1,0 +1,84 @@
+"""Builds librdkafka clients from settings: the only place that knows their common options."""
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka.admin import AdminClient
+
+from pipeline.settings import KafkaSettings
+
+Log = Callable[[str], None]
+
+
+def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
+    """Return the options that every client shares; ``overrides`` are librdkafka names with '_' for '.'."""
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        # A broker that restarts is found again within a second, not after the default ten.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.nagle.disable": True,
+        "log_level": 3,
+        **kafka.client,
+        **{name.replace("_", "."): value for name, value in overrides.items() if name != "error_cb"},
+        **({"error_cb": overrides["error_cb"]} if "error_cb" in overrides else {"error_cb": _ignore}),
+    }
+
+
+def admin(kafka: KafkaSettings, **overrides: Any) -> AdminClient:
+    """Return an admin client."""
+    return AdminClient(common(kafka, **overrides))
+
+
+def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
+    """Return a consumer that is in no group, commits nothing and reads committed records only.
+
+    The group id is required by librdkafka; nothing joins it as long as nothing is subscribed to.
+    """
+    options = {"group_id": "surgetank-reader", "enable_auto_commit": False, "isolation_level": "read_committed"}
+    return Consumer(common(kafka, **(options | overrides)))
+
+
+def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:
+    """Return an idempotent producer with acks=all."""
+    options = {"enable_idempotence": True, "acks": "all", "linger_ms": 5, "compression_type": "lz4"}
+    return Producer(common(kafka, **(options | overrides)))
+
+
+def _ignore(error: KafkaError) -> None:
+    """Leave client errors to the calls that meet them; librdkafka would print each reconnect otherwise."""
+
+
+def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:
+    """Return a consumer that will be a member of the group by the protocol 'consumer' (KIP-848) or 'classic'."""
+    options: dict[str, Any] = {"group_id": group, "client_id": client_id, "enable_auto_commit": False}
+    if protocol == "consumer":
+        options["group_protocol"] = "consumer"
+    else:
+        options |= {
+            "partition_assignment_strategy": "cooperative-sticky",
+            "session_timeout_ms": round(kafka.session_timeout_seconds * 1000),
+            "heartbeat_interval_ms": round(kafka.heartbeat_interval_seconds * 1000),
+        }
+    return Consumer(common(kafka, **options))
+
+
+def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: Any) -> Producer:
+    """Return a transactional producer that has not yet called ``init_transactions``."""
+    options = {
+        "transactional_id": transactional_id,
+        "client_id": transactional_id,
+        "transaction_timeout_ms": round(kafka.transaction_timeout_seconds * 1000),
+        "acks": "all",
+        "linger_ms": 5,
+        "compression_type": "lz4",
+        "queue_buffering_max_messages": 1_000_000,
+        "queue_buffering_max_kbytes": 262_144,
+        "delivery_report_only_error": True,
+        # The first requests of a transaction meet the end of the one before and are told to try again; the default
+        # of 100 ms would be the time of every transaction under load (ops/decisions/0001).
+        "retry_backoff_ms": 2,
+        "retry_backoff_max_ms": 250,
+    }
+    return Producer(common(kafka, **(options | overrides)))

@@ -1,0 +1,159 @@
+"""What a local broker runs on: a Java, and Apache Kafka's jars, fetched once by Maven into a cache."""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pipeline.errors import StartupError
+
+POM = Path(__file__).with_name("pom.xml")
+LOGGING = Path(__file__).with_name("log4j2.properties")
+JAVA_MINIMUM = 17
+_DOCKER = "or start Kafka with Docker: docker compose up --wait"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """An executable that is new enough, and its full version."""
+
+    path: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """Everything that runs Kafka's main classes."""
+
+    java: Java
+    jars: Path
+
+    @property
+    def _archive(self) -> Path:
+        return self.jars / f"classes-{self.java.version}.jsa"
+
+    def command(self, main: str, *arguments: str, flags: tuple[str, ...] = ()) -> list[str]:
+        """Return the command line that runs a main class with arguments and JVM flags."""
+        shared = (f"-XX:SharedArchiveFile={self._archive}",) if self._archive.exists() else ()
+        logging_ = f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"
+        return [self.java.path, *shared, *flags, logging_, "-cp", f"{self.jars}/*", main, *arguments]
+
+    def share_classes(self) -> None:
+        """Let every later JVM start a third sooner: keep the classes that Kafka loads, parsed, in one file.
+
+        Only a help: where the JVM cannot do it, everything works without.
+        """
+        if self._archive.exists():
+            return
+        with tempfile.TemporaryDirectory(dir=self.jars.parent) as scratch:
+            made = Path(scratch) / self._archive.name
+            flags = (f"-XX:ArchiveClassesAtExit={made}", "-Xlog:disable")
+            sample = Path(scratch) / "sample.properties"
+            sample.write_text(_SAMPLE)
+            arguments = ("format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAQ", "--config", str(sample))
+            command = self.command("kafka.tools.StorageTool", *arguments, flags=flags)
+            subprocess.run(command, cwd=scratch, capture_output=True, check=False)
+            if made.exists():
+                made.replace(self._archive)
+
+
+_SAMPLE = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:9093
+log.dirs=data
+"""
+
+
+def ready(environment: Mapping[str, str] = os.environ) -> Kafka:
+    """Find Java, fetch the jars where the cache lacks them. Raises StartupError that says what to install."""
+    kafka = Kafka(find_java(environment), fetch(environment))
+    kafka.share_classes()
+    return kafka
+
+
+def version() -> str:
+    """Return the pinned version of Apache Kafka."""
+    found = ElementTree.parse(POM).findtext("{*}properties/{*}kafka.version")
+    if found is None:
+        raise StartupError(f"{POM} has no property kafka.version; install the package again")
+    return found
+
+
+def cache(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the cache folder: SURGETANK_CACHE, or surgetank in XDG_CACHE_HOME, or ~/.cache/surgetank."""
+    if own := environment.get("SURGETANK_CACHE"):
+        return Path(own).expanduser().absolute()
+    return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "surgetank"
+
+
+def find_java(environment: Mapping[str, str] = os.environ) -> Java:
+    """Return the Java of JAVA_HOME, else of PATH. Raises StartupError: there is none, or it is too old."""
+    home = environment.get("JAVA_HOME")
+    path = shutil.which("java", path=f"{home}/bin" if home else environment.get("PATH"))
+    where = f"in JAVA_HOME ({home})" if home else "on PATH"
+    if path is None:
+        raise StartupError(f"no java {where}: install a JDK {JAVA_MINIMUM} or later, {_DOCKER}")
+    said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
+    match = re.search(r'version "((\d+)[^"]*)"', said.stderr)
+    if match is None:
+        raise StartupError(
+            f"{path} -version did not name a version but: {said.stderr.strip()[:200]!r}; {_DOCKER}"
+        )
+    if int(match[2]) < JAVA_MINIMUM:
+        raise StartupError(
+            f"{path} is Java {match[1]}; Kafka {version()} needs {JAVA_MINIMUM} or later: install one "
+            f"and point JAVA_HOME at it, {_DOCKER}"
+        )
+    return Java(path, match[1])
+
+
+def fetch(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of jars, complete; fetch it first where it is not there.
+
+    Processes may race: each fetches into a folder of its own, and the first to rename it wins.
+    Raises StartupError where Maven is missing or fails.
+    """
+    # The folder's name changes with the pom, so that a changed pin is never served by old jars.
+    pom = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
+    home = cache(environment) / f"kafka-{version()}-{pom}"
+    if home.is_dir():
+        return home
+    maven = shutil.which("mvn", path=environment.get("PATH"))
+    if maven is None:
+        raise StartupError(
+            f"no mvn on PATH, which fetches Apache Kafka once: install Apache Maven, {_DOCKER}"
+        )
+    home.parent.mkdir(parents=True, exist_ok=True)
+    log.info("fetching Apache Kafka %s into %s (once)", version(), home)
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="fetching-") as scratch:
+        fetched = Path(scratch) / "jars"
+        goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}")
+        command = [maven, "--batch-mode", "--quiet", "--file", str(POM), *goal]
+        run = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
+        if run.returncode != 0 or not any(fetched.glob("kafka_*.jar")):
+            raise StartupError(
+                f"Maven could not fetch Apache Kafka {version()} (exit {run.returncode}). Its last lines:\n"
+                f"{_last_lines(run.stdout + run.stderr)}\nMend the network or Maven's settings, {_DOCKER}"
+            )
+        try:
+            fetched.rename(home)
+        except OSError:
+            if not home.is_dir():  # not because another process was first
+                raise
+    return home
+
+
+def _last_lines(output: str, count: int = 8) -> str:
+    return "\n".join(f"  {line}" for line in output.strip().splitlines()[-count:])

@@ -1,0 +1,101 @@
+"""The topics that a pipeline needs: which there are, which are missing or shaped wrongly, and making them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewTopic
+
+from pipeline.declaration import Pipeline
+from pipeline.errors import BrokerError, TopicsError
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it should be. ``role`` says what for, in a word or two."""
+
+    name: str
+    partitions: int
+    role: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
+    """Return the topics of a pipeline. A score and a dead letter lie in the partition of their event's number."""
+    events = pipeline.events
+    return (
+        TopicSpec(events.topic, events.partitions, "events"),
+        *(TopicSpec(fact.topic, fact.partitions, "facts") for fact in pipeline.facts),
+        TopicSpec(pipeline.scores.topic, events.partitions, "scores"),
+        TopicSpec(
+            pipeline.dead_letters,
+            events.partitions,
+            "dead letters",
+            {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(2 * 1024 * 1024)},
+        ),
+    )
+
+
+def problems(pipeline: Pipeline, partitions: Mapping[str, int]) -> list[str]:
+    """Say what is wrong with the topics that there are, given as name to number of partitions. Pure."""
+    events = pipeline.events.topic
+    found: list[str] = []
+    for spec in needed(pipeline):
+        have = partitions.get(spec.name)
+        if have is None:
+            found.append(f"topic {spec.name!r} ({spec.role}) is missing")
+        elif spec.role in {"scores", "dead letters"} and events in partitions and have < partitions[events]:
+            found.append(
+                f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
+                "a score lies in the partition of its event's number"
+            )
+    return found
+
+
+def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
+    """Return every topic with its number of partitions. Raises BrokerError if no broker answers."""
+    try:
+        listed = clients.admin(kafka).list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise BrokerError(
+            f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()}); start one with "
+            "`surgetank kafka up`, or set kafka.bootstrap (--bootstrap, SURGETANK_KAFKA__BOOTSTRAP)"
+        ) from None
+    return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+
+
+def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
+    """Raise TopicsError, with every problem, unless the topics fit the pipeline."""
+    wrong = problems(pipeline, existing(kafka))
+    if wrong:
+        raise TopicsError(
+            "\n".join(
+                [
+                    f"the topics do not fit pipeline {pipeline.name!r}:",
+                    *(f"  {problem}" for problem in wrong),
+                    f"make what is missing with `surgetank topics apply {pipeline.name}`; a wrong number of "
+                    "partitions must be mended by hand, since records do not move",
+                ]
+            )
+        )
+
+
+def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> list[str]:
+    """Make the topics that are missing; return their names. ``replication`` -1: what the broker has as default."""
+    have = existing(kafka)
+    missing = [spec for spec in needed(pipeline) if spec.name not in have]
+    if missing:
+        futures = clients.admin(kafka).create_topics(
+            [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in missing]
+        )
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
+    check(kafka, pipeline)
+    return [spec.name for spec in missing]

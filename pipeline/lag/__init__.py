@@ -1,0 +1,1 @@
+"""How far behind a pipeline is."""

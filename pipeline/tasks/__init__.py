@@ -1,0 +1,1 @@
+"""The runtime of a worker: membership, fetching, tasks, progress, transactions."""

@@ -1,0 +1,196 @@
+"""Fetches the records of the open tasks, in a thread of its own, through a consumer that is in no group.
+
+What is assigned changes by difference, always with explicit offsets; ``seek`` is never used, since it fails on
+partitions that are not yet fetching. All changes run in the fetching thread, between two reads, so whatever a read
+returns belongs to the assignment before or after a change, never to a mixture. Each assignment carries the epoch of
+its task, and each run the epoch it was fetched under.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from pipeline.batch import Headers, Run, Source, TaskId
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings, WorkerSettings
+from pipeline.tasks.inbox import Inbox
+
+POLL_SECONDS = 0.02  # how long a change of assignment may wait for an idle read to end
+READ_ROWS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to start fetching a source, and for whom."""
+
+    task: TaskId
+    epoch: int
+    offset: int
+
+
+class Fetcher:
+    """Reads into an inbox. ``on_trouble`` is called, in the fetching thread, when a source cannot be read on."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        worker: WorkerSettings,
+        *,
+        group: str,
+        client_id: str,
+        inbox: Inbox,
+        beat: Callable[[], None],
+        on_trouble: Callable[[Source, str], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._consumer: Consumer = clients.reader(
+            kafka,
+            group_id=group,
+            client_id=f"{client_id}-fetcher",
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            queued_max_messages_kbytes=worker.fetch_buffer_kilobytes,
+            # Per partition: one with a backlog must not fill the whole prefetch while the others are live.
+            queued_min_messages=20_000,
+            fetch_error_backoff_ms=100,
+            fetch_wait_max_ms=100,
+        )
+        self._inbox = inbox
+        self._beat = beat
+        self._on_trouble = on_trouble
+        self._on_failure = on_failure
+        self._places: dict[Source, Place] = {}
+        self._reached: dict[Source, int] = {}  # the next offset of the last run of each source
+        self._changes: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
+
+    def start(self, topics: list[str]) -> None:
+        """Start reading. ``topics`` are looked up now, so that the first assignment finds their leaders known."""
+        for topic in topics:
+            self._consumer.list_topics(topic, timeout=10)
+        self._thread.start()
+
+    def assign(self, places: dict[Source, Place]) -> Future[None]:
+        """Read these sources from their places on, also."""
+        return self._change(lambda: self._assign(places))
+
+    def drop(self, sources: list[Source]) -> Future[None]:
+        """Read these sources no more. Done when the future is: nothing of them is put into the inbox after."""
+        return self._change(lambda: self._drop(sources))
+
+    def stop(self, timeout: float) -> None:
+        """Stop the thread and close the consumer."""
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def _change(self, change: Callable[[], None]) -> Future[None]:
+        done: Future[None] = Future()
+        self._changes.put((change, done))
+        return done
+
+    def _assign(self, places: dict[Source, Place]) -> None:
+        again = [source for source in places if source in self._places]
+        self._drop(again)
+        self._places |= places
+        self._reached |= {source: place.offset for source, place in places.items()}
+        self._consumer.incremental_assign(
+            [TopicPartition(s.topic, s.partition, place.offset) for s, place in places.items()]
+        )
+
+    def _drop(self, sources: list[Source]) -> None:
+        held = [source for source in sources if self._places.pop(source, None) is not None]
+        if held:
+            self._consumer.incremental_unassign([TopicPartition(*source) for source in held])
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._beat()
+                self._apply_changes()
+                if not self._inbox.wait_for_room(POLL_SECONDS):
+                    continue
+                fetched = list(self._runs(self._read()))
+                if fetched:
+                    self._inbox.put(fetched)
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+        finally:
+            self._consumer.close()
+
+    def _apply_changes(self) -> None:
+        while True:
+            try:
+                change, done = self._changes.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                change()
+            except Exception as error:  # noqa: BLE001 - it goes to whoever asked for the change
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+    def _read(self) -> list[Message]:
+        # consume(n, t) waits the whole of t unless n records are there; poll returns with the first one.
+        first = self._consumer.poll(POLL_SECONDS)
+        if first is None:
+            return []
+        return [first, *self._consumer.consume(READ_ROWS_MAX - 1, 0)]
+
+    def _runs(self, messages: list[Message]) -> Iterator[tuple[TaskId, int, Run]]:
+        start = 0
+        while start < len(messages):
+            head = messages[start]
+            source = Source(head.topic(), head.partition())
+            stop = start + 1
+            while stop < len(messages) and _same(messages[stop], head):
+                stop += 1
+            place = self._places.get(source)
+            if place is not None:
+                run = self._run_of(source, messages[start:stop])
+                if run is not None:
+                    yield place.task, place.epoch, run
+            start = stop
+
+    def _run_of(self, source: Source, messages: list[Message]) -> Run | None:
+        records = messages
+        end: int | None = None
+        if any(message.error() is not None for message in messages):
+            records = [message for message in messages if message.error() is None]
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    continue
+                if error.code() == KafkaError._PARTITION_EOF:
+                    end = message.offset()  # behind trailing markers, which no record tells of
+                elif not error.retriable():
+                    self._on_trouble(source, error.str())
+        if not records and end is None:
+            return None
+        next_offset = max(records[-1].offset() + 1 if records else 0, end or 0)
+        if not records and next_offset <= self._reached[source]:
+            return None  # the end again, and nothing read since
+        self._reached[source] = next_offset
+        return Run(
+            source,
+            next_offset,
+            np.array([message.offset() for message in records], dtype=np.int64),
+            np.array([message.timestamp()[1] for message in records], dtype=np.int64),
+            [message.key() for message in records],
+            [message.value() for message in records],
+            _headers_of(records),
+        )
+
+
+def _same(message: Message, head: Message) -> bool:
+    return bool(message.partition() == head.partition() and message.topic() == head.topic())
+
+
+def _headers_of(records: list[Message]) -> Callable[[int], Headers]:
+    return lambda row: records[row].headers() or ()

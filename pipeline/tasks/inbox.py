@@ -1,0 +1,68 @@
+"""What was fetched and is not yet in a batch: filled by the fetcher's thread, emptied by whole batches.
+
+Natural batching lives here: while one batch is worked on, the next one gathers.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from pipeline.batch import Run, Slice, TaskId
+
+
+class Inbox:
+    """Runs in the order they were fetched. ``rows_max`` bounds memory: when full, the fetcher stops fetching.
+
+    ``on_arrival`` is called, from the fetcher's thread, whenever something was put.
+    """
+
+    def __init__(self, rows_max: int, on_arrival: Callable[[], None]) -> None:
+        self._rows_max = rows_max
+        self._on_arrival = on_arrival
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._runs: deque[tuple[TaskId, int, Run]] = deque()
+        self._rows = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows waiting."""
+        return self._rows
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def put(self, fetched: list[tuple[TaskId, int, Run]]) -> None:
+        """Add runs with their task and epoch."""
+        with self._lock:
+            self._runs.extend(fetched)
+            self._rows += sum(len(run) for _, _, run in fetched)
+        self._on_arrival()
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until fewer than ``rows_max`` rows wait; False if that took longer than the timeout (seconds)."""
+        with self._room:
+            return self._room.wait_for(lambda: self._rows < self._rows_max, timeout)
+
+    def take(self, rows_max: int) -> tuple[Slice, ...]:
+        """Take up to ``rows_max`` rows, oldest first, as one slice per task. A run may be split."""
+        pieces: dict[tuple[TaskId, int], list[Run]] = {}
+        with self._lock:
+            room = rows_max
+            while self._runs and room > 0:
+                task, epoch, run = self._runs.popleft()
+                if len(run) > room:
+                    run, rest = run.split(room)
+                    self._runs.appendleft((task, epoch, rest))
+                room -= len(run)
+                self._rows -= len(run)
+                pieces.setdefault((task, epoch), []).append(run)
+            self._room.notify_all()
+        return tuple(Slice(task, epoch, tuple(runs)) for (task, epoch), runs in pieces.items())
+
+    def discard(self, tasks: set[TaskId]) -> None:
+        """Throw away what waits for the tasks."""
+        with self._lock:
+            self._runs = deque(entry for entry in self._runs if entry[0] not in tasks)
+            self._rows = sum(len(run) for _, _, run in self._runs)
+            self._room.notify_all()

@@ -1,0 +1,230 @@
+"""The tasks of this worker under one lock: the lock that rebalance callbacks, hand-outs and commits all take."""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pipeline.batch import Slice, Source, TaskId
+from pipeline.tasks.states import Event, State
+from pipeline.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Slices that were handed out, with the tickets that finish their runs."""
+
+    slices: tuple[Slice, ...]
+    tickets: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return sum(len(piece) for piece in self.slices)
+
+
+Life = tuple[TaskId, int]  # a task in one of its epochs
+
+
+class Ledger:
+    """Which tasks are owned and how far each has come. Every method takes the lock.
+
+    ``changed`` is notified whenever a task changes state or something is committed. ``moved`` is told of every
+    change of state: task, from, to.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        topics: tuple[str, ...],
+        monotonic: Callable[[], float],
+        moved: Callable[[TaskId, State, State], None],
+    ) -> None:
+        self._stage = stage
+        self._topics = topics
+        self._monotonic = monotonic
+        self._moved = moved
+        self._tasks: dict[TaskId, Task] = {}
+        self._epochs: dict[TaskId, int] = {}
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+
+    def gain(self, partitions: Iterable[int]) -> list[Life]:
+        """Own the tasks of these partitions also; return what must be opened."""
+        with self.changed:
+            gained = []
+            for partition in partitions:
+                id_ = TaskId(self._stage, partition)
+                # An epoch never comes twice, also not when a task leaves and comes back.
+                epoch = self._epochs.get(id_, 0) + 1
+                sources = tuple(Source(topic, partition) for topic in self._topics)
+                task = Task(id_, sources, epoch, since=self._monotonic())
+                self._tasks[id_] = task
+                self._epochs[id_] = epoch
+                self._moved(id_, State.CLOSED, State.OPENING)
+                gained.append((id_, epoch))
+            self.changed.notify_all()
+            return gained
+
+    def open(self, life: Life, offsets: dict[Source, int]) -> bool:
+        """Let a task run from these offsets; False if this life of it is over."""
+        with self.changed:
+            task = self._alive(life)
+            if task is None or task.state is not State.OPENING:
+                return False
+            task.open(offsets, self._monotonic())
+            self._moved(task.id, State.OPENING, State.RUNNING)
+            self.changed.notify_all()
+            return True
+
+    def opening(self, life: Life) -> Task | None:
+        """Return the task if it still waits to be opened in this life."""
+        with self.lock:
+            task = self._alive(life)
+            return task if task is not None and task.state is State.OPENING else None
+
+    def hand_out(self, slices: Iterable[Slice]) -> tuple[Work, list[Life]]:
+        """Hand out what is current; what is stale vanishes. Return the work and the tasks that must be reopened.
+
+        A task must be reopened when its records do not follow on one another, which librdkafka promises they do.
+        """
+        kept: list[Slice] = []
+        tickets: list[tuple[int, ...]] = []
+        broken: list[Life] = []
+        with self.changed:
+            for piece in slices:
+                task = self._alive((piece.task, piece.epoch))
+                if task is None or task.state is not State.RUNNING:
+                    continue
+                try:
+                    tickets.append(task.hand_out(piece.runs))
+                except ValueError:
+                    broken.append(self._happens(task, Event.REWOUND))
+                else:
+                    kept.append(piece)
+        return Work(tuple(kept), tuple(tickets)), broken
+
+    def finish(self, work: Work) -> bool:
+        """Note that all outputs of the work are in the open transaction; False if any of it is stale by now."""
+        with self.lock:
+            tasks = [self._accepting(piece) for piece in work.slices]
+            if any(task is None for task in tasks):
+                return False
+            for task, piece, tickets in zip(tasks, work.slices, work.tickets, strict=True):
+                assert task is not None
+                task.finish(piece.runs, tickets)
+            return True
+
+    def current(self, work: Work) -> bool:
+        """Whether all of the work may still be committed."""
+        with self.lock:
+            return all(self._accepting(piece) is not None for piece in work.slices)
+
+    def alive(self, life: Life) -> bool:
+        """Whether this life of the task goes on."""
+        with self.lock:
+            return self._alive(life) is not None
+
+    def commitment(self) -> dict[Life, dict[Source, int]]:
+        """Return the offsets that a commit made now covers."""
+        with self.lock:
+            return {
+                (task.id, task.epoch): offsets for task in self._tasks.values() if (offsets := task.committable)
+            }
+
+    def committed(self, commitment: dict[Life, dict[Source, int]]) -> None:
+        """Note that a commitment was committed."""
+        with self.changed:
+            for life, offsets in commitment.items():
+                task = self._alive(life)
+                if task is not None:
+                    task.commit(offsets, self._monotonic())
+            self.changed.notify_all()
+
+    def rewind(self) -> list[Life]:
+        """Send every task with outstanding work back to its committed offsets; return what must be reopened."""
+        with self.changed:
+            reopened = []
+            for task in [task for task in self._tasks.values() if task.outstanding]:
+                life = self._happens(task, Event.REWOUND)
+                if task.state is State.OPENING:
+                    reopened.append(life)
+            self.changed.notify_all()
+            return reopened
+
+    def reopen(self, source: Source) -> list[Life]:
+        """Send the task of one source back to its committed offsets, if it runs."""
+        with self.changed:
+            task = self._tasks.get(TaskId(self._stage, source.partition))
+            if task is None or task.state is not State.RUNNING:
+                return []
+            return [self._happens(task, Event.REWOUND)]
+
+    def revoke(self, partitions: Iterable[int]) -> None:
+        """Begin to give up the tasks of these partitions: nothing more is handed out of them."""
+        self._all_happen(partitions, Event.REVOKED)
+
+    def lose(self, partitions: Iterable[int]) -> bool:
+        """Drop the tasks of these partitions; return whether any had outstanding work, which must be aborted."""
+        with self.lock:
+            outstanding = self.outstanding(partitions)
+            self._all_happen(partitions, Event.LOST)
+            return outstanding
+
+    def close(self, partitions: Iterable[int]) -> bool:
+        """End the giving up; return whether any task still had outstanding work, which must be aborted."""
+        with self.lock:
+            outstanding = self.outstanding(partitions)
+            self._all_happen(partitions, Event.CLOSED)
+            return outstanding
+
+    def outstanding(self, partitions: Iterable[int]) -> bool:
+        """Whether a task of these partitions has work that is handed out and not committed."""
+        with self.lock:
+            return any(task.outstanding for task in self._of(partitions))
+
+    @property
+    def closing(self) -> bool:
+        """Whether a task is being given up."""
+        with self.lock:
+            return any(task.state is State.CLOSING for task in self._tasks.values())
+
+    def sources(self, partitions: Iterable[int]) -> list[Source]:
+        """Return the sources of the tasks of these partitions."""
+        return [Source(topic, partition) for partition in partitions for topic in self._topics]
+
+    def ids(self, partitions: Iterable[int]) -> set[TaskId]:
+        """Return the tasks of these partitions."""
+        return {TaskId(self._stage, partition) for partition in partitions}
+
+    def snapshot(self) -> list[tuple[TaskId, State, float, float, dict[Source, int]]]:
+        """Return, for each owned task: id, state, since when, moved when (monotonic seconds), committed offsets."""
+        with self.lock:
+            return [
+                (t.id, t.state, t.since, t.moved_at, {s: p.committed for s, p in t.progress.items()})
+                for t in self._tasks.values()
+            ]
+
+    def _of(self, partitions: Iterable[int]) -> list[Task]:
+        return [task for p in partitions if (task := self._tasks.get(TaskId(self._stage, p))) is not None]
+
+    def _alive(self, life: Life) -> Task | None:
+        task = self._tasks.get(life[0])
+        return task if task is not None and task.epoch == life[1] else None
+
+    def _accepting(self, piece: Slice) -> Task | None:
+        task = self._tasks.get(piece.task)
+        return task if task is not None and task.accepts(piece) else None
+
+    def _all_happen(self, partitions: Iterable[int], event: Event) -> None:
+        with self.changed:
+            for task in self._of(partitions):
+                if event is not Event.CLOSED or task.state is State.CLOSING:
+                    self._happens(task, event)
+            self.changed.notify_all()
+
+    def _happens(self, task: Task, event: Event) -> Life:
+        before = task.state
+        task.happens(event, self._monotonic())
+        self._epochs[task.id] = task.epoch
+        if task.state is State.CLOSED:
+            del self._tasks[task.id]
+        self._moved(task.id, before, task.state)
+        return task.id, task.epoch

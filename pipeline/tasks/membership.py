@@ -1,0 +1,143 @@
+"""Who owns which partition: a group member that subscribes and never fetches.
+
+librdkafka heartbeats in its own threads, whatever Python does. What this consumer is assigned stays paused; the
+fetcher reads it through another consumer, because librdkafka pauses every partition of a consumer while one of its
+rebalance callbacks is pending.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from pipeline.errors import BrokerError
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings
+
+POLL_SECONDS = 0.1
+
+
+class Owner(Protocol):
+    """Who is told of rebalances, in the membership's thread. Each call may block, below the session timeout."""
+
+    def gained(self, partitions: list[int]) -> None:
+        """Own these partitions also."""
+        ...
+
+    def revoked(self, partitions: list[int]) -> None:
+        """Give these up: commit what is open and return, or return at the deadline."""
+        ...
+
+    def lost(self, partitions: list[int]) -> None:
+        """Another may own these already: commit nothing of them; return when what was open is aborted."""
+        ...
+
+
+class Membership:
+    """Membership of a consumer group that shares the partitions of one anchor topic."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        group: str,
+        topic: str,
+        client_id: str,
+        owner: Owner,
+        beat: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._topic = topic
+        self._client_id = client_id
+        self._owner = owner
+        self._beat = beat
+        self._on_failure = on_failure
+        self._stopping = threading.Event()
+        self._consumer: Consumer | None = None
+        self.protocol = "classic" if kafka.group_protocol == "classic" else "consumer"
+        self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
+
+    def start(self) -> None:
+        """Join the group."""
+        self._consumer = self._join()
+        self._thread.start()
+
+    def metadata(self) -> Any | None:
+        """Return the group metadata that a transaction's offsets must carry; None while this is no member.
+
+        Metadata without a member id skips every check of the broker: it is never given out.
+        """
+        consumer = self._consumer
+        if consumer is None or not consumer.memberid():
+            return None
+        return consumer.consumer_group_metadata()
+
+    @property
+    def member_id(self) -> str | None:
+        """This member's id in the group; None while it is no member."""
+        return (self._consumer.memberid() or None) if self._consumer is not None else None
+
+    def stop(self, timeout: float) -> None:
+        """Leave the group; the owner's partitions are revoked on the way."""
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def _join(self) -> Consumer:
+        consumer = clients.member(
+            self._kafka, group=self._group, client_id=self._client_id, protocol=self.protocol
+        )
+        consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+        return consumer
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._beat()
+                assert self._consumer is not None
+                message = self._consumer.poll(POLL_SECONDS)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is not None:
+                    self._meet(error)
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+        finally:
+            if self._consumer is not None:
+                self._consumer.close()
+
+    def _meet(self, error: KafkaError) -> None:
+        """Fall back to the classic protocol where the broker has no other; anything else that is fatal is raised."""
+        unsupported = error.code() in {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
+        if unsupported and self.protocol == "consumer":
+            if self._kafka.group_protocol == "consumer":
+                raise BrokerError(
+                    "the broker does not have the 'consumer' group protocol (KIP-848); set kafka.group_protocol to "
+                    "'auto' or 'classic'"
+                )
+            assert self._consumer is not None
+            self._consumer.close()
+            self.protocol = "classic"
+            self._consumer = self._join()
+        elif error.fatal():
+            raise KafkaException(error)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Explicit offsets keep librdkafka from asking for committed ones; paused, it never fetches.
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
+        consumer.pause(partitions)
+        if partitions:
+            self._owner.gained([p.partition for p in partitions])
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._owner.revoked([p.partition for p in partitions])
+        consumer.incremental_unassign(partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._owner.lost([p.partition for p in partitions])
+        consumer.incremental_unassign(partitions)

@@ -1,0 +1,167 @@
+"""Opens tasks: stable offsets, leftovers of dead predecessors fenced, the claim committed, then fetching.
+
+A thread of its own, so that a task that must wait keeps nobody else waiting.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from pipeline.batch import Source
+from pipeline.tasks.ledger import Ledger, Life
+from pipeline.tasks.orphans import Ground, dead, owner_of
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.05  # while a live member ends its transaction, or a broker is away
+
+
+def start_offset(
+    committed: int, low: int, high: int, reset: Literal["earliest", "latest"]
+) -> tuple[int, str | None]:
+    """Return where to start, and what must be said of it. Pure.
+
+    ``committed`` is negative where the group has none yet; ``low`` and ``high`` bound what the topic holds.
+    """
+    if committed < 0:
+        return (low if reset == "earliest" else high), None
+    if committed < low:
+        return low, f"{low - committed} records were deleted by retention before they were read"
+    if committed > high:
+        return low, f"committed offset {committed} lies behind the end {high}: the topic was made anew; from its start"
+    return committed, None
+
+
+class Opener:
+    """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``opened`` starts the fetching."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        ledger: Ledger,
+        *,
+        me: str,
+        reset: Literal["earliest", "latest"],
+        claim: Callable[[dict[Life, dict[Source, int]]], bool],
+        opened: Callable[[Life, dict[Source, int]], None],
+        beat: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._ground = ground
+        self._ledger = ledger
+        self._me = me
+        self._reset = reset
+        self._claim = claim
+        self._opened = opened
+        self._beat = beat
+        self._on_failure = on_failure
+        self._queue: queue.SimpleQueue[Life | None] = queue.SimpleQueue()
+        self._fenced: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="opener", daemon=True)
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def open(self, lives: list[Life]) -> None:
+        """Open these tasks as soon as possible."""
+        for life in lives:
+            self._queue.put(life)
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; what is not open yet stays so."""
+        self._stopping.set()
+        self._queue.put(None)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        waiting: list[Life] = []
+        try:
+            while not self._stopping.is_set():
+                self._beat()
+                waiting += self._arrived(LOOK_AGAIN_SECONDS if waiting else 0.5)
+                waiting = [life for life in waiting if self._ledger.opening(life) is not None]
+                if waiting:
+                    try:
+                        waiting = self._attempt(waiting)
+                    except KafkaException as error:
+                        log.warning("tasks wait to be opened: %s", error.args[0].str())
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+
+    def _arrived(self, timeout: float) -> list[Life]:
+        arrived: list[Life] = []
+        try:
+            entry = self._queue.get(timeout=timeout)
+            while True:
+                if entry is not None:
+                    arrived.append(entry)
+                entry = self._queue.get_nowait()
+        except queue.Empty:
+            return arrived
+
+    def _attempt(self, lives: list[Life]) -> list[Life]:
+        """Open what can be opened; return what must wait."""
+        tasks = {life: task for life in lives if (task := self._ledger.opening(life)) is not None}
+        sources = [source for task in tasks.values() for source in task.sources]
+        committed = self._ground.committed(sources, CALL_SECONDS)
+        unstable = [source for source, at in committed.items() if at is None]
+        owners = {source: owner_of(at.metadata) for source, at in committed.items() if at is not None}
+        if unstable:
+            owners |= self._ground.last_claims(unstable, CALL_SECONDS)
+        if self._fence(set(owners.values())):
+            return list(tasks)  # what they had open is gone now: look again before trusting any offset
+        ready = {
+            life: task.sources
+            for life, task in tasks.items()
+            if all(committed[source] is not None for source in task.sources)
+        }
+        if ready:
+            self._start(ready, committed, owners)
+        return [life for life in tasks if self._ledger.opening(life) is not None]
+
+    def _fence(self, owners: set[str | None]) -> bool:
+        strangers = {owner for owner in owners if owner and owner != self._me and owner not in self._fenced}
+        if not strangers:
+            return False
+        gone = dead(strangers, self._ground.live(CALL_SECONDS), self._me)
+        for owner in sorted(gone):
+            self._ground.fence(owner, CALL_SECONDS)
+            self._fenced.add(owner)
+            log.info("fenced %s, which is no longer in the group", owner)
+        return bool(gone)
+
+    def _start(
+        self,
+        ready: dict[Life, tuple[Source, ...]],
+        committed: dict[Source, TopicPartition | None],
+        owners: dict[Source, str | None],
+    ) -> None:
+        bounds = self._ground.bounds([source for sources in ready.values() for source in sources], CALL_SECONDS)
+        offsets: dict[Life, dict[Source, int]] = {}
+        for life, sources in ready.items():
+            offsets[life] = {}
+            for source in sources:
+                at = committed[source]
+                assert at is not None
+                offset, remark = start_offset(at.offset, *bounds[source], self._reset)
+                if remark:
+                    log.warning("%s: %s", source, remark)
+                offsets[life][source] = offset
+        strange = {
+            life: starts
+            for life, starts in offsets.items()
+            if any(owners.get(source) != self._me for source in starts)
+        }
+        if strange and not self._claim(strange):
+            for life in strange:
+                del offsets[life]
+        for life, starts in offsets.items():
+            if self._ledger.open(life, starts):
+                self._opened(life, starts)

@@ -1,0 +1,307 @@
+"""The runtime of a worker: membership, fetching, opening and transactions, put together. Knows nothing of Faust.
+
+Threads: *membership* (rebalances), *fetcher* (reads), *opener* (opens tasks), *transactions* (produces, commits),
+*monitor* (lag, watchdog). The flow itself is computed wherever the host runs it, one work at a time.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaException
+
+from pipeline.batch import Source, TaskId
+from pipeline.clock import Clock
+from pipeline.errors import Stuck
+from pipeline.settings import Settings
+from pipeline.tasks.fetcher import Fetcher, Place
+from pipeline.tasks.inbox import Inbox
+from pipeline.tasks.lane import Lane
+from pipeline.tasks.ledger import Ledger, Life, Work
+from pipeline.tasks.membership import Membership
+from pipeline.tasks.opener import Opener
+from pipeline.tasks.orphans import Ground
+from pipeline.tasks.states import State
+from pipeline.tasks.transaction import Emission, Transactions
+from pipeline.tasks.watchdog import hung_call, stuck_task
+from pipeline.telemetry.health import Health
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+MONITOR_SECONDS = 2.0
+STOP_SECONDS = 5.0
+
+
+class Runtime:
+    """Owns tasks of one stage. ``on_arrival`` is called from another thread when there is something to take.
+
+    ``on_failure`` is called, from whichever thread, with what ends the worker. ``call_started_at`` tells since when
+    (monotonic seconds) a model call runs, None when none does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        stage: str,
+        group: str,
+        topics: tuple[str, ...],
+        identity: str,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+        on_arrival: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        call_started_at: Callable[[], float | None],
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._on_failure = on_failure
+        self._call_started_at = call_started_at
+        self._stopping = threading.Event()
+        self._in_compute = 0
+        self._identity = identity
+        self.inbox = Inbox(settings.worker.buffered_rows_max, on_arrival)
+        self.ledger = Ledger(stage, topics, clock.monotonic, self._moved)
+        self._ground = Ground(settings.kafka, group)
+        self._membership = Membership(
+            settings.kafka,
+            group=group,
+            topic=topics[0],
+            client_id=identity,
+            owner=self,
+            beat=self._beat("membership", settings.worker.close_deadline_seconds + 10),
+            on_failure=on_failure,
+        )
+        self._fetcher = Fetcher(
+            settings.kafka,
+            settings.worker,
+            group=group,
+            client_id=identity,
+            inbox=self.inbox,
+            beat=self._beat("fetcher", 10),
+            on_trouble=self._trouble,
+            on_failure=on_failure,
+        )
+        self._transactions = Transactions(
+            settings.kafka,
+            transactional_id=identity,
+            interval_seconds=settings.worker.commit_interval_seconds,
+            ledger=self.ledger,
+            metadata=self._membership.metadata,
+            rewound=self._reopen,
+            namesake_lives=self._namesake_lives,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._lane = Lane(
+            "transactions",
+            due=self._transactions.due,
+            on_due=self._commit_if_due,
+            beat=self._beat("transactions", settings.worker.stuck_deadline_seconds),
+            on_failure=on_failure,
+        )
+        self._opener = Opener(
+            self._ground,
+            self.ledger,
+            me=identity,
+            reset=settings.kafka.reset,
+            claim=self._claim,
+            opened=self._opened,
+            beat=self._beat("opener", settings.worker.stuck_deadline_seconds),
+            on_failure=on_failure,
+        )
+        self._monitor = threading.Thread(target=self._watch, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads and join the group. Blocks until the brokers were found."""
+        self._lane.start()
+        prepared = self._lane.submit(self._transactions.prepare)
+        self._fetcher.start(list(self._topics))
+        prepared.result()
+        self._opener.start()
+        self._membership.start()
+        self._monitor.start()
+
+    def stop(self) -> None:
+        """Commit what is open, leave the group, end the threads. What is left then is nothing to be redone."""
+        self._stopping.set()
+        self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
+        self._opener.stop(STOP_SECONDS)
+        self._lane.stop(STOP_SECONDS)
+        self._fetcher.stop(STOP_SECONDS)
+
+    def abandon(self) -> None:
+        """Abort what is open and leave the group, as well as that can be done: the process is about to end."""
+        self._stopping.set()
+        self.lost([task.partition for task, _, _, _, _ in self.ledger.snapshot()])
+        self._membership.stop(STOP_SECONDS)
+
+    # What the host calls, one work at a time.
+
+    def take(self) -> Work | None:
+        """Hand out a batch of what waits; None if nothing does."""
+        while self.inbox:
+            work, broken = self.ledger.hand_out(self.inbox.take(self._settings.worker.batch_rows_max))
+            if broken:
+                log.warning("records did not follow on one another; reopening %s", broken)
+                self._reopen(broken)
+            if work.slices:
+                self._in_compute += 1
+                for piece in work.slices:
+                    for run in piece.runs:
+                        self._metrics.events_received.add(len(run), topic=run.source.topic)
+                return work
+        return None
+
+    def submit(self, work: Work, emission: Emission) -> Future[bool]:
+        """Put the outputs of a work into the open transaction; it is committed when it is time."""
+
+        def emit() -> bool:
+            self._in_compute -= 1
+            emitted = self._transactions.emit(work, emission)
+            self._commit_if_due()
+            return emitted
+
+        return self._lane.submit(emit)
+
+    # What the group tells, in the membership's thread.
+
+    def gained(self, partitions: list[int]) -> None:
+        """Own these partitions also."""
+        self._metrics.rebalances.add(1, change="assigned")
+        lives = self.ledger.gain(partitions)
+        log.info("gained partitions %s", sorted(partitions))
+        self._opener.open(lives)
+
+    def revoked(self, partitions: list[int]) -> None:
+        """Commit what is open of these partitions, within the deadline, and give them up."""
+        self._metrics.rebalances.add(1, change="revoked")
+        started = self._clock.monotonic()
+        self.ledger.revoke(partitions)
+        self._forget(partitions)
+        self._lane.submit(self._transactions.commit)
+        with self.ledger.changed:
+            self.ledger.changed.wait_for(
+                lambda: not self.ledger.outstanding(partitions),
+                timeout=self._settings.worker.close_deadline_seconds,
+            )
+            left = self.ledger.close(partitions)
+        if left:
+            self._abort(f"partitions {sorted(partitions)} could not be committed before they were given up")
+        self._metrics.rebalance_pause_seconds.observe(self._clock.monotonic() - started)
+        log.info("gave up partitions %s", sorted(partitions))
+
+    def lost(self, partitions: list[int]) -> None:
+        """Commit nothing of these partitions: others may own them."""
+        self._metrics.rebalances.add(1, change="lost")
+        left = self.ledger.lose(partitions)
+        self._forget(partitions)
+        if left:
+            self._abort(f"partitions {sorted(partitions)} were lost")
+        log.warning("lost partitions %s", sorted(partitions))
+
+    def _forget(self, partitions: list[int]) -> None:
+        sources = self.ledger.sources(partitions)
+        self._fetcher.drop(sources).result(timeout=STOP_SECONDS)
+        self.inbox.discard(self.ledger.ids(partitions))
+        for source in sources:
+            self._metrics.lag_records.remove(topic=source.topic, partition=str(source.partition))
+
+    def _abort(self, why: str) -> None:
+        try:
+            self._lane.submit(lambda: self._transactions.abort(why)).result(
+                timeout=self._settings.worker.close_deadline_seconds
+            )
+        except TimeoutError:
+            # The offsets of what is open cannot be committed any more: this worker is no member by now.
+            log.warning("still aborting: %s", why)
+
+    # Opening and going back.
+
+    def _claim(self, starts: dict[Life, dict[Source, int]]) -> bool:
+        def claim() -> bool:
+            for life, offsets in starts.items():
+                self._transactions.claim(life, offsets)
+            return self._transactions.commit()
+
+        return self._lane.submit(claim).result()
+
+    def _opened(self, life: Life, offsets: dict[Source, int]) -> None:
+        task, epoch = life
+        self._fetcher.assign({source: Place(task, epoch, offset) for source, offset in offsets.items()})
+
+    def _reopen(self, lives: list[Life]) -> None:
+        if lives:
+            partitions = [task.partition for task, _ in lives]
+            self._fetcher.drop(self.ledger.sources(partitions))
+            self.inbox.discard({task for task, _ in lives})
+            self._opener.open(lives)
+
+    def _trouble(self, source: Source, what: str) -> None:
+        log.warning("%s cannot be read on: %s; reopening", source, what)
+        self._reopen(self.ledger.reopen(source))
+
+    def _namesake_lives(self) -> bool:
+        try:
+            return self._ground.namesakes(self._identity, self._membership.member_id, 5.0)
+        except KafkaException:
+            return False
+
+    def _commit_if_due(self) -> None:
+        self._transactions.commit_if_due(
+            more_coming=(bool(self.inbox) or self._in_compute > 0 or self._lane.waiting) and not self.ledger.closing,
+            flooded=self.inbox.rows >= self._settings.worker.batch_rows_max,
+        )
+
+    # Watching.
+
+    def _watch(self) -> None:
+        ends: dict[Source, int] = {}
+        while not self._stopping.wait(MONITOR_SECONDS):
+            snapshot = self.ledger.snapshot()
+            sources = [source for _, _, _, _, committed in snapshot for source in committed]
+            try:
+                ends = {s: high for s, (_, high) in self._ground.bounds(sources, 5.0).items()} if sources else {}
+            except KafkaException as error:
+                log.debug("ends are unknown: %s", error)
+                ends = {}
+            self._report(snapshot, ends)
+            now = self._clock.monotonic()
+            worker = self._settings.worker
+            why = stuck_task(now, snapshot, ends, worker.stuck_deadline_seconds) or hung_call(
+                now, self._call_started_at(), self._settings.model.call_deadline_seconds
+            )
+            if why is not None:
+                self._on_failure(Stuck(f"{why}; nothing of it was committed"))
+                return
+
+    def _report(
+        self,
+        snapshot: list[tuple[TaskId, State, float, float, dict[Source, int]]],
+        ends: dict[Source, int],
+    ) -> None:
+        states = [state for _, state, _, _, _ in snapshot]
+        self._metrics.tasks.replace({(state,): states.count(state) for state in State})
+        self._metrics.buffered_rows.set(self.inbox.rows)
+        self._metrics.lag_records.replace(
+            {
+                (source.topic, str(source.partition)): max(0, ends[source] - offset)
+                for _, _, _, _, committed in snapshot
+                for source, offset in committed.items()
+                if source in ends
+            }
+        )
+        self._health.set("tasks", State.OPENING not in states, "tasks are being opened")
+
+    def _moved(self, task: TaskId, before: State, now: State) -> None:
+        self._metrics.task_transitions.add(1, from_state=before, to_state=now)
+
+    def _beat(self, part: str, deadline_seconds: float) -> Callable[[], None]:
+        self._health.watch(part, deadline_seconds=deadline_seconds)
+        return lambda: self._health.beat(part)

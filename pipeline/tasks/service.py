@@ -1,0 +1,97 @@
+"""The one service that Faust hosts: it starts the runtime, and lets whole batches into the agents' channel."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import mode
+
+from pipeline.tasks.ledger import Work
+from pipeline.tasks.runtime import Runtime
+from pipeline.tasks.transaction import Emission
+from pipeline.telemetry.health import Health, beat_forever
+from pipeline.telemetry.server import TelemetryServer
+
+EMISSIONS_AHEAD = 2  # works that may wait for the transaction while the next one is computed
+
+
+class Hosted(Protocol):
+    """The worker that the service runs: its parts, and what it computes."""
+
+    health: Health
+    server: TelemetryServer
+
+    def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
+        """Return the runtime; ``on_arrival`` may be called from any thread."""
+        ...
+
+    def compute(self, work: Work) -> Emission:
+        """Take a work through the flow. Runs in a thread of its own, one work at a time."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """End the process because of this."""
+        ...
+
+
+class RuntimeService(mode.Service):  # type: ignore[misc]
+    """Runs a worker inside an event loop. ``put`` is the channel's put.
+
+    One work at a time is in the channel or computed: meanwhile the next batch gathers in the inbox.
+    """
+
+    def __init__(self, *, put: Callable[[Work], Awaitable[Any]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._put = put
+        self._flow = ThreadPoolExecutor(1, thread_name_prefix="flow")
+
+    def build(self) -> Hosted:
+        """Return the worker to run, everything checked."""
+        raise NotImplementedError
+
+    async def on_start(self) -> None:
+        """Check everything, join the group, begin to take batches."""
+        loop = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._free = asyncio.Semaphore(1)
+        self._ahead = asyncio.Semaphore(EMISSIONS_AHEAD)
+        self._worker = await asyncio.to_thread(self.build)
+        self._worker.health.watch("event loop", deadline_seconds=5)
+        self.add_future(beat_forever(self._worker.health))
+        self._worker.server.start()
+        self.runtime = self._worker.runtime(lambda: loop.call_soon_threadsafe(self._arrived.set))
+        self.add_future(self._pump())
+        await asyncio.to_thread(self.runtime.start)
+        self._worker.health.set("group", True)
+
+    async def on_stop(self) -> None:
+        """Commit what is open, leave the group, end the threads."""
+        await asyncio.to_thread(self.runtime.stop)
+        self._worker.server.stop()
+        self._flow.shutdown(wait=False)
+
+    async def process(self, work: Work) -> None:
+        """Compute a work and hand its outputs to the transaction. This is what the agent calls."""
+        loop = asyncio.get_running_loop()
+        try:
+            emission = await loop.run_in_executor(self._flow, self._worker.compute, work)
+        except Exception as error:  # noqa: BLE001 - Faust would take it for handled and go on
+            self._worker.fail(error)
+            return
+        self._free.release()
+        await self._ahead.acquire()
+        emitted = self.runtime.submit(work, emission)
+        emitted.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ahead.release))
+
+    async def _pump(self) -> None:
+        while not self.should_stop:
+            await self._arrived.wait()
+            await self._free.acquire()
+            self._arrived.clear()
+            work = self.runtime.take()
+            if work is None:
+                self._free.release()
+                continue
+            self._arrived.set()  # there may be more
+            await self._put(work)

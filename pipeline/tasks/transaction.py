@@ -1,0 +1,307 @@
+"""The transactions of a worker: scores, dead letters and source offsets of all its tasks, all or nothing.
+
+Everything here runs in one thread (a Lane). Producing goes on while the next batch is computed; committing waits for
+the brokers without holding anybody else up.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from pipeline.batch import Outgoing, Source
+from pipeline.clock import Clock
+from pipeline.errors import LostIdentity
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings
+from pipeline.tasks.ledger import Ledger, Life, Work
+from pipeline.tasks.orphans import claim
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 5.0  # one blocking call to librdkafka; a retriable time-out is called again
+
+
+class Verdict(StrEnum):
+    """What a failed call means for the transaction."""
+
+    AGAIN = "again"  # the same call may be made again; nothing is decided
+    ABORT = "abort"  # the transaction must be aborted; the producer lives
+    REPLACE = "replace"  # the producer is dead; its successor aborts what it left
+
+
+def verdict(error: KafkaError) -> Verdict:
+    """Decide what a failed transactional call means, by the flags that librdkafka sets."""
+    if error.fatal():
+        return Verdict.REPLACE
+    if error.txn_requires_abort():
+        return Verdict.ABORT
+    if error.retriable() or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}:
+        return Verdict.AGAIN
+    return Verdict.ABORT
+
+
+def must_commit(*, open_seconds: float, interval_seconds: float, more_coming: bool, flooded: bool) -> bool:
+    """Decide whether to commit now.
+
+    An idle worker commits each batch at once. A busy one waits for the interval, so that commits cost little; while
+    it still keeps up (not flooded) a fifth of the interval is enough to keep latency low.
+    """
+    if not more_coming:
+        return True
+    return open_seconds >= (interval_seconds if flooded else interval_seconds / 5)
+
+
+class _Failed(Exception):  # noqa: N818 - internal control flow
+    """The transaction cannot be committed."""
+
+    def __init__(self, verdict_: Verdict, error: KafkaError | None, step: str) -> None:
+        super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")
+        self.verdict = verdict_
+        self.error = error
+
+
+@dataclass(slots=True)
+class _Open:
+    """What the open transaction holds."""
+
+    since: float
+    lives: set[Life] = field(default_factory=set)
+    claims: dict[Life, dict[Source, int]] = field(default_factory=dict)
+    arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    scored: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """What one work came to: the records to produce, and what to count once they are committed."""
+
+    outgoing: Sequence[Outgoing]
+    arrived_ms: npt.NDArray[np.int64]  # int64 [n]: when each scored event arrived in Kafka
+    scored: int
+
+
+class Transactions:
+    """One transactional producer and its open transaction. Call everything in the lane's thread.
+
+    ``metadata`` gives the group metadata, or None while this worker is no member. ``rewound`` is called with the
+    tasks that must be opened again after an abort. ``namesake_lives`` tells whether another live member has this
+    worker's id.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        transactional_id: str,
+        interval_seconds: float,
+        ledger: Ledger,
+        metadata: Callable[[], Any | None],
+        rewound: Callable[[list[Life]], None],
+        namesake_lives: Callable[[], bool],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._kafka = kafka
+        self._id = transactional_id
+        self._interval = interval_seconds
+        self._ledger = ledger
+        self._metadata = metadata
+        self._rewound = rewound
+        self._namesake_lives = namesake_lives
+        self._clock = clock
+        self._metrics = metrics
+        self._producer: Producer | None = None
+        self._open: _Open | None = None
+
+    def prepare(self) -> None:
+        """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds."""
+        if self._producer is not None:
+            return
+        producer = clients.transactional(self._kafka, transactional_id=self._id)
+        self._insist("init_transactions", lambda: producer.init_transactions(CALL_SECONDS))
+        self._producer = producer
+
+    def emit(self, work: Work, emission: Emission) -> bool:
+        """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
+        try:
+            if not self._ledger.current(work):
+                self._give_up(_Failed(Verdict.ABORT, None, "emit"))
+                return False
+            opened = self._begin()
+            started = self._clock.monotonic()
+            for outgoing in emission.outgoing:
+                self._produce(outgoing)
+            self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
+            opened.lives |= {(piece.task, piece.epoch) for piece in work.slices}
+            opened.arrived_ms.append(emission.arrived_ms)
+            for piece in work.slices:
+                for run in piece.runs:
+                    opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
+            if not self._ledger.finish(work):
+                raise _Failed(Verdict.ABORT, None, "emit")
+        except _Failed as failure:
+            self._give_up(failure)
+            return False
+        return True
+
+    def claim(self, life: Life, offsets: dict[Source, int]) -> None:
+        """Put the start offsets of a task into the open transaction, in this worker's name."""
+        try:
+            self._begin().claims[life] = offsets
+        except _Failed as failure:
+            self._give_up(failure)
+
+    def due(self) -> float | None:
+        """Return the seconds until the open transaction must be committed; None if none is open."""
+        if self._open is None:
+            return None
+        return self._open.since + self._interval - self._clock.monotonic()
+
+    def commit_if_due(self, *, more_coming: bool, flooded: bool) -> None:
+        """Commit what is open if it is time."""
+        if self._open is not None and must_commit(
+            open_seconds=self._clock.monotonic() - self._open.since,
+            interval_seconds=self._interval,
+            more_coming=more_coming,
+            flooded=flooded,
+        ):
+            self.commit()
+
+    def commit(self) -> bool:
+        """Commit what is open; False if it had to be aborted. Nothing open: True."""
+        if self._open is None:
+            return True
+        opened = self._open
+        started = self._clock.monotonic()
+        try:
+            commitment = self._send_offsets(opened)
+            self._insist("commit_transaction", lambda: self._live.commit_transaction(CALL_SECONDS))
+        except _Failed as failure:
+            self._give_up(failure)
+            return False
+        self._open = None
+        self._ledger.committed(commitment)
+        self._tell(opened, started)
+        return True
+
+    def abort(self, why: str) -> None:
+        """Abort what is open and send the tasks with outstanding work back."""
+        self._give_up(_Failed(Verdict.ABORT, None, why))
+
+    @property
+    def _live(self) -> Producer:
+        assert self._producer is not None
+        return self._producer
+
+    def _begin(self) -> _Open:
+        if self._open is None:
+            self.prepare()
+            try:
+                self._live.begin_transaction()
+            except KafkaException as error:
+                raise _Failed(_final(verdict(error.args[0])), error.args[0], "begin_transaction") from None
+            self._open = _Open(since=self._clock.monotonic())
+        return self._open
+
+    def _produce(self, out: Outgoing) -> None:
+        produce = self._live.produce
+        headers = out.headers
+        for row, (key, value, partition) in enumerate(zip(out.keys, out.values, out.partitions, strict=True)):
+            extra = {} if headers is None else {"headers": headers[row]}
+            while True:
+                try:
+                    produce(out.topic, value, key, partition, **extra)
+                    break
+                except BufferError:
+                    self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
+                except KafkaException as error:
+                    raise _Failed(_final(verdict(error.args[0])), error.args[0], "produce") from None
+        self._live.poll(0)
+
+    def _send_offsets(self, opened: _Open) -> dict[Life, dict[Source, int]]:
+        # Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker
+        # checks the generation, but not who owns which partition.
+        with self._ledger.lock:
+            if not all(self._ledger.alive(life) for life in opened.lives):
+                raise _Failed(Verdict.ABORT, None, "send_offsets")
+            commitment = self._ledger.commitment()
+            claims = {life: offsets for life, offsets in opened.claims.items() if self._ledger.alive(life)}
+            metadata = self._metadata()
+        if metadata is None:
+            raise _Failed(Verdict.ABORT, None, "send_offsets without membership")
+        offsets = [
+            TopicPartition(source.topic, source.partition, offset, claim(self._id))
+            for covered in (*claims.values(), *commitment.values())
+            for source, offset in covered.items()
+        ]
+        if offsets:
+            self._insist(
+                "send_offsets",
+                lambda: self._live.send_offsets_to_transaction(offsets, metadata, CALL_SECONDS),
+            )
+        return commitment
+
+    def _insist(self, step: str, call: Callable[[], None]) -> None:
+        """Make a call again as long as nothing is decided; each attempt waits inside librdkafka, not here."""
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as error:
+                cause = error.args[0]
+                what = verdict(cause)
+                if what is not Verdict.AGAIN:
+                    raise _Failed(what, cause, step) from None
+                log.warning("%s: %s; again", step, cause.str())
+
+    def _give_up(self, failure: _Failed) -> None:
+        """Abort, replace the producer if it is dead, and send the tasks back to their committed offsets."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            log.warning("transaction aborted: %s", failure)
+        what = failure.verdict
+        if what is Verdict.ABORT and opened is not None and self._producer is not None:
+            try:
+                self._insist("abort_transaction", lambda: self._live.abort_transaction(CALL_SECONDS))
+            except _Failed as worse:
+                log.warning("%s", worse)
+                what = Verdict.REPLACE
+                failure = worse
+        if what is Verdict.REPLACE:
+            self._replace(failure.error)
+        if opened is not None:
+            self._metrics.transactions.add(1, outcome="fenced" if what is Verdict.REPLACE else "aborted")
+            self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
+        self._rewound(self._ledger.rewind())
+
+    def _replace(self, error: KafkaError | None) -> None:
+        self._producer = None
+        self._metrics.producer_restarts.add(1)
+        if error is not None and error.code() == KafkaError._FENCED and self._namesake_lives():
+            raise LostIdentity(
+                f"another live worker is named {self._id!r}; give each worker its own worker.name, or leave it unset"
+            )
+        log.warning("transactional producer replaced: %s", error.str() if error is not None else "unusable")
+
+    def _tell(self, opened: _Open, started: float) -> None:
+        now = self._clock.monotonic()
+        self._metrics.transactions.add(1, outcome="committed")
+        self._metrics.transaction_seconds.observe(now - opened.since)
+        self._metrics.stage_seconds.observe(now - started, stage="commit")
+        for topic, rows in opened.scored.items():
+            self._metrics.events_scored.add(rows, topic=topic)
+        if opened.arrived_ms:
+            arrived = np.concatenate(opened.arrived_ms)
+            self._metrics.end_to_end_seconds.observe_many(self._clock.now() - arrived / 1000.0)
+
+
+def _final(what: Verdict) -> Verdict:
+    """A call that cannot simply be made again ends the transaction."""
+    return Verdict.ABORT if what is Verdict.AGAIN else what

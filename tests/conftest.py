@@ -1,0 +1,179 @@
+"""A real Kafka for the tests that need one: started when first asked for, stopped at the end come what may.
+
+``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three. A test that uses
+one of them carries the marker ``cluster``, and ``cluster3`` too, by itself.
+"""
+
+import os
+import random
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from pipeline.errors import StartupError
+from pipeline.kafka import clients
+from pipeline.kafka.broker import check_free
+from pipeline.kafka.local import LocalCluster
+from pipeline.settings import KafkaSettings
+
+# Below the ports that systems give to outgoing connections: a stopped broker finds its port free again.
+_PORTS = range(20_000, 32_000, 10)
+
+
+@dataclass(frozen=True)
+class KafkaUnderTest:
+    """A Kafka that answers. ``cluster`` is None where it was started by others (``--bootstrap``)."""
+
+    settings: KafkaSettings
+    cluster: LocalCluster | None
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect."""
+        return self.settings.bootstrap
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this project."""
+    parser.addoption("--bootstrap", metavar="HOST:PORT", help="use this Kafka instead of starting one broker")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a cluster by the fixtures that it uses."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "kafka3" in fixtures:
+            item.add_marker("cluster3")
+        if "kafka3" in fixtures or "kafka" in fixtures or "local_cluster" in fixtures:
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Path]:
+    """Return the folder of this session's clusters. What a crashed session left running is stopped first."""
+    base = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
+    base.mkdir(exist_ok=True)
+    sweep(base)
+    me = psutil.Process()
+    session = base / f"{me.pid}-{me.create_time()}"
+    session.mkdir()
+    yield session
+    shutil.rmtree(session, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaUnderTest]:
+    """One broker for the whole session."""
+    if bootstrap := request.config.getoption("--bootstrap"):
+        yield KafkaUnderTest(KafkaSettings(bootstrap=bootstrap), None)
+        return
+    with _running(request.getfixturevalue("clusters") / "kafka", brokers=1) as cluster:
+        yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
+
+
+@pytest.fixture(scope="session")
+def kafka3(clusters: Path) -> Iterator[KafkaUnderTest]:
+    """Three brokers for the whole session, replication 3, two in sync at least."""
+    with _running(clusters / "kafka3", brokers=3) as cluster:
+        yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
+
+
+@pytest.fixture(autouse=True)
+def _whole(request: pytest.FixtureRequest) -> None:
+    """Start again, before the next test, what a test that failed left stopped, killed or paused."""
+    for name in {"kafka", "kafka3"} & set(request.fixturenames):
+        used: KafkaUnderTest = request.getfixturevalue(name)
+        if used.cluster is not None:
+            used.cluster.up()
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
+    """Return a function that makes a topic of a name of its own; it is deleted after the test.
+
+    ``topic(partitions=1, prefix="test", config={})``. It is made in ``kafka3`` where the test uses that.
+    """
+    used: KafkaUnderTest = request.getfixturevalue("kafka3" if "kafka3" in request.fixturenames else "kafka")
+    admin = clients.admin(used.settings)
+    made: list[str] = []
+
+    def make(partitions: int = 1, prefix: str = "test", config: dict[str, str] | None = None) -> str:
+        name = f"{prefix}.{uuid.uuid4().hex[:12]}"
+        admin.create_topics([NewTopic(name, partitions, config=config or {})])[name].result(30)
+        made.append(name)
+        return name
+
+    yield make
+    for future in admin.delete_topics(made, request_timeout=5).values() if made else ():
+        future.exception(30)  # a cluster that the test left stopped may not answer
+
+
+@pytest.fixture
+def local_cluster(clusters: Path) -> Iterator[Callable[..., LocalCluster]]:
+    """Return a function that makes a cluster of the test's own, not started; the end of the test stops it."""
+    made: list[LocalCluster] = []
+
+    def make(folder: str | None = None, brokers: int = 1, port: int = 0) -> LocalCluster:
+        name = folder or uuid.uuid4().hex[:8]
+        made.append(LocalCluster(clusters / name, brokers, port or free_ports(2 * brokers)))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        _discard(cluster.data)
+
+
+def sweep(base: Path) -> None:
+    """Stop and remove what test sessions left whose process is gone."""
+    for session in base.iterdir():
+        if not _lives(session):
+            for folder in session.iterdir():
+                _discard(folder)
+            shutil.rmtree(session, ignore_errors=True)
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many free ports in a row."""
+    for first in random.sample(_PORTS, len(_PORTS)):
+        try:
+            for port in range(first, first + count):
+                check_free(port)
+        except StartupError:
+            continue
+        return first
+    raise AssertionError(f"no {count} free ports in a row from {_PORTS.start} to {_PORTS.stop}")
+
+
+@contextmanager
+def _running(data: Path, brokers: int) -> Iterator[LocalCluster]:
+    try:
+        cluster = LocalCluster(data, brokers, free_ports(2 * brokers))
+        cluster.up(timeout=120)
+        yield cluster
+    finally:
+        _discard(data)
+
+
+def _discard(data: Path) -> None:
+    """Kill the cluster of this folder, whose data nobody needs, and remove it."""
+    if (data / "cluster.json").exists():
+        cluster = LocalCluster.found(data)
+        for broker in cluster.ids:
+            cluster.kill(broker)
+    shutil.rmtree(data, ignore_errors=True)
+
+
+def _lives(session: Path) -> bool:
+    pid, started = session.name.split("-")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) < 2
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,190 @@
+"""The local cluster's shape, properties and what it asks of the machine: all that needs no broker."""
+
+import json
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import BrokerError, StartupError
+from pipeline.kafka import development, jars
+from pipeline.kafka.broker import Broker
+from pipeline.kafka.local import LocalCluster
+
+
+def _loaded(text: str) -> dict[str, str]:
+    """Read a properties file as Java does: escapes in UTF-16 units, the first bare '=' ends the name."""
+    entries = {}
+    for line in text.splitlines():
+        name, value = line.split("=", 1)
+        entries[_unescaped(name)] = _unescaped(value)
+    return entries
+
+
+def _unescaped(text: str) -> str:
+    parts = text.split("\\u")
+    units = [ord(c) for c in parts[0]]
+    for part in parts[1:]:
+        units += [int(part[:4], 16), *(ord(c) for c in part[4:])]
+    return b"".join(unit.to_bytes(2, "big") for unit in units).decode("utf-16-be")
+
+
+_STRINGS = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@given(st.dictionaries(_STRINGS, _STRINGS))
+def test_rendered_properties_read_back_as_they_were(entries: dict[str, str]) -> None:
+    """Whatever names and values hold (spaces, line ends, backslashes, emoji), Java reads the same."""
+    text = development.render(entries)
+    assert text.isascii()
+    assert len(text.splitlines()) == len(entries)
+    assert _loaded(text) == entries
+
+
+@given(st.sampled_from(development.BROKERS), st.integers(1024, 60_000))
+def test_ports_of_a_cluster_are_a_row_without_overlap(brokers: int, port: int) -> None:
+    """Clients' and controllers' ports are 2 x brokers different ports in a row from the first one."""
+    layout = development.Layout(brokers, port)
+    ports = [one for broker in layout.ids for one in layout.ports(broker)]
+    assert sorted(ports) == list(range(port, port + 2 * brokers))
+    assert layout.bootstrap.split(",")[0] == f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("brokers", development.BROKERS)
+def test_every_listener_is_on_loopback(brokers: int) -> None:
+    """Nothing of a local cluster listens to, or is announced on, another interface than loopback."""
+    layout = development.Layout(brokers, 9092)
+    for broker in layout.ids:
+        entries = development.properties(layout, broker, {})
+        addresses = entries["listeners"].split(",") + entries["advertised.listeners"].split(",")
+        assert all("://127.0.0.1:" in address for address in addresses)
+
+
+def test_three_brokers_survive_one_and_a_single_one_can_write() -> None:
+    """Of three brokers two must have a write; a single broker asks for no copies that it cannot have."""
+    three, one = development.settings(3), development.settings(1)
+    assert (three["default.replication.factor"], three["min.insync.replicas"]) == ("3", "2")
+    assert (three["offsets.topic.replication.factor"], three["transaction.state.log.min.isr"]) == ("3", "2")
+    replicas = {value for name, value in one.items() if "replication.factor" in name or "isr" in name}
+    assert replicas == {"1"}
+
+
+def test_given_settings_go_over_the_development_settings_but_not_over_addresses() -> None:
+    """A user may change how a broker behaves, not where it is: the cluster would not find itself."""
+    layout = development.Layout(1, 9092)
+    extra = {"num.partitions": "7", "auto.create.topics.enable": "true", "listeners": "PLAINTEXT://0.0.0.0:1"}
+    entries = development.properties(layout, 1, extra)
+    assert (entries["num.partitions"], entries["auto.create.topics.enable"]) == ("7", "true")
+    assert "0.0.0.0" not in entries["listeners"]
+
+
+@pytest.mark.parametrize(("brokers", "port"), [(2, 9092), (0, 9092), (1, 80), (3, 65_531)])
+def test_a_cluster_that_cannot_be_is_refused(tmp_path: Path, brokers: int, port: int) -> None:
+    """Broker counts other than 1 and 3 and ports out of range are refused when the cluster is described."""
+    with pytest.raises(StartupError, match=str(port if brokers in development.BROKERS else brokers)):
+        LocalCluster(tmp_path, brokers, port)
+
+
+def test_a_folder_without_a_cluster_is_named(tmp_path: Path) -> None:
+    """Asking for a cluster that is not there says where it looked and how to start one."""
+    with pytest.raises(BrokerError, match=r"no local Kafka in .*kafka up"):
+        LocalCluster.found(tmp_path)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    """``fresh`` never erases what is not a local Kafka's."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(StartupError, match="not empty and holds no local Kafka"):
+        LocalCluster(tmp_path).up(fresh=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("content", ["", "abc", "1 2", "999999999 1.0", "-1 0", "\x00"])
+def test_a_stale_or_broken_pid_file_is_no_broker(tmp_path: Path, content: str) -> None:
+    """A pid of no process, of another process, or no pid at all: the broker does not run."""
+    broker = Broker(1, tmp_path, (9092, 9093))
+    (tmp_path / "pid").write_text(content)
+    assert broker.process is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SURGETANK_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, Path("/a")),
+        ({"XDG_CACHE_HOME": "/b"}, Path("/b/surgetank")),
+        ({}, Path("~/.cache/surgetank").expanduser()),
+    ],
+)
+def test_the_cache_is_where_the_environment_says(environment: dict[str, str], expected: Path) -> None:
+    """SURGETANK_CACHE goes before XDG_CACHE_HOME, which goes before ~/.cache."""
+    assert jars.cache(environment) == expected
+
+
+def _program(folder: Path, name: str, script: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_no_java_says_what_to_install(tmp_path: Path) -> None:
+    """Without a java, the message names the version to install and the way with Docker."""
+    with pytest.raises(
+        StartupError, match=r"no java on PATH: install a JDK 17 or later, or .*docker compose"
+    ):
+        jars.find_java({"PATH": str(tmp_path)})
+
+
+def test_an_old_java_is_named(tmp_path: Path) -> None:
+    """A java before 17 is refused, with its path and version; JAVA_HOME goes before PATH."""
+    _program(tmp_path / "bin", "java", """echo 'openjdk version "11.0.20" 2023-07-18' >&2""")
+    with pytest.raises(StartupError, match=r"bin/java is Java 11\.0\.20.*17 or later"):
+        jars.find_java({"JAVA_HOME": str(tmp_path), "PATH": "/usr/bin"})
+
+
+def test_no_maven_says_what_to_install(tmp_path: Path) -> None:
+    """Without mvn and without fetched jars, the message says so and names the way with Docker."""
+    with pytest.raises(StartupError, match=r"no mvn on PATH.*docker compose"):
+        jars.fetch({"PATH": str(tmp_path), "SURGETANK_CACHE": str(tmp_path)})
+
+
+def test_a_failing_maven_is_quoted_and_leaves_nothing(tmp_path: Path) -> None:
+    """Maven's last lines are shown, and no half-filled folder is taken for the jars the next time."""
+    _program(tmp_path / "bin", "mvn", "echo '[ERROR] Unknown host'; exit 1")
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SURGETANK_CACHE": str(tmp_path / "cache")}
+    with pytest.raises(StartupError, match=r"exit 1(?s:.*)\[ERROR\] Unknown host"):
+        jars.fetch(environment)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_processes_that_race_for_the_jars_all_get_them(tmp_path: Path) -> None:
+    """Eight at once: each gets the same complete folder, and no scratch folder is left."""
+    # Stands for Maven only: it takes a while to fill the folder that it is told to fill.
+    script = """for a; do case $a in -DoutputDirectory=*) d=${a#*=};; esac; done
+mkdir -p "$d"; touch "$d/kafka_1.jar"; sleep 0.2; touch "$d/last.jar" """
+    _program(tmp_path / "bin", "mvn", script)
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SURGETANK_CACHE": str(tmp_path / "cache")}
+    got: list[set[str]] = []
+    threads = [
+        threading.Thread(target=lambda: got.append({jar.name for jar in jars.fetch(environment).iterdir()}))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [{"kafka_1.jar", "last.jar"}] * 8
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_cluster_of_another_shape_asks_for_fresh(tmp_path: Path) -> None:
+    """Three brokers over the data of one are refused before anything is started, and the way out is named."""
+    known = {"brokers": 1, "port": 9092, "heap_mb": 512, "settings": {}, "cluster_id": "x"}
+    (tmp_path / "cluster.json").write_text(json.dumps(known))
+    with pytest.raises(StartupError, match=r"holds a cluster of 1, not 3: add --fresh"):
+        LocalCluster(tmp_path, 3).up()
+    assert LocalCluster.found(tmp_path).brokers == 1

@@ -1,0 +1,40 @@
+"""Will this flight arrive 15 or more minutes late? Asked 30 minutes before its scheduled departure.
+
+The events are the real flights that left New York in 2013, see topology/recordings/flights.py. The model
+knows the schedule, and nothing that is not known at boarding. ops/training/flights.py makes it.
+"""
+
+from pipeline import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores
+
+# What the model has been trained on; a text outside these is a missing value.
+CARRIERS = tuple("9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split())  # noqa: SIM905 - one a line reads worse
+ORIGINS = ("EWR", "JFK", "LGA")
+DESTINATIONS = tuple(
+    """
+    ABQ ACK ALB ANC ATL AUS AVL BDL BGR BHM BNA BOS BQN BTV BUF BUR BWI BZN CAE CAK CHO CHS CLE CLT
+    CMH CRW CVG DAY DCA DEN DFW DSM DTW EGE EYW FLL GRR GSO GSP HDN HNL HOU IAD IAH ILM IND JAC JAX
+    LAS LAX LEX LGA LGB MCI MCO MDW MEM MHT MIA MKE MSN MSP MSY MTJ MVY MYR OAK OKC OMA ORD ORF PBI
+    PDX PHL PHX PIT PSE PSP PVD PWM RDU RIC ROC RSW SAN SAT SAV SBN SDF SEA SFO SJC SJU SLC SMF SNA
+    SRQ STL STT SYR TPA TUL TVC TYS XNA
+    """.split()  # noqa: SIM905
+)
+
+flights = Pipeline(
+    name="flights",
+    events=Events("flights.boarding", schema="boarding", key="tailnum", time="boarding_at"),
+    features=(
+        Category("carrier", vocabulary=CARRIERS),
+        Category("origin", vocabulary=ORIGINS),
+        Category("dest", vocabulary=DESTINATIONS),
+        Field("distance"),
+        Field("scheduled_departure_local_minutes"),
+        Field("scheduled_arrival_local_minutes"),
+        DayOfWeek("scheduled_departure"),
+        Elapsed("scheduled_departure", "scheduled_arrival", unit="minutes"),
+    ),
+    model="flights-late",
+    scores=Scores("flights.scores"),
+    # Not scored: the next step, features with memory, learns from how late each aircraft left before.
+    facts=(Events("flights.departures", schema="departure", key="tailnum", time="departed_at"),),
+    recording="topology.recordings.flights:recording",
+)

@@ -1,0 +1,1 @@
+"""Recorded events that can be replayed: one module each."""
