@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -80,9 +81,7 @@ class Worker:
             threads=settings.model.threads,
         )
         contracts = Contracts.load()
-        decoder = Decoder(
-            contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max
-        )
+        decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max)
         pipeline.check(decoder.schema)
         topics.check(settings.kafka, pipeline)
         session.warm_up(settings.worker.batch_rows_max)
@@ -172,7 +171,7 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
         pipeline.name,
         broker="kafka://unused",  # Faust wants one; it connects to none
         store="memory://",
-        datadir=Path(".surgetank") / "faust",
+        datadir=Path(tempfile.gettempdir()) / "surgetank-faust",  # Faust makes it; nothing is put there
         autodiscover=False,
         worker_redirect_stdouts=False,
     )
@@ -193,7 +192,7 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
                 return Worker(pipeline, settings or load(), folder)
             except StartupError as error:
                 # Left to Faust it would come out as a wall of traceback, with an exit code of Faust's own.
-                print(f"surgetank: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                print(f"surgetank: {error}", file=sys.stderr, flush=True)
                 os._exit(error.exit_code)
 
     app.service(Host)
@@ -210,4 +209,4 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
 def run(pipeline: Pipeline, settings: Settings, *, models: Path) -> None:
     """Run one worker in this process until it is told to stop; ends the process."""
     app = application(pipeline, settings, models=models)
-    faust.Worker(app, override_logging=False, loglevel="WARNING", quiet=True).execute_from_commandline()
+    faust.Worker(app, override_logging=False, loglevel="WARNING").execute_from_commandline()

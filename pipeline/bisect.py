@@ -6,9 +6,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def guilty(
-    n: int, attempt: Callable[[int, int], T]
-) -> tuple[list[tuple[int, int, T]], list[tuple[int, Exception]]]:
+def guilty(n: int, attempt: Callable[[int, int], T]) -> tuple[list[tuple[int, int, T]], list[tuple[int, Exception]]]:
     """Split what fails in halves until each failing row stands alone.
 
     ``attempt(start, stop)`` handles rows [start, stop) and raises an Exception if it cannot handle any one of

@@ -67,7 +67,12 @@ class Pipeline:
             )
         object.__setattr__(self, "features", tuple(self.features))
         object.__setattr__(self, "facts", tuple(self.facts))
-        topics = [self.events.topic, self.scores.topic, self.dead_letters, *(fact.topic for fact in self.facts)]
+        topics = [
+            self.events.topic,
+            self.scores.topic,
+            self.dead_letters,
+            *(fact.topic for fact in self.facts),
+        ]
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
         if twice:
             raise TopologyError(f"pipeline {self.name!r} uses topic {twice[0]!r} for two things; give each its own")

@@ -120,9 +120,7 @@ class Flow:
                 "model": pa.repeat(self._model, n),
                 "model_version": pa.repeat(self._model_version, n),
                 "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
-                "scored_at": pa.repeat(
-                    pa.scalar(int(self._clock.now() * 1000), pa.timestamp("ms", tz="UTC")), n
-                ),
+                "scored_at": pa.repeat(pa.scalar(int(self._clock.now() * 1000), pa.timestamp("ms", tz="UTC")), n),
                 "source_topic": topics.take(pa.array(source)),
                 "source_partition": pa.array(partitions[source]),
                 "source_offset": pa.array(records.offsets[rows]),

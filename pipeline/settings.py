@@ -45,9 +45,7 @@ class KafkaSettings(Section):
         ge=1,
         description="backstop: when the broker aborts the open transaction of a dead worker by itself",
     )
-    reset: Literal["earliest", "latest"] = Field(
-        default="earliest", description="where a group without offsets starts"
-    )
+    reset: Literal["earliest", "latest"] = Field(default="earliest", description="where a group without offsets starts")
     client: dict[str, str] = Field(
         default_factory=dict, description="librdkafka options for every client (security.protocol, sasl.*)"
     )
@@ -56,9 +54,7 @@ class KafkaSettings(Section):
 class WorkerSettings(Section):
     """One worker process."""
 
-    name: str = Field(
-        default="", description="identity, unique among live workers; default: host, process, random"
-    )
+    name: str = Field(default="", description="identity, unique among live workers; default: host, process, random")
     batch_rows_max: int = Field(default=8192, ge=1, description="rows in one batch; more only adds latency")
     commit_interval_seconds: float = Field(
         default=0.1, ge=0, le=5, description="a busy worker commits this often; an idle one after each batch"
@@ -68,9 +64,7 @@ class WorkerSettings(Section):
         ge=1,
         description="rows fetched and not yet in a batch; beyond it nothing more is fetched",
     )
-    fetch_buffer_kilobytes: int = Field(
-        default=32_768, ge=64, description="librdkafka's own prefetch, in all"
-    )
+    fetch_buffer_kilobytes: int = Field(default=32_768, ge=64, description="librdkafka's own prefetch, in all")
     close_deadline_seconds: float = Field(
         default=10.0, gt=0, description="a task that is given up has this long to commit what is open"
     )
@@ -98,13 +92,9 @@ class ModelSettings(Section):
 class DeadLetterSettings(Section):
     """When too many events are bad, a deploy is bad: stop, do not empty the topic into the dead letters."""
 
-    share_max: float = Field(
-        default=0.5, gt=0, le=1, description="more than this share of bad events stops the worker"
-    )
+    share_max: float = Field(default=0.5, gt=0, le=1, description="more than this share of bad events stops the worker")
     window_seconds: float = Field(default=60.0, gt=0, description="over this window")
-    minimum_events: int = Field(
-        default=1000, ge=1, description="but not before the window holds this many events"
-    )
+    minimum_events: int = Field(default=1000, ge=1, description="but not before the window holds this many events")
     value_bytes_max: int = Field(
         default=262_144, ge=1, description="a longer event is dead-lettered without decoding it"
     )
@@ -113,9 +103,7 @@ class DeadLetterSettings(Section):
 class TelemetrySettings(Section):
     """What the worker tells of itself."""
 
-    port: int = Field(
-        default=0, ge=0, le=65535, description="/metrics, /live, /ready; 0: any free port; it is logged"
-    )
+    port: int = Field(default=0, ge=0, le=65535, description="/metrics, /live, /ready; 0: any free port; it is logged")
     host: str = Field(default="127.0.0.1", description="address to bind")
     log_format: Literal["text", "json"] = Field(default="text", description="one line per event either way")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -195,17 +183,14 @@ def describe(flags: dict[str, Any] | None = None, *, file: Path | None = None) -
         values, defaults = getattr(settings, section), at.get_default(call_default_factory=True)
         for name, leaf in type(values).model_fields.items():
             dotted = f"{section}.{name}"
-            set_by = [
-                where for each, where in origin.items() if each == dotted or each.startswith(f"{dotted}.")
-            ]
+            set_by = [where for each, where in origin.items() if each == dotted or each.startswith(f"{dotted}.")]
             found.append(
                 Setting(
                     name=dotted,
                     value=masked(dotted, getattr(values, name)),
                     default=getattr(defaults, name),
                     origin=" + ".join(dict.fromkeys(set_by)) or "default",
-                    variable=f"{PREFIX}{section}__{name}".upper()
-                    + ("__<OPTION>" if dotted == OPTIONS else ""),
+                    variable=f"{PREFIX}{section}__{name}".upper() + ("__<OPTION>" if dotted == OPTIONS else ""),
                     description=leaf.description or "",
                 )
             )
@@ -299,20 +284,14 @@ def _parts(dotted: str) -> list[str]:
 
 def _explain(problem: Any, origin: dict[str, str]) -> str:
     dotted = ".".join(str(part) for part in problem["loc"])
-    where = origin.get(dotted) or next(
-        (w for d, w in origin.items() if d.startswith(f"{dotted}.")), "the settings"
-    )
+    where = origin.get(dotted) or next((w for d, w in origin.items() if d.startswith(f"{dotted}.")), "the settings")
     if problem["type"] == "extra_forbidden":
         known = _names(Settings, dotted)
         return f"unknown setting {dotted!r} (from {where}); known here: {', '.join(known)}"
     if problem["type"] == "model_type":
         known = _names(Settings, f"{dotted}.")
         return f"setting {dotted!r} (from {where}) is a section; known in it: {', '.join(known)}"
-    name = (
-        f"setting {dotted!r} = {masked(dotted, problem.get('input'))!r} (from {where})"
-        if dotted
-        else "settings"
-    )
+    name = f"setting {dotted!r} = {masked(dotted, problem.get('input'))!r} (from {where})" if dotted else "settings"
     return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 

@@ -38,3 +38,12 @@ flights = Pipeline(
     facts=(Events("flights.departures", schema="departure", key="tailnum", time="departed_at"),),
     recording="topology.recordings.flights:recording",
 )
+
+
+def __getattr__(name: str) -> object:
+    """Build ``app`` for ``faust -A topology.flights:app worker``; the other tools need the declaration only."""
+    if name != "app":
+        raise AttributeError(name)
+    from pipeline.app import application
+
+    return application(flights)

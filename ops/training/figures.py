@@ -46,8 +46,7 @@ def markdown(title: str, parts: dict[str, dict[str, Any]]) -> str:
             "|---:|---:|---:|",
         ]
         lines += [
-            f"| {_cell(band['said'])} | {_cell(band['was'])} | {band['rows']:,} |"
-            for band in part["calibration"]
+            f"| {_cell(band['said'])} | {_cell(band['was'])} | {band['rows']:,} |" for band in part["calibration"]
         ]
     return "\n".join(lines) + "\n"
 

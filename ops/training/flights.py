@@ -96,9 +96,7 @@ def train(spec: FeatureSpec, version: str) -> tuple[Manifest, bytes]:
 def main() -> int:
     """Train; write the bundle and its page of figures, or compare with what is there."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Train the model of the flights pipeline.")
-    parser.add_argument(
-        "--directory", type=Path, default=MODELS, help="folder of bundles (default: %(default)s)"
-    )
+    parser.add_argument("--directory", type=Path, default=MODELS, help="folder of bundles (default: %(default)s)")
     parser.add_argument("--version", default="1", help="version to write (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the model would change")
     arguments = parser.parse_args()
@@ -107,9 +105,7 @@ def main() -> int:
     print(page)
     if arguments.check:
         same = load(arguments.directory, manifest.name, manifest.version).manifest.sha256 == manifest.sha256
-        print(
-            "the checked-in model is this one, bit by bit" if same else "the checked-in model is another one"
-        )
+        print("the checked-in model is this one, bit by bit" if same else "the checked-in model is another one")
         return 0 if same else 1
     bundle = write(arguments.directory, manifest, model, replace=True)
     PAGE.write_text(page)

@@ -33,5 +33,5 @@ def main() -> None:
     try:
         app()
     except SurgetankError as error:
-        print(f"surgetank: {error}", file=sys.stderr)  # noqa: T201
+        print(f"surgetank: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -6,9 +6,7 @@ import typer
 
 
 def audit(
-    name: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
     wait: Annotated[
         float, typer.Option(min=0, help="While events lack an outcome: seconds to wait without any progress.")
     ] = 0.0,

@@ -20,9 +20,7 @@ def up(
     brokers: Annotated[int, typer.Option(help="1, or 3 which survive the loss of any one.")] = 1,
     port: Annotated[int, typer.Option(help="First port; as many follow as there are brokers, twice.")] = 9092,
     data: Data = _DATA,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
     json: Json = False,
 ) -> None:
     """Start Kafka and wait until it is ready. A cluster that runs already is left as it is.
@@ -101,9 +99,7 @@ def wait(
     typer.echo(f"Kafka is ready at {cluster.bootstrap}")
 
 
-def _print_tables(
-    bootstrap: str, brokers: list[dict[str, object]], settings: list[dict[str, object]]
-) -> None:
+def _print_tables(bootstrap: str, brokers: list[dict[str, object]], settings: list[dict[str, object]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -111,17 +107,13 @@ def _print_tables(
         return "-" if value is None else str(value)
 
     console = Console()
-    shown = Table(
-        "broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log", title=bootstrap
-    )
+    shown = Table("broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log", title=bootstrap)
     columns = ("id", "state", "pid", "port", "uptime_seconds", "heap_mb", "resident_mb", "log")
     for one in brokers:
         shown.add_row(*(cell(one[column]) for column in columns))
     console.print(shown)
     if settings:
-        differing = Table(
-            "setting", "value", "Kafka's default", title="settings fit for development, not production"
-        )
+        differing = Table("setting", "value", "Kafka's default", title="settings fit for development, not production")
         for one in settings:
             differing.add_row(*(cell(one[column]) for column in ("name", "value", "default")))
         console.print(differing)

@@ -14,9 +14,7 @@ _WATCH_SECONDS = 1.0
 
 
 def lag(
-    name: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")
-    ],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")],
     group: Annotated[str | None, typer.Option(help="consumer group; by default the pipeline's")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="go on once a second until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per look")] = False,
@@ -83,7 +81,5 @@ def _table(group: str, partitions: "tuple[PartitionLag, ...]") -> "Table":
     table.add_column("owner", footer=f"{len({p.owner for p in partitions} - {None})} workers")
     for p in partitions:
         committed = "never" if p.committed is None else f"{p.committed:,}"
-        table.add_row(
-            escape(str(p.source)), f"{p.end:,}", committed, f"{p.lag:,}", escape(p.owner or "nobody")
-        )
+        table.add_row(escape(str(p.source)), f"{p.end:,}", committed, f"{p.lag:,}", escape(p.owner or "nobody"))
     return table

@@ -6,31 +6,21 @@ import typer
 
 
 def replay(
-    name: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
     rate: Annotated[
         float | None,
         typer.Option(help="Events per second, of all kinds together; 1000 if no --speed is given."),
     ] = None,
     spike: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A surge of the rate, as 10x@20s+15s: tenfold from second 20 on, for 15 s. Repeatable."
-        ),
+        typer.Option(help="A surge of the rate, as 10x@20s+15s: tenfold from second 20 on, for 15 s. Repeatable."),
     ] = None,
-    speed: Annotated[
-        str | None, typer.Option(help="Instead of a rate: as it happened, only faster, as 600x.")
-    ] = None,
+    speed: Annotated[str | None, typer.Option(help="Instead of a rate: as it happened, only faster, as 600x.")] = None,
     count: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Events to send; by default the recording once. More than that: the next year."
-        ),
+        typer.Option(min=1, help="Events to send; by default the recording once. More than that: the next year."),
     ] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Send events of this kind only, for instance boarding.")
-    ] = None,
+    only: Annotated[str | None, typer.Option(help="Send events of this kind only, for instance boarding.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
 ) -> None:
@@ -54,9 +44,7 @@ def replay(
         if only is not None:
             recording = recording.only(only)
         if speed is None:
-            pace = pacing.at_rate(
-                1000.0 if rate is None else rate, [pacing.parse_spike(s) for s in spike or ()]
-            )
+            pace = pacing.at_rate(1000.0 if rate is None else rate, [pacing.parse_spike(s) for s in spike or ()])
         elif rate is None and not spike:
             pace = pacing.at_speed(pacing.parse_speed(speed), recording.times)
         else:
@@ -74,9 +62,7 @@ def replay(
         typer.echo(json.dumps(sent.as_dict()))
     else:
         kinds = ", ".join(f"{number:,} to {topic}" for topic, number in sent.by_topic.items())
-        typer.echo(
-            f"sent {sent.sent:,} events ({kinds}); Kafka has {sent.acknowledged:,}, refused {sent.failed:,}"
-        )
+        typer.echo(f"sent {sent.sent:,} events ({kinds}); Kafka has {sent.acknowledged:,}, refused {sent.failed:,}")
         typer.echo(
             f"intended {sent.intended_rate:,.0f}/s, achieved {sent.achieved_rate:,.0f}/s, "
             f"at worst {sent.late_ms:.0f} ms late"

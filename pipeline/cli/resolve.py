@@ -16,18 +16,20 @@ _HOME = "topology"
 
 
 def resolve(name: str) -> Pipeline:
-    """Return the pipeline that a module of ``topology`` declares. Raises TopologyError as ``located`` does."""
+    """Return the pipeline of that name. Raises TopologyError, which lists the pipelines that there are."""
     return located(name)[0]
 
 
 def located(name: str) -> tuple[Pipeline, ModuleType]:
-    """Return the pipeline that a module of ``topology`` declares, and the module.
+    """Return the pipeline of that name, and the module that declares it.
 
-    A name without dots is a pipeline's (dashes as in the name); one with dots is a module.
+    A name without dots is a module of ``topology`` (dashes stand for underscores); one with dots is a module.
     Raises TopologyError, which lists the pipelines that there are.
     """
     dotted = name if "." in name else f"{_HOME}.{name.replace('-', '_')}"
-    module = _imported(dotted, name)
+    module = _imported(dotted)
+    if module is None:
+        raise TopologyError(f"no pipeline {name!r} (looked for {dotted}); there are: {', '.join(known()) or 'none'}")
     found = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
     if len(found) != 1:
         number = "no Pipeline" if not found else f"{len(found)} Pipelines"
@@ -38,12 +40,12 @@ def located(name: str) -> tuple[Pipeline, ModuleType]:
 def recording_of(pipeline: Pipeline) -> "Recording":
     """Return the recorded events of a pipeline. Raises TopologyError if it names none that is there."""
     if pipeline.recording is None:
-        raise TopologyError(f"pipeline {pipeline.name!r} has no recording (recording=...)")
-    module_name, _, function = pipeline.recording.partition(":")
-    load: Callable[[], Any] | None = getattr(_imported(module_name, pipeline.name), function, None)
+        raise TopologyError(f"pipeline {pipeline.name!r} names no recording to replay")
+    dotted, _, function = pipeline.recording.partition(":")
+    load: Callable[[], Any] | None = getattr(_imported(dotted), function, None)
     if load is None:
         raise TopologyError(
-            f"pipeline {pipeline.name!r}: its recording {pipeline.recording!r} is not there; "
+            f"pipeline {pipeline.name!r}: there is no recording {pipeline.recording!r}; "
             "write it as package.module:function"
         )
     recording: Recording = load()
@@ -53,17 +55,15 @@ def recording_of(pipeline: Pipeline) -> "Recording":
 def known() -> list[str]:
     """Return the names of the pipelines in the folder ``topology``."""
     home = importlib.import_module(_HOME)
-    return sorted(
-        found.name.replace("_", "-") for found in pkgutil.iter_modules(home.__path__) if not found.ispkg
-    )
+    modules = (found for found in pkgutil.iter_modules(home.__path__) if not found.ispkg)
+    return sorted(module.name.replace("_", "-") for module in modules)
 
 
-def _imported(dotted: str, name: str) -> ModuleType:
+def _imported(dotted: str) -> ModuleType | None:
+    """Return the module, None if there is none; an error inside it is raised as it is."""
     try:
         return importlib.import_module(dotted)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{dotted}.".startswith(f"{error.name}."):
-            raise  # the module is there, and something that it needs is not
-        raise TopologyError(
-            f"no pipeline {name!r} (looked for {dotted}.py); there are: {', '.join(known()) or 'none'}"
-        ) from None
+            raise
+        return None

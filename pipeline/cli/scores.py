@@ -20,9 +20,7 @@ class From(StrEnum):
 
 
 def scores(
-    name: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
     start: Annotated[
         From,

@@ -32,9 +32,7 @@ def settings(
     if as_json:
         typer.echo(json.dumps({each.name: asdict(each) for each in found}, indent=2, default=str))
         return
-    table = Table(
-        box=box.SIMPLE, caption="in the environment: SURGETANK_<SECTION>__<NAME>", caption_justify="left"
-    )
+    table = Table(box=box.SIMPLE, caption="in the environment: SURGETANK_<SECTION>__<NAME>", caption_justify="left")
     for heading in ("setting", "value", "default", "from", "meaning"):
         table.add_column(heading, overflow="fold")
     for each in found:

@@ -30,7 +30,9 @@ def apply_(
         typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in topics.needed(chosen)]}))
         return
     for spec in topics.needed(chosen):
-        typer.echo(f"{'made ' if spec.name in made else 'there'}  {spec.name}  ({spec.role}, {spec.partitions} partitions)")
+        typer.echo(
+            f"{'made ' if spec.name in made else 'there'}  {spec.name}  ({spec.role}, {spec.partitions} partitions)"
+        )
 
 
 @app.command()

@@ -16,7 +16,8 @@ def worker(
     port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
     config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if there is one")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="any other setting, as worker.batch_rows_max=1024")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="any other setting, as worker.batch_rows_max=1024"),
     ] = None,
 ) -> None:
     """Run one worker until SIGTERM or Ctrl-C. Start more, anywhere, to share the partitions.

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.batch import Batch, Records
+from pipeline.batch import Batch, Headers, Records
 from pipeline.clock import Clock, SystemClock
+from pipeline.deadletters import envelope
 from pipeline.declaration import Pipeline
 from pipeline.drills.compare import AuditReport, SeenDeadLetters, SeenScores, SentEvents, compare
-from pipeline.drills.wire import SCORE, decoder, source_of
+from pipeline.drills.wire import SCORE, decoder
 from pipeline.kafka.reading import TopicReader
 from pipeline.settings import KafkaSettings
 
@@ -21,9 +22,7 @@ Columns = dict[str, Any]
 _POLL_SECONDS = 0.5
 
 
-def audit(
-    kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock: Clock | None = None
-) -> AuditReport:
+def audit(kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock: Clock | None = None) -> AuditReport:
     """Compare all events with all scores and dead letters, as far as they are committed.
 
     As long as an event has no outcome, wait for more; give up when nothing came out for ``wait`` seconds.
@@ -135,10 +134,18 @@ class AuditedTopics:
         return {**_place(records), "ids": _spread(batch, "event_id"), "keys": keys, **positions}
 
     def _dead_columns(self, records: Records) -> Columns:
-        places = [source_of(records.headers_of(row)) for row in range(len(records))]
-        known = [(p, o) if topic == self._event_topic else (-1, -1) for topic, p, o in places]
-        columns = np.array(known, dtype=np.int64).reshape(-1, 2)
+        places = [self._buried(records.headers_of(row)) for row in range(len(records))]
+        columns = np.array(places, dtype=np.int64).reshape(-1, 2)
         return {"source_partition": columns[:, 0], "source_offset": columns[:, 1]}
+
+    def _buried(self, headers: Headers) -> tuple[int, int]:
+        """Return the position that a dead letter is of, -1 if of another topic or of none."""
+        try:
+            cause = envelope.parse(headers)
+        except ValueError:
+            return -1, -1
+        ours = cause.source.topic == self._event_topic
+        return (cause.source.partition, cause.offset) if ours else (-1, -1)
 
 
 _POSITION = {"source_partition": np.int64, "source_offset": np.int64}

@@ -105,9 +105,7 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
     known &= _same(ids.take(event), scores.ids) & _equal_or_null(keys.take(event), scores.keys)
     buried = _find(codes, _codes(dead.source_partition, dead.source_offset))
 
-    outcomes = np.bincount(scored[known], minlength=len(codes)) + np.bincount(
-        buried[buried >= 0], minlength=len(codes)
-    )
+    outcomes = np.bincount(scored[known], minlength=len(codes)) + np.bincount(buried[buried >= 0], minlength=len(codes))
     places = _codes(scores.partition, scores.offset)
     lost, duplicates = np.flatnonzero(outcomes == 0), np.flatnonzero(outcomes > 1)
     late = _out_of_order(scored, np.flatnonzero(known), scores, keys)

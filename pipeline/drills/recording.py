@@ -133,15 +133,11 @@ class Recording:
             batch = self._batch(k, int(self.row[start + places[0]]), len(places), lap)
             encoded = encode(events.schema, batch)
             if len(encoded) != len(places):
-                raise ValueError(
-                    f"{len(places)} events of {events.schema!r} were encoded to {len(encoded)} values"
-                )
+                raise ValueError(f"{len(places)} events of {events.schema!r} were encoded to {len(encoded)} values")
             for place, value in zip(places.tolist(), encoded, strict=True):
                 values[place] = value
             if events.key is not None:
-                for place, key in zip(
-                    places.tolist(), batch[events.key].cast(pa.binary()).to_pylist(), strict=True
-                ):
+                for place, key in zip(places.tolist(), batch[events.key].cast(pa.binary()).to_pylist(), strict=True):
                     keys[place] = key
         first = lap * len(self) + start
         return Chunk(first, kind, self.time_ms[start:stop] + lap * self.lap_ms, keys, values)

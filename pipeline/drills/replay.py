@@ -93,6 +93,10 @@ class Replay:
         """Send nothing more; ``run`` then waits for what was sent and returns."""
         self._stop.set()
 
+    def sent_of(self, kind: int) -> int:
+        """Return how many events of one kind of the recording were handed to Kafka so far."""
+        return int(self._by_kind[kind])
+
     def run(self) -> Sent:
         """Send everything, wait until Kafka has it or refuses it, and return what happened."""
         partitions(clients.admin(self._kafka), self._topics, self._kafka.bootstrap)

@@ -180,8 +180,7 @@ class Elapsed(Feature):
     def __post_init__(self) -> None:
         if self.unit not in _SECONDS:
             raise TopologyError(
-                f"elapsed {self.start!r} to {self.end!r}: unit is {self.unit!r}; "
-                f"use one of {', '.join(_SECONDS)}"
+                f"elapsed {self.start!r} to {self.end!r}: unit is {self.unit!r}; use one of {', '.join(_SECONDS)}"
             )
 
     @property

@@ -72,8 +72,7 @@ class Session:
         inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}
         if set(inputs) != {self._input}:
             raise ModelError(
-                f"{self._what} takes the inputs {_listed(inputs)}; "
-                f"it must take one matrix named {self._input!r}"
+                f"{self._what} takes the inputs {_listed(inputs)}; it must take one matrix named {self._input!r}"
             )
         tensor = inputs[self._input]
         if tensor.type != "tensor(float)":

@@ -19,7 +19,7 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
-        "log_level": 3,
+        "log_level": 2,
         **kafka.client,
         **{name.replace("_", "."): value for name, value in overrides.items() if name != "error_cb"},
         **({"error_cb": overrides["error_cb"]} if "error_cb" in overrides else {"error_cb": _ignore}),
@@ -36,7 +36,11 @@ def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
 
     The group id is required by librdkafka; nothing joins it as long as nothing is subscribed to.
     """
-    options = {"group_id": "surgetank-reader", "enable_auto_commit": False, "isolation_level": "read_committed"}
+    options = {
+        "group_id": "surgetank-reader",
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+    }
     return Consumer(common(kafka, **(options | overrides)))
 
 

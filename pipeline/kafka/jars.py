@@ -108,9 +108,7 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Java:
     said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
     match = re.search(r'version "((\d+)[^"]*)"', said.stderr)
     if match is None:
-        raise StartupError(
-            f"{path} -version did not name a version but: {said.stderr.strip()[:200]!r}; {_DOCKER}"
-        )
+        raise StartupError(f"{path} -version did not name a version but: {said.stderr.strip()[:200]!r}; {_DOCKER}")
     if int(match[2]) < JAVA_MINIMUM:
         raise StartupError(
             f"{path} is Java {match[1]}; Kafka {version()} needs {JAVA_MINIMUM} or later: install one "
@@ -132,9 +130,7 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
         return home
     maven = shutil.which("mvn", path=environment.get("PATH"))
     if maven is None:
-        raise StartupError(
-            f"no mvn on PATH, which fetches Apache Kafka once: install Apache Maven, {_DOCKER}"
-        )
+        raise StartupError(f"no mvn on PATH, which fetches Apache Kafka once: install Apache Maven, {_DOCKER}")
     home.parent.mkdir(parents=True, exist_ok=True)
     log.info("fetching Apache Kafka %s into %s (once)", version(), home)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="fetching-") as scratch:

@@ -104,9 +104,7 @@ class LocalCluster:
         with self._locked():
             if not fresh:
                 self._agreed()
-            kafka = (
-                jars.ready()
-            )  # what is refused costs no fetching, and nothing is erased where Java is missing
+            kafka = jars.ready()  # what is refused costs no fetching, and nothing is erased where Java is missing
             if fresh:
                 self._erase()
             self._keep(self._agreed())
@@ -142,9 +140,7 @@ class LocalCluster:
         def obstacle(admin: AdminClient) -> str | None:
             for broker in self._all():
                 if broker.process is None:
-                    raise BrokerError(
-                        f"broker {broker.id} does not run. {broker.log} ends:\n{broker.last_lines()}"
-                    )
+                    raise BrokerError(f"broker {broker.id} does not run. {broker.log} ends:\n{broker.last_lines()}")
             return observe.unready(admin, cluster_id, self.brokers)
 
         self._until(obstacle, timeout, "ready")
@@ -164,9 +160,7 @@ class LocalCluster:
         """
         running = next((broker.id for broker in self._all() if broker.process), None)
         if running is None:
-            raise BrokerError(
-                f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them"
-            )
+            raise BrokerError(f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them")
         plumbing = {"broker.id", *properties(self._layout, running, {})} - settings(self.brokers).keys()
         told = observe.broker_settings(self._admin(), running).values()
         return tuple(one for one in told if one.value != one.default and one.name not in plumbing)
@@ -212,9 +206,7 @@ class LocalCluster:
     def _cluster_id(self) -> str:
         known = _read(self.data)
         if known is None:
-            raise BrokerError(
-                f"no local Kafka in {self.data}; `surgetank kafka up --data {self.data}` starts one"
-            )
+            raise BrokerError(f"no local Kafka in {self.data}; `surgetank kafka up --data {self.data}` starts one")
         return str(known["cluster_id"])
 
     def _shape(self) -> dict[str, Any]:
@@ -228,9 +220,7 @@ class LocalCluster:
     def _check_folder(self) -> None:
         """Refuse a folder that holds other things: ``fresh`` must never erase what is not ours."""
         if self.data.is_dir() and _read(self.data) is None and any(_others(self.data)):
-            raise StartupError(
-                f"{self.data} is not empty and holds no local Kafka; give another folder with --data"
-            )
+            raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
 
     def _agreed(self) -> dict[str, Any]:
         """Return what cluster.json shall say. Raises StartupError for what cannot be changed now."""
@@ -277,9 +267,7 @@ class LocalCluster:
     def _stop(self, brokers: Sequence[Broker], deadline: float) -> tuple[int, ...]:
         killed = tuple(broker.id for broker in stop_all(brokers, deadline))
         if killed:
-            log.warning(
-                "broker %s did not stop within %.0f s and was killed", ", ".join(map(str, killed)), deadline
-            )
+            log.warning("broker %s did not stop within %.0f s and was killed", ", ".join(map(str, killed)), deadline)
         return killed
 
     def _until(self, obstacle: Callable[[AdminClient], str | None], timeout: float, what: str) -> None:
@@ -289,8 +277,7 @@ class LocalCluster:
             if self.clock.monotonic() > end:
                 logs = ", ".join(str(broker.log) for broker in self._all())
                 raise BrokerError(
-                    f"the local Kafka at {self.bootstrap} is not {what} after {timeout:.0f} s: {reason}; "
-                    f"see {logs}"
+                    f"the local Kafka at {self.bootstrap} is not {what} after {timeout:.0f} s: {reason}; see {logs}"
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -325,9 +312,7 @@ def _read(data: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise StartupError(
-            f"{data}/cluster.json cannot be read ({error}); remove the folder {data}"
-        ) from None
+        raise StartupError(f"{data}/cluster.json cannot be read ({error}); remove the folder {data}") from None
     return known
 
 

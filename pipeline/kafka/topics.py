@@ -77,8 +77,8 @@ def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
                 [
                     f"the topics do not fit pipeline {pipeline.name!r}:",
                     *(f"  {problem}" for problem in wrong),
-                    f"make what is missing with `surgetank topics apply {pipeline.name}`; a wrong number of "
-                    "partitions must be mended by hand, since records do not move",
+                    f"make what is missing with `surgetank topics apply {pipeline.name}`;",
+                    "a wrong number of partitions must be mended by hand, since records do not move",
                 ]
             )
         )
@@ -89,7 +89,8 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> li
     have = existing(kafka)
     missing = [spec for spec in needed(pipeline) if spec.name not in have]
     if missing:
-        futures = clients.admin(kafka).create_topics(
+        admin = clients.admin(kafka)  # kept until the answers are here: with it they would be gone
+        futures = admin.create_topics(
             [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in missing]
         )
         for name, future in futures.items():

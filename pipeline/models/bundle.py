@@ -81,9 +81,7 @@ class Bundle:
         theirs = {feature["name"]: feature for feature in self.manifest.features}
         missing = [name for name in theirs if name not in ours]
         if missing:
-            raise ModelError(
-                f"{what}: it was trained with {missing[0]!r}, which the pipeline does not declare"
-            )
+            raise ModelError(f"{what}: it was trained with {missing[0]!r}, which the pipeline does not declare")
         extra = [name for name in ours if name not in theirs]
         if extra:
             raise ModelError(f"{what}: the pipeline declares {extra[0]!r}, which it was not trained with")
@@ -95,9 +93,7 @@ class Bundle:
                 )
         for name in ours:
             if ours[name] != theirs[name]:
-                raise ModelError(
-                    f"{what}: {name!r} is not as in training: {_difference(ours[name], theirs[name])}"
-                )
+                raise ModelError(f"{what}: {name!r} is not as in training: {_difference(ours[name], theirs[name])}")
 
 
 def load(directory: Path, name: str, version: str = "") -> Bundle:
@@ -114,9 +110,7 @@ def load(directory: Path, name: str, version: str = "") -> Bundle:
     if not present:
         raise ModelError(f"model {name!r} in {directory} has no version")
     if version and version not in present:
-        raise ModelError(
-            f"model {name!r} has no version {version!r} in {directory}; there is: {_listed(present)}"
-        )
+        raise ModelError(f"model {name!r} has no version {version!r} in {directory}; there is: {_listed(present)}")
     folder = directory / name / (version or present[-1])
     bundle = Bundle(folder, _manifest(folder / MANIFEST))
     _verify(bundle, name, folder.name)
@@ -130,9 +124,7 @@ def write(directory: Path, manifest: Manifest, model: bytes, *, replace: bool = 
     """
     folder = directory / manifest.name / manifest.version
     if folder.exists() and not replace:
-        raise ModelError(
-            f"model {manifest.name} {manifest.version} exists in {directory}; choose another version"
-        )
+        raise ModelError(f"model {manifest.name} {manifest.version} exists in {directory}; choose another version")
     unfinished = folder.with_name(f".{folder.name}")  # a name that load() does not see
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -168,9 +160,7 @@ def _verify(bundle: Bundle, name: str, version: str) -> None:
             "the folder was renamed or copied"
         )
     if manifest.fingerprint != fingerprint(manifest.features):
-        raise ModelError(
-            f"model manifest {bundle.folder / MANIFEST}: the features are not those of its fingerprint"
-        )
+        raise ModelError(f"model manifest {bundle.folder / MANIFEST}: the features are not those of its fingerprint")
     try:
         content = bundle.model.read_bytes()
     except OSError as error:
@@ -183,9 +173,7 @@ def _verify(bundle: Bundle, name: str, version: str) -> None:
 
 
 def _folders(directory: Path) -> list[str]:
-    return sorted(
-        entry.name for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return sorted(entry.name for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _natural(version: str) -> tuple[tuple[int, int, str], ...]:
@@ -198,11 +186,7 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
         mine, its = ours.get(key), theirs.get(key)
         if mine != its and isinstance(mine, list) and isinstance(its, list):
             added, gone = [x for x in mine if x not in its], [x for x in its if x not in mine]
-            return (
-                f"{key}: the pipeline adds {added} and lacks {gone}"
-                if added or gone
-                else f"{key}: other order"
-            )
+            return f"{key}: the pipeline adds {added} and lacks {gone}" if added or gone else f"{key}: other order"
         if mine != its:
             return f"{key} is {mine!r} in the pipeline and {its!r} in the model"
     return "no field differs"

@@ -125,9 +125,7 @@ class Ledger:
     def commitment(self) -> dict[Life, dict[Source, int]]:
         """Return the offsets that a commit made now covers."""
         with self.lock:
-            return {
-                (task.id, task.epoch): offsets for task in self._tasks.values() if (offsets := task.committable)
-            }
+            return {(task.id, task.epoch): offsets for task in self._tasks.values() if (offsets := task.committable)}
 
     def committed(self, commitment: dict[Life, dict[Source, int]]) -> None:
         """Note that a commitment was committed."""

@@ -15,7 +15,7 @@ from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 
 
 class Owner(Protocol):
@@ -57,6 +57,8 @@ class Membership:
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._consumer: Consumer | None = None
+        self._metadata: Any | None = None
+        self._member_id: str | None = None
         self.protocol = "classic" if kafka.group_protocol == "classic" else "consumer"
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
 
@@ -68,17 +70,16 @@ class Membership:
     def metadata(self) -> Any | None:
         """Return the group metadata that a transaction's offsets must carry; None while this is no member.
 
-        Metadata without a member id skips every check of the broker: it is never given out.
+        Metadata without a member id skips every check of the broker: it is never given out. It is as of the last
+        poll: a call on the consumer from another thread would wait for the poll to end, and then for the next one.
+        One that is older than the broker's is refused (classic) or good for partitions that stayed (KIP-848).
         """
-        consumer = self._consumer
-        if consumer is None or not consumer.memberid():
-            return None
-        return consumer.consumer_group_metadata()
+        return self._metadata
 
     @property
     def member_id(self) -> str | None:
         """This member's id in the group; None while it is no member."""
-        return (self._consumer.memberid() or None) if self._consumer is not None else None
+        return self._member_id
 
     def stop(self, timeout: float) -> None:
         """Leave the group; the owner's partitions are revoked on the way."""
@@ -86,12 +87,8 @@ class Membership:
         self._thread.join(timeout)
 
     def _join(self) -> Consumer:
-        consumer = clients.member(
-            self._kafka, group=self._group, client_id=self._client_id, protocol=self.protocol
-        )
-        consumer.subscribe(
-            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+        consumer = clients.member(self._kafka, group=self._group, client_id=self._client_id, protocol=self.protocol)
+        consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         return consumer
 
     def _run(self) -> None:
@@ -100,9 +97,8 @@ class Membership:
                 self._beat()
                 assert self._consumer is not None
                 message = self._consumer.poll(POLL_SECONDS)
-                if message is None:
-                    continue
-                error = message.error()
+                self._look(self._consumer)
+                error = message.error() if message is not None else None
                 if error is not None:
                     self._meet(error)
         except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
@@ -110,6 +106,10 @@ class Membership:
         finally:
             if self._consumer is not None:
                 self._consumer.close()
+
+    def _look(self, consumer: Consumer) -> None:
+        self._member_id = consumer.memberid() or None
+        self._metadata = consumer.consumer_group_metadata() if self._member_id else None
 
     def _meet(self, error: KafkaError) -> None:
         """Fall back to the classic protocol where the broker has no other; anything else that is fatal is raised."""
@@ -131,13 +131,16 @@ class Membership:
         # Explicit offsets keep librdkafka from asking for committed ones; paused, it never fetches.
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
         consumer.pause(partitions)
+        self._look(consumer)
         if partitions:
             self._owner.gained([p.partition for p in partitions])
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._look(consumer)  # what is committed now, for the last time, needs the present generation
         self._owner.revoked([p.partition for p in partitions])
         consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._metadata = None
         self._owner.lost([p.partition for p in partitions])
         consumer.incremental_unassign(partitions)

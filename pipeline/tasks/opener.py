@@ -21,9 +21,7 @@ CALL_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.05  # while a live member ends its transaction, or a broker is away
 
 
-def start_offset(
-    committed: int, low: int, high: int, reset: Literal["earliest", "latest"]
-) -> tuple[int, str | None]:
+def start_offset(committed: int, low: int, high: int, reset: Literal["earliest", "latest"]) -> tuple[int, str | None]:
     """Return where to start, and what must be said of it. Pure.
 
     ``committed`` is negative where the group has none yet; ``low`` and ``high`` bound what the topic holds.
@@ -33,7 +31,10 @@ def start_offset(
     if committed < low:
         return low, f"{low - committed} records were deleted by retention before they were read"
     if committed > high:
-        return low, f"committed offset {committed} lies behind the end {high}: the topic was made anew; from its start"
+        return (
+            low,
+            f"committed offset {committed} lies behind the end {high}: the topic was made anew; from its start",
+        )
     return committed, None
 
 
@@ -47,6 +48,7 @@ class Opener:
         *,
         me: str,
         reset: Literal["earliest", "latest"],
+        monotonic: Callable[[], float],
         claim: Callable[[dict[Life, dict[Source, int]]], bool],
         opened: Callable[[Life, dict[Source, int]], None],
         beat: Callable[[], None],
@@ -56,11 +58,12 @@ class Opener:
         self._ledger = ledger
         self._me = me
         self._reset = reset
+        self._monotonic = monotonic
         self._claim = claim
         self._opened = opened
         self._beat = beat
         self._on_failure = on_failure
-        self._queue: queue.SimpleQueue[Life | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Life, float] | None] = queue.SimpleQueue()
         self._fenced: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="opener", daemon=True)
         self._stopping = threading.Event()
@@ -69,10 +72,11 @@ class Opener:
         """Start the thread."""
         self._thread.start()
 
-    def open(self, lives: list[Life]) -> None:
-        """Open these tasks as soon as possible."""
+    def open(self, lives: list[Life], after_seconds: float = 0.0) -> None:
+        """Open these tasks, not before ``after_seconds`` have passed."""
+        not_before = self._monotonic() + after_seconds
         for life in lives:
-            self._queue.put(life)
+            self._queue.put((life, not_before))
 
     def stop(self, timeout: float) -> None:
         """End the thread; what is not open yet stays so."""
@@ -81,27 +85,31 @@ class Opener:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        waiting: list[Life] = []
+        waiting: dict[Life, float] = {}
         try:
             while not self._stopping.is_set():
                 self._beat()
-                waiting += self._arrived(LOOK_AGAIN_SECONDS if waiting else 0.5)
-                waiting = [life for life in waiting if self._ledger.opening(life) is not None]
-                if waiting:
+                waiting |= self._arrived(LOOK_AGAIN_SECONDS if waiting else 0.5)
+                waiting = {life: at for life, at in waiting.items() if self._ledger.opening(life) is not None}
+                now = self._monotonic()
+                due = [life for life, not_before in waiting.items() if not_before <= now]
+                if due:
                     try:
-                        waiting = self._attempt(waiting)
+                        left = self._attempt(due)
                     except KafkaException as error:
                         log.warning("tasks wait to be opened: %s", error.args[0].str())
+                    else:
+                        waiting = {life: at for life, at in waiting.items() if life not in due or life in left}
         except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
             self._on_failure(error)
 
-    def _arrived(self, timeout: float) -> list[Life]:
-        arrived: list[Life] = []
+    def _arrived(self, timeout: float) -> dict[Life, float]:
+        arrived: dict[Life, float] = {}
         try:
             entry = self._queue.get(timeout=timeout)
             while True:
                 if entry is not None:
-                    arrived.append(entry)
+                    arrived[entry[0]] = entry[1]
                 entry = self._queue.get_nowait()
         except queue.Empty:
             return arrived
@@ -155,9 +163,7 @@ class Opener:
                     log.warning("%s: %s", source, remark)
                 offsets[life][source] = offset
         strange = {
-            life: starts
-            for life, starts in offsets.items()
-            if any(owners.get(source) != self._me for source in starts)
+            life: starts for life, starts in offsets.items() if any(owners.get(source) != self._me for source in starts)
         }
         if strange and not self._claim(strange):
             for life in strange:

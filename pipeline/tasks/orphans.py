@@ -45,9 +45,9 @@ class Ground:
     def committed(self, sources: list[Source], timeout: float) -> dict[Source, TopicPartition | None]:
         """Return the stable committed offset of each source (offset -1001: none yet); None while it is unstable."""
         asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*source) for source in sources])
-        answer = self._admin.list_consumer_group_offsets(
-            [asked], require_stable=True, request_timeout=timeout
-        )[self._group].result()
+        answer = self._admin.list_consumer_group_offsets([asked], require_stable=True, request_timeout=timeout)[
+            self._group
+        ].result()
         found: dict[Source, TopicPartition | None] = {}
         for partition in answer.topic_partitions:
             error = partition.error
@@ -59,9 +59,9 @@ class Ground:
     def last_claims(self, sources: list[Source], timeout: float) -> dict[Source, str | None]:
         """Return who last committed each source, unstable or not."""
         asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*source) for source in sources])
-        answer = self._admin.list_consumer_group_offsets(
-            [asked], require_stable=False, request_timeout=timeout
-        )[self._group].result()
+        answer = self._admin.list_consumer_group_offsets([asked], require_stable=False, request_timeout=timeout)[
+            self._group
+        ].result()
         return {Source(p.topic, p.partition): owner_of(p.metadata) for p in answer.topic_partitions}
 
     def live(self, timeout: float) -> set[str]:

@@ -111,6 +111,7 @@ class Runtime:
             self.ledger,
             me=identity,
             reset=settings.kafka.reset,
+            monotonic=clock.monotonic,
             claim=self._claim,
             opened=self._opened,
             beat=self._beat("opener", settings.worker.stuck_deadline_seconds),
@@ -236,12 +237,12 @@ class Runtime:
         task, epoch = life
         self._fetcher.assign({source: Place(task, epoch, offset) for source, offset in offsets.items()})
 
-    def _reopen(self, lives: list[Life]) -> None:
+    def _reopen(self, lives: list[Life], after_seconds: float = 0.0) -> None:
         if lives:
             partitions = [task.partition for task, _ in lives]
             self._fetcher.drop(self.ledger.sources(partitions))
             self.inbox.discard({task for task, _ in lives})
-            self._opener.open(lives)
+            self._opener.open(lives, after_seconds)
 
     def _trouble(self, source: Source, what: str) -> None:
         log.warning("%s cannot be read on: %s; reopening", source, what)
@@ -299,7 +300,7 @@ class Runtime:
         )
         self._health.set("tasks", State.OPENING not in states, "tasks are being opened")
 
-    def _moved(self, task: TaskId, before: State, now: State) -> None:
+    def _moved(self, _task: TaskId, before: State, now: State) -> None:
         self._metrics.task_transitions.add(1, from_state=before, to_state=now)
 
     def _beat(self, part: str, deadline_seconds: float) -> Callable[[], None]:

@@ -25,6 +25,8 @@ from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
+AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 CALL_SECONDS = 5.0  # one blocking call to librdkafka; a retriable time-out is called again
 
 
@@ -91,7 +93,7 @@ class Transactions:
     """One transactional producer and its open transaction. Call everything in the lane's thread.
 
     ``metadata`` gives the group metadata, or None while this worker is no member. ``rewound`` is called with the
-    tasks that must be opened again after an abort. ``namesake_lives`` tells whether another live member has this
+    tasks that must be opened again after an abort, and the seconds to wait before that. ``namesake_lives`` tells whether another live member has this
     worker's id.
     """
 
@@ -103,7 +105,7 @@ class Transactions:
         interval_seconds: float,
         ledger: Ledger,
         metadata: Callable[[], Any | None],
-        rewound: Callable[[list[Life]], None],
+        rewound: Callable[[list[Life], float], None],
         namesake_lives: Callable[[], bool],
         clock: Clock,
         metrics: Metrics,
@@ -119,6 +121,7 @@ class Transactions:
         self._metrics = metrics
         self._producer: Producer | None = None
         self._open: _Open | None = None
+        self._aborts = 0  # since the last commit of any score
 
     def prepare(self) -> None:
         """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds."""
@@ -130,24 +133,17 @@ class Transactions:
 
     def emit(self, work: Work, emission: Emission) -> bool:
         """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
+        stale = _Failed(Verdict.ABORT, None, "emit")
+        if not self._ledger.current(work):
+            self._give_up(stale)
+            return False
         try:
-            if not self._ledger.current(work):
-                self._give_up(_Failed(Verdict.ABORT, None, "emit"))
-                return False
-            opened = self._begin()
-            started = self._clock.monotonic()
-            for outgoing in emission.outgoing:
-                self._produce(outgoing)
-            self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
-            opened.lives |= {(piece.task, piece.epoch) for piece in work.slices}
-            opened.arrived_ms.append(emission.arrived_ms)
-            for piece in work.slices:
-                for run in piece.runs:
-                    opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
-            if not self._ledger.finish(work):
-                raise _Failed(Verdict.ABORT, None, "emit")
+            self._put(work, emission)
         except _Failed as failure:
             self._give_up(failure)
+            return False
+        if not self._ledger.finish(work):
+            self._give_up(stale)
             return False
         return True
 
@@ -209,6 +205,18 @@ class Transactions:
                 raise _Failed(_final(verdict(error.args[0])), error.args[0], "begin_transaction") from None
             self._open = _Open(since=self._clock.monotonic())
         return self._open
+
+    def _put(self, work: Work, emission: Emission) -> None:
+        opened = self._begin()
+        started = self._clock.monotonic()
+        opened.lives |= {(piece.task, piece.epoch) for piece in work.slices}
+        for outgoing in emission.outgoing:
+            self._produce(outgoing)
+        self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
+        opened.arrived_ms.append(emission.arrived_ms)
+        for piece in work.slices:
+            for run in piece.runs:
+                opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
 
     def _produce(self, out: Outgoing) -> None:
         produce = self._live.produce
@@ -279,7 +287,9 @@ class Transactions:
         if opened is not None:
             self._metrics.transactions.add(1, outcome="fenced" if what is Verdict.REPLACE else "aborted")
             self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
-        self._rewound(self._ledger.rewind())
+        pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
+        self._aborts += 1
+        self._rewound(self._ledger.rewind(), pause)
 
     def _replace(self, error: KafkaError | None) -> None:
         self._producer = None
@@ -292,6 +302,8 @@ class Transactions:
 
     def _tell(self, opened: _Open, started: float) -> None:
         now = self._clock.monotonic()
+        if opened.scored:
+            self._aborts = 0
         self._metrics.transactions.add(1, outcome="committed")
         self._metrics.transaction_seconds.observe(now - opened.since)
         self._metrics.stage_seconds.observe(now - started, stage="commit")

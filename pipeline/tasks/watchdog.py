@@ -31,5 +31,7 @@ def stuck_task(
 def hung_call(now: float, started_at: float | None, deadline_seconds: float) -> str | None:
     """Say that a model call hangs, if one does. Times are monotonic seconds."""
     if started_at is not None and now - started_at > deadline_seconds:
-        return f"a model call has run for {now - started_at:.0f} s (model.call_deadline_seconds is {deadline_seconds:g})"
+        return (
+            f"a model call has run for {now - started_at:.0f} s (model.call_deadline_seconds is {deadline_seconds:g})"
+        )
     return None

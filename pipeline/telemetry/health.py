@@ -107,9 +107,7 @@ class Health:
     def watch(self, part: str, *, deadline_seconds: float) -> None:
         """Expect a beat of ``part`` at least every ``deadline_seconds`` from now on."""
         if not deadline_seconds > 0:
-            raise SurgetankError(
-                f"health of {part!r}: its deadline is {deadline_seconds} s; it must be above 0"
-            )
+            raise SurgetankError(f"health of {part!r}: its deadline is {deadline_seconds} s; it must be above 0")
         with self._lock:
             self._beats[part] = Beat(part, self._clock.monotonic(), deadline_seconds)
             self._threads.pop(part, None)
@@ -121,9 +119,7 @@ class Health:
         """
         with self._lock:
             if part not in self._beats:
-                raise SurgetankError(
-                    f"health: nobody watches {part!r}; watched: {', '.join(self._beats) or 'none'}"
-                )
+                raise SurgetankError(f"health: nobody watches {part!r}; watched: {', '.join(self._beats) or 'none'}")
             self._beats[part] = replace(self._beats[part], at=self._clock.monotonic())
             self._threads[part] = threading.get_ident()
 

@@ -46,9 +46,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # Events.
-        self.events_received = Counter(
-            "events_received", "Events fetched; again, if a task had to go back.", (TOPIC,)
-        )
+        self.events_received = Counter("events_received", "Events fetched; again, if a task had to go back.", (TOPIC,))
         self.events_scored = Counter("events_scored", "Events whose score was committed.", (TOPIC,))
         self.events_dead = Counter(
             "events_dead", "Events dead-lettered, by the stage they died in and why.", (DIED_IN, REASON)
@@ -64,9 +62,7 @@ class Metrics:
         self.stage_seconds = Histogram(
             "stage", "Time that one batch spent in a stage.", (STAGE,), unit="seconds", buckets=STAGE_SECONDS
         )
-        self.stage_rows = Histogram(
-            "stage", "Size of the batches of a stage.", (STAGE,), unit="rows", buckets=ROWS
-        )
+        self.stage_rows = Histogram("stage", "Size of the batches of a stage.", (STAGE,), unit="rows", buckets=ROWS)
         self.end_to_end_seconds = Histogram(
             "end_to_end",
             "From the arrival of an event in Kafka to the commit of its score.",
@@ -104,17 +100,13 @@ class Metrics:
         )
 
         # What this worker is.
-        self.worker_info = Gauge(
-            "worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE)
-        )
+        self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))
         self.model_info = Gauge("model_info", "Always 1; names the model that answers.", (MODEL, VERSION))
         self.ready = Gauge("ready", "1 when /ready says yes, else 0.")
 
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Catalogue(self))
-        ProcessCollector(
-            registry=self.registry
-        )  # process_cpu_seconds_total, process_resident_memory_bytes, ...
+        ProcessCollector(registry=self.registry)  # process_cpu_seconds_total, process_resident_memory_bytes, ...
         PlatformCollector(registry=self.registry)
 
     def __iter__(self) -> Iterator[Metric[Any]]:

@@ -56,9 +56,7 @@ def _consume(cluster: LocalCluster, topic: str, count: int, partition: int = 0) 
 
 
 def _own(kafka: KafkaUnderTest) -> LocalCluster:
-    assert kafka.cluster is not None, (
-        "this is about the Kafka that the project starts: run it without --bootstrap"
-    )
+    assert kafka.cluster is not None, "this is about the Kafka that the project starts: run it without --bootstrap"
     return kafka.cluster
 
 

@@ -111,9 +111,7 @@ def test_brokers_have_the_development_settings_and_nothing_else(compose: dict[st
 
 def test_the_image_is_the_kafka_that_runs_without_docker(compose: dict[str, Any]) -> None:
     """The image's tag is the version that the pom pins."""
-    assert {service["image"] for service in compose["services"].values()} == {
-        f"apache/kafka:{jars.version()}"
-    }
+    assert {service["image"] for service in compose["services"].values()} == {f"apache/kafka:{jars.version()}"}
 
 
 @pytest.mark.parametrize("broker", [1, 2, 3])
@@ -125,9 +123,7 @@ def test_a_client_on_the_host_reaches_the_broker_it_is_told_of(compose: dict[str
     listening = dict(re.findall(r"(\w+)://:(\d+)", own["listeners"]))
     assert service["ports"] == [f"{advertised['HOST']}:{listening['HOST']}"]
     assert advertised["INTERNAL"] == f"{service['hostname']}:{listening['INTERNAL']}"
-    assert (
-        f"{own['node.id']}@{service['hostname']}:{listening['CONTROLLER']}" in own["controller.quorum.voters"]
-    )
+    assert f"{own['node.id']}@{service['hostname']}:{listening['CONTROLLER']}" in own["controller.quorum.voters"]
     assert f"localhost:{listening['INTERNAL']}" in service["healthcheck"]["test"][1]
 
 
@@ -141,9 +137,7 @@ def test_the_bootstrap_address_is_the_same_with_and_without_docker(compose: dict
     ("path", "value"),
     [(("services", "kafka-1", "helthcheck"), {}), (("services", "kafka-1", "ports"), ["9092:9092"])],
 )
-def test_the_schema_refuses_a_wrong_file(
-    compose: dict[str, Any], path: tuple[str, ...], value: object
-) -> None:
+def test_the_schema_refuses_a_wrong_file(compose: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     """A misspelt key and a port open to the network are both refused: the check can fail."""
     wrong = yaml.safe_load(yaml.safe_dump(compose))
     inner = wrong

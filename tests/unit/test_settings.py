@@ -215,12 +215,8 @@ def test_a_wrong_variable_is_one_clear_line(
 
 def test_a_wrong_flag_is_one_clear_line() -> None:
     """A flag out of range is told as such."""
-    assert refusal({"telemetry.port": -1}).startswith(
-        "setting 'telemetry.port' = -1 (from the command line): Input "
-    )
-    assert refusal({"telemetry.prot": 1}).startswith(
-        "unknown setting 'telemetry.prot' (from the command line)"
-    )
+    assert refusal({"telemetry.port": -1}).startswith("setting 'telemetry.port' = -1 (from the command line): Input ")
+    assert refusal({"telemetry.prot": 1}).startswith("unknown setting 'telemetry.prot' (from the command line)")
 
 
 def test_a_setting_below_a_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,9 +260,7 @@ def test_settings_that_contradict_each_other_are_refused(flags: dict[str, float]
 
 def test_kafka_options_are_merged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options of librdkafka keep their dots; a password from the environment joins what the file says."""
-    written(
-        '[kafka.client]\n"security.protocol" = "SASL_SSL"\nsasl.mechanism = "PLAIN"\nsasl.password = "old"'
-    )
+    written('[kafka.client]\n"security.protocol" = "SASL_SSL"\nsasl.mechanism = "PLAIN"\nsasl.password = "old"')
     monkeypatch.setenv("SURGETANK_KAFKA__CLIENT__SASL_PASSWORD", "new")
     expected = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.password": "new"}
     assert load().kafka.client == expected

@@ -108,9 +108,7 @@ def calls(function: ast.AST) -> set[str]:
 def test_every_module_says_what_it_is_for() -> None:
     """Each Python file of ours starts with a docstring that has something to say."""
     mute = [
-        path
-        for path, tree in sources(*ENGINE, "tests", "ops").items()
-        if not says_something(ast.get_docstring(tree))
+        path for path, tree in sources(*ENGINE, "tests", "ops").items() if not says_something(ast.get_docstring(tree))
     ]
     assert mute == []
 
@@ -175,9 +173,7 @@ def test_the_wall_clock_is_found_under_any_name(code: str, lines: list[int]) -> 
 def test_a_file_fits_in_a_head() -> None:
     """No file of the engine is longer than 400 lines."""
     long = {
-        path: lines
-        for path in sources(*ENGINE)
-        if (lines := len((ROOT / path).read_text().splitlines())) > LINES_MAX
+        path: lines for path in sources(*ENGINE) if (lines := len((ROOT / path).read_text().splitlines())) > LINES_MAX
     }
     assert long == {}
 
@@ -188,14 +184,10 @@ def test_nothing_names_a_path_of_one_machine() -> None:
     written = {".git", *(path.name for path in ROOT.glob("*.json"))}  # by tools and runs, not by us
     own = [path for path in ROOT.iterdir() if path.is_file() and path.name not in written]
     for folder in (*ENGINE, "tests", "ops"):
-        own += [
-            path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
-        ]
+        own += [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     named = {
         path.relative_to(ROOT).as_posix(): found.group()
         for path in own
-        if path.suffix in TEXT
-        and path != here
-        and (found := MACHINE_PATH.search(path.read_text(errors="replace")))
+        if path.suffix in TEXT and path != here and (found := MACHINE_PATH.search(path.read_text(errors="replace")))
     }
     assert named == {}

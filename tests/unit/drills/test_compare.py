@@ -120,9 +120,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[Score], list[tuple[int
     )
     dead += draw(st.lists(st.tuples(number, number), max_size=3))
     dead = [(-1, -1) if min(place) < 0 else place for place in dead]
-    scores = [
-        s if min(s.source_partition, s.source_offset) >= 0 else of(Event(-1, -1, s.id, s.key)) for s in scores
-    ]
+    scores = [s if min(s.source_partition, s.source_offset) >= 0 else of(Event(-1, -1, s.id, s.key)) for s in scores]
     return events, draw(st.permutations(scores)), dead
 
 

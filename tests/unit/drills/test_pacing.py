@@ -53,9 +53,7 @@ def test_each_event_is_due_when_the_area_under_the_rate_reaches_it(
 def test_a_stretch_is_due_as_in_the_whole(rate: float, spikes: list[Spike], start: int, count: int) -> None:
     """Asking piece by piece gives the times that asking for all at once gives."""
     whole = at_rate(rate, spikes)(0, start + count)
-    np.testing.assert_allclose(
-        at_rate(rate, spikes)(start, start + count), whole[start:], rtol=1e-9, atol=1e-9
-    )
+    np.testing.assert_allclose(at_rate(rate, spikes)(start, start + count), whole[start:], rtol=1e-9, atol=1e-9)
 
 
 def test_a_spike_sends_its_factor_more_for_its_length() -> None:
@@ -74,9 +72,7 @@ def test_a_spike_is_read_as_it_is_written(factor: float, start: float, length: f
     assert parse_spike(f"{spike.factor:.3f}x@{spike.start:.3f}s+{spike.length:.3f}s") == spike
 
 
-@pytest.mark.parametrize(
-    "text", ["", "10x", "10@20s+15s", "10x@20+15", "x@1s+1s", "10x@20s+15s+1s", "-1x@0s+1s"]
-)
+@pytest.mark.parametrize("text", ["", "10x", "10@20s+15s", "10x@20+15", "x@1s+1s", "10x@20s+15s+1s", "-1x@0s+1s"])
 def test_a_malformed_spike_is_refused_with_the_form_to_use(text: str) -> None:
     """The error repeats what was written and shows how to write it."""
     with pytest.raises(ValueError, match="10x@20s\\+15s") as caught:

@@ -60,9 +60,7 @@ def naive(*times: list[int], count: int) -> list[tuple[int, str, bytes | None, b
 
 @settings(deadline=None)  # the machine may be busy
 @given(instants, instants, st.integers(1, 80), st.integers(1, 20))
-def test_chunks_are_the_naive_merge_lap_after_lap(
-    one: list[int], other: list[int], count: int, rows: int
-) -> None:
+def test_chunks_are_the_naive_merge_lap_after_lap(one: list[int], other: list[int], count: int, rows: int) -> None:
     """Whatever the sizes of chunks, the events are those of a merge done one at a time, lap after lap."""
     if not one and not other:
         return

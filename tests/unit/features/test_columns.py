@@ -116,9 +116,7 @@ FEATURES: list[Feature] = [HourOfDay("t"), DayOfWeek("t"), Month("t"), Elapsed("
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_no_time_is_too_absurd(feature: Feature, unit: str) -> None:
     """Every 64-bit number as a time gives some number: a producer's nonsense stops nobody."""
-    absurd = pa.array([INT64_MAX, -INT64_MAX, -INT64_MAX - 1, None], pa.int64()).cast(
-        pa.timestamp(unit, "UTC")
-    )
+    absurd = pa.array([INT64_MAX, -INT64_MAX, -INT64_MAX - 1, None], pa.int64()).cast(pa.timestamp(unit, "UTC"))
     column = feature.column(batch(t=absurd, u=absurd[::-1]))
     assert column.dtype == np.float32
     assert len(column) == 4

@@ -46,9 +46,7 @@ def test_a_fitting_schema_passes() -> None:
 
 def test_a_missing_column_is_named() -> None:
     """The error names the feature, the column, and what there is instead."""
-    with pytest.raises(
-        TopologyError, match=r"'at_day_of_week' reads column 'at'.*do not have.*carrier, distance"
-    ):
+    with pytest.raises(TopologyError, match=r"'at_day_of_week' reads column 'at'.*do not have.*carrier, distance"):
         SPEC.check(SCHEMA.remove(0))
 
 
@@ -107,7 +105,5 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
         "print(FeatureSpec(features).fingerprint())"
     )
     environment = os.environ | {"PYTHONHASHSEED": "77", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    other = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == SPEC.fingerprint()

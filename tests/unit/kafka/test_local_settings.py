@@ -133,9 +133,7 @@ def _program(folder: Path, name: str, script: str) -> Path:
 
 def test_no_java_says_what_to_install(tmp_path: Path) -> None:
     """Without a java, the message names the version to install and the way with Docker."""
-    with pytest.raises(
-        StartupError, match=r"no java on PATH: install a JDK 17 or later, or .*docker compose"
-    ):
+    with pytest.raises(StartupError, match=r"no java on PATH: install a JDK 17 or later, or .*docker compose"):
         jars.find_java({"PATH": str(tmp_path)})
 
 

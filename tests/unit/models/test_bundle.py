@@ -58,9 +58,7 @@ def test_what_was_written_is_loaded(bundle: Bundle, tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    versions=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, unique=True, max_size=6)
-)
+@given(versions=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, unique=True, max_size=6))
 def test_the_highest_version_is_the_default(
     versions: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -123,9 +121,7 @@ def test_a_changed_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     ],
     ids=["cut off", "field missing", "other version", "features edited", "feature without name"],
 )
-def test_a_broken_manifest_is_refused(
-    bundle: Bundle, tmp_path: Path, change: Callable[[str], str], part: str
-) -> None:
+def test_a_broken_manifest_is_refused(bundle: Bundle, tmp_path: Path, change: Callable[[str], str], part: str) -> None:
     """The message names the file and what is wrong with it."""
     path = bundle.folder / "manifest.json"
     path.write_text(change(path.read_text()))

@@ -29,12 +29,8 @@ def test_scores_agree_at_every_threshold(trained: HistGradientBoostingClassifier
         near[node["feature_idx"]] += [np.nextafter(threshold, np.float32(s)) for s in (-np.inf, np.inf)]
         near[node["feature_idx"]].append(threshold)
     random = np.random.default_rng(8)
-    matrix = np.stack([random.choice([*column, math.nan], 20_000) for column in near], axis=1).astype(
-        np.float32
-    )
-    served = Session(onnx_bytes(trained, 3), input=INPUT, output=OUTPUT, features=("a", "b", "c")).score(
-        matrix
-    )
+    matrix = np.stack([random.choice([*column, math.nan], 20_000) for column in near], axis=1).astype(np.float32)
+    served = Session(onnx_bytes(trained, 3), input=INPUT, output=OUTPUT, features=("a", "b", "c")).score(matrix)
     # A wrong branch would change a score by a leaf, a hundred times more than this.
     np.testing.assert_allclose(served, trained.predict_proba(matrix)[:, 1], rtol=0, atol=1e-6)
 

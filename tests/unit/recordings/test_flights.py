@@ -38,9 +38,7 @@ def milliseconds(column: pa.ChunkedArray) -> np.ndarray:
     return column.cast(pa.int64()).to_numpy()
 
 
-def test_every_flight_boards_and_every_flight_that_left_departs(
-    boarding: pa.Table, departures: pa.Table
-) -> None:
+def test_every_flight_boards_and_every_flight_that_left_departs(boarding: pa.Table, departures: pa.Table) -> None:
     """336,776 flights were scheduled; 8,255 of them were cancelled and have no departure."""
     assert len(boarding) == FLIGHTS
     assert len(departures) == LEFT
@@ -83,9 +81,7 @@ def test_columns_have_the_types_of_the_contracts(boarding: pa.Table, departures:
         "distance": pa.int32(),
         "dep_delay_minutes": pa.int32(),
     }
-    types |= dict.fromkeys(
-        ("scheduled_departure_local_minutes", "scheduled_arrival_local_minutes"), pa.int32()
-    )
+    types |= dict.fromkeys(("scheduled_departure_local_minutes", "scheduled_arrival_local_minutes"), pa.int32())
     for field in (*boarding.schema, *departures.schema):
         assert field.type == types.get(field.name, pa.string()), field.name
 
@@ -128,9 +124,7 @@ def test_local_times_are_converted_with_summer_time(boarding: pa.Table, raw: pa.
 
 def test_arrivals_are_on_the_destinations_clock(boarding: pa.Table, raw: pa.Table) -> None:
     """The scheduled arrival shows the schedule's time at the destination, within hours of the departure."""
-    took = (
-        milliseconds(boarding["scheduled_arrival"]) - milliseconds(boarding["scheduled_departure"])
-    ) / 60_000
+    took = (milliseconds(boarding["scheduled_arrival"]) - milliseconds(boarding["scheduled_departure"])) / 60_000
     assert took.min() >= 30
     assert took.max() <= 12 * 60
     zones = {"IAH": "America/Chicago", "LAX": "America/Los_Angeles", "HNL": "Pacific/Honolulu"}
@@ -146,9 +140,7 @@ def test_arrivals_are_on_the_destinations_clock(boarding: pa.Table, raw: pa.Tabl
 
 def test_scheduled_and_flown_time_agree(boarding: pa.Table, raw: pa.Table) -> None:
     """The time between the scheduled instants is near the time in the air: a wrong zone is an hour off."""
-    took = (
-        milliseconds(boarding["scheduled_arrival"]) - milliseconds(boarding["scheduled_departure"])
-    ) / 60_000
+    took = (milliseconds(boarding["scheduled_arrival"]) - milliseconds(boarding["scheduled_departure"])) / 60_000
     extra = took - raw["air_time"].to_numpy()
     by_destination: dict[str, list[float]] = {}
     for code, minutes in zip(raw["dest"].to_pylist(), extra.tolist(), strict=True):

@@ -31,17 +31,13 @@ beats = st.lists(
     max_size=6,
 )
 conditions = st.lists(
-    st.builds(
-        Condition, name=st.text(min_size=1), met=st.booleans(), why=st.text(), since=st.floats(0, 1000)
-    ),
+    st.builds(Condition, name=st.text(min_size=1), met=st.booleans(), why=st.text(), since=st.floats(0, 1000)),
     max_size=6,
 )
 
 
 @given(now=st.floats(0, 2000), beats=beats, conditions=conditions)
-def test_the_verdict_names_exactly_what_fails(
-    now: float, beats: list[Beat], conditions: list[Condition]
-) -> None:
+def test_the_verdict_names_exactly_what_fails(now: float, beats: list[Beat], conditions: list[Condition]) -> None:
     """Silent are the parts past their deadline, unmet the conditions that are false, in the order given."""
     found = verdict(now, beats, conditions)
     assert [each.name for each in found.silent] == [b.part for b in beats if now - b.at > b.deadline_seconds]
@@ -116,9 +112,7 @@ def test_the_body_says_what_fails_why_and_since_when() -> None:
         False,
         {
             "ready": False,
-            "failing": [
-                {"name": "tasks", "why": "1 of 8 restores", "since": "1970-01-01T00:18:30.000+00:00"}
-            ],
+            "failing": [{"name": "tasks", "why": "1 of 8 restores", "since": "1970-01-01T00:18:30.000+00:00"}],
         },
     )
 

@@ -36,9 +36,7 @@ def restored() -> Iterator[None]:
 def lines(log_format: str = "json", level: str = "INFO", **who: str) -> io.StringIO:
     """Configure logging into a buffer and return it."""
     stream = io.StringIO()
-    configure(
-        TelemetrySettings.model_validate({"log_format": log_format, "log_level": level}), stream=stream, **who
-    )
+    configure(TelemetrySettings.model_validate({"log_format": log_format, "log_level": level}), stream=stream, **who)
     return stream
 
 

@@ -86,9 +86,7 @@ def test_a_scraper_gets_the_format_it_accepts(server: TelemetryServer) -> None:
     assert body.endswith("# EOF\n")
 
 
-def test_ready_follows_the_conditions_on_its_page_and_in_the_metrics(
-    server: TelemetryServer, health: Health
-) -> None:
+def test_ready_follows_the_conditions_on_its_page_and_in_the_metrics(server: TelemetryServer, health: Health) -> None:
     """/ready is 503 with the reason until the condition is met, then 200; surgetank_ready says the same."""
     status, body, _ = ask(server, "/ready")
     assert (status, json.loads(body)["failing"][0]["name"]) == (503, "model")
@@ -197,9 +195,7 @@ def test_a_fault_of_ours_is_a_logged_500(
 
 def test_a_taken_port_is_one_clear_error(server: TelemetryServer, health: Health) -> None:
     """Binding a port that is in use names the address and the setting."""
-    with pytest.raises(
-        StartupError, match=rf"cannot listen on 127.0.0.1:{server.port}: .*set telemetry.host"
-    ):
+    with pytest.raises(StartupError, match=rf"cannot listen on 127.0.0.1:{server.port}: .*set telemetry.host"):
         TelemetryServer(TelemetrySettings(port=server.port), Metrics(), health)
 
 

@@ -94,9 +94,7 @@ def test_the_figures_are_true(
     assert claimed["auc"] == pytest.approx(roc_auc_score(late, scores), abs=1e-6)
     assert claimed["log_loss"] == pytest.approx(log_loss(late, scores), abs=1e-6)
     assert claimed["brier"] == pytest.approx(brier_score_loss(late, scores), abs=1e-6)
-    assert [band["rows"] for band in claimed["calibration"]] == [
-        len(band) for band in np.array_split(late, 10)
-    ]
+    assert [band["rows"] for band in claimed["calibration"]] == [len(band) for band in np.array_split(late, 10)]
 
 
 def test_the_model_says_more_than_the_average(bundle: Bundle) -> None:

@@ -1,0 +1,51 @@
+# Needs Python 3.11+, a JDK 17+ and Maven; everything else is installed from the locked requirements into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test check bench chaos install clean needs-python needs-java
+
+help:  ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: needs-java install  ## The whole thing on real Kafka, about two minutes: spike, live figures, audit
+	@$(BIN)/surgetank demo $(ARGS)
+
+test: needs-java install  ## All tests, on real brokers
+	@$(BIN)/pytest $(ARGS)
+
+check: install  ## Format, lint, types, import rules, schema compatibility
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --config .importlinter --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@$(BIN)/python -m pipeline.codec.evolution
+	@echo "check: all clean"
+
+bench: needs-java install  ## Surgetank beside a hand-written loop, plain Faust and Quix Streams
+	@$(BIN)/surgetank bench $(ARGS)
+
+chaos: needs-java install  ## Kills workers and brokers, then counts every event
+	@$(BIN)/surgetank chaos exactly-once $(ARGS)
+
+install: .venv/installed  ## Make .venv from the locked requirements
+
+.venv/installed: requirements/dev.txt pyproject.toml | needs-python
+	@echo "installing into .venv (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+needs-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Surgetank needs Python 3.11 or later as '$(PYTHON)': install it, or set PYTHON=..., or use Docker (docker compose up)"; exit 2; }
+
+needs-java:
+	@java -version 2>&1 | grep -qE '"(1[7-9]|[2-9][0-9])' \
+	  || { echo "Surgetank needs a JDK 17 or later to run Apache Kafka: install openjdk-17-jdk (or later), or use Docker (docker compose up) with --bootstrap"; exit 2; }
+	@command -v mvn >/dev/null \
+	  || { echo "Surgetank needs Maven to fetch Apache Kafka's jars: install maven, or use Docker (docker compose up) with --bootstrap"; exit 2; }
+
+clean:  ## Remove .venv and everything that was made here
+	@rm -rf .venv .venv-quix .surgetank build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

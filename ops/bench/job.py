@@ -1,0 +1,166 @@
+"""What each of the four does with a batch of events, written by hand: bytes in, bytes out, no engine.
+
+Needs numpy, pyarrow, pyruhvro and onnxruntime only, for Quix Streams runs it in an environment of its own.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyruhvro
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = ROOT / "schemas"
+BUNDLE = ROOT / "topology" / "models" / "flights-late" / "1"
+PIPELINE = "bench"
+BATCH_ROWS_MAX = 8192  # the cap of all four
+
+_DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
+_INSTANT = pa.timestamp("ms", tz="UTC")
+
+Matrix = npt.NDArray[np.float32]
+
+
+class Avro:
+    """Confluent-framed Avro of one schema to columns and back, whole batches, by pyruhvro.
+
+    The frame is a part of the schema (a boolean and a float are its five bytes): no value is cut or joined.
+    """
+
+    def __init__(self, name: str) -> None:
+        record = json.loads((SCHEMAS / f"{name}.avsc").read_text())
+        ids = json.loads((SCHEMAS / "ids.json").read_text())
+        number = next(int(i) for i, meaning in ids.items() if meaning["schema"] == name)
+        fields = [
+            {"name": "magic", "type": "boolean"},
+            {"name": "id", "type": "float"},
+            {"name": "event", "type": _bare(record)},
+        ]
+        self.names = [field["name"] for field in record["fields"]]
+        self._schema = json.dumps({"type": "record", "name": "Frame", "fields": fields})
+        self._id = np.frombuffer(number.to_bytes(4, "big"), dtype=np.uint32)[0]
+
+    def decode(self, values: list[bytes]) -> pa.StructArray:
+        """Return the events as a struct array of as many rows."""
+        return pyruhvro.deserialize_array(values, self._schema).column(2)
+
+    def encode(self, columns: list[pa.Array]) -> list[bytes]:
+        """Return framed values; ``columns`` in the order of the schema."""
+        rows = len(columns[0])
+        frame = [
+            pa.array(np.zeros(rows, dtype=np.bool_)),
+            pa.Array.from_buffers(pa.float32(), rows, [None, pa.py_buffer(np.full(rows, self._id))]),
+            pa.StructArray.from_arrays(columns, names=self.names),
+        ]
+        framed = pa.RecordBatch.from_arrays(frame, names=["magic", "id", "event"])
+        values: list[bytes] = pyruhvro.serialize_record_batch(framed, self._schema, 1)[0].to_pylist()
+        return values
+
+
+class Features:
+    """The matrix of the model, by hand. What each category's vocabulary is, the model's manifest says."""
+
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        words = {f["name"]: f["vocabulary"] for f in manifest["features"] if f["kind"] == "Category"}
+        self._words = {name: pa.array(words[name], pa.string()) for name in ("carrier", "origin", "dest")}
+
+    def matrix(self, events: pa.StructArray) -> Matrix:
+        """Return float32 [m, 8]."""
+        matrix = np.empty((len(events), 8), dtype=np.float32)
+        for place, (name, words) in enumerate(self._words.items()):
+            found = pc.index_in(events.field(name), words)
+            matrix[:, place] = found.to_numpy(zero_copy_only=False) if found.null_count else found.to_numpy()
+        for place, name in (
+            (3, "distance"),
+            (4, "scheduled_departure_local_minutes"),
+            (5, "scheduled_arrival_local_minutes"),
+        ):
+            matrix[:, place] = events.field(name).to_numpy()
+        departure = _milliseconds(events.field("scheduled_departure"))
+        matrix[:, 6] = (departure // _DAY_MS + 3) % 7
+        matrix[:, 7] = (_milliseconds(events.field("scheduled_arrival")) - departure) / _MINUTE_MS
+        return matrix
+
+
+class Job:
+    """Scores whole batches of one topic's events. Not for several threads at once."""
+
+    def __init__(self, events_topic: str) -> None:
+        manifest = json.loads((BUNDLE / "manifest.json").read_text())
+        self._events = Avro("boarding")
+        self._scores = Avro("score")
+        self._features = Features(manifest)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = ort.InferenceSession(
+            str(BUNDLE / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._input, self._output = manifest["input"], manifest["output"]
+        constant = (PIPELINE, manifest["name"], manifest["version"])
+        self._constants = [pa.repeat(pa.scalar(text), BATCH_ROWS_MAX) for text in (*constant, events_topic)]
+        self.infer(np.zeros((BATCH_ROWS_MAX, 8), dtype=np.float32))
+
+    def score(
+        self,
+        values: list[bytes],
+        partitions: Sequence[int] | npt.NDArray[np.int32],
+        offsets: Sequence[int] | npt.NDArray[np.int64],
+        spent: Callable[[str], None] = lambda _: None,
+    ) -> list[bytes]:
+        """Return one framed score per event, at most BATCH_ROWS_MAX. ``spent`` is told after each part."""
+        events = self._events.decode(values)
+        spent("decode")
+        matrix = self._features.matrix(events)
+        spent("features")
+        scores = self.infer(matrix)
+        spent("infer")
+        rows = len(values)
+        pipeline, model, version, topic = (column.slice(0, rows) for column in self._constants)
+        encoded = self._scores.encode(
+            [
+                events.field("event_id"),
+                events.field("tailnum"),
+                pa.array(scores.astype(np.float64)),
+                pipeline,
+                model,
+                version,
+                events.field("boarding_at"),
+                pa.array(np.full(rows, time.time_ns() // 1_000_000)).view(_INSTANT),
+                topic,
+                pa.array(partitions, pa.int32()),
+                pa.array(offsets, pa.int64()),
+            ]
+        )
+        spent("encode")
+        return encoded
+
+    def infer(self, matrix: Matrix) -> Matrix:
+        """Return float32 [m]."""
+        (answer,) = self._session.run([self._output], {self._input: matrix})
+        column: Matrix = answer[:, -1] if answer.ndim == 2 else answer
+        return column
+
+
+def _milliseconds(times: pa.Array) -> npt.NDArray[np.int64]:
+    milliseconds: npt.NDArray[np.int64] = times.view(pa.int64()).to_numpy()
+    return milliseconds
+
+
+def _bare(avro: Any) -> Any:
+    """Leave out what decoding does not need: the library hashes the text of the schema at each call."""
+    if isinstance(avro, list):
+        return [_bare(each) for each in avro]
+    if not isinstance(avro, dict):
+        return avro
+    return {name: _bare(each) for name, each in avro.items() if name not in {"doc", "default"}}

@@ -1,0 +1,91 @@
+"""Events of an older version, fitted to the columns of the current one, as Avro's schema resolution says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+
+from pipeline.bisect import guilty
+from pipeline.codec.contracts import Version
+from pipeline.codec.formats import Rows, fastavro_schema, read_row
+from pipeline.codec.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema
+
+_PROMOTIONS = {("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double")}
+_PROMOTIONS |= {("float", "double")}
+
+Fitted = tuple[list[tuple[int, int, pa.RecordBatch]], list[tuple[int, Exception]]]
+Column = Callable[[pa.RecordBatch], pa.Array]
+
+
+class Resolution:
+    """From one version of a schema to another.
+
+    Fields that were added, removed, widened or made nullable are a matter of columns. Where more has changed,
+    inside a nested type say, fastavro resolves record by record.
+    """
+
+    def __init__(self, writer: Version, reader: Version) -> None:
+        self._schema = arrow_schema(reader.record)
+        self._columns = _columns(writer.record, reader)
+        self._writer, self._reader = fastavro_schema(writer.avro), fastavro_schema(reader.avro)
+        self._rows = Rows(reader.record)
+
+    def fit(self, values: list[bytes], columns: pa.RecordBatch) -> Fitted:
+        """Return the rows in the columns of the reader: parts as (start, stop, columns), and failures by row.
+
+        ``values`` are the framed values of the same n rows as ``columns``.
+        """
+        if self._columns is None:
+            return guilty(len(values), lambda start, stop: self._resolve(values[start:stop]))
+        fitted = pa.RecordBatch.from_arrays([column(columns) for column in self._columns], schema=self._schema)
+        return [(0, len(values), fitted)], []
+
+    def _resolve(self, values: list[bytes]) -> pa.RecordBatch:
+        return self._rows.of([read_row(value, self._writer, self._reader) for value in values])
+
+
+def _columns(writer: Record, reader: Version) -> list[Column] | None:
+    """Return how each column of the reader is got, or None if columns are not enough."""
+    written = dict(writer.fields)
+    found = []
+    for (name, kind), avro in zip(reader.record.fields, reader.avro["fields"], strict=True):
+        old = next((each for each in (name, *avro.get("aliases", ())) if each in written), None)
+        if old is None:
+            found.append(_default(kind, name, avro))
+        elif written[old] == kind or written[old] == _inner(kind):
+            found.append(_taken(old))
+        elif _is_promotion(written[old], kind):
+            found.append(_promoted(old, arrow_schema(Record(((name, kind),))).types[0]))
+        else:
+            return None
+    return found
+
+
+def _inner(kind: AvroType) -> AvroType:
+    return kind.inner if isinstance(kind, Nullable) else kind
+
+
+def _is_promotion(writer: AvroType, reader: AvroType) -> bool:
+    wide = reader if isinstance(writer, Nullable) == isinstance(reader, Nullable) else _inner(reader)
+    match _inner(writer), _inner(wide):
+        case Primitive(old, None), Primitive(new, None) if isinstance(writer, Nullable) <= isinstance(reader, Nullable):
+            return (old, new) in _PROMOTIONS
+    return False
+
+
+def _taken(name: str) -> Column:
+    return lambda columns: columns.column(name)
+
+
+def _promoted(name: str, dtype: pa.DataType) -> Column:
+    return lambda columns: columns.column(name).cast(dtype, safe=False)  # a long may be rounded to a double
+
+
+def _default(kind: AvroType, name: str, avro: Json) -> Column:
+    """Return a column of the field's default, which fastavro gives when a writer knew no field at all."""
+    nothing: dict[str, Any] = {"type": "record", "name": "Event", "fields": []}
+    wanted = fastavro_schema({"type": "record", "name": "Event", "fields": [avro]})
+    row = read_row(b"\0" * 5, fastavro.parse_schema(nothing), wanted)
+    value = Rows(Record(((name, kind),))).of([row]).column(0)
+    return lambda columns: value.take(pa.repeat(pa.scalar(0), columns.num_rows))

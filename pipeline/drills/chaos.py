@@ -1,0 +1,260 @@
+"""Kills workers and brokers under load, then counts every event."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.declaration import Pipeline
+from pipeline.drills.audit import audit
+from pipeline.drills.faults import KILLS, Blow, Fault, schedule
+from pipeline.drills.fleet import Fleet
+from pipeline.drills.recording import Recording
+from pipeline.drills.replay import Replay
+from pipeline.drills.wire import encoder
+from pipeline.errors import BrokerError, SurgetankError
+from pipeline.kafka import clients, topics
+from pipeline.kafka.local import LocalCluster
+from pipeline.kafka.observe import broker_settings
+from pipeline.lag.offsets import GroupOffsets
+from pipeline.settings import KafkaSettings
+
+WORKERS = 2
+WORKERS_MAX = 4
+FREEZE_SECONDS = 9.0  # past the session timeout of both protocols, which is 6 s
+BROKER_DOWN_SECONDS = 3.0
+DRAIN_SECONDS = 60.0
+
+# A worker holds this much fetched and uncommitted, so that a kill catches many events in every stage.
+WORKER_SETTINGS: dict[str, Any] = {
+    "worker.buffered_rows_max": 150_000,
+    "worker.batch_rows_max": 4096,
+    "worker.commit_interval_seconds": 0.5,
+}
+TIMEOUTS = (
+    "group.consumer.session.timeout.ms",
+    "group.consumer.heartbeat.interval.ms",
+    "group.min.session.timeout.ms",
+    "broker.session.timeout.ms",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a chaos run does. ``backlog`` events are there before the first worker starts; then ``rate`` a second."""
+
+    kills: int
+    seed: int
+    brokers: int = 3
+    rate: float = 3000.0
+    backlog: int = 120_000
+    mean_seconds: float = 2.0
+
+    def pace(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        """Return when each event is due: seconds from the start."""
+        due: npt.NDArray[np.float64] = np.maximum(0, np.arange(start, stop) - self.backlog) / self.rate
+        return due
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosReport:
+    """What was done and what was found. ``timeouts`` are those in force; ``in_play_peak`` is in events."""
+
+    seed: int
+    kills: int
+    blows: dict[str, int]
+    exits: dict[str, int]
+    seconds: float
+    sent: int
+    in_play_peak: int
+    timeouts: dict[str, str]
+    audit: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was lost, doubled, unexpected or out of order."""
+        return bool(self.audit["ok"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"passed": self.passed, **asdict(self)}
+
+
+class Chaos:
+    """One run. ``say`` gets a line for each thing that happens. ``topology`` names the module for the workers."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        topology: str,
+        recording: Recording,
+        plan: Plan,
+        *,
+        cluster: LocalCluster,
+        kafka: KafkaSettings,
+        folder: Path,
+        settings: dict[str, Any] | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._recording = recording
+        self._plan = plan
+        self._cluster = cluster
+        self._kafka = kafka
+        self._say = say
+        self._clock = clock or SystemClock()
+        self._settings = WORKER_SETTINGS | (settings or {})
+        self._fleet = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, settings=self._settings)
+        self._blows: Counter[str] = Counter()
+        self._exits: Counter[str] = Counter()
+        self._broken: int | None = None  # the broker that is down now
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._wake = threading.Event()  # never set: what waits here waits for time to pass
+        self._in_play_peak = 0
+
+    def run(self) -> ChaosReport:
+        """Do the whole run. Raises SurgetankError if the system does not come back by itself."""
+        started = self._clock.monotonic()
+        topics.apply(self._kafka, self._pipeline)
+        self._offsets = GroupOffsets(self._kafka, self._pipeline.group, [self._pipeline.events.topic])
+        replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
+        with self._fleet, ThreadPoolExecutor(1) as sender:
+            sending = sender.submit(replay.run)
+            try:
+                while replay.acknowledged < self._plan.backlog and not sending.done():
+                    self._wake.wait(0.1)
+                for member in [self._fleet.start() for _ in range(WORKERS)]:
+                    self._fleet.wait_ready(member)
+                self._say(f"{WORKERS} workers ready over a backlog of {replay.acknowledged} events")
+                self._strike()
+            finally:
+                replay.stop()
+            sent = sending.result()
+            if not sent.complete:
+                raise SurgetankError(f"the sender could not deliver {sent.failed} events: {sent.error}")
+            self._recover()
+            found = audit(self._kafka, self._pipeline, wait=DRAIN_SECONDS)
+            for member in self._fleet.running:
+                self._exits[f"clean stop, status {self._fleet.stop(member)}"] += 1
+        return ChaosReport(
+            seed=self._plan.seed,
+            kills=sum(self._blows[fault] for fault in KILLS),
+            blows={fault.value: self._blows[fault] for fault in Fault},
+            exits=dict(self._exits),
+            seconds=round(self._clock.monotonic() - started, 1),
+            sent=sent.sent,
+            in_play_peak=self._in_play_peak,
+            timeouts=self._timeouts(),
+            audit=found.as_dict(),
+        )
+
+    def _strike(self) -> None:
+        blows = schedule(
+            self._plan.seed,
+            self._plan.kills,
+            brokers=self._plan.brokers,
+            mean_seconds=self._plan.mean_seconds,
+        )
+        for blow in blows:
+            self._pass_time(blow.after)
+            self._tend()
+            self._blow(blow)
+
+    def _blow(self, blow: Blow) -> None:
+        if blow.fault is Fault.KILL_BROKER:
+            if self._broken is not None:  # min.insync.replicas is 2 of 3: a second one down is an outage by right
+                self._mend_broker(self._broken)
+            self._broken = broker = self._cluster.ids[int(blow.target * len(self._cluster.ids))]
+            self._cluster.kill(broker)
+            self._in(BROKER_DOWN_SECONDS, lambda: self._mend_broker(broker))
+            self._note(blow.fault, f"broker {broker}")
+            return
+        members = self._fleet.running
+        if blow.fault is Fault.ADD_WORKER or not members:
+            if len(members) < WORKERS_MAX:
+                self._note(Fault.ADD_WORKER, self._fleet.start().name)
+            return
+        member = members[int(blow.target * len(members))]
+        if blow.fault is Fault.KILL_WORKER:
+            self._fleet.kill(member)
+            self._fleet.start()
+        elif blow.fault is Fault.STOP_WORKER:
+            self._exits[f"clean stop, status {self._fleet.stop(member)}"] += 1
+            self._fleet.start()
+        else:
+            self._fleet.pause(member)
+            self._in(FREEZE_SECONDS, lambda: self._fleet.resume(member))
+        self._note(blow.fault, member.name)
+
+    def _note(self, fault: Fault, whom: str) -> None:
+        self._blows[fault] += 1
+        kills = sum(self._blows[kill] for kill in KILLS)
+        self._say(f"{kills:4d}/{self._plan.kills}  {fault.value:14s} {whom}")
+
+    def _mend_broker(self, broker: int) -> None:
+        if self._broken == broker:
+            self._cluster.start(broker)
+            self._cluster.wait(60)
+            self._cluster.wait_in_sync(60)
+            self._broken = None
+
+    def _tend(self) -> None:
+        """Replace workers that ended by themselves: an orchestrator would. Their exit codes are reported."""
+        for member in self._fleet.members.values():
+            if not member.running and member.process.returncode not in (0, -9) and not member.reported:
+                member.reported = True
+                self._exits[f"by itself, status {member.process.returncode}"] += 1
+                self._say(f"           {member.name} ended by itself with status {member.process.returncode}")
+        while len(self._fleet.running) < WORKERS:
+            self._fleet.start()
+
+    def _in(self, seconds: float, what: Callable[[], None]) -> None:
+        self._later.append((self._clock.monotonic() + seconds, what))
+
+    def _pass_time(self, seconds: float) -> None:
+        """Wait, and do on the way what has become due."""
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0 or self._due():
+            for entry in self._due():
+                self._later.remove(entry)
+                entry[1]()
+            self._watch()
+            self._wake.wait(max(0.0, min(left, 0.2)))
+
+    def _due(self) -> list[tuple[float, Callable[[], None]]]:
+        now = self._clock.monotonic()
+        return [entry for entry in self._later if entry[0] <= now]
+
+    def _watch(self) -> None:
+        try:
+            lag = sum(partition.lag for partition in self._offsets.now())
+        except BrokerError:
+            return  # a broker is down just now: the lag is unknown, not zero
+        self._in_play_peak = max(self._in_play_peak, lag)
+
+    def _recover(self) -> None:
+        """Mend everything, without restarting what lives: what is left must come back by itself."""
+        for _, what in self._later:
+            what()
+        self._later = []
+        self._tend()
+        self._cluster.wait(60)
+        self._say("no more blows: draining")
+
+    def _timeouts(self) -> dict[str, str]:
+        settings = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
+        kafka = self._kafka
+        return {name: settings[name].value for name in TIMEOUTS if name in settings} | {
+            "kafka.session_timeout_seconds (classic)": f"{kafka.session_timeout_seconds:g}",
+            "kafka.transaction_timeout_seconds": f"{kafka.transaction_timeout_seconds:g}",
+            **{name: str(value) for name, value in self._settings.items()},
+        }

@@ -1,0 +1,84 @@
+"""The small decisions of the runtime: pure functions of values and times."""
+
+import pytest
+
+from pipeline.batch import Source, TaskId
+from pipeline.tasks.opener import start_offset
+from pipeline.tasks.orphans import claim, dead, owner_of
+from pipeline.tasks.states import State
+from pipeline.tasks.transaction import must_commit
+from pipeline.tasks.watchdog import hung_call, stuck_task
+
+SOURCE = Source("events", 0)
+TASK = TaskId("flights", 0)
+
+
+@pytest.mark.parametrize(
+    ("committed", "reset", "expected"),
+    [(-1001, "earliest", 10), (-1001, "latest", 90), (50, "earliest", 50), (90, "latest", 90)],
+)
+def test_a_task_starts_where_the_group_stands(committed: int, reset: str, expected: int) -> None:
+    """A committed offset counts; without one, the setting says from which end to start."""
+    assert start_offset(committed, 10, 90, reset) == (expected, None)  # type: ignore[arg-type]
+
+
+def test_records_that_retention_took_are_said() -> None:
+    """An offset before the first record is not passed over in silence."""
+    offset, remark = start_offset(3, 10, 90, "latest")
+
+    assert offset == 10
+    assert remark is not None
+    assert "7 records" in remark
+
+
+def test_a_topic_made_anew_is_read_from_its_start() -> None:
+    """An offset behind the end belongs to a topic that is no more."""
+    offset, remark = start_offset(1000, 0, 90, "latest")
+
+    assert offset == 0
+    assert remark is not None
+    assert "made anew" in remark
+
+
+def test_only_the_named_and_dead_are_fenced() -> None:
+    """A live member is never fenced, nor is this worker itself, nor an offset without a name."""
+    owners = [owner_of(claim("a")), owner_of(claim("b")), owner_of(claim("me")), owner_of("other text"), None]
+
+    assert dead(owners, live={"b"}, me="me") == {"a"}
+
+
+def test_an_idle_worker_commits_at_once_and_a_busy_one_at_the_interval() -> None:
+    """Latency first while it keeps up, throughput when it is flooded."""
+    decide = must_commit
+
+    assert decide(open_seconds=0.0, interval_seconds=0.1, more_coming=False, flooded=False)
+    assert not decide(open_seconds=0.01, interval_seconds=0.1, more_coming=True, flooded=False)
+    assert decide(open_seconds=0.03, interval_seconds=0.1, more_coming=True, flooded=False)
+    assert not decide(open_seconds=0.03, interval_seconds=0.1, more_coming=True, flooded=True)
+    assert decide(open_seconds=0.1, interval_seconds=0.1, more_coming=True, flooded=True)
+
+
+def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
+    """Lag without progress for the deadline, or an opening that never ends."""
+    running = (TASK, State.RUNNING, 0.0, 100.0, {SOURCE: 5})
+
+    assert stuck_task(161.0, [running], {SOURCE: 9}, 60.0) == (
+        "task flights/0 lags (events[0] by 4 records) and committed nothing for 61 s"
+    )
+    assert stuck_task(159.0, [running], {SOURCE: 9}, 60.0) is None
+    assert stuck_task(161.0, [(TASK, State.OPENING, 100.0, 0.0, {})], {}, 60.0) is not None
+
+
+def test_no_lag_and_unknown_ends_are_not_stuck() -> None:
+    """A quiet partition, or one whose end no broker tells, is not a reason to end the process."""
+    running = (TASK, State.RUNNING, 0.0, 0.0, {SOURCE: 5})
+
+    assert stuck_task(1000.0, [running], {SOURCE: 5}, 60.0) is None
+    assert stuck_task(1000.0, [running], {}, 60.0) is None
+
+
+def test_a_model_call_past_its_deadline_hangs() -> None:
+    """Between calls nothing hangs."""
+    assert hung_call(100.0, None, 20.0) is None
+    assert hung_call(100.0, 81.0, 20.0) is None
+    assert hung_call(100.0, 79.0, 20.0) is not None

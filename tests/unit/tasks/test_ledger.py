@@ -1,0 +1,143 @@
+"""The ledger: what may be handed out, finished and committed, and what a rebalance makes of it."""
+
+import numpy as np
+import pytest
+
+from pipeline.batch import Run, Slice, Source, TaskId
+from pipeline.tasks.ledger import Ledger
+from pipeline.tasks.states import State
+
+TOPIC = "events"
+
+
+class World:
+    """A ledger with a clock that stands still, and helpers to feed it."""
+
+    def __init__(self) -> None:
+        self.moves: list[tuple[TaskId, State, State]] = []
+        self.ledger = Ledger("stage", (TOPIC,), lambda: 0.0, lambda *move: self.moves.append(move))
+
+    def running(self, *partitions: int, at: int = 0) -> None:
+        """Gain and open these partitions."""
+        for life in self.ledger.gain(partitions):
+            assert self.ledger.open(life, {Source(TOPIC, life[0].partition): at})
+
+    def epoch(self, partition: int) -> int:
+        """Return the present epoch of a task."""
+        return self.ledger._epochs[TaskId("stage", partition)]
+
+    def piece(self, partition: int, first: int, rows: int, epoch: int | None = None) -> Slice:
+        """Make a slice of one run."""
+        run = Run(
+            Source(TOPIC, partition),
+            first + rows,
+            np.arange(first, first + rows),
+            np.zeros(rows, dtype=np.int64),
+            [None] * rows,
+            [b""] * rows,
+        )
+        return Slice(TaskId("stage", partition), self.epoch(partition) if epoch is None else epoch, (run,))
+
+
+@pytest.fixture
+def world() -> World:
+    """A fresh world."""
+    return World()
+
+
+def test_a_commit_covers_what_is_finished_and_nothing_else(world: World) -> None:
+    """Finished work is in the commitment; work that is only handed out is not."""
+    world.running(0, 1)
+    done, _ = world.ledger.hand_out([world.piece(0, 0, 5)])
+    world.ledger.hand_out([world.piece(1, 0, 7)])
+    assert world.ledger.finish(done)
+
+    commitment = world.ledger.commitment()
+    world.ledger.committed(commitment)
+
+    assert list(commitment.values()) == [{Source(TOPIC, 0): 5}]
+    assert not world.ledger.outstanding([0])
+    assert world.ledger.outstanding([1])
+
+
+def test_slices_of_an_older_epoch_vanish_whole(world: World) -> None:
+    """What was fetched before a task went back is never handed out."""
+    world.running(0)
+    old = world.piece(0, 0, 5)
+    world.ledger.hand_out([old])
+    (life,) = world.ledger.rewind()
+    world.ledger.open(life, {Source(TOPIC, 0): 0})
+
+    work, broken = world.ledger.hand_out([world.piece(0, 5, 5, epoch=old.epoch)])
+
+    assert not work.slices
+    assert not broken
+
+
+def test_work_that_became_stale_is_not_finished(world: World) -> None:
+    """A batch whose task was lost while it was computed changes nothing, also not for its other tasks."""
+    world.running(0, 1)
+    work, _ = world.ledger.hand_out([world.piece(0, 0, 5), world.piece(1, 0, 5)])
+
+    assert world.ledger.lose([0])
+    assert not world.ledger.finish(work)
+    assert not world.ledger.commitment()
+    assert [life[0].partition for life in world.ledger.rewind()] == [1]
+
+
+def test_a_task_that_is_given_up_gets_nothing_more_but_finishes_what_it_has(world: World) -> None:
+    """Between the revocation and the commit, work in flight goes on and new work is refused."""
+    world.running(0)
+    work, _ = world.ledger.hand_out([world.piece(0, 0, 5)])
+    world.ledger.revoke([0])
+
+    more, _ = world.ledger.hand_out([world.piece(0, 5, 5)])
+
+    assert not more.slices
+    assert world.ledger.finish(work)
+    world.ledger.committed(world.ledger.commitment())
+    assert not world.ledger.close([0])
+
+
+def test_tasks_that_stay_are_not_touched_by_a_rebalance(world: World) -> None:
+    """A rebalance is a difference: epochs and progress of the kept tasks stay as they are."""
+    world.running(0, 1)
+    work, _ = world.ledger.hand_out([world.piece(1, 0, 5)])
+    before = world.epoch(1)
+
+    world.ledger.revoke([0])
+    world.ledger.close([0])
+    world.ledger.gain([2])
+
+    assert world.epoch(1) == before
+    assert world.ledger.finish(work)
+
+
+def test_an_epoch_never_comes_twice(world: World) -> None:
+    """A partition that leaves and returns is a new life: slices of the old one stay void."""
+    world.running(0)
+    old = world.piece(0, 0, 5)
+    world.ledger.lose([0])
+    world.running(0)
+
+    assert world.epoch(0) > old.epoch
+    assert not world.ledger.hand_out([old])[0].slices
+
+
+def test_records_that_do_not_follow_send_the_task_back(world: World) -> None:
+    """Records from before the position mean that the reading went wrong: the task is opened again."""
+    world.running(0, at=10)
+
+    work, broken = world.ledger.hand_out([world.piece(0, 3, 2)])
+
+    assert not work.slices
+    assert [life[0].partition for life in broken] == [0]
+    assert world.moves[-1] == (TaskId("stage", 0), State.RUNNING, State.OPENING)
+
+
+def test_an_opening_that_comes_too_late_is_ignored(world: World) -> None:
+    """A task that was lost while it was opened does not come to life."""
+    (life,) = world.ledger.gain([0])
+    world.ledger.lose([0])
+
+    assert not world.ledger.open(life, {Source(TOPIC, 0): 0})
