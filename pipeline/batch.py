@@ -193,10 +193,10 @@ class Outgoing:
     """
 
     topic: str
-    partitions: list[int]
-    keys: list[bytes | None]
-    values: list[bytes | None]
-    headers: list[list[tuple[str, bytes | None]]] | None = None
+    partitions: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers] | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -57,7 +57,10 @@ class WorkerSettings(Section):
     name: str = Field(default="", description="identity, unique among live workers; default: host, process, random")
     batch_rows_max: int = Field(default=8192, ge=1, description="rows in one batch; more only adds latency")
     commit_interval_seconds: float = Field(
-        default=0.1, ge=0, le=5, description="a busy worker commits this often; an idle one after each batch"
+        default=0.1,
+        ge=0,
+        le=5,
+        description="a flooded worker commits this often; one that keeps up at once, at most five times as often",
     )
     buffered_rows_max: int = Field(
         default=40_000,

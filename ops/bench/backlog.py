@@ -1,8 +1,10 @@
 """The events that all four score: real flights, encoded once, waiting on one topic."""
 
+import time
 from typing import Any
 
-from confluent_kafka.admin import NewTopic
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from ops.bench.job import Avro
 from pipeline.drills.recording import Recording
@@ -10,24 +12,47 @@ from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
 PARTITIONS = 8
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._TIMED_OUT,
+    KafkaError._NOENT,
+}
 
 
 def make_topics(kafka: KafkaSettings, names: list[str]) -> None:
-    """Make topics of eight partitions, and see them made."""
+    """Make topics of eight partitions, and wait until they can be asked for their ends."""
     admin = clients.admin(kafka)
     for made in admin.create_topics([NewTopic(name, PARTITIONS) for name in names]).values():
         made.result()
+    for name in names:
+        while ends(admin, name) is None:
+            time.sleep(0.02)
 
 
 def remove_topics(kafka: KafkaSettings, names: list[str]) -> None:
     """Remove topics."""
-    for removed in clients.admin(kafka).delete_topics(names).values():
+    admin = clients.admin(kafka)
+    for removed in admin.delete_topics(names).values():
         removed.result()
+
+
+def ends(admin: AdminClient, topic: str) -> int | None:
+    """Return the sum of the ends of a topic for readers of committed records; None: just now nobody says."""
+    asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(PARTITIONS)}
+    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=5)
+    try:
+        return sum(answer.result().offset for answer in answers.values())
+    except KafkaException as error:
+        if error.args[0].code() in _PASSING:
+            return None
+        raise
 
 
 def boarding() -> Recording:
     """Return the recorded flights at boarding, in the order of their time."""
-    from topology.recordings.flights import recording  # noqa: PLC0415 - reads the data: seconds
+    from topology.recordings.flights import recording
 
     return recording().only("boarding")
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyruhvro
 
+from ops.bench.tuning import BATCH_ROWS_MAX
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "schemas"
 BUNDLE = ROOT / "topology" / "models" / "flights-late" / "1"
-PIPELINE = "bench"
-BATCH_ROWS_MAX = 8192  # the cap of all four
 
 _DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
@@ -93,7 +93,7 @@ class Features:
 class Job:
     """Scores whole batches of one topic's events. Not for several threads at once."""
 
-    def __init__(self, events_topic: str) -> None:
+    def __init__(self, pipeline: str, events_topic: str) -> None:
         manifest = json.loads((BUNDLE / "manifest.json").read_text())
         self._events = Avro("boarding")
         self._scores = Avro("score")
@@ -103,11 +103,9 @@ class Job:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(
-            str(BUNDLE / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = ort.InferenceSession(str(BUNDLE / "model.onnx"), options, providers=["CPUExecutionProvider"])
         self._input, self._output = manifest["input"], manifest["output"]
-        constant = (PIPELINE, manifest["name"], manifest["version"])
+        constant = (pipeline, manifest["name"], manifest["version"])
         self._constants = [pa.repeat(pa.scalar(text), BATCH_ROWS_MAX) for text in (*constant, events_topic)]
         self.infer(np.zeros((BATCH_ROWS_MAX, 8), dtype=np.float32))
 

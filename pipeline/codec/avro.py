@@ -6,7 +6,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.batch import Batch, DeadLetter, Reason, Records, Stage
 from pipeline.bisect import guilty
@@ -15,10 +14,8 @@ from pipeline.codec.formats import Choose, format_of
 from pipeline.codec.nulls import forbidden_null
 from pipeline.codec.reader import Int64s, Reader, joined, message_of, take
 from pipeline.codec.types import arrow_schema
-from pipeline.codec.wire import FRAME_BYTES, MAGIC, frame
+from pipeline.codec.wire import FRAME_BYTES, MAGIC
 from pipeline.errors import SchemaError, SurgetankError
-
-_STRICT = pc.ScalarAggregateOptions(skip_nulls=False)
 
 
 class Decoder:
@@ -35,32 +32,31 @@ class Decoder:
         self._value_bytes_max = value_bytes_max
         self._readers = {version.id: Reader(version, current, choose) for version in contracts.versions[name]}
         self._current = self._readers[current.id]
-        self._is_current = pc.MatchSubstringOptions(frame(current.id))
 
     def decode(self, records: Records) -> tuple[Batch, tuple[DeadLetter, ...]]:
         """Return the events in columns (``schema``), and a dead letter for each record that is none.
 
         Every record is in exactly one of the two, both in the order of the records.
         """
-        wire = pa.array(records.values, pa.binary())
-        if self._is_plain(wire):
-            columns, rows, failures = self._current.read(cast("list[bytes]", records.values), wire)
-            return Batch(records, rows, columns), tuple(_undecodable(*failure) for failure in failures)
-        dead, groups = self._sort(records.values, wire)
+        if self._is_short(records.values):
+            plain = self._current.attempt(records.values)
+            if plain is not None:
+                return Batch(records, np.arange(len(records), dtype=np.int64), plain), ()
+        dead, groups = self._sort(records.values, pa.array(records.values, pa.binary()))
         parts = []
         for schema_id, rows in groups:
-            values = [records.values[row] for row in rows.tolist()]
-            columns, kept, failures = self._readers[schema_id].read(values, wire.take(pa.array(rows)))
+            values = cast("list[bytes]", [records.values[row] for row in rows.tolist()])
+            columns, kept, failures = self._readers[schema_id].read(values)
             parts.append((rows[kept], columns))
-            dead += [_undecodable(int(rows[position]), why) for position, why in failures]
+            dead += [_dead(int(rows[position]), Reason.UNDECODABLE, why) for position, why in failures]
         return self._merge(records, parts), tuple(sorted(dead, key=lambda letter: letter.row))
 
-    def _is_plain(self, wire: pa.BinaryArray) -> bool:
-        """Return whether all values have the current id, none is null and none is too long: nearly always."""
-        framed = pc.call_function("starts_with", [wire], self._is_current)
-        if not pc.call_function("all", [framed], _STRICT).as_py():
+    def _is_short(self, values: Sequence[bytes | None]) -> bool:
+        """Return whether no value is null or too long."""
+        try:
+            return max(map(len, cast("Sequence[bytes]", values)), default=0) <= self._value_bytes_max
+        except TypeError:  # a null has no length
             return False
-        return bool(np.diff(_offsets(wire)).max(initial=0) <= self._value_bytes_max)
 
     def _sort(
         self, values: Sequence[bytes | None], wire: pa.BinaryArray
@@ -168,10 +164,6 @@ class Encoder:
 def _offsets(wire: pa.BinaryArray) -> npt.NDArray[np.int32]:
     """Return int32 [n + 1]: where each value begins in the array's data; the array is no slice."""
     return np.frombuffer(wire.buffers()[1] or bytes(4), dtype=np.int32, count=len(wire) + 1)
-
-
-def _undecodable(row: int, message: str) -> DeadLetter:
-    return _dead(row, Reason.UNDECODABLE, message)
 
 
 def _dead(row: int, reason: Reason, message: str) -> DeadLetter:

@@ -14,7 +14,7 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from avro.errors import AvroException
 
 from pipeline.codec.contracts import Contracts, Version, packaged, read_schema, released
-from pipeline.codec.types import Array, AvroType, Fixed, Json, Map, Nullable, Primitive, Record, parse
+from pipeline.codec.types import Array, AvroType, Fixed, Json, Map, Primitive, Record, parse, without_null
 from pipeline.errors import SchemaError
 
 
@@ -105,7 +105,7 @@ def _field_at(reader: Json, place: str) -> str:
 
 def _reinterpreted(new: AvroType, old: AvroType, path: str) -> Iterator[str]:
     """Yield logical types that changed: the bytes can be read all the same, and mean something else."""
-    match _inner(new), _inner(old):
+    match without_null(new), without_null(old):
         case Record(fields=news), Record(fields=olds):
             before = dict(olds)
             for name, kind in news:
@@ -118,10 +118,6 @@ def _reinterpreted(new: AvroType, old: AvroType, path: str) -> Iterator[str]:
         case ((Primitive() | Fixed() as a), (Primitive() | Fixed() as b)):
             if (a.logical, a.decimal) != (b.logical, b.decimal):
                 yield f"field {path!r} was {_name(b)} and is {_name(a)}"
-
-
-def _inner(kind: AvroType) -> AvroType:
-    return kind.inner if isinstance(kind, Nullable) else kind
 
 
 def _name(kind: Primitive | Fixed) -> str:

@@ -1,5 +1,8 @@
 """Framed values of one schema version to columns: every row that is good, and why the others are not."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,10 +31,21 @@ class Reader:
         self._format = choose(writer)
         self._resolution = None if writer is reader else Resolution(writer, reader)
 
-    def read(self, values: list[bytes], wire: pa.BinaryArray) -> Read:
+    def attempt(self, values: Sequence[bytes | None]) -> pa.RecordBatch | None:
+        """Return the columns of the values, in the writer's version, if nothing at all is wrong with any of them."""
+        given = cast("list[bytes]", values)  # a null is one of the things that raise
+        try:
+            columns = self._format.parse(given)
+            if self._format.exact or self._format.dump(columns).equals(pa.array(given, pa.binary())):
+                return columns
+        except Exception:  # noqa: BLE001 - whatever it is, it will be found row by row
+            return None
+        return None
+
+    def read(self, values: list[bytes]) -> Read:
         """Return the columns, the positions of their rows, int64 [m], rising, and the failures.
 
-        ``values`` and ``wire`` are the same: not null, framed, with this version's id.
+        The values are framed, with this version's id.
         """
         parts, failed = guilty(len(values), lambda start, stop: self._format.parse(values[start:stop]))
         failures = [(position, self._explain(values[position], error)) for position, error in failed]
@@ -39,11 +53,10 @@ class Reader:
             return pa.RecordBatch.from_pylist([], schema=self._schema), np.zeros(0, dtype=np.int64), failures
         columns = joined([columns for _, _, columns in parts])
         kept = np.concatenate([np.arange(start, stop, dtype=np.int64) for start, stop, _ in parts])
-        if failed:
-            wire = wire.take(pa.array(kept))
-        columns, sure, more = self._check(columns, wire)
-        failures += [(int(kept[position]), why) for position, why in more]
-        kept = kept[sure]
+        if not self._format.exact:
+            columns, sure, more = self._check(columns, pa.array([values[row] for row in kept.tolist()], pa.binary()))
+            failures += [(int(kept[position]), why) for position, why in more]
+            kept = kept[sure]
         if self._resolution is not None:
             columns, fitted, more = self._resolve(self._resolution, [values[row] for row in kept.tolist()], columns)
             failures += [(int(kept[position]), why) for position, why in more]

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from pipeline.bisect import guilty
 from pipeline.codec.contracts import Version
-from pipeline.codec.formats import Rows, fastavro_schema, read_row
-from pipeline.codec.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema
+from pipeline.codec.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema, without_null
 
 _PROMOTIONS = {("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double")}
 _PROMOTIONS |= {("float", "double")}
@@ -53,7 +53,7 @@ def _columns(writer: Record, reader: Version) -> list[Column] | None:
         old = next((each for each in (name, *avro.get("aliases", ())) if each in written), None)
         if old is None:
             found.append(_default(kind, name, avro))
-        elif written[old] == kind or written[old] == _inner(kind):
+        elif written[old] == kind or written[old] == without_null(kind):
             found.append(_taken(old))
         elif _is_promotion(written[old], kind):
             found.append(_promoted(old, arrow_schema(Record(((name, kind),))).types[0]))
@@ -62,13 +62,9 @@ def _columns(writer: Record, reader: Version) -> list[Column] | None:
     return found
 
 
-def _inner(kind: AvroType) -> AvroType:
-    return kind.inner if isinstance(kind, Nullable) else kind
-
-
 def _is_promotion(writer: AvroType, reader: AvroType) -> bool:
-    wide = reader if isinstance(writer, Nullable) == isinstance(reader, Nullable) else _inner(reader)
-    match _inner(writer), _inner(wide):
+    wide = reader if isinstance(writer, Nullable) == isinstance(reader, Nullable) else without_null(reader)
+    match without_null(writer), without_null(wide):
         case Primitive(old, None), Primitive(new, None) if isinstance(writer, Nullable) <= isinstance(reader, Nullable):
             return (old, new) in _PROMOTIONS
     return False

@@ -124,6 +124,22 @@ def arrow_struct(record: Record, *, logical: bool) -> pa.DataType:
     return pa.struct([_arrow_field(name, kind, logical=logical) for name, kind in record.fields])
 
 
+def is_flat(record: Record) -> bool:
+    """Return whether no field has parts."""
+    return all(isinstance(without_null(kind), Primitive | Enum) for _, kind in record.fields)
+
+
+def is_int(kind: AvroType) -> bool:
+    """Return whether it is an integer of 32 bits on the wire, or null."""
+    inner = without_null(kind)
+    return isinstance(inner, Primitive) and inner.name == "int"
+
+
+def without_null(kind: AvroType) -> AvroType:
+    """Return what a nullable type is when it is not null; another type as it is."""
+    return kind.inner if isinstance(kind, Nullable) else kind
+
+
 def unfit_for_pyruhvro(record: Record) -> str | None:
     """Return the first thing that pyruhvro 0.4 cannot do, or None. A contract test holds it to that."""
     return "a named type that is used twice" if record.shared else _unfit(record)
@@ -237,6 +253,10 @@ class _Parser:
             fields = schema["fields"]
             if not fields:
                 raise SchemaError(f"record {name!r} has no fields, so there is nothing to make columns of")
+            names = [each["name"] for each in fields]
+            if len(set(names)) < len(names):
+                twice = next(each for each in names if names.count(each) > 1)
+                raise SchemaError(f"record {name!r} has the field {twice!r} twice")
             prefix = f"{path}." if path else ""
             defined = Record(
                 tuple((each["name"], self.parse(each["type"], namespace, prefix + each["name"])) for each in fields)

@@ -1,8 +1,7 @@
 """What is on the wire: the Confluent frame, and the simplest way to write an Avro body.
 
-Both Avro libraries read leniently: pyruhvro ignores trailing bytes and wraps long integers, fastavro takes the
-branch -1 of a union. So what they decode is written again and compared with what came. Rows that differ, or that
-do not decode, are walked through here, strictly and one at a time.
+Rows that do not decode, or that a lenient library may have misread, are walked through here, strictly, one at a
+time.
 """
 
 from pipeline.codec.types import Array, AvroType, Enum, Fixed, Map, Nullable, Primitive, Record

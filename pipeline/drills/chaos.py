@@ -75,7 +75,7 @@ class ChaosReport:
     seconds: float
     sent: int
     in_play_peak: int
-    timeouts: dict[str, str]
+    timeouts: dict[str, str | None]
     audit: dict[str, Any]
 
     @property
@@ -250,7 +250,7 @@ class Chaos:
         self._cluster.wait(60)
         self._say("no more blows: draining")
 
-    def _timeouts(self) -> dict[str, str]:
+    def _timeouts(self) -> dict[str, str | None]:
         settings = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
         kafka = self._kafka
         return {name: settings[name].value for name in TIMEOUTS if name in settings} | {

@@ -17,7 +17,7 @@ class Lane:
         name: str,
         *,
         due: Callable[[], float | None],
-        on_due: Callable[[], None],
+        on_due: Callable[[], object],
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -46,11 +46,6 @@ class Lane:
 
         self._jobs.put(run)
         return done
-
-    @property
-    def waiting(self) -> bool:
-        """Whether jobs wait behind the one that runs."""
-        return not self._jobs.empty()
 
     def stop(self, timeout: float) -> None:
         """Run what was submitted, then end."""

@@ -6,16 +6,26 @@ owner commits that claim before its first output, and the successor of an owner 
 ``init_transactions`` with its id, which aborts whatever is open.
 """
 
-from collections.abc import Iterable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.batch import Source
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
+T = TypeVar("T")
+
+REFRESH_SECONDS = 2.0
 _MARK = "owner="
 
 
@@ -44,36 +54,28 @@ class Ground:
 
     def committed(self, sources: list[Source], timeout: float) -> dict[Source, TopicPartition | None]:
         """Return the stable committed offset of each source (offset -1001: none yet); None while it is unstable."""
-        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*source) for source in sources])
-        answer = self._admin.list_consumer_group_offsets([asked], require_stable=True, request_timeout=timeout)[
-            self._group
-        ].result()
         found: dict[Source, TopicPartition | None] = {}
-        for partition in answer.topic_partitions:
+        for partition in self._committed(sources, timeout, stable=True):
             error = partition.error
             if error is not None and error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-                raise RuntimeError(f"{partition.topic}[{partition.partition}]: {error.str()}")
+                raise KafkaException(error)
             found[Source(partition.topic, partition.partition)] = None if error is not None else partition
         return found
 
     def last_claims(self, sources: list[Source], timeout: float) -> dict[Source, str | None]:
-        """Return who last committed each source, unstable or not."""
-        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*source) for source in sources])
-        answer = self._admin.list_consumer_group_offsets([asked], require_stable=False, request_timeout=timeout)[
-            self._group
-        ].result()
-        return {Source(p.topic, p.partition): owner_of(p.metadata) for p in answer.topic_partitions}
+        """Return who last committed each source, also where something newer is pending."""
+        return {
+            Source(partition.topic, partition.partition): owner_of(partition.metadata)
+            for partition in self._committed(sources, timeout, stable=False)
+        }
 
     def live(self, timeout: float) -> set[str]:
         """Return the client ids of the group's members, which are their transactional ids."""
-        described = self._admin.describe_consumer_groups([self._group], request_timeout=timeout)
-        return {member.client_id for member in described[self._group].result().members}
+        return {member.client_id for member in self._members(timeout)}
 
     def namesakes(self, client_id: str, me: str | None, timeout: float) -> bool:
         """Whether another member of the group has this client id; ``me`` is my member id."""
-        described = self._admin.describe_consumer_groups([self._group], request_timeout=timeout)
-        members = described[self._group].result().members
-        return any(member.client_id == client_id and member.member_id != me for member in members)
+        return any(member.client_id == client_id and member.member_id != me for member in self._members(timeout))
 
     def bounds(self, sources: list[Source], timeout: float) -> dict[Source, tuple[int, int]]:
         """Return the first offset and the last stable offset of each source."""
@@ -86,9 +88,38 @@ class Ground:
         producer = clients.transactional(self._kafka, transactional_id=transactional_id)
         producer.init_transactions(timeout)
 
+    def _committed(self, sources: list[Source], timeout: float, *, stable: bool) -> list[TopicPartition]:
+        wanted = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*source) for source in sources])
+
+        def ask(admin: AdminClient) -> list[TopicPartition]:
+            answers = admin.list_consumer_group_offsets([wanted], require_stable=stable, request_timeout=timeout)
+            return list(answers[self._group].result().topic_partitions)
+
+        return self._ask(ask)
+
+    def _members(self, timeout: float) -> list[Any]:
+        def ask(admin: AdminClient) -> list[Any]:
+            answers = admin.describe_consumer_groups([self._group], request_timeout=timeout)
+            return list(answers[self._group].result().members)
+
+        return self._ask(ask)
+
     def _offsets(self, sources: list[Source], spec: Any, timeout: float) -> dict[Source, int]:
-        asked = {TopicPartition(*source): spec for source in sources}
-        answers = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout
-        )
-        return {Source(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+        wanted = {TopicPartition(*source): spec for source in sources}
+
+        def ask(admin: AdminClient) -> dict[Source, int]:
+            answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout)
+            return {Source(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+
+        return self._ask(ask)
+
+    def _ask(self, question: Callable[[AdminClient], T]) -> T:
+        try:
+            return question(self._admin)
+        except KafkaException:
+            # After a broker came back the client may go on asking with an old leader epoch until it looks at the
+            # metadata again, minutes later. (A new client would do too, but destroying one with a question still
+            # on its way has ended the process with an assertion in librdkafka.)
+            with contextlib.suppress(KafkaException):
+                self._admin.list_topics(timeout=REFRESH_SECONDS)
+            raise

@@ -64,7 +64,6 @@ class Runtime:
         self._on_failure = on_failure
         self._call_started_at = call_started_at
         self._stopping = threading.Event()
-        self._in_compute = 0
         self._identity = identity
         self.inbox = Inbox(settings.worker.buffered_rows_max, on_arrival)
         self.ledger = Ledger(stage, topics, clock.monotonic, self._moved)
@@ -101,8 +100,8 @@ class Runtime:
         )
         self._lane = Lane(
             "transactions",
-            due=self._transactions.due,
-            on_due=self._commit_if_due,
+            due=self._due,
+            on_due=self._transactions.commit,
             beat=self._beat("transactions", settings.worker.stuck_deadline_seconds),
             on_failure=on_failure,
         )
@@ -153,7 +152,6 @@ class Runtime:
                 log.warning("records did not follow on one another; reopening %s", broken)
                 self._reopen(broken)
             if work.slices:
-                self._in_compute += 1
                 for piece in work.slices:
                     for run in piece.runs:
                         self._metrics.events_received.add(len(run), topic=run.source.topic)
@@ -164,9 +162,9 @@ class Runtime:
         """Put the outputs of a work into the open transaction; it is committed when it is time."""
 
         def emit() -> bool:
-            self._in_compute -= 1
             emitted = self._transactions.emit(work, emission)
-            self._commit_if_due()
+            if self.ledger.closing or ((due := self._due()) is not None and due <= 0):
+                self._transactions.commit()
             return emitted
 
         return self._lane.submit(emit)
@@ -226,12 +224,7 @@ class Runtime:
     # Opening and going back.
 
     def _claim(self, starts: dict[Life, dict[Source, int]]) -> bool:
-        def claim() -> bool:
-            for life, offsets in starts.items():
-                self._transactions.claim(life, offsets)
-            return self._transactions.commit()
-
-        return self._lane.submit(claim).result()
+        return self._lane.submit(lambda: self._transactions.claim(starts)).result()
 
     def _opened(self, life: Life, offsets: dict[Source, int]) -> None:
         task, epoch = life
@@ -254,11 +247,8 @@ class Runtime:
         except KafkaException:
             return False
 
-    def _commit_if_due(self) -> None:
-        self._transactions.commit_if_due(
-            more_coming=(bool(self.inbox) or self._in_compute > 0 or self._lane.waiting) and not self.ledger.closing,
-            flooded=self.inbox.rows >= self._settings.worker.batch_rows_max,
-        )
+    def _due(self) -> float | None:
+        return self._transactions.due(flooded=self.inbox.rows >= self._settings.worker.batch_rows_max)
 
     # Watching.
 

@@ -60,7 +60,11 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
         self._worker.health.watch("event loop", deadline_seconds=5)
         self.add_future(beat_forever(self._worker.health))
         self._worker.server.start()
-        self.runtime = self._worker.runtime(lambda: loop.call_soon_threadsafe(self._arrived.set))
+
+        def on_arrival() -> None:
+            loop.call_soon_threadsafe(self._arrived.set)
+
+        self.runtime = self._worker.runtime(on_arrival)
         self.add_future(self._pump())
         await asyncio.to_thread(self.runtime.start)
         self._worker.health.set("group", True)

@@ -7,7 +7,6 @@ the brokers without holding anybody else up.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -30,43 +29,30 @@ AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 CALL_SECONDS = 5.0  # one blocking call to librdkafka; a retriable time-out is called again
 
 
-class Verdict(StrEnum):
-    """What a failed call means for the transaction."""
-
-    AGAIN = "again"  # the same call may be made again; nothing is decided
-    ABORT = "abort"  # the transaction must be aborted; the producer lives
-    REPLACE = "replace"  # the producer is dead; its successor aborts what it left
-
-
-def verdict(error: KafkaError) -> Verdict:
-    """Decide what a failed transactional call means, by the flags that librdkafka sets."""
-    if error.fatal():
-        return Verdict.REPLACE
-    if error.txn_requires_abort():
-        return Verdict.ABORT
-    if error.retriable() or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}:
-        return Verdict.AGAIN
-    return Verdict.ABORT
+def undecided(error: KafkaError) -> bool:
+    """Whether a failed transactional call may simply be made again: nothing is lost and nothing is decided. Pure."""
+    if error.fatal() or error.txn_requires_abort():
+        return False
+    return bool(error.retriable()) or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}
 
 
-def must_commit(*, open_seconds: float, interval_seconds: float, more_coming: bool, flooded: bool) -> bool:
-    """Decide whether to commit now.
+def commit_at(*, opened_at: float, last_commit_at: float, interval_seconds: float, flooded: bool) -> float:
+    """Return when to commit what is open; all times are monotonic seconds. Pure.
 
-    An idle worker commits each batch at once. A busy one waits for the interval, so that commits cost little; while
-    it still keeps up (not flooded) a fifth of the interval is enough to keep latency low.
+    A flooded worker commits once per interval: its events have waited longer than that anyway, and each commit costs
+    the brokers milliseconds per partition. One that keeps up commits at once, but not sooner than a fifth of the
+    interval after its last commit: a single event after a silence waits for nothing.
     """
-    if not more_coming:
-        return True
-    return open_seconds >= (interval_seconds if flooded else interval_seconds / 5)
+    return opened_at + interval_seconds if flooded else last_commit_at + interval_seconds / 5
 
 
 class _Failed(Exception):  # noqa: N818 - internal control flow
     """The transaction cannot be committed."""
 
-    def __init__(self, verdict_: Verdict, error: KafkaError | None, step: str) -> None:
+    def __init__(self, step: str, error: KafkaError | None = None) -> None:
         super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")
-        self.verdict = verdict_
         self.error = error
+        self.fenced = error is not None and error.code() == KafkaError._FENCED
 
 
 @dataclass(slots=True)
@@ -92,9 +78,9 @@ class Emission:
 class Transactions:
     """One transactional producer and its open transaction. Call everything in the lane's thread.
 
-    ``metadata`` gives the group metadata, or None while this worker is no member. ``rewound`` is called with the
-    tasks that must be opened again after an abort, and the seconds to wait before that. ``namesake_lives`` tells whether another live member has this
-    worker's id.
+    ``metadata`` gives the group metadata, or None while this worker is no member. ``rewound`` is called with the tasks
+    that must be opened again after an abort, and the seconds to wait before that. ``namesake_lives`` tells whether
+    another live member has this worker's id.
     """
 
     def __init__(
@@ -121,6 +107,7 @@ class Transactions:
         self._metrics = metrics
         self._producer: Producer | None = None
         self._open: _Open | None = None
+        self._last_commit_at = 0.0
         self._aborts = 0  # since the last commit of any score
 
     def prepare(self) -> None:
@@ -133,49 +120,43 @@ class Transactions:
 
     def emit(self, work: Work, emission: Emission) -> bool:
         """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
-        stale = _Failed(Verdict.ABORT, None, "emit")
-        if not self._ledger.current(work):
-            self._give_up(stale)
-            return False
         try:
-            self._put(work, emission)
+            if self._ledger.current(work):
+                self._put(work, emission)
+            if self._ledger.finish(work):
+                return True
+            self._give_up(_Failed("emit"))
+        except _Failed as failure:
+            self._give_up(failure)
+        return False
+
+    def claim(self, starts: dict[Life, dict[Source, int]]) -> bool:
+        """Commit the start offsets of tasks in this worker's name, with whatever is open; False if that failed."""
+        try:
+            self._begin().claims |= starts
         except _Failed as failure:
             self._give_up(failure)
             return False
-        if not self._ledger.finish(work):
-            self._give_up(stale)
-            return False
-        return True
+        return self.commit()
 
-    def claim(self, life: Life, offsets: dict[Source, int]) -> None:
-        """Put the start offsets of a task into the open transaction, in this worker's name."""
-        try:
-            self._begin().claims[life] = offsets
-        except _Failed as failure:
-            self._give_up(failure)
-
-    def due(self) -> float | None:
+    def due(self, *, flooded: bool) -> float | None:
         """Return the seconds until the open transaction must be committed; None if none is open."""
         if self._open is None:
             return None
-        return self._open.since + self._interval - self._clock.monotonic()
-
-    def commit_if_due(self, *, more_coming: bool, flooded: bool) -> None:
-        """Commit what is open if it is time."""
-        if self._open is not None and must_commit(
-            open_seconds=self._clock.monotonic() - self._open.since,
+        at = commit_at(
+            opened_at=self._open.since,
+            last_commit_at=self._last_commit_at,
             interval_seconds=self._interval,
-            more_coming=more_coming,
             flooded=flooded,
-        ):
-            self.commit()
+        )
+        return at - self._clock.monotonic()
 
     def commit(self) -> bool:
         """Commit what is open; False if it had to be aborted. Nothing open: True."""
         if self._open is None:
             return True
         opened = self._open
-        started = self._clock.monotonic()
+        self._last_commit_at = started = self._clock.monotonic()
         try:
             commitment = self._send_offsets(opened)
             self._insist("commit_transaction", lambda: self._live.commit_transaction(CALL_SECONDS))
@@ -189,7 +170,7 @@ class Transactions:
 
     def abort(self, why: str) -> None:
         """Abort what is open and send the tasks with outstanding work back."""
-        self._give_up(_Failed(Verdict.ABORT, None, why))
+        self._give_up(_Failed(why))
 
     @property
     def _live(self) -> Producer:
@@ -202,7 +183,7 @@ class Transactions:
             try:
                 self._live.begin_transaction()
             except KafkaException as error:
-                raise _Failed(_final(verdict(error.args[0])), error.args[0], "begin_transaction") from None
+                raise _Failed("begin_transaction", error.args[0]) from None
             self._open = _Open(since=self._clock.monotonic())
         return self._open
 
@@ -230,7 +211,7 @@ class Transactions:
                 except BufferError:
                     self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
                 except KafkaException as error:
-                    raise _Failed(_final(verdict(error.args[0])), error.args[0], "produce") from None
+                    raise _Failed("produce", error.args[0]) from None
         self._live.poll(0)
 
     def _send_offsets(self, opened: _Open) -> dict[Life, dict[Source, int]]:
@@ -238,12 +219,12 @@ class Transactions:
         # checks the generation, but not who owns which partition.
         with self._ledger.lock:
             if not all(self._ledger.alive(life) for life in opened.lives):
-                raise _Failed(Verdict.ABORT, None, "send_offsets")
+                raise _Failed("send_offsets")
             commitment = self._ledger.commitment()
             claims = {life: offsets for life, offsets in opened.claims.items() if self._ledger.alive(life)}
             metadata = self._metadata()
         if metadata is None:
-            raise _Failed(Verdict.ABORT, None, "send_offsets without membership")
+            raise _Failed("send_offsets without membership")
         offsets = [
             TopicPartition(source.topic, source.partition, offset, claim(self._id))
             for covered in (*claims.values(), *commitment.values())
@@ -263,42 +244,37 @@ class Transactions:
                 call()
                 return
             except KafkaException as error:
-                cause = error.args[0]
-                what = verdict(cause)
-                if what is not Verdict.AGAIN:
-                    raise _Failed(what, cause, step) from None
-                log.warning("%s: %s; again", step, cause.str())
+                if not undecided(error.args[0]):
+                    raise _Failed(step, error.args[0]) from None
+                log.warning("%s: %s; again", step, error.args[0].str())
 
     def _give_up(self, failure: _Failed) -> None:
-        """Abort, replace the producer if it is dead, and send the tasks back to their committed offsets."""
+        """Abort, throw the producer away, and send the tasks back to their committed offsets.
+
+        The producer goes also after an abort that it would survive: a record that it sent, and that is still on its
+        way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch and be
+        committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
+        ``init_transactions`` of the next producer raises the epoch, and the brokers refuse what is older.
+        """
         opened, self._open = self._open, None
         if opened is not None:
             log.warning("transaction aborted: %s", failure)
-        what = failure.verdict
-        if what is Verdict.ABORT and opened is not None and self._producer is not None:
-            try:
-                self._insist("abort_transaction", lambda: self._live.abort_transaction(CALL_SECONDS))
-            except _Failed as worse:
-                log.warning("%s", worse)
-                what = Verdict.REPLACE
-                failure = worse
-        if what is Verdict.REPLACE:
-            self._replace(failure.error)
-        if opened is not None:
-            self._metrics.transactions.add(1, outcome="fenced" if what is Verdict.REPLACE else "aborted")
+            self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
             self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
-        pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
-        self._aborts += 1
-        self._rewound(self._ledger.rewind(), pause)
-
-    def _replace(self, error: KafkaError | None) -> None:
-        self._producer = None
-        self._metrics.producer_restarts.add(1)
-        if error is not None and error.code() == KafkaError._FENCED and self._namesake_lives():
+            try:
+                self._live.abort_transaction(CALL_SECONDS)  # sooner than the next producer's init could
+            except KafkaException as error:
+                log.debug("abort_transaction: %s", error.args[0].str())
+        if self._producer is not None and (opened is not None or failure.error is not None):
+            self._producer = None
+            self._metrics.producer_restarts.add(1)
+        if failure.fenced and self._namesake_lives():
             raise LostIdentity(
                 f"another live worker is named {self._id!r}; give each worker its own worker.name, or leave it unset"
             )
-        log.warning("transactional producer replaced: %s", error.str() if error is not None else "unusable")
+        pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
+        self._aborts += 1
+        self._rewound(self._ledger.rewind(), pause)
 
     def _tell(self, opened: _Open, started: float) -> None:
         now = self._clock.monotonic()
@@ -312,8 +288,3 @@ class Transactions:
         if opened.arrived_ms:
             arrived = np.concatenate(opened.arrived_ms)
             self._metrics.end_to_end_seconds.observe_many(self._clock.now() - arrived / 1000.0)
-
-
-def _final(what: Verdict) -> Verdict:
-    """A call that cannot simply be made again ends the transaction."""
-    return Verdict.ABORT if what is Verdict.AGAIN else what

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 
 from pipeline import Pipeline, Scores
-from topology.flights import flights
+from topology import flights as origin
 
 ENVIRONMENT = "TEST_PREFIX"
 
@@ -12,9 +12,9 @@ ENVIRONMENT = "TEST_PREFIX"
 def prefixed(prefix: str, partitions: int = 4) -> Pipeline:
     """Return the flights pipeline with everything named after ``prefix``."""
     return replace(
-        flights,
+        origin.flights,
         name=prefix,
-        events=replace(flights.events, topic=f"{prefix}.boarding", partitions=partitions),
+        events=replace(origin.flights.events, topic=f"{prefix}.boarding", partitions=partitions),
         scores=Scores(f"{prefix}.scores"),
         facts=(),
     )

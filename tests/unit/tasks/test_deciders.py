@@ -6,7 +6,7 @@ from pipeline.batch import Source, TaskId
 from pipeline.tasks.opener import start_offset
 from pipeline.tasks.orphans import claim, dead, owner_of
 from pipeline.tasks.states import State
-from pipeline.tasks.transaction import must_commit
+from pipeline.tasks.transaction import commit_at
 from pipeline.tasks.watchdog import hung_call, stuck_task
 
 SOURCE = Source("events", 0)
@@ -47,15 +47,15 @@ def test_only_the_named_and_dead_are_fenced() -> None:
     assert dead(owners, live={"b"}, me="me") == {"a"}
 
 
-def test_an_idle_worker_commits_at_once_and_a_busy_one_at_the_interval() -> None:
+def test_a_worker_that_keeps_up_commits_at_once_and_a_flooded_one_at_the_interval() -> None:
     """Latency first while it keeps up, throughput when it is flooded."""
-    decide = must_commit
+    after_a_silence = commit_at(opened_at=50.0, last_commit_at=10.0, interval_seconds=0.1, flooded=False)
+    soon_after_another = commit_at(opened_at=10.01, last_commit_at=10.0, interval_seconds=0.1, flooded=False)
+    flooded = commit_at(opened_at=10.01, last_commit_at=10.0, interval_seconds=0.1, flooded=True)
 
-    assert decide(open_seconds=0.0, interval_seconds=0.1, more_coming=False, flooded=False)
-    assert not decide(open_seconds=0.01, interval_seconds=0.1, more_coming=True, flooded=False)
-    assert decide(open_seconds=0.03, interval_seconds=0.1, more_coming=True, flooded=False)
-    assert not decide(open_seconds=0.03, interval_seconds=0.1, more_coming=True, flooded=True)
-    assert decide(open_seconds=0.1, interval_seconds=0.1, more_coming=True, flooded=True)
+    assert after_a_silence < 50.0
+    assert soon_after_another == pytest.approx(10.02)
+    assert flooded == pytest.approx(10.11)
 
 
 def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:

@@ -1,0 +1,53 @@
+"""Reads scores as a consumer would (read_committed) and notes how long each took, in a file.
+
+It reads some of the partitions only: on a small machine a reader of all would take the CPU of those measured.
+Whatever delays a score, a batch or a transaction, delays those of all partitions alike.
+"""
+
+import signal
+import sys
+import time
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import TopicPartition
+
+from ops.bench.job import Avro
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings
+
+PARTITIONS = (0, 4)
+
+Floats = npt.NDArray[np.float64]
+
+
+def main(bootstrap: str, topic: str, file: str) -> None:
+    """Read until SIGTERM, then tell."""
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    avro = Avro("score")
+    reader = clients.reader(KafkaSettings(bootstrap=bootstrap), fetch_wait_max_ms=50, auto_offset_reset="earliest")
+    reader.assign([TopicPartition(topic, number, 0) for number in PARTITIONS])
+    due: list[Floats] = []
+    took: list[Floats] = []
+    while not stopping:
+        first = reader.poll(0.05)
+        if first is None:
+            continue
+        messages = [first, *reader.consume(10_000, 0)]
+        arrived = time.time() * 1000
+        scores = avro.decode([message.value() for message in messages if message.error() is None])
+        times = scores.field("event_time").view("int64").to_numpy().astype(np.float64)
+        due.append(times)
+        took.append(arrived - times)
+    nothing = np.zeros(0)
+    np.savez(
+        file,
+        due_ms=np.concatenate([nothing, *due]),
+        took_ms=np.concatenate([nothing, *took]),
+        cpu_seconds=time.process_time(),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,140 @@
+"""The four (and Quix Streams a second way): how each is started, and how its progress is seen."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ops.bench.backlog import ends
+from ops.bench.errand import Errand
+from ops.bench.job import ROOT
+from ops.bench.rates import Sample
+from pipeline.errors import SurgetankError
+
+LOOK_SECONDS = 0.1
+START_SECONDS = 60.0
+STALL_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One of those that are compared. ``events``: how many of the backlog it scores in a run."""
+
+    key: str
+    title: str
+    guarantee: str
+    module: str
+    events: int
+    settings: dict[str, Any]
+    python: Path = Path(sys.executable)
+
+    def progress(self, admin: AdminClient, job: Errand) -> int | None:
+        """Return how many scores a read_committed reader could have read; None: just now nobody says."""
+        if self.guarantee != "exactly once":
+            return ends(admin, job.scores)
+        # The ends of its scores count markers too. Its offsets appear with its scores, in one transaction.
+        try:
+            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(job.name)])
+            answer = asked[job.name].result()
+        except KafkaException:
+            return None
+        return sum(max(0, place.offset) for place in answer.topic_partitions if place.topic == job.events)
+
+
+@contextlib.contextmanager
+def running(contender: Contender, job: Errand, log: Path) -> Iterator[psutil.Popen]:
+    """Run a contender as a process; stop it at the end, whatever happens."""
+    with module_process(contender.module, job.arguments, log, python=contender.python) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def module_process(
+    module: str, arguments: list[str], log: Path, *, python: Path = Path(sys.executable)
+) -> Iterator[psutil.Popen]:
+    """Run a module of ours in a process of its own; what it prints goes to ``log``."""
+    with log.open("wb") as out:
+        process = psutil.Popen(
+            [str(python), "-m", module, *arguments],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the bench, which stops what it started
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+                process.kill()
+                process.wait()
+
+
+def watch(
+    contender: Contender,
+    job: Errand,
+    admin: AdminClient,
+    process: psutil.Popen,
+    log: Path,
+    *,
+    until: int,
+    broker: psutil.Process | None,
+    told: Callable[[Sample], None] = lambda _: None,
+) -> list[Sample]:
+    """Look at the process until it has made so many scores; return all looks.
+
+    Raises SurgetankError, with its last words, if it ends or comes to a halt before.
+    """
+    samples: list[Sample] = []
+    done, moved = 0, time.monotonic()
+    while done < until:
+        now = contender.progress(admin, job)
+        at = time.monotonic()
+        if process.poll() is not None:
+            raise SurgetankError(f"{contender.title} ended; its log {log} ends:\n{tail(log)}")
+        if now is not None:
+            if now > done:
+                done, moved = now, at
+            sample = Sample(at, done, cpu_seconds(process), cpu_seconds(broker) if broker else 0.0)
+            samples.append(sample)
+            told(sample)
+        if at - moved > (STALL_SECONDS if done else START_SECONDS):
+            raise SurgetankError(
+                f"{contender.title} stands at {done:,} of {until:,} scores; its log {log} ends:\n{tail(log)}"
+            )
+        time.sleep(LOOK_SECONDS)
+    return samples
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU seconds that all threads of a process have used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Return the last lines of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def readable(settings: dict[str, Any]) -> str:
+    """Return settings on one line."""
+    return "  ".join(
+        f"{name}={json.dumps(value) if not isinstance(value, str) else value}" for name, value in settings.items()
+    )

@@ -1,0 +1,27 @@
+"""What the bench tells a contender on its command line. Needs the standard library only."""
+
+import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Read ``events``, write ``scores``, as consumer group and pipeline ``name``, on the Kafka at ``bootstrap``."""
+
+    bootstrap: str
+    name: str
+    events: str
+    scores: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """The errand as arguments for another process."""
+        return [self.bootstrap, self.name, self.events, self.scores]
+
+
+def errand() -> Errand:
+    """Return what this process was told to do."""
+    parser = argparse.ArgumentParser()
+    for name in ("bootstrap", "name", "events", "scores"):
+        parser.add_argument(name)
+    return Errand(**vars(parser.parse_args()))

@@ -1,0 +1,77 @@
+"""(a) The loop that one would write by hand for speed: confluent-kafka, pyruhvro, onnxruntime. At least once.
+
+One thread: a second one for producing costs more, in hand-overs of the interpreter, than it saves.
+"""
+
+import gc
+import signal
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from ops.bench.errand import Errand, errand
+from ops.bench.job import Job
+from ops.bench.tuning import BATCH_ROWS_MAX, HAND_COMMIT_SECONDS, HAND_CONSUMER, HAND_PRODUCER
+
+
+def main(job: Errand) -> None:
+    """Run until SIGTERM."""
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    failed: list[Any] = []
+    consumer = Consumer({"bootstrap.servers": job.bootstrap, "group.id": job.name, **HAND_CONSUMER})
+    producer = Producer(
+        {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error), **HAND_PRODUCER}
+    )
+    scorer = Job(job.name, job.events)
+    partitions = consumer.list_topics(job.events, timeout=10).topics[job.events].partitions
+    committed = consumer.committed([TopicPartition(job.events, number) for number in partitions], timeout=10)
+    consumer.assign([TopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
+    gc.disable()  # nothing here makes cycles, and each of the messages of a batch would count towards a run of it
+
+    done: dict[int, int] = {}
+    commit_at = time.monotonic() + HAND_COMMIT_SECONDS
+
+    def commit(*, wait: bool) -> None:
+        producer.flush()
+        if failed:
+            raise KafkaException(failed[0])
+        if done:
+            places = [TopicPartition(job.events, number, offset) for number, offset in done.items()]
+            consumer.commit(offsets=places, asynchronous=not wait)
+
+    while not stopping:
+        messages = [first] if (first := consumer.poll(0.1)) is not None else []
+        if messages:
+            messages += consumer.consume(BATCH_ROWS_MAX - 1, 0)
+            work(messages, scorer, producer, job.scores, done)
+        producer.poll(0)
+        if time.monotonic() >= commit_at:
+            commit(wait=False)
+            commit_at = time.monotonic() + HAND_COMMIT_SECONDS
+    commit(wait=True)
+    consumer.close()
+
+
+def work(messages: list[Any], scorer: Job, producer: Producer, topic: str, done: dict[int, int]) -> None:
+    """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
+    for message in messages:
+        if message.error() is not None:
+            raise KafkaException(message.error())
+    partitions = [message.partition() for message in messages]
+    offsets = [message.offset() for message in messages]
+    scores = scorer.score([message.value() for message in messages], partitions, offsets)
+    produce = producer.produce
+    for message, score, partition in zip(messages, scores, partitions, strict=True):
+        while True:
+            try:
+                produce(topic, score, message.key(), partition)
+                break
+            except BufferError:
+                producer.poll(0.01)
+    done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
+
+
+if __name__ == "__main__":
+    main(errand())

@@ -1,0 +1,118 @@
+"""End-to-end latency: from the intended send time of an event to the reader of its score, at a set rate.
+
+Sender, contender, reader and broker share the machine. What the sender did not manage is told with the figures.
+"""
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+from confluent_kafka.admin import AdminClient
+
+from ops.bench import arrivals, sender
+from ops.bench.backlog import ends, make_topics, remove_topics
+from ops.bench.contenders import Contender, cpu_seconds, module_process, running, tail
+from ops.bench.errand import Errand
+from pipeline.errors import SurgetankError
+from pipeline.settings import KafkaSettings
+
+WARM_UP_SECONDS = 3.0
+START_SECONDS = 60.0
+DRAIN_SECONDS = 10.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Send at ``rate`` for ``seconds``; the first ``WARM_UP_SECONDS`` do not count."""
+
+    rate: float
+    seconds: float
+
+
+def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) -> dict[str, Any]:
+    """Return count and percentiles of the scores whose events were due from ``begin_ms`` on, before ``end_ms``."""
+    took = took_ms[(due_ms >= begin_ms) & (due_ms < end_ms)]
+    if not len(took):
+        return {"count": 0, "p50": None, "p99": None, "p999": None, "max": None}
+    p50, p99, p999 = (round(float(value), 1) for value in np.percentile(took, [50, 99, 99.9]))
+    return {"count": len(took), "p50": p50, "p99": p99, "p999": p999, "max": round(float(took.max()), 1)}
+
+
+def measure(contender: Contender, kafka: KafkaSettings, admin: AdminClient, load: Load, folder: Path) -> dict[str, Any]:
+    """Run a contender under a load, on topics of its own, and return its figures in milliseconds.
+
+    Raises SurgetankError if it does not start, or if the sender or the reader fails.
+    """
+    name = f"bench-{contender.key.replace('_', '-')}-{time.time_ns()}"
+    job = Errand(kafka.bootstrap, name, f"{name}.events", f"{name}.scores")
+    topics = [job.events, job.scores, f"{name}.dead-letters"]
+    logs = {part: folder / f"{name}.{part}.log" for part in ("worker", "sender", "reader")}
+    found = folder / f"{name}.npz"
+    with contextlib.ExitStack() as leaving:
+        make_topics(kafka, topics)
+        leaving.callback(remove_topics, kafka, topics)
+        worker = leaving.enter_context(running(contender, job, logs["worker"]))
+        _greet(contender, job, admin, worker, logs["worker"], folder)
+        read = module_process("ops.bench.arrivals", [kafka.bootstrap, job.scores, str(found)], logs["reader"])
+        with read as reader:
+            cpu = cpu_seconds(worker)
+            sent = _send(kafka, job.events, load, logs["sender"])
+            cpu = cpu_seconds(worker) - cpu
+            _drain(contender, job, admin, sent["sent"])
+            reader.terminate()
+            reader.wait()
+    if not found.exists():
+        raise SurgetankError(f"the reader of scores failed; its log {logs['reader']} ends:\n{tail(logs['reader'])}")
+    with np.load(found) as arrived:
+        begin = (sent["start"] + WARM_UP_SECONDS) * 1000
+        end = (sent["start"] + load.seconds) * 1000
+        result = figures(arrived["due_ms"], arrived["took_ms"], begin_ms=begin, end_ms=end)
+        result["expected"] = round(load.rate * (load.seconds - WARM_UP_SECONDS) * len(arrivals.PARTITIONS) / 8)
+        result["reader_cpu_share"] = round(float(arrived["cpu_seconds"]) / load.seconds, 2)
+    result |= {
+        "intended_rate": sent["intended_rate"],
+        "achieved_rate": sent["achieved_rate"],
+        "sender_late_ms": sent["late_ms"],
+        "sender_cpu_share": round(sent["cpu_seconds"] / load.seconds, 2),
+        "worker_cpu_share": round(cpu / load.seconds, 2),
+    }
+    return result
+
+
+def _greet(
+    contender: Contender, job: Errand, admin: AdminClient, worker: psutil.Popen, log: Path, folder: Path
+) -> None:
+    """Send some events and wait for their scores: the contender is ready then."""
+    sent = _send(KafkaSettings(bootstrap=job.bootstrap), job.events, Load(200, 1), folder / f"{job.name}.greeting.log")
+    give_up = time.monotonic() + START_SECONDS
+    while (contender.progress(admin, job) or 0) < sent["sent"]:
+        if worker.poll() is not None or time.monotonic() > give_up:
+            raise SurgetankError(f"{contender.title} does not score; its log {log} ends:\n{tail(log)}")
+        time.sleep(0.1)
+
+
+def _send(kafka: KafkaSettings, topic: str, load: Load, log: Path) -> dict[str, Any]:
+    with module_process(sender.__name__, [kafka.bootstrap, topic, str(load.rate), str(load.seconds)], log) as process:
+        process.wait()
+    try:
+        told: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise SurgetankError(f"the sender failed; its log {log} ends:\n{tail(log)}") from None
+    return told
+
+
+def _drain(contender: Contender, job: Errand, admin: AdminClient, sent: int) -> None:
+    """Wait for the scores of all that was sent, for a while: under too high a load they would never all come."""
+    all_of_it = (ends(admin, job.events) or 0) or sent
+    give_up = time.monotonic() + DRAIN_SECONDS
+    while (contender.progress(admin, job) or 0) < all_of_it and time.monotonic() < give_up:
+        time.sleep(0.1)
+    time.sleep(0.5)  # the reader has what became visible last

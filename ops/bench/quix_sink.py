@@ -1,0 +1,68 @@
+"""(d) Quix Streams, in an environment of its own. At least once.
+
+Its dataframes handle one record at a time, and its windows gather by key. What it has for whole batches is a
+sink: records gather until a checkpoint, which writes them and only then commits their offsets.
+"""
+
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+from quixstreams import Application
+from quixstreams.sinks.base import BatchingSink, SinkBatch
+
+from ops.bench.errand import Errand, errand
+from ops.bench.job import Job
+from ops.bench.tuning import BATCH_ROWS_MAX, FETCHING, QUIX_SINK, QUIX_SINK_PRODUCER
+
+
+class Scores(BatchingSink):
+    """Scores what has gathered from each partition, and waits until Kafka has it."""
+
+    def __init__(self, job: Errand) -> None:
+        super().__init__()
+        self._topic = job.scores
+        self._job = Job(job.name, job.events)
+        self._failed: list[Any] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": job.bootstrap,
+                "on_delivery": lambda error, _: self._failed.append(error),
+                **QUIX_SINK_PRODUCER,
+            }
+        )
+
+    def write(self, batch: SinkBatch) -> None:
+        """Score the batch of one partition, at most the common cap of rows in one model call."""
+        for items in batch.iter_chunks(BATCH_ROWS_MAX):
+            chunk = list(items)
+            partition = batch.partition
+            scores = self._job.score(
+                [item.value for item in chunk], [partition] * len(chunk), [item.offset for item in chunk]
+            )
+            for item, score in zip(chunk, scores, strict=True):
+                self._producer.produce(self._topic, score, item.key, partition)
+            self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Write all that has gathered; the checkpoint commits when this returns."""
+        super().flush()
+        self._producer.flush()
+        if self._failed:
+            raise KafkaException(self._failed[0])
+
+
+def main(job: Errand) -> None:
+    """Run until SIGTERM."""
+    app = Application(
+        broker_address=job.bootstrap,
+        consumer_group=job.name,
+        consumer_extra_config=FETCHING,
+        **QUIX_SINK,
+    )
+    events = app.topic(job.events, key_deserializer="bytes", value_deserializer="bytes")
+    app.dataframe(events).sink(Scores(job))
+    app.run()
+
+
+if __name__ == "__main__":
+    main(errand())

@@ -1,0 +1,32 @@
+"""(b) Surgetank, exactly once: one worker with default settings, on the flights pipeline under other topics."""
+
+from dataclasses import replace
+
+from ops.bench.errand import Errand, errand
+from ops.bench.job import BUNDLE
+from pipeline.declaration import Pipeline, Scores
+from pipeline.settings import Settings, load
+from topology.flights import flights
+
+
+def pipeline(job: Errand) -> Pipeline:
+    """Return the flights pipeline with the name and the topics of the errand."""
+    return replace(
+        flights,
+        name=job.name,
+        events=replace(flights.events, topic=job.events),
+        scores=Scores(job.scores),
+        facts=(),
+    )
+
+
+def settings(job: Errand) -> Settings:
+    """Return the default settings on the errand's Kafka."""
+    return load({"kafka.bootstrap": job.bootstrap})
+
+
+if __name__ == "__main__":
+    from pipeline import app
+
+    told = errand()
+    app.run(pipeline(told), settings(told), models=BUNDLE.parents[1])

@@ -1,0 +1,77 @@
+"""How each contender is tuned: all in one place, printed with the results. Needs the standard library only.
+
+Each was tried with more and less of everything here; what made no difference was left at its default.
+"""
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+BATCH_ROWS_MAX = 8192  # the cap of all
+
+FETCHING: Settings = {
+    "queued.min.messages": 100_000,
+    "queued.max.messages.kbytes": 131_072,
+}
+DELIVERING: Settings = {
+    "acks": "all",
+    "linger.ms": 1,
+    "compression.type": "none",
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 262_144,
+}
+
+HAND_CONSUMER: Settings = {
+    **FETCHING,
+    "fetch.message.max.bytes": 4_194_304,
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+}
+HAND_PRODUCER: Settings = {
+    **DELIVERING,
+    "batch.size": 1_048_576,
+    "batch.num.messages": 100_000,
+    "delivery.report.only.error": True,
+}
+HAND_COMMIT_SECONDS = 1.0
+
+FAUST: Settings = {
+    "stream_buffer_maxsize": 16_384,
+    "broker_max_poll_records": 8192,
+    "broker_commit_every": 100_000,
+    "producer_acks": -1,
+    "producer_linger": 0.005,
+    "producer_max_batch_size": 1_048_576,
+    "stream_wait_empty": False,
+}
+FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS = 2000, 0.1
+
+_QUIX: Settings = {
+    "auto_offset_reset": "earliest",
+    "processing_guarantee": "at-least-once",
+    "auto_create_topics": False,
+    "use_changelog_topics": False,
+    "broker_availability_timeout": 0,
+    "loglevel": "WARNING",
+}
+QUIX_SINK: Settings = {
+    **_QUIX,
+    "commit_every": 8 * BATCH_ROWS_MAX,  # records of all partitions together until a checkpoint
+    "commit_interval": 0.5,
+}
+QUIX_SINK_PRODUCER: Settings = {**DELIVERING, "delivery.report.only.error": True}
+QUIX_DATAFRAME: Settings = {**_QUIX, "commit_interval": 5.0}
+
+PRINTED: dict[str, Settings] = {
+    "hand_loop": {
+        **HAND_CONSUMER,
+        **HAND_PRODUCER,
+        "commit": f"every {HAND_COMMIT_SECONDS:g} s after a flush",
+        "garbage collector": "off",
+        "threads": 1,
+    },
+    "plain_faust": {**FAUST, "take_events": FAUST_TAKE_ROWS, "within": FAUST_TAKE_SECONDS},
+    "quix": {**QUIX_SINK, **FETCHING, **QUIX_SINK_PRODUCER},
+    "quix_dataframe": {**QUIX_DATAFRAME, **FETCHING, **DELIVERING},
+}
