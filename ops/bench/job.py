@@ -46,7 +46,8 @@ class Avro:
         ]
         self.names = [field["name"] for field in record["fields"]]
         self._schema = json.dumps({"type": "record", "name": "Frame", "fields": fields})
-        self._id = np.frombuffer(number.to_bytes(4, "big"), dtype=np.uint32)[0]
+        self.frame = b"\0" + number.to_bytes(4, "big")
+        self._id = np.frombuffer(self.frame[1:], dtype=np.uint32)[0]
 
     def decode(self, values: list[bytes]) -> pa.StructArray:
         """Return the events as a struct array of as many rows."""

@@ -10,10 +10,9 @@ import numpy as np
 from quixstreams import Application, message_context
 
 from ops.bench.errand import Errand, errand
-from ops.bench.job import BUNDLE, SCHEMAS, Job
+from ops.bench.job import BUNDLE, SCHEMAS, Avro, Job
 from ops.bench.tuning import DELIVERING, FETCHING, QUIX_DATAFRAME
 
-FRAME = b"\0\0\0\0\3"
 _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
 
@@ -28,12 +27,13 @@ class Scorer:
         self._places = {name: {word: place for place, word in enumerate(words[name])} for name in words}
         self._constant = {"pipeline": job.name, "model": manifest["name"], "model_version": manifest["version"]}
         self._event, self._score = _schema("boarding"), _schema("score")
+        self._frame = Avro("score").frame
         self._row = np.empty((1, 8), dtype=np.float32)
 
     def __call__(self, value: bytes) -> bytes:
         """Score one event."""
         body = io.BytesIO(value)
-        body.seek(len(FRAME))
+        body.seek(len(self._frame))
         event: Any = fastavro.schemaless_reader(body, self._event)
         departure = event["scheduled_departure"]
         places = self._places
@@ -49,7 +49,7 @@ class Scorer:
         )
         source = message_context()
         out = io.BytesIO()
-        out.write(FRAME)
+        out.write(self._frame)
         score = {
             "event_id": event["event_id"],
             "key": event["tailnum"],

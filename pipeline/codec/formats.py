@@ -39,15 +39,14 @@ _log = logging.getLogger(__name__)
 
 
 class Format(Protocol):
-    """One way to read and write the values of one schema version.
-
-    ``exact``: ``parse`` raises for everything that is not exactly one framed event with this version's id.
-    """
-
-    exact: bool
+    """One way to read and write the values of one schema version."""
 
     def parse(self, values: list[bytes]) -> pa.RecordBatch:
-        """Return the columns of framed values. Raises an Exception if any of them does not decode."""
+        """Return the columns of framed values. Raises an Exception if any of them does not decode at all."""
+        ...
+
+    def parse_exactly(self, values: list[bytes]) -> pa.RecordBatch:
+        """Return the same. Raises an Exception if any of them may not be one framed event with this version's id."""
         ...
 
     def dump(self, columns: pa.RecordBatch) -> pa.BinaryArray:
@@ -79,8 +78,6 @@ class Fast:
     a boolean, which is the magic byte, a float, which is the four bytes of the id, and the event.
     """
 
-    exact = False
-
     def __init__(self, version: Version) -> None:
         self._schema = _framed(_bare(version.avro))
         self._struct = arrow_struct(version.record, logical=True)
@@ -93,6 +90,10 @@ class Fast:
         columns = pa.RecordBatch.from_struct_array(framed.column(2).view(self._struct))
         columns.validate(full=True)  # pyruhvro takes any bytes for text
         return columns
+
+    def parse_exactly(self, values: list[bytes]) -> pa.RecordBatch:
+        """Return the columns of values that are what ``dump`` makes of them."""
+        return _checked(self, values)
 
     def dump(self, columns: pa.RecordBatch) -> pa.BinaryArray:
         """Return the framed values of columns of the version's Arrow schema."""
@@ -122,8 +123,6 @@ class Flat(Fast):
     that those of more than 32 bits are seen.
     """
 
-    exact = True
-
     def __init__(self, version: Version) -> None:
         super().__init__(version)
         self._guard = guard()
@@ -132,7 +131,7 @@ class Flat(Fast):
         self._columns = arrow_schema(version.record)
         self._ints = [is_int(kind) for _, kind in version.record.fields]
 
-    def parse(self, values: list[bytes]) -> pa.RecordBatch:
+    def parse_exactly(self, values: list[bytes]) -> pa.RecordBatch:
         """Return the columns of values that are exactly one framed event of this version each."""
         behind = self._guard
         framed = _without_panic(
@@ -157,8 +156,6 @@ class Slow:
     also of those that Python's datetime has no year for.
     """
 
-    exact = False
-
     def __init__(self, version: Version) -> None:
         self._frame = frame(version.id)
         self._avro = fastavro_schema(version.avro)
@@ -167,6 +164,10 @@ class Slow:
     def parse(self, values: list[bytes]) -> pa.RecordBatch:
         """Return the columns of framed values, all with this version's id."""
         return self._columns.of([read_row(value, self._avro) for value in values])
+
+    def parse_exactly(self, values: list[bytes]) -> pa.RecordBatch:
+        """Return the columns of values that are what ``dump`` makes of them."""
+        return _checked(self, values)
 
     def dump(self, columns: pa.RecordBatch) -> pa.BinaryArray:
         """Return the framed values of columns of the version's Arrow schema."""
@@ -177,6 +178,13 @@ class Slow:
         out.write(self._frame)
         fastavro.schemaless_writer(out, self._avro, row)
         return out.getvalue()
+
+
+def _checked(form: Format, values: list[bytes]) -> pa.RecordBatch:
+    columns = form.parse(values)
+    if not form.dump(columns).equals(pa.array(values, pa.binary())):
+        raise ValueError("a value is not what its columns are written as")
+    return columns
 
 
 def guard() -> bytes:

@@ -33,14 +33,10 @@ class Reader:
 
     def attempt(self, values: Sequence[bytes | None]) -> pa.RecordBatch | None:
         """Return the columns of the values, in the writer's version, if nothing at all is wrong with any of them."""
-        given = cast("list[bytes]", values)  # a null is one of the things that raise
         try:
-            columns = self._format.parse(given)
-            if self._format.exact or self._format.dump(columns).equals(pa.array(given, pa.binary())):
-                return columns
+            return self._format.parse_exactly(cast("list[bytes]", values))  # a null is one of the things that raise
         except Exception:  # noqa: BLE001 - whatever it is, it will be found row by row
             return None
-        return None
 
     def read(self, values: list[bytes]) -> Read:
         """Return the columns, the positions of their rows, int64 [m], rising, and the failures.
@@ -53,10 +49,9 @@ class Reader:
             return pa.RecordBatch.from_pylist([], schema=self._schema), np.zeros(0, dtype=np.int64), failures
         columns = joined([columns for _, _, columns in parts])
         kept = np.concatenate([np.arange(start, stop, dtype=np.int64) for start, stop, _ in parts])
-        if not self._format.exact:
-            columns, sure, more = self._check(columns, pa.array([values[row] for row in kept.tolist()], pa.binary()))
-            failures += [(int(kept[position]), why) for position, why in more]
-            kept = kept[sure]
+        columns, sure, more = self._check(columns, pa.array([values[row] for row in kept.tolist()], pa.binary()))
+        failures += [(int(kept[position]), why) for position, why in more]
+        kept = kept[sure]
         if self._resolution is not None:
             columns, fitted, more = self._resolve(self._resolution, [values[row] for row in kept.tolist()], columns)
             failures += [(int(kept[position]), why) for position, why in more]

@@ -114,16 +114,20 @@ class _Walk:
         return self.value[self.at - count : self.at]
 
     def _integer(self, path: str, bits: int = 64) -> int:
-        """Read a zigzag varint."""
+        """Read a zigzag varint of at most ten bytes. As every Avro library does, drop bits above the 64th."""
         zigzag = shift = 0
         while True:
             byte = self._take(1, path)[0]
             zigzag |= (byte & 0x7F) << shift
             shift += 7
-            if zigzag >> bits or shift > 70:
-                raise Malformed(f"field {path!r}: the number has more than {bits} bits")
             if byte < 0x80:
-                return (zigzag >> 1) ^ -(zigzag & 1)
+                break
+            if shift == 70:
+                raise Malformed(f"field {path!r}: a number of more than ten bytes")
+        zigzag &= 2**64 - 1
+        if zigzag >> bits:
+            raise Malformed(f"field {path!r}: the number has more than {bits} bits")
+        return (zigzag >> 1) ^ -(zigzag & 1)
 
     def _write(self, number: int) -> None:
         zigzag = number << 1 if number >= 0 else ~(number << 1)

@@ -9,15 +9,17 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from pipeline.batch import Source
 from pipeline.tasks.ledger import Ledger, Life
-from pipeline.tasks.orphans import Ground, dead, owner_of
+from pipeline.tasks.orphans import Ground, dead
 
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
+STABLE_SECONDS = 1.0
+STABLE_ALONE_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 0.05  # while a live member ends its transaction, or a broker is away
 
 
@@ -64,7 +66,6 @@ class Opener:
         self._beat = beat
         self._on_failure = on_failure
         self._queue: queue.SimpleQueue[tuple[Life, float] | None] = queue.SimpleQueue()
-        self._fenced: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="opener", daemon=True)
         self._stopping = threading.Event()
 
@@ -116,58 +117,47 @@ class Opener:
 
     def _attempt(self, lives: list[Life]) -> list[Life]:
         """Open what can be opened; return what must wait."""
-        tasks = {life: task for life in lives if (task := self._ledger.opening(life)) is not None}
-        sources = [source for task in tasks.values() for source in task.sources]
-        committed = self._ground.committed(sources, CALL_SECONDS)
-        unstable = [source for source, at in committed.items() if at is None]
-        owners = {source: owner_of(at.metadata) for source, at in committed.items() if at is not None}
-        if unstable:
-            owners |= self._ground.last_claims(unstable, CALL_SECONDS)
-        if self._fence(set(owners.values())):
-            return list(tasks)  # what they had open is gone now: look again before trusting any offset
-        ready = {
-            life: task.sources
-            for life, task in tasks.items()
-            if all(committed[source] is not None for source in task.sources)
-        }
-        if ready:
-            self._start(ready, committed, owners)
+        tasks = {life: task.sources for life in lives if (task := self._ledger.opening(life)) is not None}
+        owners = self._ground.owners([source for sources in tasks.values() for source in sources], CALL_SECONDS)
+        # What a dead predecessor had open is gone before any offset is trusted.
+        self._fence(set(owners.values()))
+        committed = self._committed(tasks)
+        if committed:
+            self._start(committed, owners)
         return [life for life in tasks if self._ledger.opening(life) is not None]
 
-    def _fence(self, owners: set[str | None]) -> bool:
-        strangers = {owner for owner in owners if owner and owner != self._me and owner not in self._fenced}
-        if not strangers:
-            return False
-        gone = dead(strangers, self._ground.live(CALL_SECONDS), self._me)
-        for owner in sorted(gone):
-            self._ground.fence(owner, CALL_SECONDS)
-            self._fenced.add(owner)
-            log.info("fenced %s, which is no longer in the group", owner)
-        return bool(gone)
+    def _committed(self, tasks: dict[Life, tuple[Source, ...]]) -> dict[Life, dict[Source, int]]:
+        """Return the stable offsets of the tasks; those that a live member still has pending are left out."""
+        sources = [source for sources in tasks.values() for source in sources]
+        found = self._ground.committed(sources, STABLE_SECONDS)
+        if found is not None:
+            return {life: {source: found[source] for source in sources} for life, sources in tasks.items()}
+        if len(tasks) == 1:
+            return {}
+        # One that is pending keeps the others of the same question waiting: ask for each alone.
+        alone = {life: self._ground.committed(list(sources), STABLE_ALONE_SECONDS) for life, sources in tasks.items()}
+        return {life: offsets for life, offsets in alone.items() if offsets is not None}
 
-    def _start(
-        self,
-        ready: dict[Life, tuple[Source, ...]],
-        committed: dict[Source, TopicPartition | None],
-        owners: dict[Source, str | None],
-    ) -> None:
-        bounds = self._ground.bounds([source for sources in ready.values() for source in sources], CALL_SECONDS)
-        offsets: dict[Life, dict[Source, int]] = {}
-        for life, sources in ready.items():
-            offsets[life] = {}
-            for source in sources:
-                at = committed[source]
-                assert at is not None
-                offset, remark = start_offset(at.offset, *bounds[source], self._reset)
+    def _fence(self, owners: set[str | None]) -> None:
+        if not owners - {None, self._me}:
+            return  # nobody to ask for
+        for owner in sorted(dead(owners, self._ground.live(CALL_SECONDS), self._me)):
+            self._ground.fence(owner, CALL_SECONDS)
+            log.info("fenced %s, which is no longer in the group", owner)
+
+    def _start(self, committed: dict[Life, dict[Source, int]], owners: dict[Source, str | None]) -> None:
+        bounds = self._ground.bounds([source for at in committed.values() for source in at], CALL_SECONDS)
+        starts: dict[Life, dict[Source, int]] = {}
+        for life, offsets in committed.items():
+            starts[life] = {}
+            for source, offset in offsets.items():
+                start, remark = start_offset(offset, *bounds[source], self._reset)
                 if remark:
                     log.warning("%s: %s", source, remark)
-                offsets[life][source] = offset
-        strange = {
-            life: starts for life, starts in offsets.items() if any(owners.get(source) != self._me for source in starts)
-        }
+                starts[life][source] = start
+        strange = {life: at for life, at in starts.items() if any(owners[source] != self._me for source in at)}
         if strange and not self._claim(strange):
-            for life in strange:
-                del offsets[life]
-        for life, starts in offsets.items():
-            if self._ledger.open(life, starts):
-                self._opened(life, starts)
+            starts = {life: at for life, at in starts.items() if life not in strange}
+        for life, at in starts.items():
+            if self._ledger.open(life, at):
+                self._opened(life, at)

@@ -6,26 +6,16 @@ owner commits that claim before its first output, and the successor of an owner 
 ``init_transactions`` with its id, which aborts whatever is open.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.batch import Source
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
-T = TypeVar("T")
-
-REFRESH_SECONDS = 2.0
 _MARK = "owner="
 
 
@@ -45,29 +35,31 @@ def dead(owners: Iterable[str | None], live: set[str], me: str) -> set[str]:
 
 
 class Ground:
-    """What the brokers say of a group's offsets, members and topics. Blocking calls; raises KafkaException."""
+    """What the brokers say of a group's offsets, members and topics. For one thread; raises KafkaException.
+
+    Offsets are asked of consumers, not of an admin client: after an outage librdkafka's admin client may go on timing
+    out for minutes, and a question of it that timed out has ended the process with an assertion
+    (ops/decisions/0002).
+    """
 
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
         self._kafka = kafka
         self._group = group
-        self._admin: AdminClient = clients.admin(kafka)
 
-    def committed(self, sources: list[Source], timeout: float) -> dict[Source, TopicPartition | None]:
-        """Return the stable committed offset of each source (offset -1001: none yet); None while it is unstable."""
-        found: dict[Source, TopicPartition | None] = {}
-        for partition in self._committed(sources, timeout, stable=True):
-            error = partition.error
-            if error is not None and error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-                raise KafkaException(error)
-            found[Source(partition.topic, partition.partition)] = None if error is not None else partition
-        return found
+    def committed(self, sources: list[Source], timeout: float) -> dict[Source, int] | None:
+        """Return the stable committed offset of each source (negative: none yet); None while one is unstable."""
+        try:
+            found = self._stable.committed([TopicPartition(*source) for source in sources], timeout)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._TIMED_OUT:
+                return None
+            raise
+        return {Source(partition.topic, partition.partition): partition.offset for partition in found}
 
-    def last_claims(self, sources: list[Source], timeout: float) -> dict[Source, str | None]:
+    def owners(self, sources: list[Source], timeout: float) -> dict[Source, str | None]:
         """Return who last committed each source, also where something newer is pending."""
-        return {
-            Source(partition.topic, partition.partition): owner_of(partition.metadata)
-            for partition in self._committed(sources, timeout, stable=False)
-        }
+        found = self._pending.committed([TopicPartition(*source) for source in sources], timeout)
+        return {Source(partition.topic, partition.partition): owner_of(partition.metadata) for partition in found}
 
     def live(self, timeout: float) -> set[str]:
         """Return the client ids of the group's members, which are their transactional ids."""
@@ -79,47 +71,25 @@ class Ground:
 
     def bounds(self, sources: list[Source], timeout: float) -> dict[Source, tuple[int, int]]:
         """Return the first offset and the last stable offset of each source."""
-        low = self._offsets(sources, OffsetSpec.earliest(), timeout)
-        high = self._offsets(sources, OffsetSpec.latest(), timeout)
-        return {source: (low[source], high[source]) for source in sources}
+        return {
+            source: self._stable.get_watermark_offsets(TopicPartition(*source), timeout, cached=False)
+            for source in sources
+        }
 
     def fence(self, transactional_id: str, timeout: float) -> None:
         """Abort whatever the transactional id has open, and refuse its owner from now on."""
         producer = clients.transactional(self._kafka, transactional_id=transactional_id)
         producer.init_transactions(timeout)
 
-    def _committed(self, sources: list[Source], timeout: float, *, stable: bool) -> list[TopicPartition]:
-        wanted = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*source) for source in sources])
+    @cached_property
+    def _stable(self) -> Consumer:
+        return clients.reader(self._kafka, group_id=self._group)
 
-        def ask(admin: AdminClient) -> list[TopicPartition]:
-            answers = admin.list_consumer_group_offsets([wanted], require_stable=stable, request_timeout=timeout)
-            return list(answers[self._group].result().topic_partitions)
-
-        return self._ask(ask)
+    @cached_property
+    def _pending(self) -> Consumer:
+        return clients.reader(self._kafka, group_id=self._group, isolation_level="read_uncommitted")
 
     def _members(self, timeout: float) -> list[Any]:
-        def ask(admin: AdminClient) -> list[Any]:
-            answers = admin.describe_consumer_groups([self._group], request_timeout=timeout)
-            return list(answers[self._group].result().members)
-
-        return self._ask(ask)
-
-    def _offsets(self, sources: list[Source], spec: Any, timeout: float) -> dict[Source, int]:
-        wanted = {TopicPartition(*source): spec for source in sources}
-
-        def ask(admin: AdminClient) -> dict[Source, int]:
-            answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout)
-            return {Source(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
-
-        return self._ask(ask)
-
-    def _ask(self, question: Callable[[AdminClient], T]) -> T:
-        try:
-            return question(self._admin)
-        except KafkaException:
-            # After a broker came back the client may go on asking with an old leader epoch until it looks at the
-            # metadata again, minutes later. (A new client would do too, but destroying one with a question still
-            # on its way has ended the process with an assertion in librdkafka.)
-            with contextlib.suppress(KafkaException):
-                self._admin.list_topics(timeout=REFRESH_SECONDS)
-            raise
+        admin = clients.admin(self._kafka)
+        described = admin.describe_consumer_groups([self._group], request_timeout=timeout)
+        return list(described[self._group].result().members)

@@ -67,7 +67,7 @@ class Runtime:
         self._identity = identity
         self.inbox = Inbox(settings.worker.buffered_rows_max, on_arrival)
         self.ledger = Ledger(stage, topics, clock.monotonic, self._moved)
-        self._ground = Ground(settings.kafka, group)
+        self._ground = Ground(settings.kafka, group)  # the monitor's; the opener has its own
         self._membership = Membership(
             settings.kafka,
             group=group,
@@ -106,7 +106,7 @@ class Runtime:
             on_failure=on_failure,
         )
         self._opener = Opener(
-            self._ground,
+            Ground(settings.kafka, group),
             self.ledger,
             me=identity,
             reset=settings.kafka.reset,

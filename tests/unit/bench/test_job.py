@@ -1,9 +1,13 @@
 """The hand-written job does what the pipeline does: the comparison is of the same work."""
 
+import json
+from io import StringIO
+
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
-from ops.bench.job import Avro, Features, Job
+from ops.bench.job import BUNDLE, Avro, Features, Job
 from ops.bench.sameness import check
 from ops.bench.tables import tables
 from ops.bench.tuning import BATCH_ROWS_MAX, PRINTED
@@ -28,17 +32,11 @@ def test_events_come_back_as_they_were(events: pa.RecordBatch) -> None:
     decoded = avro.decode(values)
     assert {value[:5] for value in values} == {b"\0\0\0\0\x01"}
     for name in events.schema.names:
-        assert decoded.field(name).cast(events[name].type).equals(events[name].combine_chunks() if isinstance(
-            events[name], pa.ChunkedArray
-        ) else events[name])
+        assert decoded.field(name).cast(events[name].type).equals(events[name])
 
 
 def test_the_features_by_hand_are_those_of_the_pipeline(events: pa.RecordBatch) -> None:
     """Every value is the same: neither side saves work by computing something else."""
-    import json
-
-    from ops.bench.job import BUNDLE
-
     avro = Avro("boarding")
     decoded = avro.decode(avro.encode(events.columns))
     by_hand = Features(json.loads((BUNDLE / "manifest.json").read_text())).matrix(decoded)
@@ -54,9 +52,7 @@ def test_a_score_says_where_its_event_lies(events: pa.RecordBatch) -> None:
     scores = Avro("score").decode(Job("bench", "some.events").score(values, partitions, offsets)).to_pylist()
     assert [score["event_id"] for score in scores] == events["event_id"].to_pylist()
     assert [score["key"] for score in scores] == events["tailnum"].to_pylist()
-    assert [(s["source_partition"], s["source_offset"]) for s in scores] == list(
-        zip(partitions, offsets, strict=True)
-    )
+    assert [(s["source_partition"], s["source_offset"]) for s in scores] == list(zip(partitions, offsets, strict=True))
     assert all(0 < score["score"] < 1 for score in scores)
     assert {(score["pipeline"], score["source_topic"]) for score in scores} == {("bench", "some.events")}
 
@@ -71,10 +67,6 @@ def test_contenders_that_disagree_are_found() -> None:
 
 def test_every_setting_is_printed() -> None:
     """Who reads the tables can see how each contender was tuned."""
-    from io import StringIO
-
-    from rich.console import Console
-
     report = {
         "latency_ms": {},
         "settings": {"rounds": 3, "contenders": PRINTED},

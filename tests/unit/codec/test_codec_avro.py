@@ -58,7 +58,7 @@ BAD = {
     "twice": (GOOD + GOOD, Reason.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
     "negative length": (HEAD + b"\1" + BODY[1:], Reason.UNDECODABLE, "field 'name': needs -1 bytes"),
     "endless length": (HEAD + b"\xfe" + b"\xff" * 8 + b"\1", Reason.UNDECODABLE, "needs 9223372036854775807 bytes"),
-    "endless varint": (HEAD + b"\xff" * 40, Reason.UNDECODABLE, "more than 64 bits"),
+    "endless varint": (HEAD + b"\xff" * 40, Reason.UNDECODABLE, "a number of more than ten bytes"),
     "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], Reason.UNDECODABLE, "field 'name': not UTF-8"),
     "int of 33 bits": (HEAD + b"\2a\x80\x80\x80\x80\x10\1\0", Reason.UNDECODABLE, "field 'count': the number has more"),
     "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", Reason.UNDECODABLE, "field 'count'"),
@@ -94,6 +94,20 @@ def test_all_kinds_of_bad_records_at_once(tmp_path: Path, choose: Choose) -> Non
     assert [letter.reason for letter in dead] == [reason for _, reason, _ in BAD.values()]
     assert batch.rows.tolist() == list(range(0, len(values), 2))
     assert rows_of(batch.columns) == [small(i) for i in range(len(BAD))]
+
+
+@pytest.mark.parametrize("name", [*BAD, "padded", "overflowing"])
+def test_a_record_fares_alike_in_any_company(tmp_path: Path, choose: Choose, name: str) -> None:
+    """Whether a value is decoded, and to what, does not depend on what else is in the batch."""
+    odd = {"padded": HEAD + b"\x82\0a\x84\0\1\0", "overflowing": HEAD + b"\2a\0\1\2" + b"\x80" * 9 + b"\x7e"}
+    value = odd[name] if name in odd else BAD[name][0]
+    decoder = decoder_of(contracts_of(tmp_path, SMALL), choose)
+    fates = set()
+    for company in ([], [GOOD], [None], [GOOD + b"x"], [HEAD]):
+        batch, dead = decoder.decode(records_of([value, *company]))
+        letters = [letter.reason for letter in dead if letter.row == 0]
+        fates.add(str((letters, rows_of(batch.columns)[:1] if 0 in batch.rows else [])))
+    assert len(fates) == 1
 
 
 @pytest.mark.parametrize("values", [[], [None, b"", b"\0"], [GOOD + b"x"], [HEAD, HEAD]])
