@@ -43,7 +43,7 @@ def ends(admin: AdminClient, topic: str) -> int | None:
     asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(PARTITIONS)}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=5)
     try:
-        return sum(answer.result().offset for answer in answers.values())
+        return sum(int(answer.result().offset) for answer in answers.values())
     except KafkaException as error:
         if error.args[0].code() in _PASSING:
             return None

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from ops.bench import environment, latency, sameness
+from ops.bench import arrivals, environment, latency, sameness
 from ops.bench.backlog import boarding, fill, make_topics, remove_topics
 from ops.bench.contenders import Contender, running, tail, watch
 from ops.bench.errand import Errand
@@ -226,7 +226,7 @@ def _settings(plan: Plan, those: list[Contender], kafka: KafkaSettings, backlog:
         "bootstrap": kafka.bootstrap,
         "events_per_run": {each.key: each.events for each in those},
         "latency_seconds": plan.latency_seconds,
-        "latency_reader_partitions": list(latency.arrivals.PARTITIONS),
+        "latency_reader_partitions": list(arrivals.PARTITIONS),
         "contenders": {
             each.key: each.settings or {"all": "default", **defaults["worker"], "threads": defaults["model"]["threads"]}
             for each in those

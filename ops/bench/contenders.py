@@ -49,7 +49,7 @@ class Contender:
             answer = asked[job.name].result()
         except KafkaException:
             return None
-        return sum(max(0, place.offset) for place in answer.topic_partitions if place.topic == job.events)
+        return sum(max(0, int(place.offset)) for place in answer.topic_partitions if place.topic == job.events)
 
 
 @contextlib.contextmanager

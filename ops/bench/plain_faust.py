@@ -13,7 +13,7 @@ from ops.bench.job import Job
 from ops.bench.tuning import FAUST, FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
-def application(job: Errand) -> faust.App:
+def application(job: Errand, folder: Path) -> faust.App:
     """Return the app: whole takes are scored by one model call."""
     app = faust.App(
         job.name,
@@ -23,7 +23,7 @@ def application(job: Errand) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
-        datadir=Path(tempfile.mkdtemp(prefix="surgetank-bench-")),
+        datadir=folder,
         **FAUST,
     )
     raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
@@ -54,4 +54,5 @@ def application(job: Errand) -> faust.App:
 if __name__ == "__main__":
     told = errand()
     sys.argv[1:] = []
-    faust.Worker(application(told), loglevel="WARNING").execute_from_commandline()
+    with tempfile.TemporaryDirectory() as scratch:
+        faust.Worker(application(told, Path(scratch)), loglevel="WARNING").execute_from_commandline()

@@ -7,7 +7,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
-from quixstreams import Application, message_context
+from quixstreams import Application, message_context  # type: ignore[import-not-found]
 
 from ops.bench.errand import Errand, errand
 from ops.bench.job import BUNDLE, SCHEMAS, Avro, Job

@@ -7,15 +7,15 @@ sink: records gather until a checkpoint, which writes them and only then commits
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
-from quixstreams import Application
-from quixstreams.sinks.base import BatchingSink, SinkBatch
+from quixstreams import Application  # type: ignore[import-not-found]
+from quixstreams.sinks.base import BatchingSink, SinkBatch  # type: ignore[import-not-found]
 
 from ops.bench.errand import Errand, errand
 from ops.bench.job import Job
 from ops.bench.tuning import BATCH_ROWS_MAX, FETCHING, QUIX_SINK, QUIX_SINK_PRODUCER
 
 
-class Scores(BatchingSink):
+class Scores(BatchingSink):  # type: ignore[misc]
     """Scores what has gathered from each partition, and waits until Kafka has it."""
 
     def __init__(self, job: Errand) -> None:

@@ -24,6 +24,6 @@ def bench(
 
     Stops everything it started, also on Ctrl-C.
     """
-    from ops.bench.__main__ import main
+    from ops.bench.command import main
 
     main(quick=quick, rounds=rounds, only=only, latency=latency, bootstrap=bootstrap, profile=profile, report=report)

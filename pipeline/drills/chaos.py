@@ -19,11 +19,11 @@ from pipeline.drills.fleet import Fleet
 from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay
 from pipeline.drills.wire import encoder
-from pipeline.errors import BrokerError, SurgetankError
+from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, topics
 from pipeline.kafka.local import LocalCluster
 from pipeline.kafka.observe import broker_settings
-from pipeline.lag.offsets import GroupOffsets
+from pipeline.kafka.reading import CommittedOffsets
 from pipeline.settings import KafkaSettings
 
 WORKERS = 2
@@ -125,8 +125,9 @@ class Chaos:
         """Do the whole run. Raises SurgetankError if the system does not come back by itself."""
         started = self._clock.monotonic()
         topics.apply(self._kafka, self._pipeline)
-        self._offsets = GroupOffsets(self._kafka, self._pipeline.group, [self._pipeline.events.topic])
-        replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
+        self._committed = CommittedOffsets(self._kafka, self._pipeline.group, self._pipeline.events.topic)
+        self._settings_of_brokers = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
+        self._replay = replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
         with self._fleet, ThreadPoolExecutor(1) as sender:
             sending = sender.submit(replay.run)
             try:
@@ -188,6 +189,7 @@ class Chaos:
             self._fleet.kill(member)
             self._fleet.start()
         elif blow.fault is Fault.STOP_WORKER:
+            member.reported = True
             self._exits[f"clean stop, status {self._fleet.stop(member)}"] += 1
             self._fleet.start()
         else:
@@ -203,7 +205,6 @@ class Chaos:
     def _mend_broker(self, broker: int) -> None:
         if self._broken == broker:
             self._cluster.start(broker)
-            self._cluster.wait(60)
             self._cluster.wait_in_sync(60)
             self._broken = None
 
@@ -235,11 +236,9 @@ class Chaos:
         return [entry for entry in self._later if entry[0] <= now]
 
     def _watch(self) -> None:
-        try:
-            lag = sum(partition.lag for partition in self._offsets.now())
-        except BrokerError:
-            return  # a broker is down just now: the lag is unknown, not zero
-        self._in_play_peak = max(self._in_play_peak, lag)
+        committed = self._committed.total(timeout=0.5)
+        if committed is not None:
+            self._in_play_peak = max(self._in_play_peak, self._replay.acknowledged - committed)
 
     def _recover(self) -> None:
         """Mend everything, without restarting what lives: what is left must come back by itself."""
@@ -247,11 +246,11 @@ class Chaos:
             what()
         self._later = []
         self._tend()
-        self._cluster.wait(60)
+        self._cluster.wait_in_sync(60)
         self._say("no more blows: draining")
 
     def _timeouts(self) -> dict[str, str | None]:
-        settings = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
+        settings = self._settings_of_brokers
         kafka = self._kafka
         return {name: settings[name].value for name in TIMEOUTS if name in settings} | {
             "kafka.session_timeout_seconds (classic)": f"{kafka.session_timeout_seconds:g}",

@@ -162,3 +162,23 @@ def offsets(admin: AdminClient, sources: Sequence[Source], which: Where) -> Offs
     except KafkaException as error:
         why = error.args[0].str()
         raise BrokerError(f"the offsets of topic {sources[0].topic!r} are not known: {why}") from None
+
+
+class CommittedOffsets:
+    """What a group has committed, asked of a consumer: for what goes on asking while brokers die.
+
+    librdkafka's admin client does not bear that (ops/decisions/0002). Raises BrokerError, TopicsError.
+    """
+
+    def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
+        self._sources = partitions(clients.admin(kafka), [topic], kafka.bootstrap)
+        self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
+
+    def total(self, timeout: float) -> int | None:
+        """Return the sum of the committed offsets, none counting as 0; None if Kafka does not say in time."""
+        try:
+            found = self._consumer.committed([TopicPartition(*source) for source in self._sources], timeout)
+        except KafkaException:
+            return None
+        total: int = sum(max(0, partition.offset) for partition in found)
+        return total

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.bench.latency import figures
 from ops.bench.sender import Schedule
 
 
+@settings(deadline=None)
 @given(
     rate=st.floats(1, 200_000),
     seconds=st.floats(0.1, 3),

@@ -1,7 +1,7 @@
 """The arithmetic of the bench: samples to rates, runs to medians, medians to ratios."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.bench.rates import FROM, TO, Run, Sample, ratios, run_of, summary
@@ -24,6 +24,7 @@ def a_run(per_second: float, per_cpu_second: float) -> Run:
     return Run(1, 1.0, 1.0, per_second, per_cpu_second, 0.1, 0.0)
 
 
+@settings(deadline=None)
 @given(
     rate=st.integers(1_000, 500_000),
     cpu_share=st.floats(0.05, 2.0),

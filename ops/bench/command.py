@@ -1,0 +1,52 @@
+"""What `surgetank bench` does: run, show, write."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ops.bench.bench import Plan, Talk, bench
+from ops.bench.tables import tables
+
+HOME = Path(".surgetank") / "bench"
+
+
+def main(
+    *,
+    quick: bool,
+    rounds: int,
+    only: list[str] | None,
+    latency: bool,
+    bootstrap: str | None,
+    profile: Path | None,
+    report: Path,
+) -> None:
+    """Run the bench, print its tables, write its report."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for asked in (signal.SIGINT, signal.SIGTERM):  # what was started is stopped on the way out, whoever asks
+        signal.signal(asked, stop)
+    console = Console(soft_wrap=True)
+    plan = Plan(
+        rounds=1 if quick else rounds,
+        share=0.2 if quick else 1.0,
+        latency_seconds=(6.0 if quick else 12.0) if latency else 0.0,
+        only=tuple(only or ()),
+        profile=profile,
+    )
+    try:
+        with console.status("starting") as status:
+            talk = Talk(say=lambda line: console.print(line, highlight=False), doing=status.update)
+            found = bench(plan, HOME, talk, bootstrap=bootstrap)
+    except KeyboardInterrupt:
+        console.print("stopped; everything that was started has ended")
+        raise SystemExit(130) from None
+    report.write_text(json.dumps(found, indent=2) + "\n")
+    wide = Console(width=max(console.width, 130))
+    for table in tables(found):
+        wide.print(table)
+    console.print(f"report: {report}   logs: {HOME}   {found['seconds']:.0f} s", highlight=False)

@@ -1,0 +1,132 @@
+"""A model that raises, gives no number, hangs, or was better in its last version."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import badmodels
+import pyarrow as pa
+import pytest
+from events import Event, buried, real, send
+from stage import IN_PLAY, Stage, real_events
+
+from pipeline.batch import Reason
+from pipeline.codec.avro import Encoder
+from pipeline.codec.contracts import Contracts
+from pipeline.drills.wire import SCORE, decoder
+from pipeline.kafka.reading import TopicReader
+
+StageFactory = Callable[..., Stage]
+
+EVENTS = 100_000
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (badmodels.raises_for_far_rows, Reason.MODEL_ERROR),
+        (badmodels.not_a_number_for_far_rows, Reason.NOT_A_NUMBER),
+    ],
+)
+def test_rows_that_the_model_cannot_score_are_dead_lettered(
+    stage: StageFactory, tmp_path: Path, model: Callable[[], bytes], reason: Reason
+) -> None:
+    """Exactly the guilty rows die, with the reason; their neighbours in the same batches are scored."""
+    models = tmp_path / "models"
+    badmodels.publish(models, "1", model())
+    events = real(EVENTS)
+    far = [event for event, is_far in zip(events, far_rows(EVENTS), strict=True) if is_far]
+    assert far
+    under = stage(**IN_PLAY, **{"model.directory": models})
+    lying = send(under, events)
+    worker = under.worker()
+
+    found = under.audit()
+
+    assert found.ok, (found, under.logs())
+    assert (found.scores, found.dead_letters) == (EVENTS - len(far), len(far))
+    letters = list(buried(under))
+    assert all(letter.cause.reason == reason for letter in letters)
+    assert all(letter.event == lying[letter.cause.source][letter.cause.offset] for letter in letters)
+    assert Counter(letter.event.value for letter in letters) == Counter(event.value for event in far)
+    assert under.fleet.stop(worker) == 0
+
+
+def test_a_model_call_that_hangs_ends_the_worker_and_commits_nothing(stage: StageFactory, tmp_path: Path) -> None:
+    """Exit code 4 and one clear line; with the older version all is scored once, what hung included."""
+    models = tmp_path / "models"
+    badmodels.publish(models, "1", badmodels.good())
+    badmodels.publish(models, "2", badmodels.hangs_beyond(50_000.0))
+    under = stage(
+        **IN_PLAY,
+        **{"model.directory": models, "model.call_deadline_seconds": 3, "worker.stuck_deadline_seconds": 30},
+    )
+    send(under, [*real(EVENTS), *(far_away(row) for row in range(under.pipeline.events.partitions))])
+    worker = under.worker(ready=False)
+
+    assert worker.process.wait(60) == 4, under.logs()
+
+    log = worker.log.read_text()
+    errors = [line for line in log.splitlines() if " ERROR " in line]
+    assert len(errors) == 1, log
+    assert "a model call has run for" in errors[0]
+    assert "model.call_deadline_seconds is 3" in errors[0]
+    assert "Traceback" not in log
+    before = under.audit(wait=0)
+    assert not before.duplicates
+    assert before.lost >= under.pipeline.events.partitions
+
+    under.worker(environment={"SURGETANK_MODEL__VERSION": "1"})
+    after = under.audit()
+    assert after.ok, (after, under.logs())
+    assert (after.scores, after.dead_letters) == (EVENTS + under.pipeline.events.partitions, 0)
+    assert before.scores + versions(under)["1"] == after.scores
+
+
+def test_going_back_to_an_older_version_is_one_restart(stage: StageFactory, tmp_path: Path) -> None:
+    """The highest version answers; with model.version set, the one that is set. Each score says which."""
+    models = tmp_path / "models"
+    shutil.copytree(Path(__file__).parents[2] / "topology" / "models", models)
+    badmodels.publish(models, "10", badmodels.good())
+    badmodels.publish(models, "9", badmodels.not_a_number_for_far_rows())
+    under = stage(**IN_PLAY, **{"model.directory": models})
+    worker = under.worker()
+    under.send(5_000)
+    assert under.audit().scores == 5_000
+    assert versions(under) == {"10": 5_000}
+    assert under.fleet.stop(worker) == 0
+
+    under.worker(environment={"SURGETANK_MODEL__VERSION": "1"})
+
+    under.send(7_000)
+    found = under.audit()
+    assert found.ok, found
+    assert versions(under) == {"10": 5_000, "1": 7_000}
+
+
+def far_rows(count: int) -> list[bool]:
+    """Say of each of the first real events whether it is of a far flight."""
+    recording = real_events()
+    distances = recording.tables[0]["distance"].to_numpy()[recording.row[:count]]
+    return [bool(far) for far in distances > badmodels.FAR]
+
+
+def far_away(number: int) -> Event:
+    """Return an event of a flight that goes round the earth twice."""
+    table = real_events().tables[0].slice(number, 1).combine_chunks()
+    place = table.schema.get_field_index("distance")
+    column = table.schema.field(place)
+    around = table.set_column(place, column, pa.array([60_000], column.type)).to_batches()[0]
+    (value,) = Encoder(Contracts.load(), "boarding").encode(around)
+    return Event(around["tailnum"].to_pylist()[0].encode(), value)
+
+
+def versions(under: Stage) -> Counter[str]:
+    """Count the committed scores of each version of the model."""
+    counted: Counter[str] = Counter()
+    decode = decoder(SCORE)
+    with TopicReader(under.kafka, [under.pipeline.scores.topic]) as reader:
+        for records in reader.catch_up():
+            counted.update(decode(records).columns["model_version"].to_pylist())
+    return counted

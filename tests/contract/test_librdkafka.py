@@ -1,0 +1,525 @@
+"""What Kafka and librdkafka do that is surprising or written nowhere, and that this project relies on."""
+
+import itertools
+import random
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError as K
+from conftest import KafkaUnderTest
+from proxy import Proxy
+
+from pipeline.batch import Slice, Source, TaskId
+from pipeline.clock import SystemClock
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings, WorkerSettings
+from pipeline.tasks.fetcher import Fetcher, Place
+from pipeline.tasks.inbox import Inbox
+from pipeline.tasks.membership import Membership
+from pipeline.tasks.orphans import Ground, claim
+
+BOTH = pytest.mark.parametrize("protocol", ["consumer", "classic"])
+CLOCK = SystemClock()
+
+Topic = Callable[..., str]
+
+
+@pytest.fixture
+def group() -> str:
+    """Return the name of a group of the test's own."""
+    return f"contract.{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def join(kafka: KafkaUnderTest, group: str) -> Iterator[Callable[..., "Member"]]:
+    """Return a function that lets a member join the group; all leave at the end."""
+    members: list[Member] = []
+
+    def make(topic: str, protocol: str, *, name: str = "member", at: KafkaSettings = kafka.settings) -> Member:
+        members.append(Member(at, group, topic, name, protocol))
+        return members[-1]
+
+    yield make
+    for member in members:
+        member.leave()
+
+
+class Member:
+    """A group member that is polled in a thread of its own, as Membership does it."""
+
+    def __init__(self, kafka: KafkaSettings, group: str, topic: str, name: str, protocol: str) -> None:
+        self.owned: set[int] = set()
+        self.metadata: Any = None
+        self._consumer = clients.member(kafka, group=group, client_id=name, protocol=protocol)
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Leave the group."""
+        self._leaving.set()
+        self._thread.join(30)
+
+    def _poll(self) -> None:
+        while not self._leaving.is_set():
+            self._consumer.poll(0.05)
+            self.metadata = self._consumer.consumer_group_metadata()
+        self._consumer.close()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
+        consumer.pause(partitions)
+        self.metadata = consumer.consumer_group_metadata()
+        self.owned |= {p.partition for p in partitions}
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_unassign(partitions)
+        self.owned -= {p.partition for p in partitions}
+
+
+@pytest.fixture
+def transact(kafka: KafkaUnderTest) -> Callable[..., Producer]:
+    """Return a function that makes a transactional producer with a transaction begun."""
+
+    def make(name: str | None = None) -> Producer:
+        producer = clients.transactional(kafka.settings, transactional_id=name or uuid.uuid4().hex)
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        return producer
+
+    return make
+
+
+# What a transaction that carries the metadata of a group member proves (ops/decisions/0001).
+
+
+@BOTH
+def test_the_current_member_may_commit_also_for_partitions_of_others(
+    topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
+) -> None:
+    """The generation proves membership, not ownership: who owns a partition must be checked by us."""
+    name = topic(2)
+    first, second = join(name, protocol, name="first"), join(name, protocol, name="second")
+    until(lambda: len(first.owned) == len(second.owned) == 1, "each has one")
+    settled(first, second)
+
+    for partition in (0, 1):
+        producer = transact()
+        producer.send_offsets_to_transaction([TopicPartition(name, partition, 1)], first.metadata, 10)
+        producer.commit_transaction(10)
+
+    assert first.owned != second.owned
+
+
+@BOTH
+def test_a_member_that_left_is_refused(
+    topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
+) -> None:
+    """Metadata kept from before leaving is refused, abortable, also when the group is empty by then."""
+    name = topic(1)
+    member = join(name, protocol)
+    until(lambda: member.owned == {0}, "it has the partition")
+    kept = member.metadata
+    member.leave()
+
+    producer = transact()
+    error = refused(producer, TopicPartition(name, 0, 1), kept)
+
+    assert error.code() == K.UNKNOWN_MEMBER_ID
+    assert error.txn_requires_abort()
+    assert not error.fatal()
+    producer.abort_transaction(10)
+    producer.begin_transaction()  # the same producer goes on
+
+
+@BOTH
+def test_a_member_whose_session_ended_is_refused_before_it_knows(
+    kafka: KafkaUnderTest,
+    group: str,
+    topic: Topic,
+    join: Callable[..., Member],
+    transact: Callable[..., Producer],
+    protocol: str,
+) -> None:
+    """What a member knew of itself when it was cut off is refused once its session has passed.
+
+    By then a classic member has noticed that by itself; one of KIP-848 still believes that it owns its partitions.
+    """
+    name = topic(1)
+    with Proxy(kafka.bootstrap) as proxy:
+        at = kafka.settings.model_copy(update={"bootstrap": proxy.bootstrap, "session_timeout_seconds": 2.0})
+        zombie = join(name, protocol, at=at)
+        until(lambda: zombie.owned == {0}, "it has the partition")
+        kept = zombie.metadata
+    ground = Ground(kafka.settings, group)
+    until(lambda: not ground.live(5), "the group gave it up")
+
+    error = refused(transact(), TopicPartition(name, 0, 1), kept)
+
+    assert error.code() == K.UNKNOWN_MEMBER_ID
+    if protocol == "consumer":
+        assert zombie.owned == {0}
+
+
+@BOTH
+def test_an_older_generation_is_good_at_most_for_partitions_that_stayed(
+    topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
+) -> None:
+    """A partition that was given up is refused by both protocols; one that stayed is accepted by KIP-848 only."""
+    name = topic(2)
+    first = join(name, protocol, name="first")
+    until(lambda: first.owned == {0, 1}, "it has all")
+    older = first.metadata
+    second = join(name, protocol, name="second")
+    until(lambda: len(first.owned) == len(second.owned) == 1, "each has one")
+    settled(first, second)
+    (stayed,), (given,) = first.owned, second.owned
+
+    assert refused(transact(), TopicPartition(name, given, 1), older).code() == K.ILLEGAL_GENERATION
+    if protocol == "classic":
+        assert refused(transact(), TopicPartition(name, stayed, 1), older).code() == K.ILLEGAL_GENERATION
+    else:
+        transact().send_offsets_to_transaction([TopicPartition(name, stayed, 1)], older, 10)
+
+
+def test_metadata_of_no_member_skips_every_check_so_it_is_never_given_out(
+    kafka: KafkaUnderTest, group: str, topic: Topic, transact: Callable[..., Producer]
+) -> None:
+    """An empty group takes offsets from a consumer that never joined; Membership has no metadata before it joins."""
+    name = topic(1)
+    stranger = clients.reader(kafka.settings, group_id=group)
+    producer = transact()
+    producer.send_offsets_to_transaction([TopicPartition(name, 0, 7)], stranger.consumer_group_metadata(), 10)
+    producer.commit_transaction(10)
+    stranger.close()
+    stable = Ground(kafka.settings, group).committed([Source(name, 0)], 10)
+    membership = Membership(
+        kafka.settings,
+        group=group,
+        topic=name,
+        client_id="me",
+        owner=Owner(),
+        beat=lambda: None,
+        on_failure=pytest.fail,
+    )
+
+    assert stable == {Source(name, 0): 7}
+    assert membership.metadata() is None
+
+
+@BOTH
+def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_its_partitions(
+    kafka: KafkaUnderTest, group: str, topic: Topic, transact: Callable[..., Producer], protocol: str
+) -> None:
+    """What it gives out is accepted by the group; after the loss there is none until it joined anew."""
+    name = topic(1)
+    owner = Owner()
+    membership = Membership(
+        kafka.settings.model_copy(update={"group_protocol": protocol}),
+        group=group,
+        topic=name,
+        client_id="me",
+        owner=owner,
+        beat=lambda: None,
+        on_failure=pytest.fail,
+    )
+    membership.start()
+    try:
+        until(lambda: owner.owned == {0} and membership.metadata() is not None, "it has the partition")
+        producer = transact()
+        producer.send_offsets_to_transaction([TopicPartition(name, 0, 1)], membership.metadata(), 10)
+        producer.commit_transaction(10)
+        assert Ground(kafka.settings, group).live(10) == {"me"}
+    finally:
+        membership.stop(10)
+    assert owner.owned == set()
+
+
+@BOTH
+def test_the_description_of_a_group_names_the_client_ids(
+    kafka: KafkaUnderTest, group: str, topic: Topic, join: Callable[..., Member], protocol: str
+) -> None:
+    """For both protocols: that is how a live worker is told from a dead one."""
+    name = topic(2)
+    first, second = join(name, protocol, name="first"), join(name, protocol, name="second")
+    until(lambda: len(first.owned) == len(second.owned) == 1, "each has one")
+
+    assert Ground(kafka.settings, group).live(10) == {"first", "second"}
+
+
+# Offsets and transactions.
+
+
+@BOTH
+def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
+    kafka: KafkaUnderTest,
+    group: str,
+    topic: Topic,
+    join: Callable[..., Member],
+    transact: Callable[..., Producer],
+    protocol: str,
+) -> None:
+    """Asked for stable offsets a group does not answer while some are pending; their owners it tells at once.
+
+    Only the partitions that are asked for count. ``init_transactions`` with the id of whoever left them pending ends
+    that, at once; whoever it was is fenced for good.
+    """
+    name = topic(2)
+    member = join(name, protocol)
+    until(lambda: member.owned == {0, 1}, "it has all")
+    earlier, later = (f"{group}-{each}" for each in ("earlier", "later"))
+    first = transact(earlier)
+    offsets = [TopicPartition(name, partition, 5, claim(earlier)) for partition in (0, 1)]
+    first.send_offsets_to_transaction(offsets, member.metadata, 10)
+    first.commit_transaction(10)
+    second = transact(later)
+    second.send_offsets_to_transaction([TopicPartition(name, 0, 9, claim(later))], member.metadata, 10)
+    pending, stable = Source(name, 0), Source(name, 1)
+    ground = Ground(kafka.settings, group)
+
+    assert ground.owners([pending, stable], 10) == {pending: earlier, stable: earlier}
+    assert ground.committed([stable], 10) == {stable: 5}
+    assert ground.committed([pending, stable], 1.0) is None
+
+    ground.fence(later, 10)
+    assert ground.committed([pending, stable], 10) == {pending: 5, stable: 5}
+    with pytest.raises(KafkaException) as fenced:
+        second.commit_transaction(10)
+    assert fenced.value.args[0].code() == K._FENCED
+    assert fenced.value.args[0].fatal()
+
+
+def test_the_admin_client_says_at_once_which_offsets_are_unstable(
+    kafka: KafkaUnderTest, group: str, topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer]
+) -> None:
+    """It answers per partition; a consumer can only wait (yet after outages the consumer is the one to rely on)."""
+    name = topic(2)
+    member = join(name, "consumer")
+    until(lambda: member.owned == {0, 1}, "it has all")
+    producer = transact()
+    producer.send_offsets_to_transaction([TopicPartition(name, 0, 9)], member.metadata, 10)
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(name, 0), TopicPartition(name, 1)])
+
+    admin = clients.admin(kafka.settings)
+    answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(10)
+
+    codes = {each.partition: each.error and each.error.code() for each in answer.topic_partitions}
+    assert codes == {0: K.UNSTABLE_OFFSET_COMMIT, 1: None}
+    producer.abort_transaction(10)
+
+
+def test_a_delivery_that_failed_makes_the_commit_raise(topic: Topic, transact: Callable[..., Producer]) -> None:
+    """No delivery report needs to be looked at: the commit itself refuses, and asks for an abort."""
+    name = topic(1, config={"max.message.bytes": "64"})
+    producer = transact()
+    producer.produce(name, bytes(1000))
+
+    with pytest.raises(KafkaException) as failed:
+        producer.commit_transaction(30)
+
+    assert failed.value.args[0].txn_requires_abort()
+    assert not failed.value.args[0].fatal()
+    producer.abort_transaction(30)
+
+
+# Consumers.
+
+
+def test_consume_waits_its_whole_time_and_poll_does_not(kafka: KafkaUnderTest, topic: Topic) -> None:
+    """``consume(n, t)`` with fewer than n records there returns only when t is over; ``poll(t)`` with the first one."""
+    name = topic(1)
+    fill(kafka.settings, name, 1, 20)
+    reader = clients.reader(kafka.settings)
+    reader.assign([TopicPartition(name, 0, 0)])
+    started = CLOCK.monotonic()
+    assert reader.poll(60) is not None
+    polled, started = CLOCK.monotonic() - started, CLOCK.monotonic()
+
+    records = reader.consume(1000, 2.0)
+    consumed = CLOCK.monotonic() - started
+    reader.close()
+
+    assert len(records) == 19
+    assert polled < 60
+    assert consumed >= 1.9
+
+
+def test_a_question_to_a_consumer_waits_for_the_poll_of_another_thread(
+    kafka: KafkaUnderTest, topic: Topic, group: str
+) -> None:
+    """That is why Membership keeps the metadata of its last poll instead of asking when a commit is due."""
+    member = clients.member(kafka.settings, group=group, client_id="me", protocol="consumer")
+    member.subscribe([topic(1)])
+    while not member.assignment():
+        member.poll(0.1)
+    polling = threading.Event()
+
+    def poll() -> None:
+        polling.set()
+        member.poll(3.0)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    polling.wait()
+    threading.Event().wait(0.2)  # into the poll
+    started = CLOCK.monotonic()
+    member.consumer_group_metadata()
+    waited = CLOCK.monotonic() - started
+    thread.join()
+    member.close()
+
+    assert waited > 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_stale_record_survives_a_change_of_assignment(kafka: KafkaUnderTest, topic: Topic, seed: int) -> None:
+    """Hundreds of changes in a storm: what is fetched under an epoch is contiguous from the place of that epoch.
+
+    This is what the fetcher's epochs rely on: librdkafka throws away what it had fetched for an older assignment.
+    """
+    rows, partitions = 10_000, 4
+    name = topic(partitions)
+    fill(kafka.settings, name, partitions, rows)
+    storm = Storm(kafka.settings, name)
+    chance = random.Random(seed)
+    for _ in range(400):
+        chosen = chance.sample(range(partitions), chance.randint(1, partitions))
+        if chance.random() < 0.8:
+            waits = storm.assign({partition: chance.randrange(rows) for partition in chosen})
+        else:
+            waits = storm.drop(chosen)
+        if chance.random() < 0.5:
+            waits.result(30)
+        if chance.random() < 0.7:
+            storm.take(chance.choice([1, 100, 5000]))
+    storm.assign(dict.fromkeys(range(partitions), 17))
+    until(lambda: storm.take(10_000) or set(storm.reached().values()) == {rows}, "all is read to the end", 60)
+    storm.stop()
+
+    assert storm.failures == []
+    assert storm.rows > partitions * rows
+    assert storm.lives_with_rows > 50
+
+
+class Storm:
+    """A fetcher whose assignments change all the time, and a check of everything that it fetches."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._epochs = itertools.count(1)
+        self._epoch: dict[int, int] = {}
+        self._next: dict[tuple[int, int], int] = {}  # by partition and epoch: the offset that must come next
+        self._seen: set[tuple[int, int]] = set()
+        self.failures: list[object] = []
+        self.rows = 0
+        self._inbox = Inbox(50_000, lambda: None)
+        self._fetcher = Fetcher(
+            kafka,
+            WorkerSettings(),
+            group="contract",
+            client_id="storm",
+            inbox=self._inbox,
+            beat=lambda: None,
+            on_trouble=lambda source, what: self.failures.append((source, what)),
+            on_failure=self.failures.append,
+        )
+        self._fetcher.start([topic])
+
+    @property
+    def lives_with_rows(self) -> int:
+        """How many epochs came to any rows."""
+        return len(self._seen)
+
+    def assign(self, offsets: dict[int, int]) -> Future[None]:
+        """Fetch these partitions from there, in a new epoch each."""
+        places = {}
+        for partition, offset in offsets.items():
+            self._epoch[partition] = epoch = next(self._epochs)
+            self._next[partition, epoch] = offset
+            places[Source(self._topic, partition)] = Place(TaskId("storm", partition), epoch, offset)
+        return self._fetcher.assign(places)
+
+    def drop(self, partitions: list[int]) -> Future[None]:
+        """Fetch these partitions no more."""
+        return self._fetcher.drop([Source(self._topic, partition) for partition in partitions])
+
+    def take(self, rows: int) -> None:
+        """Take what was fetched, and check it."""
+        for piece in self._inbox.take(rows):
+            self._check(piece)
+
+    def reached(self) -> dict[int, int]:
+        """Return the next offset of each partition in its last epoch."""
+        return {partition: self._next[partition, epoch] for partition, epoch in self._epoch.items()}
+
+    def stop(self) -> None:
+        """Stop the fetcher."""
+        self._fetcher.stop(30)
+
+    def _check(self, piece: Slice) -> None:
+        life = (piece.task.partition, piece.epoch)
+        for run in piece.runs:
+            start = self._next[life]
+            expected = list(range(start, start + len(run)))
+            values = [b"%d:%d" % (life[0], offset) for offset in expected]
+            if run.offsets.tolist() != expected or run.values != values:
+                self.failures.append(f"{life}: {run.offsets[:3]}... came where {start} was next")
+            if len(run):
+                self._seen.add(life)
+            self.rows += len(run)
+            self._next[life] = run.next_offset
+
+
+class Owner:
+    """Notes what a membership tells it."""
+
+    def __init__(self) -> None:
+        self.owned: set[int] = set()
+
+    def gained(self, partitions: list[int]) -> None:
+        """Own these also."""
+        self.owned |= set(partitions)
+
+    def revoked(self, partitions: list[int]) -> None:
+        """Give these up."""
+        self.owned -= set(partitions)
+
+    lost = revoked
+
+
+def refused(producer: Producer, offset: TopicPartition, metadata: Any) -> Any:
+    """Return the error that an attempt to commit an offset ends with."""
+    with pytest.raises(KafkaException) as refusal:
+        producer.send_offsets_to_transaction([offset], metadata, 10)
+    return refusal.value.args[0]
+
+
+def settled(*members: Member) -> None:
+    """Wait until the members' metadata is of the generation that their last rebalance made."""
+    for member in members:
+        before = member.metadata
+        until(lambda member=member, before=before: member.metadata is not before, "it was polled once more")
+
+
+def fill(kafka: KafkaSettings, topic: str, partitions: int, rows: int) -> None:
+    """Put records that name their partition and offset."""
+    producer = clients.producer(kafka)
+    for partition in range(partitions):
+        for offset in range(rows):
+            producer.produce(topic, b"%d:%d" % (partition, offset), partition=partition)
+    assert producer.flush(60) == 0
+
+
+def until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
+    """Wait for a condition. Fails the test, saying what was waited for."""
+    started = CLOCK.monotonic()
+    never = threading.Event()
+    while not condition():
+        assert CLOCK.monotonic() - started < timeout, f"not within {timeout:.0f} s: {what}"
+        never.wait(0.02)
