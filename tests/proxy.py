@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
-METADATA, FIND_COORDINATOR, END_TXN, TXN_OFFSET_COMMIT, DESCRIBE_CLUSTER = 3, 10, 26, 28, 60
+METADATA, FIND_COORDINATOR, JOIN_GROUP, DESCRIBE_CLUSTER = 3, 10, 11, 60
+END_TXN, TXN_OFFSET_COMMIT = 26, 28
+HEARTBEAT = 68  # of KIP-848, which also joins
 _NAME_BROKERS = {METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER}
 
 Change = Callable[[bytes], bytes | None]

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -144,27 +145,27 @@ class Fetcher:
         return [first, *self._consumer.consume(READ_ROWS_MAX - 1, 0)]
 
     def _runs(self, messages: list[Message]) -> Iterator[tuple[TaskId, int, Run]]:
-        start = 0
-        while start < len(messages):
-            head = messages[start]
-            source = Source(head.topic(), head.partition())
-            stop = start + 1
-            while stop < len(messages) and _same(messages[stop], head):
-                stop += 1
+        if not messages:
+            return
+        partitions = np.array([message.partition() for message in messages])
+        changes = partitions[1:] != partitions[:-1]
+        if len({source.topic for source in self._places}) > 1:
+            topics = np.array([message.topic() for message in messages])
+            changes |= topics[1:] != topics[:-1]
+        starts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]
+        for start, stop in pairwise(starts):
+            source = Source(messages[start].topic(), messages[start].partition())
             place = self._places.get(source)
-            if place is not None:
-                run = self._run_of(source, messages[start:stop])
-                if run is not None:
-                    yield place.task, place.epoch, run
-            start = stop
+            run = self._run_of(source, messages[start:stop]) if place is not None else None
+            if place is not None and run is not None:
+                yield place.task, place.epoch, run
 
     def _run_of(self, source: Source, messages: list[Message]) -> Run | None:
-        records = messages
-        end: int | None = None
-        if any(message.error() is not None for message in messages):
-            records = [message for message in messages if message.error() is None]
-            for message in messages:
-                error = message.error()
+        errors = [message.error() for message in messages]
+        records, end = messages, None
+        if any(errors):  # an error is true; nearly always there is none
+            records = [message for message, error in zip(messages, errors, strict=True) if error is None]
+            for message, error in zip(messages, errors, strict=True):
                 if error is None:
                     continue
                 if error.code() == KafkaError._PARTITION_EOF:
@@ -186,10 +187,6 @@ class Fetcher:
             [message.value() for message in records],
             _headers_of(records),
         )
-
-
-def _same(message: Message, head: Message) -> bool:
-    return bool(message.partition() == head.partition() and message.topic() == head.topic())
 
 
 def _headers_of(records: list[Message]) -> Callable[[int], Headers]:

@@ -5,6 +5,7 @@ fetcher reads it through another consumer, because librdkafka pauses every parti
 rebalance callbacks is pending.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
 POLL_SECONDS = 0.05
+_MARK = b"CGMDv2:"  # how librdkafka begins to write group metadata down; the generation follows
 
 
 class Owner(Protocol):
@@ -32,6 +34,13 @@ class Owner(Protocol):
     def lost(self, partitions: list[int]) -> None:
         """Another may own these already: commit nothing of them; return when what was open is aborted."""
         ...
+
+
+def generation(metadata: bytes) -> int:
+    """Return the generation (KIP-848: the member epoch) that group metadata names; not above 0: no member. Pure."""
+    if not metadata.startswith(_MARK):
+        raise ValueError(f"group metadata of a kind that is not known: {metadata[:16]!r}")
+    return int.from_bytes(metadata[len(_MARK) : len(_MARK) + 4], sys.byteorder, signed=True)
 
 
 class Membership:
@@ -70,8 +79,8 @@ class Membership:
     def metadata(self) -> Any | None:
         """Return the group metadata that a transaction's offsets must carry; None while this is no member.
 
-        Metadata without a member id skips every check of the broker: it is never given out. It is as of the last
-        poll: a call on the consumer from another thread would wait for the poll to end, and then for the next one.
+        Metadata without a member id or a generation skips every check of the broker, and a KIP-848 consumer has an id
+        before it has joined: such metadata is never given out. It is as of the last poll: a call on the consumer from another thread would wait for the poll to end, and then for the next one.
         One that is older than the broker's is refused (classic) or good for partitions that stayed (KIP-848).
         """
         return self._metadata
@@ -109,7 +118,8 @@ class Membership:
 
     def _look(self, consumer: Consumer) -> None:
         self._member_id = consumer.memberid() or None
-        self._metadata = consumer.consumer_group_metadata() if self._member_id else None
+        metadata = consumer.consumer_group_metadata()
+        self._metadata = metadata if self._member_id and generation(metadata) > 0 else None
 
     def _meet(self, error: KafkaError) -> None:
         """Fall back to the classic protocol where the broker has no other; anything else that is fatal is raised."""

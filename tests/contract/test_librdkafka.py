@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as K
 from conftest import KafkaUnderTest
-from proxy import Proxy
+from proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
 
 from pipeline.batch import Slice, Source, TaskId
 from pipeline.clock import SystemClock
@@ -20,7 +20,7 @@ from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings, WorkerSettings
 from pipeline.tasks.fetcher import Fetcher, Place
 from pipeline.tasks.inbox import Inbox
-from pipeline.tasks.membership import Membership
+from pipeline.tasks.membership import Membership, generation
 from pipeline.tasks.orphans import Ground, claim
 
 BOTH = pytest.mark.parametrize("protocol", ["consumer", "classic"])
@@ -188,29 +188,58 @@ def test_an_older_generation_is_good_at_most_for_partitions_that_stayed(
         transact().send_offsets_to_transaction([TopicPartition(name, stayed, 1)], older, 10)
 
 
-def test_metadata_of_no_member_skips_every_check_so_it_is_never_given_out(
-    kafka: KafkaUnderTest, group: str, topic: Topic, transact: Callable[..., Producer]
+@BOTH
+def test_metadata_of_no_member_skips_every_check(
+    kafka: KafkaUnderTest, group: str, topic: Topic, transact: Callable[..., Producer], protocol: str
 ) -> None:
-    """An empty group takes offsets from a consumer that never joined; Membership has no metadata before it joins."""
-    name = topic(1)
-    stranger = clients.reader(kafka.settings, group_id=group)
-    producer = transact()
-    producer.send_offsets_to_transaction([TopicPartition(name, 0, 7)], stranger.consumer_group_metadata(), 10)
-    producer.commit_transaction(10)
-    stranger.close()
-    stable = Ground(kafka.settings, group).committed([Source(name, 0)], 10)
-    membership = Membership(
-        kafka.settings,
-        group=group,
-        topic=name,
-        client_id="me",
-        owner=Owner(),
-        beat=lambda: None,
-        on_failure=pytest.fail,
-    )
+    """An empty group takes offsets from a consumer that has not joined, though one of KIP-848 has a member id by then.
 
-    assert stable == {Source(name, 0): 7}
-    assert membership.metadata() is None
+    So it must never be sent. What tells it is the generation.
+    """
+    name = topic(1)
+    stranger = clients.member(kafka.settings, group=group, client_id="stranger", protocol=protocol)
+    metadata = stranger.consumer_group_metadata()
+    producer = transact()
+    producer.send_offsets_to_transaction([TopicPartition(name, 0, 7)], metadata, 10)
+    producer.commit_transaction(10)
+
+    assert Ground(kafka.settings, group).committed([Source(name, 0)], 10) == {Source(name, 0): 7}
+    assert bool(stranger.memberid()) is (protocol == "consumer")
+    assert generation(metadata) == -1
+    stranger.close()
+
+
+@BOTH
+def test_membership_gives_out_no_metadata_before_it_has_joined(
+    kafka: KafkaUnderTest, group: str, topic: Topic, protocol: str
+) -> None:
+    """While it joins there is none, and the first that it gives names a member and a generation."""
+    with Proxy(kafka.bootstrap) as proxy:
+        for kind in (HEARTBEAT, JOIN_GROUP):
+            proxy.on_request(kind, cut, times=10**6)
+        at = kafka.settings.model_copy(update={"group_protocol": protocol, "bootstrap": proxy.bootstrap})
+        polls: list[object] = []
+        membership = Membership(
+            at,
+            group=group,
+            topic=topic(1),
+            client_id="me",
+            owner=Owner(),
+            beat=lambda: polls.append(membership.metadata()),
+            on_failure=pytest.fail,
+        )
+        membership.start()
+        try:
+            until(lambda: proxy.done[HEARTBEAT] + proxy.done[JOIN_GROUP] > 2, "it tries to join")
+            until(lambda: len(polls) > 20, "it was polled")
+            assert set(polls) == {None}
+
+            for kind in (HEARTBEAT, JOIN_GROUP):
+                proxy.on_request(kind, cut, times=0)
+            until(lambda: membership.metadata() is not None, "it has joined")
+            assert generation(membership.metadata()) > 0
+        finally:
+            membership.stop(10)
 
 
 @BOTH
