@@ -80,8 +80,9 @@ class Membership:
         """Return the group metadata that a transaction's offsets must carry; None while this is no member.
 
         Metadata without a member id or a generation skips every check of the broker, and a KIP-848 consumer has an id
-        before it has joined: such metadata is never given out. It is as of the last poll: a call on the consumer from another thread would wait for the poll to end, and then for the next one.
-        One that is older than the broker's is refused (classic) or good for partitions that stayed (KIP-848).
+        before it has joined: such metadata is never given out. It is as of the last poll: a call on the consumer from
+        another thread would wait for the poll to end, and then for the next one. One that is older than the broker's
+        is refused (classic) or good for partitions that stayed (KIP-848).
         """
         return self._metadata
 

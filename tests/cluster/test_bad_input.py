@@ -195,7 +195,7 @@ def test_poison_that_came_before_the_worker_does_not_stop_it_for_ever(stage: Sta
     found = under.audit()
 
     assert found.ok, (found, under.logs())
-    dead = metric(worker.ask("/metrics"), 'surgetank_events_dead_total{stage="decode",reason="null_value"}')
+    dead = metric(worker.ask("/metrics"), 'surgetank_events_dead_total{reason="null_value",stage="decode"}')
     assert dead == found.dead_letters == sum(event.value is None for event in mixed)
 
 

@@ -19,6 +19,7 @@ from pipeline.lag.offsets import GroupOffsets
 
 EVENTS = 100_000
 SPIN = 1_000  # transactions that nothing here needs: a worker that comes to as many goes round in a busy loop
+TOO_SMALL = "128"  # bytes: no batch of scores fits, but a transaction's marker (78) does, or no abort could end
 
 StageFactory = Callable[..., Stage]
 
@@ -121,9 +122,9 @@ def test_a_delivery_that_fails_commits_nothing_until_it_is_mended(stage: StageFa
     Nothing is committed meanwhile. 20 attempts in five seconds would be no growing pause: there are 8.
     """
     under = stage(**IN_PLAY)
-    allow(under, under.pipeline.scores.topic, "64")
+    allow(under, under.pipeline.scores.topic, TOO_SMALL)
     under.send(EVENTS)
-    worker = under.worker()
+    worker = under.worker(ready=False)  # tasks that have to go back again and again are not ready
     under.until(lambda: transactions(worker)["aborted"] >= 2, 60, "two attempts")
     before = transactions(worker)["aborted"]
     under.until(passed(under, 5), 10, "five seconds")
@@ -229,7 +230,8 @@ class Upstream:
             for chunk in events.chunks(encoder(), count=10**9, rows=1000)
             for row in zip(chunk.keys, chunk.values, strict=True)
         )
-        self._producer: Producer = clients.transactional(under.kafka, transactional_id=f"{under.prefix}-upstream")
+        patient = under.kafka.model_copy(update={"transaction_timeout_seconds": 120})
+        self._producer: Producer = clients.transactional(patient, transactional_id=f"{under.prefix}-upstream")
         self._producer.init_transactions(30)
         self._open = False
 

@@ -22,3 +22,12 @@ def prefixed(prefix: str, partitions: int = 4) -> Pipeline:
 
 if ENVIRONMENT in os.environ:
     pipeline = prefixed(os.environ[ENVIRONMENT])
+
+
+def __getattr__(name: str) -> object:
+    """Build ``app`` for ``faust -A tests.topologies.prefixed:app worker``, as topology/flights.py does."""
+    if name != "app":
+        raise AttributeError(name)
+    from pipeline.app import application
+
+    return application(pipeline)
