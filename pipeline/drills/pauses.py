@@ -23,7 +23,7 @@ from pipeline.drills.pacing import at_rate
 from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay
 from pipeline.drills.wire import encoder
-from pipeline.errors import SurgetankError
+from pipeline.errors import BrokerError, SurgetankError
 from pipeline.kafka import topics
 from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
@@ -261,7 +261,7 @@ class Pauses:
         stopping = threading.Event()
 
         def read() -> None:
-            with TopicReader(self._kafka, [self._pipeline.scores.topic], start="latest") as reader:
+            with self._opened() as reader:
                 numbers = np.array([source.partition for source in reader.sources], dtype=np.int64)
                 while not stopping.is_set():
                     records = reader.read(timeout=0.1)
@@ -275,6 +275,17 @@ class Pauses:
             finally:
                 stopping.set()
             self._reader.result()
+
+    def _opened(self) -> TopicReader:
+        """Return a reader of the scores; topics that were just made have no leaders yet."""
+        since = self._clock.monotonic()
+        while True:
+            try:
+                return TopicReader(self._kafka, [self._pipeline.scores.topic])
+            except BrokerError:
+                if self._clock.monotonic() - since > WAIT_SECONDS:
+                    raise
+            self._never.wait(0.2)
 
     def _until(self, condition: Callable[[], bool], what: str, worker: Member, started: float | None = None) -> float:
         """Wait; return the seconds since ``started`` (default: now)."""

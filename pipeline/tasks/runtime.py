@@ -158,6 +158,10 @@ class Runtime:
                 return work
         return None
 
+    def patience(self) -> float:
+        """Return how many seconds the next batch may gather for."""
+        return self._transactions.patience(self.inbox.rows)
+
     def submit(self, work: Work, emission: Emission) -> Future[bool]:
         """Put the outputs of a work into the open transaction; it is committed when it is time."""
 

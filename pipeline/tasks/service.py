@@ -1,6 +1,7 @@
 """The one service that Faust hosts: it starts the runtime, and lets whole batches into the agents' channel."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -88,11 +89,19 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
         emitted = self.runtime.submit(work, emission)
         emitted.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ahead.release))
 
+    async def _gather(self) -> None:
+        """Let the next batch grow as long as that delays nothing."""
+        self._arrived.clear()
+        while (seconds := self.runtime.patience()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), seconds)
+            self._arrived.clear()
+
     async def _pump(self) -> None:
         while not self.should_stop:
             await self._arrived.wait()
             await self._free.acquire()
-            self._arrived.clear()
+            await self._gather()
             work = self.runtime.take()
             if work is None:
                 self._free.release()

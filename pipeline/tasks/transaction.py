@@ -24,6 +24,7 @@ from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+WORTHWHILE_ROWS = 1024  # what a batch costs at all is by then a small part of what it costs
 AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
 AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 CALL_SECONDS = 5.0  # one blocking call to librdkafka; a retriable time-out is called again
@@ -53,6 +54,17 @@ class _Failed(Exception):  # noqa: N818 - internal control flow
         super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")
         self.error = error
         self.fenced = error is not None and error.code() == KafkaError._FENCED
+
+
+def patience(*, now: float, last_commit_at: float, interval_seconds: float, waiting_rows: int) -> float:
+    """Return how many seconds the next batch may gather for; times are monotonic seconds. Pure.
+
+    What would be computed now could not be committed before the next commit anyway, and many small batches cost many
+    times what one does. A batch that is worth its while, or whose commit is due, goes at once.
+    """
+    if waiting_rows >= WORTHWHILE_ROWS:
+        return 0.0
+    return max(0.0, last_commit_at + interval_seconds / 5 - now)
 
 
 @dataclass(slots=True)
@@ -150,6 +162,15 @@ class Transactions:
             flooded=flooded,
         )
         return at - self._clock.monotonic()
+
+    def patience(self, waiting_rows: int) -> float:
+        """Return how many seconds the next batch may gather for. From any thread."""
+        return patience(
+            now=self._clock.monotonic(),
+            last_commit_at=self._last_commit_at,
+            interval_seconds=self._interval,
+            waiting_rows=waiting_rows,
+        )
 
     def commit(self) -> bool:
         """Commit what is open; False if it had to be aborted. Nothing open: True."""

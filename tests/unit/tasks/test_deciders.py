@@ -6,7 +6,7 @@ from pipeline.batch import Source, TaskId
 from pipeline.tasks.opener import start_offset
 from pipeline.tasks.orphans import claim, dead, owner_of
 from pipeline.tasks.states import State
-from pipeline.tasks.transaction import commit_at
+from pipeline.tasks.transaction import WORTHWHILE_ROWS, commit_at, patience
 from pipeline.tasks.watchdog import hung_call, stuck_task
 
 SOURCE = Source("events", 0)
@@ -82,3 +82,13 @@ def test_a_model_call_past_its_deadline_hangs() -> None:
     assert hung_call(100.0, None, 20.0) is None
     assert hung_call(100.0, 81.0, 20.0) is None
     assert hung_call(100.0, 79.0, 20.0) is not None
+
+
+def test_a_batch_gathers_only_as_long_as_its_commit_is_not_due() -> None:
+    """After a silence, with many rows, or once the commit is due, nothing waits."""
+    wait = patience(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1)
+
+    assert wait == pytest.approx(0.015)
+    assert patience(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=WORTHWHILE_ROWS) == 0
+    assert patience(now=10.02, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == pytest.approx(0)
+    assert patience(now=50.0, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == 0
