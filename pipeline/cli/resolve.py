@@ -61,6 +61,8 @@ def known() -> list[str]:
 
 def _imported(dotted: str) -> ModuleType | None:
     """Return the module, None if there is none; an error inside it is raised as it is."""
+    if dotted.startswith("."):
+        return None
     try:
         return importlib.import_module(dotted)
     except ModuleNotFoundError as error:

@@ -1,16 +1,19 @@
 """The topics that a pipeline needs: which there are, which are missing or shaped wrongly, and making them."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.declaration import Pipeline
-from pipeline.errors import BrokerError, TopicsError
+from pipeline.errors import BrokerError, SettingsError, TopicsError
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
+LEADERS_SECONDS = 15.0
+LOOK_SECONDS = 0.1
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -35,7 +38,7 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
             pipeline.dead_letters,
             events.partitions,
             "dead letters",
-            {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(2 * 1024 * 1024)},
+            {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(16 * 1024 * 1024)},
         ),
     )
 
@@ -59,7 +62,11 @@ def problems(pipeline: Pipeline, partitions: Mapping[str, int]) -> list[str]:
 def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
     """Return every topic with its number of partitions. Raises BrokerError if no broker answers."""
     try:
-        listed = clients.admin(kafka).list_topics(timeout=timeout)
+        admin = clients.admin(kafka)
+    except KafkaException as error:
+        raise SettingsError(f"librdkafka refuses the kafka.* settings: {error.args[0].str()}") from None
+    try:
+        listed = admin.list_topics(timeout=timeout)
     except KafkaException as error:
         raise BrokerError(
             f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()}); start one with "
@@ -98,5 +105,18 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> li
                 future.result()
             except KafkaException as error:
                 raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
+        _wait_for_leaders(admin, {spec.name for spec in missing})
     check(kafka, pipeline)
     return [spec.name for spec in missing]
+
+
+def _wait_for_leaders(admin: AdminClient, names: set[str]) -> None:
+    """Wait until every partition has a leader: a client that comes sooner is refused. Raises TopicsError."""
+    pause = threading.Event()
+    for _ in range(round(LEADERS_SECONDS / LOOK_SECONDS)):
+        listed = admin.list_topics(timeout=LEADERS_SECONDS).topics
+        leaders = [p.leader for name in names & set(listed) for p in listed[name].partitions.values()]
+        if names <= set(listed) and all(leader >= 0 for leader in leaders):
+            return
+        pause.wait(LOOK_SECONDS)
+    raise TopicsError(f"topics {', '.join(sorted(names))} were made, but after {LEADERS_SECONDS:.0f} s lack leaders")

@@ -88,7 +88,8 @@ class Fetcher:
     def stop(self, timeout: float) -> None:
         """Stop the thread and close the consumer."""
         self._stopping.set()
-        self._thread.join(timeout)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
 
     def _change(self, change: Callable[[], None]) -> Future[None]:
         done: Future[None] = Future()

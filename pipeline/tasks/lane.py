@@ -50,7 +50,8 @@ class Lane:
     def stop(self, timeout: float) -> None:
         """Run what was submitted, then end."""
         self._jobs.put(None)
-        self._thread.join(timeout)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while True:

@@ -94,7 +94,8 @@ class Membership:
     def stop(self, timeout: float) -> None:
         """Leave the group; the owner's partitions are revoked on the way."""
         self._stopping.set()
-        self._thread.join(timeout)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
 
     def _join(self) -> Consumer:
         consumer = clients.member(self._kafka, group=self._group, client_id=self._client_id, protocol=self.protocol)

@@ -83,7 +83,8 @@ class Opener:
         """End the thread; what is not open yet stays so."""
         self._stopping.set()
         self._queue.put(None)
-        self._thread.join(timeout)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         waiting: dict[Life, float] = {}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import mode
 
+from pipeline.errors import BrokerError, SurgetankError
 from pipeline.tasks.ledger import Work
 from pipeline.tasks.runtime import Runtime
 from pipeline.tasks.transaction import Emission
@@ -34,6 +35,15 @@ class Hosted(Protocol):
     def fail(self, error: BaseException) -> None:
         """End the process because of this."""
         ...
+
+
+def refusal(error: Exception) -> SurgetankError:
+    """Return what to tell of an error while a worker starts: our own as it is, others as Kafka's refusal."""
+    if isinstance(error, SurgetankError):
+        return error
+    cause = error.args[0] if error.args else error
+    said = cause.str() if hasattr(cause, "str") else str(error)
+    return BrokerError(f"Kafka refuses this worker: {said}; look at the kafka.* settings and at the brokers' ACLs")
 
 
 class RuntimeService(mode.Service):  # type: ignore[misc]
@@ -65,10 +75,14 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
         def on_arrival() -> None:
             loop.call_soon_threadsafe(self._arrived.set)
 
-        self.runtime = self._worker.runtime(on_arrival)
-        self.add_future(self._pump())
-        await asyncio.to_thread(self.runtime.start)
+        try:
+            self.runtime = self._worker.runtime(on_arrival)
+            await asyncio.to_thread(self.runtime.start)
+        except Exception as error:  # noqa: BLE001 - Faust would print a traceback and end with a status of its own
+            self._worker.fail(refusal(error))
+            return
         self._worker.health.set("group", True)
+        self.add_future(self._pump())
 
     async def on_stop(self) -> None:
         """Commit what is open, leave the group, end the threads."""

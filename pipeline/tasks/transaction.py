@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from pipeline.batch import Outgoing, Source
 from pipeline.clock import Clock
-from pipeline.errors import LostIdentity
+from pipeline.errors import BrokerError, LostIdentity
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 from pipeline.tasks.ledger import Ledger, Life, Work
@@ -47,8 +47,8 @@ def commit_at(*, opened_at: float, last_commit_at: float, interval_seconds: floa
     return opened_at + interval_seconds if flooded else last_commit_at + interval_seconds / 5
 
 
-class _Failed(Exception):  # noqa: N818 - internal control flow
-    """The transaction cannot be committed."""
+class _Failed(BrokerError):  # noqa: N818 - internal control flow
+    """The transaction cannot be committed. Out of here it gets only from ``prepare``, when a worker starts."""
 
     def __init__(self, step: str, error: KafkaError | None = None) -> None:
         super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")

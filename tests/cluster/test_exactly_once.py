@@ -1,7 +1,6 @@
 """Every event ends exactly once, whatever happens to the workers. Real brokers, real processes."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,6 @@ from stage import IN_PLAY, Stage
 from pipeline.kafka.local import LocalCluster
 
 StageFactory = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[StageFactory]:
-    """Return a function that sets a stage with its topics made."""
-    with contextlib.ExitStack() as leaving:
-
-        def make(**settings: object) -> Stage:
-            new = leaving.enter_context(Stage(kafka.settings, tmp_path, settings=settings))
-            new.apply_topics()
-            return new
-
-        yield make
 
 
 def test_a_backlog_is_scored_exactly_once_and_a_clean_stop_leaves_nothing(stage: StageFactory) -> None:
