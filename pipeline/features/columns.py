@@ -205,7 +205,11 @@ class Elapsed(Feature):
     def column(self, columns: pa.RecordBatch) -> Float32s:
         """Return float32 [m]: the time between, in the unit; missing if either is."""
         start, end = columns.column(self.start), columns.column(self.end)
-        between = _ticks(end) / _ticks_per(end, self.unit) - _ticks(start) / _ticks_per(start, self.unit)
+        # Whole units and what is left of them apart: numbers as large as a date would lose what float64 cannot hold.
+        end_whole, end_rest = np.divmod(_ticks(end), _ticks_per(end, self.unit))
+        start_whole, start_rest = np.divmod(_ticks(start), _ticks_per(start, self.unit))
+        rest = end_rest / _ticks_per(end, self.unit) - start_rest / _ticks_per(start, self.unit)
+        between = (end_whole - start_whole) + rest
         return _where_known(start, _where_known(end, between))
 
 

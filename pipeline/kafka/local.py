@@ -227,7 +227,7 @@ class LocalCluster:
         wanted = self._shape()
         known = _read(self.data)
         if known is None:
-            return wanted | {"cluster_id": base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")}
+            return wanted | {"cluster_id": new_cluster_id(uuid.uuid4())}
         if known["brokers"] != self.brokers:
             raise StartupError(
                 f"{self.data} holds a cluster of {known['brokers']}, not {self.brokers}: add --fresh to "
@@ -318,3 +318,9 @@ def _read(data: Path) -> dict[str, Any] | None:
 
 def _others(data: Path) -> Iterator[Path]:
     return (path for path in data.iterdir() if path.name != ".lock")
+
+
+def new_cluster_id(random: uuid.UUID) -> str:
+    """Return 16 random bytes as Kafka writes them, never with a dash in front: its tools take that for an option."""
+    encoded = base64.urlsafe_b64encode(random.bytes).decode().rstrip("=")
+    return "A" + encoded[1:] if encoded.startswith("-") else encoded

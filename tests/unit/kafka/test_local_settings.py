@@ -3,6 +3,7 @@
 import json
 import stat
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka import development, jars
 from pipeline.kafka.broker import Broker
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka.local import LocalCluster, new_cluster_id
 
 
 def _loaded(text: str) -> dict[str, str]:
@@ -186,3 +187,11 @@ def test_a_cluster_of_another_shape_asks_for_fresh(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"holds a cluster of 1, not 3: add --fresh"):
         LocalCluster(tmp_path, 3).up()
     assert LocalCluster.found(tmp_path).brokers == 1
+
+
+def test_a_cluster_id_is_never_taken_for_an_option() -> None:
+    """Kafka's tools read an id that begins with a dash as an option; one in 64 random ids would."""
+    ids = [new_cluster_id(uuid.UUID(bytes=bytes([first, *range(15)]))) for first in range(256)]
+
+    assert not [one for one in ids if one.startswith("-")]
+    assert {len(one) for one in ids} == {22}
