@@ -8,11 +8,23 @@ import signal
 import time
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from ops.bench.errand import Errand, errand
 from ops.bench.job import Job
 from ops.bench.tuning import BATCH_ROWS_MAX, HAND_COMMIT_SECONDS, HAND_CONSUMER, HAND_PRODUCER
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask for committed offsets; a broker that has just made its offsets topic refuses for a moment."""
+    for _ in range(20):
+        try:
+            return list(consumer.committed(partitions, timeout=10))
+        except KafkaException as error:
+            if error.args[0].code() not in {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}:
+                raise
+            consumer.poll(0.5)
+    raise SystemExit("the brokers do not tell what is committed")
 
 
 def main(job: Errand) -> None:
@@ -26,7 +38,7 @@ def main(job: Errand) -> None:
     )
     scorer = Job(job.name, job.events)
     partitions = consumer.list_topics(job.events, timeout=10).topics[job.events].partitions
-    committed = consumer.committed([TopicPartition(job.events, number) for number in partitions], timeout=10)
+    committed = _committed(consumer, [TopicPartition(job.events, number) for number in partitions])
     consumer.assign([TopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
     gc.disable()  # nothing here makes cycles, and each of the messages of a batch would count towards a run of it
 

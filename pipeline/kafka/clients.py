@@ -76,7 +76,6 @@ def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: A
         "transaction_timeout_ms": round(kafka.transaction_timeout_seconds * 1000),
         "acks": "all",
         "linger_ms": 5,
-        "compression_type": "lz4",
         "queue_buffering_max_messages": 1_000_000,
         "queue_buffering_max_kbytes": 262_144,
         # Applies before compression: an event that Kafka took, compressed, must fit as a dead letter too.

@@ -58,6 +58,8 @@ class Fetcher:
             queued_max_messages_kbytes=worker.fetch_buffer_kilobytes,
             # Per partition: one with a backlog must not fill the whole prefetch while the others are live.
             queued_min_messages=20_000,
+            # With the default of a second a full prefetch is not filled up again before it has long run dry.
+            fetch_queue_backoff_ms=5,
             fetch_error_backoff_ms=100,
             fetch_wait_max_ms=100,
         )

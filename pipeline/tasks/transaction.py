@@ -221,18 +221,22 @@ class Transactions:
                 opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
 
     def _produce(self, out: Outgoing) -> None:
-        produce = self._live.produce
-        headers = out.headers
-        for row, (key, value, partition) in enumerate(zip(out.keys, out.values, out.partitions, strict=True)):
-            extra = {} if headers is None else {"headers": headers[row]}
-            while True:
-                try:
-                    produce(out.topic, value, key, partition, **extra)
-                    break
-                except BufferError:
-                    self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
-                except KafkaException as error:
-                    raise _Failed("produce", error.args[0]) from None
+        produce, topic, headers = self._live.produce, out.topic, out.headers
+        values, keys, partitions = out.values, out.keys, out.partitions
+        row = 0
+        while row < len(out):
+            try:
+                if headers is None:  # a call with positional arguments costs two thirds of one with keywords
+                    for row in range(row, len(out)):  # noqa: B020 - goes on where it stopped
+                        produce(topic, values[row], keys[row], partitions[row])
+                else:
+                    for row in range(row, len(out)):  # noqa: B020
+                        produce(topic, values[row], keys[row], partitions[row], headers=headers[row])
+                row = len(out)
+            except BufferError:
+                self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
+            except KafkaException as error:
+                raise _Failed("produce", error.args[0]) from None
         self._live.poll(0)
 
     def _send_offsets(self, opened: _Open) -> dict[Life, dict[Source, int]]:
