@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 from confluent_kafka.admin import NewTopic
@@ -23,6 +24,10 @@ from pipeline.kafka import clients
 from pipeline.kafka.broker import check_free
 from pipeline.kafka.local import LocalCluster
 from pipeline.settings import KafkaSettings
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("surgetank", deadline=None)
+hypothesis.settings.load_profile("surgetank")
 
 # Below the ports that systems give to outgoing connections: a stopped broker finds its port free again.
 _PORTS = range(20_000, 32_000, 10)

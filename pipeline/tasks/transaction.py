@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 WORTHWHILE_ROWS = 1024  # what a batch costs at all is by then a small part of what it costs
 AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
 AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
+COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
 CALL_SECONDS = 5.0  # one blocking call to librdkafka; a retriable time-out is called again
 
 
@@ -126,9 +127,17 @@ class Transactions:
         """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds."""
         if self._producer is not None:
             return
-        producer = clients.transactional(self._kafka, transactional_id=self._id)
-        self._insist("init_transactions", lambda: producer.init_transactions(CALL_SECONDS))
-        self._producer = producer
+        while True:
+            producer = clients.transactional(self._kafka, transactional_id=self._id)
+            try:
+                producer.init_transactions(CALL_SECONDS)
+            except KafkaException as error:
+                if not undecided(error.args[0]):
+                    raise _Failed("init_transactions", error.args[0]) from None
+                log.warning("init_transactions: %s; again", error.args[0].str())
+            else:
+                self._producer = producer
+                return
 
     def emit(self, work: Work, emission: Emission) -> bool:
         """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
@@ -180,7 +189,7 @@ class Transactions:
         self._last_commit_at = started = self._clock.monotonic()
         try:
             commitment = self._send_offsets(opened)
-            self._insist("commit_transaction", lambda: self._live.commit_transaction(CALL_SECONDS))
+            self._call("commit_transaction", lambda: self._live.commit_transaction(COMMIT_SECONDS))
         except _Failed as failure:
             self._give_up(failure)
             return False
@@ -256,22 +265,22 @@ class Transactions:
             for source, offset in covered.items()
         ]
         if offsets:
-            self._insist(
+            self._call(
                 "send_offsets",
                 lambda: self._live.send_offsets_to_transaction(offsets, metadata, CALL_SECONDS),
             )
         return commitment
 
-    def _insist(self, step: str, call: Callable[[], None]) -> None:
-        """Make a call again as long as nothing is decided; each attempt waits inside librdkafka, not here."""
-        while True:
-            try:
-                call()
-                return
-            except KafkaException as error:
-                if not undecided(error.args[0]):
-                    raise _Failed(step, error.args[0]) from None
-                log.warning("%s: %s; again", step, error.args[0].str())
+    def _call(self, step: str, call: Callable[[], None]) -> None:
+        """Make a transactional call once: a time-out too ends the transaction.
+
+        librdkafka allows to make it again, but after an outage such a call has been seen to hang for good. Nothing is
+        lost by giving up: what became of the transaction, the stable committed offsets tell afterwards.
+        """
+        try:
+            call()
+        except KafkaException as error:
+            raise _Failed(step, error.args[0]) from None
 
     def _give_up(self, failure: _Failed) -> None:
         """Abort, throw the producer away, and send the tasks back to their committed offsets.
