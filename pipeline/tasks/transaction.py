@@ -28,7 +28,7 @@ WORTHWHILE_ROWS = 1024  # what a batch costs at all is by then a small part of w
 AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
 AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
-CALL_SECONDS = 5.0  # one blocking call to librdkafka; a retriable time-out is called again
+CALL_SECONDS = 5.0  # any other blocking call to librdkafka
 
 
 def undecided(error: KafkaError) -> bool:
@@ -75,6 +75,7 @@ class _Open:
     since: float
     lives: set[Life] = field(default_factory=set)
     claims: dict[Life, dict[Source, int]] = field(default_factory=dict)
+    touched: set[tuple[str, int]] = field(default_factory=set)
     arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
     scored: dict[str, int] = field(default_factory=dict)
 
@@ -121,6 +122,7 @@ class Transactions:
         self._producer: Producer | None = None
         self._open: _Open | None = None
         self._last_commit_at = 0.0
+        self._unswept: set[tuple[str, int]] = set()  # partitions that a given-up transaction wrote to
         self._aborts = 0  # since the last commit of any score
 
     def prepare(self) -> None:
@@ -136,8 +138,30 @@ class Transactions:
                     raise _Failed("init_transactions", error.args[0]) from None
                 log.warning("init_transactions: %s; again", error.args[0].str())
             else:
+                self._sweep(producer)
                 self._producer = producer
                 return
+
+    def _sweep(self, producer: Producer) -> None:
+        """End, by an abort, whatever a given-up transaction left in the partitions it wrote to.
+
+        A broker that has just started may complete an abort without a marker in a partition that it does not know
+        yet. What lies there would be committed by this producer id's next transaction, beside its copy
+        (ops/decisions/0002). One record in each such partition, and an abort, puts the marker there.
+        """
+        if not self._unswept:
+            return
+        try:
+            producer.begin_transaction()
+            for topic, partition in self._unswept:
+                producer.produce(topic, None, None, partition)
+            left = producer.flush(CALL_SECONDS)
+            producer.abort_transaction(CALL_SECONDS)
+        except KafkaException as error:
+            raise _Failed("sweep", error.args[0]) from None
+        if left:
+            raise _Failed("sweep")
+        self._unswept = set()
 
     def emit(self, work: Work, emission: Emission) -> bool:
         """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
@@ -222,6 +246,7 @@ class Transactions:
         started = self._clock.monotonic()
         opened.lives |= {(piece.task, piece.epoch) for piece in work.slices}
         for outgoing in emission.outgoing:
+            opened.touched |= {(outgoing.topic, partition) for partition in set(outgoing.partitions)}
             self._produce(outgoing)
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(emission.arrived_ms)
@@ -292,6 +317,7 @@ class Transactions:
         """
         opened, self._open = self._open, None
         if opened is not None:
+            self._unswept |= opened.touched
             log.warning("transaction aborted: %s", failure)
             self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
             self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
