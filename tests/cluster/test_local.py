@@ -227,7 +227,9 @@ def test_a_write_that_only_one_broker_would_hold_is_refused(kafka3: KafkaUnderTe
     name = f"test.two-copies.{uuid.uuid4().hex[:8]}"
     admin = clients.admin(kafka3.settings)
     admin.create_topics([NewTopic(name, 1, replication_factor=2)])[name].result(30)
-    partition = admin.list_topics(name, timeout=10).topics[name].partitions[0]
+    while 0 not in (known := admin.list_topics(name, timeout=10).topics[name].partitions):
+        assert len(_pids(cluster)) == 3  # the broker that answers may not have heard of the new topic yet
+    partition = known[0]
     (follower,) = set(partition.replicas) - {partition.leader}
     cluster.stop(follower)
     errors: list[KafkaError | None] = []

@@ -166,7 +166,7 @@ def test_readers_wait_for_the_session_of_a_killed_worker_not_for_its_transaction
     )
     victim, peer = under.worker(), under.worker()
     under.until(lambda: victim.partitions == peer.partitions == 2, 30, "each has half")
-    under.send(150_000)
+    replay = under.sending(150_000, 15_000)  # for ten seconds: at any moment a transaction is open
     theirs = owned(under, victim)
     with TopicReader(under.kafka, [under.pipeline.scores.topic]) as reader:
         stable = {source: end for source, end in reader.ends().items() if source.partition in theirs}
@@ -181,6 +181,7 @@ def test_readers_wait_for_the_session_of_a_killed_worker_not_for_its_transaction
 
     print(f"{protocol}: readable again {took:.1f} s after SIGKILL (session 6 s, transaction {timeout} s)")
     assert took < timeout / 2
+    under.until(lambda: replay.acknowledged == 150_000, 60, "all was sent")
     found = under.audit()
     assert found.ok, found
     assert found.scores == 150_000
