@@ -5,6 +5,7 @@ the brokers without holding anybody else up.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -321,12 +322,16 @@ class Transactions:
             log.warning("transaction aborted: %s", failure)
             self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
             self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
-            try:
-                self._live.abort_transaction(CALL_SECONDS)  # sooner than the next producer's init could
-            except KafkaException as error:
-                log.debug("abort_transaction: %s", error.args[0].str())
+            # Sooner than the next producer's init could; but after a time-out it has been seen to hang.
+            if failure.error is None or not undecided(failure.error):
+                try:
+                    self._live.abort_transaction(CALL_SECONDS)
+                except KafkaException as error:
+                    log.debug("abort_transaction: %s", error.args[0].str())
         if self._producer is not None and (opened is not None or failure.error is not None):
-            self._producer = None
+            # To destroy a client whose brokers are away may take its time too: not in this thread.
+            grave, self._producer = [self._producer], None
+            threading.Thread(target=grave.clear, name="grave", daemon=True).start()
             self._metrics.producer_restarts.add(1)
         if failure.fenced and self._namesake_lives():
             raise LostIdentity(
