@@ -1,8 +1,6 @@
 """What may go wrong with a transaction, and how it ends. Real brokers, real workers, every event counted."""
 
-import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -22,19 +20,6 @@ SPIN = 1_000  # transactions that nothing here needs: a worker that comes to as 
 TOO_SMALL = "128"  # bytes: no batch of scores fits, but a transaction's marker (78) does, or no abort could end
 
 StageFactory = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[StageFactory]:
-    """Return a function that sets a stage with its topics made."""
-    with contextlib.ExitStack() as leaving:
-
-        def make(**settings: object) -> Stage:
-            new = leaving.enter_context(Stage(kafka.settings, tmp_path, settings=settings))
-            new.apply_topics()
-            return new
-
-        yield make
 
 
 @pytest.fixture
