@@ -128,6 +128,7 @@ class Worker:
             stage=self.pipeline.name,
             group=self.pipeline.group,
             topics=(self.pipeline.events.topic,),
+            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters),
             identity=self.identity,
             clock=self.clock,
             metrics=self.metrics,

@@ -1,9 +1,16 @@
 """``surgetank chaos``: break things on purpose, then count every event."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pipeline.drills.chaos import ChaosReport
+    from pipeline.drills.pauses import PausesReport
+    from pipeline.drills.site import Site
 
 app = typer.Typer(help="Break things on purpose, then count every event.", no_args_is_help=True)
 
@@ -30,58 +37,12 @@ def exactly_once(
 
     Ends with status 0 only if no event was lost, doubled or put out of order.
     """
-    import contextlib
-    import json
-    import signal
-
-    from pipeline.cli.demo import free_port
-    from pipeline.cli.resolve import located, recording_of
     from pipeline.drills.chaos import Chaos, Plan
-    from pipeline.drills.fleet import dumped
-    from pipeline.kafka.local import LocalCluster
-    from pipeline.settings import load
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    pipeline, module = located(name)
-    recording = recording_of(pipeline).only(pipeline.events.schema)
-    home = Path(".surgetank") / "chaos"
     say = _silence if as_json else typer.echo
-    with contextlib.ExitStack() as leaving:
-        cluster = LocalCluster(home / "kafka", brokers=brokers, port=free_port())
-        leaving.callback(cluster.down)
-        say(f"starting {brokers} broker{'s' if brokers > 1 else ''}")
-        cluster.up(fresh=True)
-        settings = load({"kafka.bootstrap": cluster.bootstrap, "kafka.group_protocol": protocol})
-        found = Chaos(
-            pipeline,
-            module.__name__,
-            recording,
-            Plan(kills, seed, brokers, rate, backlog, pause),
-            cluster=cluster,
-            kafka=settings.kafka,
-            folder=home / "logs",
-            settings={"kafka.group_protocol": protocol},
-            say=say,
-        ).run()
-    dumped(found.as_dict(), report)
-    if as_json:
-        typer.echo(json.dumps(found.as_dict()))
-    else:
-        audit = found.audit
-        typer.echo(f"timeouts: {', '.join(f'{name}={value}' for name, value in found.timeouts.items())}")
-        typer.echo(f"faults:   {', '.join(f'{name} {count}' for name, count in found.blows.items())}")
-        typer.echo(f"exits:    {', '.join(f'{name}: {count}' for name, count in found.exits.items()) or 'none'}")
-        typer.echo(
-            f"chaos seed {seed}: {found.kills} kills in {found.seconds:.0f} s, {audit['events']:,} events "
-            f"({found.in_play_peak:,} in play at the peak): scores {audit['scores']:,}, "
-            f"dead letters {audit['dead_letters']:,}, lost {audit['lost']}, duplicates {audit['duplicates']}, "
-            f"unexpected {audit['unexpected']}, out of order {audit['out_of_order']}"
-        )
-    if not found.passed:
-        raise typer.Exit(1)
+    with _site(name, "chaos", brokers, protocol, say) as site:
+        found = Chaos(site, Plan(kills, seed, brokers, rate, backlog, pause), say=say).run()
+    _tell(found, report, as_json)
 
 
 @app.command("rebalance")
@@ -97,16 +58,21 @@ def rebalance(
 
     Ends with status 0 only if no event was lost, doubled or put out of order. Goals of time are reported.
     """
-    import contextlib
-    import json
+    from pipeline.drills.pauses import Pauses
+
+    say = _silence if as_json else typer.echo
+    with _site(name, "rebalance", 1, protocol, say) as site:
+        found = Pauses(site, rounds=rounds, rate=rate, say=say).run()
+    _tell(found, report, as_json)
+
+
+@contextlib.contextmanager
+def _site(name: str, drill: str, brokers: int, protocol: str, say: Callable[[str], None]) -> "Iterator[Site]":
+    """Give a drill its own cluster, which is stopped also when the drill is."""
     import signal
 
-    from pipeline.cli.demo import free_port
     from pipeline.cli.resolve import located, recording_of
-    from pipeline.drills.fleet import dumped
-    from pipeline.drills.pauses import Pauses
-    from pipeline.kafka.local import LocalCluster
-    from pipeline.settings import load
+    from pipeline.drills.site import own_site
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -114,45 +80,21 @@ def rebalance(
     signal.signal(signal.SIGTERM, stop)
     pipeline, module = located(name)
     recording = recording_of(pipeline).only(pipeline.events.schema)
-    home = Path(".surgetank") / "rebalance"
-    say = _silence if as_json else typer.echo
-    with contextlib.ExitStack() as leaving:
-        cluster = LocalCluster(home / "kafka", brokers=1, port=free_port())
-        leaving.callback(cluster.down)
-        say("starting 1 broker")
-        cluster.up(fresh=True)
-        settings = load({"kafka.bootstrap": cluster.bootstrap, "kafka.group_protocol": protocol})
-        found = Pauses(
-            pipeline,
-            module.__name__,
-            recording,
-            rounds=rounds,
-            rate=rate,
-            kafka=settings.kafka,
-            folder=home / "logs",
-            settings={"kafka.group_protocol": protocol},
-            say=say,
-        ).run()
+    home = Path(".surgetank") / drill
+    say(f"starting {brokers} broker{'s' if brokers > 1 else ''}")
+    with own_site(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol) as site:
+        yield site
+
+
+def _tell(found: "ChaosReport | PausesReport", report: Path, as_json: bool) -> None:
+    """Write and print a report; end with status 1 if the drill did not pass."""
+    import json
+
+    from pipeline.drills.fleet import dumped
+
     dumped(found.as_dict(), report)
-    if as_json:
-        typer.echo(json.dumps(found.as_dict()))
-    else:
-        for label, spread in (
-            ("without a rebalance", found.calm),
-            ("another joins", found.joining),
-            ("another leaves", found.leaving),
-            ("both", found.pauses),
-        ):
-            typer.echo(
-                f"longest silence, {label:20s} p50 {spread.p50_ms:6.0f}  p99 {spread.p99_ms:6.0f}  "
-                f"max {spread.max_ms:6.0f} ms  ({spread.count} partitions)"
-            )
-        typer.echo(
-            f"first score {found.first_score_seconds:.1f} s, joining {max(found.join_seconds):.1f} s at most, "
-            f"forced aborts {found.aborted}, lost {found.audit['lost']}, duplicates {found.audit['duplicates']}"
-        )
-        for goal, met in found.goals.items():
-            typer.echo(f"{'met   ' if met else 'MISSED'} {goal}")
+    for line in [json.dumps(found.as_dict())] if as_json else found.lines:
+        typer.echo(line)
     if not found.passed:
         raise typer.Exit(1)
 

@@ -31,7 +31,7 @@ def demo(
     from pipeline.cli.resolve import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
-    from pipeline.drills.fleet import dumped
+    from pipeline.drills.fleet import dumped, free_port
     from pipeline.kafka.local import LocalCluster
     from pipeline.settings import KafkaSettings, load
 
@@ -81,15 +81,6 @@ def demo(
     console.print(f"report: {report}   worker logs: {home / 'logs'}", highlight=False)
     if not result.passed:
         raise typer.Exit(1)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, with room above for a cluster's other ports."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _picture(look: Any, history: list[Any], spike: Any) -> Any:

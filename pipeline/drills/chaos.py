@@ -5,26 +5,21 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.clock import Clock, SystemClock
-from pipeline.declaration import Pipeline
 from pipeline.drills.audit import audit
 from pipeline.drills.faults import KILLS, Blow, Fault, schedule
-from pipeline.drills.fleet import Fleet
-from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay
+from pipeline.drills.site import Site
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, topics
-from pipeline.kafka.local import LocalCluster
 from pipeline.kafka.observe import broker_settings
 from pipeline.kafka.reading import CommittedOffsets
-from pipeline.settings import KafkaSettings
 
 WORKERS = 2
 WORKERS_MAX = 4
@@ -79,6 +74,22 @@ class ChaosReport:
     audit: dict[str, Any]
 
     @property
+    def lines(self) -> list[str]:
+        """The report in words."""
+        audit = self.audit
+        return [
+            f"timeouts: {', '.join(f'{name}={value}' for name, value in self.timeouts.items())}",
+            f"faults:   {', '.join(f'{name} {count}' for name, count in self.blows.items())}",
+            f"exits:    {', '.join(f'{name}: {count}' for name, count in self.exits.items()) or 'none'}",
+            (
+                f"chaos seed {self.seed}: {self.kills} kills in {self.seconds:.0f} s, {audit['events']:,} events "
+                f"({self.in_play_peak:,} in play at the peak): scores {audit['scores']:,}, "
+                f"dead letters {audit['dead_letters']:,}, lost {audit['lost']}, duplicates {audit['duplicates']}, "
+                f"unexpected {audit['unexpected']}, out of order {audit['out_of_order']}"
+            ),
+        ]
+
+    @property
     def passed(self) -> bool:
         """Whether nothing was lost, doubled, unexpected or out of order."""
         return bool(self.audit["ok"])
@@ -89,31 +100,20 @@ class ChaosReport:
 
 
 class Chaos:
-    """One run. ``say`` gets a line for each thing that happens. ``topology`` names the module for the workers."""
+    """One run. ``say`` gets a line for each thing that happens."""
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        topology: str,
-        recording: Recording,
-        plan: Plan,
-        *,
-        cluster: LocalCluster,
-        kafka: KafkaSettings,
-        folder: Path,
-        settings: dict[str, Any] | None = None,
-        say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
+        self, site: Site, plan: Plan, *, say: Callable[[str], None] = lambda _: None, clock: Clock | None = None
     ) -> None:
-        self._pipeline = pipeline
-        self._recording = recording
+        self._pipeline = site.pipeline
+        self._recording = site.recording
         self._plan = plan
-        self._cluster = cluster
-        self._kafka = kafka
+        self._cluster = site.cluster
+        self._kafka = site.kafka
         self._say = say
         self._clock = clock or SystemClock()
-        self._settings = WORKER_SETTINGS | (settings or {})
-        self._fleet = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, settings=self._settings)
+        self._settings = WORKER_SETTINGS | site.settings
+        self._fleet = site.fleet(WORKER_SETTINGS)
         self._blows: Counter[str] = Counter()
         self._exits: Counter[str] = Counter()
         self._broken: int | None = None  # the broker that is down now

@@ -85,7 +85,7 @@ class Fleet:
         """Start one more worker; it is not ready yet when this returns."""
         self._count += 1
         name = f"w{self._count}-{os.urandom(3).hex()}"
-        port = _free_port()
+        port = free_port()
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / f"{name}.log"
         command = [sys.executable, "-m", "pipeline.cli", "worker", self._topology]
@@ -176,7 +176,8 @@ class _Pause:
         self._never.wait(self._seconds)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -9,25 +9,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.clock import Clock, SystemClock
-from pipeline.declaration import Pipeline
 from pipeline.drills.audit import audit
-from pipeline.drills.fleet import Fleet, Member
+from pipeline.drills.fleet import Member
 from pipeline.drills.pacing import at_rate
-from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay
+from pipeline.drills.site import Site
 from pipeline.drills.wire import encoder
 from pipeline.errors import BrokerError, SurgetankError
 from pipeline.kafka import topics
 from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
-from pipeline.settings import KafkaSettings
 
 CALM_SECONDS = 2.0  # between two rebalances: what one of them held up has come out before the next
 WAIT_SECONDS = 60.0
@@ -75,6 +72,28 @@ class PausesReport:
     exits: list[int]
     audit: dict[str, Any]
     goals: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """The report in words."""
+        spreads = (
+            ("without a rebalance", self.calm),
+            ("another joins", self.joining),
+            ("another leaves", self.leaving),
+            ("both", self.pauses),
+        )
+        return [
+            *(
+                f"longest silence, {label:20s} p50 {spread.p50_ms:6.0f}  p99 {spread.p99_ms:6.0f}  "
+                f"max {spread.max_ms:6.0f} ms  ({spread.count} partitions)"
+                for label, spread in spreads
+            ),
+            (
+                f"first score {self.first_score_seconds:.1f} s, joining {max(self.join_seconds):.1f} s at most, "
+                f"forced aborts {self.aborted}, lost {self.audit['lost']}, duplicates {self.audit['duplicates']}"
+            ),
+            *(f"{'met   ' if met else 'MISSED'} {goal}" for goal, met in self.goals.items()),
+        ]
 
     @property
     def passed(self) -> bool:
@@ -126,32 +145,27 @@ def longest_gap(times: Floats, start: float, stop: float) -> float:
 
 
 class Pauses:
-    """One run. ``say`` gets a line for each thing that happens. ``topology`` names the module for the workers."""
+    """One run. ``say`` gets a line for each thing that happens."""
 
     def __init__(
         self,
-        pipeline: Pipeline,
-        topology: str,
-        recording: Recording,
+        site: Site,
         *,
         rounds: int,
         rate: float,
-        kafka: KafkaSettings,
-        folder: Path,
         heartbeat_seconds: float = 1.0,
-        settings: dict[str, Any] | None = None,
         say: Callable[[str], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
-        self._pipeline = pipeline
-        self._recording = recording
+        self._pipeline = site.pipeline
+        self._recording = site.recording
         self._rounds = rounds
         self._rate = rate
-        self._kafka = kafka
+        self._kafka = site.kafka
         self._heartbeat = heartbeat_seconds
         self._say = say
         self._clock = clock or SystemClock()
-        self._fleet = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, settings=settings)
+        self._fleet = site.fleet()
         self._arrivals = Arrivals()
         self._never = threading.Event()
         self._joining: list[float] = []

@@ -123,8 +123,13 @@ class Ledger:
             return self._alive(life) is not None
 
     def commitment(self) -> dict[Life, dict[Source, int]]:
-        """Return the offsets that a commit made now covers."""
+        """Return the offsets that a commit made now covers.
+
+        Raises ValueError if it would commit outputs of records that the offsets leave out: they would come twice.
+        """
         with self.lock:
+            if torn := [task.id for task in self._tasks.values() if not task.whole]:
+                raise ValueError(f"outputs of {torn} were finished out of order; this is a bug")
             return {(task.id, task.epoch): offsets for task in self._tasks.values() if (offsets := task.committable)}
 
     def committed(self, commitment: dict[Life, dict[Source, int]]) -> None:
@@ -137,10 +142,13 @@ class Ledger:
             self.changed.notify_all()
 
     def rewind(self) -> list[Life]:
-        """Send every task with outstanding work back to its committed offsets; return what must be reopened."""
+        """Send every task that runs or has outstanding work back to its committed offsets; return what to reopen.
+
+        Those without any too: what was committed last may yet turn out not to be (ops/decisions/0002).
+        """
         with self.changed:
             reopened = []
-            for task in [task for task in self._tasks.values() if task.outstanding]:
+            for task in [t for t in self._tasks.values() if t.outstanding or t.state is State.RUNNING]:
                 life = self._happens(task, Event.REWOUND)
                 if task.state is State.OPENING:
                     reopened.append(life)
@@ -177,6 +185,12 @@ class Ledger:
         """Whether a task of these partitions has work that is handed out and not committed."""
         with self.lock:
             return any(task.outstanding for task in self._of(partitions))
+
+    @property
+    def in_flight(self) -> int:
+        """How many records were handed out and are not committed."""
+        with self.lock:
+            return sum(task.in_flight for task in self._tasks.values())
 
     @property
     def closing(self) -> bool:

@@ -7,13 +7,15 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import KafkaException
 
 from pipeline.batch import Source
+from pipeline.errors import BrokerError
 from pipeline.tasks.ledger import Ledger, Life
 from pipeline.tasks.orphans import Ground, dead
+from pipeline.tasks.sweep import Output
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,11 @@ def start_offset(committed: int, low: int, high: int, reset: Literal["earliest",
 
 
 class Opener:
-    """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``opened`` starts the fetching."""
+    """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``opened`` starts the fetching.
+
+    ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. ``settle`` ends what
+    this worker left open in the given partitions of them, or returns False if that must wait.
+    """
 
     def __init__(
         self,
@@ -49,8 +55,10 @@ class Opener:
         ledger: Ledger,
         *,
         me: str,
+        outputs: tuple[str, ...],
         reset: Literal["earliest", "latest"],
         monotonic: Callable[[], float],
+        settle: Callable[[set[Output], Any], bool],
         claim: Callable[[dict[Life, dict[Source, int]]], bool],
         opened: Callable[[Life, dict[Source, int]], None],
         beat: Callable[[], None],
@@ -59,8 +67,10 @@ class Opener:
         self._ground = ground
         self._ledger = ledger
         self._me = me
+        self._outputs = outputs
         self._reset = reset
         self._monotonic = monotonic
+        self._settle = settle
         self._claim = claim
         self._opened = opened
         self._beat = beat
@@ -98,8 +108,9 @@ class Opener:
                 if due:
                     try:
                         left = self._attempt(due)
-                    except KafkaException as error:
-                        log.warning("tasks wait to be opened: %s", error.args[0].str())
+                    except (KafkaException, BrokerError) as error:
+                        why = error.args[0]
+                        log.warning("tasks wait to be opened: %s", why.str() if hasattr(why, "str") else why)
                     else:
                         waiting = {life: at for life, at in waiting.items() if life not in due or life in left}
         except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
@@ -120,8 +131,10 @@ class Opener:
         """Open what can be opened; return what must wait."""
         tasks = {life: task.sources for life in lives if (task := self._ledger.opening(life)) is not None}
         owners = self._ground.owners([source for sources in tasks.values() for source in sources], CALL_SECONDS)
-        # What a dead predecessor had open is gone before any offset is trusted.
-        self._fence(set(owners.values()))
+        # What a dead predecessor or this worker itself has left open is gone before any offset is trusted.
+        self._fence(owners)
+        if not self._settle(self._outputs_of(owners, self._me), self._ground.group):
+            return list(tasks)
         committed = self._committed(tasks)
         if committed:
             self._start(committed, owners)
@@ -139,12 +152,16 @@ class Opener:
         alone = {life: self._ground.committed(list(sources), STABLE_ALONE_SECONDS) for life, sources in tasks.items()}
         return {life: offsets for life, offsets in alone.items() if offsets is not None}
 
-    def _fence(self, owners: set[str | None]) -> None:
-        if not owners - {None, self._me}:
+    def _fence(self, owners: dict[Source, str | None]) -> None:
+        if not set(owners.values()) - {None, self._me}:
             return  # nobody to ask for
-        for owner in sorted(dead(owners, self._ground.live(CALL_SECONDS), self._me)):
-            self._ground.fence(owner, CALL_SECONDS)
+        for owner in sorted(dead(owners.values(), self._ground.live(CALL_SECONDS), self._me)):
+            self._ground.fence(owner, self._outputs_of(owners, owner), CALL_SECONDS)
             log.info("fenced %s, which is no longer in the group", owner)
+
+    def _outputs_of(self, owners: dict[Source, str | None], owner: str) -> set[Output]:
+        numbers = {source.partition for source, its in owners.items() if its == owner}
+        return {(topic, number) for topic in self._outputs for number in numbers}
 
     def _start(self, committed: dict[Life, dict[Source, int]], owners: dict[Source, str | None]) -> None:
         bounds = self._ground.bounds([source for at in committed.values() for source in at], CALL_SECONDS)

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from pipeline.batch import Source
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
+from pipeline.tasks.sweep import Output, sweep
 
 _MARK = "owner="
 
@@ -76,10 +77,20 @@ class Ground:
             for source in sources
         }
 
-    def fence(self, transactional_id: str, timeout: float) -> None:
-        """Abort whatever the transactional id has open, and refuse its owner from now on."""
+    def fence(self, transactional_id: str, outputs: set[Output], timeout: float) -> None:
+        """Abort whatever the transactional id has open, and refuse its owner from now on.
+
+        What it may have left without an end in these output partitions is ended too. Raises BrokerError if that did
+        not work in time.
+        """
         producer = clients.transactional(self._kafka, transactional_id=transactional_id)
         producer.init_transactions(timeout)
+        sweep(producer, outputs, self.group, timeout)
+
+    @property
+    def group(self) -> Any:
+        """The metadata of the group, without a member."""
+        return self._stable.consumer_group_metadata()
 
     @cached_property
     def _stable(self) -> Consumer:

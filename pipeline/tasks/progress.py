@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class _Handed:
     next_offset: int
+    rows: int
     finished: bool = False
 
 
@@ -29,8 +30,8 @@ class Progress:
     def __post_init__(self) -> None:
         self.position = self.committed
 
-    def hand_out(self, first_offset: int, next_offset: int) -> int:
-        """Note that records from ``first_offset`` on were handed out; return the ticket to finish them with.
+    def hand_out(self, first_offset: int, next_offset: int, rows: int) -> int:
+        """Note that so many records from ``first_offset`` on were handed out; return the ticket to finish them with.
 
         Raises ValueError if they were handed out before: the records are stale or out of order.
         """
@@ -39,7 +40,7 @@ class Progress:
                 f"a run [{first_offset}, {next_offset}) was handed out at position {self.position}: out of order"
             )
         self.position = next_offset
-        self._runs.append(_Handed(next_offset))
+        self._runs.append(_Handed(next_offset, rows))
         return self._first + len(self._runs) - 1
 
     def finish(self, ticket: int) -> None:
@@ -76,6 +77,11 @@ class Progress:
             self._first += 1
         if self.committed != offset:
             raise ValueError(f"committed {offset}, but the finished head ends at {self.committed}")
+
+    @property
+    def in_flight(self) -> int:
+        """How many records were handed out and are not committed."""
+        return sum(run.rows for run in self._runs)
 
     @property
     def outstanding(self) -> bool:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from confluent_kafka import KafkaException
 
@@ -23,6 +24,7 @@ from pipeline.tasks.membership import Membership
 from pipeline.tasks.opener import Opener
 from pipeline.tasks.orphans import Ground
 from pipeline.tasks.states import State
+from pipeline.tasks.sweep import Output
 from pipeline.tasks.transaction import Emission, Transactions
 from pipeline.tasks.watchdog import hung_call, stuck_task
 from pipeline.telemetry.health import Health
@@ -48,6 +50,7 @@ class Runtime:
         stage: str,
         group: str,
         topics: tuple[str, ...],
+        outputs: tuple[str, ...],
         identity: str,
         clock: Clock,
         metrics: Metrics,
@@ -109,8 +112,10 @@ class Runtime:
             Ground(settings.kafka, group),
             self.ledger,
             me=identity,
+            outputs=outputs,
             reset=settings.kafka.reset,
             monotonic=clock.monotonic,
+            settle=self._settle,
             claim=self._claim,
             opened=self._opened,
             beat=self._beat("opener", settings.worker.stuck_deadline_seconds),
@@ -227,6 +232,9 @@ class Runtime:
 
     # Opening and going back.
 
+    def _settle(self, outputs: set[Output], group: Any) -> bool:
+        return self._lane.submit(lambda: self._transactions.settle(outputs, group)).result()
+
     def _claim(self, starts: dict[Life, dict[Source, int]]) -> bool:
         return self._lane.submit(lambda: self._transactions.claim(starts)).result()
 
@@ -284,6 +292,7 @@ class Runtime:
         states = [state for _, state, _, _, _ in snapshot]
         self._metrics.tasks.replace({(state,): states.count(state) for state in State})
         self._metrics.buffered_rows.set(self.inbox.rows)
+        self._metrics.events_in_flight.set(self.ledger.in_flight)
         self._metrics.lag_records.replace(
             {
                 (source.topic, str(source.partition)): max(0, ends[source] - offset)

@@ -40,7 +40,9 @@ class Task:
     def hand_out(self, runs: tuple[Run, ...]) -> tuple[int, ...]:
         """Note that the runs were given to the flow; return their tickets."""
         return tuple(
-            self.progress[run.source].hand_out(int(run.offsets[0]) if len(run) else run.next_offset, run.next_offset)
+            self.progress[run.source].hand_out(
+                int(run.offsets[0]) if len(run) else run.next_offset, run.next_offset, len(run)
+            )
             for run in runs
         )
 
@@ -59,6 +61,16 @@ class Task:
         for source, offset in offsets.items():
             self.progress[source].commit(offset)
         self.moved_at = now
+
+    @property
+    def whole(self) -> bool:
+        """Whether a commit made now covers every output that is in the open transaction."""
+        return all(progress.whole for progress in self.progress.values())
+
+    @property
+    def in_flight(self) -> int:
+        """How many records were handed out and are not committed."""
+        return sum(progress.in_flight for progress in self.progress.values())
 
     @property
     def outstanding(self) -> bool:

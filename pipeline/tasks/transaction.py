@@ -21,6 +21,7 @@ from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 from pipeline.tasks.ledger import Ledger, Life, Work
 from pipeline.tasks.orphans import claim
+from pipeline.tasks.sweep import Output, sweep
 from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class _Open:
     since: float
     lives: set[Life] = field(default_factory=set)
     claims: dict[Life, dict[Source, int]] = field(default_factory=dict)
-    touched: set[tuple[str, int]] = field(default_factory=set)
+    touched: set[Output] = field(default_factory=set)
     arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
     scored: dict[str, int] = field(default_factory=dict)
 
@@ -123,46 +124,52 @@ class Transactions:
         self._producer: Producer | None = None
         self._open: _Open | None = None
         self._last_commit_at = 0.0
-        self._unswept: set[tuple[str, int]] = set()  # partitions that a given-up transaction wrote to
+        self._last: set[Output] = set()  # what the last committed transaction wrote to
+        self._unswept: set[Output] = set()  # what may hold records of a transaction without an end
+        self._swept: set[Output] = set()  # what does not, since the last time that a transaction was given up
         self._aborts = 0  # since the last commit of any score
 
     def prepare(self) -> None:
-        """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds."""
+        """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds.
+
+        Raises BrokerError if the brokers refuse it.
+        """
+        while self._producer is None:
+            self._make()
+
+    def settle(self, outputs: set[Output], group: Any) -> bool:
+        """End whatever this name has open, or may have left without an end in these partitions; False: not yet.
+
+        ``group`` is the metadata of the group without a member.
+        """
+        if not self.commit():
+            return False
+        try:
+            self._make()
+            unswept = self._unswept | (outputs - self._swept)
+            if self._producer is not None and unswept:
+                sweep(self._producer, unswept, group, CALL_SECONDS)
+                self._unswept, self._swept = set(), self._swept | unswept
+        except KafkaException as error:
+            self._give_up(_Failed("sweep", error.args[0]))
+        except BrokerError as error:
+            log.warning("%s", error)
+            self._bury()
+        return self._producer is not None
+
+    def _make(self) -> None:
+        """Make the producer, if there is none; there is still none if the brokers did not answer in time."""
         if self._producer is not None:
             return
-        while True:
-            producer = clients.transactional(self._kafka, transactional_id=self._id)
-            try:
-                producer.init_transactions(CALL_SECONDS)
-            except KafkaException as error:
-                if not undecided(error.args[0]):
-                    raise _Failed("init_transactions", error.args[0]) from None
-                log.warning("init_transactions: %s; again", error.args[0].str())
-            else:
-                self._sweep(producer)
-                self._producer = producer
-                return
-
-    def _sweep(self, producer: Producer) -> None:
-        """End, by an abort, whatever a given-up transaction left in the partitions it wrote to.
-
-        A broker that has just started may complete an abort without a marker in a partition that it does not know
-        yet. What lies there would be committed by this producer id's next transaction, beside its copy
-        (ops/decisions/0002). One record in each such partition, and an abort, puts the marker there.
-        """
-        if not self._unswept:
-            return
+        producer = clients.transactional(self._kafka, transactional_id=self._id)
         try:
-            producer.begin_transaction()
-            for topic, partition in self._unswept:
-                producer.produce(topic, None, None, partition)
-            left = producer.flush(CALL_SECONDS)
-            producer.abort_transaction(CALL_SECONDS)
+            producer.init_transactions(CALL_SECONDS)
         except KafkaException as error:
-            raise _Failed("sweep", error.args[0]) from None
-        if left:
-            raise _Failed("sweep")
-        self._unswept = set()
+            if not undecided(error.args[0]):
+                raise _Failed("init_transactions", error.args[0]) from None
+            log.warning("init_transactions: %s; again", error.args[0].str())
+        else:
+            self._producer = producer
 
     def emit(self, work: Work, emission: Emission) -> bool:
         """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
@@ -219,6 +226,7 @@ class Transactions:
             self._give_up(failure)
             return False
         self._open = None
+        self._last = opened.touched
         self._ledger.committed(commitment)
         self._tell(opened, started)
         return True
@@ -234,7 +242,8 @@ class Transactions:
 
     def _begin(self) -> _Open:
         if self._open is None:
-            self.prepare()
+            if self._producer is None:
+                raise _Failed("begin_transaction before a new producer")
             try:
                 self._live.begin_transaction()
             except KafkaException as error:
@@ -259,20 +268,21 @@ class Transactions:
         produce, topic, headers = self._live.produce, out.topic, out.headers
         values, keys, partitions = out.values, out.keys, out.partitions
         row = 0
-        while row < len(out):
-            try:
-                if headers is None:  # a call with positional arguments costs two thirds of one with keywords
-                    for row in range(row, len(out)):  # noqa: B020 - goes on where it stopped
-                        produce(topic, values[row], keys[row], partitions[row])
-                else:
-                    for row in range(row, len(out)):  # noqa: B020
-                        produce(topic, values[row], keys[row], partitions[row], headers=headers[row])
-                row = len(out)
-            except BufferError:
-                self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
-            except KafkaException as error:
-                raise _Failed("produce", error.args[0]) from None
-        self._live.poll(0)
+        try:
+            while row < len(out):
+                try:
+                    if headers is None:  # a call with positional arguments costs two thirds of one with keywords
+                        for row in range(row, len(out)):  # noqa: B020 - goes on where it stopped
+                            produce(topic, values[row], keys[row], partitions[row])
+                    else:
+                        for row in range(row, len(out)):  # noqa: B020
+                            produce(topic, values[row], keys[row], partitions[row], headers=headers[row])
+                    row = len(out)
+                except BufferError:
+                    self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
+            self._live.poll(0)
+        except KafkaException as error:  # a poll too tells of a fatal one
+            raise _Failed("produce", error.args[0]) from None
 
     def _send_offsets(self, opened: _Open) -> dict[Life, dict[Source, int]]:
         # Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker
@@ -318,7 +328,7 @@ class Transactions:
         """
         opened, self._open = self._open, None
         if opened is not None:
-            self._unswept |= opened.touched
+            self._unswept |= opened.touched | self._last
             log.warning("transaction aborted: %s", failure)
             self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
             self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
@@ -328,11 +338,8 @@ class Transactions:
                     self._live.abort_transaction(CALL_SECONDS)
                 except KafkaException as error:
                     log.debug("abort_transaction: %s", error.args[0].str())
-        if self._producer is not None and (opened is not None or failure.error is not None):
-            # To destroy a client whose brokers are away may take its time too: not in this thread.
-            grave, self._producer = [self._producer], None
-            threading.Thread(target=grave.clear, name="grave", daemon=True).start()
-            self._metrics.producer_restarts.add(1)
+        if opened is not None or failure.error is not None:
+            self._bury()
         if failure.fenced and self._namesake_lives():
             raise LostIdentity(
                 f"another live worker is named {self._id!r}; give each worker its own worker.name, or leave it unset"
@@ -340,6 +347,15 @@ class Transactions:
         pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
         self._aborts += 1
         self._rewound(self._ledger.rewind(), pause)
+
+    def _bury(self) -> None:
+        """Throw the producer away. To destroy one whose brokers are away may take its time: not in this thread."""
+        if self._producer is None:
+            return
+        grave, self._producer = [self._producer], None
+        self._swept = set()
+        threading.Thread(target=grave.clear, name="grave", daemon=True).start()
+        self._metrics.producer_restarts.add(1)
 
     def _tell(self, opened: _Open, started: float) -> None:
         now = self._clock.monotonic()

@@ -35,9 +35,10 @@ def test_a_commit_whose_answer_is_lost_is_taken_for_what_it_was(
 ) -> None:
     """The broker commits, its answer never comes: every event has one score, by the same worker, without spinning."""
     under = stage(**IN_PLAY, **{"kafka.bootstrap": proxy.bootstrap})
-    under.send(EVENTS)
     proxy.on_answer(END_TXN, cut, first=first, times=times)
     worker = under.worker()
+    replay = under.sending(EVENTS, EVENTS / 5)  # for five seconds: more commits than answers to lose
+    under.until(lambda: replay.acknowledged == EVENTS, 60, "all was sent")
 
     found = under.audit()
 

@@ -17,11 +17,13 @@ from proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
 from pipeline.batch import Slice, Source, TaskId
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
+from pipeline.kafka.reading import TopicReader
 from pipeline.settings import KafkaSettings, WorkerSettings
 from pipeline.tasks.fetcher import Fetcher, Place
 from pipeline.tasks.inbox import Inbox
 from pipeline.tasks.membership import Membership, generation
 from pipeline.tasks.orphans import Ground, claim
+from pipeline.tasks.sweep import sweep
 
 BOTH = pytest.mark.parametrize("protocol", ["consumer", "classic"])
 CLOCK = SystemClock()
@@ -316,12 +318,39 @@ def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
     assert ground.committed([stable], 10) == {stable: 5}
     assert ground.committed([pending, stable], 1.0) is None
 
-    ground.fence(later, 10)
+    ground.fence(later, {(name, 0)}, 10)
     assert ground.committed([pending, stable], 10) == {pending: 5, stable: 5}
     with pytest.raises(KafkaException) as fenced:
         second.commit_transaction(10)
     assert fenced.value.args[0].code() == K._FENCED
     assert fenced.value.args[0].fatal()
+
+
+def test_a_sweep_ends_what_lies_open_in_outputs_and_in_the_offsets_of_the_group(
+    kafka: KafkaUnderTest, group: str, topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer]
+) -> None:
+    """One aborted transaction reaches every partition: with its marker behind it nothing before it can stay open.
+
+    It needs no membership, goes beside a live member, and changes nothing that was committed.
+    """
+    name = topic(2)
+    member = join(name, "consumer")
+    until(lambda: member.owned == {0, 1}, "it has all")
+    producer = transact()
+    producer.produce(name, b"kept", b"k", 1)
+    producer.send_offsets_to_transaction([TopicPartition(name, 0, 5)], member.metadata, 10)
+    producer.commit_transaction(10)
+    ground = Ground(kafka.settings, group)
+    sources = [Source(name, 0), Source(name, 1)]
+    before = ground.bounds(sources, 10)
+
+    sweep(producer, {(name, 0), (name, 1)}, ground.group, 10)
+
+    ends = {source: (low, high + 2) for source, (low, high) in before.items()}
+    until(lambda: ground.bounds(sources, 10) == ends, "a record and its marker are behind what was there")
+    assert ground.committed(sources, 10) == {sources[0]: 5, sources[1]: -1001}, "none is pending"
+    with TopicReader(kafka.settings, [name]) as reader:
+        assert [value for records in reader.catch_up() for value in records.values] == [b"kept"]
 
 
 def test_the_admin_client_says_at_once_which_offsets_are_unstable(

@@ -85,6 +85,26 @@ def test_work_that_became_stale_is_not_finished(world: World) -> None:
     assert [life[0].partition for life in world.ledger.rewind()] == [1]
 
 
+def test_outputs_that_the_offsets_leave_out_are_never_committed(world: World) -> None:
+    """The second work of a task is finished and the first is not: a commit would make its outputs come twice."""
+    world.running(0)
+    world.ledger.hand_out([world.piece(0, 0, 5)])
+    second, _ = world.ledger.hand_out([world.piece(0, 5, 5)])
+    assert world.ledger.in_flight == 10
+    assert world.ledger.finish(second)
+
+    with pytest.raises(ValueError, match="out of order"):
+        world.ledger.commitment()
+
+
+def test_after_an_abort_every_task_that_runs_goes_back(world: World) -> None:
+    """Also one with nothing outstanding: what was committed last is asked for again."""
+    world.running(0, 1)
+    world.ledger.hand_out([world.piece(0, 0, 5)])
+
+    assert [life[0].partition for life in world.ledger.rewind()] == [0, 1]
+
+
 def test_a_task_that_is_given_up_gets_nothing_more_but_finishes_what_it_has(world: World) -> None:
     """Between the revocation and the commit, work in flight goes on and new work is refused."""
     world.running(0)

@@ -23,7 +23,8 @@ class ProgressAgainstNaiveModel(RuleBasedStateMachine):
         """A run begins behind a gap and ends behind markers; it may hold no record at all."""
         first = self.end + gap
         self.end = first + length + markers
-        self.runs.append({"ticket": self.progress.hand_out(first, self.end), "next": self.end, "done": False})
+        self.runs.append({"ticket": self.progress.hand_out(first, self.end, length), "next": self.end, "rows": length})
+        self.runs[-1]["done"] = False
 
     @rule(data=st.data())
     def finish_any(self, data: st.DataObject) -> None:
@@ -63,6 +64,7 @@ class ProgressAgainstNaiveModel(RuleBasedStateMachine):
         assert self.progress.committable == expected
         assert self.progress.committed == self.committed
         assert self.progress.outstanding == bool(self.runs)
+        assert self.progress.in_flight == sum(run["rows"] for run in self.runs)  # type: ignore[misc]
 
     @invariant()
     def whole_means_no_finished_run_behind_an_open_one(self) -> None:
@@ -81,13 +83,13 @@ def test_records_before_the_position_are_refused(position: int, back: int) -> No
     progress = Progress(position)
 
     with pytest.raises(ValueError, match="out of order"):
-        progress.hand_out(position - back, position)
+        progress.hand_out(position - back, position, back)
 
 
 def test_a_run_finishes_once() -> None:
     """Finishing a run twice, or one that was never handed out, is a bug that shows."""
     progress = Progress(0)
-    ticket = progress.hand_out(0, 5)
+    ticket = progress.hand_out(0, 5, 5)
     progress.finish(ticket)
 
     with pytest.raises(LookupError):
@@ -99,8 +101,8 @@ def test_a_run_finishes_once() -> None:
 def test_only_the_end_of_a_finished_head_can_be_committed() -> None:
     """Committing an offset inside a run, or behind an unfinished one, is refused."""
     progress = Progress(0)
-    progress.finish(progress.hand_out(0, 5))
-    progress.hand_out(5, 9)
+    progress.finish(progress.hand_out(0, 5, 5))
+    progress.hand_out(5, 9, 4)
 
     with pytest.raises(ValueError, match="finished head ends at"):
         progress.commit(9)

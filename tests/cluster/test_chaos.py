@@ -1,0 +1,36 @@
+"""A short run of the chaos drill; ``surgetank chaos exactly-once --kills 100`` is the long one."""
+
+from pathlib import Path
+
+import pytest
+from conftest import KafkaUnderTest
+from stage import real_events
+
+from pipeline.drills.chaos import Chaos, Plan
+from pipeline.drills.site import Site
+from pipeline.kafka import topics
+from tests.topologies.prefixed import ENVIRONMENT, prefixed
+
+
+def test_eight_kills_of_workers_and_brokers_lose_and_double_nothing(
+    kafka3: KafkaUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers and brokers die, freeze, stop and join under load; then every event has one score, in order."""
+    assert kafka3.cluster is not None
+    prefix = f"chaos{tmp_path.name[-4:]}".replace("_", "")
+    monkeypatch.setenv(ENVIRONMENT, prefix)
+    pipeline = prefixed(prefix)
+    topics.apply(kafka3.settings, pipeline)
+    events = real_events().to({"flights.boarding": pipeline.events.topic})
+    models = {"model.directory": Path(__file__).parents[2] / "topology" / "models"}
+    site = Site(
+        pipeline, "tests.topologies.prefixed", events, kafka3.cluster, kafka3.settings, tmp_path / "logs", models
+    )
+
+    found = Chaos(site, Plan(kills=8, seed=11, mean_seconds=1.0, backlog=100_000), say=print).run()
+
+    for line in found.lines:
+        print(line)
+    assert found.kills == 8
+    assert found.in_play_peak >= 100_000
+    assert found.passed, found.audit
