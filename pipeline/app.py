@@ -98,6 +98,7 @@ class Worker:
         decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max)
         pipeline.check(decoder.schema)
         topics.check(settings.kafka, pipeline)
+        limits = topics.record_limits(settings.kafka, pipeline)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
         self._breaker = Breaker(
@@ -113,6 +114,7 @@ class Worker:
             scorer=self._scorer,
             model=chosen.name,
             model_version=chosen.version,
+            score_bytes_max=limits[pipeline.scores.topic] - topics.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
         )

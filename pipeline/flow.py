@@ -4,8 +4,9 @@ Every row of a work ends as exactly one score or one dead letter; what leaves he
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TypeVar
 
 import numpy as np
@@ -37,7 +38,11 @@ class Outcome:
 
 
 class Flow:
-    """The steps of one pipeline. Not reentrant: one batch at a time."""
+    """The steps of one pipeline. Not reentrant: one batch at a time.
+
+    A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: no broker would take
+    it, and nothing of its partition could ever be committed again.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Flow:
         scorer: Scorer,
         model: str,
         model_version: str,
+        score_bytes_max: int,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -59,6 +65,7 @@ class Flow:
         self._scorer = scorer
         self._model = model
         self._model_version = model_version
+        self._score_bytes_max = score_bytes_max
         self._clock = clock
         self._metrics = metrics
 
@@ -101,7 +108,16 @@ class Flow:
         keys = batch.records.keys
         if len(rows) != len(keys):
             keys = [keys[row] for row in rows.tolist()]
+        if _longest(values) + _longest(keys) > self._score_bytes_max:
+            sizes = np.array([len(value) + len(key or b"") for key, value in zip(keys, values, strict=True)])
+            fits = sizes <= self._score_bytes_max
+            dead += tuple(self._too_large(rows[i], int(sizes[i])) for i in np.flatnonzero(~fits))
+            rows, keys, values = rows[fits], list(compress(keys, fits)), list(compress(values, fits))
         return Outgoing(self._pipeline.scores.topic, _partitions(batch.records, rows), keys, values), dead
+
+    def _too_large(self, row: np.int64, size: int) -> DeadLetter:
+        message = f"the score and its key have {size} bytes; topic {self._pipeline.scores.topic} takes"
+        return DeadLetter(int(row), Stage.EMIT, Reason.TOO_LARGE, f"{message} {self._score_bytes_max}")
 
     def _score_columns(
         self, records: Records, rows: np.ndarray, columns: pa.RecordBatch, scored: Scored
@@ -151,6 +167,10 @@ def _partitions(records: Records, rows: np.ndarray) -> list[int]:
     """A score or dead letter lies in the partition of its event's number: order within a key is kept."""
     numbers = np.array([source.partition for source in records.sources], dtype=np.int64)
     return numbers[records.source[rows]].tolist() if len(rows) else []
+
+
+def _longest(texts: Sequence[bytes | None]) -> int:
+    return max(map(len, filter(None, texts)), default=0)
 
 
 def _died(row: np.int64, stage: Stage, reason: Reason, error: Exception) -> DeadLetter:

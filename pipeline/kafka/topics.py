@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError, SettingsError, TopicsError
@@ -14,6 +14,8 @@ from pipeline.settings import KafkaSettings
 
 LEADERS_SECONDS = 15.0
 LOOK_SECONDS = 0.1
+FRAME_BYTES = 256  # what a batch of one record without headers adds to key and value, at most
+DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # its headers and its frame
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -89,6 +91,30 @@ def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
                 ]
             )
         )
+
+
+def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
+    """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline takes.
+
+    Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic; BrokerError
+    if no broker answers.
+    """
+    names = [spec.name for spec in needed(pipeline)]
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    admin = clients.admin(kafka)
+    try:
+        answers = {r.name: f.result() for r, f in admin.describe_configs(resources, request_timeout=10).items()}
+    except KafkaException as error:
+        raise BrokerError(f"{kafka.bootstrap} does not tell how {names} are set: {error.args[0].str()}") from None
+    limits = {name: int(answers[name]["max.message.bytes"].value) for name in names}
+    wanted = limits[pipeline.events.topic] + DEAD_LETTER_EXTRA_BYTES
+    if limits[pipeline.dead_letters] < wanted:
+        raise TopicsError(
+            f"topic {pipeline.dead_letters!r} takes records of {limits[pipeline.dead_letters]} bytes, but an event of "
+            f"{pipeline.events.topic!r} may have {limits[pipeline.events.topic]}: set its max.message.bytes to "
+            f"{wanted} or more"
+        )
+    return limits
 
 
 def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> list[str]:

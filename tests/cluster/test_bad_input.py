@@ -9,6 +9,7 @@ import pytest
 from events import Event, buried, real, send
 from stage import IN_PLAY, Stage
 
+from pipeline import batch
 from pipeline.batch import Reason
 
 StageFactory = Callable[..., Stage]
@@ -99,6 +100,22 @@ def test_what_no_default_producer_could_send_is_dead_lettered_too(stage: StageFa
     (letter,) = buried(under)
     assert letter.event == lying[letter.cause.source][letter.cause.offset] == huge
     assert letter.cause.reason == Reason.TOO_LARGE
+
+
+def test_a_score_that_its_topic_would_not_take_is_a_dead_letter(stage: StageFactory) -> None:
+    """An event with a key of nearly a mebibyte fits its topic, the score with that key does not: the rest goes on."""
+    under = stage(**IN_PLAY, **{"dead_letters.share_max": 1})
+    events = real(1_000)
+    events[500] = Event(bytes(1_048_576 - 250), events[500].value)
+    lying = send(under, events)
+    under.worker()
+
+    found = under.audit()
+
+    assert found.ok, (found, under.logs())
+    (letter,) = buried(under)
+    assert letter.event == lying[letter.cause.source][letter.cause.offset] == events[500]
+    assert (letter.cause.stage, letter.cause.reason) == (batch.Stage.EMIT, Reason.TOO_LARGE)
 
 
 def mutated(event: bytes, donor: bytes, random: np.random.Generator) -> bytes:

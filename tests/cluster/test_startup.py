@@ -120,6 +120,7 @@ CASES = [
     "no broker",
     "missing topics",
     "too few partitions for scores",
+    "dead letters that could not be written",
     "missing model directory",
     "missing model",
     "missing version",
@@ -258,6 +259,8 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
     absent = f"t{uuid.uuid4().hex[:10]}"
     narrow = prefixed(f"t{uuid.uuid4().hex[:10]}")
     wanted = {spec.name: spec.partitions for spec in topics.needed(narrow)} | {narrow.scores.topic: 2}
+    shallow = prefixed(f"t{uuid.uuid4().hex[:10]}")
+    wanted |= {spec.name: spec.partitions for spec in topics.needed(shallow)}  # none of them set in any way
     admin = clients.admin(kafka.settings)
     for future in admin.create_topics([NewTopic(name, count) for name, count in wanted.items()]).values():
         future.result(30)
@@ -269,6 +272,9 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
         ),
         "too few partitions for scores": Start(
             (narrow.scores.topic, "has 2 partitions", narrow.events.topic, "has 4"), prefix=narrow.name
+        ),
+        "dead letters that could not be written": Start(
+            (shallow.dead_letters, "1048588 bytes", shallow.events.topic, "max.message.bytes"), prefix=shallow.name
         ),
     }
 
