@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -170,7 +170,10 @@ def _partitions(records: Records, rows: np.ndarray) -> list[int]:
 
 
 def _longest(texts: Sequence[bytes | None]) -> int:
-    return max(map(len, filter(None, texts)), default=0)
+    try:
+        return max(map(len, cast("Sequence[bytes]", texts)), default=0)
+    except TypeError:  # a null
+        return max(map(len, filter(None, texts)), default=0)
 
 
 def _died(row: np.int64, stage: Stage, reason: Reason, error: Exception) -> DeadLetter:

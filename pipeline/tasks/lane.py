@@ -47,6 +47,11 @@ class Lane:
         self._jobs.put(run)
         return done
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a job waits for the one that runs now."""
+        return not self._jobs.empty()
+
     def stop(self, timeout: float) -> None:
         """Run what was submitted, then end."""
         self._jobs.put(None)

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MONITOR_SECONDS = 2.0
 STOP_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.004
 
 
 class Runtime:
@@ -164,15 +165,19 @@ class Runtime:
         return None
 
     def patience(self) -> float:
-        """Return how many seconds the next batch may gather for."""
-        return self._transactions.patience(self.inbox.rows)
+        """Return for how many seconds the next batch may gather before it is asked again; 0: take it now."""
+        rows = self.inbox.rows
+        if self._lane.waiting and rows < self._settings.worker.batch_rows_max:
+            return LOOK_AGAIN_SECONDS  # an emission waits for the commit under way; the next one would wait behind it
+        return self._transactions.patience(rows)
 
     def submit(self, work: Work, emission: Emission) -> Future[bool]:
         """Put the outputs of a work into the open transaction; it is committed when it is time."""
 
         def emit() -> bool:
             emitted = self._transactions.emit(work, emission)
-            if self.ledger.closing or ((due := self._due()) is not None and due <= 0):
+            # What waits already goes into the same transaction: a commit costs the same for two batches as for one.
+            if self.ledger.closing or (not self._lane.waiting and (due := self._due()) is not None and due <= 0):
                 self._transactions.commit()
             return emitted
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import mode
 from pipeline.errors import BrokerError, SurgetankError
 from pipeline.tasks.ledger import Work
 from pipeline.tasks.runtime import Runtime
-from pipeline.tasks.transaction import Emission
+from pipeline.tasks.transaction import WORTHWHILE_ROWS, Emission
 from pipeline.telemetry.health import Health, beat_forever
 from pipeline.telemetry.server import TelemetryServer
 
@@ -65,6 +66,7 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
         """Check everything, join the group, begin to take batches."""
         loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
+        self._wakes_at: float = math.inf  # how many waiting rows wake the pump: each time costs a thread switch
         self._free = asyncio.Semaphore(1)
         self._ahead = asyncio.Semaphore(EMISSIONS_AHEAD)
         self._worker = await asyncio.to_thread(self.build)
@@ -73,7 +75,8 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
         self._worker.server.start()
 
         def on_arrival() -> None:
-            loop.call_soon_threadsafe(self._arrived.set)
+            if self.runtime.inbox.rows >= self._wakes_at:
+                loop.call_soon_threadsafe(self._arrived.set)
 
         try:
             self.runtime = self._worker.runtime(on_arrival)
@@ -104,21 +107,25 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
         emitted.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ahead.release))
 
     async def _gather(self) -> None:
-        """Let the next batch grow as long as that delays nothing."""
-        self._arrived.clear()
-        while (seconds := self.runtime.patience()) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), seconds)
+        """Wait until something is there, then let the batch grow as long as that delays nothing."""
+        self._wakes_at = 0  # also by a run that holds no row: markers
+        while not self.runtime.inbox:
             self._arrived.clear()
+            await self._arrived.wait()
+        self._wakes_at = WORTHWHILE_ROWS
+        while (seconds := self.runtime.patience()) > 0:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._arrived.wait()
+        self._wakes_at = math.inf
 
     async def _pump(self) -> None:
         while not self.should_stop:
-            await self._arrived.wait()
             await self._free.acquire()
             await self._gather()
             work = self.runtime.take()
             if work is None:
                 self._free.release()
                 continue
-            self._arrived.set()  # there may be more
             await self._put(work)

@@ -44,10 +44,10 @@ def commit_at(*, opened_at: float, last_commit_at: float, interval_seconds: floa
     """Return when to commit what is open; all times are monotonic seconds. Pure.
 
     A flooded worker commits once per interval: its events have waited longer than that anyway, and each commit costs
-    the brokers milliseconds per partition. One that keeps up commits at once, but not sooner than a fifth of the
+    the brokers milliseconds per partition. One that keeps up commits at once, but not sooner than a tenth of the
     interval after its last commit: a single event after a silence waits for nothing.
     """
-    return opened_at + interval_seconds if flooded else last_commit_at + interval_seconds / 5
+    return opened_at + interval_seconds if flooded else last_commit_at + interval_seconds / 10
 
 
 class _Failed(BrokerError):  # noqa: N818 - internal control flow
@@ -67,7 +67,7 @@ def patience(*, now: float, last_commit_at: float, interval_seconds: float, wait
     """
     if waiting_rows >= WORTHWHILE_ROWS:
         return 0.0
-    return max(0.0, last_commit_at + interval_seconds / 5 - now)
+    return max(0.0, last_commit_at + interval_seconds / 10 - now)
 
 
 @dataclass(slots=True)
