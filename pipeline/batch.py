@@ -7,6 +7,7 @@ score or dead letter is produced.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -129,8 +130,8 @@ class Records:
             source=np.repeat(np.arange(len(runs), dtype=np.int32), lengths),
             offsets=_joined([run.offsets for run in runs]),
             arrived_ms=_joined([run.arrived_ms for run in runs]),
-            keys=[key for run in runs for key in run.keys],
-            values=[value for run in runs for value in run.values],
+            keys=list(chain.from_iterable(run.keys for run in runs)),
+            values=list(chain.from_iterable(run.values for run in runs)),
             headers_of=headers_of,
         )
 

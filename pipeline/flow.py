@@ -124,8 +124,6 @@ class Flow:
     ) -> pa.RecordBatch:
         n = len(rows)
         events = self._pipeline.events
-        topics = pa.array([source.topic for source in records.sources])
-        source = records.source[rows]
         partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
         return pa.RecordBatch.from_pydict(
             {
@@ -137,8 +135,8 @@ class Flow:
                 "model_version": pa.repeat(self._model_version, n),
                 "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
                 "scored_at": pa.repeat(pa.scalar(int(self._clock.now() * 1000), pa.timestamp("ms", tz="UTC")), n),
-                "source_topic": topics.take(pa.array(source)),
-                "source_partition": pa.array(partitions[source]),
+                "source_topic": pa.repeat(events.topic, n),  # nothing else is scored
+                "source_partition": pa.array(partitions[records.source[rows]]),
                 "source_offset": pa.array(records.offsets[rows]),
             }
         )

@@ -157,7 +157,8 @@ class Fetcher:
     def _runs(self, messages: list[Message]) -> Iterator[tuple[TaskId, int, Run]]:
         if not messages:
             return
-        partitions = np.array([message.partition() for message in messages])
+        # Here and below: a map of a method costs two thirds of a comprehension that calls it.
+        partitions = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
         changes = partitions[1:] != partitions[:-1]
         if len({source.topic for source in self._places}) > 1:
             topics = np.array([message.topic() for message in messages])
@@ -171,9 +172,9 @@ class Fetcher:
                 yield place.task, place.epoch, run
 
     def _run_of(self, source: Source, messages: list[Message]) -> Run | None:
-        errors = [message.error() for message in messages]
         records, end = messages, None
-        if any(errors):  # an error is true; nearly always there is none
+        if any(map(Message.error, messages)):  # an error is true; nearly always there is none
+            errors = [message.error() for message in messages]
             records = [message for message, error in zip(messages, errors, strict=True) if error is None]
             for message, error in zip(messages, errors, strict=True):
                 if error is None:
@@ -191,10 +192,10 @@ class Fetcher:
         return Run(
             source,
             next_offset,
-            np.array([message.offset() for message in records], dtype=np.int64),
-            np.array([message.timestamp()[1] for message in records], dtype=np.int64),
-            [message.key() for message in records],
-            [message.value() for message in records],
+            np.fromiter(map(Message.offset, records), np.int64, len(records)),
+            np.fromiter((time for _, time in map(Message.timestamp, records)), np.int64, len(records)),
+            list(map(Message.key, records)),
+            list(map(Message.value, records)),
             _headers_of(records),
         )
 

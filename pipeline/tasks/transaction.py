@@ -265,24 +265,31 @@ class Transactions:
                 opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
 
     def _produce(self, out: Outgoing) -> None:
-        produce, topic, headers = self._live.produce, out.topic, out.headers
-        values, keys, partitions = out.values, out.keys, out.partitions
-        row = 0
+        rows = zip(out.values, out.keys, out.partitions, strict=True)
+        produce, topic = self._live.produce, out.topic
         try:
-            while row < len(out):
-                try:
-                    if headers is None:  # a call with positional arguments costs two thirds of one with keywords
-                        for row in range(row, len(out)):  # noqa: B020 - goes on where it stopped
-                            produce(topic, values[row], keys[row], partitions[row])
-                    else:
-                        for row in range(row, len(out)):  # noqa: B020
-                            produce(topic, values[row], keys[row], partitions[row], headers=headers[row])
-                    row = len(out)
-                except BufferError:
-                    self._live.poll(0.01)  # full: the brokers are slower than we are; wait for deliveries
+            if out.headers is None:  # a call with positional arguments costs two thirds of one with keywords
+                for value, key, partition in rows:
+                    try:
+                        produce(topic, value, key, partition)
+                    except BufferError:
+                        self._produce_patiently(topic, value, key, partition)
+            else:
+                for (value, key, partition), headers in zip(rows, out.headers, strict=True):
+                    self._produce_patiently(topic, value, key, partition, headers=headers)
             self._live.poll(0)
         except KafkaException as error:  # a poll too tells of a fatal one
             raise _Failed("produce", error.args[0]) from None
+
+    def _produce_patiently(self, *record: Any, **more: Any) -> None:
+        """Produce a record; while the queue is full, since the brokers are slower than we are, wait for deliveries."""
+        while True:
+            try:
+                self._live.produce(*record, **more)
+            except BufferError:
+                self._live.poll(0.01)
+            else:
+                return
 
     def _send_offsets(self, opened: _Open) -> dict[Life, dict[Source, int]]:
         # Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker
