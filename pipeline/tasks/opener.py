@@ -46,7 +46,8 @@ class Opener:
     """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``opened`` starts the fetching.
 
     ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. ``settle`` ends what
-    this worker left open in the given partitions of them, or returns False if that must wait.
+    this worker left open in the first of the given partitions of them (the second had other owners), or returns False
+    if that must wait.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Opener:
         outputs: tuple[str, ...],
         reset: Literal["earliest", "latest"],
         monotonic: Callable[[], float],
-        settle: Callable[[set[Output], Any], bool],
+        settle: Callable[[set[Output], set[Output], Any], bool],
         claim: Callable[[dict[Life, dict[Source, int]]], bool],
         opened: Callable[[Life, dict[Source, int]], None],
         beat: Callable[[], None],
@@ -133,7 +134,8 @@ class Opener:
         owners = self._ground.owners([source for sources in tasks.values() for source in sources], CALL_SECONDS)
         # What a dead predecessor or this worker itself has left open is gone before any offset is trusted.
         self._fence(owners)
-        if not self._settle(self._outputs_of(owners, self._me), self._ground.group):
+        mine = self._outputs_of(owners, {self._me})
+        if not self._settle(mine, self._outputs_of(owners, set(owners.values())) - mine, self._ground.group):
             return list(tasks)
         committed = self._committed(tasks)
         if committed:
@@ -156,11 +158,11 @@ class Opener:
         if not set(owners.values()) - {None, self._me}:
             return  # nobody to ask for
         for owner in sorted(dead(owners.values(), self._ground.live(CALL_SECONDS), self._me)):
-            self._ground.fence(owner, self._outputs_of(owners, owner), CALL_SECONDS)
+            self._ground.fence(owner, self._outputs_of(owners, {owner}), CALL_SECONDS)
             log.info("fenced %s, which is no longer in the group", owner)
 
-    def _outputs_of(self, owners: dict[Source, str | None], owner: str) -> set[Output]:
-        numbers = {source.partition for source, its in owners.items() if its == owner}
+    def _outputs_of(self, owners: dict[Source, str | None], whose: set[str | None]) -> set[Output]:
+        numbers = {source.partition for source, owner in owners.items() if owner in whose}
         return {(topic, number) for topic in self._outputs for number in numbers}
 
     def _start(self, committed: dict[Life, dict[Source, int]], owners: dict[Source, str | None]) -> None:

@@ -237,8 +237,8 @@ class Runtime:
 
     # Opening and going back.
 
-    def _settle(self, outputs: set[Output], group: Any) -> bool:
-        return self._lane.submit(lambda: self._transactions.settle(outputs, group)).result()
+    def _settle(self, mine: set[Output], others: set[Output], group: Any) -> bool:
+        return self._lane.submit(lambda: self._transactions.settle(mine, others, group)).result()
 
     def _claim(self, starts: dict[Life, dict[Source, int]]) -> bool:
         return self._lane.submit(lambda: self._transactions.claim(starts)).result()

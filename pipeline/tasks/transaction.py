@@ -30,6 +30,7 @@ WORTHWHILE_ROWS = 1024  # what a batch costs at all is by then a small part of w
 AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
 AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
+FLUSH_SECONDS = 0.1  # for answers that are as good as there: a transaction that must be aborted sends nothing more
 CALL_SECONDS = 5.0  # any other blocking call to librdkafka
 
 
@@ -137,19 +138,20 @@ class Transactions:
         while self._producer is None:
             self._make()
 
-    def settle(self, outputs: set[Output], group: Any) -> bool:
-        """End whatever this name has open, or may have left without an end in these partitions; False: not yet.
+    def settle(self, mine: set[Output], others: set[Output], group: Any) -> bool:
+        """End whatever this name has open, or may have left without an end in partitions that were ``mine``.
 
-        ``group`` is the metadata of the group without a member.
+        False: not yet. In ``others`` somebody else wrote last. ``group`` is the metadata of the group without a member.
         """
         if not self.commit():
             return False
         try:
             self._make()
-            unswept = self._unswept | (outputs - self._swept)
+            unswept = self._unswept | (mine - self._swept)
             if self._producer is not None and unswept:
                 sweep(self._producer, unswept, group, CALL_SECONDS)
                 self._unswept, self._swept = set(), self._swept | unswept
+            self._swept |= others
         except KafkaException as error:
             self._give_up(_Failed("sweep", error.args[0]))
         except BrokerError as error:
@@ -326,26 +328,24 @@ class Transactions:
             raise _Failed(step, error.args[0]) from None
 
     def _give_up(self, failure: _Failed) -> None:
-        """Abort, throw the producer away, and send the tasks back to their committed offsets.
+        """Abort what is open, and send the tasks back to their committed offsets.
 
-        The producer goes also after an abort that it would survive: a record that it sent, and that is still on its
-        way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch and be
-        committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
+        Unless nothing of it can be left anywhere, the producer is thrown away too: a record that it sent, and that is
+        still on its way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch
+        and be committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
         ``init_transactions`` of the next producer raises the epoch, and the brokers refuse what is older.
         """
         opened, self._open = self._open, None
         if opened is not None:
-            self._unswept |= opened.touched | self._last
             log.warning("transaction aborted: %s", failure)
             self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
             self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
-            # Sooner than the next producer's init could; but after a time-out it has been seen to hang.
-            if failure.error is None or not undecided(failure.error):
-                try:
-                    self._live.abort_transaction(CALL_SECONDS)
-                except KafkaException as error:
-                    log.debug("abort_transaction: %s", error.args[0].str())
-        if opened is not None or failure.error is not None:
+            if self._ended(failure):
+                self._unswept |= self._last - opened.touched
+            else:
+                self._unswept |= self._last | opened.touched
+                self._bury()
+        elif failure.error is not None:
             self._bury()
         if failure.fenced and self._namesake_lives():
             raise LostIdentity(
@@ -354,6 +354,22 @@ class Transactions:
         pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
         self._aborts += 1
         self._rewound(self._ledger.rewind(), pause)
+
+    def _ended(self, failure: _Failed) -> bool:
+        """Abort; return whether that is all, since every record was answered for and the cluster is well.
+
+        So it is when the group has moved on, as it does at each rebalance of the classic protocol.
+        """
+        if failure.error is not None and undecided(failure.error):
+            return False  # the next producer's init would come sooner, and an abort after a time-out was seen to hang
+        moved = failure.error is None or failure.error.code() == KafkaError.ILLEGAL_GENERATION
+        try:
+            answered = moved and int(self._live.flush(FLUSH_SECONDS)) == 0
+            self._live.abort_transaction(CALL_SECONDS)
+        except KafkaException as error:
+            log.debug("abort_transaction: %s", error.args[0].str())
+            return False
+        return answered
 
     def _bury(self) -> None:
         """Throw the producer away. To destroy one whose brokers are away may take its time: not in this thread."""
