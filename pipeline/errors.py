@@ -7,10 +7,14 @@ SurgetankError
 │   ├── TopologyError     a pipeline's declaration contradicts itself
 │   ├── TopicsError       topics are missing or shaped wrongly
 │   ├── ModelError        a model is missing or does not fit the pipeline
-│   └── BrokerError       no broker answers
+│   ├── BrokerError       no broker answers
+│   └── StateMismatch     local state was made for something else than what is to run
 ├── TooManyDeadLetters    the share of bad events is over its bound (exit 3)
 ├── Stuck                 something made no progress within its deadline (exit 4)
-└── LostIdentity          another live worker runs under this worker's name (exit 5)
+├── LostIdentity          another live worker runs under this worker's name (exit 5)
+└── StateError            the state of a task cannot be read or written
+    ├── StateCorrupt      what lies on disk, or in the changelog, is not what was written
+    └── DiskFull          there is no room for state (exit 6)
 """
 
 
@@ -66,3 +70,21 @@ class LostIdentity(SurgetankError):  # noqa: N818 - the name is what happened
     """Another live worker runs under this worker's name."""
 
     exit_code = 5
+
+
+class StateMismatch(StartupError):  # noqa: N818 - the name is what happened
+    """Local state was made for something else than what is to run."""
+
+
+class StateError(SurgetankError):
+    """The state of a task cannot be read or written."""
+
+
+class StateCorrupt(StateError):  # noqa: N818 - the name is what happened
+    """What lies on disk, or in the changelog, is not what was written."""
+
+
+class DiskFull(StateError):  # noqa: N818 - the name is what happened
+    """There is no room for state; nothing is lost, because what was not written is in the changelog."""
+
+    exit_code = 6

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,17 @@ import pyarrow as pa
 from pipeline.errors import TopologyError
 
 Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+
+NOTHING: Mapping[str, Float64s] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Feature(ABC):
-    """One column of a model's input, computed from columns of the events.
+class Input(ABC):
+    """One column of a model's input: a feature of the event itself, or a statistic of what its key did before.
 
-    Subclasses are frozen dataclasses: their fields are the declaration, and two features with the same fields
-    compute the same column. ``column`` never raises for columns that ``takes`` accepts, whatever they hold.
+    Subclasses are frozen dataclasses: their fields are the declaration, and two inputs with the same fields hold
+    the same numbers.
     """
 
     @property
@@ -31,7 +36,7 @@ class Feature(ABC):
     @property
     @abstractmethod
     def inputs(self) -> tuple[str, ...]:
-        """The columns of the events that it reads."""
+        """The columns of the pipeline's events that it reads."""
 
     @property
     @abstractmethod
@@ -42,10 +47,6 @@ class Feature(ABC):
     def takes(self, dtype: pa.DataType) -> bool:
         """Say whether an input may have this Arrow type."""
 
-    @abstractmethod
-    def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m] for a batch of m rows. What is missing is NaN."""
-
     def declaration(self) -> dict[str, Any]:
         """Return kind, name and fields as plain JSON values: what a model bundle remembers."""
         fields = json.loads(json.dumps(asdict(self)))
@@ -53,10 +54,22 @@ class Feature(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Feature(Input):
+    """An input without memory, computed from columns of the same event.
+
+    ``column`` never raises for columns that ``takes`` accepts, whatever they hold.
+    """
+
+    @abstractmethod
+    def column(self, columns: pa.RecordBatch) -> Float32s:
+        """Return float32 [m] for a batch of m rows. What is missing is NaN."""
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureSpec:
     """A model's input: its columns, in order. Raises TopologyError if it is empty or two have one name."""
 
-    features: tuple[Feature, ...]
+    features: tuple[Input, ...]
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -91,14 +104,19 @@ class FeatureSpec:
                         f"it must be {feature.expects}"
                     )
 
-    def matrix(self, columns: pa.RecordBatch) -> Float32s:
+    def matrix(self, columns: pa.RecordBatch, remembered: Mapping[str, Float64s] = NOTHING) -> Float32s:
         """Return C-contiguous float32 [m, F], NaN where something is missing.
 
         ``columns`` has m rows and at least the columns of ``inputs``, of types that ``check`` accepts.
+        ``remembered`` holds float64 [m] for each input that has memory, by its name; KeyError where one lacks.
         """
         matrix = np.empty((columns.num_rows, len(self.features)), dtype=np.float32)
-        for position, feature in enumerate(self.features):
-            matrix[:, position] = feature.column(columns)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            for position, feature in enumerate(self.features):
+                if isinstance(feature, Feature):
+                    matrix[:, position] = feature.column(columns)
+                else:
+                    matrix[:, position] = remembered[feature.name]
         return matrix
 
     def declaration(self) -> list[dict[str, Any]]:

@@ -1,0 +1,293 @@
+"""Advance the state rows of a batch: each event sees what was before it, then adds itself. Compiled, event by event.
+
+The meaning of a window (span W in B buckets of width b, ring of R = 2B buckets): ``newest`` is the greatest bucket of
+an event that updated the ring so far. An event at t sees the buckets in (bucket(t) - B, bucket(t)] that are still in
+the ring, that is, greater than newest - R. Then it adds itself to its own bucket, if that is in the ring or newer;
+else it is late and changes nothing there. Since newest only grows, it is the bucket of the greatest event time.
+
+One loop in machine code serves all layouts: it reads the layout as a few integer arrays (``layout.Program``). Means
+and squared distances are updated by Welford's method (1962), buckets merged by that of Chan, Golub and LeVeque (1979).
+"""
+
+import logging
+from collections.abc import Callable
+from math import sqrt
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import boolean, float64, int64, njit, types
+
+from pipeline.features.layout import SEEN, TIME_BOUND_MS, Bools, Int64s, Kind, Layout, Part
+from pipeline.features.spec import Float64s
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+NONE = -(2**62)  # the newest bucket of a ring without one: older than all
+
+SUM, MEAN, STD, MAX, LAST = (int(kind) for kind in (Kind.SUM, Kind.MEAN, Kind.STD, Kind.MAX, Kind.LAST))
+EVENTS, COUNT, TOTAL = int(Part.EVENTS), int(Part.COUNT), int(Part.SUM)
+LEAST, GREATEST = int(Part.MIN), int(Part.MAX)
+
+_log = logging.getLogger(__name__)
+
+
+def _compiled(signature: object = None) -> Callable[[Function], Function]:
+    """Compile to machine code that runs without the GIL; kept on disk for the next process where that can be."""
+    compiler: Any = njit
+
+    def compiled(function: Function) -> Function:
+        try:
+            return cast("Function", compiler(signature, nogil=True, cache=True)(function))
+        except RuntimeError as error:
+            _log.warning("the windows are compiled at each start, some seconds; set NUMBA_CACHE_DIR: %s", error)
+            return cast("Function", compiler(signature, nogil=True)(function))
+
+    return compiled
+
+
+@_compiled()
+def _see(
+    row: Float64s,
+    rings: Int64s,
+    r: int,
+    sees: Int64s,
+    bucket: int,
+    slot: int,
+    newest: int,
+    results: Float64s,
+    i: int,
+) -> None:
+    """Put into row ``i`` of ``results`` what ring ``r`` shows to an event in ``bucket``."""
+    buckets = rings[r, 1]
+    slots = 2 * buckets
+    first = max(bucket - buckets, newest - slots) + 1
+    seen = max(min(bucket, newest) - first + 1, 0)
+    start = slot - (bucket - first) if seen else 0
+    if start < 0:
+        start += slots
+    end = min(start + seen, slots)  # the slots are start to end and, where the ring closes, 0 to over
+    over = start + seen - end
+    for f in range(rings[r, 6], rings[r, 7]):
+        kind, column, a, b = sees[f, 0], sees[f, 1], sees[f, 2], sees[f, 3]
+        if kind <= SUM:
+            results[i, column] = _total(row, a, start, end, over)
+        elif kind == MEAN:
+            count = _total(row, b, start, end, over)
+            if count > 0:
+                results[i, column] = _total(row, a, start, end, over) / count
+        elif kind == STD:
+            results[i, column] = _deviation(row, a, b, slots, start, end, over)
+        else:
+            results[i, column] = _extreme(row, a, 1.0 if kind == MAX else -1.0, start, end, over)
+
+
+@_compiled()
+def _total(row: Float64s, cells: int, start: int, end: int, over: int) -> float:
+    """Return the sum of some slots of one part, whose cell for slot 0 is ``cells``."""
+    total = 0.0
+    for at in range(cells + start, cells + end):
+        total += row[at]
+    for at in range(cells, cells + over):
+        total += row[at]
+    return total
+
+
+@_compiled()
+def _extreme(row: Float64s, cells: int, sign: float, start: int, end: int, over: int) -> float:
+    """Return the greatest (``sign`` 1) or smallest (-1) of some slots, NaN if all are missing."""
+    extreme = -np.inf
+    for at in range(cells + start, cells + end):
+        if sign * row[at] > extreme:
+            extreme = sign * row[at]
+    for at in range(cells, cells + over):
+        if sign * row[at] > extreme:
+            extreme = sign * row[at]
+    return sign * extreme if extreme > -np.inf else np.nan
+
+
+@_compiled()
+def _deviation(row: Float64s, means: int, counts: int, slots: int, start: int, end: int, over: int) -> float:
+    """Return the population standard deviation of what some slots hold, NaN if they are empty."""
+    count, total, squares = 0.0, 0.0, 0.0
+    for s in range(start, end + over):
+        slot = s if s < end else s - end
+        count += row[counts + slot]
+        total += row[counts + slot] * row[means + slot]
+    if count == 0:
+        return np.nan
+    mean = total / count
+    for s in range(start, end + over):
+        slot = s if s < end else s - end
+        distance = row[means + slot] - mean
+        squares += row[means + slots + slot] + row[counts + slot] * distance * distance
+    return sqrt(squares / count)
+
+
+@_compiled()
+def _add(
+    row: Float64s,
+    rings: Int64s,
+    r: int,
+    updates: Int64s,
+    fresh: Float64s,
+    bucket: int,
+    slot: int,
+    newest: int,
+    values: Float64s,
+    i: int,
+) -> bool:
+    """Add event ``i`` to its bucket of ring ``r``; False if that is no longer in the ring."""
+    slots, start, end = 2 * rings[r, 1], rings[r, 2], rings[r, 3]
+    if bucket <= newest - slots:
+        return False
+    for passed in range(max(newest, bucket - slots) + 1, bucket + 1):
+        for at in range(start + passed % slots, end, slots):
+            row[at] = fresh[at]
+    for u in range(rings[r, 4], rings[r, 5]):
+        part, at = updates[u, 0], updates[u, 2] + slot
+        if part == EVENTS:
+            row[at] += 1
+            continue
+        value = values[i, updates[u, 1]]
+        if value != value:
+            continue
+        if part == COUNT:
+            row[at] += 1
+        elif part == TOTAL:
+            row[at] += value
+        elif part == LEAST:
+            if not row[at] <= value:
+                row[at] = value
+        elif part == GREATEST:
+            if not row[at] >= value:
+                row[at] = value
+        else:  # the mean, and with it the squares
+            distance = value - row[at]
+            row[at] += distance / row[updates[u, 3] + slot]  # by the count, which has this value already
+            row[at + slots] += distance * (value - row[at])
+    return True
+
+
+@_compiled(
+    int64(
+        float64[:, ::1],  # results
+        float64[:, ::1],  # rows
+        *(types.Array(int64, 1, "C", readonly=True) for _ in ("key_index", "times_ms")),
+        types.Array(float64, 2, "C", readonly=True),  # values
+        *(types.Array(boolean, 1, "C", readonly=True) for _ in ("reads", "writes")),
+        types.Array(float64, 1, "C", readonly=True),  # fresh
+        int64,  # forget_after_ms
+        *(types.Array(int64, 2, "C", readonly=True) for _ in range(5)),  # the program
+    )
+)
+def _in_order(
+    results: Float64s,
+    rows: Float64s,
+    key_index: Int64s,
+    times_ms: Int64s,
+    values: Float64s,
+    reads: Bools,
+    writes: Bools,
+    fresh: Float64s,
+    forget_after_ms: int,
+    rings: Int64s,
+    updates: Int64s,
+    sees: Int64s,
+    lasts: Int64s,
+    latest: Int64s,
+) -> int:
+    """Take the events one by one; the arguments are those of ``advance``, the layout in pieces. Return the late."""
+    late = 0
+    for i in range(len(key_index)):
+        if key_index[i] < 0:
+            continue
+        row = rows[key_index[i]]
+        time = min(max(times_ms[i], -TIME_BOUND_MS), TIME_BOUND_MS)
+        seen = row[SEEN]
+        was_late = False
+        if reads[i]:
+            for m in range(len(latest)):
+                at = latest[m, 2]
+                age = time - row[at]
+                if age <= forget_after_ms:  # not where the time is missing
+                    results[i, latest[m, 1]] = row[at + 1] if latest[m, 0] == LAST else age / 1000
+        for r in range(len(rings)):
+            bucket = time // rings[r, 0]
+            slot = bucket % (2 * rings[r, 1])
+            newest = int64(seen) // rings[r, 0] if seen == seen else NONE
+            if reads[i]:
+                _see(row, rings, r, sees, bucket, slot, newest, results, i)
+            if writes[i] and not _add(row, rings, r, updates, fresh, bucket, slot, newest, values, i):
+                was_late = True
+        if writes[i]:
+            for m in range(len(lasts)):
+                at, value = lasts[m, 1], values[i, lasts[m, 0]]
+                if value == value and not row[at] > time:
+                    row[at] = time
+                    row[at + 1] = value
+            if not seen > time:
+                row[SEEN] = time
+        late += was_late
+    return late
+
+
+def advance(
+    layout: Layout,
+    rows: Float64s,
+    key_index: Int64s,
+    times_ms: Int64s,
+    values: Float64s,
+    reads: Bools,
+    writes: Bools,
+) -> tuple[Float64s, int]:
+    """Take n events in order: each reads the state of its key, then writes itself into it.
+
+    ``rows`` is float64 [k, W], C-contiguous, one for each key of the batch, changed in place. Of each event,
+    ``key_index`` int64 [n] is its row (-1: the key is null; it reads nothing but missing values and writes nothing),
+    ``times_ms`` int64 [n] its event time, ``values`` float64 [n, V] its numbers in the order of ``layout.values``
+    (what is not finite is null), ``reads`` and ``writes`` bool [n] what it does.
+
+    Returns the results, float64 [n, F] in the order of ``layout.measures`` (NaN: missing; all of it where an event
+    does not read), and how many of the writing events were too late for one ring or more. Times beyond 2^52 ms
+    count as 2^52 ms. Raises ValueError if shapes or types do not fit, or ``rows`` cannot be changed in place.
+    """
+    n, k = len(key_index), len(rows)
+    usable = rows.dtype == np.float64 and rows.flags.c_contiguous and rows.flags.writeable
+    if not usable or rows.shape != (k, layout.width):
+        raise ValueError(
+            f"rows must be a writable C-contiguous float64 [k, {layout.width}], not {rows.dtype} {rows.shape}"
+        )
+    if values.shape != (n, len(layout.values)) or not len(times_ms) == len(reads) == len(writes) == n:
+        raise ValueError(
+            f"{n} events need as many times, reads and writes ({len(times_ms)}, {len(reads)}, {len(writes)}) "
+            f"and values [{n}, {len(layout.values)}], not {values.shape}"
+        )
+    if n and (key_index.min() < -1 or key_index.max() >= k):
+        raise ValueError(f"key_index must lie in -1 to {k - 1}; it has {key_index.min()} to {key_index.max()}")
+    results = np.full((n, len(layout.measures)), np.nan)
+    forget_after = layout.forget_after_ms
+    late = _in_order(
+        results,
+        rows,
+        np.ascontiguousarray(key_index, dtype=np.int64),
+        np.ascontiguousarray(times_ms, dtype=np.int64),
+        np.ascontiguousarray(np.where(np.isfinite(values), values, np.nan)),
+        np.ascontiguousarray(reads, dtype=np.bool_),
+        np.ascontiguousarray(writes, dtype=np.bool_),
+        layout.fresh,
+        np.iinfo(np.int64).max if forget_after is None else forget_after,
+        *layout.program,
+    )
+    return results, int(late)
+
+
+def plausible(times_ms: Int64s, arrived_ms: Int64s, past_ms: int, future_ms: int) -> Bools:
+    """Say which event times lie in [arrival - past, arrival + future]: bool [n] of two int64 [n], all in ms.
+
+    The others come from a clock in 1970 or 2100. They may read, but must not write: one time far ahead would evict
+    all that a ring holds.
+    """
+    edges = np.iinfo(np.int64)
+    earliest = np.maximum(arrived_ms, edges.min + past_ms) - past_ms
+    latest = np.minimum(arrived_ms, edges.max - future_ms) + future_ms
+    return (earliest <= times_ms) & (times_ms <= latest)
