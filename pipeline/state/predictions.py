@@ -1,0 +1,37 @@
+"""The row of a prediction table: the last score of a key, when it was made and by which model."""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import StateError
+from pipeline.state.changelog import Rows
+
+VERSION_BYTES = 64
+NOT_SCORED = np.nan
+
+# Times are milliseconds since the epoch. The version is UTF-8, filled up with zero bytes.
+PREDICTION = np.dtype(
+    [("score", "<f8"), ("event_ms", "<i8"), ("scored_ms", "<i8"), ("model_version", f"S{VERSION_BYTES}")]
+)
+FRESH = np.array((NOT_SCORED, 0, 0, b""), dtype=PREDICTION)
+
+
+def predictions(
+    scores: npt.NDArray[np.floating], event_ms: npt.NDArray[np.int64], scored_ms: int, model_version: str
+) -> Rows:
+    """Return rows of dtype PREDICTION [k] for scores and event times [k], all made at ``scored_ms``.
+
+    Raises StateError if the name of the version does not fit.
+    """
+    version = model_version.encode()
+    if len(version) > VERSION_BYTES:
+        raise StateError(
+            f"model version {model_version!r} has {len(version)} bytes; the prediction table has room for "
+            f"{VERSION_BYTES}: publish it under a shorter name"
+        )
+    rows = np.empty(len(scores), dtype=PREDICTION)
+    rows["score"] = scores
+    rows["event_ms"] = event_ms
+    rows["scored_ms"] = scored_ms
+    rows["model_version"] = version
+    return rows

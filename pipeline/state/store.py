@@ -1,0 +1,349 @@
+"""The store of a task: one RocksDB with the rows of its tables and how far they go. The only user of rocksdict.
+
+Why a crash cannot tear it: there is no write-ahead log. What ``write`` takes goes into the memtable in one piece,
+positions and rows together; memtables are written to disk whole and in order. So what is on disk is always
+all of the first n writes, and its positions say which. The rest is in the changelog and is read from there.
+
+Keys begin with one byte: 0 for the store's own, and each table has its number.
+"""
+
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import rocksdict
+from rocksdict import Rdict, WriteBatch
+
+from pipeline.errors import StateError, StateMismatch
+from pipeline.state.budget import Budget
+from pipeline.state.changelog import Changes
+from pipeline.state.damage import check_whole, damaged, translated
+from pipeline.state.identity import Difference, Identity, Kept
+
+_Absent = TypeVar("_Absent")
+
+_IDENTITY = b"\0identity"
+_POSITION = b"\0position "
+_CHUNK = 4096  # rows that are converted at a time
+_SIZES = ("rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
+_STALLED = "Write stall"  # what RocksDB says when a write would have to wait
+
+_FILTER_BITS_PER_KEY = 10  # 1 % of absent keys are searched for in vain
+_BACKGROUND_THREADS = 2  # of the whole process: RocksDB shares them among its databases
+_LOG_BYTES = 1 << 20
+
+
+class Memory:
+    """What the stores of one worker share: the block cache."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.cache = rocksdict.Cache(budget.block_cache)
+
+    @property
+    def cached(self) -> int:
+        """The bytes of the block cache that are in use."""
+        return self.cache.get_usage()
+
+    def resize(self, budget: Budget) -> None:
+        """Take another budget. Stores that are open follow by ``Store.resize``."""
+        self.budget = budget
+        self.cache.set_capacity(budget.block_cache)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """About how large a store is: rows of all tables, bytes of its files, bytes of its write buffers."""
+
+    rows: int
+    disk_bytes: int
+    memory_bytes: int
+
+
+class Store:
+    """Rows and positions of one task on disk. Any thread may read; one at a time may write.
+
+    Every method raises StateCorrupt where the disk gives back other than what was written, DiskFull where there is
+    no room, and StateError where the store cannot be used at all, as after ``close``.
+    """
+
+    @classmethod
+    def open(cls, path: Path, identity: Identity, memory: Memory) -> "Store":
+        """Open the store in the folder ``path``, or make a new one there.
+
+        Raises StateMismatch if it is of another pipeline, task or number of partitions.
+        """
+        check_whole(path)
+        options = _options(memory)
+        with translated(path):
+            # For the column family too, which otherwise takes those of its last opening, with a cache of its own.
+            db = Rdict(str(path), options, column_families={"default": options})
+        try:
+            return cls(path, db, identity)
+        except BaseException:
+            with suppress(Exception):  # what it says comes second
+                db.close()
+            raise
+
+    def __init__(self, path: Path, db: Rdict, identity: Identity) -> None:
+        self.path = path
+        self._db: Rdict | None = db
+        self._users = 0
+        self._changed = threading.Condition()
+        self._options = _write_options()
+        self._wanted = identity
+        self._kept = self._identified()
+        self._kept.check(identity, path)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The tables that are kept in another shape than is wanted.
+
+        They can be scanned; to read or write them, call ``migrate`` or ``renew`` first.
+        """
+        return self._kept.differences(self._wanted)
+
+    def read(self, table: str, keys: Sequence[bytes], absent: _Absent) -> list[bytes | _Absent]:
+        """Return the value of each key, ``absent`` for those without. Other threads run meanwhile."""
+        prefix = self._prefix(table)
+        with self._in_use() as db:
+            return cast("list[bytes | _Absent]", db.get([prefix + key for key in keys], default=absent))
+
+    def write(self, changes: Mapping[str, Changes], positions: Mapping[str, int]) -> None:
+        """Write rows of tables (None deletes) and how far topics are included: all of it or nothing.
+
+        ``positions`` are by topic the offset of its next record, whether source or changelog.
+        """
+        steps = [_Step.of(self._prefix(table), rows) for table, rows in changes.items()]
+        self._write([*steps, _reached(positions)])
+
+    def positions(self) -> dict[str, int]:
+        """Return by topic the offset up to which the store includes it."""
+        return {topic.decode(): int.from_bytes(at, "little") for topic, at in self._scan(_POSITION, b"", None)}
+
+    def scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return up to ``limit`` keys and values of a table, in the order of keys, from the first one behind ``after``.
+
+        Also of a table that is kept in another shape than is wanted.
+        """
+        number = self._kept.numbers.get(table)
+        return [] if number is None else self._scan(bytes([number]), b"" if after is None else after + b"\0", limit)
+
+    def migrate(self, table: str, convert: Callable[[list[bytes]], list[bytes]]) -> None:
+        """Bring a table into the shape that is wanted: ``convert`` is given values in chunks, in the order of keys.
+
+        After a crash on the way, or an error of ``convert``, the table is as it was.
+        """
+        kept = self._kept.with_table(table, self._wanted.tables[table])
+        prefix = bytes([kept.numbers[table]])
+        self._write([_Step(empties=prefix)])  # what an earlier attempt left
+        after: bytes | None = None
+        while chunk := self.scan(table, after, _CHUNK):
+            keys, values = zip(*chunk, strict=True)
+            self._write([_Step.of(prefix, dict(zip(keys, convert(list(values)), strict=True)))])
+            after = keys[-1]
+        self._switch(table, kept, {})
+
+    def renew(self, table: str, positions: Mapping[str, int]) -> None:
+        """Bring a table into the shape that is wanted, empty, or drop it if none is. Sets ``positions`` too."""
+        self._switch(table, self._kept.with_table(table, self._wanted.tables.get(table)), positions)
+
+    def size(self) -> Size:
+        """Return estimates, without reading the rows."""
+        with self._in_use() as db:
+            rows, disk, memory = (db.property_int_value(name) or 0 for name in _SIZES)
+        return Size(rows, disk, memory)
+
+    def flush(self) -> None:
+        """Bring everything written so far to the disk. Other threads run meanwhile."""
+        with self._in_use() as db:
+            db.flush(wait=True)
+
+    def checkpoint(self, folder: Path) -> None:
+        """Make ``folder``, which must not exist, a store of its own with what this one holds now.
+
+        On the same file system it shares the files that never change, and takes next to no room.
+        """
+        if folder.exists():
+            raise StateError(f"cannot export state to {folder}: it exists; name a folder that does not")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self.flush()  # now, because the checkpoint holds the GIL
+        with self._in_use() as db:
+            rocksdict.Checkpoint(db).create_checkpoint(str(folder))
+
+    def resize(self, budget: Budget) -> None:
+        """Take another size of write buffers, as a worker with more or fewer tasks gives."""
+        with self._in_use() as db:
+            db.set_options({"write_buffer_size": str(budget.write_buffer)})
+
+    def close(self) -> None:
+        """Bring everything to the disk and give it back. Waits for those who read; a second call does nothing.
+
+        It is closed also if it raises: what was not brought to the disk is in the changelog.
+        """
+        with self._changed:
+            db, self._db = self._db, None
+            self._changed.wait_for(lambda: self._users == 0)
+        if db is not None:
+            with translated(self.path):
+                db.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[Rdict]:
+        """Lend the database, which is not closed meanwhile: rocksdict does not stand that."""
+        with self._changed:
+            db = self._db
+            if db is None:
+                raise StateError(
+                    f"state in {self.path} was closed, because its task was; this is a defect of the caller"
+                )
+            self._users += 1
+        try:
+            with translated(self.path):
+                yield db
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def _identified(self) -> Kept:
+        """Return what the store was made for; a new one is made for what is wanted."""
+        with self._in_use() as db:
+            text = db.get(_IDENTITY)
+        if text is not None:
+            return Kept.load(text, self.path)
+        if self._scan(b"", b"", 1):
+            raise damaged(self.path, "it holds rows, but not what it was made for")
+        kept = Kept.new(self._wanted)
+        self._write([_Step([_IDENTITY], [kept.dump()])])
+        return kept
+
+    def _prefix(self, table: str) -> bytes:
+        kept, wanted = self._kept.identity.tables.get(table), self._wanted.tables.get(table)
+        if kept is None or kept != wanted:
+            raise StateMismatch(
+                f"table {table!r} in {self.path} is kept as {kept} and wanted as {wanted}; migrate or rebuild it first"
+            )
+        return bytes([self._kept.numbers[table]])
+
+    def _switch(self, table: str, kept: Kept, positions: Mapping[str, int]) -> None:
+        """Take the new identity and give up the table's old rows, at once."""
+        old = self._kept.numbers.get(table)
+        give_up = [] if old is None else [_Step(empties=bytes([old]))]
+        self._write([*give_up, _Step([_IDENTITY], [kept.dump()]), _reached(positions)])
+        self._kept = kept
+
+    def _write(self, steps: Sequence["_Step"]) -> None:
+        with self._in_use() as db:
+            while True:
+                batch = WriteBatch(raw_mode=True)
+                for step in steps:
+                    step.add_to(batch)
+                try:
+                    db.write(batch, self._options)
+                except Exception as error:
+                    if _STALLED not in str(error):
+                        raise
+                    db.flush(wait=True)  # also waits for the compaction that it needs
+                else:
+                    return
+
+    def _scan(self, prefix: bytes, start: bytes, limit: int | None) -> list[tuple[bytes, bytes]]:
+        """Return keys without their prefix, and values, from ``start`` on."""
+        found: list[tuple[bytes, bytes]] = []
+        with self._in_use() as db:
+            rows = db.iter()
+            try:
+                rows.seek(prefix + start)
+                while rows.valid() and (limit is None or len(found) < limit):
+                    key = rows.key()
+                    if not key.startswith(prefix):
+                        break
+                    found.append((key[len(prefix) :], rows.value()))
+                    rows.next()
+                rows.status()  # a damaged block ends the rows without an error
+            finally:
+                del rows  # it would keep the database open
+        return found
+
+
+class _Step:
+    """A part of a write: put these values, delete these keys, or empty a whole table."""
+
+    def __init__(
+        self,
+        keys: Sequence[bytes] = (),
+        values: Sequence[bytes] = (),
+        deletes: Sequence[bytes] = (),
+        empties: bytes | None = None,
+    ) -> None:
+        self._keys, self._values, self._deletes, self._empties = keys, values, deletes, empties
+
+    @classmethod
+    def of(cls, prefix: bytes, changes: Changes) -> "_Step":
+        """Return the step that makes the changes, in the order of keys: that halves the time they take."""
+        keys = sorted(changes)
+        values = list(map(changes.__getitem__, keys))
+        if None not in values:
+            return cls([prefix + key for key in keys], values)  # type: ignore[arg-type]
+        put = [(prefix + key, value) for key, value in zip(keys, values, strict=True) if value is not None]
+        gone = [prefix + key for key, value in zip(keys, values, strict=True) if value is None]
+        return cls([key for key, _ in put], [value for _, value in put], gone)
+
+    def add_to(self, batch: WriteBatch) -> None:
+        """Add it to the batch. Loops in C: this is the hot path."""
+        deque(map(batch.__setitem__, self._keys, self._values), maxlen=0)
+        deque(map(batch.__delitem__, self._deletes), maxlen=0)
+        if self._empties is not None:
+            batch.delete_range(self._empties, bytes([self._empties[0] + 1]))
+
+
+def destroy(path: Path) -> None:
+    """Delete the store in a folder, whatever state it is in; nothing, if there is none. It must be closed.
+
+    What is left after a crash on the way is taken for damage, and so is deleted then.
+    """
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def _reached(positions: Mapping[str, int]) -> _Step:
+    keys = [_POSITION + topic.encode() for topic in positions]
+    return _Step(keys, [at.to_bytes(8, "little") for at in positions.values()])
+
+
+def _write_options() -> rocksdict.WriteOptions:
+    options = rocksdict.WriteOptions()
+    options.disable_wal = True  # type: ignore[method-assign,assignment] # a property, which the stubs call a method
+    # A write holds the GIL. Where RocksDB would have it wait, it is refused instead, and we wait without the GIL.
+    options.no_slowdown = True
+    return options
+
+
+def _options(memory: Memory) -> rocksdict.Options:
+    """Return options for many point reads and batches of writes, by few threads within the budget."""
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(memory.cache)
+    blocks.set_bloom_filter(_FILTER_BITS_PER_KEY, block_based=False)  # of whole keys
+    blocks.set_cache_index_and_filter_blocks(True)  # so that they count
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    blocks.set_data_block_index_type(rocksdict.DataBlockIndexType.binary_and_hash())
+
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_compression_type(rocksdict.DBCompressionType.none())
+    options.set_write_buffer_size(memory.budget.write_buffer)
+    options.set_max_write_buffer_number(2)
+    options.set_max_open_files(memory.budget.open_files)
+    options.set_max_background_jobs(_BACKGROUND_THREADS)
+    options.set_max_log_file_size(_LOG_BYTES)
+    options.set_keep_log_file_num(2)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    return options

@@ -1,0 +1,80 @@
+"""pipeline.state.identity: what a store was made for."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import StateCorrupt, StateMismatch
+from pipeline.state.identity import Difference, Identity, Kept, Shape
+
+PATH = Path("state/payments/3")
+A, B, C = Shape(16, "a"), Shape(24, "b"), Shape(24, "c")
+NAMES = st.text(max_size=12)
+TABLES = st.dictionaries(NAMES, st.builds(Shape, st.integers(9, 9999), st.text(max_size=8)), max_size=6)
+
+
+@given(NAMES, st.integers(0, 999), TABLES, TABLES)
+def test_it_comes_back_from_its_json(name: str, task: int, tables: dict[str, Shape], more: dict[str, Shape]) -> None:
+    """Whatever tables came and went, what is loaded is what was dumped."""
+    kept = Kept.new(Identity(name, task, 1000, tables))
+    for table, shape in more.items():
+        kept = kept.with_table(table, shape)
+    assert Kept.load(kept.dump(), PATH) == kept
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.none() | st.just(A) | st.just(B)), max_size=30))
+def test_tables_never_share_a_number(steps: list[tuple[str, Shape | None]]) -> None:
+    """A table keeps its number while others change; in a new shape it gets one that nobody has, nor had just now."""
+    kept = Kept.new(Identity("payments", 3, 12, {}))
+    for table, shape in steps:
+        before, kept = kept, kept.with_table(table, shape)
+        assert sorted(kept.numbers) == sorted(kept.identity.tables)
+        assert len(set(kept.numbers.values())) == len(kept.numbers)
+        assert {name: number for name, number in kept.numbers.items() if name != table} == {
+            name: number for name, number in before.numbers.items() if name != table
+        }
+        assert kept.numbers.get(table) not in set(before.numbers.values()) - {None}
+        assert all(1 <= number <= 254 for number in kept.numbers.values())
+
+
+def test_tables_differ_by_size_by_meaning_and_by_being_there() -> None:
+    """Each table that is new, gone or of another shape is told, the others not."""
+    kept = Kept.new(Identity("payments", 3, 12, {"same": A, "wider": A, "other": B, "gone": A}))
+    wanted = Identity("payments", 3, 12, {"same": A, "wider": C, "other": C, "new": A})
+    assert kept.differences(wanted) == (
+        Difference("gone", A, None),
+        Difference("new", None, A),
+        Difference("other", B, C),
+        Difference("wider", A, C),
+    )
+
+
+def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
+    """Keys would be looked for in the wrong task."""
+    kept = Kept.new(Identity("payments", 3, 12, {}))
+    with pytest.raises(StateMismatch, match=r"12 partitions .* now have 24.*state reshard payments.*state reset"):
+        kept.check(Identity("payments", 3, 24, {}), PATH)
+
+
+@pytest.mark.parametrize("other", [Identity("flights", 3, 12, {}), Identity("payments", 4, 12, {})])
+def test_the_state_of_another_task_is_refused(other: Identity) -> None:
+    """A folder that was moved or shared is told from one's own."""
+    with pytest.raises(StateMismatch, match=r"state/payments/3 is that of payments/3, not of"):
+        Kept.new(Identity("payments", 3, 12, {})).check(other, PATH)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"pipeline": "p"}', b'{"tables": [1]}'])
+def test_what_cannot_be_read_is_damage(text: bytes) -> None:
+    """An identity that is no identity names the folder and says what happens next."""
+    with pytest.raises(StateCorrupt, match=r"state/payments/3 .* restored"):
+        Kept.load(text, PATH)
+
+
+def test_too_many_tables_are_refused() -> None:
+    """There is one byte for the number of a table."""
+    tables = {f"table-{number}": A for number in range(254)}
+    Kept.new(Identity("payments", 3, 12, tables))
+    with pytest.raises(StateMismatch, match="at most 254 tables"):
+        Kept.new(Identity("payments", 3, 12, tables | {"one more": A}))

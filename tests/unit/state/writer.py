@@ -1,0 +1,54 @@
+"""A process that writes to a store until it is killed, or until there is no room: what the tests of crashes start.
+
+Writes are functions of their number, so that what survives can be compared with the positions that it names.
+Each number is printed when its write is done.
+"""
+
+import resource
+import sys
+from pathlib import Path
+
+from pipeline.errors import SurgetankError
+from tests.unit.state.stores import assert_true_to_its_positions, opened, positions, step
+
+BALLAST = "ballast"
+FILE_BYTES = 24 << 10
+
+
+def write(path: Path, most: int) -> None:
+    """Go on where the store stands, for at most so many writes, and close it."""
+    store = opened(path)
+    number = store.positions().get("payments.events", 0) // 10
+    for each in range(number + 1, number + most + 1):
+        store.write(step(each), positions(each))
+        print(each, flush=True)
+    store.close()
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room, make room, and go on: print the error and how far it went, before and after."""
+    try:
+        write(path, 100_000)
+    except SurgetankError as error:
+        print(f"{type(error).__name__} exit {error.exit_code}: {error}")
+    (path.parent / BALLAST).unlink(missing_ok=True)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    store = opened(path)
+    print("kept", assert_true_to_its_positions(store))
+    store.close()
+    write(path, 40)
+    store = opened(path)
+    print("then", assert_true_to_its_positions(store))
+    store.close()
+
+
+if __name__ == "__main__":
+    what, where = sys.argv[1], Path(sys.argv[2])
+    if what == "write":
+        write(where, 100_000)
+    else:
+        if what == "fill small files":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
+        fill(where)
