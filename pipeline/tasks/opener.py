@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Literal
 
 from confluent_kafka import KafkaException
@@ -20,6 +21,7 @@ from pipeline.tasks.sweep import Output
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
+FENCE_SECONDS = 0.05  # mostly it takes less, and then all that is due is opened at once
 STABLE_SECONDS = 1.0
 STABLE_ALONE_SECONDS = 0.2
 LOOK_AGAIN_SECONDS = 0.05  # while a live member ends its transaction, or a broker is away
@@ -79,6 +81,9 @@ class Opener:
         self._queue: queue.SimpleQueue[tuple[Life, float] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="opener", daemon=True)
         self._stopping = threading.Event()
+        # librdkafka waits half a second between two attempts to fence: not in the thread that opens the other tasks.
+        self._executioner = ThreadPoolExecutor(1, thread_name_prefix="fence")
+        self._fencing: dict[str, Future[None]] = {}
 
     def start(self) -> None:
         """Start the thread."""
@@ -133,14 +138,15 @@ class Opener:
         tasks = {life: task.sources for life in lives if (task := self._ledger.opening(life)) is not None}
         owners = self._ground.owners([source for sources in tasks.values() for source in sources], CALL_SECONDS)
         # What a dead predecessor or this worker itself has left open is gone before any offset is trusted.
-        self._fence(owners)
+        fencing = self._fence(owners)
+        tasks = {life: task for life, task in tasks.items() if not {owners[source] for source in task} & fencing}
         mine = self._outputs_of(owners, {self._me})
         if not self._settle(mine, self._outputs_of(owners, set(owners.values())) - mine, self._ground.group):
-            return list(tasks)
+            return lives
         committed = self._committed(tasks)
         if committed:
             self._start(committed, owners)
-        return [life for life in tasks if self._ledger.opening(life) is not None]
+        return [life for life in lives if self._ledger.opening(life) is not None]
 
     def _committed(self, tasks: dict[Life, tuple[Source, ...]]) -> dict[Life, dict[Source, int]]:
         """Return the stable offsets of the tasks; those that a live member still has pending are left out."""
@@ -154,12 +160,19 @@ class Opener:
         alone = {life: self._ground.committed(list(sources), STABLE_ALONE_SECONDS) for life, sources in tasks.items()}
         return {life: offsets for life, offsets in alone.items() if offsets is not None}
 
-    def _fence(self, owners: dict[Source, str | None]) -> None:
-        if not set(owners.values()) - {None, self._me}:
-            return  # nobody to ask for
-        for owner in sorted(dead(owners.values(), self._ground.live(CALL_SECONDS), self._me)):
-            self._ground.fence(owner, self._outputs_of(owners, {owner}), CALL_SECONDS)
-            log.info("fenced %s, which is no longer in the group", owner)
+    def _fence(self, owners: dict[Source, str | None]) -> set[str | None]:
+        """Have the dead among the owners fenced; return those that are not yet. Nobody else waits for that."""
+        unknown = set(owners.values()) - {None, self._me} - set(self._fencing)
+        for owner in dead(unknown, self._ground.live(CALL_SECONDS), self._me) if unknown else ():
+            outputs = self._outputs_of(owners, {owner})
+            self._fencing[owner] = self._executioner.submit(self._ground.fence, owner, outputs, CALL_SECONDS)
+        wait(self._fencing.values(), FENCE_SECONDS)
+        for owner, fence in list(self._fencing.items()):
+            if fence.done():
+                del self._fencing[owner]
+                fence.result()
+                log.info("fenced %s, which is no longer in the group", owner)
+        return set(self._fencing)
 
     def _outputs_of(self, owners: dict[Source, str | None], whose: set[str | None]) -> set[Output]:
         numbers = {source.partition for source, owner in owners.items() if owner in whose}
