@@ -6,6 +6,7 @@ owner commits that claim before its first output, and the successor of an owner 
 ``init_transactions`` with its id, which aborts whatever is open.
 """
 
+import threading
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -39,8 +40,9 @@ class Ground:
     """What the brokers say of a group's offsets, members and topics. For one thread; raises KafkaException.
 
     Offsets are asked of consumers, not of an admin client: after an outage librdkafka's admin client may go on timing
-    out for minutes, and a question of it that timed out has ended the process with an assertion
-    (ops/decisions/0002).
+    out for minutes, and a question of it that timed out has ended the process with an assertion. A consumer that
+    failed is not asked again: one was seen to answer "unknown partition" for minutes, of a topic that every broker and
+    each new client knew (ops/decisions/0002).
     """
 
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
@@ -54,12 +56,17 @@ class Ground:
         except KafkaException as error:
             if error.args[0].code() == KafkaError._TIMED_OUT:
                 return None
+            self._forget()
             raise
         return {Source(partition.topic, partition.partition): partition.offset for partition in found}
 
     def owners(self, sources: list[Source], timeout: float) -> dict[Source, str | None]:
         """Return who last committed each source, also where something newer is pending."""
-        found = self._pending.committed([TopicPartition(*source) for source in sources], timeout)
+        try:
+            found = self._pending.committed([TopicPartition(*source) for source in sources], timeout)
+        except KafkaException:
+            self._forget()
+            raise
         return {Source(partition.topic, partition.partition): owner_of(partition.metadata) for partition in found}
 
     def live(self, timeout: float) -> set[str]:
@@ -72,10 +79,14 @@ class Ground:
 
     def bounds(self, sources: list[Source], timeout: float) -> dict[Source, tuple[int, int]]:
         """Return the first offset and the last stable offset of each source."""
-        return {
-            source: self._stable.get_watermark_offsets(TopicPartition(*source), timeout, cached=False)
-            for source in sources
-        }
+        try:
+            return {
+                source: self._stable.get_watermark_offsets(TopicPartition(*source), timeout, cached=False)
+                for source in sources
+            }
+        except KafkaException:
+            self._forget()
+            raise
 
     def fence(self, transactional_id: str, outputs: set[Output], timeout: float) -> None:
         """Abort whatever the transactional id has open, and refuse its owner from now on.
@@ -99,6 +110,12 @@ class Ground:
     @cached_property
     def _pending(self) -> Consumer:
         return clients.reader(self._kafka, group_id=self._group, isolation_level="read_uncommitted")
+
+    def _forget(self) -> None:
+        """Let the next question make new consumers. To destroy one whose brokers are away may take its time."""
+        for name in ("_stable", "_pending"):
+            if (consumer := self.__dict__.pop(name, None)) is not None:
+                threading.Thread(target=consumer.close, name="grave", daemon=True).start()
 
     def _members(self, timeout: float) -> list[Any]:
         admin = clients.admin(self._kafka)

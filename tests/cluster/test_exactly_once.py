@@ -160,7 +160,7 @@ def test_any_one_of_three_brokers_may_die(kafka3: KafkaUnderTest, tmp_path: Path
 
         found = under.audit(wait=60)
 
-        assert found.ok, found
+        assert found.ok, (found, under.logs())
         assert all(worker.running for worker in workers), under.logs()
 
 

@@ -108,9 +108,9 @@ def test_a_delivery_that_fails_commits_nothing_until_it_is_mended(stage: StageFa
     Nothing is committed meanwhile. 20 attempts in five seconds would be no growing pause: there are 8.
     """
     under = stage(**IN_PLAY)
-    allow(under, under.pipeline.scores.topic, TOO_SMALL)
+    worker = under.worker()
+    allow(under, under.pipeline.scores.topic, TOO_SMALL)  # a worker that starts now would make dead letters of all
     under.send(EVENTS)
-    worker = under.worker(ready=False)  # tasks that have to go back again and again are not ready
     under.until(lambda: transactions(worker)["aborted"] >= 2, 60, "two attempts")
     before = transactions(worker)["aborted"]
     under.until(passed(under, 5), 10, "five seconds")
