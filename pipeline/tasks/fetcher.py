@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -53,7 +53,7 @@ class Fetcher:
         on_trouble: Callable[[Source, str], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._consumer: Consumer = clients.reader(
+        self._make: Callable[[], Consumer] = lambda: clients.reader(
             kafka,
             group_id=group,
             client_id=f"{client_id}-fetcher",
@@ -67,6 +67,7 @@ class Fetcher:
             fetch_error_backoff_ms=100,
             fetch_wait_max_ms=100,
         )
+        self._consumer = self._make()
         self._inbox = inbox
         self._beat = beat
         self._on_trouble = on_trouble
@@ -90,6 +91,10 @@ class Fetcher:
     def drop(self, sources: list[Source]) -> Future[None]:
         """Read these sources no more. Done when the future is: nothing of them is put into the inbox after."""
         return self._change(lambda: self._drop(sources))
+
+    def renew(self) -> Future[None]:
+        """Go on with a new consumer: one that answers nothing any more, after an outage, is not to be mended."""
+        return self._change(self._renew)
 
     def stop(self, timeout: float) -> None:
         """Stop the thread and close the consumer."""
@@ -115,6 +120,14 @@ class Fetcher:
         held = [source for source in sources if self._places.pop(source, None) is not None]
         if held:
             self._consumer.incremental_unassign([TopicPartition(*source) for source in held])
+
+    def _renew(self) -> None:
+        # To close it may take its time while brokers are away: not in this thread.
+        threading.Thread(target=self._consumer.close, name="grave", daemon=True).start()
+        self._consumer = self._make()
+        places = {source: replace(place, offset=self._reached[source]) for source, place in self._places.items()}
+        self._places = {}
+        self._assign(places)
 
     def _run(self) -> None:
         try:

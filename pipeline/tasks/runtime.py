@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MONITOR_SECONDS = 2.0
 STOP_SECONDS = 5.0
+STALL_SECONDS = 10.0  # more than any broker takes to hand a leadership over
 LOOK_AGAIN_SECONDS = 0.004
 
 
@@ -271,6 +272,7 @@ class Runtime:
 
     def _watch(self) -> None:
         ends: dict[Source, int] = {}
+        renewed = 0.0
         while not self._stopping.wait(MONITOR_SECONDS):
             snapshot = self.ledger.snapshot()
             sources = [source for _, _, _, _, committed in snapshot for source in committed]
@@ -285,6 +287,12 @@ class Runtime:
             why = stuck_task(now, snapshot, ends, worker.stuck_deadline_seconds) or hung_call(
                 now, self._call_started_at(), self._settings.model.call_deadline_seconds
             )
+            if not self.inbox and not self.ledger.in_flight and now > renewed + STALL_SECONDS:
+                running = [each for each in snapshot if each[1] is State.RUNNING]
+                if stalled := stuck_task(now, running, ends, STALL_SECONDS):
+                    log.warning("%s, and nothing of it arrives; reading on with a new consumer", stalled)
+                    self._fetcher.renew()
+                    renewed = now
             if why is not None:
                 self._on_failure(Stuck(f"{why}; nothing of it was committed"))
                 return

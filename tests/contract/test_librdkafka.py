@@ -448,7 +448,10 @@ def test_no_stale_record_survives_a_change_of_assignment(kafka: KafkaUnderTest, 
     chance = random.Random(seed)
     for _ in range(400):
         chosen = chance.sample(range(partitions), chance.randint(1, partitions))
-        if chance.random() < 0.8:
+        what = chance.random()
+        if what < 0.05:
+            waits = storm.renew()
+        elif what < 0.8:
             waits = storm.assign({partition: chance.randrange(rows) for partition in chosen})
         else:
             waits = storm.drop(chosen)
@@ -506,6 +509,10 @@ class Storm:
     def drop(self, partitions: list[int]) -> Future[None]:
         """Fetch these partitions no more."""
         return self._fetcher.drop([Source(self._topic, partition) for partition in partitions])
+
+    def renew(self) -> Future[None]:
+        """Go on with a new consumer: every epoch goes on where it was."""
+        return self._fetcher.renew()
 
     def take(self, rows: int) -> None:
         """Take what was fetched, and check it."""
