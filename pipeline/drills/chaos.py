@@ -61,7 +61,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ChaosReport:
-    """What was done and what was found. ``timeouts`` are those in force; ``in_play_peak`` is in events."""
+    """What was done and what was found. ``timeouts`` are those in force; ``in_play_peak``
+    is in events: sent and not yet committed, from the start of the first worker on."""
 
     seed: int
     kills: int
@@ -133,7 +134,9 @@ class Chaos:
             try:
                 while replay.acknowledged < self._plan.backlog and not sending.done():
                     self._wake.wait(0.1)
-                for member in [self._fleet.start() for _ in range(WORKERS)]:
+                members = [self._fleet.start() for _ in range(WORKERS)]
+                self._watch()
+                for member in members:
                     self._fleet.wait_ready(member)
                 self._say(f"{WORKERS} workers ready over a backlog of {replay.acknowledged} events")
                 self._strike()
