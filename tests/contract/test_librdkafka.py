@@ -372,6 +372,55 @@ def test_the_admin_client_says_at_once_which_offsets_are_unstable(
     producer.abort_transaction(10)
 
 
+def test_offsets_whose_coordinator_died_do_not_keep_their_caller_waiting(
+    kafka3: KafkaUnderTest, topic: Topic, group: str
+) -> None:
+    """librdkafka's call may never return then; ours gives up, and the next producer of the same id goes on."""
+    cluster = kafka3.cluster
+    assert cluster is not None
+    events = topic()
+    admin = clients.admin(kafka3.settings)
+    reader = clients.reader(kafka3.settings, group_id=group)
+    offsets = [TopicPartition(events, 0, 1)]
+    while not _answers(lambda: reader.committed(offsets, 10)):
+        pass  # a coordinator that is not there yet would keep the producer waiting too
+    no_member = reader.consumer_group_metadata()
+    name = uuid.uuid4().hex
+    producer = clients.transactional(kafka3.settings, transactional_id=name)
+    producer.init_transactions(30)
+    for _ in range(3):  # it knows the coordinator then, and the end of the first transaction is over
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction(offsets, no_member, 30)
+        producer.commit_transaction(30)
+    died = admin.describe_consumer_groups([group])[group].result().coordinator.id
+
+    cluster.kill(died)
+    try:
+        while died in producer.list_topics(timeout=10).brokers:
+            producer.poll(0.1)
+        producer.begin_transaction()
+        with pytest.raises(KafkaException) as refusal:
+            producer.send_offsets_to_transaction(offsets, no_member, 1)
+        assert refusal.value.args[0].code() in {K._TIMED_OUT, K.NOT_COORDINATOR, K.COORDINATOR_LOAD_IN_PROGRESS}
+    finally:
+        cluster.start(died)
+        cluster.wait()
+
+    successor = clients.transactional(kafka3.settings, transactional_id=name)
+    successor.init_transactions(30)
+    successor.begin_transaction()
+    successor.send_offsets_to_transaction(offsets, no_member, 30)
+    successor.commit_transaction(30)
+
+
+def _answers(question: Callable[[], object]) -> bool:
+    try:
+        question()
+    except KafkaException:
+        return False
+    return True
+
+
 def test_a_delivery_that_failed_makes_the_commit_raise(topic: Topic, transact: Callable[..., Producer]) -> None:
     """No delivery report needs to be looked at: the commit itself refuses, and asks for an abort."""
     name = topic(1, config={"max.message.bytes": "64"})
