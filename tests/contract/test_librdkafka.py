@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as K
 from conftest import KafkaUnderTest
 from proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
@@ -351,25 +351,6 @@ def test_a_sweep_ends_what_lies_open_in_outputs_and_in_the_offsets_of_the_group(
     assert ground.committed(sources, 10) == {sources[0]: 5, sources[1]: -1001}, "none is pending"
     with TopicReader(kafka.settings, [name]) as reader:
         assert [value for records in reader.catch_up() for value in records.values] == [b"kept"]
-
-
-def test_the_admin_client_says_at_once_which_offsets_are_unstable(
-    kafka: KafkaUnderTest, group: str, topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer]
-) -> None:
-    """It answers per partition; a consumer can only wait (yet after outages the consumer is the one to rely on)."""
-    name = topic(2)
-    member = join(name, "consumer")
-    until(lambda: member.owned == {0, 1}, "it has all")
-    producer = transact()
-    producer.send_offsets_to_transaction([TopicPartition(name, 0, 9)], member.metadata, 10)
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(name, 0), TopicPartition(name, 1)])
-
-    admin = clients.admin(kafka.settings)
-    answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(10)
-
-    codes = {each.partition: each.error and each.error.code() for each in answer.topic_partitions}
-    assert codes == {0: K.UNSTABLE_OFFSET_COMMIT, 1: None}
-    producer.abort_transaction(10)
 
 
 def test_offsets_whose_coordinator_died_do_not_keep_their_caller_waiting(
