@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-from ops.alerts import objectives, rules
+from ops.alerts import dashboards, objectives, rules
 
 ROOT = Path(__file__).parents[1]
 
 
 def made(grafana: str = objectives.GRAFANA, runbooks: str = objectives.RUNBOOKS) -> dict[Path, str]:
     """Return every file that is made, with its text."""
-    return {ROOT / "prometheus" / "rules" / "surgetank.yml": rules.render(grafana, runbooks)}
+    boards = {
+        ROOT / "grafana" / "dashboards" / f"{board.uid}.json": dashboards.text(board) for board in dashboards.boards()
+    }
+    return {ROOT / "prometheus" / "rules" / "surgetank.yml": rules.render(grafana, runbooks)} | boards
 
 
 def main(
