@@ -7,6 +7,7 @@ end offsets, each in one request per leader however many partitions there are. O
 """
 
 import re
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ class Survey:
 
     ``bounds`` are the first and the last stable offset of each partition that has a leader; ``heads`` what lies at the
     committed offsets, where that was read; ``unknown`` the groups whose offsets Kafka did not tell; ``requests`` is how
-    many were sent.
+    many were sent; ``old_seconds`` is how long ago the bounds were told.
     """
 
     groups: dict[str, GroupAnswer]
@@ -71,6 +72,7 @@ class Survey:
     heads: dict[Place, Head]
     unknown: tuple[str, ...]
     requests: int
+    old_seconds: float
 
 
 class Surveyor:
@@ -99,7 +101,9 @@ class Surveyor:
             bounds = self._bounds({source for group in groups.values() for source in group.committed})
         except KafkaException as error:
             raise BrokerError(f"{self._bootstrap} does not tell of consumer groups: {error.args[0].str()}") from None
-        return Survey(groups, bounds, self._read_heads(groups, bounds, question.heads_max), unknown, self._requests)
+        told_at = time.monotonic()
+        heads = self._read_heads(groups, bounds, question.heads_max)
+        return Survey(groups, bounds, heads, unknown, self._requests, time.monotonic() - told_at)
 
     def close(self) -> None:
         """Leave Kafka."""

@@ -54,6 +54,11 @@ class Asking:
         """The process that asks, None if there is none."""
         return self._child.pid if self._child is not None else None
 
+    def interrupt(self) -> None:
+        """Let a question that is open end at once, without an answer. From a signal handler too."""
+        if (child := self._child) is not None:
+            child.kill()
+
     def close(self) -> None:
         """End the process that asks."""
         self._ended()
