@@ -73,7 +73,15 @@ class GroupMetrics(Catalogue):
         self.exporter_requests = Gauge(
             "exporter_requests", "Requests that the last pass sent to the brokers, all kinds together."
         )
+        self.exporter_answered_timestamp_seconds = Gauge(
+            "exporter_answered_timestamp",
+            "When Kafka told what is on this page, since the epoch.",
+            unit="seconds",
+        )
         self.exporter_groups = Gauge("exporter_groups", "Groups that the last pass found and told of.")
+        self.exporter_groups_unknown = Gauge(
+            "exporter_groups_unknown", "Groups that are there, and whose offsets Kafka did not tell in the last pass."
+        )
         self.exporter_groups_left_out = Gauge(
             "exporter_groups_left_out", "Groups that the last pass did not tell of, because the page would be too long."
         )
