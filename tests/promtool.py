@@ -1,22 +1,20 @@
 """Prometheus' and Alertmanager's own tools, which must be there: a test that needs one runs, or fails saying so."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ops.alerts.running import program
+
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "ops" / "prometheus" / "rules" / "surgetank.yml"
-WANTED = "install Debian's packages prometheus and prometheus-alertmanager, or their releases into PATH"
 
 
-def tool(*names: str) -> str:
-    """Return the path of the first of these programs that is there."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    assert found, f"{names[0]} is missing: {WANTED}"
-    return found
+def tool(name: str) -> str:
+    """Return the path of a tool; one that is missing fails the test and says what to install."""
+    return program(name)
 
 
 def said(command: list[str], timeout: float = 300) -> str:

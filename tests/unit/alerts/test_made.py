@@ -14,11 +14,13 @@ from ops.alerts import series
 from ops.alerts.__main__ import made
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS, ALL
+from pipeline.lag.history import SPAN_SECONDS
+from pipeline.settings import ExporterSettings
 from pipeline.telemetry.metrics import LATENCY_SECONDS
 
 PROMETHEUS = ROOT / "ops" / "prometheus"
-STATUS_SECONDS = 30  # a partition without progress counts as stalled after this; ``span`` of the lag rules
-PASS_SECONDS = 5  # the exporter looks this often
+STATUS_SECONDS = SPAN_SECONDS  # a partition without progress counts as stalled after this
+PASS_SECONDS = ExporterSettings().interval_seconds
 
 
 @pytest.fixture(scope="module")
