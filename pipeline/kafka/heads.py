@@ -45,6 +45,7 @@ class Heads:
             fetch_message_max_bytes=16_384,
             fetch_max_bytes=4_194_304,
             fetch_wait_max_ms=20,
+            fetch_queue_backoff_ms=1,  # by default a partition that was read waits a second before it is read again
             check_crcs=False,
         )
 

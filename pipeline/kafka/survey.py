@@ -29,7 +29,7 @@ from pipeline.kafka.heads import Head, Heads, Place
 from pipeline.settings import KafkaSettings
 
 ANSWER_SECONDS = 10.0
-HEADS_SECONDS = 1.0
+HEADS_SECONDS = 2.0
 _NOBODY = {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
 
 Answer = Future[Any]

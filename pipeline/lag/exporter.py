@@ -11,10 +11,10 @@ from typing import Protocol
 
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError
-from pipeline.kafka.heads import Place
-from pipeline.kafka.survey import GroupAnswer, Question, Survey
-from pipeline.lag.book import Book, Standing, Verdict
+from pipeline.kafka.survey import Question, Survey
+from pipeline.lag.book import Book, Verdict
 from pipeline.lag.rules import worst
+from pipeline.lag.standing import standings
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.groups import GROUP, GroupMetrics
 from pipeline.telemetry.health import Health
@@ -113,23 +113,6 @@ class Exporter:
         self._metrics.exporter_groups_left_out.set(left_out)
         self._metrics.exporter_groups_unknown.set(len(survey.unknown))
         self._health.set("kafka", True)
-
-
-def standings(answer: GroupAnswer, survey: Survey, behind: float) -> list[Standing]:
-    """Return where a group stands on each partition whose bounds are known.
-
-    ``behind``: the monotonic clock minus the wall clock, which turns a record's time into one of the book.
-    """
-    found = []
-    for source, committed in answer.committed.items():
-        bounds = survey.bounds.get(source)
-        if bounds is None:
-            continue
-        start, end = bounds
-        head = survey.heads.get(Place(source, start if committed is None else max(start, committed)))
-        head_at = None if head is None or head.at_ms is None else head.at_ms / 1000 + behind
-        found.append(Standing(source, start, end, committed, head_at, nothing=head is not None and head.empty))
-    return found
 
 
 class _Page:
