@@ -17,7 +17,7 @@ def tool(name: str) -> str:
     return program(name)
 
 
-def said(command: list[str], timeout: float = 300) -> str:
+def said(command: list[str], timeout: float = 900) -> str:
     """Run a tool that must succeed; return what it said."""
     ended = subprocess.run(command, text=True, capture_output=True, timeout=timeout, check=False)
     assert ended.returncode == 0, (

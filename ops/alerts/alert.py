@@ -55,6 +55,15 @@ def by_pipeline(expr: str, *labels: str) -> str:
     return f"sum by ({', '.join(('pipeline', *labels))}) ({expr} * {INFO})"
 
 
+def by_pipeline_over(expr: str, window: str) -> str:
+    """Return the sum of a per-worker expression over a window by pipeline, also of workers that are gone by now.
+
+    An address that served two pipelines in the window counts for one of them: two would be an error.
+    """
+    info = f"topk by (job, instance) (1, last_over_time(surgetank_worker_info[{window}]))"
+    return f"sum by (pipeline) ({expr} * on (job, instance) group_left (pipeline) {info})"
+
+
 def as_group(expr: str) -> str:
     """Return a per-worker expression with the label group: a pipeline's workers are one group of the same name."""
     return f'label_replace({expr} * {INFO}, "group", "$1", "pipeline", "(.+)")'

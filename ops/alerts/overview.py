@@ -4,12 +4,13 @@ from ops.alerts import objectives as o
 from ops.alerts.alert import INFO, by_pipeline
 from ops.alerts.lag import LAG, STATUS
 from ops.alerts.panels import Board, Row, show, statuses
-from ops.alerts.scoring import DEAD, LATE, SCORED, TIMED, late_share
+from ops.alerts.scoring import DEAD, late_share
 
 RATE = "[$__rate_interval]"
 _BUDGET = 1 - o.SCORED_IN_TIME_SHARE
 _LATENCY = by_pipeline(f"rate(surgetank_end_to_end_seconds_bucket{RATE})", "le")
 _EXPECTED = f"clamp_min(max by (group) (predict_linear({LAG}[5m], {o.CAPACITY_AHEAD_SECONDS})), 0)"
+_DRAIN = "max by (group) (surgetank_group_drain_seconds < +Inf and surgetank_group_lag_seconds > 1)"
 _ANSWER = f"count by (pipeline, model, version) (surgetank_model_info * {INFO})"
 
 KEEPING_UP = Row(
@@ -26,7 +27,7 @@ KEEPING_UP = Row(
             "Events in and scored, a second",
             "ops",
             (by_pipeline(f"rate(surgetank_events_received_total{RATE})"), "{{pipeline}} in"),
-            (SCORED, "{{pipeline}} scored"),
+            (by_pipeline(f"rate(surgetank_events_scored_total{RATE})"), "{{pipeline}} scored"),
         ),
         show(
             "Latency, 99 of 100",
@@ -39,8 +40,8 @@ KEEPING_UP = Row(
         show(
             "Late, share of events",
             "percentunit",
-            (f"{LATE} / {TIMED}", "{{pipeline}}"),
-            about=f"Scored later than {o.SCORED_WITHIN_SECONDS:g} s after their arrival.",
+            (late_share("5m"), "{{pipeline}}"),
+            about=f"Scored later than {o.SCORED_WITHIN_SECONDS:g} s after their arrival, over five minutes.",
             limit=_BUDGET,
         ),
         show(
@@ -64,9 +65,8 @@ WILL_WE = Row(
         show(
             "Until the lag is worked off",
             "s",
-            ("max by (group) (surgetank_group_drain_seconds < +Inf)", "{{group}}"),
-            (f"max by (pipeline) ((surgetank_drain_seconds < +Inf) * {INFO})", "{{pipeline}}, by its workers"),
-            about="At the present rates; a gap is where it does not shrink.",
+            (_DRAIN, "{{group}}"),
+            about="At the present rates, where it is more than a second; a gap is where it does not shrink.",
         ),
         show(
             "Burn rate",

@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Alertmanager on loopback, with the shipped rules and routes, in a folder of their own.
+"""A real Prometheus, Alertmanager and lag exporter on loopback, with the shipped rules and routes, in a folder.
 
 What is changed for that is where things are: targets, addresses, and receivers, which become one webhook each.
 """
@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import urllib.parse
 import urllib.request
@@ -45,7 +46,9 @@ def free_ports(count: int) -> list[int]:
 
 
 class Service:
-    """A process that answers ``/-/ready`` once it is. Use it as a context: it is stopped at the end."""
+    """A process that answers at a path once it is ready. Use it as a context: it is stopped at the end."""
+
+    ready = "/-/ready"
 
     def __init__(self, command: Sequence[str], port: int, log: Path) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -79,7 +82,7 @@ class Service:
         pause = threading.Event()
         for _ in range(int(START_SECONDS / 0.1)):
             with contextlib.suppress(OSError):
-                self.get("/-/ready")
+                self.get(self.ready)
                 return
             if self._process.poll() is not None:
                 break
@@ -107,11 +110,13 @@ class Prometheus(Service):
         jobs = {each["job_name"] for each in shipped["scrape_configs"]}
         if unknown := targets.keys() - jobs:
             raise ValueError(f"no job {sorted(unknown)} is shipped; there are {sorted(jobs)}")
+        self._folder = folder
+        for job, addresses in targets.items():
+            self.scrape(job, addresses)
         changed = shipped | {
             "rule_files": [str(OPS / "prometheus" / name) for name in shipped["rule_files"]],
             "scrape_configs": [
-                {"job_name": name, "static_configs": [{"targets": list(addresses)}]}
-                for name, addresses in targets.items()
+                {"job_name": name, "file_sd_configs": [{"files": [str(folder / f"{name}.json")]}]} for name in targets
             ],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
         }
@@ -119,6 +124,12 @@ class Prometheus(Service):
         file.write_text(yaml.safe_dump(changed))
         command = [found, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]
         super().__init__([*command, f"--web.listen-address=127.0.0.1:{port}"], port, folder / "prometheus.log")
+
+    def scrape(self, job: str, addresses: Sequence[str]) -> None:
+        """Scrape these addresses for a job from now on, and no others."""
+        fresh = self._folder / f"{job}.new"
+        fresh.write_text(json.dumps([{"targets": list(addresses)}]))
+        fresh.replace(self._folder / f"{job}.json")
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """Return the series of an expression as of now: ``metric`` and ``value``. Raises if it is refused."""
@@ -131,6 +142,18 @@ class Prometheus(Service):
     def _result(self, path: str, **parameters: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.get(path, **parameters))["data"]["result"]
         return found
+
+
+class LagExporter(Service):
+    """`surgetank lag-exporter` of some groups, as often as docker-compose.yml lets it look."""
+
+    ready = "/ready"
+
+    def __init__(self, folder: Path, bootstrap: str, groups: str) -> None:
+        (port,) = free_ports(1)
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--bootstrap", bootstrap, "--groups", groups]
+        super().__init__([*command, "--interval", "5", "--port", str(port)], port, folder / "exporter.log")
 
 
 class Alertmanager(Service):

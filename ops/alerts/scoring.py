@@ -1,27 +1,38 @@
 """Alerts on what users are promised: scores in time, for all events but the few that cannot be scored.
 
 Burn rates over several windows follow Google's Site Reliability Workbook, chapter 5, "6: Multiwindow, Multi-Burn-Rate
-Alerts": the long window says that it matters, the short one that it still goes on.
+Alerts": the long window says that it matters, the short one that it still goes on. Time of the window that Prometheus
+has not seen counts as good: one that was started a minute ago would else take a hiccup for an hour of it.
 """
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import Alert, Record, Rules, Severity, by_pipeline
+from ops.alerts.alert import Alert, Record, Rules, Severity, by_pipeline, by_pipeline_over
 
 TIMED = "surgetank:events_timed:rate2m"
-LATE = "surgetank:events_late:rate2m"
 SCORED = "surgetank:events_scored:rate2m"
 DEAD = "surgetank:events_dead:rate2m"
 SHORT_SECONDS = {"5m": 300, "30m": 1800, "2h": 7200, "6h": 21_600}
+_BUCKET = f'surgetank_end_to_end_seconds_bucket{{le="{o.SCORED_WITHIN_SECONDS}"}}'
+
+
+def late(window: str) -> str:
+    """Return the name of the recorded rate of late events over a window."""
+    return f"surgetank:events_late:rate{window}"
 
 
 def late_share(window: str) -> str:
     """Return the share of events whose score came late, over a window."""
-    return f"sum_over_time({LATE}[{window}]) / sum_over_time({TIMED}[{window}])"
+    return f"{late(window)} / avg_over_time({TIMED}[{window}])"
+
+
+def _late(window: str) -> Record:
+    every, in_time = f"rate(surgetank_end_to_end_seconds_count[{window}])", f"rate({_BUCKET}[{window}])"
+    return Record(late(window), f"{by_pipeline_over(every, window)} - {by_pipeline_over(in_time, window)}")
 
 
 def _burns(long: str, short: str, factor: float) -> str:
     share = factor * (1 - o.SCORED_IN_TIME_SHARE)
-    few = f"avg_over_time({LATE}[{short}]) * {SHORT_SECONDS[short]} > {o.LATE_EVENTS_MIN}"
+    few = f"{late(short)} * {SHORT_SECONDS[short]} > {o.LATE_EVENTS_MIN}"
     return f"({late_share(long)} > {share:.4g} and {late_share(short)} > {share:.4g} and {few})"
 
 
@@ -29,7 +40,6 @@ def _dead_of(reason: str) -> str:
     return f'{DEAD}{{reason="{reason}"}}'
 
 
-_BUCKET = f'surgetank_end_to_end_seconds_bucket{{le="{o.SCORED_WITHIN_SECONDS}"}}'
 _PROMISE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
 _ALL = f"(sum by (pipeline) ({DEAD}) + ({SCORED} or 0 * sum by (pipeline) ({DEAD})))"
 
@@ -38,7 +48,7 @@ RULES = Rules(
     o.EVALUATION_SECONDS,
     (
         Record(TIMED, by_pipeline("rate(surgetank_end_to_end_seconds_count[2m])")),
-        Record(LATE, f"{TIMED} - {by_pipeline(f'rate({_BUCKET}[2m])')}"),
+        *(_late(window) for window in ("5m", "30m", "1h", "6h")),
         Record(SCORED, by_pipeline("rate(surgetank_events_scored_total[2m])")),
         Record(DEAD, by_pipeline("rate(surgetank_events_dead_total[2m])", "reason")),
         Alert(
@@ -90,6 +100,7 @@ SLOW = Rules(
     "surgetank-scoring-slow",
     300,
     (
+        *(_late(window) for window in ("2h", "1d", "3d")),
         Alert(
             "ScoredLateSlowBurn",
             Severity.NOTICE,

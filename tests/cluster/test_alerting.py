@@ -1,21 +1,15 @@
 """Real Prometheus and Alertmanager beside real workers on real Kafka, with the rules and routes as shipped."""
 
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
 
 from conftest import KafkaUnderTest
 from stage import Stage
+from webhooks import Receiver
 
 from ops.alerts import objectives as o
 from ops.alerts.dashboards import boards
-from ops.alerts.running import Alertmanager, Prometheus, free_ports
+from ops.alerts.running import Alertmanager, LagExporter, Prometheus
 
 StageFactory = Callable[..., Stage]
 RATE = 200.0
@@ -24,69 +18,17 @@ RATE = 200.0
 WAIT_SECONDS = 240.0
 
 
-class Receiver:
-    """Takes what Alertmanager sends, as a pager or a chat would: for each receiver the alerts, as they came."""
-
-    def __init__(self) -> None:
-        self.came: list[tuple[str, dict[str, Any]]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.came += [(self.path.strip("/"), alert) for alert in body["alerts"]]
-                self.send_response(200)
-                self.end_headers()
-
-            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def of(self, receiver: str, status: str) -> list[dict[str, Any]]:
-        """Return the alerts of a status that came to a receiver."""
-        return [alert for name, alert in list(self.came) if name == receiver and alert["status"] == status]
-
-
-@contextmanager
-def lag_exporter(kafka: KafkaUnderTest, group: str, log: Path) -> Iterator[str]:
-    """Run `surgetank lag-exporter` for one group; gives its address."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--bootstrap", kafka.bootstrap]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--groups", group, "--interval", "5", "--port", str(port)],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 def test_a_stalled_worker_is_paged_and_resolved(kafka: KafkaUnderTest, stage: StageFactory, tmp_path: Path) -> None:
     """A frozen worker's partitions reach the pager, with figures and a runbook; when it goes on, so does the word."""
     on = stage()
     worker = on.worker()
     with (
         Receiver() as receiver,
-        lag_exporter(kafka, on.pipeline.group, tmp_path / "exporter.log") as exporter,
+        LagExporter(tmp_path / "exporter", kafka.bootstrap, on.pipeline.group) as exporter,
         Alertmanager(tmp_path / "alertmanager", receiver.url) as alertmanager,
         Prometheus(
             tmp_path / "prometheus",
-            {o.WORKERS_JOB: [f"127.0.0.1:{worker.port}"], o.EXPORTER_JOB: [exporter]},
+            {o.WORKERS_JOB: [f"127.0.0.1:{worker.port}"], o.EXPORTER_JOB: [exporter.address]},
             alertmanager.address,
         ) as prometheus,
     ):
