@@ -42,10 +42,17 @@ class Sender:
 
     def send(self, count: int, skew_seconds: float = 0.0) -> None:
         """Send so many records and wait until Kafka has them; their times are wrong by so many seconds."""
+        failed: list[object] = []
         for _ in range(count):
-            stamp = round((self._clock.now() + skew_seconds) * 1000)
-            self._producer.produce(self._source.topic, b"record", partition=self._source.partition, timestamp=stamp)
+            self._producer.produce(
+                self._source.topic,
+                b"record",
+                partition=self._source.partition,
+                timestamp=round((self._clock.now() + skew_seconds) * 1000),
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
         assert self._producer.flush(30) == 0
+        assert not failed
 
 
 def times(kafka: KafkaSettings, topic: str) -> dict[tuple[Source, int], float]:

@@ -1,1 +1,1 @@
-"""Pictures for the README, drawn from what a real Prometheus saw of a real run: `python -m ops.pictures`."""
+"""Pictures for the README, each made from a real run by a module of its name."""

@@ -1,87 +1,95 @@
-"""The overview's panels as a picture: a surge on real Kafka, a worker killed in its middle, another that comes.
+"""Draws ``ops/pictures/overview.svg``: the overview's panels during a surge in which one of two workers is killed.
 
-Prometheus scrapes workers and exporter as shipped, with the shipped rules; what is drawn are the answers of its range
-API to the very queries of the dashboard.
+``python -m ops.pictures.overview`` starts a real Kafka, two workers, the lag exporter and a real Prometheus with the
+shipped configuration and rules. What is drawn are the answers of its range API to the very queries of the dashboard.
+It takes about five minutes.
 """
 
-import contextlib
 import re
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ops.alerts import objectives as o
 from ops.alerts.overview import OVERVIEW
 from ops.alerts.panels import STATUSES, Board, Panel
-from ops.alerts.running import LagExporter, Prometheus, free_ports
+from ops.alerts.running import LagExporter, Prometheus
 from ops.pictures.svg import Chart, Line, page
 from pipeline.clock import SystemClock
-from pipeline.drills import pacing
-from pipeline.drills.fleet import Fleet, Member
+from pipeline.drills.fleet import Fleet
+from pipeline.drills.pacing import Spike, at_rate
 from pipeline.drills.replay import Replay
+from pipeline.drills.site import own_site
 from pipeline.drills.wire import encoder
 from pipeline.kafka import topics
-from pipeline.kafka.local import LocalCluster
-from pipeline.settings import KafkaSettings
 from topology.flights import flights
 from topology.recordings.flights import recording
 
-RATE = 1500.0
-SURGE = pacing.Spike(factor=8, start=80, length=40)
-KILLED_AT, JOINS_AT, SECONDS = 90.0, 125.0, 240
+PICTURE = Path(__file__).with_name("overview.svg")
+RATE = 1_500.0
+SURGE = Spike(8.0, 80.0, 40.0)
+KILLED_AT, STARTED_AT, SECONDS = 90.0, 125.0, 240.0
 STEP = 2
 WINDOW = "20s"  # of rates: four scrapes
 HEADING = "Surgetank: overview, as Prometheus saw it. An eightfold surge; one of two workers is killed in it"
 
 
-def draw(folder: Path, say: Callable[[str], None]) -> str:
-    """Run it, about five minutes, and return the picture as SVG."""
-    clock = SystemClock()
-    with contextlib.ExitStack() as leaving:
-        cluster = LocalCluster(folder / "kafka", brokers=1, port=free_ports(1)[0])
-        leaving.callback(cluster.down)
-        cluster.up(fresh=True)
-        kafka = KafkaSettings(bootstrap=cluster.bootstrap)
-        topics.apply(kafka, flights)
-        fleet = leaving.enter_context(Fleet("topology.flights", bootstrap=kafka.bootstrap, folder=folder / "logs"))
-        staff = [fleet.start() for _ in range(2)]
-        for member in staff:
+def main() -> None:
+    """Run, hurt, draw."""
+    events = recording().only("boarding")
+    with (
+        tempfile.TemporaryDirectory(prefix="surgetank-picture-") as home,
+        own_site(flights, "topology.flights", events, home=Path(home), brokers=1, protocol="auto") as site,
+        site.fleet() as fleet,
+        LagExporter(Path(home) / "exporter", site.kafka.bootstrap, flights.group) as exporter,
+    ):
+        topics.apply(site.kafka, flights)
+        for member in [fleet.start() for _ in range(2)]:
             fleet.wait_ready(member)
-        exporter = leaving.enter_context(LagExporter(folder / "exporter", kafka.bootstrap, flights.group))
-        targets = {o.WORKERS_JOB: [_address(member) for member in staff], o.EXPORTER_JOB: [exporter.address]}
-        prometheus = leaving.enter_context(Prometheus(folder / "prometheus", targets))
-        say(f"sending {RATE:,.0f} events/s, {SURGE} among them, for {SECONDS} s")
-        pace = pacing.at_rate(RATE, [SURGE])
-        count = round(RATE * (SECONDS + (SURGE.factor - 1) * SURGE.length))
-        replay = Replay(kafka, recording().only("boarding"), pace, encoder(), count=count)
-        began = clock.now()
-        sending = threading.Thread(target=replay.run, daemon=True)
-        sending.start()
-        leaving.callback(sending.join)
-        leaving.callback(replay.stop)
-        wait = threading.Event().wait
-        wait(began + KILLED_AT - clock.now())
-        say("one worker is killed")
-        fleet.kill(staff[1])
-        wait(began + JOINS_AT - clock.now())
-        say("another comes")
-        staff[1] = fleet.start()
-        prometheus.scrape(o.WORKERS_JOB, [_address(member) for member in staff])
-        wait(began + SECONDS - clock.now())
-        return page(HEADING, charts(OVERVIEW, prometheus, began, SECONDS), SECONDS, 5)
+        targets = {o.WORKERS_JOB: addresses(fleet), o.EXPORTER_JOB: [exporter.address]}
+        with Prometheus(Path(home) / "prometheus", targets) as prometheus:
+            replay = Replay(site.kafka, events, at_rate(RATE, [SURGE]), encoder(), count=10_000_000)
+            sending = threading.Thread(target=replay.run, daemon=True)
+            began = SystemClock().now()
+            sending.start()
+            _hurt(fleet, prometheus, began)
+            drawn = page(HEADING, charts(OVERVIEW, prometheus, began), SECONDS, o.SCRAPE_SECONDS)
+            replay.stop()
+            sending.join()
+    PICTURE.write_text(drawn)
+    print(f"{PICTURE.name}: {len(drawn):,} bytes")
 
 
-def charts(board: Board, prometheus: Prometheus, began: float, seconds: float) -> list[Chart]:
+def _hurt(fleet: Fleet, prometheus: Prometheus, began: float) -> None:
+    """Kill a worker in the surge, start another after it, and wait until it is time to draw."""
+    clock, wait = SystemClock(), threading.Event().wait
+    wait(began + KILLED_AT - clock.now())
+    fleet.kill(fleet.running[0])
+    print("one worker is killed", flush=True)
+    wait(began + STARTED_AT - clock.now())
+    fleet.start()
+    prometheus.scrape(o.WORKERS_JOB, addresses(fleet))
+    print("another is started", flush=True)
+    wait(began + SECONDS - clock.now())
+
+
+def addresses(fleet: Fleet) -> list[str]:
+    """Return where the live workers answer."""
+    return [f"127.0.0.1:{member.port}" for member in fleet.running]
+
+
+def charts(board: Board, prometheus: Prometheus, began: float) -> list[Chart]:
     """Return the panels of a dashboard that have something to show."""
-    found = [_chart(panel, prometheus, began, seconds) for row in board.rows for panel in row.panels]
+    found = [_chart(panel, prometheus, began) for row in board.rows for panel in row.panels]
     return [chart for chart in found if chart.lines]
 
 
-def _chart(panel: Panel, prometheus: Prometheus, began: float, seconds: float) -> Chart:
+def _chart(panel: Panel, prometheus: Prometheus, began: float) -> Chart:
     lines: list[Line] = []
     for query in panel.queries:
         expr = query.expr.replace("$__rate_interval", WINDOW)
-        for series in prometheus.query_range(expr, began, began + seconds, STEP):
+        for series in prometheus.query_range(expr, began, began + SECONDS, STEP):
             times = [float(at) - began for at, _ in series["values"]]
             lines.append(Line(worded(query.legend, series["metric"]), times, [float(v) for _, v in series["values"]]))
     names = tuple(text for text, _ in STATUSES.values()) if panel.statuses else ()
@@ -93,5 +101,5 @@ def worded(legend: str, labels: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda name: labels.get(name.group(1), ""), legend).strip()
 
 
-def _address(member: Member) -> str:
-    return f"127.0.0.1:{member.port}"
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,10 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.lag.history import Window
+from pipeline.lag.history import Observation, Window
+
+RATE_SECONDS = 10.0
+MOVEMENTS = 4
 
 
 class Rates(NamedTuple):
@@ -23,16 +26,18 @@ UNKNOWN = Rates(None, None, None)
 
 
 def rates(window: Window) -> Rates:
-    """Return the rates from the oldest to the newest observation of a window.
+    """Return the rates of the last ten seconds, or of the last four movements of the group where those take longer.
 
     A rate is not known from one observation, nor across offsets that went back; without rates a lag has no drain time.
     """
     if not window.observations:
         return UNKNOWN
-    first, last = window.observations[0], window.last
+    seen = _recent(window.observations, max(RATE_SECONDS, MOVEMENTS * window.usual_wait))
+    first, last = seen[0], seen[-1]
     seconds = last.at - first.at
     arrival = (last.end - first.end) / seconds if seconds > 0 and last.end >= first.end else None
-    processing = (last.done - first.done) / seconds if seconds > 0 and _rises(window) else None
+    rises = all(later.done >= earlier.done for earlier, later in pairwise(seen))
+    processing = (last.done - first.done) / seconds if seconds > 0 and rises else None
     return Rates(arrival, processing, drain(last.lag, arrival, processing))
 
 
@@ -45,6 +50,8 @@ def drain(lag: int, arrival: float | None, processing: float | None) -> float | 
     return lag / (processing - arrival) if processing > arrival else math.inf
 
 
-def _rises(window: Window) -> bool:
-    seen = window.observations
-    return all(later.done >= earlier.done for earlier, later in pairwise(seen))
+def _recent(seen: list[Observation], seconds: float) -> list[Observation]:
+    """Return the observations that span so many seconds, from the newest back; all if they span less."""
+    oldest_needed = seen[-1].at - seconds
+    first = next((number for number in range(len(seen) - 1, 0, -1) if seen[number].at <= oldest_needed), 0)
+    return seen[first:]

@@ -30,6 +30,10 @@ class Catalogue:
         """Yield every declared metric."""
         return (metric for metric in vars(self).values() if isinstance(metric, Metric))
 
+    def told_plainly(self) -> Iterator[Metric[Any]]:
+        """Yield what prometheus_client writes; a subclass that writes some itself leaves them out."""
+        return iter(self)
+
     def expose(self, accept: str = "") -> tuple[bytes, str]:
         """Return the page for a scraper with this Accept header, and the content type of the page."""
         self.refresh()
@@ -48,7 +52,7 @@ class _Declared(Collector):
         self._catalogue = catalogue
 
     def collect(self) -> Iterator[Family]:
-        return (metric.family() for metric in self._catalogue)
+        return (metric.family() for metric in self._catalogue.told_plainly())
 
     def describe(self) -> Iterator[Family]:
         return self.collect()

@@ -6,16 +6,20 @@ unknown is not zero.
 """
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 
 from pipeline.telemetry.catalogue import Catalogue
-from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label
+from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, Metric
+from pipeline.telemetry.wide import pages
 
 GROUP = Label("group", shape=r"[^\n]{1,255}", bound=10_000)
 TOPIC = Label("topic", shape=r"[a-zA-Z0-9._-]{1,249}", bound=10_000)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 OF_GROUP = (GROUP, TOPIC, PARTITION)
+_END = b"# EOF\n"
 PASS_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 60, 120)
 
 
@@ -113,5 +117,13 @@ class GroupMetrics(Catalogue):
         _, content_type = choose_encoder(accept)
         with self._lock:
             if content_type not in self._pages:
-                self._pages[content_type] = super().expose(accept)[0]
+                own = super().expose(accept)[0]
+                openmetrics = own.endswith(_END)
+                # OpenMetrics wants its end at the end, so what is told of groups goes before the exporter's own.
+                self._pages[content_type] = b"".join([*pages(self.of_groups, openmetrics=openmetrics), own])
             return self._pages[content_type], content_type
+
+    def told_plainly(self) -> Iterator[Metric[Any]]:
+        """Yield what prometheus_client writes: all but what is known per group."""
+        groups = set(map(id, self.of_groups))
+        return (metric for metric in self if id(metric) not in groups)

@@ -201,6 +201,11 @@ class Gauge(Metric[float]):
         """Return the value, or None if it was never set or was removed."""
         return self._series.get(self._key(labels))
 
+    def values(self) -> dict[tuple[str, ...], float]:
+        """Return every label set with its value."""
+        with self._lock:
+            return dict(self._series)
+
     def _zero(self) -> float:
         return 0.0
 

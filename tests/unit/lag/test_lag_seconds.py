@@ -139,8 +139,25 @@ def test_the_time_to_drain(lag: int, arrival: float | None, processing: float | 
     assert drain(lag, arrival, processing) == expected
 
 
+def test_rates_are_those_of_now() -> None:
+    """A spike that is over does not hide that its lag is being worked off: ten seconds count, not the whole window."""
+    spike = [(second, 10_000 * second, 2_000 * second) for second in range(21)]
+    after = [(20 + second, 200_000 + 100 * second, 40_000 + 2_000 * second) for second in range(1, 13)]
+    found = rates(window([*spike, *after]))
+    assert (found.arrival, found.processing) == (100, 2_000)
+    assert found.drain == pytest.approx((201_200 - 64_000) / 1_900)
+
+
+def test_rates_of_a_rare_committer_span_its_movements() -> None:
+    """Ten seconds of a group that commits once a minute say nothing; four of its movements do."""
+    rare = window((5.0 * n, 50 * n + 50, 600 * (n // 12)) for n in range(100))
+    found = rates(rare)
+    assert found.arrival == 10
+    assert found.processing == pytest.approx(10, rel=0.3)
+
+
 def test_rates_are_those_of_the_window() -> None:
-    """From the oldest to the newest observation; one observation tells none."""
+    """From an older to the newest observation; one observation tells none."""
     found = rates(every(10, [100, 200, 300], [0, 150, 280]))
     assert (found.arrival, found.processing, found.drain) == (10, 14, 5)
     assert rates(window([(0, 100, 50)])) == (None, None, None)

@@ -88,7 +88,7 @@ def test_legends_name_the_labels() -> None:
 
 
 def test_the_picture_of_the_readme_is_small_and_there() -> None:
-    """It is drawn by `python -m ops.pictures` and weighs little."""
+    """It is drawn by `python -m ops.pictures.overview` and weighs little."""
     picture = ROOT / "ops" / "pictures" / "overview.svg"
     assert f"]({picture.relative_to(ROOT).as_posix()})" in (ROOT / "README.md").read_text()
     assert picture.stat().st_size < 150_000

@@ -82,6 +82,35 @@ def test_the_page_of_a_pass_is_made_once() -> None:
     assert metrics.expose("application/openmetrics-text; version=1.0.0")[1].startswith("application/openmetrics")
 
 
+@pytest.mark.parametrize(
+    ("accept", "parse"), [("", plain), ("application/openmetrics-text; version=1.0.0", openmetrics)]
+)
+def test_the_page_of_groups_is_read_back_as_written(accept: str, parse: Callable[[str], Iterator[Metric]]) -> None:
+    """Prometheus' own parsers read what we write ourselves: odd names, infinity, helps, and what stands behind it."""
+    metrics = GroupMetrics()
+    odd = 'quo"ted\\ {and} braces, n\\n'
+    metrics.group_drain_seconds.replace({(odd, "orders", 3): float("inf"), ("plain", "orders", 10): 12.5})
+    metrics.group_committed_offset.replace({("plain", "orders", 10): 2.0**60})
+    metrics.group_status.replace({(odd,): 2, ("plain",): 0})
+    metrics.exporter_up.set(1)
+    families = {family.name: family for family in parse(metrics.expose(accept)[0].decode())}
+    drain = families["surgetank_group_drain_seconds"]
+    assert drain.documentation == metrics.group_drain_seconds.help
+    assert drain.type == "gauge"
+    assert {(each.labels["group"], each.labels["partition"]): each.value for each in drain.samples} == {
+        (odd, "3"): float("inf"),
+        ("plain", "10"): 12.5,
+    }
+    assert families["surgetank_group_committed_offset"].samples[0].value == 2.0**60
+    assert {each.labels["group"]: each.value for each in families["surgetank_group_status"].samples} == {
+        odd: 2,
+        "plain": 0,
+    }
+    assert families["surgetank_exporter_up"].samples[0].value == 1
+    declared = {each.name for each in metrics}
+    assert declared <= {family.name for family in families.values()}
+
+
 def test_what_is_true_of_the_moment_is_measured_when_it_is_asked() -> None:
     """A worker's page calls ``refresh`` before it is made."""
     metrics = Metrics()
