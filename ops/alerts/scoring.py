@@ -2,7 +2,8 @@
 
 Burn rates over several windows follow Google's Site Reliability Workbook, chapter 5, "6: Multiwindow, Multi-Burn-Rate
 Alerts": the long window says that it matters, the short one that it still goes on. Time of the window that Prometheus
-has not seen counts as good: one that was started a minute ago would else take a hiccup for an hour of it.
+has not seen counts as good: one that was started a minute ago would else take a hiccup for an hour of it. In its first
+two minutes it cannot know how much there is of all, and says nothing.
 """
 
 from ops.alerts import objectives as o
@@ -33,7 +34,7 @@ def _late(window: str) -> Record:
 def _burns(long: str, short: str, factor: float) -> str:
     share = factor * (1 - o.SCORED_IN_TIME_SHARE)
     few = f"{late(short)} * {SHORT_SECONDS[short]} > {o.LATE_EVENTS_MIN}"
-    return f"({late_share(long)} > {share:.4g} and {late_share(short)} > {share:.4g} and {few})"
+    return f"({late_share(long)} > {share:.4g} and {late_share(short)} > {share:.4g} and {few} and {TIMED} offset 2m)"
 
 
 def _dead_of(reason: str) -> str:

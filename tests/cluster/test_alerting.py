@@ -9,6 +9,7 @@ from webhooks import Receiver
 
 from ops.alerts import objectives as o
 from ops.alerts.dashboards import boards
+from ops.alerts.one_worker import one_worker
 from ops.alerts.running import Alertmanager, LagExporter, Prometheus
 
 StageFactory = Callable[..., Stage]
@@ -16,6 +17,8 @@ RATE = 200.0
 # Waits end when their condition holds; this is for a machine that does ten other things. What is promised is held
 # by promtool and by arithmetic, tests/unit/alerts.
 WAIT_SECONDS = 240.0
+# What there is only while something is wrong, or behind.
+RARE = ("events_dead", "ALERTS", "surgetank_anomaly", "surgetank_restore", "drain_seconds")
 
 
 def test_a_stalled_worker_is_paged_and_resolved(kafka: KafkaUnderTest, stage: StageFactory, tmp_path: Path) -> None:
@@ -39,7 +42,11 @@ def test_a_stalled_worker_is_paged_and_resolved(kafka: KafkaUnderTest, stage: St
             "Prometheus sees a healthy pipeline",
         )
         on.until(lambda: bool(prometheus.query("surgetank_exporter_up == 1")), WAIT_SECONDS, "the exporter is up")
-        assert_dashboards_have_answers(prometheus, on.pipeline.name, f"127.0.0.1:{worker.port}")
+        on.until(
+            lambda: not unanswered(prometheus, on.pipeline.name, f"127.0.0.1:{worker.port}"),
+            WAIT_SECONDS,
+            "the dashboards' queries have answers",
+        )
         assert receiver.of("pager", "firing") == []
 
         on.fleet.pause(worker)
@@ -68,13 +75,16 @@ def test_a_stalled_worker_is_paged_and_resolved(kafka: KafkaUnderTest, stage: St
         on.until(lambda: not prometheus.query(lags), WAIT_SECONDS, "nothing about lag fires any more")
 
 
-def assert_dashboards_have_answers(prometheus: Prometheus, pipeline: str, worker: str) -> None:
-    """A real Prometheus takes every query of every dashboard, and most have something to show for a live pipeline."""
-    asked: dict[str, int] = {}
+def unanswered(prometheus: Prometheus, pipeline: str, worker: str) -> list[str]:
+    """Ask every query of every dashboard; return those that a healthy pipeline has an answer to, and that have none.
+
+    A worker's dashboard shows all of its catalogue, also what a pipeline without state never has; it must be taken.
+    """
+    silent = []
     for board in boards():
         for query in board.queries:
             chosen = query.replace("$__rate_interval", "1m").replace("$pipeline", pipeline).replace("$worker", worker)
-            asked[chosen] = len(prometheus.query(chosen))
-    silent = [query for query, answers in asked.items() if not answers]
-    print(f"{len(asked) - len(silent)} of {len(asked)} queries of the dashboards have answers; none for {silent}")
-    assert len(silent) < len(asked) / 10, silent
+            found = prometheus.query(chosen)
+            if not found and board.uid != one_worker().uid and not any(rare in query for rare in RARE):
+                silent.append(chosen)
+    return silent

@@ -133,8 +133,10 @@ def a_planned_scale_up() -> World:
 
 
 def a_worker_killed_in_a_surge() -> World:
-    """Return five minutes, all that Prometheus has seen, in which half of a surge's events wait for a new owner."""
+    """Return all that a young Prometheus has seen: a slow start, and a surge half of which waits for a new owner."""
     world = World(300, 5)
+    for worker in world.workers:
+        worker.late[world.at(0, 20)] = 0.9
     world.surge(60, 7.0, 60)
     world.workers[1].gone[world.at(70, 30)] = True
     world.workers[0].late[world.at(80, 10)] = 0.5
