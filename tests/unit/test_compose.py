@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 import typer
@@ -202,15 +203,26 @@ def test_grafana_reads_prometheus_and_shows_the_made_dashboards(compose: dict[st
     assert (shown / home.rpartition("/")[2]).is_file()
 
 
-def test_the_lag_exporter_is_started_as_it_can_be(compose: dict[str, Any]) -> None:
-    """Its command and options exist; it asks the brokers inside; it listens where Prometheus looks."""
-    name, *options = compose["services"]["lag-exporter"]["command"]
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    given = dict(option.split("=") for option in options)
-    assert given.keys() <= {option for parameter in command.params for option in parameter.opts}
-    inside = [f"{broker['hostname']}:19092" for broker in _brokers(compose)]
-    assert given["--bootstrap"].split(",") == inside
-    assert compose["services"]["lag-exporter"]["ports"][0].endswith(f":{given['--port']}")
+def _started(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command of ours that a service runs, and what it is given. Raises KeyError if there is none."""
+    command: click.Command = typer.main.get_command(app)
+    while commands := getattr(command, "commands", {}):
+        command, words = commands[words[0]], words[1:]
+    return command, words
+
+
+def test_what_runs_of_ours_is_started_as_it_can_be(compose: dict[str, Any]) -> None:
+    """Its command and options exist; it asks the brokers inside; it listens on the port that is published."""
+    inside = ",".join(f"{broker['hostname']}:19092" for broker in _brokers(compose))
+    ours = [service for service in compose["services"].values() if service["image"].startswith("surgetank:")]
+    assert ours
+    for service in ours:
+        command, words = _started(service["command"])
+        given = dict(word.split("=") for word in words if word.startswith("--"))
+        assert given.keys() <= {option for parameter in command.params for option in parameter.opts}
+        assert given["--bootstrap"] == inside
+        assert given["--host"] == "0.0.0.0"
+        assert service["ports"][0].endswith(f":{given['--port']}")
 
 
 def test_the_image_has_all_that_the_command_line_needs(compose: dict[str, Any]) -> None:
