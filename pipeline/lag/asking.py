@@ -105,3 +105,4 @@ def _serve(pipe: Connection, kafka: KafkaSettings) -> None:
             except SurgetankError as error:
                 answer = error
             pipe.send(answer)
+            del answer  # it is large, and the next question may be long in coming
