@@ -191,3 +191,15 @@ def test_nothing_names_a_path_of_one_machine() -> None:
         if path.suffix in TEXT and path != here and (found := MACHINE_PATH.search(path.read_text(errors="replace")))
     }
     assert named == {}
+
+
+def test_no_admin_client_is_asked_for_committed_offsets() -> None:
+    """librdkafka's ends the process where the coordinator has moved (ops/decisions/0002); consumers answer as well."""
+    asking = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources(*ENGINE, "ops", "tests").items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "list_consumer_group_offsets"
+    ]
+
+    assert not asking
