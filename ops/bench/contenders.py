@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ops.bench.backlog import ends
@@ -20,6 +20,8 @@ from ops.bench.errand import Errand
 from ops.bench.job import ROOT
 from ops.bench.rates import Sample
 from pipeline.errors import SurgetankError
+from pipeline.kafka.reading import CommittedOffsets
+from pipeline.settings import KafkaSettings
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 60.0
@@ -44,12 +46,13 @@ class Contender:
         if self.guarantee != "exactly once":
             return ends(admin, job.scores)
         # The ends of its scores count markers too. Its offsets appear with its scores, in one transaction.
-        try:
-            asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(job.name)])
-            answer = asked[job.name].result()
-        except KafkaException:
-            return None
-        return sum(max(0, int(place.offset)) for place in answer.topic_partitions if place.topic == job.events)
+        return _committed(job).total(timeout=5.0)
+
+
+@lru_cache(maxsize=1)
+def _committed(job: Errand) -> CommittedOffsets:
+    """Return what asks for the committed offsets of a job; the same for as long as the job is the same."""
+    return CommittedOffsets(KafkaSettings(bootstrap=job.bootstrap), job.name, job.events)
 
 
 @contextlib.contextmanager

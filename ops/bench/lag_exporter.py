@@ -75,7 +75,7 @@ def measure(kafka: KafkaSettings, passes: int) -> dict[str, object]:
             page = metrics.expose()[0]
             scrapes.append(clock.monotonic() - started)
             time.sleep(1)
-        resident = [psutil.Process(pid).memory_info().rss / 2**20 for pid in (None, asking.pid)]
+        memory = [psutil.Process(pid).memory_full_info() for pid in (None, asking.pid)]
     return {
         "groups": int(metrics.exporter_groups.value() or 0),
         "partitions": len(metrics.group_lag_records.family().samples),
@@ -86,8 +86,9 @@ def measure(kafka: KafkaSettings, passes: int) -> dict[str, object]:
         "page_seconds_max": round(max(scrapes), 2),
         "page_mib": round(len(page) / 2**20, 1),
         "requests_per_pass": int(metrics.exporter_requests.value() or 0),
-        "resident_mib": round(sum(resident), 1),
-        "resident_mib_exporter_and_asking": [round(each, 1) for each in resident],
+        "resident_mib_exporter_and_asking": [round(each.rss / 2**20, 1) for each in memory],
+        # What the two share, libraries for the most part, is counted once here and twice above.
+        "proportional_mib": round(sum(each.pss for each in memory) / 2**20, 1),
         "peak_mib_exporter": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "cpu_seconds_per_pass": round((time.process_time() - begun) / passes, 2),
     }

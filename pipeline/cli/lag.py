@@ -53,9 +53,10 @@ def lag(
         except KeyboardInterrupt:
             raise typer.Exit from None
     else:
-        from pipeline.kafka.survey import Surveyor
+        from pipeline.lag.asking import Asking
 
-        _show(_looking(question, Surveyor(kafka).survey)(), as_json)
+        with Asking(kafka) as asking:
+            _show(_looking(question, lambda about: asking.ask(about, _ANSWER_SECONDS))(), as_json)
 
 
 def _looking(question: "Question", ask: "Callable[[Question], Survey]") -> "Callable[[], Look]":

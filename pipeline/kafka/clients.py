@@ -6,6 +6,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
+from pipeline.kafka.transactional import TransactionalProducer
 from pipeline.settings import KafkaSettings
 
 Log = Callable[[str], None]
@@ -68,7 +69,7 @@ def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -
     return Consumer(common(kafka, **options))
 
 
-def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: Any) -> Producer:
+def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: Any) -> TransactionalProducer:
     """Return a transactional producer that has not yet called ``init_transactions``."""
     options = {
         "transactional_id": transactional_id,
@@ -86,4 +87,4 @@ def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: A
         "retry_backoff_ms": 2,
         "retry_backoff_max_ms": 250,
     }
-    return Producer(common(kafka, **(options | overrides)))
+    return TransactionalProducer(common(kafka, **(options | overrides)))

@@ -78,8 +78,8 @@ class Survey:
 class Surveyor:
     """Makes pass after pass with the same clients. Raises BrokerError if Kafka does not answer; then make a new one.
 
-    After an outage librdkafka's admin client may time out for minutes, and a question of it that timed out has ended
-    its process with an assertion (ops/decisions/0002): for what must live on, ask through ``lag.asking``.
+    For ``lag.asking`` alone, which gives it a process of its own: what it asks of librdkafka's admin client may end the
+    process (ops/decisions/0002), and consumers, who are asked elsewhere, answer for one group each.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:

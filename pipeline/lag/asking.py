@@ -1,11 +1,13 @@
 """Asks Kafka in a process of its own, so that whatever happens to the clients there, whoever asks lives on.
 
-librdkafka's admin client may time out for minutes after an outage although the brokers are back, and a question of it
-that timed out has ended its process with an assertion (ops/decisions/0002). So the surveyor is a child process. After
-any failure, and when it does not answer in time, it is ended and the next question starts a new one.
+librdkafka's admin client may time out for minutes after an outage although the brokers are back; a question of it that
+timed out has ended its process with an assertion, and one about offsets ends it where a coordinator has just moved
+(ops/decisions/0002). So the surveyor is a child process, and nobody else uses one. After any failure, and when it does
+not answer in time, it is ended and the next question starts a new one.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import signal
 from multiprocessing.connection import Connection
@@ -19,6 +21,16 @@ from pipeline.settings import KafkaSettings
 _SPAWN = multiprocessing.get_context("spawn")  # a fork would take threads' locks along
 END_SECONDS = 2.0
 
+log = logging.getLogger(__name__)
+
+
+class _Ended(Exception):  # noqa: N818 - the name is what happened
+    """The process that asks ended; with which status, if that is known."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(status)
+        self.status = status
+
 
 class Asking:
     """One question at a time, from one thread. Close it in the end; it is a context too."""
@@ -27,16 +39,32 @@ class Asking:
         self._kafka = kafka
         self._child: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._interrupted = False
 
     def ask(self, question: Question, timeout: float) -> Survey:
-        """Return the answer. Raises BrokerError if there is none in time, TopicsError for a topic that is not there."""
+        """Return the answer. Raises BrokerError if there is none in time, TopicsError for a topic that is not there.
+
+        If the process ends while it is asked, a new one is asked once more.
+        """
+        try:
+            return self._ask(question, timeout)
+        except _Ended as first:
+            if not self._interrupted:
+                log.warning("the process that asks Kafka ended (status %s); asking again", first.status)
+        try:
+            return self._ask(question, timeout)
+        except _Ended as again:
+            raise BrokerError(
+                f"{self._kafka.bootstrap}: the process that asks ended twice (status {again.status})"
+            ) from None
+
+    def _ask(self, question: Question, timeout: float) -> Survey:
         try:
             pipe = self._started()
             pipe.send(question)
             answer: Survey | SurgetankError | None = pipe.recv() if pipe.poll(timeout) else None
         except (EOFError, OSError):
-            code = self._ended()
-            raise BrokerError(f"{self._kafka.bootstrap}: the client ended (status {code}) while it was asked") from None
+            raise _Ended(self._ended()) from None
         except BaseException:  # an answer that comes later would be taken for that of the next question
             self.close()
             raise
@@ -55,7 +83,11 @@ class Asking:
         return self._child.pid if self._child is not None else None
 
     def interrupt(self) -> None:
-        """Let a question that is open end at once, without an answer. From a signal handler too."""
+        """Let a question that is open end at once without an answer, and answer none any more.
+
+        From a signal handler too.
+        """
+        self._interrupted = True
         if (child := self._child) is not None:
             child.kill()
 
@@ -70,6 +102,8 @@ class Asking:
         self.close()
 
     def _started(self) -> Connection:
+        if self._interrupted:
+            raise BrokerError("interrupted")
         if self._pipe is None:
             ours, theirs = _SPAWN.Pipe()
             self._child = _SPAWN.Process(target=_serve, args=(theirs, self._kafka), name="asking", daemon=True)
@@ -105,3 +139,4 @@ def _serve(pipe: Connection, kafka: KafkaSettings) -> None:
             except SurgetankError as error:
                 answer = error
             pipe.send(answer)
+            del answer  # it is large, and the next question may be long in coming

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.batch import Source
@@ -37,13 +37,16 @@ class PartitionLag:
 
 
 class GroupOffsets:
-    """Asks Kafka where one group stands on some topics; one connection for many questions.
+    """Asks Kafka where one group stands on some topics; the same connections for many questions.
 
+    Committed offsets are asked of a consumer: an admin client ends the process, by a null pointer in librdkafka, when
+    it asks a broker that is not the group's coordinator any more, or not yet (ops/decisions/0002).
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
     """
 
     def __init__(self, kafka: KafkaSettings, group: str, topics: Sequence[str]) -> None:
         self._admin = clients.admin(kafka)
+        self._reader = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
         self._group = group
         self._bootstrap = kafka.bootstrap
         self._sources = partitions(self._admin, topics, kafka.bootstrap)
@@ -54,7 +57,7 @@ class GroupOffsets:
         What is committed is read before the ends, so a lag is never too small. Raises BrokerError.
         """
         try:
-            committed = _committed(self._admin, self._group)
+            committed = self._committed()
             owners = _owners(self._admin, self._group)
         except KafkaException as error:
             why = error.args[0].str()
@@ -66,17 +69,9 @@ class GroupOffsets:
             for source in self._sources
         )
 
-
-def _committed(admin: AdminClient, group: str) -> dict[Source, int]:
-    request = [ConsumerGroupTopicPartitions(group)]
-    answer = admin.list_consumer_group_offsets(request, request_timeout=_ANSWER_SECONDS)[group]
-    try:
-        found = answer.result().topic_partitions
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # it never ran
-            return {}
-        raise
-    return {Source(tp.topic, tp.partition): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
+    def _committed(self) -> dict[Source, int]:
+        found = self._reader.committed([TopicPartition(*source) for source in self._sources], _ANSWER_SECONDS)
+        return {Source(tp.topic, tp.partition): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
 
 
 def _owners(admin: AdminClient, group: str) -> dict[Source, str]:

@@ -114,7 +114,7 @@ def seconds_text(seconds: float | None) -> str:
         return UNKNOWN
     if math.isinf(seconds):
         return "never"
-    if seconds < 60:
+    if seconds < 120:
         return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"

@@ -21,6 +21,7 @@ from pipeline.tasks.sweep import Output
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
+QUESTION_SECONDS = 1.5  # of a broker that may have died: the next question goes elsewhere, and has twice the time
 FENCE_SECONDS = 0.05  # mostly it takes less, and then all that is due is opened at once
 STABLE_SECONDS = 1.0
 STABLE_ALONE_SECONDS = 0.2
@@ -84,6 +85,7 @@ class Opener:
         # librdkafka waits half a second between two attempts to fence: not in the thread that opens the other tasks.
         self._executioner = ThreadPoolExecutor(1, thread_name_prefix="fence")
         self._fencing: dict[str, Future[None]] = {}
+        self._failures = 0  # in a row
 
     def start(self) -> None:
         """Start the thread."""
@@ -117,7 +119,9 @@ class Opener:
                     except (KafkaException, BrokerError) as error:
                         why = error.args[0]
                         log.warning("tasks wait to be opened: %s", why.str() if hasattr(why, "str") else why)
+                        self._failures += 1
                     else:
+                        self._failures = 0
                         waiting = {life: at for life, at in waiting.items() if life not in due or life in left}
         except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
             self._on_failure(error)
@@ -133,10 +137,16 @@ class Opener:
         except queue.Empty:
             return arrived
 
+    @property
+    def _question_seconds(self) -> float:
+        return min(CALL_SECONDS, QUESTION_SECONDS * 2.0**self._failures)
+
     def _attempt(self, lives: list[Life]) -> list[Life]:
         """Open what can be opened; return what must wait."""
         tasks = {life: task.sources for life in lives if (task := self._ledger.opening(life)) is not None}
-        owners = self._ground.owners([source for sources in tasks.values() for source in sources], CALL_SECONDS)
+        owners = self._ground.owners(
+            [source for sources in tasks.values() for source in sources], self._question_seconds
+        )
         # What a dead predecessor or this worker itself has left open is gone before any offset is trusted.
         fencing = self._fence(owners)
         tasks = {life: task for life, task in tasks.items() if not {owners[source] for source in task} & fencing}
@@ -163,7 +173,7 @@ class Opener:
     def _fence(self, owners: dict[Source, str | None]) -> set[str | None]:
         """Have the dead among the owners fenced; return those that are not yet. Nobody else waits for that."""
         unknown = set(owners.values()) - {None, self._me} - set(self._fencing)
-        for owner in dead(unknown, self._ground.live(CALL_SECONDS), self._me) if unknown else ():
+        for owner in dead(unknown, self._ground.live(self._question_seconds), self._me) if unknown else ():
             outputs = self._outputs_of(owners, {owner})
             self._fencing[owner] = self._executioner.submit(self._ground.fence, owner, outputs, CALL_SECONDS)
         wait(self._fencing.values(), FENCE_SECONDS)
@@ -179,7 +189,7 @@ class Opener:
         return {(topic, number) for topic in self._outputs for number in numbers}
 
     def _start(self, committed: dict[Life, dict[Source, int]], owners: dict[Source, str | None]) -> None:
-        bounds = self._ground.bounds([source for at in committed.values() for source in at], CALL_SECONDS)
+        bounds = self._ground.bounds([source for at in committed.values() for source in at], self._question_seconds)
         starts: dict[Life, dict[Source, int]] = {}
         for life, offsets in committed.items():
             starts[life] = {}

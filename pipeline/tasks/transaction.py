@@ -31,6 +31,7 @@ AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each 
 AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
 FLUSH_SECONDS = 0.1  # for answers that are as good as there: a transaction that must be aborted sends nothing more
+OFFSETS_SECONDS = 3.0  # a coordinator that lives answers in milliseconds; one that died keeps its caller waiting
 CALL_SECONDS = 5.0  # any other blocking call to librdkafka
 
 
@@ -312,7 +313,7 @@ class Transactions:
         if offsets:
             self._call(
                 "send_offsets",
-                lambda: self._live.send_offsets_to_transaction(offsets, metadata, CALL_SECONDS),
+                lambda: self._live.send_offsets_to_transaction(offsets, metadata, OFFSETS_SECONDS),
             )
         return commitment
 

@@ -5,6 +5,7 @@ scraper as it is: ten of them cost what one does. While Kafka does not answer th
 unknown is not zero.
 """
 
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -118,9 +119,11 @@ class GroupMetrics(Catalogue):
         with self._lock:
             if content_type not in self._pages:
                 own = super().expose(accept)[0]
-                openmetrics = own.endswith(_END)
-                # OpenMetrics wants its end at the end, so what is told of groups goes before the exporter's own.
-                self._pages[content_type] = b"".join([*pages(self.of_groups, openmetrics=openmetrics), own])
+                page = io.BytesIO()  # its value is not copied, as that of a join of parts would be
+                for part in pages(self.of_groups, openmetrics=own.endswith(_END)):
+                    page.write(part)
+                page.write(own)  # OpenMetrics wants its end at the end
+                self._pages[content_type] = page.getvalue()
             return self._pages[content_type], content_type
 
     def told_plainly(self) -> Iterator[Metric[Any]]:

@@ -1,5 +1,6 @@
 """Lag in seconds against the truth, on a real Kafka: of groups of any application, and of a worker's own partitions."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,7 +24,8 @@ from pipeline.clock import SystemClock
 from pipeline.drills.fleet import Member
 from pipeline.kafka import clients
 from pipeline.kafka.reading import TopicReader
-from pipeline.kafka.survey import Question, Surveyor
+from pipeline.kafka.survey import Question
+from pipeline.lag.asking import Asking
 from pipeline.lag.offsets import GroupOffsets
 from pipeline.lag.rules import Status
 from pipeline.lag.seconds import How
@@ -64,9 +66,27 @@ def group(kafka: KafkaUnderTest) -> Iterator[Group]:
     made.close()
 
 
+@pytest.fixture
+def watching(kafka: KafkaUnderTest) -> Iterator[Callable[..., Watching]]:
+    """Return a function that watches a group, reading so many of its oldest records at a look."""
+    with contextlib.ExitStack() as leaving:
+
+        def make(group: Group, clock: SystemClock, heads_max: int = 100) -> Watching:
+            asking = leaving.enter_context(Asking(kafka.settings))
+            return Watching(
+                Question(group=group.name, heads_max=heads_max), lambda about: asking.ask(about, 30.0), clock
+            )
+
+        yield make
+
+
 @pytest.mark.parametrize("traffic", [steady, bursty, stopped])
 def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
-    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, traffic: Traffic
+    kafka: KafkaUnderTest,
+    topic: Callable[..., str],
+    group: Group,
+    watching: Callable[..., Watching],
+    traffic: Traffic,
 ) -> None:
     """Of a group that trails by some seconds: within a tenth or half a second at every look.
 
@@ -75,10 +95,7 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
     source = Source(topic(), 0)
     sender, clock, pause = Sender(kafka.settings, source), SystemClock(), threading.Event()
     group.commit({source: 0})
-    ways = [
-        Watching(Question(group=group.name, heads_max=heads), Surveyor(kafka.settings).survey, clock)
-        for heads in (100, 0)
-    ]
+    ways = [watching(group, clock, heads) for heads in (100, 0)]
     looks: list[tuple[Look, Look]] = []
     sent: list[tuple[float, int]] = [(clock.now(), 0)]
     for turn in range(TURNS):
@@ -118,7 +135,7 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
 
 
 def test_markers_behind_the_last_record_are_no_lag(
-    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group
+    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watching: Callable[..., Watching]
 ) -> None:
     """A group that did the last record of a transaction has done everything, although the log ends behind a marker."""
     source = Source(topic(), 0)
@@ -129,9 +146,8 @@ def test_markers_behind_the_last_record_are_no_lag(
         producer.produce(source.topic, b"record", partition=0)
     producer.commit_transaction(30)
     group.commit({source: 10})
-    watching = Watching(Question(group=group.name), Surveyor(kafka.settings).survey, SystemClock())
 
-    (found,) = watching.look().verdicts
+    (found,) = watching(group, SystemClock()).look().verdicts
 
     assert (found.standing.committed, found.standing.end) == (10, 11)
     assert found.lag == 0
@@ -155,10 +171,10 @@ def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[.
     table = subprocess.run(command, capture_output=True, check=True, timeout=60, env=os.environ | {"COLUMNS": "200"})
     assert "nobody" in table.stdout.decode()
 
-    with subprocess.Popen([*command, "--json", "--watch"], stdout=subprocess.PIPE) as watching:
-        assert watching.stdout is not None
-        looks = [json.loads(watching.stdout.readline()) for _ in range(3)]
-        watching.terminate()
+    with subprocess.Popen([*command, "--json", "--watch"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.terminate()
     assert [look["lag"] for look in looks] == [30, 30, 30]
     assert looks[2]["partitions"][0]["grows"] is True  # it is not worked off at all
     assert looks[2]["partitions"][0]["lag_seconds"] > looks[0]["partitions"][0]["lag_seconds"]

@@ -1,5 +1,6 @@
 """The lag exporter on a real Kafka: what it tells of groups of any application, and what it survives."""
 
+import contextlib
 import json
 import os
 import signal
@@ -204,22 +205,57 @@ def test_broker_away_means_unknown(local_cluster: Callable[..., LocalCluster]) -
     group.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP])
-def test_a_client_that_ends_or_hangs_takes_nobody_along(
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
+def test_a_client_that_ends_is_replaced_at_once(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, how: signal.Signals
 ) -> None:
-    """librdkafka has aborted its process, and has hung: one pass fails, the next has a new client."""
+    """librdkafka has ended its process by an assertion, and by a null pointer: the pass has its answer all the same."""
     group.commit({Source(topic(), 0): 0})
-    with Watched(kafka.settings, group.name, answer_seconds=5) as watched:
-        assert watched.look()["exporter_up"] == {(): 1}
+    with Watched(kafka.settings, group.name) as watched:
+        watched.look()
         first = watched.asking.pid
         assert first is not None
         os.kill(first, how)
 
+        found = watched.look()
+
+        assert found["exporter_up"] == {(): 1}
+        assert found["group_lag_records"]
+        assert watched.asking.pid not in {None, first}
+
+
+def test_a_client_that_hangs_costs_one_pass(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
+    """It does not answer in time: unknown; the next pass has a new client."""
+    group.commit({Source(topic(), 0): 0})
+    with Watched(kafka.settings, group.name, answer_seconds=5) as watched:
+        watched.look()
+        first = watched.asking.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+
         assert watched.look()["exporter_up"] == {(): 0}
         assert watched.look()["exporter_up"] == {(): 1}
         assert watched.page()["group_lag_records"]
-        assert watched.asking.pid not in {None, first}
+
+
+def test_clients_that_end_again_and_again_are_not_asked_for_ever(kafka: KafkaUnderTest, group: Group) -> None:
+    """Two in one pass: unknown. The exporter lives."""
+    with Watched(kafka.settings, group.name) as watched:
+        over = threading.Event()
+
+        def kill() -> None:
+            while not over.wait(0.01):
+                if (pid := watched.asking.pid) is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        away = watched.look()
+        over.set()
+        killer.join()
+        assert away["exporter_up"] == {(): 0}
+        assert watched.look()["exporter_up"] == {(): 1}
 
 
 def test_ten_scrapers_ask_kafka_nothing(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:

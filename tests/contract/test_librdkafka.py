@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import KafkaError as K
 from conftest import KafkaUnderTest
 from proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
@@ -353,23 +353,53 @@ def test_a_sweep_ends_what_lies_open_in_outputs_and_in_the_offsets_of_the_group(
         assert [value for records in reader.catch_up() for value in records.values] == [b"kept"]
 
 
-def test_the_admin_client_says_at_once_which_offsets_are_unstable(
-    kafka: KafkaUnderTest, group: str, topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer]
+def test_offsets_whose_coordinator_died_do_not_keep_their_caller_waiting(
+    kafka3: KafkaUnderTest, topic: Topic, group: str
 ) -> None:
-    """It answers per partition; a consumer can only wait (yet after outages the consumer is the one to rely on)."""
-    name = topic(2)
-    member = join(name, "consumer")
-    until(lambda: member.owned == {0, 1}, "it has all")
-    producer = transact()
-    producer.send_offsets_to_transaction([TopicPartition(name, 0, 9)], member.metadata, 10)
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(name, 0), TopicPartition(name, 1)])
+    """librdkafka's call may never return then; ours gives up, and the next producer of the same id goes on."""
+    cluster = kafka3.cluster
+    assert cluster is not None
+    events = topic()
+    admin = clients.admin(kafka3.settings)
+    reader = clients.reader(kafka3.settings, group_id=group)
+    offsets = [TopicPartition(events, 0, 1)]
+    while not _answers(lambda: reader.committed(offsets, 10)):
+        pass  # a coordinator that is not there yet would keep the producer waiting too
+    no_member = reader.consumer_group_metadata()
+    name = uuid.uuid4().hex
+    producer = clients.transactional(kafka3.settings, transactional_id=name)
+    producer.init_transactions(30)
+    for _ in range(3):  # it knows the coordinator then, and the end of the first transaction is over
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction(offsets, no_member, 30)
+        producer.commit_transaction(30)
+    died = admin.describe_consumer_groups([group])[group].result().coordinator.id
 
-    admin = clients.admin(kafka.settings)
-    answer = admin.list_consumer_group_offsets([wanted], require_stable=True)[group].result(10)
+    cluster.kill(died)
+    try:
+        while died in producer.list_topics(timeout=10).brokers:
+            producer.poll(0.1)
+        producer.begin_transaction()
+        with pytest.raises(KafkaException) as refusal:
+            producer.send_offsets_to_transaction(offsets, no_member, 1)
+        assert refusal.value.args[0].code() in {K._TIMED_OUT, K.NOT_COORDINATOR, K.COORDINATOR_LOAD_IN_PROGRESS}
+    finally:
+        cluster.start(died)
+        cluster.wait()
 
-    codes = {each.partition: each.error and each.error.code() for each in answer.topic_partitions}
-    assert codes == {0: K.UNSTABLE_OFFSET_COMMIT, 1: None}
-    producer.abort_transaction(10)
+    successor = clients.transactional(kafka3.settings, transactional_id=name)
+    successor.init_transactions(30)
+    successor.begin_transaction()
+    successor.send_offsets_to_transaction(offsets, no_member, 30)
+    successor.commit_transaction(30)
+
+
+def _answers(question: Callable[[], object]) -> bool:
+    try:
+        question()
+    except KafkaException:
+        return False
+    return True
 
 
 def test_a_delivery_that_failed_makes_the_commit_raise(topic: Topic, transact: Callable[..., Producer]) -> None:

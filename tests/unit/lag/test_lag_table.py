@@ -129,6 +129,7 @@ def test_a_sparkline_shows_the_shape(points: list[tuple[float, float]], expected
         (0.0, "0 s"),
         (0.44, "0.4 s"),
         (35.4, "35 s"),
+        (75.0, "75 s"),
         (754.0, "13 min"),
         (12_600.0, "3.5 h"),
         (200_000.0, "2.3 d"),
