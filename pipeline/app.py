@@ -27,6 +27,7 @@ from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
 from pipeline.kafka import topics
+from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
 from pipeline.settings import Settings, load
 from pipeline.tasks.ledger import Work
@@ -125,6 +126,8 @@ class Worker:
 
     def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
         """Return the runtime of this worker."""
+        lag = OwnLag(self.metrics, self.clock, standings=lambda: self._runtime.standings() if self._runtime else {})
+        self.metrics.refresh = lag.refresh
         self._runtime = Runtime(
             self.settings,
             stage=self.pipeline.name,
@@ -138,6 +141,7 @@ class Worker:
             on_arrival=on_arrival,
             on_failure=self.fail,
             call_started_at=lambda: self._scorer.started_at,
+            lag=lag,
         )
         return self._runtime
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import SettingsError
 
@@ -114,6 +114,31 @@ class TelemetrySettings(Section):
     )
 
 
+class ExporterSettings(Section):
+    """The lag exporter: whose lag it tells, and how often it looks."""
+
+    groups: str = Field(default=".*", description="regular expression: the consumer groups to tell of, whole names")
+    interval_seconds: float = Field(default=10.0, ge=0.5, description="from one look at all groups to the next")
+    answer_seconds: float = Field(default=30.0, gt=0, description="after so long without an answer Kafka is away")
+    partitions_max: int = Field(
+        default=50_000, ge=1, description="partitions of groups on the page; groups beyond are counted and left out"
+    )
+    heads_max: int = Field(
+        default=200,
+        ge=0,
+        description="oldest records read per look, for exact lag in seconds; the others are interpolated",
+    )
+
+    @field_validator("groups")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
 class Settings(Section):
     """The whole tree."""
 
@@ -122,6 +147,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    exporter: ExporterSettings = ExporterSettings()
 
     @model_validator(mode="after")
     def _deadlines_fit(self) -> "Settings":

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pipeline.cli import audit, bench, chaos, demo, kafka, lag, replay, scores, settings, topics, worker
+from pipeline.cli import audit, bench, chaos, demo, kafka, lag, lag_exporter, replay, scores, settings, topics, worker
 from pipeline.errors import SurgetankError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)
 app.command("lag")(lag.lag)
+app.command("lag-exporter")(lag_exporter.lag_exporter)
 app.command("audit")(audit.audit)
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)

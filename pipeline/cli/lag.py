@@ -1,85 +1,108 @@
-"""How far behind a pipeline is, per partition."""
+"""``surgetank lag``: how far behind a group is, per partition."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from pipeline.lag.offsets import PartitionLag
+    from pipeline.kafka.survey import Question, Survey
+    from pipeline.lag.watching import Look
+    from pipeline.settings import KafkaSettings
 
 _WATCH_SECONDS = 1.0
+_ANSWER_SECONDS = 15.0
+_HEADS_MAX = 500
+_FRAME_ROWS = 8  # title, head, foot and rules
 
 
 def lag(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")],
-    group: Annotated[str | None, typer.Option(help="consumer group; by default the pipeline's")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PIPELINE]", help="for instance flights, or topology.flights")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="any consumer group of any application; by default the pipeline's")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="go on once a second until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per look")] = False,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
 ) -> None:
-    """Show how far behind the workers are: log end, committed offset, lag and owner of each partition."""
+    """Show how far behind a consumer group is: records and seconds, rates, time to drain, status, owners.
+
+    Of a pipeline, the partitions of its events; of another --group, all where it committed something. Rates, drain and
+    status need more than one look: use --watch. What is unknown is shown as ?, never as 0.
+    """
+    from pipeline.errors import SettingsError
+    from pipeline.kafka.survey import Question
+    from pipeline.settings import load
+
+    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    topics: tuple[str, ...] = ()
+    if name is not None:
+        from pipeline.cli.resolve import resolve
+
+        pipeline = resolve(name)
+        group, topics = group or pipeline.group, (pipeline.events.topic,)
+    if group is None:
+        raise SettingsError("whose lag? name a pipeline (surgetank lag flights) or a group (surgetank lag --group G)")
+    question = Question(group=group, topics=topics, heads_max=_HEADS_MAX)
+    if watch:
+        try:
+            _watch(kafka, question, as_json)
+        except KeyboardInterrupt:
+            raise typer.Exit from None
+    else:
+        from pipeline.lag.asking import Asking
+
+        with Asking(kafka) as asking:
+            _show(_looking(question, lambda about: asking.ask(about, _ANSWER_SECONDS))(), as_json)
+
+
+def _looking(question: "Question", ask: "Callable[[Question], Survey]") -> "Callable[[], Look]":
+    from pipeline.clock import SystemClock
+    from pipeline.lag.watching import Watching
+
+    return Watching(question, ask, SystemClock()).look
+
+
+def _show(look: "Look", as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from pipeline.lag.table import plain, table
+
+    if as_json:
+        typer.echo(json.dumps(plain(look)))
+    else:
+        Console().print(table(look))
+
+
+def _watch(kafka: "KafkaSettings", question: "Question", as_json: bool) -> None:
+    """Look again and again; while Kafka is away, say so and go on."""
     import json
 
     from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
-    from pipeline.cli.resolve import resolve
-    from pipeline.lag.offsets import GroupOffsets
-    from pipeline.settings import load
+    from pipeline.errors import BrokerError
+    from pipeline.lag.asking import Asking
+    from pipeline.lag.table import table
 
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
-    pipeline = resolve(name)
-    group = group or pipeline.group
-    offsets = GroupOffsets(kafka, group, [pipeline.events.topic])
-    try:
-        if as_json:
-            typer.echo(json.dumps(_plain(group, offsets.now())))
-            while watch:
-                time.sleep(_WATCH_SECONDS)
-                typer.echo(json.dumps(_plain(group, offsets.now())))
-        elif not watch:
-            Console().print(_table(group, offsets.now()))
-        else:
-            with Live(_table(group, offsets.now()), auto_refresh=False) as live:
-                while True:
-                    time.sleep(_WATCH_SECONDS)
-                    live.update(_table(group, offsets.now()), refresh=True)
-    except KeyboardInterrupt:
-        raise typer.Exit from None
-
-
-def _plain(group: str, partitions: "tuple[PartitionLag, ...]") -> dict[str, object]:
-    return {
-        "group": group,
-        "lag": sum(partition.lag for partition in partitions),
-        "partitions": [
-            {
-                "topic": partition.source.topic,
-                "partition": partition.source.partition,
-                "end": partition.end,
-                "committed": partition.committed,
-                "lag": partition.lag,
-                "owner": partition.owner,
-            }
-            for partition in partitions
-        ],
-    }
-
-
-def _table(group: str, partitions: "tuple[PartitionLag, ...]") -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(f"group {group}"), show_footer=True)
-    table.add_column("partition", footer="all")
-    table.add_column("log end", justify="right", footer=f"{sum(p.end - p.start for p in partitions):,}")
-    table.add_column("committed", justify="right")
-    table.add_column("lag", justify="right", footer=f"{sum(p.lag for p in partitions):,}")
-    table.add_column("owner", footer=f"{len({p.owner for p in partitions} - {None})} workers")
-    for p in partitions:
-        committed = "never" if p.committed is None else f"{p.committed:,}"
-        table.add_row(escape(str(p.source)), f"{p.end:,}", committed, f"{p.lag:,}", escape(p.owner or "nobody"))
-    return table
+    console = Console(quiet=as_json)
+    with Asking(kafka) as asking, Live(console=console, auto_refresh=False) as live:
+        look = _looking(question, lambda about: asking.ask(about, _ANSWER_SECONDS))
+        while True:
+            try:
+                seen = look()
+            except BrokerError as error:
+                live.update(Text(f"the lag is not known: {error}", style="red"), refresh=True)
+                if as_json:
+                    typer.echo(json.dumps({"group": question.group, "error": str(error)}))
+            else:
+                live.update(table(seen, max(1, console.height - _FRAME_ROWS)), refresh=True)
+                if as_json:
+                    _show(seen, as_json)
+            time.sleep(_WATCH_SECONDS)

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from pipeline.batch import Run, Slice, TaskId
+from pipeline.batch import Run, Slice, Source, TaskId
 
 
 class Inbox:
@@ -59,6 +59,15 @@ class Inbox:
                 pieces.setdefault((task, epoch), []).append(run)
             self._room.notify_all()
         return tuple(Slice(task, epoch, tuple(runs)) for (task, epoch), runs in pieces.items())
+
+    def heads(self) -> dict[Source, tuple[int, int]]:
+        """Return offset and time (ms) of the oldest waiting record of each source."""
+        found: dict[Source, tuple[int, int]] = {}
+        with self._lock:
+            for _, _, run in self._runs:
+                if len(run) and run.source not in found:
+                    found[run.source] = (int(run.offsets[0]), int(run.arrived_ms[0]))
+        return found
 
     def discard(self, tasks: set[TaskId]) -> None:
         """Throw away what waits for the tasks."""

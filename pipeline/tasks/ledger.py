@@ -214,6 +214,14 @@ class Ledger:
                 for t in self._tasks.values()
             ]
 
+    def standings(self) -> dict[Source, tuple[int, tuple[int, int] | None]]:
+        """Return what is committed of each source of an open task, and offset and time (ms) of its oldest record.
+
+        That is the oldest one of those handed out and not committed, None if there are none.
+        """
+        with self.lock:
+            return {s: (p.committed, p.head) for task in self._tasks.values() for s, p in task.progress.items()}
+
     def _of(self, partitions: Iterable[int]) -> list[Task]:
         return [task for p in partitions if (task := self._tasks.get(TaskId(self._stage, p))) is not None]
 

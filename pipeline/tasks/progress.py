@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class _Handed:
+    first_offset: int
     next_offset: int
     rows: int
+    at_ms: int | None
     finished: bool = False
 
 
@@ -30,9 +32,10 @@ class Progress:
     def __post_init__(self) -> None:
         self.position = self.committed
 
-    def hand_out(self, first_offset: int, next_offset: int, rows: int) -> int:
+    def hand_out(self, first_offset: int, next_offset: int, rows: int, at_ms: int | None = None) -> int:
         """Note that so many records from ``first_offset`` on were handed out; return the ticket to finish them with.
 
+        ``at_ms`` is the time of the first of them, in milliseconds since the epoch.
         Raises ValueError if they were handed out before: the records are stale or out of order.
         """
         if first_offset < self.position or next_offset < first_offset:
@@ -40,7 +43,7 @@ class Progress:
                 f"a run [{first_offset}, {next_offset}) was handed out at position {self.position}: out of order"
             )
         self.position = next_offset
-        self._runs.append(_Handed(next_offset, rows))
+        self._runs.append(_Handed(first_offset, next_offset, rows, at_ms))
         return self._first + len(self._runs) - 1
 
     def finish(self, ticket: int) -> None:
@@ -77,6 +80,11 @@ class Progress:
             self._first += 1
         if self.committed != offset:
             raise ValueError(f"committed {offset}, but the finished head ends at {self.committed}")
+
+    @property
+    def head(self) -> tuple[int, int] | None:
+        """Offset and time of the oldest record that was handed out and is not committed; None if there is none."""
+        return next(((run.first_offset, run.at_ms) for run in self._runs if run.rows and run.at_ms is not None), None)
 
     @property
     def in_flight(self) -> int:

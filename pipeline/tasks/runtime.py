@@ -6,9 +6,9 @@ Threads: *membership* (rebalances), *fetcher* (reads), *opener* (opens tasks), *
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaException
 
@@ -38,11 +38,23 @@ STALL_SECONDS = 10.0  # more than any broker takes to hand a leadership over
 LOOK_AGAIN_SECONDS = 0.004
 
 
+class LagWatch(Protocol):
+    """Judges how far behind the owned partitions are; called by the monitor and when partitions go."""
+
+    def look(self, owned: Collection[Source], ends: Mapping[Source, int]) -> None:
+        """Judge the owned partitions, also those being opened. ``ends``: the last stable offsets that are known."""
+        ...
+
+    def forget(self, sources: Iterable[Source]) -> None:
+        """Tell of these partitions no more."""
+        ...
+
+
 class Runtime:
     """Owns tasks of one stage. ``on_arrival`` is called from another thread when there is something to take.
 
     ``on_failure`` is called, from whichever thread, with what ends the worker. ``call_started_at`` tells since when
-    (monotonic seconds) a model call runs, None when none does.
+    (monotonic seconds) a model call runs, None when none does. ``lag`` is told how far the tasks have come.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class Runtime:
         on_arrival: Callable[[], None],
         on_failure: Callable[[BaseException], None],
         call_started_at: Callable[[], float | None],
+        lag: LagWatch,
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -68,6 +81,7 @@ class Runtime:
         self._health = health
         self._on_failure = on_failure
         self._call_started_at = call_started_at
+        self._lag = lag
         self._stopping = threading.Event()
         self._identity = identity
         self.inbox = Inbox(settings.worker.buffered_rows_max, on_arrival)
@@ -134,6 +148,14 @@ class Runtime:
         self._opener.start()
         self._membership.start()
         self._monitor.start()
+
+    def standings(self) -> dict[Source, tuple[int, tuple[int, int] | None]]:
+        """Return what is committed of each source of an open task, and offset and time (ms) of its oldest record.
+
+        That is the oldest one of those fetched and not committed, None if there are none.
+        """
+        waiting = self.inbox.heads()  # before the ledger: a record moves from the one to the other
+        return {source: (at, head or waiting.get(source)) for source, (at, head) in self.ledger.standings().items()}
 
     def stop(self) -> None:
         """Commit what is open, leave the group, end the threads. What is left then is nothing to be redone."""
@@ -226,6 +248,7 @@ class Runtime:
         self.inbox.discard(self.ledger.ids(partitions))
         for source in sources:
             self._metrics.lag_records.remove(topic=source.topic, partition=str(source.partition))
+        self._lag.forget(sources)
 
     def _abort(self, why: str) -> None:
         try:
@@ -275,13 +298,14 @@ class Runtime:
         renewed = 0.0
         while not self._stopping.wait(MONITOR_SECONDS):
             snapshot = self.ledger.snapshot()
-            sources = [source for _, _, _, _, committed in snapshot for source in committed]
+            sources = self.ledger.sources(task.partition for task, _, _, _, _ in snapshot)
             try:
                 ends = {s: high for s, (_, high) in self._ground.bounds(sources, 5.0).items()} if sources else {}
             except KafkaException as error:
                 log.debug("ends are unknown: %s", error)
                 ends = {}
             self._report(snapshot, ends)
+            self._lag.look(sources, ends)
             now = self._clock.monotonic()
             worker = self._settings.worker
             why = stuck_task(now, snapshot, ends, worker.stuck_deadline_seconds) or hung_call(

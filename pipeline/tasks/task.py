@@ -41,7 +41,10 @@ class Task:
         """Note that the runs were given to the flow; return their tickets."""
         return tuple(
             self.progress[run.source].hand_out(
-                int(run.offsets[0]) if len(run) else run.next_offset, run.next_offset, len(run)
+                int(run.offsets[0]) if len(run) else run.next_offset,
+                run.next_offset,
+                len(run),
+                int(run.arrived_ms[0]) if len(run) else None,
             )
             for run in runs
         )

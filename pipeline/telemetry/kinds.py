@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +184,13 @@ class Gauge(Metric[float]):
 
         For what is measured as a whole, such as the lag of the partitions owned now: nothing stale can stay.
         """
-        fresh = {tuple(str(part) for part in key): float(value) for key, value in values.items()}
+        # Keys that are text already are kept as they are: a hundred thousand of them may be shared by many metrics.
+        fresh: dict[tuple[str, ...], float] = {
+            cast("tuple[str, ...]", key) if all(type(part) is str for part in key) else tuple(map(str, key)): float(
+                value
+            )
+            for key, value in values.items()
+        }
         if wrong := [key for key in fresh if len(key) != len(self.labels)]:
             raise MetricError(f"metric {self.name}: {wrong[0]} does not give a value for each of its labels")
         with self._lock:
@@ -194,6 +200,11 @@ class Gauge(Metric[float]):
     def value(self, **labels: LabelValue) -> float | None:
         """Return the value, or None if it was never set or was removed."""
         return self._series.get(self._key(labels))
+
+    def values(self) -> dict[tuple[str, ...], float]:
+        """Return every label set with its value."""
+        with self._lock:
+            return dict(self._series)
 
     def _zero(self) -> float:
         return 0.0

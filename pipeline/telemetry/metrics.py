@@ -1,19 +1,12 @@
-"""The one catalogue of metrics: what a worker counts and measures, each declared once, in seconds and bytes.
+"""The catalogue of a worker's metrics: what it counts and measures, each declared once, in seconds and bytes.
 
 Use them as attributes, ``metrics.events_scored.add(len(batch), topic=...)``: a name that is not here is a
 type error. An attribute's name is the metric's name without ``surgetank_`` and the ``_total`` of counters.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.registry import Collector
-
 from pipeline.batch import Reason, Stage
-from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, Metric, MetricError
+from pipeline.telemetry.catalogue import Catalogue
+from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, MetricError
 
 __all__ = ["MetricError", "Metrics"]
 
@@ -41,7 +34,7 @@ LATENCY_SECONDS = (
 ROWS = tuple(2**power for power in range(15))
 
 
-class Metrics:
+class Metrics(Catalogue):
     """Every metric of one worker. Each instance has its own values and its own registry."""
 
     def __init__(self) -> None:
@@ -98,35 +91,39 @@ class Metrics:
             (TOPIC, PARTITION),
             unit="records",
         )
+        self.lag_seconds = Gauge(
+            "lag",
+            "Age of the oldest record that is not committed, of the partitions owned now, as of the scrape.",
+            (TOPIC, PARTITION),
+            unit="seconds",
+        )
+        self.lag_seconds_how = Gauge(
+            "lag_seconds_how",
+            "How lag_seconds is known: 0 no lag, 1 the record's own time, 2 interpolated, 3 extrapolated, "
+            "4 bounded, because the record's time cannot be.",
+            (TOPIC, PARTITION),
+        )
+        self.lag_status = Gauge(
+            "lag_status",
+            "How the work on a partition goes: 0 ok, 1 warn, 2 stall, 3 stop, 4 rewind.",
+            (TOPIC, PARTITION),
+        )
+        self.arrival_records_per_second = Gauge(
+            "arrival_records_per_second", "Rate at which records come in, of late.", (TOPIC, PARTITION)
+        )
+        self.processing_records_per_second = Gauge(
+            "processing_records_per_second", "Rate at which records are committed, of late.", (TOPIC, PARTITION)
+        )
+        self.drain_seconds = Gauge(
+            "drain",
+            "Time until the lag is worked off at the present rates; +Inf when it does not shrink.",
+            (TOPIC, PARTITION),
+            unit="seconds",
+        )
 
         # What this worker is.
         self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))
         self.model_info = Gauge("model_info", "Always 1; names the model that answers.", (MODEL, VERSION))
         self.ready = Gauge("ready", "1 when /ready says yes, else 0.")
 
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(_Catalogue(self))
-        ProcessCollector(registry=self.registry)  # process_cpu_seconds_total, process_resident_memory_bytes, ...
-        PlatformCollector(registry=self.registry)
-
-    def __iter__(self) -> Iterator[Metric[Any]]:
-        """Yield every declared metric."""
-        return (metric for metric in vars(self).values() if isinstance(metric, Metric))
-
-    def expose(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the page for a scraper with this Accept header, and the content type of the page."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
-
-
-class _Catalogue(Collector):
-    """Hands the metrics to prometheus_client."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[Family]:
-        return (metric.family() for metric in self._metrics)
-
-    def describe(self) -> Iterator[Family]:
-        return self.collect()
+        super().__init__()

@@ -18,8 +18,8 @@ from typing import Any, Self
 
 from pipeline.errors import StartupError
 from pipeline.settings import TelemetrySettings
+from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.health import Health
-from pipeline.telemetry.metrics import Metrics
 
 CONNECTIONS_MAX = 32
 CLIENT_SECONDS = 5.0  # from accepting a connection to having answered it
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 class TelemetryServer:
-    """Serves the metrics and the health of one worker until it is stopped.
+    """Serves the metrics and the health of one process until it is stopped.
 
     The port is bound at once, so ``url`` is known before ``start``. Raises StartupError if it is taken.
     """
 
-    def __init__(self, settings: TelemetrySettings, metrics: Metrics, health: Health) -> None:
+    def __init__(self, settings: TelemetrySettings, metrics: Catalogue, health: Health) -> None:
         self._metrics = metrics
         self._health = health
         try:

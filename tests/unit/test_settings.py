@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
         ),
         (
             "[wroker]\nname = 'x'",
-            "unknown setting 'wroker' (from surgetank.toml); known here: dead_letters, kafka, ",
+            "unknown setting 'wroker' (from surgetank.toml); known here: dead_letters, exporter, ",
         ),
         ("[wroker]", "unknown setting 'wroker' (from surgetank.toml)"),
         ("worker = 3", "setting 'worker' (from surgetank.toml) is a section; known in it: batch_rows_max, "),

@@ -16,6 +16,19 @@ def run_of(partition: int, first: int, rows: int) -> Run:
     )
 
 
+def test_the_oldest_waiting_record_of_each_source_is_known() -> None:
+    """Also when its run was split, and not of runs that hold markers only."""
+    inbox = Inbox(rows_max=100, on_arrival=lambda: None)
+    task = TaskId("s", 0)
+    inbox.put([(task, 1, run_of(0, 5, 0)), (task, 1, run_of(0, 5, 4)), (task, 1, run_of(1, 7, 2))])
+    inbox.put([(task, 1, run_of(0, 9, 1))])
+    assert inbox.heads() == {Source("t", 0): (5, 5), Source("t", 1): (7, 7)}
+    inbox.take(3)
+    assert inbox.heads() == {Source("t", 0): (8, 8), Source("t", 1): (7, 7)}
+    inbox.take(10)
+    assert inbox.heads() == {}
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20)), max_size=20), st.lists(st.integers(1, 30), min_size=1)
 )

@@ -26,13 +26,13 @@ class World:
         """Return the present epoch of a task."""
         return self.ledger._epochs[TaskId("stage", partition)]
 
-    def piece(self, partition: int, first: int, rows: int, epoch: int | None = None) -> Slice:
+    def piece(self, partition: int, first: int, rows: int, epoch: int | None = None, at_ms: int = 0) -> Slice:
         """Make a slice of one run."""
         run = Run(
             Source(TOPIC, partition),
             first + rows,
             np.arange(first, first + rows),
-            np.zeros(rows, dtype=np.int64),
+            np.full(rows, at_ms, dtype=np.int64),
             [None] * rows,
             [b""] * rows,
         )
@@ -161,3 +161,17 @@ def test_an_opening_that_comes_too_late_is_ignored(world: World) -> None:
     world.ledger.lose([0])
 
     assert not world.ledger.open(life, {Source(TOPIC, 0): 0})
+
+
+def test_the_oldest_record_of_each_source_is_known_until_it_is_committed(world: World) -> None:
+    """Of what was handed out; committed offsets stand beside it."""
+    world.running(0, 1, at=3)
+    first, _ = world.ledger.hand_out([world.piece(0, 5, 2, at_ms=50)])
+    world.ledger.hand_out([world.piece(0, 7, 2, at_ms=70)])
+    assert world.ledger.standings() == {Source(TOPIC, 0): (3, (5, 50)), Source(TOPIC, 1): (3, None)}
+    assert world.ledger.finish(first)
+    assert world.ledger.standings()[Source(TOPIC, 0)] == (3, (5, 50))
+    world.ledger.committed(world.ledger.commitment())
+    assert world.ledger.standings()[Source(TOPIC, 0)] == (7, (7, 70))
+    world.ledger.rewind()
+    assert world.ledger.standings() == {}

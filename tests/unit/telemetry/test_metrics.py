@@ -10,14 +10,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from pipeline.batch import Reason, Stage
+from pipeline.telemetry.catalogue import Catalogue
+from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.metrics import MetricError, Metrics
 
 UNITS = {"", "seconds", "bytes", "rows", "records"}
 
 
-def test_names_follow_one_rule() -> None:
+CATALOGUES = pytest.mark.parametrize("catalogue", [Metrics, GroupMetrics])
+
+
+@CATALOGUES
+def test_names_follow_one_rule(catalogue: type[Catalogue]) -> None:
     """An attribute's name is the metric's name without prefix, and a unit is one of the few that we use."""
-    metrics = Metrics()
+    metrics = catalogue()
     declared = {name: each for name, each in vars(metrics).items() if each in list(metrics)}
     assert len(declared) == len({each.name for each in metrics}) > 15
     for name, each in declared.items():
@@ -26,16 +32,18 @@ def test_names_follow_one_rule() -> None:
         assert not each.name.endswith("_total")  # counters get it when they are told
 
 
-def test_every_metric_explains_itself() -> None:
+@CATALOGUES
+def test_every_metric_explains_itself(catalogue: type[Catalogue]) -> None:
     """Help texts are sentences, and no two metrics share one."""
-    helps = [each.help for each in Metrics()]
+    helps = [each.help for each in catalogue()]
     assert all(re.fullmatch(r"[A-Z0-9].{15,}\.", each) for each in helps)
     assert len(set(helps)) == len(helps)
 
 
-def test_no_label_is_without_bound() -> None:
+@CATALOGUES
+def test_no_label_is_without_bound(catalogue: type[Catalogue]) -> None:
     """Every label of every metric lists its values or has a bound, and none is named like a key or an id."""
-    for metric in Metrics():
+    for metric in catalogue():
         for label in metric.labels:
             assert label.values or label.bound
             assert label.name not in {"key", "id", "event_id", "offset"}
@@ -50,6 +58,64 @@ def test_ten_thousand_keys_do_not_become_series() -> None:
         with pytest.raises(MetricError, match="33 values of label topic; its bound is 32"):
             metrics.events_received.add(topic=f"N{number}")
     assert len(metrics.events_received.family().samples) == 32
+
+
+def test_a_hundred_thousand_keys_do_not_become_groups() -> None:
+    """Even what is set as a whole is refused where a label gets more values than its bound, and nothing changes."""
+    metrics = GroupMetrics()
+    metrics.group_lag_records.replace({("orders", "requests", 0): 1})
+    with pytest.raises(MetricError, match="100000 values of label group; its bound is 10000"):
+        metrics.group_lag_records.replace({(f"key-{number}", "requests", 0): 1 for number in range(100_000)})
+    assert metrics.group_lag_records.value(group="orders", topic="requests", partition=0) == 1
+    assert len(metrics.group_lag_records.family().samples) == 1
+
+
+def test_the_page_of_a_pass_is_made_once() -> None:
+    """Scrapers are given the page of the last pass; what changes meanwhile appears with the next one, at once."""
+    metrics = GroupMetrics()
+    metrics.exporter_groups.set(1)
+    first = metrics.expose()[0]
+    metrics.exporter_groups.set(2)
+    assert metrics.expose()[0] is first
+    metrics.turn()
+    assert b"surgetank_exporter_groups 2.0" in metrics.expose()[0]
+    assert metrics.expose("application/openmetrics-text; version=1.0.0")[1].startswith("application/openmetrics")
+
+
+@pytest.mark.parametrize(
+    ("accept", "parse"), [("", plain), ("application/openmetrics-text; version=1.0.0", openmetrics)]
+)
+def test_the_page_of_groups_is_read_back_as_written(accept: str, parse: Callable[[str], Iterator[Metric]]) -> None:
+    """Prometheus' own parsers read what we write ourselves: odd names, infinity, helps, and what stands behind it."""
+    metrics = GroupMetrics()
+    odd = 'quo"ted\\ {and} braces, n\\n'
+    metrics.group_drain_seconds.replace({(odd, "orders", 3): float("inf"), ("plain", "orders", 10): 12.5})
+    metrics.group_committed_offset.replace({("plain", "orders", 10): 2.0**60})
+    metrics.group_status.replace({(odd,): 2, ("plain",): 0})
+    metrics.exporter_up.set(1)
+    families = {family.name: family for family in parse(metrics.expose(accept)[0].decode())}
+    drain = families["surgetank_group_drain_seconds"]
+    assert drain.documentation == metrics.group_drain_seconds.help
+    assert drain.type == "gauge"
+    assert {(each.labels["group"], each.labels["partition"]): each.value for each in drain.samples} == {
+        (odd, "3"): float("inf"),
+        ("plain", "10"): 12.5,
+    }
+    assert families["surgetank_group_committed_offset"].samples[0].value == 2.0**60
+    assert {each.labels["group"]: each.value for each in families["surgetank_group_status"].samples} == {
+        odd: 2,
+        "plain": 0,
+    }
+    assert families["surgetank_exporter_up"].samples[0].value == 1
+    declared = {each.name for each in metrics}
+    assert declared <= {family.name for family in families.values()}
+
+
+def test_what_is_true_of_the_moment_is_measured_when_it_is_asked() -> None:
+    """A worker's page calls ``refresh`` before it is made."""
+    metrics = Metrics()
+    metrics.refresh = lambda: metrics.lag_seconds.set(7.5, topic="flights.boarding", partition=0)
+    assert b'surgetank_lag_seconds{partition="0",topic="flights.boarding"} 7.5' in metrics.expose()[0]
 
 
 def test_all_reasons_of_dead_letters_are_labels() -> None:

@@ -1,0 +1,96 @@
+"""``surgetank lag-exporter``: the lag of whole clusters, for Prometheus."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.telemetry.groups import GroupMetrics
+
+
+def lag_exporter(
+    bootstrap: Annotated[str | None, typer.Option(help="bootstrap servers (kafka.bootstrap)")] = None,
+    groups: Annotated[str | None, typer.Option(help="regular expression of group names (exporter.groups)")] = None,
+    interval: Annotated[float | None, typer.Option(help="seconds between looks (exporter.interval_seconds)")] = None,
+    port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
+    host: Annotated[str | None, typer.Option(help="address to bind (telemetry.host)")] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if there is one")] = None,
+    once: Annotated[bool, typer.Option("--once", help="make one pass, say what it took, and end")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --once: one JSON object")] = False,
+) -> None:
+    """Tell Prometheus the lag of every consumer group of a cluster, of whatever application.
+
+    Records and seconds behind, Burrow's status, rates and time to drain, per group, topic and partition. A scrape never
+    asks Kafka: looks are made at the interval, one at a time. While Kafka is away there are no figures of groups, and
+    surgetank_exporter_up is 0.
+
+    The load on the brokers per look: two requests per group, and a handful per broker (surgetank_exporter_requests).
+    Exit status: 0 stopped as asked; with --once 1 if Kafka did not answer.
+    """
+    import signal
+    import threading
+
+    from pipeline.clock import SystemClock
+    from pipeline.lag.asking import Asking
+    from pipeline.lag.exporter import Exporter
+    from pipeline.settings import load
+    from pipeline.telemetry import logs
+    from pipeline.telemetry.groups import GroupMetrics
+    from pipeline.telemetry.health import Health
+    from pipeline.telemetry.server import TelemetryServer
+
+    flags = {
+        "kafka.bootstrap": bootstrap,
+        "exporter.groups": groups,
+        "exporter.interval_seconds": interval,
+        "telemetry.port": port,
+        "telemetry.host": host,
+    }
+    settings = load(flags, file=config)
+    logs.configure(settings.telemetry)
+    clock = SystemClock()
+    metrics, health = GroupMetrics(), Health(clock, conditions=("kafka",))
+    with Asking(settings.kafka) as asking:
+        exporter = Exporter(settings.exporter, asking, metrics, health, clock)
+        if once:
+            started = clock.monotonic()
+            answered = exporter.look()
+            _report(metrics, clock.monotonic() - started, asking.pid, as_json)
+            raise typer.Exit(0 if answered else 1)
+        stopping = threading.Event()
+
+        def stop(*_: object) -> None:
+            stopping.set()
+            asking.interrupt()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        with TelemetryServer(settings.telemetry, metrics, health):
+            exporter.run(stopping)
+
+
+def _report(metrics: "GroupMetrics", seconds: float, child: int | None, as_json: bool) -> None:
+    import json
+
+    import psutil
+
+    resident = {
+        name: psutil.Process(pid).memory_info().rss
+        for name, pid in (("exporter", None), ("asking", child))
+        if name == "exporter" or pid
+    }
+    report = {
+        "answered": bool(metrics.exporter_up.value()),
+        "seconds": round(seconds, 3),
+        "groups": int(metrics.exporter_groups.value() or 0),
+        "partitions": len(metrics.group_lag_records.family().samples),
+        "lag": int(sum(sample.value for sample in metrics.group_lag_records.family().samples)),
+        "requests": int(metrics.exporter_requests.value() or 0),
+        "resident_mib": {name: round(rss / 2**20, 1) for name, rss in resident.items()},
+    }
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        for name, value in report.items():
+            typer.echo(f"{name:<14} {value}")

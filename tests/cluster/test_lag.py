@@ -1,0 +1,262 @@
+"""Lag in seconds against the truth, on a real Kafka: of groups of any application, and of a worker's own partitions."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import badmodels
+import pytest
+from conftest import KafkaUnderTest
+from events import far_away, send
+from groups import Group, Sender, times, until
+from prometheus_client.parser import text_string_to_metric_families
+from stage import Stage
+
+from pipeline.batch import Source
+from pipeline.clock import SystemClock
+from pipeline.drills.fleet import Member
+from pipeline.kafka import clients
+from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.survey import Question
+from pipeline.lag.asking import Asking
+from pipeline.lag.offsets import GroupOffsets
+from pipeline.lag.rules import Status
+from pipeline.lag.seconds import How
+from pipeline.lag.watching import Look, Watching
+
+StageFactory = Callable[..., Stage]
+Traffic = Callable[[Sender, int], None]
+
+TRUTH_SECONDS = 0.5
+TRUTH_SHARE = 0.10
+BEHIND_SECONDS = 4.0  # the group commits what is so old
+TURNS = 60
+TURN_SECONDS = 0.15
+
+
+def steady(sender: Sender, turn: int) -> None:
+    """Twenty records with every turn."""
+    sender.send(20)
+
+
+def bursty(sender: Sender, turn: int) -> None:
+    """Nothing for two seconds, then two thousand at once."""
+    if turn % 13 == 0:
+        sender.send(2000)
+
+
+def stopped(sender: Sender, turn: int) -> None:
+    """Some, and then nothing more."""
+    if turn < 5:
+        sender.send(100)
+
+
+@pytest.fixture
+def group(kafka: KafkaUnderTest) -> Iterator[Group]:
+    """Return a group of some application."""
+    made = Group(kafka.settings, f"application-{uuid.uuid4().hex[:8]}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def watching(kafka: KafkaUnderTest) -> Iterator[Callable[..., Watching]]:
+    """Return a function that watches a group, reading so many of its oldest records at a look."""
+    with contextlib.ExitStack() as leaving:
+
+        def make(group: Group, clock: SystemClock, heads_max: int = 100) -> Watching:
+            asking = leaving.enter_context(Asking(kafka.settings))
+            return Watching(
+                Question(group=group.name, heads_max=heads_max), lambda about: asking.ask(about, 30.0), clock
+            )
+
+        yield make
+
+
+@pytest.mark.parametrize("traffic", [steady, bursty, stopped])
+def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
+    kafka: KafkaUnderTest,
+    topic: Callable[..., str],
+    group: Group,
+    watching: Callable[..., Watching],
+    traffic: Traffic,
+) -> None:
+    """Of a group that trails by some seconds: within a tenth or half a second at every look.
+
+    Without reading the records, it is as near as that, or as the distance of the looks.
+    """
+    source = Source(topic(), 0)
+    sender, clock, pause = Sender(kafka.settings, source), SystemClock(), threading.Event()
+    group.commit({source: 0})
+    ways = [watching(group, clock, heads) for heads in (100, 0)]
+    looks: list[tuple[Look, Look]] = []
+    sent: list[tuple[float, int]] = [(clock.now(), 0)]
+    for turn in range(TURNS):
+        traffic(sender, turn)
+        exact, estimated = (way.look() for way in ways)
+        looks.append((exact, estimated))
+        (verdict,) = exact.verdicts
+        sent.append((exact.at, verdict.standing.end))
+        if traffic is not stopped:
+            old = [end for at, end in sent if at < exact.at - BEHIND_SECONDS]
+            group.commit({source: old[-1] if old else 0})
+        pause.wait(TURN_SECONDS)
+
+    truth = times(kafka.settings, source.topic)
+    distance = max(later[1].at - sooner[1].at for sooner, later in pairwise(looks))
+    oldest = 0.0
+    for exact, estimated in looks:
+        for look, allowed in ((exact, 0.0), (estimated, distance)):
+            (verdict,) = look.verdicts
+            committed, found = verdict.standing.committed, verdict.seconds
+            assert committed is not None
+            if verdict.lag == 0:
+                assert found == (0.0, How.NO_LAG)
+                continue
+            age = look.at - truth[source, committed]
+            if found is None or found.how is How.EXTRAPOLATED:
+                # It was there before the first look: without reading it, nobody can know, and the guess is called one.
+                assert look is estimated
+                continue
+            assert abs(found.seconds - age) <= max(TRUTH_SECONDS, TRUTH_SHARE * age, allowed), (traffic, look)
+            oldest = max(oldest, age)
+        if exact.lag:
+            (verdict,) = exact.verdicts
+            assert verdict.seconds is not None
+            assert verdict.seconds.how is How.RECORD
+    assert oldest > BEHIND_SECONDS
+
+
+def test_markers_behind_the_last_record_are_no_lag(
+    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watching: Callable[..., Watching]
+) -> None:
+    """A group that did the last record of a transaction has done everything, although the log ends behind a marker."""
+    source = Source(topic(), 0)
+    producer = clients.transactional(kafka.settings, transactional_id=group.name)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for _ in range(10):
+        producer.produce(source.topic, b"record", partition=0)
+    producer.commit_transaction(30)
+    group.commit({source: 10})
+
+    (found,) = watching(group, SystemClock()).look().verdicts
+
+    assert (found.standing.committed, found.standing.end) == (10, 11)
+    assert found.lag == 0
+    assert found.seconds == (0.0, How.NO_LAG)
+
+
+def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
+    """Without a pipeline, by the name of the group alone; watching gives look after look with rates."""
+    source = Source(topic(), 0)
+    Sender(kafka.settings, source).send(50)
+    group.commit({source: 20})
+    command = [sys.executable, "-m", "pipeline.cli", "lag", "--group", group.name, "--bootstrap", kafka.bootstrap]
+
+    once = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True, timeout=60).stdout)
+
+    assert (once["group"], once["lag"], once["members"], once["status"]) == (group.name, 30, False, "OK")
+    (partition,) = once["partitions"]
+    assert (partition["topic"], partition["end"], partition["committed"]) == (source.topic, 50, 20)
+    assert partition["lag_seconds_how"] == "record"
+    assert partition["drain_seconds"] is None
+    table = subprocess.run(command, capture_output=True, check=True, timeout=60, env=os.environ | {"COLUMNS": "200"})
+    assert "nobody" in table.stdout.decode()
+
+    with subprocess.Popen([*command, "--json", "--watch"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.terminate()
+    assert [look["lag"] for look in looks] == [30, 30, 30]
+    assert looks[2]["partitions"][0]["grows"] is True  # it is not worked off at all
+    assert looks[2]["partitions"][0]["lag_seconds"] > looks[0]["partitions"][0]["lag_seconds"]
+
+
+def test_whose_lag_must_be_said() -> None:
+    """Neither a pipeline nor a group: one clear line, exit status 2."""
+    told = subprocess.run([sys.executable, "-m", "pipeline.cli", "lag"], capture_output=True, timeout=60, check=False)
+    assert told.returncode == 2
+    assert told.stderr.decode().startswith("surgetank: whose lag?")
+
+
+def scraped(worker: Member, name: str) -> dict[int, float]:
+    """Return a metric of a worker by partition."""
+    page = worker.ask("/metrics", timeout=5) or ""
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    return {int(each.labels["partition"]): each.value for each in families[f"surgetank_{name}"].samples}
+
+
+def test_a_worker_that_works_off_a_flood_tells_the_truth_at_every_scrape(stage: StageFactory) -> None:
+    """The oldest record at the moment of the scrape lies between those before and after it, in every partition."""
+    under = stage(**{"worker.batch_rows_max": 256, "worker.commit_interval_seconds": 0.5})
+    worker = under.worker()
+    offsets = GroupOffsets(under.kafka, under.pipeline.group, [under.pipeline.events.topic])
+    under.send(150_000)
+
+    scrapes = []
+    while True:
+        before, started = offsets.now(), under.clock.now()
+        seconds = scraped(worker, "lag_seconds")
+        ended, after = under.clock.now(), offsets.now()
+        scrapes.append((before, started, seconds, ended, after))
+        if not sum(each.lag for each in after):
+            break
+
+    truth = times(under.kafka, under.pipeline.events.topic)
+    checked = 0
+    for before, started, seconds, ended, after in scrapes:
+        for sooner, later in zip(before, after, strict=True):
+            told = seconds.get(sooner.source.partition)
+            if told is None or sooner.committed is None or later.committed is None:
+                continue
+            oldest = ended - truth.get((sooner.source, sooner.committed), ended)
+            youngest = started - truth.get((later.source, later.committed), started)
+            slack = max(TRUTH_SECONDS, TRUTH_SHARE * youngest)
+            assert youngest - slack <= told <= oldest + slack, (sooner, later, told)
+            checked += told > TRUTH_SECONDS
+    assert checked, "it was never behind"
+
+
+def test_a_worker_whose_model_hangs_grows_older_and_stalls(stage: StageFactory, tmp_path: Path) -> None:
+    """Lag in seconds keeps growing while nothing is scored, as the oldest record does; then the status is STALL."""
+    models = tmp_path / "models"
+    badmodels.publish(models, "1", badmodels.hangs_beyond(50_000.0))
+    under = stage(
+        **{"model.directory": models, "model.call_deadline_seconds": 100, "worker.stuck_deadline_seconds": 200}
+    )
+    worker = under.worker()
+    partitions = range(under.pipeline.events.partitions)
+    send(under, [far_away(row) for row in partitions])
+    with TopicReader(under.kafka, [under.pipeline.events.topic]) as reader:
+        truth = {
+            reader.sources[which].partition: at / 1000
+            for records in reader.catch_up()
+            for which, at in zip(records.source.tolist(), records.arrived_ms.tolist(), strict=True)
+        }
+    ages = []
+
+    def stalled() -> bool:
+        started = under.clock.now()
+        seconds = scraped(worker, "lag_seconds")
+        ended = under.clock.now()
+        for partition, told in seconds.items():
+            oldest, youngest = ended - truth[partition], started - truth[partition]
+            assert youngest - max(TRUTH_SECONDS, TRUTH_SHARE * youngest) <= told
+            assert told <= oldest + max(TRUTH_SECONDS, TRUTH_SHARE * youngest)
+        ages.append(min(seconds.values(), default=0.0))
+        return set(scraped(worker, "lag_status").values()) == {Status.STALL}
+
+    until(stalled, 90, "a status of STALL")
+
+    assert max(ages) > 25
+    assert set(scraped(worker, "lag_seconds_how").values()) == {How.RECORD}
+    assert set(scraped(worker, "drain_seconds").values()) == {float("inf")}
+    under.fleet.kill(worker)

@@ -1,0 +1,76 @@
+"""A consumer group of a test's own, of no pipeline: what it committed is what the test says; and records with times."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from pipeline.batch import Source
+from pipeline.clock import SystemClock
+from pipeline.kafka import clients
+from pipeline.kafka.reading import TopicReader
+from pipeline.settings import KafkaSettings
+
+
+class Group:
+    """Commits offsets as any application does, without reading."""
+
+    def __init__(self, kafka: KafkaSettings, name: str) -> None:
+        self.name = name
+        self._consumer = clients.reader(kafka, group_id=name)
+
+    def commit(self, offsets: dict[Source, int]) -> None:
+        """Commit these offsets and wait until Kafka has them."""
+        done = self._consumer.commit(
+            offsets=[TopicPartition(*source, offset) for source, offset in offsets.items()], asynchronous=False
+        )
+        assert all(each.error is None for each in done)
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
+
+
+class Sender:
+    """Sends small records to one partition, with the time of now or another one."""
+
+    def __init__(self, kafka: KafkaSettings, source: Source, **options: Any) -> None:
+        self._producer = clients.producer(kafka, linger_ms=0, **options)
+        self._source = source
+        self._clock = SystemClock()
+
+    def send(self, count: int, skew_seconds: float = 0.0) -> None:
+        """Send so many records and wait until Kafka has them; their times are wrong by so many seconds."""
+        failed: list[object] = []
+        for _ in range(count):
+            self._producer.produce(
+                self._source.topic,
+                b"record",
+                partition=self._source.partition,
+                timestamp=round((self._clock.now() + skew_seconds) * 1000),
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
+        assert self._producer.flush(30) == 0
+        assert not failed
+
+
+def times(kafka: KafkaSettings, topic: str) -> dict[tuple[Source, int], float]:
+    """Return the time of each record of a topic, seconds since the epoch, by partition and offset."""
+    found = {}
+    with TopicReader(kafka, [topic]) as reader:
+        for records in reader.catch_up():
+            for which, offset, at in zip(
+                records.source.tolist(), records.offsets.tolist(), records.arrived_ms.tolist(), strict=True
+            ):
+                found[records.sources[which], offset] = at / 1000
+    return found
+
+
+def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
+    """Wait for a condition; fail the test, saying what was waited for, if it does not come."""
+    clock, never = SystemClock(), threading.Event()
+    started = clock.monotonic()
+    while not condition():
+        assert clock.monotonic() - started < timeout, f"{what}: not within {timeout:.0f} s"
+        never.wait(0.05)

@@ -1,0 +1,26 @@
+"""Windows and trails for the tests of lag, from a few numbers."""
+
+from collections.abc import Iterable
+
+from pipeline.lag.history import Observation, Trail, Window
+
+
+def window(seen: Iterable[tuple[float, int, int]]) -> Window:
+    """Return the window that saw these (time, end, done) one after another."""
+    made = Window()
+    for at, end, done in seen:
+        made.add(Observation(at, end, done))
+    return made
+
+
+def every(seconds: float, ends: Iterable[int], done: Iterable[int]) -> Window:
+    """Return the window that looked at such intervals, from 0 on."""
+    return window((n * seconds, e, d) for n, (e, d) in enumerate(zip(ends, done, strict=True)))
+
+
+def trail(points: Iterable[tuple[float, int]]) -> Trail:
+    """Return the trail of these points."""
+    made = Trail()
+    for at, end in points:
+        made.add(at, end)
+    return made

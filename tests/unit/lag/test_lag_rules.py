@@ -1,0 +1,186 @@
+"""Burrow's rules: one table per rule, their order, and what holds whatever was seen."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.lag.history import Observation, Window
+from pipeline.lag.rules import (
+    Status,
+    rule_1_rewind,
+    rule_2_no_lag,
+    rule_3_stop,
+    rule_4_stall,
+    rule_5_warn,
+    status,
+    worst,
+)
+from tests.unit.lag.histories import every, window
+
+TEN = range(10)
+GROWS = [100 * n + 100 for n in TEN]
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "holds"),
+    [
+        ([(0, 100, 50), (10, 110, 60)], 10, False),
+        ([(0, 100, 50), (10, 110, 20)], 10, True),  # committed went back
+        ([(0, 100, 50), (10, 110, 20), (20, 120, 49)], 20, True),
+        ([(0, 100, 50), (10, 110, 20), (20, 120, 50)], 20, False),  # regained
+        ([(0, 100, 50), (10, 110, 20), (20, 120, 10), (30, 130, 49)], 30, True),  # twice: the first is what counts
+        ([(0, 100, 100), (10, 5, 0)], 10, True),  # the topic was made anew
+        ([(0, 100, 100), (10, 5, 5)], 70, True),  # also if all of it is done
+        ([(0, 100, 100), (10, 5, 5)], 71, False),  # but not for ever
+    ],
+)
+def test_rule_1_says_that_offsets_went_back(seen: list[tuple[float, int, int]], now: float, holds: bool) -> None:
+    """From the fall until what was committed is regained, or a minute has passed."""
+    assert rule_1_rewind(window(seen), now) is holds
+
+
+@pytest.mark.parametrize(
+    ("seen", "holds"),
+    [
+        ([(0, 100, 100)], True),
+        ([(0, 100, 99)], False),
+        ([(0, 100, 50), (1, 100, 100)], True),
+        ([(0, 100, 120)], True),  # committed beyond the end: no negative lag
+    ],
+)
+def test_rule_2_says_that_there_is_no_lag(seen: list[tuple[float, int, int]], holds: bool) -> None:
+    """By the newest observation alone."""
+    assert rule_2_no_lag(window(seen)) is holds
+
+
+@pytest.mark.parametrize(
+    ("silent_for", "members", "holds"),
+    [
+        (29, False, False),
+        (30, False, True),
+        (30, True, False),
+        (10_000, True, False),  # somebody is there: that is a stall
+        (30, None, False),
+        (90, None, False),
+        (91, None, True),
+    ],
+)
+def test_rule_3_says_that_nobody_works(silent_for: float, members: bool | None, holds: bool) -> None:
+    """Who has no member is stopped after a span; who is not known to have one, after three."""
+    assert rule_3_stop(window([(0, 100, 50)]), silent_for, members) is holds
+
+
+def test_rule_3_gives_a_rare_committer_its_ten_waits() -> None:
+    """A group that commits once a minute and of whose members nothing is known: ten times a minute of silence."""
+    rare = window((60.0 * n, 1000 * n + 1000, 1000 * n) for n in range(20))
+    last = rare.last.at
+    assert rare.usual_wait == pytest.approx(60)
+    assert not rule_3_stop(rare, last + 540, None)
+    assert rule_3_stop(rare, last + 541, None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "holds"),
+    [
+        ([(0, 100, 50)], 29.9, False),
+        ([(0, 100, 50)], 30, True),
+        ([(0, 100, 50), (29, 200, 50), (30, 200, 50)], 30, True),
+        ([(0, 100, 50), (9, 200, 51)], 38, False),  # it moved
+        ([(0, 100, 50), (9, 200, 51)], 39, True),
+        ([(0, 100, 100), (10_000, 100, 100)], 10_000, False),  # nothing to do for hours
+        ([(0, 100, 100), (10_000, 101, 100)], 10_029, False),  # waiting counts from when there was something to do
+        ([(0, 100, 100), (10_000, 101, 100)], 10_030, True),
+    ],
+)
+def test_rule_4_says_that_nothing_is_done(seen: list[tuple[float, int, int]], now: float, holds: bool) -> None:
+    """Lag and no movement for a span, counted from the movement or from when the lag came."""
+    assert rule_4_stall(window(seen), now) is holds
+
+
+def test_rule_4_waits_three_times_as_long_as_usual() -> None:
+    """A group that commits once a minute is not stalled between two commits, but after three."""
+    rare = window((60.0 * n, 1000 * n + 1000, 1000 * n) for n in range(20))
+    assert not rule_4_stall(rare, rare.last.at + 179)
+    assert rule_4_stall(rare, rare.last.at + 181)
+
+
+def test_rule_4_soon_forgets_one_long_wait() -> None:
+    """After hours of standstill and some seconds of work, half a minute is too long again."""
+    stood = window([(0, 10_000, 50), (7200, 10_000, 60), *((7200.0 + 2 * n, 10_000, 60 + n) for n in range(1, 30))])
+    assert stood.span == 30
+
+
+@pytest.mark.parametrize(
+    ("ends", "done", "holds"),
+    [
+        (GROWS, list(TEN), True),
+        (GROWS[:9], list(range(9)), False),  # nine are too few
+        (GROWS, [100 * n for n in TEN], False),  # a constant delay
+        (GROWS, [*range(9), 150], False),  # it fell once
+        (GROWS, [100, *range(100, 109)], False),  # it was 0 once
+    ],
+)
+def test_rule_5_says_that_the_lag_only_grows(ends: list[int], done: list[int], holds: bool) -> None:
+    """Ten observations with lag, none less than the one before, the last more than the first."""
+    assert rule_5_warn(every(10, ends, done)) is holds
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "members", "expected"),
+    [
+        ([], 0, True, Status.OK),
+        ([(0, 100, 100)], 1000, False, Status.OK),
+        ([(0, 100, 100), (1, 5, 5)], 2, True, Status.REWIND),  # before OK
+        ([(0, 100, 50), (1, 100, 40)], 40, False, Status.REWIND),  # before STOP
+        ([(0, 100, 50)], 40, False, Status.STOP),  # before STALL
+        ([(0, 100, 50)], 40, True, Status.STALL),
+        ([(0, 100, 50)], 40, None, Status.STALL),
+        ([(0, 100, 50)], 100, None, Status.STOP),
+        ([(2.0 * n, 100 * n + 100, n) for n in TEN], 18, True, Status.WARN),
+        ([(2.0 * n, 100 * n + 100, n) for n in TEN], 48, True, Status.STALL),  # before WARN
+        ([(2.0 * n, 100 * n + 100, 100 * n) for n in TEN], 18, True, Status.OK),
+    ],
+)
+def test_the_first_rule_that_holds_wins(
+    seen: list[tuple[float, int, int]], now: float, members: bool | None, expected: Status
+) -> None:
+    """Rules are asked in their order."""
+    assert status(window(seen), now, members) is expected
+
+
+def test_the_worst_partition_wins() -> None:
+    """A group is as bad as its worst partition; one without partitions is fine."""
+    assert worst([Status.OK, Status.STALL, Status.WARN]) is Status.STALL
+    assert worst(Status) is Status.REWIND
+    assert worst([]) is Status.OK
+
+
+steps = st.lists(
+    st.tuples(
+        st.floats(0.1, 120), st.integers(0, 500), st.integers(0, 500), st.sampled_from([False, False, False, True])
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(steps=steps, members=st.sampled_from([True, False, None]), later=st.floats(0, 10_000))
+def test_whatever_happens_the_verdicts_keep_their_meaning(
+    steps: list[tuple[float, int, int, bool]], members: bool | None, later: float
+) -> None:
+    """No lag is OK or REWIND; progress just now is never STALL nor STOP; time without news never makes it better."""
+    seen, at, end, done = Window(), 0.0, 0, 0
+    for seconds, arrived, worked, back in steps:
+        at, end = at + seconds, end + arrived
+        before, done = done, (done // 2 if back else min(end, done + worked))
+        seen.add(Observation(at, end, done))
+        verdict = status(seen, at, members)
+        assert len(seen.observations) <= 10 + 600 / 0.1
+        if done == end:
+            assert verdict in {Status.OK, Status.REWIND}
+        if done > before:
+            assert verdict not in {Status.STALL, Status.STOP}
+        if back and done < before:
+            assert verdict is Status.REWIND
+    if status(seen, at, members) in {Status.STALL, Status.STOP}:
+        assert status(seen, at + later, members) in {Status.STALL, Status.STOP}
