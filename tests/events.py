@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pyarrow as pa
 from stage import Stage, real_events
 
 from pipeline.batch import Headers, Source
+from pipeline.codec.avro import Encoder
+from pipeline.codec.contracts import Contracts
 from pipeline.deadletters import envelope
 from pipeline.drills.wire import encoder
 from pipeline.kafka import clients
@@ -74,3 +77,13 @@ def buried(under: Stage) -> Iterator[Buried]:
                     Event(records.keys[row], records.values[row], original),
                     envelope.parse(headers),
                 )
+
+
+def far_away(number: int) -> Event:
+    """Return an event of a flight that goes round the earth twice."""
+    table = real_events().tables[0].slice(number, 1).combine_chunks()
+    place = table.schema.get_field_index("distance")
+    column = table.schema.field(place)
+    around = table.set_column(place, column, pa.array([60_000], column.type)).to_batches()[0]
+    (value,) = Encoder(Contracts.load(), "boarding").encode(around)
+    return Event(around["tailnum"].to_pylist()[0].encode(), value)

@@ -6,14 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import badmodels
-import pyarrow as pa
 import pytest
-from events import Event, buried, real, send
+from events import buried, far_away, real, send
 from stage import IN_PLAY, Stage, real_events
 
 from pipeline.batch import Reason
-from pipeline.codec.avro import Encoder
-from pipeline.codec.contracts import Contracts
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.kafka.reading import TopicReader
 
@@ -110,16 +107,6 @@ def far_rows(count: int) -> list[bool]:
     recording = real_events()
     distances = recording.tables[0]["distance"].to_numpy()[recording.row[:count]]
     return [bool(far) for far in distances > badmodels.FAR]
-
-
-def far_away(number: int) -> Event:
-    """Return an event of a flight that goes round the earth twice."""
-    table = real_events().tables[0].slice(number, 1).combine_chunks()
-    place = table.schema.get_field_index("distance")
-    column = table.schema.field(place)
-    around = table.set_column(place, column, pa.array([60_000], column.type)).to_batches()[0]
-    (value,) = Encoder(Contracts.load(), "boarding").encode(around)
-    return Event(around["tailnum"].to_pylist()[0].encode(), value)
 
 
 def versions(under: Stage) -> Counter[str]:
