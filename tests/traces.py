@@ -52,10 +52,10 @@ def wander(random: np.random.Generator, count: int, deviation: float, minutes: f
     return noise
 
 
-def arrivals(random: np.random.Generator, at: Float64s, rate: float) -> Float64s:
+def arrivals(random: np.random.Generator, at: Float64s, rate: float, start: float = 0.0) -> Float64s:
     """Return the records that arrive between looks, at about ``rate`` a second: Poisson, of a wandering rate."""
     lively = np.exp(wander(random, len(at), 0.1, 5) + wander(random, len(at), 0.08, 0.3))
-    return random.poisson(rate * LOOK * season(at) * lively).astype(np.float64)
+    return random.poisson(rate * LOOK * season(at + start) * lively).astype(np.float64)
 
 
 def alarms(at: Float64s, looks: Callable[[int, float, float], Iterator[Finding | None]]) -> list[tuple[float, Change]]:
@@ -146,7 +146,8 @@ def rate_delay(seed: int, factor: float, rate: float, hour: float) -> float | No
     """Return the seconds until a sudden change of the rate is seen, an hour after the start; None for never."""
     random = np.random.default_rng(seed)
     at = times(3600 + 300)
-    counts = arrivals(random, at, rate * float(season(np.array([hour * 3600.0] * 2))[0]))
+    now = hour * 3600.0 - 3600  # at the hour, the rate is what is asked for
+    counts = arrivals(random, at, rate / float(season(np.array([now + 3600]))[0]), now)
     counts = np.where(at > 3600, random.poisson(counts * factor), counts).astype(np.float64)
     seen = [now - 3600 for now, change in rate_alarms(at, counts) if change.begins and now > 3600]
     return seen[0] if seen else None

@@ -8,7 +8,7 @@ import math
 from functools import cache
 from statistics import NormalDist
 
-ALARMS_PER_WEEK = 0.001  # for each signal, if its noise were as the formulas say; real noise has heavier tails
+ALARMS_PER_WEEK = 0.01  # for each signal, if its noise were as the formulas say; real noise has heavier tails
 LOOKS_PER_WEEK = 7 * 24 * 3600 // 2
 
 

@@ -4,7 +4,21 @@ import sys
 
 import typer
 
-from pipeline.cli import audit, bench, chaos, demo, kafka, lag, replay, scores, settings, timeline, topics, worker
+from pipeline.cli import (
+    audit,
+    bench,
+    chaos,
+    demo,
+    incident,
+    kafka,
+    lag,
+    replay,
+    scores,
+    settings,
+    timeline,
+    topics,
+    worker,
+)
 from pipeline.errors import SurgetankError
 
 app = typer.Typer(
@@ -19,6 +33,7 @@ app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(timeline.app, name="timeline")
+app.add_typer(incident.app, name="incident")
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)

@@ -90,3 +90,40 @@ def _print(events: "list[Event]", as_json: bool) -> None:
         # What came from outside is printed as it is, but for what would move the cursor.
         plain = "".join(sign if sign.isprintable() else "?" for sign in line)
         console.print(Text(plain, style=_STYLES.get(event.kind, "")))
+
+
+@app.command()
+def receive(
+    name: Name,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")] = 9099,
+    host: Annotated[str, typer.Option(help="address to bind; there is no authentication")] = "127.0.0.1",
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Take alerts in until Ctrl-C or SIGTERM: a webhook for Alertmanager that writes them to the timeline.
+
+    In Alertmanager: `webhook_configs: [{url: "http://127.0.0.1:9099/alerts"}]`. An alert whose label `pipeline` names
+    another pipeline is left out. What goes on and is posted again is written once.
+    """
+    import signal
+    import threading
+
+    from pipeline.cli.resolve import resolve
+    from pipeline.clock import SystemClock
+    from pipeline.kafka import clients
+    from pipeline.kafka.reading import partitions
+    from pipeline.settings import load
+    from pipeline.telemetry import logs
+    from pipeline.timeline.receive import Receiver
+
+    settings = load({"kafka.bootstrap": bootstrap})
+    pipeline = resolve(name)
+    logs.configure(settings.telemetry, pipeline=pipeline.name)
+    partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    with Receiver(settings.kafka, pipeline, host=host, port=port, clock=SystemClock()) as receiver:
+        typer.echo(f"Alertmanager may post to {receiver.url}")
+        try:
+            stopping.wait()
+        except KeyboardInterrupt:
+            raise typer.Exit from None

@@ -1,5 +1,6 @@
 """Reads the timeline of a pipeline: what happened since a time, and what happens from now on."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,14 +10,20 @@ from pipeline.kafka.reading import TopicReader
 from pipeline.settings import KafkaSettings
 from pipeline.timeline.events import Event, decoded, in_order
 
+REMEMBERED = 10_000
+
 
 class TimelineReader:
-    """Events from ``since_ms`` (milliseconds since the epoch) on. ``unreadable`` counts records that are no events."""
+    """Events from ``since_ms`` (milliseconds since the epoch) on. ``unreadable`` counts records that are no events.
+
+    What was written twice, since nobody knew whether the first time it was, is read once.
+    """
 
     def __init__(self, reader: TopicReader, since_ms: int) -> None:
         self._reader = reader
         self._since_ms = since_ms
         self.unreadable = 0
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def history(self) -> list[Event]:
         """Return what is there by now, by time."""
@@ -28,11 +35,16 @@ class TimelineReader:
 
     def _events(self, records: Records) -> Iterator[Event]:
         for value in records.values:
+            if value in self._seen:
+                continue
             try:
                 event = decoded(value)
             except ValueError:
                 self.unreadable += 1
                 continue
+            self._seen[value or b""] = None
+            if len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
             if event.at >= self._since_ms:
                 yield event
 
