@@ -128,7 +128,7 @@ class Worker:
             settings.dead_letters.window_seconds,
             settings.dead_letters.minimum_events,
         )
-        self._watch = Watch(spec.names, self.metrics, self.clock)
+        self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
         self._flow = Flow(
             pipeline,
             decoder=decoder,

@@ -14,9 +14,13 @@ from pipeline.telemetry.metrics import Metrics
 
 
 class Watch:
-    """``saw`` is for the flow, after each batch; ``look`` is for the monitor. ``inputs`` names the model's inputs."""
+    """``saw`` is for the flow, after each batch; ``look`` is for the monitor.
 
-    def __init__(self, inputs: Sequence[str], metrics: Metrics, clock: Clock) -> None:
+    ``topic`` is that of the events whose rate is watched; ``inputs`` names the model's inputs.
+    """
+
+    def __init__(self, topic: str, inputs: Sequence[str], metrics: Metrics, clock: Clock) -> None:
+        self._topic = topic
         self._metrics = metrics
         self._clock = clock
         self._sample = Sample(len(inputs))
@@ -36,7 +40,7 @@ class Watch:
             Seen(
                 now=self._clock.monotonic(),
                 wall=self._clock.now(),
-                ends=ends,
+                ends={source: end for source, end in ends.items() if source.topic == self._topic},
                 events=float(events.sum()),
                 dead=float(dead.sum()),
                 latencies=latencies,

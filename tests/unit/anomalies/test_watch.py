@@ -35,7 +35,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.metrics, self.clock = Metrics(), SteppedClock()
-        self.watch = Watch(("a", "b"), self.metrics, self.clock)
+        self.watch = Watch("t", ("a", "b"), self.metrics, self.clock)
         self._random = np.random.default_rng(3)
         self._end = 0
 
@@ -51,7 +51,7 @@ class Worker:
         self.metrics.events_received.add(events, topic="t")
         self.metrics.events_dead.add(round(dead * events), stage=Stage.INFER, reason=Reason.MODEL_ERROR)
         self.metrics.end_to_end_seconds.observe_many(np.full(events, seconds))
-        return self.watch.look({SOURCE: self._end})
+        return self.watch.look({SOURCE: self._end, Source("facts", 0): int(self._random.integers(10**9))})
 
     def is_quiet(self) -> bool:
         """Whether twenty minutes as usual raise nothing."""
@@ -136,6 +136,6 @@ def test_an_anomaly_is_logged_with_its_reason_and_told(told: Told, caplog: pytes
 
 def test_a_look_that_fails_is_logged_and_goes_no_further(told: Told, caplog: pytest.LogCaptureFixture) -> None:
     """The monitor's thread, which also watches over the work, lives on."""
-    witness = Witness(Broken((), Metrics(), SteppedClock()), told)
+    witness = Witness(Broken("t", (), Metrics(), SteppedClock()), told)
     witness.looked({})
     assert "a look at what is unusual failed" in caplog.text
