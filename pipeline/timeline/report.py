@@ -77,7 +77,7 @@ def _facts(pipeline: str, events: Sequence[Event], start: int, end: int, written
         ("deploys", "; ".join(f"{moment(e.at)} {e.what}" for e in events if e.kind == Kind.DEPLOY) or "none"),
         ("operators' commands", str(count[Kind.OPERATOR_COMMAND])),
         ("not over at the end", ", ".join(going_on) or "nothing"),
-        ("severity, owner, status", "*to be filled in*"),
+        ("severity, owner, status", "to be filled in"),
         ("drawn up", moment(written_at)),
     ]
     return ["| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows), ""]

@@ -17,7 +17,8 @@ PLOT_HEIGHT = 220
 TICKS_MAX = 8
 STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600)
 FILLS = {"worker": "#4c78a8", "anomaly": "#eeca3b", "alert": "#e45756"}
-STROKES = {"deploy": "#54a24b", "rebalance": "#b0b0b0", "worker_failed": "#e45756", "operator_command": "#9d57c9"}
+FAILED = "#d62728"
+STROKES = {"deploy": "#54a24b", "rebalance": "#b0b0b0", "worker_failed": FAILED, "operator_command": "#9d57c9"}
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#9d57c9", "#72b7b2", "#eeca3b", "#9d755d")
 LABEL_MAX = 34
 
@@ -47,13 +48,15 @@ def lanes_plot(lanes: Sequence[Lane], marks: Sequence[Mark], start: int, end: in
         for span in lane.spans:
             x = _x(span.start, start, end)
             width = max(2.0, round(_x(span.end, start, end) - x, 1))
-            fill = "#e45756" if span.bad else FILLS[lane.kind]
             opacity = 1 if span.ended else 0.55
             title = escape(f"{lane.kind} {lane.name}{'' if span.ended else ', no end told'}")
             body.append(
-                f'<rect x="{x}" y="{y + 4}" width="{width}" height="{ROW - 8}" fill="{fill}" '
+                f'<rect x="{x}" y="{y + 4}" width="{width}" height="{ROW - 8}" fill="{FILLS[lane.kind]}" '
                 f'opacity="{opacity}"><title>{title}</title></rect>'
             )
+            if span.bad:
+                end_x = round(x + width - 3, 1)
+                body.append(f'<rect x="{end_x}" y="{y + 1}" width="6" height="{ROW - 2}" fill="{FAILED}"/>')
     legend = [*FILLS.items(), *((kind.replace("_", " "), colour) for kind, colour in STROKES.items())]
     body += _legend(legend, height - 12)
     return _svg(height, body)
@@ -120,7 +123,7 @@ def _legend(entries: Iterable[tuple[str, str]], y: float) -> list[str]:
     for name, colour in entries:
         body.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/>')
         body.append(_text(x + 14, y, _short(name), "start"))
-        x += 26 + 6.6 * len(_short(name))
+        x = round(x + 26 + 6.6 * len(_short(name)), 1)
     return body
 
 
