@@ -41,8 +41,11 @@ class Witness:
 
     def moved(self, change: Move, partitions: list[int]) -> None:
         """Tell of a rebalance; tasks that were opened are told with the next look."""
-        if change == "opened":
-            for partition in partitions:
-                self._opened.put(partition)
-        else:
-            self._story.rebalanced(change, partitions)
+        try:
+            if change == "opened":
+                for partition in partitions:
+                    self._opened.put(partition)
+            else:
+                self._story.rebalanced(change, partitions)
+        except Exception:
+            log.exception("a rebalance could not be told; the work is not touched by that")

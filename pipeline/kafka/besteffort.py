@@ -34,8 +34,8 @@ class _Record(NamedTuple):
 class BestEffort:
     """A producer in a thread of its own, which starts with the first record. Not transactional.
 
-    All records go to partition 0 of their topic, in the order they were sent. ``ended`` is called with the outcome of
-    each, from any thread.
+    All records go to partition 0 of their topic, in the order they were sent; after an outage one may be there twice.
+    ``ended`` is called with the outcome of each, from any thread.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str, ended: Callable[[Outcome], None]) -> None:
@@ -52,8 +52,13 @@ class BestEffort:
         """Send a record, with its time in milliseconds since the epoch. Returns at once."""
         with self._lock:
             if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="best effort", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="best effort", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the machine has no thread left, or the process ends
+                    self._lost(topic, str(error))
+                    return
+                self._thread = thread
         if self._closed.is_set():
             self._lost(topic, "they came too late")
             return
@@ -75,6 +80,10 @@ class BestEffort:
             producer = clients.producer(
                 self._kafka,
                 client_id=self._client_id,
+                # An idempotent producer may fail for good, and this one has to outlive whatever happens to brokers: in
+                # order, by one request at a time, and now and then a record twice.
+                enable_idempotence=False,
+                max_in_flight=1,
                 queue_buffering_max_messages=PENDING_MAX,
                 message_timeout_ms=KEPT_SECONDS * 1000,
             )

@@ -29,7 +29,7 @@ def alerts(body: bytes, pipeline: str) -> list[Alert]:
     """Return the alerts of a notification, but those that name another pipeline. Raises ValueError, saying why."""
     try:
         notification = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     posted = notification.get("alerts") if isinstance(notification, dict) else None
     if not isinstance(posted, list):

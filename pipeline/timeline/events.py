@@ -58,7 +58,10 @@ class Event:
 
 def decoded(value: bytes | None) -> Event:
     """Return the event of a record. Raises ValueError for what is none."""
-    found = json.loads(value or b"")
+    try:
+        found = json.loads(value or b"")
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(found, dict):
         raise ValueError("not an object")  # noqa: TRY004 - for callers, no event is no event
     try:

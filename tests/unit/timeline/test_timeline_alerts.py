@@ -64,6 +64,7 @@ def test_what_goes_on_is_known_until_it_fires_anew() -> None:
     ("what", "why"),
     [
         (b"\xff", "not JSON"),
+        (b'{"alerts":' * 100_000, "not JSON"),
         (b"[]", "no list 'alerts'"),
         (b'{"alerts": {}}', "no list 'alerts'"),
         (body({"status": "firing"}), "labels"),

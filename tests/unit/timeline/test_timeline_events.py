@@ -40,6 +40,7 @@ def test_what_is_written_is_read(event: Event) -> None:
         b"",
         b"\0\xff",
         b"[]",
+        b"[" * 100_000,
         b"{}",
         b'{"at": "yesterday", "kind": "deploy", "who": "w", "what": "x"}',
         b'{"at": "2026-01-05T12:00:00Z", "kind": "deploy", "who": 7, "what": "x"}',
