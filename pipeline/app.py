@@ -17,12 +17,13 @@ from typing import Any
 import faust
 from faust.app.base import BootStrategy
 
+from pipeline.anomalies.watch import Watch
 from pipeline.clock import SystemClock
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.codec.contracts import Contracts
 from pipeline.deadletters.breaker import Breaker
 from pipeline.declaration import Pipeline
-from pipeline.errors import StartupError, SurgetankError, TooManyDeadLetters
+from pipeline.errors import BrokerError, StartupError, SurgetankError, TooManyDeadLetters, TopicsError
 from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
@@ -38,6 +39,9 @@ from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 from pipeline.telemetry.server import TelemetryServer
+from pipeline.timeline.worker import WorkerStory
+from pipeline.timeline.writer import Timeline
+from pipeline.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,24 @@ class Worker:
         logs.configure(settings.telemetry, worker=self.identity, pipeline=pipeline.name)
         self._ending = threading.Lock()
         self._runtime: Runtime | None = None
+        timeline = Timeline(
+            settings.kafka,
+            pipeline,
+            who=self.identity,
+            clock=self.clock,
+            ended=lambda outcome: self.metrics.timeline_events.add(1, outcome=outcome),
+        )
+        self._story = WorkerStory(timeline, settings.kafka, pipeline)
+        try:
+            self._build(models)
+        except StartupError as error:
+            if not isinstance(error, BrokerError | TopicsError):  # else there is nobody to tell
+                self._story.failed(error.exit_code, str(error))
+                self._story.close()
+            raise
+
+    def _build(self, models: Path) -> None:
+        pipeline, settings = self.pipeline, self.settings
 
         chosen = bundle.load(
             settings.model.directory or models, settings.model.name or pipeline.model, settings.model.version
@@ -98,7 +120,7 @@ class Worker:
         contracts = Contracts.load()
         decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max)
         pipeline.check(decoder.schema)
-        topics.check(settings.kafka, pipeline)
+        topics.check(settings.kafka, pipeline, optional=False)
         limits = topics.record_limits(settings.kafka, pipeline)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
@@ -107,6 +129,7 @@ class Worker:
             settings.dead_letters.window_seconds,
             settings.dead_letters.minimum_events,
         )
+        self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
         self._flow = Flow(
             pipeline,
             decoder=decoder,
@@ -118,11 +141,13 @@ class Worker:
             score_bytes_max=limits[pipeline.scores.topic] - topics.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
+            saw=self._watch.saw,
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
         self.server = TelemetryServer(settings.telemetry, self.metrics, self.health)
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
+        self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
     def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
         """Return the runtime of this worker."""
@@ -142,6 +167,7 @@ class Worker:
             on_failure=self.fail,
             call_started_at=lambda: self._scorer.started_at,
             lag=lag,
+            observer=Witness(self._watch, self._story),
         )
         return self._runtime
 
@@ -165,20 +191,25 @@ class Worker:
         else:
             log.error("the worker ends: %r", error, exc_info=error)
             code = 1
+        self._story.failed(code, str(error) or repr(error))
         farewell = threading.Thread(target=self._farewell, name="farewell", daemon=True)
         farewell.start()
         # The caller may be the very thread that the farewell needs: wait elsewhere, and never for long.
-        threading.Thread(target=_end, args=(farewell, code), name="end", daemon=True).start()
+        threading.Thread(target=self._end, args=(farewell, code), name="end", daemon=True).start()
+
+    def stopped(self) -> None:
+        """Take note that the worker has ended as it was asked to."""
+        self._story.stopped()
 
     def _farewell(self) -> None:
         if self._runtime is not None:
             self._runtime.abandon()
 
-
-def _end(farewell: threading.Thread, code: int) -> None:
-    farewell.join(FAREWELL_SECONDS)
-    sys.stderr.flush()
-    os._exit(code)
+    def _end(self, farewell: threading.Thread, code: int) -> None:
+        farewell.join(FAREWELL_SECONDS)
+        self._story.close()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def application(pipeline: Pipeline, settings: Settings | None = None, *, models: Path | None = None) -> faust.App:

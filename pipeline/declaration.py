@@ -71,6 +71,7 @@ class Pipeline:
             self.events.topic,
             self.scores.topic,
             self.dead_letters,
+            self.timeline,
             *(fact.topic for fact in self.facts),
         ]
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
@@ -102,6 +103,11 @@ class Pipeline:
     def dead_letters(self) -> str:
         """The topic of what could not be scored."""
         return f"{self.name}.dead-letters"
+
+    @property
+    def timeline(self) -> str:
+        """The topic of what happened to the pipeline: deploys, rebalances, alerts and so on."""
+        return f"{self.name}.timeline"
 
     @property
     def spec(self) -> FeatureSpec:

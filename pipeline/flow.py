@@ -10,6 +10,7 @@ from itertools import compress
 from typing import TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.batch import Batch, DeadLetter, Outgoing, Reason, Records, Scored, Slice, Stage
@@ -41,7 +42,8 @@ class Flow:
     """The steps of one pipeline. Not reentrant: one batch at a time.
 
     A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: no broker would take
-    it, and nothing of its partition could ever be committed again.
+    it, and nothing of its partition could ever be committed again. ``saw`` is shown the inputs and the scores of each
+    batch, and must be quick.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Flow:
         score_bytes_max: int,
         clock: Clock,
         metrics: Metrics,
+        saw: Callable[[Float32s, npt.NDArray[np.float64]], None],
     ) -> None:
         self._pipeline = pipeline
         self._decoder = decoder
@@ -68,6 +71,7 @@ class Flow:
         self._score_bytes_max = score_bytes_max
         self._clock = clock
         self._metrics = metrics
+        self._saw = saw
 
     def run(self, slices: Iterable[Slice]) -> Outcome:
         """Take the rows of the slices through all steps."""
@@ -77,6 +81,7 @@ class Flow:
         batch, undecoded = self._timed("decode", len(records), lambda: self._decoder.decode(records))
         batch, matrix, unfeatured = self._timed("features", len(batch), lambda: self._features(batch))
         scored = self._timed("infer", len(batch), lambda: self._scorer.score(batch.rows, matrix))
+        self._saw(matrix, scored.scores)
         scores, unencoded = self._emit(batch, scored)
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unencoded), key=lambda letter: letter.row))
         for letter in dead:

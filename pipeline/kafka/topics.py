@@ -21,12 +21,13 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be. ``role`` says what for, in a word or two."""
+    """A topic as it should be. ``role`` says what for, in a word or two; workers run without an ``optional`` one."""
 
     name: str
     partitions: int
     role: str
     config: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
 
 
 def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
@@ -42,15 +43,22 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
             "dead letters",
             {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(16 * 1024 * 1024)},
         ),
+        # Long enough for whoever writes about an incident a quarter later; it is small.
+        TopicSpec(pipeline.timeline, 1, "timeline", {"retention.ms": str(100 * DAY_MS)}, optional=True),
     )
 
 
-def problems(pipeline: Pipeline, partitions: Mapping[str, int]) -> list[str]:
-    """Say what is wrong with the topics that there are, given as name to number of partitions. Pure."""
+def problems(pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = True) -> list[str]:
+    """Say what is wrong with the topics that there are, given as name to number of partitions. Pure.
+
+    ``optional``: whether the lack of an optional one is a problem too.
+    """
     events = pipeline.events.topic
     found: list[str] = []
     for spec in needed(pipeline):
         have = partitions.get(spec.name)
+        if have is None and spec.optional and not optional:
+            continue
         if have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
         elif spec.role in {"scores", "dead letters"} and events in partitions and have < partitions[events]:
@@ -77,9 +85,9 @@ def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in listed.topics.items()}
 
 
-def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
-    """Raise TopicsError, with every problem, unless the topics fit the pipeline."""
-    wrong = problems(pipeline, existing(kafka))
+def check(kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True) -> None:
+    """Raise TopicsError, with every problem, unless the topics fit the pipeline; ``optional`` as in ``problems``."""
+    wrong = problems(pipeline, existing(kafka), optional=optional)
     if wrong:
         raise TopicsError(
             "\n".join(
@@ -99,7 +107,7 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
     Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic; BrokerError
     if no broker answers.
     """
-    names = [spec.name for spec in needed(pipeline)]
+    names = [spec.name for spec in needed(pipeline) if not spec.optional]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     admin = clients.admin(kafka)
     try:

@@ -21,6 +21,7 @@ from pipeline.tasks.inbox import Inbox
 from pipeline.tasks.lane import Lane
 from pipeline.tasks.ledger import Ledger, Life, Work
 from pipeline.tasks.membership import Membership
+from pipeline.tasks.observer import Observer
 from pipeline.tasks.opener import Opener
 from pipeline.tasks.orphans import Ground
 from pipeline.tasks.states import State
@@ -73,6 +74,7 @@ class Runtime:
         on_failure: Callable[[BaseException], None],
         call_started_at: Callable[[], float | None],
         lag: LagWatch,
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -82,6 +84,7 @@ class Runtime:
         self._on_failure = on_failure
         self._call_started_at = call_started_at
         self._lag = lag
+        self._observer = observer
         self._stopping = threading.Event()
         self._identity = identity
         self.inbox = Inbox(settings.worker.buffered_rows_max, on_arrival)
@@ -213,6 +216,7 @@ class Runtime:
         self._metrics.rebalances.add(1, change="assigned")
         lives = self.ledger.gain(partitions)
         log.info("gained partitions %s", sorted(partitions))
+        self._observer.moved("gained", partitions)
         self._opener.open(lives)
 
     def revoked(self, partitions: list[int]) -> None:
@@ -232,6 +236,7 @@ class Runtime:
             self._abort(f"partitions {sorted(partitions)} could not be committed before they were given up")
         self._metrics.rebalance_pause_seconds.observe(self._clock.monotonic() - started)
         log.info("gave up partitions %s", sorted(partitions))
+        self._observer.moved("gave up", partitions)
 
     def lost(self, partitions: list[int]) -> None:
         """Commit nothing of these partitions: others may own them."""
@@ -241,6 +246,7 @@ class Runtime:
         if left:
             self._abort(f"partitions {sorted(partitions)} were lost")
         log.warning("lost partitions %s", sorted(partitions))
+        self._observer.moved("lost", partitions)
 
     def _forget(self, partitions: list[int]) -> None:
         sources = self.ledger.sources(partitions)
@@ -270,6 +276,7 @@ class Runtime:
     def _opened(self, life: Life, offsets: dict[Source, int]) -> None:
         task, epoch = life
         self._fetcher.assign({source: Place(task, epoch, offset) for source, offset in offsets.items()})
+        self._observer.moved("opened", [task.partition])
 
     def _reopen(self, lives: list[Life], after_seconds: float = 0.0) -> None:
         if lives:
@@ -306,6 +313,7 @@ class Runtime:
                 ends = {}
             self._report(snapshot, ends)
             self._lag.look(sources, ends)
+            self._observer.looked(ends)
             now = self._clock.monotonic()
             worker = self._settings.worker
             why = stuck_task(now, snapshot, ends, worker.stuck_deadline_seconds) or hung_call(

@@ -37,6 +37,10 @@ class Hosted(Protocol):
         """End the process because of this."""
         ...
 
+    def stopped(self) -> None:
+        """Take note that the runtime has ended as it was asked to. May block for seconds."""
+        ...
+
 
 def refusal(error: Exception) -> SurgetankError:
     """Return what to tell of an error while a worker starts: our own as it is, others as Kafka's refusal."""
@@ -90,6 +94,7 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Commit what is open, leave the group, end the threads."""
         await asyncio.to_thread(self.runtime.stop)
+        await asyncio.to_thread(self._worker.stopped)
         self._worker.server.stop()
         self._flow.shutdown(wait=False)
 

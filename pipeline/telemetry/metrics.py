@@ -23,6 +23,8 @@ REBALANCE = Label("change", values=frozenset({"assigned", "revoked", "lost"}))
 MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
+SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
+WRITTEN = Label("outcome", values=frozenset({"written", "lost"}))
 PIPELINE = Label("pipeline", shape=r"[ -~]{1,100}", bound=1)
 
 # Fine where the promises lie (tens of milliseconds), coarse where only the size of the trouble matters.
@@ -74,6 +76,15 @@ class Metrics(Catalogue):
         self.producer_restarts = Counter(
             "producer_restarts", "Transactional producers thrown away after a fatal or fencing error."
         )
+
+        # What is unusual, and what was told of it.
+        self.anomaly = Gauge(
+            "anomaly", "1 while a signal is unusual, else 0; the log and the timeline say why.", (SIGNAL,)
+        )
+        self.anomaly_score = Gauge(
+            "anomaly_score", "How unusual a signal is: 0 not at all, an anomaly begins above 1.", (SIGNAL,)
+        )
+        self.timeline_events = Counter("timeline_events", "Events told to the timeline, by outcome.", (WRITTEN,))
 
         # Tasks and the group.
         self.tasks = Gauge("tasks", "Tasks of this worker, by state.", (STATE,))
