@@ -47,7 +47,7 @@ class Site:
 def topics_of(job: Errand, work: Work) -> list[str]:
     """Return the topics that a run writes to; a name ends with its kind."""
     written = [job.scores, f"{job.name}.dead-letters"]
-    return [*written, job.changelog, f"{job.name}.predictions.changelog"] if work.memory else written
+    return [*written, job.changelog] if work.memory else written
 
 
 @dataclass(frozen=True, slots=True)

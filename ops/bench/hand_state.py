@@ -24,13 +24,12 @@ from ops.bench.payments import layout
 from ops.bench.payments_job import PaymentsJob, pack, unpack
 from ops.bench.tuning import (
     BATCH_ROWS_MAX,
-    HAND_BLOCK_CACHE,
     HAND_CHANGELOG,
     HAND_COMMIT_SECONDS,
     HAND_CONSUMER,
     HAND_PRODUCER,
+    HAND_ROCKSDB,
     HAND_ROWS,
-    HAND_WRITE_BUFFER,
 )
 
 Int64s = npt.NDArray[np.int64]
@@ -45,7 +44,7 @@ class Cards:
         self.rows = layout.rows(rows_max)
         self._db = Rdict(str(folder), _options())
         self._writing = rocksdict.WriteOptions()
-        self._writing.disable_wal = True  # type: ignore[method-assign,assignment] # the changelog is the log
+        self._writing.disable_wal = not HAND_ROCKSDB["write_ahead_log"]  # type: ignore[method-assign,assignment] # the changelog is the log
         self._slot: dict[bytes, int] = {}
         self._name = [_NOBODY] * rows_max
         self._partition = np.zeros(rows_max, dtype=np.int64)
@@ -111,14 +110,17 @@ class Cards:
 
 def _options() -> rocksdict.Options:
     blocks = rocksdict.BlockBasedOptions()
-    blocks.set_block_cache(rocksdict.Cache(HAND_BLOCK_CACHE))
-    blocks.set_bloom_filter(10, block_based=False)
+    blocks.set_block_cache(rocksdict.Cache(HAND_ROCKSDB["block_cache"]))
+    blocks.set_bloom_filter(HAND_ROCKSDB["bloom_filter_bits"], block_based=False)
     blocks.set_data_block_index_type(rocksdict.DataBlockIndexType.binary_and_hash())
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
-    options.set_compression_type(rocksdict.DBCompressionType.none())
-    options.set_write_buffer_size(HAND_WRITE_BUFFER)
+    options.set_compression_type(getattr(rocksdict.DBCompressionType, HAND_ROCKSDB["compression"])())
+    options.set_compaction_style(getattr(rocksdict.DBCompactionStyle, HAND_ROCKSDB["compaction_style"])())
+    options.set_allow_mmap_reads(HAND_ROCKSDB["allow_mmap_reads"])
+    options.set_write_buffer_size(HAND_ROCKSDB["write_buffer_size"])
+    options.set_max_write_buffer_number(HAND_ROCKSDB["max_write_buffer_number"])
     options.set_max_background_jobs(2)
     return options
 

@@ -1,4 +1,7 @@
-"""(b) Surgetank with memory, exactly once: one worker with default settings, on the payments pipeline."""
+"""(b) Surgetank with memory, exactly once: one worker with default settings, on the payments pipeline.
+
+Without the table of each card's last score, which it would keep by default: the others keep none.
+"""
 
 from dataclasses import replace
 
@@ -12,7 +15,7 @@ from pipeline.settings import Settings, load
 def pipeline(job: Errand) -> Pipeline:
     """Return the payments pipeline with the name and the topics of the errand."""
     events = replace(payments.events, topic=job.events)
-    return replace(payments, name=job.name, events=events, scores=Scores(job.scores))
+    return replace(payments, name=job.name, events=events, scores=Scores(job.scores), predictions=False)
 
 
 def settings(job: Errand) -> Settings:
