@@ -9,6 +9,7 @@ from pipeline.cli import (
     bench,
     chaos,
     demo,
+    features,
     incident,
     kafka,
     lag,
@@ -35,6 +36,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(timeline.app, name="timeline")
 app.add_typer(incident.app, name="incident")
+app.add_typer(features.app, name="features")
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)
