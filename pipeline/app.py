@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 from faust.app.base import BootStrategy
@@ -22,21 +22,25 @@ from pipeline.codec.avro import Decoder, Encoder
 from pipeline.codec.contracts import Contracts
 from pipeline.deadletters.breaker import Breaker
 from pipeline.declaration import Pipeline
-from pipeline.errors import StartupError, SurgetankError, TooManyDeadLetters
+from pipeline.errors import SettingsError, StartupError, StateClosed, StateDamaged, SurgetankError, TooManyDeadLetters
 from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
 from pipeline.kafka import topics
 from pipeline.models import bundle
 from pipeline.settings import Settings, load
+from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
 from pipeline.tasks.runtime import Runtime
 from pipeline.tasks.service import RuntimeService
-from pipeline.tasks.transaction import Emission
+from pipeline.tasks.vault import Claim, Kept, Vault
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 from pipeline.telemetry.server import TelemetryServer
+
+if TYPE_CHECKING:
+    from pipeline.recall import Recall
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +99,11 @@ class Worker:
             threads=settings.model.threads,
         )
         contracts = Contracts.load()
-        decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max)
+        bytes_max = settings.dead_letters.value_bytes_max
+        decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=bytes_max)
+        facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
+        pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
         topics.check(settings.kafka, pipeline)
         limits = topics.record_limits(settings.kafka, pipeline)
         session.warm_up(settings.worker.batch_rows_max)
@@ -106,9 +113,12 @@ class Worker:
             settings.dead_letters.window_seconds,
             settings.dead_letters.minimum_events,
         )
+        self._vault, recall = remembering(pipeline, settings, model_version=chosen.version, metrics=self.metrics)
         self._flow = Flow(
             pipeline,
             decoder=decoder,
+            facts=facts,
+            recall=recall,
             encoder=Encoder(contracts, "score"),
             spec=spec,
             scorer=self._scorer,
@@ -129,8 +139,9 @@ class Worker:
             self.settings,
             stage=self.pipeline.name,
             group=self.pipeline.group,
-            topics=(self.pipeline.events.topic,),
-            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters),
+            topics=self.pipeline.sources,
+            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
+            vault=self._vault,
             identity=self.identity,
             clock=self.clock,
             metrics=self.metrics,
@@ -141,15 +152,26 @@ class Worker:
         )
         return self._runtime
 
-    def compute(self, work: Work) -> Emission:
-        """Take a work through the flow; too many dead letters stop the worker before any of them is committed."""
-        outcome = self._flow.run(work.slices)
+    def compute(self, work: Work) -> Emission | None:
+        """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
+
+        Too many dead letters stop the worker before any of them is committed.
+        """
+        try:
+            outcome = self._flow.run(work.slices)
+        except StateClosed as error:
+            log.debug("%s", error)
+            return None
+        except StateDamaged as error:
+            if self._vault is not None:
+                self._vault.condemn(error.partition, str(error))
+            return None
         now = self.clock.monotonic()
         self._breaker.observe(now, len(outcome.records), len(outcome.dead))
         why = self._breaker.tripped(now)
         if why is not None:
             raise TooManyDeadLetters(why)
-        return Emission(outcome.outgoing, outcome.records.arrived_ms, outcome.scored)
+        return Emission(outcome.outgoing, outcome.arrived_ms, outcome.scored, outcome.changes)
 
     def fail(self, error: BaseException) -> None:
         """End the process with the error's exit code, after one clear line. From any thread, once."""
@@ -169,6 +191,29 @@ class Worker:
     def _farewell(self) -> None:
         if self._runtime is not None:
             self._runtime.abandon()
+
+
+def remembering(
+    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics
+) -> "tuple[Vault | None, Recall | None]":
+    """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
+
+    Raises StartupError if the folder cannot be used.
+    """
+    if not pipeline.changelogs:
+        return None, None
+    from pipeline.recall import Recall, formats  # compiled code, which takes a second to load
+
+    cluster, partitions = topics.anchor(settings.kafka, pipeline)
+    base = settings.state.folder / cluster / pipeline.name
+    try:
+        claim = Claim(base, settings.worker.name)
+    except OSError as error:
+        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    kinds, shapes = formats(pipeline)
+    vault = Vault(claim, Kept(pipeline.name, partitions, kinds, shapes, pipeline.changelogs), settings.state.memory_mib)
+    log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
+    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
 
 
 def _end(farewell: threading.Thread, code: int) -> None:

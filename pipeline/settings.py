@@ -103,6 +103,39 @@ class DeadLetterSettings(Section):
     )
 
 
+class StateSettings(Section):
+    """What a worker remembers of keys, on its own disk; Kafka has all of it too."""
+
+    directory: Path | None = Field(
+        default=None, description="folder of local state; default: surgetank/ in the user's XDG_STATE_HOME"
+    )
+    memory_mib: int = Field(
+        default=256, ge=8, description="memory for state of the whole worker: cache, write buffers, open rows"
+    )
+    restore_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="while other tasks run, restoring takes at most this share of the time of one core",
+    )
+    future_hours_max: float = Field(
+        default=24.0, ge=0, description="an event further ahead of its arrival than this may read, but changes nothing"
+    )
+    past_days_max: float = Field(
+        default=18_262.0, ge=0, description="and so may one that is further behind than this; default: 50 years"
+    )
+    forget_rows: int = Field(
+        default=512, ge=0, description="rows looked at with each batch, to forget old ones; 0: none"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder that is set, or that of this user."""
+        if self.directory is not None:
+            return self.directory
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "surgetank"
+
+
 class TelemetrySettings(Section):
     """What the worker tells of itself."""
 
@@ -121,6 +154,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
+    state: StateSettings = StateSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="after")

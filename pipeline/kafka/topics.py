@@ -17,6 +17,10 @@ LOOK_SECONDS = 0.1
 FRAME_BYTES = 256  # what a batch of one record without headers adds to key and value, at most
 DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # its headers and its frame
 DAY_MS = 24 * 60 * 60 * 1000
+CHANGELOG = "changelog"
+# The last record of each key is what a table is restored from. The rest is cleaned up early and in small segments:
+# what lies before it is read again by each restore.
+COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(64 * 1024 * 1024)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
         TopicSpec(events.topic, events.partitions, "events"),
         *(TopicSpec(fact.topic, fact.partitions, "facts") for fact in pipeline.facts),
         TopicSpec(pipeline.scores.topic, events.partitions, "scores"),
+        *(TopicSpec(topic, events.partitions, CHANGELOG, COMPACTED) for topic in pipeline.changelogs.values()),
         TopicSpec(
             pipeline.dead_letters,
             events.partitions,
@@ -48,6 +53,7 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
 def problems(pipeline: Pipeline, partitions: Mapping[str, int]) -> list[str]:
     """Say what is wrong with the topics that there are, given as name to number of partitions. Pure."""
     events = pipeline.events.topic
+    feeds = {fact.topic for fact in pipeline.feeds}
     found: list[str] = []
     for spec in needed(pipeline):
         have = partitions.get(spec.name)
@@ -57,6 +63,11 @@ def problems(pipeline: Pipeline, partitions: Mapping[str, int]) -> list[str]:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
                 "a score lies in the partition of its event's number"
+            )
+        elif (spec.name in feeds or spec.role == CHANGELOG) and events in partitions and have != partitions[events]:
+            found.append(
+                f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
+                "a key must lie in the partition of the same number in both; make it anew with that number"
             )
     return found
 
@@ -93,11 +104,23 @@ def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
         )
 
 
+def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> tuple[str, int]:
+    """Return the id of the cluster and the number of partitions of the events: what local state belongs to.
+
+    Raises BrokerError if no broker answers.
+    """
+    try:
+        listed = clients.admin(kafka).list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise BrokerError(f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()})") from None
+    return str(listed.cluster_id), len(listed.topics[pipeline.events.topic].partitions)
+
+
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
     """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline takes.
 
-    Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic; BrokerError
-    if no broker answers.
+    Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic, or if a
+    changelog would be deleted from; BrokerError if no broker answers.
     """
     names = [spec.name for spec in needed(pipeline)]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
@@ -106,6 +129,13 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
         answers = {r.name: f.result() for r, f in admin.describe_configs(resources, request_timeout=10).items()}
     except KafkaException as error:
         raise BrokerError(f"{kafka.bootstrap} does not tell how {names} are set: {error.args[0].str()}") from None
+    for name in pipeline.changelogs.values():
+        policy = answers[name]["cleanup.policy"].value
+        if policy != "compact":
+            raise TopicsError(
+                f"topic {name!r} is a changelog with cleanup.policy={policy}: old state would be deleted from it; "
+                "set it to compact"
+            )
     limits = {name: int(answers[name]["max.message.bytes"].value) for name in names}
     wanted = limits[pipeline.events.topic] + DEAD_LETTER_EXTRA_BYTES
     if limits[pipeline.dead_letters] < wanted:

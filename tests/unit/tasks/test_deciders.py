@@ -5,8 +5,8 @@ import pytest
 from pipeline.batch import Source, TaskId
 from pipeline.tasks.opener import start_offset
 from pipeline.tasks.orphans import claim, dead, owner_of
+from pipeline.tasks.pace import WORTHWHILE_ROWS, commit_at, patience
 from pipeline.tasks.states import State
-from pipeline.tasks.transaction import WORTHWHILE_ROWS, commit_at, patience
 from pipeline.tasks.watchdog import hung_call, stuck_task
 
 SOURCE = Source("events", 0)
@@ -67,6 +67,14 @@ def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
     )
     assert stuck_task(159.0, [running], {SOURCE: 9}, 60.0) is None
     assert stuck_task(161.0, [(TASK, State.OPENING, 100.0, 0.0, {})], {}, 60.0) is not None
+
+
+def test_a_restore_that_comes_no_nearer_is_stuck() -> None:
+    """However long it takes as a whole: what counts is when it last moved."""
+    restoring = (TASK, State.RESTORING, 0.0, 100.0, {})
+
+    assert stuck_task(161.0, [restoring], {}, 60.0) == "task flights/0 has restored nothing for 61 s"
+    assert stuck_task(159.0, [restoring], {}, 60.0) is None
 
 
 def test_no_lag_and_unknown_ends_are_not_stuck() -> None:
