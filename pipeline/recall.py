@@ -136,8 +136,9 @@ class Recall:
     def __init__(
         self, pipeline: Pipeline, shelf: Shelf, settings: StateSettings, *, model_version: str, metrics: Metrics
     ) -> None:
-        self._pipeline = pipeline
+        self._events_time = pipeline.events.time
         self._memories = pipeline.memories
+        self._changelogs = pipeline.changelogs
         self._shelf = shelf
         self._believes = believed(settings)
         self._model_version = model_version
@@ -161,7 +162,7 @@ class Recall:
             topic = None if source is None else source.topic
             if topic not in feeds:
                 fed_by = None if source is None or topic is None else (facts[topic], source.time)
-                feed = feeds[topic] = _Feed(records, pieces, events, self._pipeline.events.time, fed_by, self._believes)
+                feed = feeds[topic] = _Feed(records, pieces, events, self._events_time, fed_by, self._believes)
                 self._metrics.implausible_times.add(feed.implausible)
             seen |= self._advance(memory, feeds[topic], records, changes)
         if pieces and self._forget_rows and self._expired:
@@ -179,7 +180,7 @@ class Recall:
         changes: Changes,
     ) -> None:
         """Note the last score of each key: ``rows`` int64 [k], rising, have ``scores`` [k] and event ``times`` [k]."""
-        if not self._pipeline.keeps_predictions:
+        if PREDICTIONS not in self._changelogs:
             return
         event_ms, _ = milliseconds(times)
         for life, first, end in _bounds(slices):
@@ -227,7 +228,7 @@ class Recall:
         self._changed(written, life, changes)
 
     def _changed(self, written: Written, life: Life, changes: Changes) -> None:
-        topic = self._pipeline.changelogs[written.table]
+        topic = self._changelogs[written.table]
         changes.bursts.append(Outgoing(topic, [life[0].partition] * len(written.keys), written.keys, written.values))
         changes.writes[life] = written.number
 
