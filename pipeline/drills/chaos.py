@@ -133,7 +133,7 @@ class Chaos:
         """Do the whole run. Raises SurgetankError if the system does not come back by itself."""
         started = self._clock.monotonic()
         topics.apply(self._kafka, self._pipeline)
-        self._committed = CommittedOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)
+        self._committed = CommittedOffsets(self._kafka, self._pipeline.group, *self._pipeline.sources)
         self._settings_of_brokers = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
         self._replay = replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
         with self._fleet, ThreadPoolExecutor(1) as sender:

@@ -170,7 +170,7 @@ class CommittedOffsets:
     librdkafka's admin client does not bear that (ops/decisions/0002). Raises BrokerError, TopicsError.
     """
 
-    def __init__(self, kafka: KafkaSettings, group: str, topics: Sequence[str]) -> None:
+    def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
         self._sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
