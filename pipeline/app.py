@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import faust
 from faust.app.base import BootStrategy
 
-from pipeline.clock import SystemClock
+from pipeline.clock import Clock, SystemClock
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.codec.contracts import Contracts
 from pipeline.deadletters.breaker import Breaker
@@ -29,8 +29,10 @@ from pipeline.inference.session import Session
 from pipeline.kafka import topics
 from pipeline.models import bundle
 from pipeline.settings import Settings, load
+from pipeline.state.identity import Shape
 from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
+from pipeline.tasks.peers import Peers
 from pipeline.tasks.runtime import Runtime
 from pipeline.tasks.service import RuntimeService
 from pipeline.tasks.vault import Claim, Kept, Vault
@@ -38,6 +40,7 @@ from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 from pipeline.telemetry.server import TelemetryServer
+from pipeline.web.lookup import Lookup
 
 if TYPE_CHECKING:
     from pipeline.recall import Recall
@@ -131,6 +134,8 @@ class Worker:
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
         self.server = TelemetryServer(settings.telemetry, self.metrics, self.health)
+        if self._vault is not None:
+            self.server.also(_lookup(pipeline, settings, self._vault, self.server.url, self.clock).answer)
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
 
     def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
@@ -143,6 +148,7 @@ class Worker:
             outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
             vault=self._vault,
             identity=self.identity,
+            address=self.settings.telemetry.address or self.server.url,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
@@ -211,9 +217,29 @@ def remembering(
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
     kinds, shapes = formats(pipeline)
+    made = topics.ids(settings.kafka, pipeline.changelogs.values())
+    # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
+    shapes = {
+        table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
+        for table, shape in shapes.items()
+    }
     vault = Vault(claim, Kept(pipeline.name, partitions, kinds, shapes, pipeline.changelogs), settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
     return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+
+
+def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, clock: Clock) -> Lookup:
+    """Return what answers by key."""
+    kept, topic = vault.kept, pipeline.events.topic
+    return Lookup(
+        pipeline,
+        kept.formats,
+        vault,
+        partitions=kept.partitions,
+        me=settings.telemetry.address or url,
+        peers=Peers(settings.kafka, pipeline.group, topic, kept.partitions, clock),
+        clock=clock,
+    )
 
 
 def _end(farewell: threading.Thread, code: int) -> None:

@@ -275,15 +275,20 @@ def formats(pipeline: Pipeline) -> tuple[dict[str, Format], dict[str, Shape]]:
     return found, shapes
 
 
+def predictions_ms(pipeline: Pipeline) -> int | None:
+    """Return how long the last score of a key is kept, in ms of event time: as the longest table; None: for ever."""
+    spans = [memory.layout.memory_ms for memory in pipeline.memories]
+    kept = [span for span in spans if span is not None]
+    return max(kept) if pipeline.keeps_predictions and kept and len(kept) == len(spans) else None
+
+
 def _expiries(pipeline: Pipeline) -> dict[str, Callable[[Rows, int], Bools]]:
     """Return how to tell, of the tables that forget, which rows no event from a time (ms) on can make use of."""
-    spans = [memory.layout.memory_ms for memory in pipeline.memories]
     found: dict[str, Callable[[Rows, int], Bools]] = {
         memory.table.name: memory.layout.expired for memory in pipeline.memories if memory.layout.memory_ms is not None
     }
-    kept = [span for span in spans if span is not None]
-    if pipeline.keeps_predictions and kept and len(kept) == len(spans):
-        longest = max(kept)
+    longest = predictions_ms(pipeline)
+    if longest is not None:
         found[PREDICTIONS] = lambda rows, now_ms: rows["event_ms"] < now_ms - longest
     return found
 

@@ -141,6 +141,9 @@ class TelemetrySettings(Section):
 
     port: int = Field(default=0, ge=0, le=65535, description="/metrics, /live, /ready; 0: any free port; it is logged")
     host: str = Field(default="127.0.0.1", description="address to bind")
+    address: str = Field(
+        default="", description="where other workers reach this one, as http://host:port; default: what is bound"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="one line per event either way")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="what is below is dropped"

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pipeline.cli import audit, bench, chaos, demo, kafka, lag, replay, scores, settings, topics, worker
+from pipeline.cli import audit, bench, chaos, demo, kafka, lag, replay, scores, settings, state, topics, worker
 from pipeline.errors import SurgetankError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.add_typer(chaos.app, name="chaos")
+app.add_typer(state.app, name="state")
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)

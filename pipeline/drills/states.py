@@ -6,6 +6,7 @@ table, without rings, batches or transactions (``features/offline``). The last s
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from pipeline.features.tables import Memory
 from pipeline.features.windows import advance
 from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
-from pipeline.recall import LATE_MS, believed, formats, milliseconds
+from pipeline.recall import LATE_MS, believed, formats, milliseconds, predictions_ms
 from pipeline.settings import KafkaSettings, StateSettings
 
 Int64s = npt.NDArray[np.int64]
@@ -90,7 +91,7 @@ def compare_states(
     _wait_until_committed(kafka, pipeline, wait, clock or SystemClock())
     settings = settings or StateSettings()
     reports = [_compare_table(kafka, pipeline, memory, settings) for memory in pipeline.memories]
-    return reports + ([_compare_predictions(kafka, pipeline)] if pipeline.keeps_predictions else [])
+    return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
 def last_values(kafka: KafkaSettings, topic: str) -> dict[Key, bytes]:
@@ -180,16 +181,20 @@ class _Fed:
         return np.stack([self.newest, self.newest - memory.layout.longest_ms], axis=1)
 
     def old(self, memory: Memory, settings: StateSettings) -> npt.NDArray[np.bool_]:
-        """Return bool [k]: which keys may have been forgotten, judged by the newest event of their partition."""
-        memory_ms = memory.layout.memory_ms
-        if memory_ms is None:
-            return np.zeros(len(self.keys), dtype=np.bool_)
-        partitions = np.array([partition for partition, _ in self.keys], dtype=np.int64)
-        newest = np.full(int(partitions.max(initial=0)) + 1, np.iinfo(np.int64).min)
-        np.maximum.at(newest, partitions, self.newest)
-        slack_ms = LATE_MS + round(settings.future_hours_max * 3_600_000)
-        old: npt.NDArray[np.bool_] = self.newest < newest[partitions] - slack_ms - memory_ms
-        return old
+        """Return bool [k]: which keys may have been forgotten."""
+        return _old(self.keys, self.newest, memory.layout.memory_ms, settings)
+
+
+def _old(keys: Sequence[Key], newest: Int64s, memory_ms: int | None, settings: StateSettings) -> npt.NDArray[np.bool_]:
+    """Return bool [k]: which keys may have been forgotten, by their newest times and the newest of their partition."""
+    if memory_ms is None or not keys:
+        return np.zeros(len(keys), dtype=np.bool_)
+    partitions = np.array([partition for partition, _ in keys], dtype=np.int64)
+    newest_of = np.full(int(partitions.max()) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(newest_of, partitions, newest)
+    slack_ms = LATE_MS + round(settings.future_hours_max * 3_600_000)
+    old: npt.NDArray[np.bool_] = newest < newest_of[partitions] - slack_ms - memory_ms
+    return old
 
 
 def _events(batch: Batch, feed: Events, settings: StateSettings, places: dict[Key, int]) -> pa.Table:
@@ -246,7 +251,7 @@ def _same(kind: Kind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:
     return np.isclose(one, other, rtol=RELATIVE, atol=RELATIVE, equal_nan=True)
 
 
-def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline) -> StateReport:
+def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: StateSettings) -> StateReport:
     format_ = formats(pipeline)[0][PREDICTIONS]
     found = last_values(kafka, pipeline.changelogs[PREDICTIONS])
     rows = dict(zip(found, format_.unpack(list(found.values())).tolist(), strict=True))
@@ -269,11 +274,16 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline) -> StateRepor
                 if key is not None:
                     expected[partition, key] = value
     wrong = [key for key, value in expected.items() if key in rows and rows[key] != value]
-    missing = [key for key in expected if key not in rows]
+    gone = [key for key in expected if key not in rows]
+    times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)
+    old_ = dict(zip(expected, _old(list(expected), times, predictions_ms(pipeline), settings).tolist(), strict=True))
+    missing = [key for key in gone if not old_[key]]
     unexpected = [key for key in rows if key not in expected]
     examples = [f"{key}: {rows[key]} should be {expected[key]}" for key in wrong[:_EXAMPLES]]
     examples += [f"{key} is missing" for key in missing[:_EXAMPLES]]
-    return StateReport(PREDICTIONS, len(expected), len(wrong), len(missing), len(unexpected), 0, examples)
+    return StateReport(
+        PREDICTIONS, len(expected), len(wrong), len(missing), len(unexpected), len(gone) - len(missing), examples
+    )
 
 
 def _partitions(records: Records) -> Int64s:

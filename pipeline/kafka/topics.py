@@ -1,10 +1,10 @@
 """The topics that a pipeline needs: which there are, which are missing or shaped wrongly, and making them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from pipeline.declaration import Pipeline
@@ -116,6 +116,19 @@ def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> t
     return str(listed.cluster_id), len(listed.topics[pipeline.events.topic].partitions)
 
 
+def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
+    """Return the id of each topic: one that was deleted and made anew under the same name has another.
+
+    Raises BrokerError if the brokers do not tell.
+    """
+    admin = clients.admin(kafka)
+    try:
+        answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
+        return {name: str(future.result().topic_id) for name, future in answers.items()}
+    except KafkaException as error:
+        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {names}: {error.args[0].str()}") from None
+
+
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
     """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline takes.
 
@@ -164,6 +177,37 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> li
         _wait_for_leaders(admin, {spec.name for spec in missing})
     check(kafka, pipeline)
     return [spec.name for spec in missing]
+
+
+def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
+    """Delete some topics of a pipeline and make them anew, empty.
+
+    Raises TopicsError if workers of the pipeline run, or if it cannot be done.
+    """
+    admin = clients.admin(kafka)
+    try:
+        members = admin.describe_consumer_groups([pipeline.group], request_timeout=10)[pipeline.group].result().members
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
+        members = []  # it never ran
+    if members:
+        running = ", ".join(sorted(member.client_id for member in members))
+        raise TopicsError(f"workers of {pipeline.name} run: {running}; stop them before")
+    listed = admin.list_topics(timeout=10).topics
+    replication = {name: len(topic.partitions[0].replicas) for name, topic in listed.items() if topic.partitions}
+    there = [name for name in names if name in replication]
+    for name, future in admin.delete_topics(there, operation_timeout=30).items() if there else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise TopicsError(f"topic {name!r} could not be deleted: {error.args[0].str()}") from None
+    pause = threading.Event()
+    for _ in range(round(LEADERS_SECONDS / LOOK_SECONDS)):
+        if not set(there) & set(existing(kafka)):
+            break
+        pause.wait(LOOK_SECONDS)
+    apply(kafka, pipeline, max((replication[name] for name in there), default=-1))
 
 
 def _wait_for_leaders(admin: AdminClient, names: set[str]) -> None:

@@ -47,9 +47,9 @@ REFRESH_SECONDS = 3600.0
 class Runtime:
     """Owns tasks of one stage. ``on_arrival`` is called from another thread when there is something to take.
 
-    ``topics`` are the sources of a task, the events first; ``vault`` is there where it has tables.
-    ``on_failure`` is called, from whichever thread, with what ends the worker. ``call_started_at`` tells since when
-    (monotonic seconds) a model call runs, None when none does.
+    ``topics`` are the sources of a task, the events first; ``vault`` is there where it has tables, and ``address`` is
+    where this worker answers over HTTP. ``on_failure`` is called, from whichever thread, with what ends the worker.
+    ``call_started_at`` tells since when (monotonic seconds) a model call runs, None when none does.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Runtime:
         outputs: tuple[str, ...],
         vault: Vault | None,
         identity: str,
+        address: str,
         clock: Clock,
         metrics: Metrics,
         health: Health,
@@ -114,6 +115,7 @@ class Runtime:
         self._transactions = Transactions(
             settings.kafka,
             transactional_id=identity,
+            address=address,
             interval_seconds=settings.worker.commit_interval_seconds,
             ledger=self.ledger,
             metadata=self._membership.metadata,

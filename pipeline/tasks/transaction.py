@@ -65,6 +65,7 @@ class Transactions:
         kafka: KafkaSettings,
         *,
         transactional_id: str,
+        address: str,
         interval_seconds: float,
         ledger: Ledger,
         metadata: Callable[[], Any | None],
@@ -77,6 +78,7 @@ class Transactions:
     ) -> None:
         self._kafka = kafka
         self._id = transactional_id
+        self._claim = claim(transactional_id, address)
         self._interval = interval_seconds
         self._ledger = ledger
         self._metadata = metadata
@@ -299,7 +301,7 @@ class Transactions:
         if metadata is None:
             raise _Failed("send_offsets without membership")
         offsets = [
-            TopicPartition(source.topic, source.partition, offset, claim(self._id))
+            TopicPartition(source.topic, source.partition, offset, self._claim)
             for covered in (*claims.values(), *commitment.values())
             for source, offset in covered.items()
         ]

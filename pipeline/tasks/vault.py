@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +214,18 @@ class Vault:
                     except StateCorrupt as error:
                         held.condemned = str(error)
 
+    def committed(self, table: str, keys: Sequence[bytes]) -> dict[int, list[bytes | None]]:
+        """Return, by the number of each task that runs, what its disk has of each key."""
+        found: dict[int, list[bytes | None]] = {}
+        for task, held in list(self._held.items()):
+            tables = self.tables((task, held.epoch))
+            if tables is not None:
+                try:
+                    found[task.partition] = tables[table].committed(keys)
+                except StateError as error:
+                    log.debug("not looked up: %s", error)
+        return found
+
     def close(self, tasks: Iterable[TaskId]) -> None:
         """Give the stores of these tasks back; what they have in memory goes to the disk in another thread."""
         for task in tasks:
@@ -254,7 +266,7 @@ class Vault:
             return store
         names = ", ".join(difference.table for difference in store.differences)
         store.close()
-        raise StateCorrupt(f"state in {path} has other rows of {names} than are declared now; it will be restored")
+        raise StateCorrupt(f"state in {path} has other rows of {names} than are declared now, or of other changelogs")
 
     def _hold(self, life: Life, store: Store) -> None:
         with self._lock:

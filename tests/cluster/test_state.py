@@ -1,5 +1,6 @@
 """State that survives: whatever happens to workers and disks, every key is what its events make it. Real brokers."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,8 @@ from remembered import Remembered
 from stage import IN_PLAY
 
 from pipeline.drills.fleet import Member
+from pipeline.errors import TopicsError
+from pipeline.kafka import topics
 from pipeline.kafka.reading import TopicReader
 from tests.topologies import faults
 
@@ -85,6 +88,7 @@ def test_the_state_of_every_key_is_what_its_events_make_it(remembered: Remembere
 
     assert found.ok, found
     under.check_states()
+    under.check_scores()
     assert under.fleet.stop(worker) == 0
     assert under.lag() == 0
 
@@ -105,6 +109,7 @@ def test_a_killed_worker_is_followed_from_an_empty_disk(remembered: RememberedFa
     assert found.ok, found
     assert restored(second) > 0
     under.check_states()
+    under.check_scores()
 
 
 def test_a_worker_comes_back_to_its_own_disk(remembered: RememberedFactory) -> None:
@@ -127,6 +132,7 @@ def test_a_worker_comes_back_to_its_own_disk(remembered: RememberedFactory) -> N
     assert restored(worker) < changelog_records(under) / 2, "it read more than what its disk lacked"
     assert "dropped" not in worker.log.read_text()
     under.check_states()
+    under.check_scores()
 
 
 def test_workers_that_join_and_leave_take_the_state_along(remembered: RememberedFactory) -> None:
@@ -144,6 +150,7 @@ def test_workers_that_join_and_leave_take_the_state_along(remembered: Remembered
     found = under.audit()
     assert found.ok, found
     under.check_states()
+    under.check_scores()
 
 
 @pytest.mark.parametrize("fault", ["between commit and write:4", "in the write:9", "in a restore:3"])
@@ -164,6 +171,7 @@ def test_a_worker_that_dies_at_a_chosen_point_loses_nothing(remembered: Remember
     found = under.audit()
     assert found.ok, found
     under.check_states()
+    under.check_scores()
 
 
 def test_an_aborted_transaction_changes_no_state(remembered: RememberedFactory, proxy: Proxy) -> None:
@@ -182,6 +190,7 @@ def test_an_aborted_transaction_changes_no_state(remembered: RememberedFactory, 
     assert proxy.done[END_TXN] == 2
     assert worker.running, under.logs()
     under.check_states()
+    under.check_scores()
 
 
 @pytest.mark.parametrize("harm", [deleted, truncated, overwritten], ids=lambda harm: harm.__name__)
@@ -202,3 +211,47 @@ def test_a_damaged_disk_is_noticed_and_restored(remembered: RememberedFactory, h
     assert found.ok, (found, under.logs())
     assert "restored from its changelogs" in worker.log.read_text()
     under.check_states()
+    under.check_scores()
+
+
+def test_any_worker_tells_the_last_score_of_a_key(remembered: RememberedFactory) -> None:
+    """Asked at either of two workers, a key's last score is the one on the score topic; a strange key is not found."""
+    under = remembered(**IN_PLAY)
+    workers = [under.worker(), under.worker()]
+    under.until(lambda: all(worker.partitions == 2 for worker in workers), 30, "each has half")
+    under.send(EVENTS // 2)
+    assert under.audit().ok
+    name = under.pipeline.name
+    last = under.last_scores()
+    under.until(lambda: under.lag() == 0, 30, "all is committed")
+
+    for worker in workers:
+        for key, score in list(last.items())[:20]:
+            told = worker.ask(f"/v1/{name}/predictions/{key}", timeout=10)
+            assert told is not None, (key, under.logs())
+            assert json.loads(told)["score"] == score
+        assert worker.ask(f"/v1/{name}/predictions/nobody", timeout=10) is None
+        features = json.loads(worker.ask(f"/v1/{name}/features/{next(iter(last))}", timeout=10) or "{}")
+        assert "planes" in features["tables"]
+
+
+def test_a_reset_begins_anew_on_every_disk(remembered: RememberedFactory) -> None:
+    """Changelogs and folders are emptied; a disk that the reset did not reach is not believed, and nothing is lost."""
+    under = remembered(**IN_PLAY)
+    under.send(EVENTS // 4)
+    worker = under.worker(name="reset")
+    assert under.audit().ok
+    under.until(lambda: under.lag() == 0, 30, "all is committed")
+    kafka, changelogs = under.kafka, list(under.pipeline.changelogs.values())
+    with pytest.raises(TopicsError, match="stop them before"):
+        topics.renew(kafka, under.pipeline, changelogs)
+    assert under.fleet.stop(worker) == 0
+    topics.renew(kafka, under.pipeline, changelogs)
+
+    again = under.worker(name="reset")
+
+    assert "than are declared now" in again.log.read_text()
+    assert changelog_records(under) == 0
+    under.send(EVENTS // 4)
+    assert under.audit().ok
+    assert changelog_records(under) > 0

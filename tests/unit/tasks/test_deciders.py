@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.batch import Source, TaskId
 from pipeline.tasks.opener import start_offset
-from pipeline.tasks.orphans import claim, dead, owner_of
+from pipeline.tasks.orphans import address_of, claim, dead, owner_of
 from pipeline.tasks.pace import WORTHWHILE_ROWS, commit_at, patience
 from pipeline.tasks.states import State
 from pipeline.tasks.watchdog import hung_call, stuck_task
@@ -45,6 +45,17 @@ def test_only_the_named_and_dead_are_fenced() -> None:
     owners = [owner_of(claim("a")), owner_of(claim("b")), owner_of(claim("me")), owner_of("other text"), None]
 
     assert dead(owners, live={"b"}, me="me") == {"a"}
+
+
+def test_a_claim_says_whose_it_is_and_where_its_owner_answers() -> None:
+    """The address is told apart from the name; a claim without one, as older workers make it, says nothing of it."""
+    with_address = claim("flights-w1", "http://127.0.0.1:8080")
+
+    assert owner_of(with_address) == "flights-w1"
+    assert address_of(with_address) == "http://127.0.0.1:8080"
+    assert owner_of(claim("flights-w1")) == "flights-w1"
+    assert address_of(claim("flights-w1")) is None
+    assert address_of(None) is None
 
 
 def test_a_worker_that_keeps_up_commits_at_once_and_a_flooded_one_at_the_interval() -> None:
