@@ -13,7 +13,7 @@ from remembered import Remembered
 from stage import IN_PLAY
 
 from pipeline.drills.fleet import Member
-from pipeline.errors import TopicsError
+from pipeline.errors import DiskFull, TopicsError
 from pipeline.kafka import topics
 from pipeline.kafka.reading import TopicReader
 from tests.topologies import faults
@@ -255,3 +255,20 @@ def test_a_reset_begins_anew_on_every_disk(remembered: RememberedFactory) -> Non
     under.send(EVENTS // 4)
     assert under.audit().ok
     assert changelog_records(under) > 0
+
+
+def test_a_full_disk_ends_the_worker_and_loses_nothing(remembered: RememberedFactory) -> None:
+    """No room for state: the worker says so and ends with its own status; with room again, it goes on from there."""
+    under = remembered(**IN_PLAY, **{"state.memory_mib": 16})
+    under.send(EVENTS)
+    worker = under.worker(ready=False, environment={faults.ENVIRONMENT: f"{faults.NO_ROOM}:200000"}, name="full")
+    under.until(lambda: not worker.running, 90, "the worker ended")
+    assert worker.process.returncode == DiskFull.exit_code, under.logs()
+    assert "no room for state" in worker.log.read_text()
+
+    under.worker(name="full")
+
+    found = under.audit()
+    assert found.ok, found
+    under.check_states()
+    under.check_scores()

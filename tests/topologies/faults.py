@@ -4,6 +4,7 @@ The worker is ours, the code that dies is the product's: a test names the point 
 """
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.tasks.vault import Vault
 
 ENVIRONMENT = "TEST_FAULT"
 
+NO_ROOM = "no room"
 POINTS: dict[str, tuple[type, str]] = {
     "between commit and write": (Vault, "commit"),
     "in the write": (Store, "write"),
@@ -22,9 +24,15 @@ POINTS: dict[str, tuple[type, str]] = {
 
 
 def arm(fault: str) -> None:
-    """Have this process killed by SIGKILL: ``<point>:<n>`` is before the n-th call of that point; empty: never."""
+    """Have this process killed by SIGKILL: ``<point>:<n>`` is before the n-th call of that point; empty: never.
+
+    ``no room:<n>`` lets no file of it grow beyond n bytes instead.
+    """
     if fault:
         point, _, call = fault.partition(":")
+        if point == NO_ROOM:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(call), int(call)))
+            return
         owner, name = POINTS[point]
         setattr(owner, name, _dying(getattr(owner, name), int(call)))
 
