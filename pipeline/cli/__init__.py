@@ -17,6 +17,7 @@ from pipeline.cli import (
     replay,
     scores,
     settings,
+    state,
     timeline,
     topics,
     worker,
@@ -37,6 +38,7 @@ app.add_typer(chaos.app, name="chaos")
 app.add_typer(timeline.app, name="timeline")
 app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
+app.add_typer(state.app, name="state")
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)

@@ -83,7 +83,6 @@ def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: A
         "queue_buffering_max_kbytes": 262_144,
         # Applies before compression: an event that Kafka took, compressed, must fit as a dead letter too.
         "message_max_bytes": 100_000_000,
-        "delivery_report_only_error": True,
         # The first requests of a transaction meet the end of the one before and are told to try again; the default
         # of 100 ms would be the time of every transaction under load (ops/decisions/0001).
         "retry_backoff_ms": 2,

@@ -177,8 +177,8 @@ class CommittedOffsets:
     librdkafka's admin client does not bear that (ops/decisions/0002). Raises BrokerError, TopicsError.
     """
 
-    def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
-        self._sources = partitions(clients.admin(kafka), [topic], kafka.bootstrap)
+    def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
+        self._sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
     def total(self, timeout: float) -> int | None:

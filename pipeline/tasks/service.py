@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import mode
 
 from pipeline.errors import BrokerError, SurgetankError
+from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
+from pipeline.tasks.pace import WORTHWHILE_ROWS
 from pipeline.tasks.runtime import Runtime
-from pipeline.tasks.transaction import WORTHWHILE_ROWS, Emission
 from pipeline.telemetry.health import Health, beat_forever
 from pipeline.telemetry.server import TelemetryServer
 
@@ -29,8 +30,8 @@ class Hosted(Protocol):
         """Return the runtime; ``on_arrival`` may be called from any thread."""
         ...
 
-    def compute(self, work: Work) -> Emission:
-        """Take a work through the flow. Runs in a thread of its own, one work at a time."""
+    def compute(self, work: Work) -> Emission | None:
+        """Take a work through the flow; None if nothing of it may count. In a thread of its own, one at a time."""
         ...
 
     def fail(self, error: BaseException) -> None:
