@@ -269,11 +269,13 @@ def remembering(
     kinds, shapes = formats(pipeline)
     made = topics.ids(settings.kafka, pipeline.changelogs.values())
     # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
-    shapes = {
+    ours = {
         table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
         for table, shape in shapes.items()
     }
-    vault = Vault(claim, Kept(pipeline.name, partitions, kinds, shapes, pipeline.changelogs), settings.state.memory_mib)
+    meanings = {table: shape.fingerprint for table, shape in shapes.items()}
+    kept = Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+    vault = Vault(claim, kept, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
     return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
 

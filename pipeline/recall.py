@@ -21,7 +21,7 @@ from pipeline.features.spec import Float64s
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance, plausible
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import Format, Rows
+from pipeline.state.changelog import MEANING, Format, Rows
 from pipeline.state.identity import Shape
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 from pipeline.state.table import Written
@@ -139,6 +139,8 @@ class Recall:
         self._events_time = pipeline.events.time
         self._memories = pipeline.memories
         self._changelogs = pipeline.changelogs
+        self._meanings = {table: shape.fingerprint.encode() for table, shape in formats(pipeline)[1].items()}
+        self._told: set[tuple[Life, str]] = set()
         self._shelf = shelf
         self._believes = believed(settings)
         self._model_version = model_version
@@ -228,8 +230,11 @@ class Recall:
         self._changed(written, life, changes)
 
     def _changed(self, written: Written, life: Life, changes: Changes) -> None:
-        topic = self._changelogs[written.table]
-        changes.bursts.append(Outgoing(topic, [life[0].partition] * len(written.keys), written.keys, written.values))
+        keys, values = written.keys, written.values
+        if (life, written.table) not in self._told:  # the first burst of an epoch says what the rows mean
+            self._told.add((life, written.table))
+            keys, values = [MEANING, *keys], [self._meanings[written.table], *values]
+        changes.bursts.append(Outgoing(self._changelogs[written.table], [life[0].partition] * len(keys), keys, values))
         changes.writes[life] = written.number
 
     def _noted(self, life: Life, name: str, time_ms: float) -> None:

@@ -27,6 +27,7 @@ from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
 from pipeline.recall import LATE_MS, believed, formats, milliseconds, predictions_ms
 from pipeline.settings import KafkaSettings, StateSettings
+from pipeline.state.changelog import MEANING
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -101,7 +102,7 @@ def last_values(kafka: KafkaSettings, topic: str) -> dict[Key, bytes]:
         for records in reader.catch_up():
             partitions = _partitions(records).tolist()
             last.update(zip(zip(partitions, records.keys, strict=True), records.values, strict=True))  # type: ignore[arg-type]
-    return {key: value for key, value in last.items() if value is not None}
+    return {key: value for key, value in last.items() if value is not None and key[1] != MEANING}
 
 
 def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float, clock: Clock) -> None:

@@ -23,7 +23,7 @@ from pipeline.clock import Clock
 from pipeline.errors import StateClosed, StateCorrupt, StateMismatch
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
-from pipeline.state.changelog import last_of_each
+from pipeline.state.changelog import last_of_each, without_meaning
 from pipeline.state.store import Store
 from pipeline.tasks.vault import Vault
 from pipeline.telemetry.metrics import Metrics
@@ -295,9 +295,10 @@ class Restorer:
         keys, values = list(map(Message.key, records)), list(map(Message.value, records))
         try:
             last = last_of_each(keys, values, self._sizes[part.table], source.topic)
+            changes = without_meaning(last, self._vault.kept.meanings[part.table], source.topic)
         except StateCorrupt as error:  # to read it again would not help
             raise StateMismatch(str(error)) from None
-        store.write({part.table: last}, {source.topic: part.position})
+        store.write({part.table: changes}, {source.topic: part.position})
         job.records += len(records)
         self._metrics.restore_records.add(len(records))
         self._moved(job.life)

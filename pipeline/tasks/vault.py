@@ -35,9 +35,10 @@ _UNFIT = re.compile(r"[^a-zA-Z0-9._-]")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is to be kept: how the rows of each table are stored, what they mean, and the topic of their changelog.
+    """What is to be kept: how the rows of each table are stored, whose they are, and the topic of their changelog.
 
-    ``partitions`` is the number of tasks that share the keys.
+    ``meanings`` are the fingerprints of what the rows mean, as changelogs have them. ``partitions`` is the number of
+    tasks that share the keys.
     """
 
     pipeline: str
@@ -45,6 +46,7 @@ class Kept:
     formats: Mapping[str, Format]
     shapes: Mapping[str, Shape]
     changelogs: Mapping[str, str]
+    meanings: Mapping[str, str]
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from pipeline.errors import StateClosed
 from pipeline.features.windows import plausible
 from pipeline.recall import LATE_MS, Recall, formats
 from pipeline.settings import StateSettings
+from pipeline.state.changelog import MEANING
 from pipeline.state.identity import Identity
 from pipeline.state.store import Memory, Store
 from pipeline.state.tables import Tables
@@ -192,11 +193,14 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
 
     (burst,) = changes.bursts
     assert burst.topic == "memory.own.changelog"
-    assert sorted(burst.keys) == [b"a", b"b"]
-    assert burst.partitions == [1, 1]
-    kinds, _ = formats(PIPELINE)
-    offsets = dict(zip(burst.keys, kinds["own"].source_offsets(burst.values).tolist(), strict=True))  # type: ignore[arg-type]
+    assert burst.partitions == [1, 1, 1]
+    kinds, shapes = formats(PIPELINE)
+    rows = dict(zip(burst.keys, burst.values, strict=True))
+    assert rows.pop(MEANING) == shapes["own"].fingerprint.encode()
+    offsets = {key: int(kinds["own"].source_offsets([value])[0]) for key, value in rows.items() if value is not None}
     assert offsets == {b"a": 3, b"b": 2}
+    (burst,) = world.take([(1, "events", a)])[1].bursts
+    assert burst.keys == [b"a"], "what rows mean is said once"
 
 
 def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:

@@ -15,7 +15,7 @@ TASK = TaskId("payments", 3)
 LIFE: Life = (TASK, 1)
 SOURCE = Source("payments.events", 3)
 LOG = "payments.cards.changelog"
-KEPT = Kept("payments", 12, FORMATS, SHAPES, {"cards": LOG, "shops": "payments.shops.changelog"})
+KEPT = Kept("payments", 12, FORMATS, SHAPES, {"cards": LOG, "shops": "payments.shops.changelog"}, {})
 
 
 def made(folder: Path, name: str = "w") -> Vault:
@@ -111,7 +111,7 @@ def test_a_task_that_is_given_up_and_comes_back_finds_its_disk(vault: Vault) -> 
 def test_a_store_of_other_rows_is_dropped(vault: Vault, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where a table is declared otherwise now, the store is deleted, and that is said."""
     vault.stop(10)
-    kept = Kept("payments", 12, {"cards": FORMATS["cards"]}, {"cards": SHAPES["cards"]}, {"cards": LOG})
+    kept = Kept("payments", 12, {"cards": FORMATS["cards"]}, {"cards": SHAPES["cards"]}, {"cards": LOG}, {})
     other = Vault(Claim(tmp_path, "w"), kept, 64)
 
     assert other.open(LIFE).positions() == {}
