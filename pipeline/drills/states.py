@@ -225,7 +225,7 @@ def _recomputed(memory: Memory, fed: _Fed, probes: Int64s) -> Float64s:
     try:
         import duckdb
     except ImportError:
-        raise StartupError("to work state out anew needs DuckDB: pip install 'surgetank[dev]'") from None
+        raise StartupError("to work state out anew needs DuckDB: pip install 'surgetank[offline]'") from None
 
     k = len(fed.keys)
     asked = pa.table(
