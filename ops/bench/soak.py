@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow as pa
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from ops.bench.backlog import PARTITIONS, boarding, ends, fill
+from ops.bench.backlog import PARTITIONS, ends, fill
 from ops.bench.contenders import module_process, tail
 from ops.bench.errand import Errand
 from ops.bench.job import Avro
+from ops.bench.jobs import Flights
 from pipeline.drills.fleet import free_port
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients
@@ -53,9 +53,8 @@ def growth(memory: Sequence[tuple[float, float]], after_minutes: float) -> float
 
 def send(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
     """Send events at a rate for so long, the same ones over and over: nobody counts them here."""
-    avro = Avro("boarding")
-    columns = boarding().tables[0].slice(0, POOL).combine_chunks().to_batches()[0]
-    values, keys = avro.encode(columns.columns), columns["tailnum"].cast(pa.binary()).to_pylist()
+    columns, keys = Flights().pool(POOL)
+    values = Avro(Flights.schema).encode(columns)
     producer = clients.producer(
         KafkaSettings(bootstrap=bootstrap), partitioner="murmur2_random", delivery_report_only_error=True
     )
@@ -82,7 +81,7 @@ def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, An
         job = Errand(kafka.bootstrap, name, f"{name}.events", f"{name}.scores")
         _make_topics(clients.admin(kafka), job)
         _say(f"putting {backlog:,} events on {job.events}")
-        fill(kafka, job.events, boarding(), backlog)
+        fill(kafka, job.events, Flights(), backlog)
         log = home / "worker.log"
         worker = leaving.enter_context(module_process("ops.bench.surgetank_worker", job.arguments, log))
         committed = CommittedOffsets(kafka, job.name, job.events)
