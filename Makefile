@@ -1,9 +1,9 @@
-# Needs Python 3.11+, a JDK 17+ and Maven; everything else is installed from the locked requirements into .venv.
+# Needs Python 3.11+, a JDK 17+ and Maven (its tests Prometheus and Alertmanager too); everything else is installed from the locked requirements into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench chaos install clean needs-python needs-java
+.PHONY: help demo test check bench chaos install clean rules needs-python needs-java needs-prometheus
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -11,7 +11,7 @@ help:  ## Say what there is
 demo: needs-java install  ## The whole thing on real Kafka, about two minutes: spike, live figures, audit
 	@$(BIN)/surgetank demo $(ARGS)
 
-test: needs-java install  ## All tests, on real brokers
+test: needs-java needs-prometheus install  ## All tests, on real brokers
 	@$(BIN)/pytest $(ARGS)
 
 check: install  ## Format, lint, types, import rules, schema compatibility
@@ -24,6 +24,9 @@ check: install  ## Format, lint, types, import rules, schema compatibility
 
 bench: needs-java install  ## Surgetank beside a hand-written loop, plain Faust and Quix Streams
 	@$(BIN)/surgetank bench $(ARGS)
+
+rules: install  ## Write the Prometheus rules and Grafana dashboards from the metric catalogue and the objectives
+	@$(BIN)/python -m ops.alerts $(ARGS)
 
 chaos: needs-java install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)
@@ -46,6 +49,10 @@ needs-java:
 	  || { echo "Surgetank needs a JDK 17 or later to run Apache Kafka: install openjdk-17-jdk (or later), or use Docker (docker compose up) with --bootstrap"; exit 2; }
 	@command -v mvn >/dev/null \
 	  || { echo "Surgetank needs Maven to fetch Apache Kafka's jars: install maven, or use Docker (docker compose up) with --bootstrap"; exit 2; }
+
+needs-prometheus:
+	@command -v promtool >/dev/null && command -v amtool >/dev/null \
+	  || { echo "The tests of alerts run Prometheus and Alertmanager: install Debian's packages prometheus and prometheus-alertmanager, or put promtool, prometheus, amtool and alertmanager into PATH"; exit 2; }
 
 clean:  ## Remove .venv and everything that was made here
 	@rm -rf .venv .venv-quix .surgetank build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,116 @@
+"""Alerts on what users are promised: scores in time, for all events but the few that cannot be scored.
+
+Burn rates over several windows follow Google's Site Reliability Workbook, chapter 5, "6: Multiwindow, Multi-Burn-Rate
+Alerts": the long window says that it matters, the short one that it still goes on. Time of the window that Prometheus
+has not seen counts as good: one that was started a minute ago would else take a hiccup for an hour of it. In its first
+two minutes it cannot know how much there is of all, and says nothing.
+"""
+
+from ops.alerts import objectives as o
+from ops.alerts.alert import Alert, Record, Rules, Severity, by_pipeline, by_pipeline_over
+
+TIMED = "surgetank:events_timed:rate2m"
+SCORED = "surgetank:events_scored:rate2m"
+DEAD = "surgetank:events_dead:rate2m"
+SHORT_SECONDS = {"5m": 300, "30m": 1800, "2h": 7200, "6h": 21_600}
+_BUCKET = f'surgetank_end_to_end_seconds_bucket{{le="{o.SCORED_WITHIN_SECONDS}"}}'
+
+
+def late(window: str) -> str:
+    """Return the name of the recorded rate of late events over a window."""
+    return f"surgetank:events_late:rate{window}"
+
+
+def late_share(window: str) -> str:
+    """Return the share of events whose score came late, over a window."""
+    return f"{late(window)} / avg_over_time({TIMED}[{window}])"
+
+
+def _late(window: str) -> Record:
+    every, in_time = f"rate(surgetank_end_to_end_seconds_count[{window}])", f"rate({_BUCKET}[{window}])"
+    return Record(late(window), f"{by_pipeline_over(every, window)} - {by_pipeline_over(in_time, window)}")
+
+
+def _burns(long: str, short: str, factor: float) -> str:
+    share = factor * (1 - o.SCORED_IN_TIME_SHARE)
+    few = f"{late(short)} * {SHORT_SECONDS[short]} > {o.LATE_EVENTS_MIN}"
+    return f"({late_share(long)} > {share:.4g} and {late_share(short)} > {share:.4g} and {few} and {TIMED} offset 2m)"
+
+
+def _dead_of(reason: str) -> str:
+    return f'{DEAD}{{reason="{reason}"}}'
+
+
+_PROMISE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
+_ALL = f"(sum by (pipeline) ({DEAD}) + ({SCORED} or 0 * sum by (pipeline) ({DEAD})))"
+
+RULES = Rules(
+    "surgetank-scoring",
+    o.EVALUATION_SECONDS,
+    (
+        Record(TIMED, by_pipeline("rate(surgetank_end_to_end_seconds_count[2m])")),
+        *(_late(window) for window in ("5m", "30m", "1h", "6h")),
+        Record(SCORED, by_pipeline("rate(surgetank_events_scored_total[2m])")),
+        Record(DEAD, by_pipeline("rate(surgetank_events_dead_total[2m])", "reason")),
+        Alert(
+            "ScoredLateFastBurn",
+            Severity.PAGE,
+            " or ".join(_burns(*burn) for burn in o.FAST_BURNS),
+            0,
+            "{{ $labels.pipeline }} scores late: {{ $value | humanizePercentage }} of events",
+            f"{{{{ $value | humanizePercentage }}}} of the events of pipeline {{{{ $labels.pipeline }}}} were scored "
+            f"late; {_PROMISE} is the objective. At this rate a month's budget lasts two to five days.",
+            "Scores of {{ $labels.pipeline }} arrive late. None is lost.",
+        ),
+        Alert(
+            "DeadLetterShareHigh",
+            Severity.PAGE,
+            f"sum by (pipeline) ({DEAD}) / {_ALL} > {o.DEAD_SHARE_MAX:g}"
+            f" and sum by (pipeline) ({DEAD}) > {o.DEAD_PER_SECOND_MIN:g}",
+            30,
+            "{{ $value | humanizePercentage }} of the events of {{ $labels.pipeline }} cannot be scored",
+            "{{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} became dead letters in "
+            f"the last two minutes; {o.DEAD_SHARE_MAX:.0%} is allowed. They are kept, with the reason.",
+            "A part of the events of {{ $labels.pipeline }} gets no score. They are kept.",
+        ),
+        Alert(
+            "ModelErrors",
+            Severity.TICKET,
+            f"avg_over_time({_dead_of('model_error')}[5m]) * 300 > {o.MODEL_ERRORS_MAX}",
+            60,
+            "The model of {{ $labels.pipeline }} raises errors",
+            "The model of pipeline {{ $labels.pipeline }} raised an error for {{ $value | printf `%.0f` }} events in "
+            f"five minutes, each tried alone; {o.MODEL_ERRORS_MAX} are allowed. They are dead letters.",
+            "A few events of {{ $labels.pipeline }} get no score. They are kept.",
+        ),
+        Alert(
+            "NotANumberShareHigh",
+            Severity.TICKET,
+            f"avg_over_time({_dead_of('not_a_number')}[5m]) / on (pipeline) group_left avg_over_time({TIMED}[5m])"
+            f" > {o.NOT_A_NUMBER_SHARE_MAX:g}",
+            120,
+            "The model of {{ $labels.pipeline }} answers NaN",
+            "For {{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} the model gave NaN "
+            f"or infinity over five minutes; {o.NOT_A_NUMBER_SHARE_MAX:.1%} is allowed. They are dead letters.",
+            "A few events of {{ $labels.pipeline }} get no score. They are kept.",
+        ),
+    ),
+)
+
+SLOW = Rules(
+    "surgetank-scoring-slow",
+    300,
+    (
+        *(_late(window) for window in ("2h", "1d", "3d")),
+        Alert(
+            "ScoredLateSlowBurn",
+            Severity.NOTICE,
+            " or ".join(_burns(*burn) for burn in o.SLOW_BURNS),
+            0,
+            "{{ $labels.pipeline }} will miss its objective this month",
+            f"{{{{ $value | humanizePercentage }}}} of the events of pipeline {{{{ $labels.pipeline }}}} were scored "
+            f"late over a day or more; {_PROMISE} is the objective.",
+            "Scores of {{ $labels.pipeline }} are late more often than promised.",
+        ),
+    ),
+)

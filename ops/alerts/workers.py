@@ -1,0 +1,95 @@
+"""Alerts on workers, their transactions, their state, and on the exporter that sees when none is left."""
+
+from ops.alerts import objectives as o
+from ops.alerts.alert import INFO, Alert, Rules, Severity, by_pipeline
+
+_ENDED = "rate(surgetank_transactions_total[5m])"
+_ABORTED = by_pipeline('rate(surgetank_transactions_total{outcome!="committed"}[5m])')
+_REBALANCES = 'increase(surgetank_rebalances_total{change="assigned"}[15m])'
+_HALF_FULL = o.STATE_DISK_BYTES_MAX // 2
+
+RULES = Rules(
+    "surgetank-workers",
+    o.EVALUATION_SECONDS,
+    (
+        Alert(
+            "WorkerNotReady",
+            Severity.TICKET,
+            f'up{{job="{o.WORKERS_JOB}"}} == 0 or surgetank_ready{{job="{o.WORKERS_JOB}"}} == 0',
+            o.NOT_READY_SECONDS,
+            "Worker {{ $labels.instance }} is not ready",
+            "The worker at {{ $labels.instance }} does not answer, or says that it is not ready, for "
+            f"{o.NOT_READY_SECONDS} s. Its /ready page says why, if it answers. Other workers do its share.",
+            "Nothing yet: other workers do the work.",
+            about="instance",
+        ),
+        Alert(
+            "WorkerRestarts",
+            Severity.TICKET,
+            f'changes(process_start_time_seconds{{job=~"{o.WORKERS_JOB}|{o.EXPORTER_JOB}"}}[15m]) >= {o.RESTARTS_MAX}',
+            0,
+            "{{ $labels.instance }} was started {{ $value }} times in 15 minutes",
+            "The process at {{ $labels.instance }} ({{ $labels.job }}) was started {{ $value }} times in "
+            "15 minutes; a deploy starts it once. The exit code says why: 2 something to mend, 3 too many dead "
+            "letters, 4 stuck, 5 a name that another has.",
+            "Scores may arrive a little later than usual. None is lost.",
+            about="instance",
+        ),
+        Alert(
+            "RebalanceStorm",
+            Severity.TICKET,
+            f"max by (pipeline) ({_REBALANCES} * {INFO})"
+            f" > {o.REBALANCES_MAX} + 4 * count by (pipeline) (surgetank_worker_info)",
+            0,
+            "{{ $labels.pipeline }} rebalances again and again",
+            "A worker of pipeline {{ $labels.pipeline }} took part in {{ $value | printf `%.0f` }} rebalances in "
+            f"15 minutes; {o.REBALANCES_MAX} and four for each worker are allowed, a deploy makes two for each.",
+            "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
+        ),
+        Alert(
+            "TransactionsAborted",
+            Severity.TICKET,
+            f"{_ABORTED} / {by_pipeline(_ENDED)} > {o.ABORTED_SHARE_MAX:g}"
+            f" and {_ABORTED} > {o.ABORTED_PER_SECOND_MIN:g}",
+            300,
+            "{{ $value | humanizePercentage }} of the transactions of {{ $labels.pipeline }} are aborted",
+            "{{ $value | humanizePercentage }} of the transactions of pipeline {{ $labels.pipeline }} ended without a "
+            f"commit over five minutes; {o.ABORTED_SHARE_MAX:.0%} is allowed. Their work is done again.",
+            "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
+        ),
+        Alert(
+            "RestoreTakesLong",
+            Severity.TICKET,
+            f"{by_pipeline('surgetank_restore_remaining_records')} > 0",
+            o.RESTORE_SECONDS_MAX,
+            "{{ $labels.pipeline }} restores state for more than two minutes",
+            "{{ $value | humanize }} records are still to be read before all tasks of pipeline {{ $labels.pipeline }} "
+            f"have their state back, after {o.RESTORE_SECONDS_MAX} s. Their events wait.",
+            "A part of the scores of {{ $labels.pipeline }} arrives late. None is lost.",
+        ),
+        Alert(
+            "DiskFillsUp",
+            Severity.TICKET,
+            f"predict_linear(surgetank_state_disk_bytes[1h], {o.DISK_AHEAD_SECONDS}) > {o.STATE_DISK_BYTES_MAX}"
+            f" and surgetank_state_disk_bytes > {_HALF_FULL}",
+            900,
+            "The state of worker {{ $labels.instance }} fills its disk within hours",
+            "At the slope of the last hour the state of the worker at {{ $labels.instance }} takes "
+            f"{{{{ $value | humanize1024 }}}}B in {o.DISK_AHEAD_SECONDS // 3600} hours; "
+            f"{o.STATE_DISK_BYTES_MAX // 2**30} GiB is the room it has.",
+            "Nothing yet.",
+            about="instance",
+        ),
+        Alert(
+            "ExporterDown",
+            Severity.PAGE,
+            "absent(surgetank_exporter_up == 1)",
+            60,
+            "Nobody sees the lag: the exporter is down or Kafka does not answer it",
+            "For a minute no lag exporter had an answer from Kafka. While that is so, a pipeline without a live worker "
+            "would be seen by nobody. The lag is unknown, not zero.",
+            "Unknown: whether scores arrive in time cannot be seen at the moment.",
+            about="",
+        ),
+    ),
+)

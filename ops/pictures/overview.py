@@ -1,0 +1,106 @@
+"""Draws ``ops/pictures/overview.svg``: the overview's panels during a surge in which one of two workers is killed.
+
+``python -m ops.pictures.overview`` starts a real Kafka, two workers, the lag exporter and a real Prometheus with the
+shipped configuration and rules. What is drawn are the answers of its range API to the very queries of the dashboard.
+It takes about six minutes.
+"""
+
+import re
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.alerts import objectives as o
+from ops.alerts.overview import OVERVIEW
+from ops.alerts.panels import STATUSES, Board, Panel
+from ops.alerts.running import LagExporter, Prometheus
+from ops.pictures.svg import Chart, Line, page
+from pipeline.clock import SystemClock
+from pipeline.drills.fleet import Fleet
+from pipeline.drills.pacing import Spike, at_rate
+from pipeline.drills.replay import Replay
+from pipeline.drills.site import own_site
+from pipeline.drills.wire import encoder
+from pipeline.kafka import topics
+from topology.flights import flights
+from topology.recordings.flights import recording
+
+PICTURE = Path(__file__).with_name("overview.svg")
+RATE = 1_500.0
+WARM = 60.0  # seconds before the picture begins: processes start
+SURGE = Spike(8.0, WARM + 80.0, 40.0)
+KILLED_AT, STARTED_AT, SECONDS = 90.0, 125.0, 240.0
+STEP = 2
+WINDOW = "20s"  # of rates: four scrapes
+HEADING = "Surgetank: overview, as Prometheus saw it. An eightfold surge; one of two workers is killed in it"
+
+
+def main() -> None:
+    """Run, hurt, draw."""
+    events = recording().only("boarding")
+    with (
+        tempfile.TemporaryDirectory(prefix="surgetank-picture-") as home,
+        own_site(flights, "topology.flights", events, home=Path(home), brokers=1, protocol="auto") as site,
+        site.fleet() as fleet,
+        LagExporter(Path(home) / "exporter", site.kafka.bootstrap, flights.group) as exporter,
+    ):
+        topics.apply(site.kafka, flights)
+        for member in [fleet.start() for _ in range(2)]:
+            fleet.wait_ready(member)
+        targets = {o.WORKERS_JOB: addresses(fleet), o.EXPORTER_JOB: [exporter.address]}
+        with Prometheus(Path(home) / "prometheus", targets) as prometheus:
+            replay = Replay(site.kafka, events, at_rate(RATE, [SURGE]), encoder(), count=10_000_000)
+            sending = threading.Thread(target=replay.run, daemon=True)
+            began = SystemClock().now() + WARM
+            sending.start()
+            _hurt(fleet, prometheus, began)
+            drawn = page(HEADING, charts(OVERVIEW, prometheus, began), SECONDS, o.SCRAPE_SECONDS)
+            replay.stop()
+            sending.join()
+    PICTURE.write_text(drawn)
+    print(f"{PICTURE.name}: {len(drawn):,} bytes")
+
+
+def _hurt(fleet: Fleet, prometheus: Prometheus, began: float) -> None:
+    """Kill a worker in the surge, start another after it, and wait until it is time to draw."""
+    clock, wait = SystemClock(), threading.Event().wait
+    wait(began + KILLED_AT - clock.now())
+    fleet.kill(fleet.running[0])
+    print("one worker is killed", flush=True)
+    wait(began + STARTED_AT - clock.now())
+    fleet.start()
+    prometheus.scrape(o.WORKERS_JOB, addresses(fleet))
+    print("another is started", flush=True)
+    wait(began + SECONDS - clock.now())
+
+
+def addresses(fleet: Fleet) -> list[str]:
+    """Return where the live workers answer."""
+    return [f"127.0.0.1:{member.port}" for member in fleet.running]
+
+
+def charts(board: Board, prometheus: Prometheus, began: float) -> list[Chart]:
+    """Return the panels of a dashboard that have something to show."""
+    found = [_chart(panel, prometheus, began) for row in board.rows for panel in row.panels]
+    return [chart for chart in found if chart.lines]
+
+
+def _chart(panel: Panel, prometheus: Prometheus, began: float) -> Chart:
+    lines: list[Line] = []
+    for query in panel.queries:
+        expr = query.expr.replace("$__rate_interval", WINDOW)
+        for series in prometheus.query_range(expr, began, began + SECONDS, STEP):
+            times = [float(at) - began for at, _ in series["values"]]
+            lines.append(Line(worded(query.legend, series["metric"]), times, [float(v) for _, v in series["values"]]))
+    names = tuple(text for text, _ in STATUSES.values()) if panel.statuses else ()
+    return Chart(panel.title, panel.unit, tuple(lines), panel.limit, names)
+
+
+def worded(legend: str, labels: Mapping[str, str]) -> str:
+    """Return a legend with the labels of a series put in, as Grafana does."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: labels.get(name.group(1), ""), legend).strip()
+
+
+if __name__ == "__main__":
+    main()

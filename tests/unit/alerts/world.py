@@ -1,0 +1,166 @@
+"""What Prometheus sees of two workers and a lag exporter, as arrays over time. All is well until a test spoils it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ops.alerts import objectives as o
+
+Floats = np.ndarray
+TOPIC = "flights.boarding"
+REASONS = {"undecodable": "decode", "model_error": "infer", "not_a_number": "infer"}
+SIGNALS = ("arrival_rate", "latency", "error_rate", "score_psi", "score_ks", "missing:distance")
+
+
+@dataclass
+class Worker:
+    """One worker, seen at each step. ``born`` are the steps at which a process began; before the first it is not."""
+
+    rate: Floats  # events per second
+    late: Floats  # share scored too late
+    dead: dict[str, Floats]  # share dead, by reason
+    commits: Floats  # transactions per second
+    aborts: Floats  # transactions per second
+    rebalances: Floats  # since the step before
+    gone: Floats  # nobody answers
+    ready: Floats
+    remaining: Floats
+    disk: Floats
+    born: list[int] = field(default_factory=lambda: [0])
+
+
+class World:
+    """A pipeline named flights; ``step`` seconds from scrape to scrape."""
+
+    def __init__(self, seconds: int, step: int = 5, *, workers: int = 2, partitions: int = 4, seed: int = 1) -> None:
+        self.step = step
+        self.steps = seconds // step + 1
+        self.seconds = np.arange(self.steps) * float(step)
+        self.random = np.random.default_rng(seed)
+        self.workers = [self.worker() for _ in range(workers)]
+        self.lag = self.random.gamma(2.0, 0.05, (partitions, self.steps))
+        self.status = np.zeros((partitions, self.steps))
+        self.exporter_up = np.ones(self.steps)
+        self.anomalies = {signal: np.zeros(self.steps) for signal in SIGNALS}
+
+    def worker(self, rate: float = 100.0) -> Worker:
+        """Return one more worker, to which nothing happens."""
+        return Worker(
+            rate=np.maximum(0.0, self.random.normal(rate, rate / 20, self.steps)),
+            late=np.zeros(self.steps),
+            dead={reason: np.zeros(self.steps) for reason in REASONS},
+            commits=np.full(self.steps, 8.0),
+            aborts=np.zeros(self.steps),
+            rebalances=np.zeros(self.steps),
+            gone=np.zeros(self.steps, dtype=bool),
+            ready=np.ones(self.steps),
+            remaining=np.zeros(self.steps),
+            disk=np.full(self.steps, 2.0**30),
+        )
+
+    def at(self, second: float, seconds: float = np.inf) -> slice:
+        """Return the steps from a second on, for so long."""
+        end = min(second + seconds, self.seconds[-1] + self.step)
+        return slice(int(second // self.step), int(end // self.step))
+
+    def ramp(self, when: slice, slope: float) -> Floats:
+        """Return what grows from 0 by ``slope`` each second, during these steps."""
+        return np.arange(when.stop - when.start) * slope * self.step
+
+    def restart(self, worker: Worker, second: float, gone: float = 15.0) -> None:
+        """End a worker and start it again; its partitions move to the others and back, some events wait a little."""
+        away = self.at(second, max(gone, self.step))
+        worker.gone[away] = True
+        worker.born.append(away.stop)
+        worker.ready[self.at(away.stop * self.step, 10)] = 0
+        for each in self.workers:
+            each.rebalances[away.start] += 1
+            each.rebalances[min(away.stop, self.steps - 1)] += 1
+            each.aborts[away.start] += 1 / self.step
+        self.lag[:, away] += self.random.uniform(0.2, 3.0, self.lag[:, away].shape)
+
+    def surge(self, second: float, peak: float, seconds: float = 60.0) -> None:
+        """Let a surge come: lag rises for a third of the time and is worked off in the rest."""
+        when = self.at(second, seconds)
+        share = np.linspace(0, 1, when.stop - when.start)
+        self.lag[:, when] += peak * np.minimum(share * 3, (1 - share) * 1.5)
+        for worker in self.workers:
+            worker.rate[when] *= 3
+
+    def series(self) -> dict[str, str]:
+        """Return all series in promtool's notation."""
+        found: dict[str, Floats] = {}
+        for number, worker in enumerate(self.workers):
+            found |= self._of(worker, f"worker-{number}:9100", number)
+        scraped = f'job="{o.EXPORTER_JOB}",instance="exporter:9308"'
+        found[f"surgetank_exporter_up{{{scraped}}}"] = self.exporter_up
+        found[f"process_start_time_seconds{{{scraped}}}"] = np.zeros(self.steps)
+        seen = np.where(self.exporter_up > 0, 1.0, np.nan)
+        for partition, (lag, status) in enumerate(zip(self.lag, self.status, strict=True)):
+            labels = f'{scraped},group="flights",topic="{TOPIC}",partition="{partition}"'
+            found[f"surgetank_group_lag_seconds{{{labels}}}"] = lag * seen
+            found[f"surgetank_group_lag_status{{{labels}}}"] = status * seen
+        return {name: notation(values) for name, values in found.items()}
+
+    def _of(self, worker: Worker, instance: str, number: int) -> dict[str, Floats]:
+        """Return the series of one worker, by full name."""
+        grown = worker.rate * self.step
+        dead = {reason: share * grown for reason, share in worker.dead.items()}
+        timed = grown - sum(dead.values())
+        counters = {
+            "end_to_end_seconds_count": timed,
+            f'end_to_end_seconds_bucket,le="{o.SCORED_WITHIN_SECONDS}"': timed * (1 - worker.late),
+            f'events_scored_total,topic="{TOPIC}"': timed,
+            'transactions_total,outcome="committed"': worker.commits * self.step,
+            'transactions_total,outcome="aborted"': worker.aborts * self.step,
+            'rebalances_total,change="assigned"': worker.rebalances,
+            **{f'events_dead_total,stage="{REASONS[reason]}",reason="{reason}"': rows for reason, rows in dead.items()},
+        }
+        gauges = {
+            "ready": worker.ready,
+            "restore_remaining_records": worker.remaining,
+            "state_disk_bytes": worker.disk,
+            **{f'anomaly,signal="{signal}"': values for signal, values in self.anomalies.items()},
+        }
+        for partition in range(number, len(self.lag), len(self.workers)):
+            labels = f'topic="{TOPIC}",partition="{partition}"'
+            gauges[f"lag_seconds,{labels}"] = self.lag[partition]
+            gauges[f"lag_status,{labels}"] = self.status[partition]
+        told = gauges | {name: self._counted(rows, worker.born) for name, rows in counters.items()}
+        for birth, (start, end) in enumerate(zip(worker.born, [*worker.born[1:], self.steps], strict=True)):
+            lives = np.full(self.steps, np.nan)
+            lives[start:end] = 1
+            told[f'worker_info,worker="{number}-{birth}",pipeline="flights"'] = lives
+        told["process_start_time_seconds"] = np.zeros(self.steps)
+        for start in worker.born:
+            told["process_start_time_seconds"][start:] = self.seconds[min(start, self.steps - 1)]
+        scraped = f'job="{o.WORKERS_JOB}",instance="{instance}"'
+        here = np.arange(self.steps) >= worker.born[0]
+        page = np.where(here & ~worker.gone, 1.0, np.nan)
+        found = {f"up{{{scraped}}}": np.where(here, np.where(worker.gone, 0.0, 1.0), np.nan)}
+        for name, values in told.items():
+            metric, _, labels = name.partition(",")
+            full = metric if metric.startswith("process") else f"surgetank_{metric}"
+            found[f"{full}{{{scraped}{',' if labels else ''}{labels}}}"] = values * page
+        return found
+
+    def _counted(self, rows: Floats, born: list[int]) -> Floats:
+        """Return what a counter says that gained so much at each step, and begins anew with each process."""
+        total = np.cumsum(rows)
+        for start in born[1:]:
+            total[start:] -= total[start - 1]
+        return total
+
+
+def notation(values: Floats) -> str:
+    """Return values as promtool writes them; what is absent gets a stale marker first."""
+    words = []
+    absent = True
+    for value in values.tolist():
+        if value != value:
+            words.append("_" if absent else "stale")
+            absent = True
+        else:
+            words.append(f"{value:.6g}")
+            absent = False
+    return " ".join(words)
