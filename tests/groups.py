@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from pipeline.batch import Source
 from pipeline.clock import SystemClock
@@ -21,11 +21,18 @@ class Group:
         self._consumer = clients.reader(kafka, group_id=name)
 
     def commit(self, offsets: dict[Source, int]) -> None:
-        """Commit these offsets and wait until Kafka has them."""
-        done = self._consumer.commit(
-            offsets=[TopicPartition(*source, offset) for source, offset in offsets.items()], asynchronous=False
-        )
-        assert all(each.error is None for each in done)
+        """Commit these offsets and wait until Kafka has them. A cluster that is new has no coordinator at first."""
+        wanted = [TopicPartition(*source, offset) for source, offset in offsets.items()]
+
+        def done() -> bool:
+            try:
+                return all(each.error is None for each in self._consumer.commit(offsets=wanted, asynchronous=False))
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.NOT_COORDINATOR:
+                    return False
+                raise
+
+        until(done, 30, f"group {self.name} has committed")
 
     def close(self) -> None:
         """Leave Kafka."""

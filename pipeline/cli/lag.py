@@ -19,7 +19,7 @@ _FRAME_ROWS = 8  # title, head, foot and rules
 
 def lag(
     name: Annotated[
-        str | None, typer.Argument(metavar="[PIPELINE]", help="for instance flights, or topology.flights")
+        str | None, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="any consumer group of any application; by default the pipeline's")

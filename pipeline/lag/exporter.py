@@ -6,7 +6,6 @@ pass found and never ask Kafka. A pass without an answer takes all figures of gr
 
 import logging
 import threading
-from collections.abc import Mapping
 from typing import Protocol
 
 from pipeline.clock import Clock
@@ -120,7 +119,7 @@ class _Page:
 
     def __init__(self, metrics: GroupMetrics) -> None:
         self._metrics = metrics
-        self._values: Mapping[Gauge, dict[Key, float]] = {
+        self._values: dict[Gauge, dict[Key, float]] = {
             gauge: {} for gauge in metrics.of_groups if gauge is not metrics.group_status
         }
         self._status: dict[tuple[str], float] = {}
@@ -162,6 +161,7 @@ class _Page:
 
     def publish(self) -> None:
         """Set everything that was collected; whatever is not in it vanishes."""
-        for gauge, values in self._values.items():
+        while self._values:  # what is set is let go: of very many groups it is much
+            gauge, values = self._values.popitem()
             gauge.replace(values)
         self._metrics.group_status.replace(self._status)
