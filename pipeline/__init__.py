@@ -3,6 +3,7 @@
 from pipeline.declaration import Events, Pipeline, Scores
 from pipeline.features.columns import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
 from pipeline.features.spec import Feature
+from pipeline.features.tables import Table, days, hours, minutes, seconds
 
 __all__ = [
     "Category",
@@ -15,4 +16,9 @@ __all__ = [
     "Month",
     "Pipeline",
     "Scores",
+    "Table",
+    "days",
+    "hours",
+    "minutes",
+    "seconds",
 ]

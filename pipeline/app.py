@@ -12,17 +12,27 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 from faust.app.base import BootStrategy
 
-from pipeline.clock import SystemClock
+from pipeline.anomalies.watch import Watch
+from pipeline.clock import Clock, SystemClock
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.codec.contracts import Contracts
 from pipeline.deadletters.breaker import Breaker
 from pipeline.declaration import Pipeline
-from pipeline.errors import StartupError, SurgetankError, TooManyDeadLetters
+from pipeline.errors import (
+    BrokerError,
+    SettingsError,
+    StartupError,
+    StateClosed,
+    StateDamaged,
+    SurgetankError,
+    TooManyDeadLetters,
+    TopicsError,
+)
 from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
@@ -30,14 +40,24 @@ from pipeline.kafka import topics
 from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
 from pipeline.settings import Settings, load
+from pipeline.state.identity import Shape
+from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
+from pipeline.tasks.peers import Peers
 from pipeline.tasks.runtime import Runtime
 from pipeline.tasks.service import RuntimeService
-from pipeline.tasks.transaction import Emission
+from pipeline.tasks.vault import Claim, Kept, Vault
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 from pipeline.telemetry.server import TelemetryServer
+from pipeline.timeline.worker import WorkerStory
+from pipeline.timeline.writer import Timeline
+from pipeline.web.lookup import Lookup
+from pipeline.witness import Witness
+
+if TYPE_CHECKING:
+    from pipeline.recall import Recall
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +102,24 @@ class Worker:
         logs.configure(settings.telemetry, worker=self.identity, pipeline=pipeline.name)
         self._ending = threading.Lock()
         self._runtime: Runtime | None = None
+        timeline = Timeline(
+            settings.kafka,
+            pipeline,
+            who=self.identity,
+            clock=self.clock,
+            ended=lambda outcome: self.metrics.timeline_events.add(1, outcome=outcome),
+        )
+        self._story = WorkerStory(timeline, settings.kafka, pipeline)
+        try:
+            self._build(models)
+        except StartupError as error:
+            if not isinstance(error, BrokerError | TopicsError):  # else there is nobody to tell
+                self._story.failed(error.exit_code, str(error))
+                self._story.close()
+            raise
+
+    def _build(self, models: Path) -> None:
+        pipeline, settings = self.pipeline, self.settings
 
         chosen = bundle.load(
             settings.model.directory or models, settings.model.name or pipeline.model, settings.model.version
@@ -96,9 +134,12 @@ class Worker:
             threads=settings.model.threads,
         )
         contracts = Contracts.load()
-        decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=settings.dead_letters.value_bytes_max)
+        bytes_max = settings.dead_letters.value_bytes_max
+        decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=bytes_max)
+        facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
-        topics.check(settings.kafka, pipeline)
+        pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
+        topics.check(settings.kafka, pipeline, optional=False)
         limits = topics.record_limits(settings.kafka, pipeline)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
@@ -107,9 +148,13 @@ class Worker:
             settings.dead_letters.window_seconds,
             settings.dead_letters.minimum_events,
         )
+        self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
+        self._vault, recall = remembering(pipeline, settings, model_version=chosen.version, metrics=self.metrics)
         self._flow = Flow(
             pipeline,
             decoder=decoder,
+            facts=facts,
+            recall=recall,
             encoder=Encoder(contracts, "score"),
             spec=spec,
             scorer=self._scorer,
@@ -118,11 +163,15 @@ class Worker:
             score_bytes_max=limits[pipeline.scores.topic] - topics.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
+            saw=self._watch.saw,
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
         self.server = TelemetryServer(settings.telemetry, self.metrics, self.health)
+        if self._vault is not None:
+            self.server.also(_lookup(pipeline, settings, self._vault, self.server.url, self.clock).answer)
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
+        self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
     def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
         """Return the runtime of this worker."""
@@ -132,9 +181,11 @@ class Worker:
             self.settings,
             stage=self.pipeline.name,
             group=self.pipeline.group,
-            topics=(self.pipeline.events.topic,),
-            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters),
+            topics=self.pipeline.sources,
+            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
+            vault=self._vault,
             identity=self.identity,
+            address=self.settings.telemetry.address or self.server.url,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
@@ -142,18 +193,30 @@ class Worker:
             on_failure=self.fail,
             call_started_at=lambda: self._scorer.started_at,
             lag=lag,
+            observer=Witness(self._watch, self._story),
         )
         return self._runtime
 
-    def compute(self, work: Work) -> Emission:
-        """Take a work through the flow; too many dead letters stop the worker before any of them is committed."""
-        outcome = self._flow.run(work.slices)
+    def compute(self, work: Work) -> Emission | None:
+        """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
+
+        Too many dead letters stop the worker before any of them is committed.
+        """
+        try:
+            outcome = self._flow.run(work.slices)
+        except StateClosed as error:
+            log.debug("%s", error)
+            return None
+        except StateDamaged as error:
+            if self._vault is not None:
+                self._vault.condemn(error.partition, str(error))
+            return None
         now = self.clock.monotonic()
         self._breaker.observe(now, len(outcome.records), len(outcome.dead))
         why = self._breaker.tripped(now)
         if why is not None:
             raise TooManyDeadLetters(why)
-        return Emission(outcome.outgoing, outcome.records.arrived_ms, outcome.scored)
+        return Emission(outcome.outgoing, outcome.arrived_ms, outcome.scored, outcome.changes)
 
     def fail(self, error: BaseException) -> None:
         """End the process with the error's exit code, after one clear line. From any thread, once."""
@@ -165,20 +228,70 @@ class Worker:
         else:
             log.error("the worker ends: %r", error, exc_info=error)
             code = 1
+        self._story.failed(code, str(error) or repr(error))
         farewell = threading.Thread(target=self._farewell, name="farewell", daemon=True)
         farewell.start()
         # The caller may be the very thread that the farewell needs: wait elsewhere, and never for long.
-        threading.Thread(target=_end, args=(farewell, code), name="end", daemon=True).start()
+        threading.Thread(target=self._end, args=(farewell, code), name="end", daemon=True).start()
+
+    def stopped(self) -> None:
+        """Take note that the worker has ended as it was asked to."""
+        self._story.stopped()
 
     def _farewell(self) -> None:
         if self._runtime is not None:
             self._runtime.abandon()
 
+    def _end(self, farewell: threading.Thread, code: int) -> None:
+        farewell.join(FAREWELL_SECONDS)
+        self._story.close()
+        sys.stderr.flush()
+        os._exit(code)
 
-def _end(farewell: threading.Thread, code: int) -> None:
-    farewell.join(FAREWELL_SECONDS)
-    sys.stderr.flush()
-    os._exit(code)
+
+def remembering(
+    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics
+) -> "tuple[Vault | None, Recall | None]":
+    """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
+
+    Raises StartupError if the folder cannot be used.
+    """
+    if not pipeline.changelogs:
+        return None, None
+    from pipeline.recall import Recall, formats  # compiled code, which takes a second to load
+
+    cluster, partitions = topics.anchor(settings.kafka, pipeline)
+    base = settings.state.folder / cluster / pipeline.name
+    try:
+        claim = Claim(base, settings.worker.name)
+    except OSError as error:
+        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    kinds, shapes = formats(pipeline)
+    made = topics.ids(settings.kafka, pipeline.changelogs.values())
+    # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
+    ours = {
+        table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
+        for table, shape in shapes.items()
+    }
+    meanings = {table: shape.fingerprint for table, shape in shapes.items()}
+    kept = Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+    vault = Vault(claim, kept, settings.state.memory_mib)
+    log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
+    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+
+
+def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, clock: Clock) -> Lookup:
+    """Return what answers by key."""
+    kept, topic = vault.kept, pipeline.events.topic
+    return Lookup(
+        pipeline,
+        kept.formats,
+        vault,
+        partitions=kept.partitions,
+        me=settings.telemetry.address or url,
+        peers=Peers(settings.kafka, pipeline.group, topic, kept.partitions, clock),
+        clock=clock,
+    )
 
 
 def application(pipeline: Pipeline, settings: Settings | None = None, *, models: Path | None = None) -> faust.App:

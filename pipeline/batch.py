@@ -37,6 +37,9 @@ class TaskId(NamedTuple):
         return f"{self.stage}/{self.partition}"
 
 
+Life = tuple[TaskId, int]  # a task in one of its epochs
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Contiguous records of one source partition, in offset order.
@@ -113,10 +116,15 @@ class Records:
     def __len__(self) -> int:
         return len(self.values)
 
+    def of_topic(self, topic: str) -> npt.NDArray[np.int64]:
+        """Return int64 [k], rising: the rows of one topic."""
+        ours = np.array([source.topic == topic for source in self.sources], dtype=np.bool_)
+        return np.flatnonzero(ours[self.source]) if len(ours) else np.zeros(0, dtype=np.int64)
+
     @classmethod
-    def of(cls, slices: Sequence[Slice]) -> "Records":
-        """Lay the runs of the slices end to end, in the order given."""
-        runs = [run for piece in slices for run in piece.runs if len(run)]
+    def of(cls, slices: Sequence[Slice], topic: str | None = None) -> "Records":
+        """Lay the runs of the slices end to end, in the order given; those of one topic only, if it is named."""
+        runs = [run for piece in slices for run in piece.runs if len(run) and topic in {None, run.source.topic}]
         sources = tuple(run.source for run in runs)
         lengths = np.array([len(run) for run in runs], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths))) if runs else np.zeros(1, dtype=np.int64)
@@ -201,6 +209,18 @@ class Outgoing:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a work changes in the state of tasks.
+
+    ``bursts`` are records for changelogs, each for one partition, and ``writes`` the number of the last write of each
+    task.
+    """
+
+    bursts: list[Outgoing] = field(default_factory=list)
+    writes: dict[Life, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

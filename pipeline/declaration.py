@@ -1,15 +1,18 @@
 """What a pipeline author writes: events, features, model, scores. Values only; nothing here touches the world."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from pipeline.errors import TopologyError
-from pipeline.features.spec import Feature, FeatureSpec
+from pipeline.features.spec import FeatureSpec, Input
+from pipeline.features.tables import Memory, memories
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+PREDICTIONS = "predictions"  # the table of each key's last score
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,19 @@ class Scores:
 class Pipeline:
     """Events in, scores out.
 
-    ``facts`` are topics of events that are not scored. ``recording`` names the function that gives recorded events
-    for ``surgetank replay``, as ``package.module:function``.
+    ``facts`` are topics of events that are not scored; those that feed a table need not be named again.
+    ``predictions``: whether the last score of each key is kept in a table; by default where there are tables anyway.
+    ``recording`` names the function that gives recorded events for ``surgetank replay``, as
+    ``package.module:function``.
     """
 
     name: str
     events: Events
-    features: tuple[Feature, ...]
+    features: tuple[Input, ...]
     model: str
     scores: Scores
     facts: tuple[Events, ...] = field(default=())
+    predictions: bool | None = None
     recording: str | None = None
 
     def __post_init__(self) -> None:
@@ -66,17 +72,22 @@ class Pipeline:
                 f"pipeline name {self.name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
             )
         object.__setattr__(self, "features", tuple(self.features))
-        object.__setattr__(self, "facts", tuple(self.facts))
+        _ = self.spec  # a declaration that contradicts itself fails here, at import, with the feature's name
+        object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.feeds))))
         topics = [
             self.events.topic,
             self.scores.topic,
             self.dead_letters,
+            self.timeline,
             *(fact.topic for fact in self.facts),
+            *self.changelogs.values(),
         ]
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
         if twice:
             raise TopologyError(f"pipeline {self.name!r} uses topic {twice[0]!r} for two things; give each its own")
-        _ = self.spec  # a declaration that contradicts itself fails here, at import, with the feature's name
+        for topic in self.changelogs.values():
+            _check_topic(topic)
+        self._check_tables()
 
     def check(self, schema: pa.Schema) -> None:
         """Raise TopologyError, with the field's name, unless the decoded events have what is declared of them."""
@@ -93,6 +104,61 @@ class Pipeline:
                 f"pipeline {self.name!r}: events.time names field {events.time!r}, which is not a timestamp"
             )
 
+    def check_facts(self, schemas: Mapping[str, pa.Schema]) -> None:
+        """Raise TopologyError unless the decoded facts, given by topic, have what the tables take of them."""
+        for memory in self.memories:
+            if memory.table.facts is not None:
+                memory.check(schemas[memory.table.facts.topic])
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        """The tables of features, in the order of first use."""
+        return memories(self.features)
+
+    @property
+    def feeds(self) -> tuple[Events, ...]:
+        """The facts that feed tables: a task reads them beside its events."""
+        facts = (memory.table.facts for memory in self.memories)
+        return tuple(dict.fromkeys(each for each in facts if isinstance(each, Events)))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The topics that a task reads, the events first."""
+        return (self.events.topic, *(fact.topic for fact in self.feeds))
+
+    @property
+    def keeps_predictions(self) -> bool:
+        """Whether the last score of each key is kept."""
+        return bool(self.memories) if self.predictions is None else self.predictions
+
+    @property
+    def changelogs(self) -> dict[str, str]:
+        """The changelog topic of each table; empty where nothing is remembered."""
+        names = [memory.table.name for memory in self.memories]
+        names += [PREDICTIONS] if self.keeps_predictions else []
+        return {name: f"{self.name}.{name}.changelog" for name in names}
+
+    def _check_tables(self) -> None:
+        if self.changelogs and self.events.key is None:
+            raise TopologyError(f"pipeline {self.name!r} remembers keys, but its events have none: say events.key")
+        for memory in self.memories:
+            table = memory.table
+            if table.name == PREDICTIONS:
+                raise TopologyError(
+                    f"table {PREDICTIONS!r}: that is the name of the table of last scores; take another"
+                )
+            facts = table.facts
+            if facts is None:
+                continue
+            if not isinstance(facts, Events):
+                raise TopologyError(f"table {table.name!r}: its facts must be declared as pipeline.Events")
+            if facts.partitions != self.events.partitions:
+                raise TopologyError(
+                    f"table {table.name!r}: its facts {facts.topic!r} have {facts.partitions} partitions and the "
+                    f"events {self.events.topic!r} have {self.events.partitions}; a key must lie in the same partition "
+                    "of both: give them the same number"
+                )
+
     @property
     def group(self) -> str:
         """The consumer group of the pipeline's workers."""
@@ -102,6 +168,11 @@ class Pipeline:
     def dead_letters(self) -> str:
         """The topic of what could not be scored."""
         return f"{self.name}.dead-letters"
+
+    @property
+    def timeline(self) -> str:
+        """The topic of what happened to the pipeline: deploys, rebalances, alerts and so on."""
+        return f"{self.name}.timeline"
 
     @property
     def spec(self) -> FeatureSpec:

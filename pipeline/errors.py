@@ -14,6 +14,8 @@ SurgetankError
 ├── LostIdentity          another live worker runs under this worker's name (exit 5)
 └── StateError            the state of a task cannot be read or written
     ├── StateCorrupt      what lies on disk, or in the changelog, is not what was written
+    ├── StateClosed       the task was given up meanwhile
+    ├── StateDamaged      which task's state is corrupt
     └── DiskFull          there is no room for state (exit 6)
 """
 
@@ -82,6 +84,18 @@ class StateError(SurgetankError):
 
 class StateCorrupt(StateError):  # noqa: N818 - the name is what happened
     """What lies on disk, or in the changelog, is not what was written."""
+
+
+class StateDamaged(StateError):  # noqa: N818 - the name is what happened
+    """What is on the disk of a task is not what was written there; ``partition`` is the task's number."""
+
+    def __init__(self, message: str, partition: int) -> None:
+        super().__init__(message)
+        self.partition = partition
+
+
+class StateClosed(StateError):  # noqa: N818 - the name is what happened
+    """The state of a task was closed, because the task was."""
 
 
 class DiskFull(StateError):  # noqa: N818 - the name is what happened

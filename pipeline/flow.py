@@ -1,26 +1,30 @@
 """The flow on one screen: slices -> decode -> features -> infer -> emit. What follows, the commit, is the runtime's.
 
-Every row of a work ends as exactly one score or one dead letter; what leaves here holds all of them.
+Every row of a work ends as exactly one score, one fact applied or one dead letter; what leaves here holds all of it.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.batch import Batch, DeadLetter, Outgoing, Reason, Records, Scored, Slice, Stage
+from pipeline.batch import Batch, Changes, DeadLetter, Outgoing, Reason, Records, Scored, Slice, Stage
 from pipeline.bisect import guilty
 from pipeline.clock import Clock
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.deadletters.envelope import envelope
 from pipeline.declaration import Pipeline
-from pipeline.features.spec import FeatureSpec, Float32s
+from pipeline.features.spec import NOTHING, FeatureSpec, Float32s, Float64s
 from pipeline.inference.scorer import Scorer
 from pipeline.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:  # what compiles is loaded where something is remembered
+    from pipeline.recall import Recall
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +33,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All outputs of a batch, and its dead letters, which are in the outputs too."""
+    """All outputs of a batch, and its dead letters, which are in the outputs too.
+
+    ``arrived_ms`` int64 [n] is that of the events.
+    """
 
     records: Records
     outgoing: tuple[Outgoing, ...]
     dead: tuple[DeadLetter, ...]
     scored: int
+    arrived_ms: npt.NDArray[np.int64]
+    changes: Changes = field(default_factory=Changes)
 
 
 class Flow:
     """The steps of one pipeline. Not reentrant: one batch at a time.
 
+    ``facts`` decodes each topic of facts; ``recall`` is there where the pipeline remembers something.
     A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: no broker would take
-    it, and nothing of its partition could ever be committed again.
+    it, and nothing of its partition could ever be committed again. ``saw`` is shown the inputs and the scores of each
+    batch, and must be quick.
     """
 
     def __init__(
@@ -49,6 +60,8 @@ class Flow:
         pipeline: Pipeline,
         *,
         decoder: Decoder,
+        facts: Mapping[str, Decoder],
+        recall: "Recall | None",
         encoder: Encoder,
         spec: FeatureSpec,
         scorer: Scorer,
@@ -57,9 +70,12 @@ class Flow:
         score_bytes_max: int,
         clock: Clock,
         metrics: Metrics,
+        saw: Callable[[Float32s, npt.NDArray[np.float64]], None],
     ) -> None:
         self._pipeline = pipeline
         self._decoder = decoder
+        self._facts = facts
+        self._recall = recall
         self._encoder = encoder
         self._spec = spec
         self._scorer = scorer
@@ -68,24 +84,63 @@ class Flow:
         self._score_bytes_max = score_bytes_max
         self._clock = clock
         self._metrics = metrics
+        self._saw = saw
 
     def run(self, slices: Iterable[Slice]) -> Outcome:
-        """Take the rows of the slices through all steps."""
-        records = Records.of(tuple(slices))
+        """Take the rows of the slices through all steps. Raises what ``recall`` raises: nothing of it counts then."""
+        slices = tuple(slices)
+        records = Records.of(slices)
         if not len(records):
-            return Outcome(records, (), (), 0)
-        batch, undecoded = self._timed("decode", len(records), lambda: self._decoder.decode(records))
-        batch, matrix, unfeatured = self._timed("features", len(batch), lambda: self._features(batch))
-        scored = self._timed("infer", len(batch), lambda: self._scorer.score(batch.rows, matrix))
-        scores, unencoded = self._emit(batch, scored)
+            return Outcome(records, (), (), 0, records.arrived_ms)
+        batch, facts, undecoded = self._timed("decode", len(records), lambda: self._decode(slices, records))
+        changes = Changes()
+
+        def features() -> tuple[Batch, Float32s, tuple[DeadLetter, ...]]:
+            recall = self._recall
+            seen = NOTHING if recall is None else recall.remember(slices, records, batch, facts, changes)
+            return self._features(batch, seen)
+
+        events, matrix, unfeatured = self._timed("features", len(batch), features)
+        scored = self._timed("infer", len(events), lambda: self._scorer.score(events.rows, matrix))
+        self._saw(matrix, scored.scores)
+        now_ms = int(self._clock.now() * 1000)
+        scores, emitted, unencoded = self._emit(events, scored, now_ms)
+        if self._recall is not None:
+            kept = scored.kept[emitted]
+            times = events.columns[self._pipeline.events.time].take(pa.array(kept))
+            self._recall.keep(slices, records, events.rows[kept], scored.scores[emitted], times, now_ms, changes)
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unencoded), key=lambda letter: letter.row))
         for letter in dead:
             self._metrics.events_dead.add(1, stage=letter.stage, reason=letter.reason)
         outgoing = tuple(out for out in (scores, self._dead_letters(records, dead)) if len(out))
-        return Outcome(records, outgoing, dead, len(scores))
+        arrived_ms = records.arrived_ms
+        if facts:
+            arrived_ms = arrived_ms[records.of_topic(self._pipeline.events.topic)]
+        return Outcome(records, outgoing, dead, len(scores), arrived_ms, changes)
 
-    def _features(self, batch: Batch) -> tuple[Batch, Float32s, tuple[DeadLetter, ...]]:
-        done, bad = guilty(len(batch), lambda a, b: self._spec.matrix(batch.columns.slice(a, b - a)))
+    def _decode(
+        self, slices: tuple[Slice, ...], records: Records
+    ) -> tuple[Batch, dict[str, Batch], tuple[DeadLetter, ...]]:
+        """Return the events, the facts by their topic, and a dead letter for each record that is neither."""
+        if not self._facts:
+            batch, dead = self._decoder.decode(records)
+            return batch, {}, dead
+        found: dict[str, Batch] = {}
+        letters: list[DeadLetter] = []
+        for topic, decoder in ((self._pipeline.events.topic, self._decoder), *self._facts.items()):
+            rows = records.of_topic(topic)
+            part = records if len(rows) == len(records) else Records.of(slices, topic)
+            batch, dead = decoder.decode(part)
+            found[topic] = Batch(records, rows[batch.rows], batch.columns)
+            letters += [replace(letter, row=int(rows[letter.row])) for letter in dead]
+        return found.pop(self._pipeline.events.topic), found, tuple(letters)
+
+    def _features(self, batch: Batch, seen: Mapping[str, Float64s]) -> tuple[Batch, Float32s, tuple[DeadLetter, ...]]:
+        def attempt(start: int, stop: int) -> Float32s:
+            some = {name: column[start:stop] for name, column in seen.items()}
+            return self._spec.matrix(batch.columns.slice(start, stop - start), some)
+
+        done, bad = guilty(len(batch), attempt)
         if not bad:
             matrix = done[0][2] if done else np.zeros((0, len(self._spec.names)), dtype=np.float32)
             return batch, matrix, ()
@@ -95,16 +150,21 @@ class Flow:
         matrix = np.concatenate([m for _, _, m in done]) if done else np.zeros((0, width), dtype=np.float32)
         return Batch(batch.records, batch.rows[kept], batch.columns.take(pa.array(kept))), matrix, dead
 
-    def _emit(self, batch: Batch, scored: Scored) -> tuple[Outgoing, tuple[DeadLetter, ...]]:
+    def _emit(
+        self, batch: Batch, scored: Scored, now_ms: int
+    ) -> tuple[Outgoing, npt.NDArray[np.int64], tuple[DeadLetter, ...]]:
+        """Return the scores, which of those in ``scored`` they are, and a dead letter for each of the others."""
         whole = len(scored.kept) == len(batch)
         columns = batch.columns if whole else batch.columns.take(pa.array(scored.kept))
         rows = batch.rows if whole else batch.rows[scored.kept]
-        table = self._score_columns(batch.records, rows, columns, scored)
+        table = self._score_columns(batch.records, rows, columns, scored, now_ms)
         done, bad = guilty(len(rows), lambda a, b: self._encoder.encode(table.slice(a, b - a)))
         values = [value for _, _, part in done for value in part]
         dead = tuple(_died(rows[i], Stage.EMIT, Reason.UNENCODABLE, error) for i, error in bad)
+        emitted = np.arange(len(rows), dtype=np.int64)
         if bad:
-            rows = np.delete(rows, [i for i, _ in bad])
+            emitted = np.delete(emitted, [i for i, _ in bad])
+            rows = rows[emitted]
         keys = batch.records.keys
         if len(rows) != len(keys):
             keys = [keys[row] for row in rows.tolist()]
@@ -113,14 +173,15 @@ class Flow:
             fits = sizes <= self._score_bytes_max
             dead += tuple(self._too_large(rows[i], int(sizes[i])) for i in np.flatnonzero(~fits))
             rows, keys, values = rows[fits], list(compress(keys, fits)), list(compress(values, fits))
-        return Outgoing(self._pipeline.scores.topic, _partitions(batch.records, rows), keys, values), dead
+            emitted = emitted[fits]
+        return Outgoing(self._pipeline.scores.topic, _partitions(batch.records, rows), keys, values), emitted, dead
 
     def _too_large(self, row: np.int64, size: int) -> DeadLetter:
         message = f"the score and its key have {size} bytes; topic {self._pipeline.scores.topic} takes"
         return DeadLetter(int(row), Stage.EMIT, Reason.TOO_LARGE, f"{message} {self._score_bytes_max}")
 
     def _score_columns(
-        self, records: Records, rows: np.ndarray, columns: pa.RecordBatch, scored: Scored
+        self, records: Records, rows: np.ndarray, columns: pa.RecordBatch, scored: Scored, now_ms: int
     ) -> pa.RecordBatch:
         n = len(rows)
         events = self._pipeline.events
@@ -134,7 +195,7 @@ class Flow:
                 "model": pa.repeat(self._model, n),
                 "model_version": pa.repeat(self._model_version, n),
                 "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
-                "scored_at": pa.repeat(pa.scalar(int(self._clock.now() * 1000), pa.timestamp("ms", tz="UTC")), n),
+                "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
                 "source_topic": pa.repeat(events.topic, n),  # nothing else is scored
                 "source_partition": pa.array(partitions[records.source[rows]]),
                 "source_offset": pa.array(records.offsets[rows]),

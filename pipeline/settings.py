@@ -103,11 +103,47 @@ class DeadLetterSettings(Section):
     )
 
 
+class StateSettings(Section):
+    """What a worker remembers of keys, on its own disk; Kafka has all of it too."""
+
+    directory: Path | None = Field(
+        default=None, description="folder of local state; default: surgetank/ in the user's XDG_STATE_HOME"
+    )
+    memory_mib: int = Field(
+        default=256, ge=8, description="memory for state of the whole worker: cache, write buffers, open rows"
+    )
+    restore_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="while other tasks run, restoring takes at most this share of the time of one core",
+    )
+    future_hours_max: float = Field(
+        default=24.0, ge=0, description="an event further ahead of its arrival than this may read, but changes nothing"
+    )
+    past_days_max: float = Field(
+        default=18_262.0, ge=0, description="and so may one that is further behind than this; default: 50 years"
+    )
+    forget_rows: int = Field(
+        default=512, ge=0, description="rows looked at with each batch, to forget old ones; 0: none"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder that is set, or that of this user."""
+        if self.directory is not None:
+            return self.directory
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "surgetank"
+
+
 class TelemetrySettings(Section):
     """What the worker tells of itself."""
 
     port: int = Field(default=0, ge=0, le=65535, description="/metrics, /live, /ready; 0: any free port; it is logged")
     host: str = Field(default="127.0.0.1", description="address to bind")
+    address: str = Field(
+        default="", description="where other workers reach this one, as http://host:port; default: what is bound"
+    )
     log_format: Literal["text", "json"] = Field(default="text", description="one line per event either way")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="what is below is dropped"
@@ -146,6 +182,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
+    state: StateSettings = StateSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     exporter: ExporterSettings = ExporterSettings()
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline.clock import SystemClock
+from pipeline.declaration import Pipeline
 from pipeline.drills.audit import audit
 from pipeline.drills.compare import AuditReport
 from pipeline.drills.fleet import Fleet, Member
@@ -40,21 +41,27 @@ def real_events() -> Recording:
 class Stage:
     """One pipeline under test. Use it as a context: it stops its workers."""
 
+    topology = "tests.topologies.prefixed"
+
     def __init__(
         self, kafka: KafkaSettings, folder: Path, *, settings: dict[str, Any] | None = None, partitions: int = 4
     ) -> None:
         self.kafka = kafka
         self.prefix = f"t{uuid.uuid4().hex[:10]}"
-        self.pipeline = prefixed(self.prefix, partitions)
-        self.models = Path(__file__).parents[1] / "topology" / "models"
+        self.folder = folder
+        self.pipeline, self.models = self.declared(partitions)
         self.fleet = Fleet(
-            "tests.topologies.prefixed",
+            self.topology,
             bootstrap=kafka.bootstrap,
             folder=folder,
             settings={"model.directory": self.models} | (settings or {}),
         )
         self.clock = SystemClock()
         self._replays: list[tuple[Replay, threading.Thread]] = []
+
+    def declared(self, partitions: int) -> tuple[Pipeline, Path]:
+        """Return the pipeline, which ``topology`` declares too, and where its models are."""
+        return prefixed(self.prefix, partitions), Path(__file__).parents[1] / "topology" / "models"
 
     def __enter__(self) -> Self:
         return self
@@ -69,9 +76,9 @@ class Stage:
         """Make the topics."""
         topics.apply(self.kafka, self.pipeline)
 
-    def worker(self, *, ready: bool = True, environment: dict[str, str] | None = None) -> Member:
-        """Start a worker; wait until it is ready, unless told otherwise."""
-        member = self.fleet.start({ENVIRONMENT: self.prefix} | (environment or {}))
+    def worker(self, *, ready: bool = True, environment: dict[str, str] | None = None, name: str = "") -> Member:
+        """Start a worker; wait until it is ready, unless told otherwise. With a ``name`` it comes back to its disk."""
+        member = self.fleet.start({ENVIRONMENT: self.prefix} | (environment or {}), name)
         if ready:
             self.fleet.wait_ready(member)
         return member
@@ -133,9 +140,12 @@ class Stage:
             for member in self.fleet.members.values()
         )
 
+    def events(self) -> Recording:
+        """Return what is sent."""
+        return real_events().to({"flights.boarding": self.pipeline.events.topic})
+
     def _replay(self, count: int, rate: float) -> Replay:
         def pace(start: int, stop: int) -> np.ndarray:
             return np.arange(start, stop) / rate
 
-        events = real_events().to({"flights.boarding": self.pipeline.events.topic})
-        return Replay(self.kafka, events, pace, encoder(), count=count)
+        return Replay(self.kafka, self.events(), pace, encoder(), count=count)

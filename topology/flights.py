@@ -4,7 +4,7 @@ The events are the real flights that left New York in 2013, see topology/recordi
 knows the schedule, and nothing that is not known at boarding. ops/training/flights.py makes it.
 """
 
-from pipeline import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores
+from pipeline import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores, Table, days, hours
 
 # What the model has been trained on; a text outside these is a missing value.
 CARRIERS = tuple("9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split())  # noqa: SIM905 - one a line reads worse
@@ -17,6 +17,17 @@ DESTINATIONS = tuple(
     PDX PHL PHX PIT PSE PSP PVD PWM RDU RIC ROC RSW SAN SAT SAV SBN SDF SEA SFO SJC SJU SLC SMF SNA
     SRQ STL STT SYR TPA TUL TVC TYS XNA
     """.split()  # noqa: SIM905
+)
+
+departures = Events("flights.departures", schema="departure", key="tailnum", time="departed_at")
+# How each aircraft left before, whichever airport it was at.
+aircraft = Table("aircraft", facts=departures, forget_after=days(30))
+# What a model with memory is asked beside the schedule; version 1 knows nothing of it.
+MEMORY = (
+    aircraft.last("dep_delay_minutes"),
+    aircraft.mean("dep_delay_minutes", window=hours(6)),
+    aircraft.count(window=hours(24)),
+    aircraft.seconds_since_last(),
 )
 
 flights = Pipeline(
@@ -34,8 +45,8 @@ flights = Pipeline(
     ),
     model="flights-late",
     scores=Scores("flights.scores"),
-    # Not scored: the next step, features with memory, learns from how late each aircraft left before.
-    facts=(Events("flights.departures", schema="departure", key="tailnum", time="departed_at"),),
+    # Not scored, and not yet remembered: see MEMORY.
+    facts=(departures,),
     recording="topology.recordings.flights:recording",
 )
 

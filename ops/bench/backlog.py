@@ -1,4 +1,4 @@
-"""The events that all four score: real flights, encoded once, waiting on one topic."""
+"""The events that all four score: encoded once, waiting on one topic."""
 
 import time
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from ops.bench.job import Avro
-from pipeline.drills.recording import Recording
+from ops.bench.jobs import Work
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
 PARTITIONS = 8
+_CONFIG = {
+    ".dead-letters": {"max.message.bytes": "16777216"},
+    ".changelog": {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": "67108864"},
+}
 _PASSING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -23,17 +26,18 @@ _PASSING = {
 }
 
 
-def make_topics(kafka: KafkaSettings, names: list[str]) -> None:
-    """Make topics of eight partitions, and wait until they can be asked for their ends.
+def make_topics(kafka: KafkaSettings, names: list[str], partitions: int = PARTITIONS) -> None:
+    """Make topics, and wait until they can be asked for their ends.
 
-    Dead letters get the larger records that a worker insists on; the others have the broker's defaults.
+    Dead letters get the larger records that a worker insists on, changelogs are compacted; the others have the
+    broker's defaults.
     """
     admin = clients.admin(kafka)
-    config = {name: {"max.message.bytes": "16777216"} if name.endswith(".dead-letters") else {} for name in names}
-    for made in admin.create_topics([NewTopic(name, PARTITIONS, config=config[name]) for name in names]).values():
+    config = {name: next((each for ending, each in _CONFIG.items() if name.endswith(ending)), {}) for name in names}
+    for made in admin.create_topics([NewTopic(name, partitions, config=config[name]) for name in names]).values():
         made.result()
     for name in names:
-        while ends(admin, name) is None:
+        while ends(admin, name, partitions) is None:
             time.sleep(0.02)
 
 
@@ -44,9 +48,16 @@ def remove_topics(kafka: KafkaSettings, names: list[str]) -> None:
         removed.result()
 
 
-def ends(admin: AdminClient, topic: str) -> int | None:
+def remove_topics_of(kafka: KafkaSettings, run: str) -> None:
+    """Remove every topic that has the name of a run in its own: some contenders make their own."""
+    there = clients.admin(kafka).list_topics(timeout=10).topics
+    if names := [topic for topic in there if run in topic]:
+        remove_topics(kafka, names)
+
+
+def ends(admin: AdminClient, topic: str, partitions: int = PARTITIONS) -> int | None:
     """Return the sum of the ends of a topic for readers of committed records; None: just now nobody says."""
-    asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(PARTITIONS)}
+    asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=5)
     try:
         return sum(int(answer.result().offset) for answer in answers.values())
@@ -56,16 +67,8 @@ def ends(admin: AdminClient, topic: str) -> int | None:
         raise
 
 
-def boarding() -> Recording:
-    """Return the recorded flights at boarding, in the order of their time."""
-    from topology.recordings.flights import recording
-
-    return recording().only("boarding")
-
-
-def fill(kafka: KafkaSettings, topic: str, recording: Recording, count: int) -> None:
+def fill(kafka: KafkaSettings, topic: str, work: Work, count: int) -> None:
     """Produce ``count`` events. Uncompressed: aiokafka, below Faust, cannot read lz4 as it is installed."""
-    avro = Avro("boarding")
     producer = clients.producer(
         kafka,
         partitioner="murmur2_random",
@@ -80,11 +83,12 @@ def fill(kafka: KafkaSettings, topic: str, recording: Recording, count: int) -> 
         if error is not None:
             failed.append(error)
 
-    for chunk in recording.chunks(lambda _, batch: avro.encode(batch.columns), count=count):
-        for key, value in zip(chunk.keys, chunk.values, strict=True):
+    for stretch in work.stretches(count):
+        times = stretch.times_ms or [0] * len(stretch.keys)
+        for key, value, at in zip(stretch.keys, stretch.values, times, strict=True):
             while True:
                 try:
-                    producer.produce(topic, value, key, on_delivery=delivered)
+                    producer.produce(topic, value, key, on_delivery=delivered, timestamp=at)
                     break
                 except BufferError:
                     producer.poll(0.05)

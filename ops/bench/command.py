@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ops.bench.bench import Plan, Talk, bench
+from ops.bench.bench import Plan, bench
+from ops.bench.course import Talk
 from ops.bench.tables import tables
 
 HOME = Path(".surgetank") / "bench"
@@ -15,10 +16,12 @@ HOME = Path(".surgetank") / "bench"
 
 def main(
     *,
+    job: str,
     quick: bool,
     rounds: int,
     only: list[str] | None,
     latency: bool,
+    growth: bool,
     bootstrap: str | None,
     profile: Path | None,
     report: Path,
@@ -32,9 +35,11 @@ def main(
         signal.signal(asked, stop)
     console = Console(soft_wrap=True)
     plan = Plan(
+        job=job,
         rounds=1 if quick else rounds,
         share=0.2 if quick else 1.0,
         latency_seconds=(6.0 if quick else 12.0) if latency else 0.0,
+        growth=growth,
         only=tuple(only or ()),
         profile=profile,
     )

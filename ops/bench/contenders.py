@@ -1,4 +1,4 @@
-"""The four (and Quix Streams a second way): how each is started, and how its progress is seen."""
+"""How each contender is started, and how its progress is seen."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from ops.bench.backlog import ends
+from ops.bench.backlog import PARTITIONS, ends
 from ops.bench.errand import Errand
 from ops.bench.job import ROOT
 from ops.bench.rates import Sample
@@ -27,11 +27,12 @@ LOOK_SECONDS = 0.1
 START_SECONDS = 60.0
 STALL_SECONDS = 30.0
 STOP_SECONDS = 20.0
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of those that are compared. ``events``: how many of the backlog it scores in a run."""
+    """One of those that are compared. ``events``: how many of the backlog it scores in a run, warm-up included."""
 
     key: str
     title: str
@@ -40,11 +41,12 @@ class Contender:
     events: int
     settings: dict[str, Any]
     python: Path = Path(sys.executable)
+    partitions: int = PARTITIONS
 
     def progress(self, admin: AdminClient, job: Errand) -> int | None:
         """Return how many scores a read_committed reader could have read; None: just now nobody says."""
         if self.guarantee != "exactly once":
-            return ends(admin, job.scores)
+            return ends(admin, job.scores, self.partitions)
         # The ends of its scores count markers too. Its offsets appear with its scores, in one transaction.
         return _committed(job).total(timeout=5.0)
 
@@ -56,22 +58,30 @@ def _committed(job: Errand) -> CommittedOffsets:
 
 
 @contextlib.contextmanager
-def running(contender: Contender, job: Errand, log: Path) -> Iterator[psutil.Popen]:
+def running(
+    contender: Contender, job: Errand, log: Path, environment: Mapping[str, str] = NOTHING
+) -> Iterator[psutil.Popen]:
     """Run a contender as a process; stop it at the end, whatever happens."""
-    with module_process(contender.module, job.arguments, log, python=contender.python) as process:
+    arguments = job.arguments
+    with module_process(contender.module, arguments, log, python=contender.python, environment=environment) as process:
         yield process
 
 
 @contextlib.contextmanager
 def module_process(
-    module: str, arguments: list[str], log: Path, *, python: Path = Path(sys.executable)
+    module: str,
+    arguments: list[str],
+    log: Path,
+    *,
+    python: Path = Path(sys.executable),
+    environment: Mapping[str, str] = NOTHING,
 ) -> Iterator[psutil.Popen]:
     """Run a module of ours in a process of its own; what it prints goes to ``log``."""
     with log.open("wb") as out:
         process = psutil.Popen(
             [str(python), "-m", module, *arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environment},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

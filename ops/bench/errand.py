@@ -6,22 +6,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Read ``events``, write ``scores``, as consumer group and pipeline ``name``, on the Kafka at ``bootstrap``."""
+    """Read ``events``, write ``scores``, as consumer group and pipeline ``name``, on the Kafka at ``bootstrap``.
+
+    A job with memory keeps its state in ``folder`` and on the topic ``changelog``.
+    """
 
     bootstrap: str
     name: str
     events: str
     scores: str
+    changelog: str = ""
+    folder: str = ""
 
     @property
     def arguments(self) -> list[str]:
         """The errand as arguments for another process."""
-        return [self.bootstrap, self.name, self.events, self.scores]
+        return [self.bootstrap, self.name, self.events, self.scores, self.changelog, self.folder]
 
 
 def errand() -> Errand:
     """Return what this process was told to do."""
     parser = argparse.ArgumentParser()
-    for name in ("bootstrap", "name", "events", "scores"):
+    for name in ("bootstrap", "name", "events", "scores", "changelog", "folder"):
         parser.add_argument(name)
     return Errand(**vars(parser.parse_args()))

@@ -27,6 +27,14 @@ def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[Top
     raise SystemExit("the brokers do not tell what is committed")
 
 
+def assigned(consumer: Consumer, job: Errand) -> list[int]:
+    """Take all partitions of the events, from where they are committed; return their numbers."""
+    partitions = list(consumer.list_topics(job.events, timeout=10).topics[job.events].partitions)
+    committed = _committed(consumer, [TopicPartition(job.events, number) for number in partitions])
+    consumer.assign([TopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
+    return partitions
+
+
 def main(job: Errand) -> None:
     """Run until SIGTERM."""
     stopping: list[int] = []
@@ -37,9 +45,7 @@ def main(job: Errand) -> None:
         {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error), **HAND_PRODUCER}
     )
     scorer = Job(job.name, job.events)
-    partitions = consumer.list_topics(job.events, timeout=10).topics[job.events].partitions
-    committed = _committed(consumer, [TopicPartition(job.events, number) for number in partitions])
-    consumer.assign([TopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
+    assigned(consumer, job)
     gc.disable()  # nothing here makes cycles, and each of the messages of a batch would count towards a run of it
 
     done: dict[int, int] = {}

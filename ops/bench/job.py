@@ -91,24 +91,65 @@ class Features:
         return matrix
 
 
-class Job:
-    """Scores whole batches of one topic's events. Not for several threads at once."""
+class Scoring:
+    """A model, and scores as Avro: what the jobs have in common. Not for several threads at once."""
 
-    def __init__(self, pipeline: str, events_topic: str) -> None:
-        manifest = json.loads((BUNDLE / "manifest.json").read_text())
-        self._events = Avro("boarding")
+    def __init__(self, bundle: Path, pipeline: str, events_topic: str) -> None:
+        manifest = json.loads((bundle / "manifest.json").read_text())
         self._scores = Avro("score")
-        self._features = Features(manifest)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(str(BUNDLE / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(str(bundle / "model.onnx"), options, providers=["CPUExecutionProvider"])
         self._input, self._output = manifest["input"], manifest["output"]
         constant = (pipeline, manifest["name"], manifest["version"])
         self._constants = [pa.repeat(pa.scalar(text), BATCH_ROWS_MAX) for text in (*constant, events_topic)]
-        self.infer(np.zeros((BATCH_ROWS_MAX, 8), dtype=np.float32))
+        self.infer(np.zeros((BATCH_ROWS_MAX, len(manifest["features"])), dtype=np.float32))
+
+    def infer(self, matrix: Matrix) -> Matrix:
+        """Return float32 [m]."""
+        (answer,) = self._session.run([self._output], {self._input: matrix})
+        column: Matrix = answer[:, -1] if answer.ndim == 2 else answer
+        return column
+
+    def encode(
+        self,
+        ids: pa.Array,
+        keys: pa.Array,
+        scores: Matrix,
+        times: pa.Array,
+        partitions: Sequence[int] | npt.NDArray[np.int32],
+        offsets: Sequence[int] | npt.NDArray[np.int64],
+    ) -> list[bytes]:
+        """Return framed scores of m events, at most BATCH_ROWS_MAX."""
+        rows = len(scores)
+        pipeline, model, version, topic = (column.slice(0, rows) for column in self._constants)
+        return self._scores.encode(
+            [
+                ids,
+                keys,
+                pa.array(scores.astype(np.float64)),
+                pipeline,
+                model,
+                version,
+                times,
+                pa.array(np.full(rows, time.time_ns() // 1_000_000)).view(_INSTANT),
+                topic,
+                pa.array(partitions, pa.int32()),
+                pa.array(offsets, pa.int64()),
+            ]
+        )
+
+
+class Job(Scoring):
+    """Scores whole batches of one topic's flights. Not for several threads at once."""
+
+    def __init__(self, pipeline: str, events_topic: str) -> None:
+        super().__init__(BUNDLE, pipeline, events_topic)
+        self._events = Avro("boarding")
+        self._features = Features(json.loads((BUNDLE / "manifest.json").read_text()))
 
     def score(
         self,
@@ -124,31 +165,10 @@ class Job:
         spent("features")
         scores = self.infer(matrix)
         spent("infer")
-        rows = len(values)
-        pipeline, model, version, topic = (column.slice(0, rows) for column in self._constants)
-        encoded = self._scores.encode(
-            [
-                events.field("event_id"),
-                events.field("tailnum"),
-                pa.array(scores.astype(np.float64)),
-                pipeline,
-                model,
-                version,
-                events.field("boarding_at"),
-                pa.array(np.full(rows, time.time_ns() // 1_000_000)).view(_INSTANT),
-                topic,
-                pa.array(partitions, pa.int32()),
-                pa.array(offsets, pa.int64()),
-            ]
-        )
+        ids, keys, times = (events.field(name) for name in ("event_id", "tailnum", "boarding_at"))
+        encoded = self.encode(ids, keys, scores, times, partitions, offsets)
         spent("encode")
         return encoded
-
-    def infer(self, matrix: Matrix) -> Matrix:
-        """Return float32 [m]."""
-        (answer,) = self._session.run([self._output], {self._input: matrix})
-        column: Matrix = answer[:, -1] if answer.ndim == 2 else answer
-        return column
 
 
 def _milliseconds(times: pa.Array) -> npt.NDArray[np.int64]:

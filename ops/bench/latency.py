@@ -16,9 +16,11 @@ import psutil
 from confluent_kafka.admin import AdminClient
 
 from ops.bench import arrivals, sender
-from ops.bench.backlog import ends, make_topics, remove_topics
+from ops.bench.backlog import ends, make_topics, remove_topics_of
 from ops.bench.contenders import Contender, cpu_seconds, module_process, running, tail
+from ops.bench.course import topics_of
 from ops.bench.errand import Errand
+from ops.bench.jobs import Work
 from pipeline.errors import SurgetankError
 from pipeline.settings import KafkaSettings
 
@@ -46,25 +48,28 @@ def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) 
     return {"count": len(took), "p50": p50, "p99": p99, "p999": p999, "max": round(float(took.max()), 1)}
 
 
-def measure(contender: Contender, kafka: KafkaSettings, admin: AdminClient, load: Load, folder: Path) -> dict[str, Any]:
+def measure(
+    contender: Contender, kafka: KafkaSettings, admin: AdminClient, load: Load, work: Work, folder: Path
+) -> dict[str, Any]:
     """Run a contender under a load, on topics of its own, and return its figures in milliseconds.
 
     Raises SurgetankError if it does not start, or if the sender or the reader fails.
     """
     name = f"bench-{contender.key.replace('_', '-')}-{time.time_ns()}"
-    job = Errand(kafka.bootstrap, name, f"{name}.events", f"{name}.scores")
-    topics = [job.events, job.scores, f"{name}.dead-letters"]
+    job = Errand(
+        kafka.bootstrap, name, f"{name}.events", f"{name}.scores", f"{name}.cards.changelog", str(folder / name)
+    )
     logs = {part: folder / f"{name}.{part}.log" for part in ("worker", "sender", "reader")}
     found = folder / f"{name}.npz"
     with contextlib.ExitStack() as leaving:
-        make_topics(kafka, topics)
-        leaving.callback(remove_topics, kafka, topics)
+        leaving.callback(remove_topics_of, kafka, name)
+        make_topics(kafka, [job.events, *topics_of(job, work)])
         worker = leaving.enter_context(running(contender, job, logs["worker"]))
-        _greet(contender, job, admin, worker, logs["worker"], folder)
+        _greet(contender, job, admin, work, worker, logs["worker"])
         read = module_process("ops.bench.arrivals", [kafka.bootstrap, job.scores, str(found)], logs["reader"])
         with read as reader:
             cpu = cpu_seconds(worker)
-            sent = _send(kafka, job.events, load, logs["sender"])
+            sent = _send(kafka, job.events, load, work, logs["sender"])
             cpu = cpu_seconds(worker) - cpu
             _drain(contender, job, admin, sent["sent"])
             reader.terminate()
@@ -87,11 +92,10 @@ def measure(contender: Contender, kafka: KafkaSettings, admin: AdminClient, load
     return result
 
 
-def _greet(
-    contender: Contender, job: Errand, admin: AdminClient, worker: psutil.Popen, log: Path, folder: Path
-) -> None:
+def _greet(contender: Contender, job: Errand, admin: AdminClient, work: Work, worker: psutil.Popen, log: Path) -> None:
     """Send some events and wait for their scores: the contender is ready then."""
-    sent = _send(KafkaSettings(bootstrap=job.bootstrap), job.events, Load(200, 1), folder / f"{job.name}.greeting.log")
+    kafka = KafkaSettings(bootstrap=job.bootstrap)
+    sent = _send(kafka, job.events, Load(200, 1), work, log.with_name(f"{job.name}.greeting.log"))
     give_up = time.monotonic() + START_SECONDS
     while (contender.progress(admin, job) or 0) < sent["sent"]:
         if worker.poll() is not None or time.monotonic() > give_up:
@@ -99,8 +103,9 @@ def _greet(
         time.sleep(0.1)
 
 
-def _send(kafka: KafkaSettings, topic: str, load: Load, log: Path) -> dict[str, Any]:
-    with module_process(sender.__name__, [kafka.bootstrap, topic, str(load.rate), str(load.seconds)], log) as process:
+def _send(kafka: KafkaSettings, topic: str, load: Load, work: Work, log: Path) -> dict[str, Any]:
+    arguments = [kafka.bootstrap, topic, str(load.rate), str(load.seconds), work.name]
+    with module_process(sender.__name__, arguments, log) as process:
         process.wait()
     try:
         told: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])

@@ -26,7 +26,7 @@ class Scorer:
         words = {f["name"]: f["vocabulary"] for f in manifest["features"] if f["kind"] == "Category"}
         self._places = {name: {word: place for place, word in enumerate(words[name])} for name in words}
         self._constant = {"pipeline": job.name, "model": manifest["name"], "model_version": manifest["version"]}
-        self._event, self._score = _schema("boarding"), _schema("score")
+        self._event, self._score = schema("boarding"), schema("score")
         self._frame = Avro("score").frame
         self._row = np.empty((1, 8), dtype=np.float32)
 
@@ -65,7 +65,7 @@ class Scorer:
         return out.getvalue()
 
 
-def _schema(name: str) -> Any:
+def schema(name: str) -> Any:
     """Return a schema without its times: integers are what is on the wire, and faster."""
     record = json.loads((SCHEMAS / f"{name}.avsc").read_text())
     for field in record["fields"]:

@@ -31,14 +31,15 @@ class Run:
     broker_cpu_share: float
 
 
-def run_of(samples: Sequence[Sample], target: int, started: float) -> Run:
+def run_of(samples: Sequence[Sample], target: int, started: float, warm: int = 0) -> Run:
     """Return the rates between the samples at which 10 % and 95 % of ``target`` scores had been passed.
 
-    Raises ValueError if the samples do not reach that far, or pass it in one step.
+    The first ``warm`` of them only warm up: the shares are of what comes after. Raises ValueError if the samples do
+    not reach that far, or pass it in one step.
     """
     first = next((sample.at for sample in samples if sample.done > 0), None)
-    low = next((sample for sample in samples if sample.done >= FROM * target), None)
-    high = next((sample for sample in samples if sample.done >= TO * target), None)
+    low = next((sample for sample in samples if sample.done >= mark(FROM, target, warm)), None)
+    high = next((sample for sample in samples if sample.done >= mark(TO, target, warm)), None)
     if first is None or low is None or high is None:
         reached = samples[-1].done if samples else 0
         raise ValueError(f"only {reached:,} of {target:,} scores came")
@@ -54,6 +55,11 @@ def run_of(samples: Sequence[Sample], target: int, started: float) -> Run:
         first_score_seconds=round(first - started, 2),
         broker_cpu_share=round((high.broker_cpu - low.broker_cpu) / seconds, 2),
     )
+
+
+def mark(share: float, target: int, warm: int = 0) -> float:
+    """Return how many scores there are when a share of those has been passed that come after the first ``warm``."""
+    return warm + share * (target - warm)
 
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
@@ -75,3 +81,9 @@ def ratios(found: dict[str, dict[str, Any]], subject: str = "surgetank") -> dict
         for other, figures in found.items()
         if other != subject and subject in found
     }
+
+
+def growth(before: dict[str, Any], after: dict[str, Any]) -> float:
+    """Return how many times the CPU of an event of ``before`` one of ``after`` takes."""
+    times: float = before["events_per_cpu_second"] / after["events_per_cpu_second"]
+    return round(times, 3)

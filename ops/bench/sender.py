@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ops.bench.backlog import boarding
 from ops.bench.job import Avro
+from ops.bench.jobs import named
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
@@ -49,11 +49,10 @@ class Schedule:
         return min(self.count, max(0, int((now - self.start) * self.rate) + 1)) if now >= self.start else 0
 
 
-def main(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
+def main(bootstrap: str, topic: str, rate: str, seconds: str, job: str) -> None:
     """Encode, then send."""
-    avro, recording = Avro("boarding"), boarding()
-    columns = recording.tables[0].slice(0, POOL).combine_chunks().to_batches()[0]
-    keys = columns["tailnum"].cast(pa.binary()).to_pylist()
+    work = named(job)
+    avro, (columns, keys) = Avro(work.schema), work.pool(POOL)
     encoding = ENCODING_SECONDS * float(rate) * float(seconds)
     schedule = Schedule(time.time() + LEAD_SECONDS + encoding, float(rate), float(seconds))
     due = schedule.due_ms()
@@ -61,8 +60,8 @@ def main(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
     for first in range(0, len(due), POOL):
         times = due[first : first + POOL]
         rows = [
-            pa.array(times).view(pa.timestamp("ms", tz="UTC")) if name == "boarding_at" else column.slice(0, len(times))
-            for name, column in zip(columns.schema.names, columns.columns, strict=True)
+            pa.array(times).view(pa.timestamp("ms", tz="UTC")) if name == work.time else column.slice(0, len(times))
+            for name, column in zip(avro.names, columns, strict=True)
         ]
         values += avro.encode(rows)
     producer = clients.producer(

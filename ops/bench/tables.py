@@ -8,7 +8,10 @@ from ops.bench.contenders import readable
 
 TITLES = {
     "hand_loop": "hand-written loop",
+    "hand_state": "hand-written loop, rocksdict",
     "surgetank": "Surgetank",
+    "faust_table": "plain Faust agent, Table",
+    "quix_state": "Quix Streams, state",
     "plain_faust": "plain Faust agent",
     "quix": "Quix Streams, batching sink",
     "quix_dataframe": "Quix Streams, dataframe",
@@ -18,6 +21,8 @@ TITLES = {
 def tables(report: dict[str, Any]) -> list[Table]:
     """Return rates with ratios, latencies, and settings."""
     shown = [_rates(report)]
+    if "memory" in report:
+        shown.append(_memory(report["memory"]))
     if report["latency_ms"]:
         shown.append(_latencies(report))
     shown.append(_settings(report))
@@ -43,6 +48,26 @@ def _rates(report: dict[str, Any]) -> Table:
             f"{ratio['events_per_second']:.2f}" if ratio else "",
             f"{ratio['events_per_cpu_second']:.2f}" if ratio else "",
             " ".join(f"{run['events_per_cpu_second'] / 1000:.1f}" for run in found["runs"]),
+        )
+    return table
+
+
+def _memory(memory: dict[str, Any]) -> Table:
+    table = Table(title="memory: CPU of an event as it grows, and how fast it is restored: medians")
+    table.add_column("contender")
+    headings = [f"events/CPU s, {tasks} partitions" for tasks in memory["tasks"]]
+    for heading in ("events/CPU s, 1 M keys", "10 k to 1 M keys", *headings, "4 to 64 tasks", "restored", "records/s"):
+        table.add_column(heading, justify="right")
+    for key, growth in memory["growth"].items():
+        restored = memory["restore"][key]
+        table.add_row(
+            TITLES[key],
+            f"{memory['keys'][key]['events_per_cpu_second']:,.0f}",
+            f"{growth['cpu_per_event_from_10k_to_1m_keys']:.2f}x",
+            *(f"{found[key]['events_per_cpu_second']:,.0f}" for found in memory["tasks"].values()),
+            f"{growth['cpu_per_event_from_4_to_64_tasks']:.2f}x",
+            f"{restored['records']:,} in {restored['seconds']:.1f} s",
+            f"{restored['records_per_second']:,.0f}",
         )
     return table
 

@@ -1,9 +1,10 @@
-"""Make the bundle topology/models/flights-late: ``python -m ops.training.flights``.
+"""Make the bundles of the flights pipeline: ``python -m ops.training.flights --model flights-late-memory``.
 
-Train on January to August 2013, test on September to December. Flights that never arrived (cancelled or
-diverted) have no label and are in neither; the running pipeline scores them all the same. The features are
-computed by the same code that serves, from the same columns. The same versions of the libraries give the same
-model, bit by bit.
+``flights-late`` knows the schedule; ``flights-late-memory`` also what its aircraft did before, and is another model
+under another name because it has other inputs. Train on January to August 2013, test on September to December.
+Flights that never arrived (cancelled or diverted) have no label and are in neither; the running pipeline scores them
+all the same. The features are those that a worker computes (``surgetank features backfill``). The same versions of the
+libraries give the same model, bit by bit.
 """
 
 import argparse
@@ -18,17 +19,22 @@ import sklearn
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from ops.training import flights_memory
 from ops.training.figures import figures, markdown
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
-from pipeline.features.spec import FeatureSpec
+from pipeline.declaration import Pipeline
+from pipeline.drills.backfill import matrices, remembered
+from pipeline.drills.history import History
+from pipeline.errors import ModelError
 from pipeline.inference.session import Session
 from pipeline.models.bundle import Manifest, load, sha256, write
 from topology.flights import flights
-from topology.recordings.flights import boarding_table, raw_flights
+from topology.recordings.flights import boarding_table, raw_flights, recording
 
 LATE_MINUTES = 15
 LAST_MONTH_OF_TRAINING = 8
 COMMAND = "python -m ops.training.flights"
+PIPELINES = {each.model: each for each in (flights, flights_memory.flights)}
 MODELS = Path(__file__).parents[2] / "topology" / "models"
 PAGE = Path(__file__).with_name("flights-late.md")
 DISAGREEMENT_MAX = 1e-6  # float32 sums of a hundred leaves against float64
@@ -37,14 +43,19 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.bool_]
 
 
-def examples(spec: FeatureSpec) -> tuple[Matrix, Labels, npt.NDArray[np.int64]]:
+def examples(pipeline: Pipeline) -> tuple[Matrix, Labels, npt.NDArray[np.int64]]:
     """Return features float32 [n, F], late bool [n] and month int64 [n] of the flights that arrived."""
+    history = History.of(recording(), pipeline)
+    taken = history.topics[pipeline.events.topic]
+    statistics = remembered(pipeline, history)
+    matrix = np.concatenate([part for _, part in matrices(pipeline, taken, statistics)])
+    # From the order of time to that of the file, which is the order of the labels.
+    place = pc.index_in(boarding_table()["event_id"], value_set=taken.table["event_id"].combine_chunks())
     recorded = raw_flights()
     arrived = pc.is_valid(recorded["arr_delay"])
-    (columns,) = boarding_table().filter(arrived).combine_chunks().to_batches()
     recorded = recorded.filter(arrived)
     late = recorded["arr_delay"].to_numpy() >= LATE_MINUTES
-    return spec.matrix(columns), late, recorded["month"].to_numpy().astype(np.int64)
+    return matrix[place.filter(arrived).to_numpy()], late, recorded["month"].to_numpy().astype(np.int64)
 
 
 def fit(matrix: Matrix, late: Labels) -> HistGradientBoostingClassifier:
@@ -64,9 +75,10 @@ def fit(matrix: Matrix, late: Labels) -> HistGradientBoostingClassifier:
         return classifier.fit(matrix, late)
 
 
-def train(spec: FeatureSpec, version: str) -> tuple[Manifest, bytes]:
+def train(pipeline: Pipeline, version: str) -> tuple[Manifest, bytes]:
     """Return manifest and model. Raises RuntimeError if the conversion changed a score."""
-    matrix, late, month = examples(spec)
+    spec = pipeline.spec
+    matrix, late, month = examples(pipeline)
     past = month <= LAST_MONTH_OF_TRAINING
     classifier = fit(matrix[past], late[past])
     model = onnx_bytes(classifier, len(spec.names))
@@ -78,8 +90,9 @@ def train(spec: FeatureSpec, version: str) -> tuple[Manifest, bytes]:
         "train, January to August": figures(late[past], served[past]),
         "test, September to December": figures(late[~past], served[~past]),
     }
+    chosen = "" if pipeline is flights else f" --model {pipeline.model}"
     manifest = Manifest(
-        name=flights.model,
+        name=pipeline.model,
         version=version,
         meaning=f"probability that the flight arrives {LATE_MINUTES} or more minutes late, if it arrives",
         features=spec.declaration(),
@@ -88,29 +101,45 @@ def train(spec: FeatureSpec, version: str) -> tuple[Manifest, bytes]:
         input=INPUT,
         output=OUTPUT,
         figures=numbers,
-        created_by=f"{COMMAND} --version {version} (scikit-learn {sklearn.__version__})",
+        created_by=f"{COMMAND}{chosen} --version {version} (scikit-learn {sklearn.__version__})",
     )
     return manifest, model
 
 
+def page(manifests: list[Manifest]) -> str:
+    """Return the figures of some models side by side, for people."""
+    parts = {
+        f"{each.name} {each.version}, {part}": numbers for each in manifests for part, numbers in each.figures.items()
+    }
+    return markdown("Figures of " + " and ".join(f"{each.name} {each.version}" for each in manifests), parts)
+
+
 def main() -> int:
-    """Train; write the bundle and its page of figures, or compare with what is there."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Train the model of the flights pipeline.")
+    """Train; write the bundle and the page of figures, or compare with what is there."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Train a model of the flights pipeline.")
+    parser.add_argument("--model", choices=PIPELINES, default=flights.model, help="which one (default: %(default)s)")
     parser.add_argument("--directory", type=Path, default=MODELS, help="folder of bundles (default: %(default)s)")
     parser.add_argument("--version", default="1", help="version to write (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the model would change")
     arguments = parser.parse_args()
-    manifest, model = train(flights.spec, arguments.version)
-    page = markdown(f"Figures of {manifest.name} {manifest.version}", manifest.figures)
-    print(page)
+    manifest, model = train(PIPELINES[arguments.model], arguments.version)
+    print(page([manifest]))
     if arguments.check:
         same = load(arguments.directory, manifest.name, manifest.version).manifest.sha256 == manifest.sha256
         print("the checked-in model is this one, bit by bit" if same else "the checked-in model is another one")
         return 0 if same else 1
     bundle = write(arguments.directory, manifest, model, replace=True)
-    PAGE.write_text(page)
+    PAGE.write_text(page([each for name in PIPELINES if (each := _written(arguments.directory, name))]))
     print(f"wrote {bundle.folder}: {len(model):,} bytes, sha256 {manifest.sha256}")
     return 0
+
+
+def _written(directory: Path, name: str) -> Manifest | None:
+    """Return the highest version of a model, None before there is one."""
+    try:
+        return load(directory, name).manifest
+    except ModelError:
+        return None
 
 
 if __name__ == "__main__":

@@ -4,7 +4,24 @@ import sys
 
 import typer
 
-from pipeline.cli import audit, bench, chaos, demo, kafka, lag, lag_exporter, replay, scores, settings, topics, worker
+from pipeline.cli import (
+    audit,
+    bench,
+    chaos,
+    demo,
+    features,
+    incident,
+    kafka,
+    lag,
+    lag_exporter,
+    replay,
+    scores,
+    settings,
+    state,
+    timeline,
+    topics,
+    worker,
+)
 from pipeline.errors import SurgetankError
 
 app = typer.Typer(
@@ -18,6 +35,10 @@ app = typer.Typer(
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
 app.add_typer(chaos.app, name="chaos")
+app.add_typer(timeline.app, name="timeline")
+app.add_typer(incident.app, name="incident")
+app.add_typer(features.app, name="features")
+app.add_typer(state.app, name="state")
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)

@@ -1,16 +1,30 @@
 """``surgetank bench``: Surgetank beside a hand-written loop, plain Faust and Quix Streams."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+class Job(StrEnum):
+    """What is done: flights are scored by what they hold, payments also by what their card did before."""
+
+    FLIGHTS = "flights"
+    PAYMENTS = "payments"
+
+
 def bench(
+    job: Annotated[Job, typer.Option(help="Score flights, without memory, or payments, with a table of cards.")] = (
+        Job.FLIGHTS
+    ),
     quick: Annotated[bool, typer.Option("--quick", help="A smoke run: one short round of each.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each contender.")] = 3,
     only: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given several times.")] = None,
     latency: Annotated[bool, typer.Option(help="Measure latencies too, about two minutes.")] = True,
+    growth: Annotated[
+        bool, typer.Option(help="Of payments: also a million keys, 4 and 64 partitions, and restoring.")
+    ] = True,
     bootstrap: Annotated[
         str | None,
         typer.Option(help="An existing cluster; by default one is started, and stopped at the end."),
@@ -26,4 +40,14 @@ def bench(
     """
     from ops.bench.command import main
 
-    main(quick=quick, rounds=rounds, only=only, latency=latency, bootstrap=bootstrap, profile=profile, report=report)
+    main(
+        job=job.value,
+        quick=quick,
+        rounds=rounds,
+        only=only,
+        latency=latency,
+        growth=growth,
+        bootstrap=bootstrap,
+        profile=profile,
+        report=report,
+    )

@@ -79,7 +79,7 @@ def _site(name: str, drill: str, brokers: int, protocol: str, say: Callable[[str
 
     signal.signal(signal.SIGTERM, stop)
     pipeline, module = located(name)
-    recording = recording_of(pipeline).only(pipeline.events.schema)
+    recording = recording_of(pipeline).of(pipeline.sources)
     home = Path(".surgetank") / drill
     say(f"starting {brokers} broker{'s' if brokers > 1 else ''}")
     with own_site(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol) as site:

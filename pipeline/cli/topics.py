@@ -21,11 +21,15 @@ def apply_(
 ) -> None:
     """Make the topics that are missing, then check all. Running it again changes nothing."""
     from pipeline.cli.resolve import resolve
+    from pipeline.cli.telling import tell
     from pipeline.kafka import topics
     from pipeline.settings import load
 
     chosen = resolve(pipeline)
-    made = topics.apply(load({"kafka.bootstrap": bootstrap}).kafka, chosen, replication)
+    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    made = topics.apply(kafka, chosen, replication)
+    if made:
+        tell(kafka, chosen, f"topics apply made {', '.join(made)}", command="topics apply", made=made)
     if as_json:
         typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in topics.needed(chosen)]}))
         return

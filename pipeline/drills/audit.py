@@ -51,6 +51,7 @@ class AuditedTopics:
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
         self._event_topic = pipeline.events.topic
+        self._fact_topics = {fact.topic for fact in pipeline.feeds}
         self._id = pipeline.events.id
         self._decode_event = decoder(pipeline.events.schema)
         self._decode_score = decoder(SCORE)
@@ -134,16 +135,18 @@ class AuditedTopics:
         return {**_place(records), "ids": _spread(batch, "event_id"), "keys": keys, **positions}
 
     def _dead_columns(self, records: Records) -> Columns:
-        places = [self._buried(records.headers_of(row)) for row in range(len(records))]
-        columns = np.array(places, dtype=np.int64).reshape(-1, 2)
+        buried = (self._buried(records.headers_of(row)) for row in range(len(records)))
+        columns = np.array([place for place in buried if place is not None], dtype=np.int64).reshape(-1, 2)
         return {"source_partition": columns[:, 0], "source_offset": columns[:, 1]}
 
-    def _buried(self, headers: Headers) -> tuple[int, int]:
-        """Return the position that a dead letter is of, -1 if of another topic or of none."""
+    def _buried(self, headers: Headers) -> tuple[int, int] | None:
+        """Return the position that a dead letter is of, None if it is of a fact, -1 if of another topic or of none."""
         try:
             cause = envelope.parse(headers)
         except ValueError:
             return -1, -1
+        if cause.source.topic in self._fact_topics:
+            return None
         ours = cause.source.topic == self._event_topic
         return (cause.source.partition, cause.offset) if ours else (-1, -1)
 

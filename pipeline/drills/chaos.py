@@ -1,4 +1,4 @@
-"""Kills workers and brokers under load, then counts every event."""
+"""Kills workers and brokers under load, then counts every event, and the state of every key where there is any."""
 
 import threading
 from collections import Counter
@@ -15,6 +15,7 @@ from pipeline.drills.audit import audit
 from pipeline.drills.faults import KILLS, Blow, Fault, schedule
 from pipeline.drills.replay import Replay
 from pipeline.drills.site import Site
+from pipeline.drills.states import compare_states
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, topics
@@ -73,6 +74,7 @@ class ChaosReport:
     in_play_peak: int
     timeouts: dict[str, str | None]
     audit: dict[str, Any]
+    states: list[dict[str, Any]]
 
     @property
     def lines(self) -> list[str]:
@@ -88,12 +90,17 @@ class ChaosReport:
                 f"dead letters {audit['dead_letters']:,}, lost {audit['lost']}, duplicates {audit['duplicates']}, "
                 f"unexpected {audit['unexpected']}, out of order {audit['out_of_order']}"
             ),
+            *(
+                f"state of {state['table']}: {state['keys']:,} keys, wrong {state['wrong']}, "
+                f"missing {state['missing']}, unexpected {state['unexpected']}"
+                for state in self.states
+            ),
         ]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was lost, doubled, unexpected or out of order."""
-        return bool(self.audit["ok"])
+        """Whether nothing was lost, doubled, unexpected or out of order, and every key's state is right."""
+        return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -126,7 +133,7 @@ class Chaos:
         """Do the whole run. Raises SurgetankError if the system does not come back by itself."""
         started = self._clock.monotonic()
         topics.apply(self._kafka, self._pipeline)
-        self._committed = CommittedOffsets(self._kafka, self._pipeline.group, self._pipeline.events.topic)
+        self._committed = CommittedOffsets(self._kafka, self._pipeline.group, *self._pipeline.sources)
         self._settings_of_brokers = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
         self._replay = replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
         with self._fleet, ThreadPoolExecutor(1) as sender:
@@ -147,6 +154,9 @@ class Chaos:
                 raise SurgetankError(f"the sender could not deliver {sent.failed} events: {sent.error}")
             self._recover()
             found = audit(self._kafka, self._pipeline, wait=DRAIN_SECONDS)
+            states = compare_states(self._kafka, self._pipeline) if self._pipeline.changelogs else []
+            for state in states:
+                self._say(state.line)
             for member in self._fleet.running:
                 self._exits[f"clean stop, status {self._fleet.stop(member)}"] += 1
         return ChaosReport(
@@ -159,6 +169,7 @@ class Chaos:
             in_play_peak=self._in_play_peak,
             timeouts=self._timeouts(),
             audit=found.as_dict(),
+            states=[state.as_dict() for state in states],
         )
 
     def _strike(self) -> None:

@@ -76,18 +76,19 @@ class Fleet:
         self._topology = topology
         self._bootstrap = bootstrap
         self._folder = folder
-        self._settings = settings or {}
+        # The state of a drill is nobody else's, however its pipeline is named.
+        self._settings = {"state.directory": (folder / "state").absolute()} | (settings or {})
         self._clock = clock or SystemClock()
         self._count = 0
         self.members: dict[str, Member] = {}
 
-    def start(self, environment: dict[str, str] | None = None) -> Member:
-        """Start one more worker; it is not ready yet when this returns."""
+    def start(self, environment: dict[str, str] | None = None, name: str = "") -> Member:
+        """Start one more worker; it is not ready yet when this returns. With a ``name`` it comes back to its disk."""
         self._count += 1
-        name = f"w{self._count}-{os.urandom(3).hex()}"
+        name = name or f"w{self._count}-{os.urandom(3).hex()}"
         port = free_port()
         self._folder.mkdir(parents=True, exist_ok=True)
-        log = self._folder / f"{name}.log"
+        log = self._folder / f"{name}.{self._count}.log"
         command = [sys.executable, "-m", "pipeline.cli", "worker", self._topology]
         command += ["--bootstrap", self._bootstrap, "--name", name, "--port", str(port)]
         for dotted, value in self._settings.items():

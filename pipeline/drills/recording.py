@@ -3,7 +3,7 @@
 A recording can be played longer than it is: the next lap has the same events with ids and times of their own.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -105,6 +105,11 @@ class Recording:
                 return Recording.merge([(events, table)], lap=timedelta(milliseconds=self.lap_ms))
         known = ", ".join(events.schema for events in self.events)
         raise ValueError(f"the recording has no events {name!r}; it has: {known}")
+
+    def of(self, topics: Collection[str]) -> "Recording":
+        """Return the events of some topics. Raises ValueError if there are none."""
+        kept = [part for part in zip(self.events, self.tables, strict=True) if part[0].topic in topics]
+        return Recording.merge(kept, lap=timedelta(milliseconds=self.lap_ms))
 
     def times(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return the event times of positions that count on over the laps: int64 [stop - start], in ms."""

@@ -17,11 +17,11 @@ _SILENCE_STEP_SECONDS = 0.5
 _SILENCE_SECONDS = 60.0
 
 Offsets = dict[Source, int]
-Where = Literal["earliest", "latest"]
+Where = Literal["earliest", "latest"] | int  # a number: the first record of that time, in ms since the epoch
 
 
 class TopicReader:
-    """Reads committed records of some topics, each partition in its order, from the start or from now on.
+    """Reads committed records of some topics, each partition in its order, from the start, a time, or from now on.
 
     Close it, or use it as a context.
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
@@ -145,13 +145,20 @@ def partitions(admin: AdminClient, topics: Sequence[str], bootstrap: str) -> tup
 
 
 def offsets(admin: AdminClient, sources: Sequence[Source], which: Where) -> Offsets:
-    """Return the first offset of each partition, or its end for readers of committed records.
+    """Return the first offset of each partition, the first of a time, or its end for readers of committed records.
 
     Raises BrokerError if the broker does not say.
     """
-    spec = OffsetSpec.earliest() if which == "earliest" else OffsetSpec.latest()
     if not sources:
         return {}
+    if isinstance(which, int):
+        found = _listed(admin, sources, OffsetSpec.for_timestamp(which))
+        ends = _listed(admin, sources, OffsetSpec.latest())
+        return {source: offset if offset >= 0 else ends[source] for source, offset in found.items()}  # -1: none is
+    return _listed(admin, sources, OffsetSpec.earliest() if which == "earliest" else OffsetSpec.latest())
+
+
+def _listed(admin: AdminClient, sources: Sequence[Source], spec: OffsetSpec) -> Offsets:
     answers = admin.list_offsets(
         {TopicPartition(*source): spec for source in sources},
         isolation_level=IsolationLevel.READ_COMMITTED,
@@ -170,8 +177,8 @@ class CommittedOffsets:
     librdkafka's admin client does not bear that (ops/decisions/0002). Raises BrokerError, TopicsError.
     """
 
-    def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
-        self._sources = partitions(clients.admin(kafka), [topic], kafka.bootstrap)
+    def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
+        self._sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
     def total(self, timeout: float) -> int | None:

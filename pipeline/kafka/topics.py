@@ -1,10 +1,10 @@
 """The topics that a pipeline needs: which there are, which are missing or shaped wrongly, and making them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from pipeline.declaration import Pipeline
@@ -17,16 +17,21 @@ LOOK_SECONDS = 0.1
 FRAME_BYTES = 256  # what a batch of one record without headers adds to key and value, at most
 DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # its headers and its frame
 DAY_MS = 24 * 60 * 60 * 1000
+CHANGELOG = "changelog"
+# The last record of each key is what a table is restored from. The rest is cleaned up early and in small segments:
+# what lies before it is read again by each restore.
+COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(64 * 1024 * 1024)}
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be. ``role`` says what for, in a word or two."""
+    """A topic as it should be. ``role`` says what for, in a word or two; workers run without an ``optional`` one."""
 
     name: str
     partitions: int
     role: str
     config: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
 
 
 def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
@@ -36,27 +41,41 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
         TopicSpec(events.topic, events.partitions, "events"),
         *(TopicSpec(fact.topic, fact.partitions, "facts") for fact in pipeline.facts),
         TopicSpec(pipeline.scores.topic, events.partitions, "scores"),
+        *(TopicSpec(topic, events.partitions, CHANGELOG, COMPACTED) for topic in pipeline.changelogs.values()),
         TopicSpec(
             pipeline.dead_letters,
             events.partitions,
             "dead letters",
             {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(16 * 1024 * 1024)},
         ),
+        # Long enough for whoever writes about an incident a quarter later; it is small.
+        TopicSpec(pipeline.timeline, 1, "timeline", {"retention.ms": str(100 * DAY_MS)}, optional=True),
     )
 
 
-def problems(pipeline: Pipeline, partitions: Mapping[str, int]) -> list[str]:
-    """Say what is wrong with the topics that there are, given as name to number of partitions. Pure."""
+def problems(pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = True) -> list[str]:
+    """Say what is wrong with the topics that there are, given as name to number of partitions. Pure.
+
+    ``optional``: whether the lack of an optional one is a problem too.
+    """
     events = pipeline.events.topic
+    feeds = {fact.topic for fact in pipeline.feeds}
     found: list[str] = []
     for spec in needed(pipeline):
         have = partitions.get(spec.name)
+        if have is None and spec.optional and not optional:
+            continue
         if have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
         elif spec.role in {"scores", "dead letters"} and events in partitions and have < partitions[events]:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
                 "a score lies in the partition of its event's number"
+            )
+        elif (spec.name in feeds or spec.role == CHANGELOG) and events in partitions and have != partitions[events]:
+            found.append(
+                f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
+                "a key must lie in the partition of the same number in both; make it anew with that number"
             )
     return found
 
@@ -77,9 +96,9 @@ def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in listed.topics.items()}
 
 
-def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
-    """Raise TopicsError, with every problem, unless the topics fit the pipeline."""
-    wrong = problems(pipeline, existing(kafka))
+def check(kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True) -> None:
+    """Raise TopicsError, with every problem, unless the topics fit the pipeline; ``optional`` as in ``problems``."""
+    wrong = problems(pipeline, existing(kafka), optional=optional)
     if wrong:
         raise TopicsError(
             "\n".join(
@@ -93,19 +112,51 @@ def check(kafka: KafkaSettings, pipeline: Pipeline) -> None:
         )
 
 
+def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> tuple[str, int]:
+    """Return the id of the cluster and the number of partitions of the events: what local state belongs to.
+
+    Raises BrokerError if no broker answers.
+    """
+    try:
+        listed = clients.admin(kafka).list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise BrokerError(f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()})") from None
+    return str(listed.cluster_id), len(listed.topics[pipeline.events.topic].partitions)
+
+
+def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
+    """Return the id of each topic: one that was deleted and made anew under the same name has another.
+
+    Raises BrokerError if the brokers do not tell.
+    """
+    admin = clients.admin(kafka)
+    try:
+        answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
+        return {name: str(future.result().topic_id) for name, future in answers.items()}
+    except KafkaException as error:
+        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {names}: {error.args[0].str()}") from None
+
+
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
     """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline takes.
 
-    Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic; BrokerError
-    if no broker answers.
+    Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic, or if a
+    changelog would be deleted from; BrokerError if no broker answers.
     """
-    names = [spec.name for spec in needed(pipeline)]
+    names = [spec.name for spec in needed(pipeline) if not spec.optional]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     admin = clients.admin(kafka)
     try:
         answers = {r.name: f.result() for r, f in admin.describe_configs(resources, request_timeout=10).items()}
     except KafkaException as error:
         raise BrokerError(f"{kafka.bootstrap} does not tell how {names} are set: {error.args[0].str()}") from None
+    for name in pipeline.changelogs.values():
+        policy = answers[name]["cleanup.policy"].value
+        if policy != "compact":
+            raise TopicsError(
+                f"topic {name!r} is a changelog with cleanup.policy={policy}: old state would be deleted from it; "
+                "set it to compact"
+            )
     limits = {name: int(answers[name]["max.message.bytes"].value) for name in names}
     wanted = limits[pipeline.events.topic] + DEAD_LETTER_EXTRA_BYTES
     if limits[pipeline.dead_letters] < wanted:
@@ -134,6 +185,37 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> li
         _wait_for_leaders(admin, {spec.name for spec in missing})
     check(kafka, pipeline)
     return [spec.name for spec in missing]
+
+
+def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
+    """Delete some topics of a pipeline and make them anew, empty.
+
+    Raises TopicsError if workers of the pipeline run, or if it cannot be done.
+    """
+    admin = clients.admin(kafka)
+    try:
+        members = admin.describe_consumer_groups([pipeline.group], request_timeout=10)[pipeline.group].result().members
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
+        members = []  # it never ran
+    if members:
+        running = ", ".join(sorted(member.client_id for member in members))
+        raise TopicsError(f"workers of {pipeline.name} run: {running}; stop them before")
+    listed = admin.list_topics(timeout=10).topics
+    replication = {name: len(topic.partitions[0].replicas) for name, topic in listed.items() if topic.partitions}
+    there = [name for name in names if name in replication]
+    for name, future in admin.delete_topics(there, operation_timeout=30).items() if there else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise TopicsError(f"topic {name!r} could not be deleted: {error.args[0].str()}") from None
+    pause = threading.Event()
+    for _ in range(round(LEADERS_SECONDS / LOOK_SECONDS)):
+        if not set(there) & set(existing(kafka)):
+            break
+        pause.wait(LOOK_SECONDS)
+    apply(kafka, pipeline, max((replication[name] for name in there), default=-1))
 
 
 def _wait_for_leaders(admin: AdminClient, names: set[str]) -> None:

@@ -3,6 +3,9 @@
 A record's key is the row's key. Its value is the offset of the last source record that the row includes (int64),
 then the row, both little-endian; null means that the row was forgotten. A table's rows all have one numpy dtype:
 for features that is ``("<f8", (W,))``, and a structured dtype does as well.
+
+Under the key ``MEANING`` stands what the rows of the partition mean: the fingerprint of the table's declaration. Rows
+of another declaration may well have the same size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import StateCorrupt
+from pipeline.errors import StateCorrupt, StateMismatch
 
 Rows = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 Changes = Mapping[bytes, bytes | None]
+MEANING = b"\0meaning"
 NO_OFFSET = -1  # of a row that no record made
 
 
@@ -95,7 +99,7 @@ def last_of_each(
     last = dict(zip(keys, values, strict=True))
     if None in last:
         raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes; rebuild the state")
-    widths = {len(value) for value in last.values() if value is not None}
+    widths = {len(value) for key, value in last.items() if value is not None and key != MEANING}
     if widths - {size}:
         raise StateCorrupt(
             f"changelog {topic} has values of {min(widths - {size})} bytes where the table's have {size}: "
@@ -104,9 +108,24 @@ def last_of_each(
     return last  # type: ignore[return-value]
 
 
+def without_meaning(changes: dict[bytes, bytes | None], fingerprint: str, topic: str) -> Changes:
+    """Return the changes without the record that tells what rows mean.
+
+    Raises StateMismatch if that is something else than the table of this ``fingerprint`` means.
+    """
+    told = changes.pop(MEANING, None)
+    if told is not None and told != fingerprint.encode():
+        raise StateMismatch(
+            f"changelog {topic} holds rows of another declaration of its table: what is kept cannot become what is "
+            "declared now. Declare it as before, give the table another name, or begin anew: `surgetank state reset`"
+        )
+    return changes
+
+
 def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], format_: Format, topic: str) -> Burst:
     """Return what the records say, last of each key; as ``last_of_each``, but for reading rows."""
     last = last_of_each(keys, values, format_.size, topic)
+    last.pop(MEANING, None)
     there = {key: value for key, value in last.items() if value is not None}
     packed = list(there.values())
     return Burst(

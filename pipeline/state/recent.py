@@ -16,6 +16,10 @@ class Recent:
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
 
+    def resize(self, rows_max: int) -> None:
+        """Hold so many from the next values on."""
+        self._half = max(1, rows_max // 2)
+
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 import rocksdict
 from rocksdict import Rdict, WriteBatch
 
-from pipeline.errors import StateError, StateMismatch
+from pipeline.errors import StateClosed, StateError, StateMismatch
 from pipeline.state.budget import Budget
 from pipeline.state.changelog import Changes
 from pipeline.state.damage import check_whole, damaged, translated
@@ -199,9 +199,7 @@ class Store:
         with self._changed:
             db = self._db
             if db is None:
-                raise StateError(
-                    f"state in {self.path} was closed, because its task was; this is a defect of the caller"
-                )
+                raise StateClosed(f"state in {self.path} was closed, because its task was")
             self._users += 1
         try:
             with translated(self.path):

@@ -107,6 +107,11 @@ class Table:
         ]
         return self._put(gone, [self.format.absent] * len(gone), [None] * len(gone), epoch) if gone else None
 
+    def resize(self, rows_max: int) -> None:
+        """Keep at most so many rows in memory from now on. Under the lock."""
+        self._rows_max = rows_max
+        self._recent.resize(rows_max)
+
     def changes(self, through: int) -> Changes:
         """Return the uncommitted writes up to a number, last of each key. Under the lock."""
         if not self._uncommitted or self._uncommitted[-1].number <= through:

@@ -36,6 +36,12 @@ class Tables:
         """Whether it is time to commit: a table has as many uncommitted rows as it may."""
         return any(table.full for table in self._tables.values())
 
+    def resize(self, budget: Budget) -> None:
+        """Take another size of what is kept in memory, as a worker with more or fewer tasks gives."""
+        with self._common.lock:
+            for table in self._tables.values():
+                table.resize(budget.rows_max(table.format.size, tables=len(self._tables)))
+
     def commit(self, through: int, positions: Mapping[str, int]) -> None:
         """Bring the writes up to number ``through`` (0: none) to the disk: call it when their transaction is committed.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -27,6 +28,7 @@ READ_ROWS_MAX = 4096
 # a silence is read at once.
 HEAP_SECONDS = 0.004
 HEAP_ROWS = 512
+_TIME = itemgetter(1)  # of a record's kind of time stamp, and the time stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class Fetcher:
             source,
             next_offset,
             np.fromiter(map(Message.offset, records), np.int64, len(records)),
-            np.fromiter((time for _, time in map(Message.timestamp, records)), np.int64, len(records)),
+            np.fromiter(map(_TIME, map(Message.timestamp, records)), np.int64, len(records)),
             list(map(Message.key, records)),
             list(map(Message.value, records)),
             _headers_of(records),

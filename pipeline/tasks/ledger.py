@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pipeline.batch import Slice, Source, TaskId
+from pipeline.batch import Life, Slice, Source, TaskId
 from pipeline.tasks.states import Event, State
 from pipeline.tasks.task import Task
 
@@ -18,9 +18,6 @@ class Work:
 
     def __len__(self) -> int:
         return sum(len(piece) for piece in self.slices)
-
-
-Life = tuple[TaskId, int]  # a task in one of its epochs
 
 
 class Ledger:
@@ -67,12 +64,50 @@ class Ledger:
         """Let a task run from these offsets; False if this life of it is over."""
         with self.changed:
             task = self._alive(life)
-            if task is None or task.state is not State.OPENING:
+            if task is None or task.state not in {State.OPENING, State.RESTORING}:
                 return False
+            before = task.state
             task.open(offsets, self._monotonic())
-            self._moved(task.id, State.OPENING, State.RUNNING)
+            self._moved(task.id, before, State.RUNNING)
             self.changed.notify_all()
             return True
+
+    def restore(self, life: Life) -> bool:
+        """Note that a task waits for its state; False if this life of it is over."""
+        with self.changed:
+            task = self._alive(life)
+            if task is None or task.state is not State.OPENING:
+                return False
+            self._happens(task, Event.CLAIMED)
+            task.moved_at = self._monotonic()
+            return True
+
+    def restoring(self, life: Life) -> bool:
+        """Return whether the task still waits for its state in this life."""
+        with self.lock:
+            task = self._alive(life)
+            return task is not None and task.state is State.RESTORING
+
+    def came_nearer(self, life: Life) -> None:
+        """Note that more of the state of a task is here."""
+        with self.lock:
+            task = self._alive(life)
+            if task is not None and task.state is State.RESTORING:
+                task.moved_at = self._monotonic()
+
+    def running(self) -> bool:
+        """Whether any task runs."""
+        with self.lock:
+            return any(task.state is State.RUNNING for task in self._tasks.values())
+
+    def standing(self) -> dict[Life, dict[Source, int]]:
+        """Return what is committed of each task that runs."""
+        with self.lock:
+            return {
+                (task.id, task.epoch): {source: progress.committed for source, progress in task.progress.items()}
+                for task in self._tasks.values()
+                if task.state is State.RUNNING
+            }
 
     def opening(self, life: Life) -> Task | None:
         """Return the task if it still waits to be opened in this life."""

@@ -1,4 +1,4 @@
-"""Opens tasks: stable offsets, leftovers of dead predecessors fenced, the claim committed, then fetching.
+"""Opens tasks: stable offsets, leftovers of dead predecessors fenced, the claim committed; then they may be restored.
 
 A thread of its own, so that a task that must wait keeps nobody else waiting.
 """
@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from confluent_kafka import KafkaException
 
-from pipeline.batch import Source
+from pipeline.batch import Life, Source
 from pipeline.errors import BrokerError
-from pipeline.tasks.ledger import Ledger, Life
+from pipeline.tasks.ledger import Ledger
 from pipeline.tasks.orphans import Ground, dead
 from pipeline.tasks.sweep import Output
 
@@ -46,7 +46,7 @@ def start_offset(committed: int, low: int, high: int, reset: Literal["earliest",
 
 
 class Opener:
-    """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``opened`` starts the fetching.
+    """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``claimed`` is told of them.
 
     ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. ``settle`` ends what
     this worker left open in the first of the given partitions of them (the second had other owners), or returns False
@@ -64,7 +64,7 @@ class Opener:
         monotonic: Callable[[], float],
         settle: Callable[[set[Output], set[Output], Any], bool],
         claim: Callable[[dict[Life, dict[Source, int]]], bool],
-        opened: Callable[[Life, dict[Source, int]], None],
+        claimed: Callable[[Life, dict[Source, int]], None],
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -76,7 +76,7 @@ class Opener:
         self._monotonic = monotonic
         self._settle = settle
         self._claim = claim
-        self._opened = opened
+        self._claimed = claimed
         self._beat = beat
         self._on_failure = on_failure
         self._queue: queue.SimpleQueue[tuple[Life, float] | None] = queue.SimpleQueue()
@@ -202,5 +202,4 @@ class Opener:
         if strange and not self._claim(strange):
             starts = {life: at for life, at in starts.items() if life not in strange}
         for life, at in starts.items():
-            if self._ledger.open(life, at):
-                self._opened(life, at)
+            self._claimed(life, at)

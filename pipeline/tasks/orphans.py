@@ -19,16 +19,22 @@ from pipeline.settings import KafkaSettings
 from pipeline.tasks.sweep import Output, sweep
 
 _MARK = "owner="
+_AT = "\nat="
 
 
-def claim(transactional_id: str) -> str:
-    """Return the metadata that says whose offset this is."""
-    return f"{_MARK}{transactional_id}"
+def claim(transactional_id: str, address: str = "") -> str:
+    """Return the metadata that says whose offset this is, and where its owner answers over HTTP."""
+    return f"{_MARK}{transactional_id}" + (f"{_AT}{address}" if address else "")
 
 
 def owner_of(metadata: str | None) -> str | None:
     """Return the transactional id that the metadata of an offset names, if it does."""
-    return metadata.removeprefix(_MARK) if metadata and metadata.startswith(_MARK) else None
+    return metadata.removeprefix(_MARK).partition(_AT)[0] if metadata and metadata.startswith(_MARK) else None
+
+
+def address_of(metadata: str | None) -> str | None:
+    """Return where the owner that the metadata of an offset names answers, if it says so."""
+    return (metadata or "").partition(_AT)[2] or None
 
 
 def dead(owners: Iterable[str | None], live: set[str], me: str) -> set[str]:
@@ -68,6 +74,15 @@ class Ground:
             self._forget()
             raise
         return {Source(partition.topic, partition.partition): owner_of(partition.metadata) for partition in found}
+
+    def addresses(self, sources: list[Source], timeout: float) -> set[str]:
+        """Return where those who last committed these sources answer over HTTP."""
+        try:
+            found = self._pending.committed([TopicPartition(*source) for source in sources], timeout)
+        except KafkaException:
+            self._forget()
+            raise
+        return {address for partition in found if (address := address_of(partition.metadata)) is not None}
 
     def live(self, timeout: float) -> set[str]:
         """Return the client ids of the group's members, which are their transactional ids."""

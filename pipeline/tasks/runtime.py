@@ -12,20 +12,24 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException
 
-from pipeline.batch import Source, TaskId
+from pipeline.batch import Life, Source, TaskId
 from pipeline.clock import Clock
 from pipeline.errors import Stuck
 from pipeline.settings import Settings
+from pipeline.tasks.emission import Emission
 from pipeline.tasks.fetcher import Fetcher, Place
 from pipeline.tasks.inbox import Inbox
+from pipeline.tasks.keeping import Keeping
 from pipeline.tasks.lane import Lane
-from pipeline.tasks.ledger import Ledger, Life, Work
+from pipeline.tasks.ledger import Ledger, Work
 from pipeline.tasks.membership import Membership
+from pipeline.tasks.observer import Observer
 from pipeline.tasks.opener import Opener
 from pipeline.tasks.orphans import Ground
 from pipeline.tasks.states import State
 from pipeline.tasks.sweep import Output
-from pipeline.tasks.transaction import Emission, Transactions
+from pipeline.tasks.transaction import Transactions
+from pipeline.tasks.vault import Vault
 from pipeline.tasks.watchdog import hung_call, stuck_task
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
@@ -36,6 +40,9 @@ MONITOR_SECONDS = 2.0
 STOP_SECONDS = 5.0
 STALL_SECONDS = 10.0  # more than any broker takes to hand a leadership over
 LOOK_AGAIN_SECONDS = 0.004
+# The brokers forget offsets of topics that no member subscribes to, after seven days by default, also where nothing
+# came meanwhile. Nobody subscribes to facts.
+REFRESH_SECONDS = 3600.0
 
 
 class LagWatch(Protocol):
@@ -53,8 +60,10 @@ class LagWatch(Protocol):
 class Runtime:
     """Owns tasks of one stage. ``on_arrival`` is called from another thread when there is something to take.
 
-    ``on_failure`` is called, from whichever thread, with what ends the worker. ``call_started_at`` tells since when
-    (monotonic seconds) a model call runs, None when none does. ``lag`` is told how far the tasks have come.
+    ``topics`` are the sources of a task, the events first; ``vault`` is there where it has tables, and ``address`` is
+    where this worker answers over HTTP. ``on_failure`` is called, from whichever thread, with what ends the worker.
+    ``call_started_at`` tells since when (monotonic seconds) a model call runs, None when none does. ``lag`` is told
+    how far the tasks have come.
     """
 
     def __init__(
@@ -65,7 +74,9 @@ class Runtime:
         group: str,
         topics: tuple[str, ...],
         outputs: tuple[str, ...],
+        vault: Vault | None,
         identity: str,
+        address: str,
         clock: Clock,
         metrics: Metrics,
         health: Health,
@@ -73,6 +84,7 @@ class Runtime:
         on_failure: Callable[[BaseException], None],
         call_started_at: Callable[[], float | None],
         lag: LagWatch,
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -82,6 +94,7 @@ class Runtime:
         self._on_failure = on_failure
         self._call_started_at = call_started_at
         self._lag = lag
+        self._observer = observer
         self._stopping = threading.Event()
         self._identity = identity
         self.inbox = Inbox(settings.worker.buffered_rows_max, on_arrival)
@@ -106,14 +119,28 @@ class Runtime:
             on_trouble=self._trouble,
             on_failure=on_failure,
         )
+        self._state = Keeping(
+            vault,
+            settings,
+            self.ledger,
+            client_id=identity,
+            opened=self._opened,
+            clock=clock,
+            metrics=metrics,
+            watch=self._beat,
+            on_failure=on_failure,
+        )
         self._transactions = Transactions(
             settings.kafka,
             transactional_id=identity,
+            address=address,
             interval_seconds=settings.worker.commit_interval_seconds,
             ledger=self.ledger,
             metadata=self._membership.metadata,
             rewound=self._reopen,
             namesake_lives=self._namesake_lives,
+            keep=self._state.commit,
+            events=topics[0],
             clock=clock,
             metrics=metrics,
         )
@@ -133,7 +160,7 @@ class Runtime:
             monotonic=clock.monotonic,
             settle=self._settle,
             claim=self._claim,
-            opened=self._opened,
+            claimed=self._state.claimed,
             beat=self._beat("opener", settings.worker.stuck_deadline_seconds),
             on_failure=on_failure,
         )
@@ -145,6 +172,7 @@ class Runtime:
         prepared = self._lane.submit(self._transactions.prepare)
         self._fetcher.start(list(self._topics))
         prepared.result()
+        self._state.start()
         self._opener.start()
         self._membership.start()
         self._monitor.start()
@@ -164,6 +192,7 @@ class Runtime:
         self._opener.stop(STOP_SECONDS)
         self._lane.stop(STOP_SECONDS)
         self._fetcher.stop(STOP_SECONDS)
+        self._state.stop(STOP_SECONDS)
 
     def abandon(self) -> None:
         """Abort what is open and leave the group, as well as that can be done: the process is about to end."""
@@ -194,13 +223,17 @@ class Runtime:
             return LOOK_AGAIN_SECONDS  # an emission waits for the commit under way; the next one would wait behind it
         return self._transactions.patience(rows)
 
-    def submit(self, work: Work, emission: Emission) -> Future[bool]:
-        """Put the outputs of a work into the open transaction; it is committed when it is time."""
+    def submit(self, work: Work, emission: Emission | None) -> Future[bool]:
+        """Put the outputs of a work into the open transaction; it is committed when it is time.
+
+        None: it came to nothing that may count, and its tasks go back.
+        """
 
         def emit() -> bool:
             emitted = self._transactions.emit(work, emission)
             # What waits already goes into the same transaction: a commit costs the same for two batches as for one.
-            if self.ledger.closing or (not self._lane.waiting and (due := self._due()) is not None and due <= 0):
+            now = self._state.full or self.ledger.closing
+            if now or (not self._lane.waiting and (due := self._due()) is not None and due <= 0):
                 self._transactions.commit()
             return emitted
 
@@ -213,6 +246,7 @@ class Runtime:
         self._metrics.rebalances.add(1, change="assigned")
         lives = self.ledger.gain(partitions)
         log.info("gained partitions %s", sorted(partitions))
+        self._observer.moved("gained", partitions)
         self._opener.open(lives)
 
     def revoked(self, partitions: list[int]) -> None:
@@ -230,8 +264,10 @@ class Runtime:
             left = self.ledger.close(partitions)
         if left:
             self._abort(f"partitions {sorted(partitions)} could not be committed before they were given up")
+        self._state.close(self.ledger.ids(partitions))
         self._metrics.rebalance_pause_seconds.observe(self._clock.monotonic() - started)
         log.info("gave up partitions %s", sorted(partitions))
+        self._observer.moved("gave up", partitions)
 
     def lost(self, partitions: list[int]) -> None:
         """Commit nothing of these partitions: others may own them."""
@@ -240,7 +276,9 @@ class Runtime:
         self._forget(partitions)
         if left:
             self._abort(f"partitions {sorted(partitions)} were lost")
+        self._state.close(self.ledger.ids(partitions))
         log.warning("lost partitions %s", sorted(partitions))
+        self._observer.moved("lost", partitions)
 
     def _forget(self, partitions: list[int]) -> None:
         sources = self.ledger.sources(partitions)
@@ -268,12 +306,15 @@ class Runtime:
         return self._lane.submit(lambda: self._transactions.claim(starts)).result()
 
     def _opened(self, life: Life, offsets: dict[Source, int]) -> None:
-        task, epoch = life
-        self._fetcher.assign({source: Place(task, epoch, offset) for source, offset in offsets.items()})
+        if self.ledger.open(life, offsets):
+            task, epoch = life
+            self._fetcher.assign({source: Place(task, epoch, offset) for source, offset in offsets.items()})
+            self._observer.moved("opened", [task.partition])
 
     def _reopen(self, lives: list[Life], after_seconds: float = 0.0) -> None:
         if lives:
             partitions = [task.partition for task, _ in lives]
+            self._state.drop(lives)
             self._fetcher.drop(self.ledger.sources(partitions))
             self.inbox.discard({task for task, _ in lives})
             self._opener.open(lives, after_seconds)
@@ -295,7 +336,7 @@ class Runtime:
 
     def _watch(self) -> None:
         ends: dict[Source, int] = {}
-        renewed = 0.0
+        renewed, refreshed = 0.0, self._clock.monotonic()
         while not self._stopping.wait(MONITOR_SECONDS):
             snapshot = self.ledger.snapshot()
             sources = self.ledger.sources(task.partition for task, _, _, _, _ in snapshot)
@@ -306,6 +347,7 @@ class Runtime:
                 ends = {}
             self._report(snapshot, ends)
             self._lag.look(sources, ends)
+            self._observer.looked(ends)
             now = self._clock.monotonic()
             worker = self._settings.worker
             why = stuck_task(now, snapshot, ends, worker.stuck_deadline_seconds) or hung_call(
@@ -317,6 +359,9 @@ class Runtime:
                     log.warning("%s, and nothing of it arrives; reading on with a new consumer", stalled)
                     self._fetcher.renew()
                     renewed = now
+            if len(self._topics) > 1 and now > refreshed + REFRESH_SECONDS:
+                refreshed = now
+                self._lane.submit(self._transactions.refresh)
             if why is not None:
                 self._on_failure(Stuck(f"{why}; nothing of it was committed"))
                 return
@@ -338,7 +383,9 @@ class Runtime:
                 if source in ends
             }
         )
-        self._health.set("tasks", State.OPENING not in states, "tasks are being opened")
+        coming = {State.OPENING, State.RESTORING} & set(states)
+        self._health.set("tasks", not coming, "tasks are being opened or restored")
+        self._state.report()
 
     def _moved(self, _task: TaskId, before: State, now: State) -> None:
         self._metrics.task_transitions.add(1, from_state=before, to_state=now)

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import mode
 
 from pipeline.errors import BrokerError, SurgetankError
+from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
+from pipeline.tasks.pace import WORTHWHILE_ROWS
 from pipeline.tasks.runtime import Runtime
-from pipeline.tasks.transaction import WORTHWHILE_ROWS, Emission
 from pipeline.telemetry.health import Health, beat_forever
 from pipeline.telemetry.server import TelemetryServer
 
@@ -29,12 +30,16 @@ class Hosted(Protocol):
         """Return the runtime; ``on_arrival`` may be called from any thread."""
         ...
 
-    def compute(self, work: Work) -> Emission:
-        """Take a work through the flow. Runs in a thread of its own, one work at a time."""
+    def compute(self, work: Work) -> Emission | None:
+        """Take a work through the flow; None if nothing of it may count. In a thread of its own, one at a time."""
         ...
 
     def fail(self, error: BaseException) -> None:
         """End the process because of this."""
+        ...
+
+    def stopped(self) -> None:
+        """Take note that the runtime has ended as it was asked to. May block for seconds."""
         ...
 
 
@@ -90,6 +95,7 @@ class RuntimeService(mode.Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Commit what is open, leave the group, end the threads."""
         await asyncio.to_thread(self.runtime.stop)
+        await asyncio.to_thread(self._worker.stopped)
         self._worker.server.stop()
         self._flow.shutdown(wait=False)
 

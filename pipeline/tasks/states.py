@@ -2,10 +2,11 @@
 
 ::
 
-    gained ──> OPENING ──opened──> RUNNING ──revoked──> CLOSING ──closed──> CLOSED
-                  ^  \\                 |                    |
-                  |   `--revoked/lost-->+---lost------------>+---lost-----> CLOSED
-                  `------rewound--------'
+    gained ──> OPENING ──opened──────────> RUNNING ──revoked──> CLOSING ──closed──> CLOSED
+                ^ |  \\                     ^ |                    |
+                | |   `--claimed--> RESTORING |                    |
+                | `--revoked/lost------|------+---lost------------>+---lost-----> CLOSED
+                `----rewound-----------+------'
 """
 
 from enum import StrEnum
@@ -15,6 +16,7 @@ class State(StrEnum):
     """Where a task is."""
 
     OPENING = "opening"  # owned; its stable offsets are being read, its predecessor's leftovers are fenced
+    RESTORING = "restoring"  # its offsets are known and claimed; its tables are read from their changelogs
     RUNNING = "running"  # its records are fetched, scored and committed
     CLOSING = "closing"  # being given up: nothing new is handed out, what is open is committed
     CLOSED = "closed"  # not ours; whatever is still in flight for it is thrown away
@@ -23,7 +25,8 @@ class State(StrEnum):
 class Event(StrEnum):
     """What may happen to a task."""
 
-    OPENED = "opened"  # its start offsets are known and claimed
+    CLAIMED = "claimed"  # its start offsets are known and claimed, its tables are not here
+    OPENED = "opened"  # its start offsets are known and claimed, its tables are as they were there
     REWOUND = "rewound"  # its open transaction was aborted: back to the committed offsets
     REVOKED = "revoked"  # the group asks for it back
     CLOSED = "closed"  # all of it is committed, or the deadline for that has passed
@@ -31,10 +34,15 @@ class Event(StrEnum):
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.OPENING, Event.CLAIMED): State.RESTORING,
     (State.OPENING, Event.OPENED): State.RUNNING,
     (State.OPENING, Event.REWOUND): State.OPENING,
     (State.OPENING, Event.REVOKED): State.CLOSED,
     (State.OPENING, Event.LOST): State.CLOSED,
+    (State.RESTORING, Event.OPENED): State.RUNNING,
+    (State.RESTORING, Event.REWOUND): State.OPENING,
+    (State.RESTORING, Event.REVOKED): State.CLOSED,
+    (State.RESTORING, Event.LOST): State.CLOSED,
     (State.RUNNING, Event.REWOUND): State.OPENING,
     (State.RUNNING, Event.REVOKED): State.CLOSING,
     (State.RUNNING, Event.LOST): State.CLOSED,

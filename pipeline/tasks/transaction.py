@@ -1,4 +1,4 @@
-"""The transactions of a worker: scores, dead letters and source offsets of all its tasks, all or nothing.
+"""The transactions of a worker: scores, dead letters, changelogs and source offsets of all its tasks, all or nothing.
 
 Everything here runs in one thread (a Lane). Producing goes on while the next batch is computed; committing waits for
 the brokers without holding anybody else up.
@@ -6,27 +6,26 @@ the brokers without holding anybody else up.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.batch import Outgoing, Source
+from pipeline.batch import Life, Outgoing, Source
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError, LostIdentity
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
-from pipeline.tasks.ledger import Ledger, Life, Work
+from pipeline.tasks.emission import Commitment, Emission, Open
+from pipeline.tasks.ledger import Ledger, Work
 from pipeline.tasks.orphans import claim
+from pipeline.tasks.pace import commit_at, patience
 from pipeline.tasks.sweep import Output, sweep
 from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-WORTHWHILE_ROWS = 1024  # what a batch costs at all is by then a small part of what it costs
 AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
 AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
@@ -42,16 +41,6 @@ def undecided(error: KafkaError) -> bool:
     return bool(error.retriable()) or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}
 
 
-def commit_at(*, opened_at: float, last_commit_at: float, interval_seconds: float, flooded: bool) -> float:
-    """Return when to commit what is open; all times are monotonic seconds. Pure.
-
-    A flooded worker commits once per interval: its events have waited longer than that anyway, and each commit costs
-    the brokers milliseconds per partition. One that keeps up commits at once, but not sooner than a tenth of the
-    interval after its last commit: a single event after a silence waits for nothing.
-    """
-    return opened_at + interval_seconds if flooded else last_commit_at + interval_seconds / 10
-
-
 class _Failed(BrokerError):  # noqa: N818 - internal control flow
     """The transaction cannot be committed. Out of here it gets only from ``prepare``, when a worker starts."""
 
@@ -61,44 +50,14 @@ class _Failed(BrokerError):  # noqa: N818 - internal control flow
         self.fenced = error is not None and error.code() == KafkaError._FENCED
 
 
-def patience(*, now: float, last_commit_at: float, interval_seconds: float, waiting_rows: int) -> float:
-    """Return how many seconds the next batch may gather for; times are monotonic seconds. Pure.
-
-    What would be computed now could not be committed before the next commit anyway, and many small batches cost many
-    times what one does. A batch that is worth its while, or whose commit is due, goes at once.
-    """
-    if waiting_rows >= WORTHWHILE_ROWS:
-        return 0.0
-    return max(0.0, last_commit_at + interval_seconds / 10 - now)
-
-
-@dataclass(slots=True)
-class _Open:
-    """What the open transaction holds."""
-
-    since: float
-    lives: set[Life] = field(default_factory=set)
-    claims: dict[Life, dict[Source, int]] = field(default_factory=dict)
-    touched: set[Output] = field(default_factory=set)
-    arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    scored: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """What one work came to: the records to produce, and what to count once they are committed."""
-
-    outgoing: Sequence[Outgoing]
-    arrived_ms: npt.NDArray[np.int64]  # int64 [n]: when each scored event arrived in Kafka
-    scored: int
-
-
 class Transactions:
     """One transactional producer and its open transaction. Call everything in the lane's thread.
 
     ``metadata`` gives the group metadata, or None while this worker is no member. ``rewound`` is called with the tasks
     that must be opened again after an abort, and the seconds to wait before that. ``namesake_lives`` tells whether
-    another live member has this worker's id.
+    another live member has this worker's id. ``keep`` is given what was just committed: the offsets, the last write to
+    the tables of each task, and how far its changelogs go; it brings the state to the disk. Events come from the topic
+    ``events``, facts from all others.
     """
 
     def __init__(
@@ -106,25 +65,31 @@ class Transactions:
         kafka: KafkaSettings,
         *,
         transactional_id: str,
+        address: str,
         interval_seconds: float,
         ledger: Ledger,
         metadata: Callable[[], Any | None],
         rewound: Callable[[list[Life], float], None],
         namesake_lives: Callable[[], bool],
+        keep: Callable[[Commitment, Mapping[Life, int], Mapping[Output, int]], None],
+        events: str,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._kafka = kafka
         self._id = transactional_id
+        self._claim = claim(transactional_id, address)
         self._interval = interval_seconds
         self._ledger = ledger
         self._metadata = metadata
         self._rewound = rewound
         self._namesake_lives = namesake_lives
+        self._keep = keep
+        self._events = events
         self._clock = clock
         self._metrics = metrics
         self._producer: Producer | None = None
-        self._open: _Open | None = None
+        self._open: Open | None = None
         self._last_commit_at = 0.0
         self._last: set[Output] = set()  # what the last committed transaction wrote to
         self._unswept: set[Output] = set()  # what may hold records of a transaction without an end
@@ -174,13 +139,17 @@ class Transactions:
         else:
             self._producer = producer
 
-    def emit(self, work: Work, emission: Emission) -> bool:
-        """Put the outputs of a work into the open transaction; False if they were thrown away as stale."""
+    def emit(self, work: Work, emission: Emission | None) -> bool:
+        """Put the outputs of a work into the open transaction; False if they were thrown away as stale.
+
+        None: the work came to nothing that may count, and its tasks go back.
+        """
         try:
-            if self._ledger.current(work):
-                self._put(work, emission)
-            if self._ledger.finish(work):
-                return True
+            if emission is not None:
+                if self._ledger.current(work):
+                    self._put(work, emission)
+                if self._ledger.finish(work):
+                    return True
             self._give_up(_Failed("emit"))
         except _Failed as failure:
             self._give_up(failure)
@@ -194,6 +163,10 @@ class Transactions:
             self._give_up(failure)
             return False
         return self.commit()
+
+    def refresh(self) -> bool:
+        """Commit again what is committed, so that it does not grow old: see ``Runtime``."""
+        return self.commit() and (not (standing := self._ledger.standing()) or self.claim(standing))
 
     def due(self, *, flooded: bool) -> float | None:
         """Return the seconds until the open transaction must be committed; None if none is open."""
@@ -230,6 +203,7 @@ class Transactions:
             return False
         self._open = None
         self._last = opened.touched
+        self._keep(commitment, opened.writes, opened.reached)
         self._ledger.committed(commitment)
         self._tell(opened, started)
         return True
@@ -243,7 +217,7 @@ class Transactions:
         assert self._producer is not None
         return self._producer
 
-    def _begin(self) -> _Open:
+    def _begin(self) -> Open:
         if self._open is None:
             if self._producer is None:
                 raise _Failed("begin_transaction before a new producer")
@@ -251,7 +225,7 @@ class Transactions:
                 self._live.begin_transaction()
             except KafkaException as error:
                 raise _Failed("begin_transaction", error.args[0]) from None
-            self._open = _Open(since=self._clock.monotonic())
+            self._open = Open(since=self._clock.monotonic())
         return self._open
 
     def _put(self, work: Work, emission: Emission) -> None:
@@ -261,6 +235,9 @@ class Transactions:
         for outgoing in emission.outgoing:
             opened.touched |= {(outgoing.topic, partition) for partition in set(outgoing.partitions)}
             self._produce(outgoing)
+        for burst in emission.changes.bursts:
+            self._produce_burst(burst, opened)
+        opened.writes |= emission.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(emission.arrived_ms)
         for piece in work.slices:
@@ -284,6 +261,24 @@ class Transactions:
         except KafkaException as error:  # a poll too tells of a fatal one
             raise _Failed("produce", error.args[0]) from None
 
+    def _produce_burst(self, burst: Outgoing, opened: Open) -> None:
+        """Produce what one partition of a changelog is given, and have it noted where its last record comes to lie."""
+        output = (burst.topic, burst.partitions[0])
+        opened.touched.add(output)
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                opened.reached[output] = (message.offset() or 0) + 1
+
+        head = Outgoing(burst.topic, burst.partitions[:-1], burst.keys[:-1], burst.values[:-1])
+        self._produce(head)
+        try:
+            self._produce_patiently(
+                burst.topic, burst.values[-1], burst.keys[-1], burst.partitions[-1], on_delivery=delivered
+            )
+        except KafkaException as error:
+            raise _Failed("produce", error.args[0]) from None
+
     def _produce_patiently(self, *record: Any, **more: Any) -> None:
         """Produce a record; while the queue is full, since the brokers are slower than we are, wait for deliveries."""
         while True:
@@ -294,7 +289,7 @@ class Transactions:
             else:
                 return
 
-    def _send_offsets(self, opened: _Open) -> dict[Life, dict[Source, int]]:
+    def _send_offsets(self, opened: Open) -> dict[Life, dict[Source, int]]:
         # Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker
         # checks the generation, but not who owns which partition.
         with self._ledger.lock:
@@ -306,7 +301,7 @@ class Transactions:
         if metadata is None:
             raise _Failed("send_offsets without membership")
         offsets = [
-            TopicPartition(source.topic, source.partition, offset, claim(self._id))
+            TopicPartition(source.topic, source.partition, offset, self._claim)
             for covered in (*claims.values(), *commitment.values())
             for source, offset in covered.items()
         ]
@@ -381,7 +376,7 @@ class Transactions:
         threading.Thread(target=grave.clear, name="grave", daemon=True).start()
         self._metrics.producer_restarts.add(1)
 
-    def _tell(self, opened: _Open, started: float) -> None:
+    def _tell(self, opened: Open, started: float) -> None:
         now = self._clock.monotonic()
         if opened.scored:
             self._aborts = 0
@@ -389,7 +384,8 @@ class Transactions:
         self._metrics.transaction_seconds.observe(now - opened.since)
         self._metrics.stage_seconds.observe(now - started, stage="commit")
         for topic, rows in opened.scored.items():
-            self._metrics.events_scored.add(rows, topic=topic)
+            counter = self._metrics.events_scored if topic == self._events else self._metrics.facts_applied
+            counter.add(rows, topic=topic)
         if opened.arrived_ms:
             arrived = np.concatenate(opened.arrived_ms)
             self._metrics.end_to_end_seconds.observe_many(self._clock.now() - arrived / 1000.0)

@@ -14,12 +14,15 @@ def stuck_task(
     """Say which task is stuck, if any.
 
     ``now`` is monotonic seconds; ``ends`` holds the offset that each source's fetching position must reach: records
-    that are there to be read. A task is stuck when it has something to do (or is still opening) and neither opened
-    nor committed anything for the deadline. Trailing transaction markers are not work: ``ends`` must not count them.
+    that are there to be read. A task is stuck when it has something to do (or is still opening or restoring) and
+    neither opened nor restored nor committed anything for the deadline. Trailing transaction markers are not work:
+    ``ends`` must not count them.
     """
     for task, state, since, moved_at, committed in tasks:
         if state is State.OPENING and now - since > deadline_seconds:
             return f"task {task} has not opened for {now - since:.0f} s"
+        if state is State.RESTORING and now - max(since, moved_at) > deadline_seconds:
+            return f"task {task} has restored nothing for {now - max(since, moved_at):.0f} s"
         if state is State.RUNNING and now - max(since, moved_at) > deadline_seconds:
             behind = {str(s): ends[s] - at for s, at in committed.items() if ends.get(s, at) > at}
             if behind:

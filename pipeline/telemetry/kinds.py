@@ -149,6 +149,12 @@ class Counter(Metric[float]):
         """Return the count; 0 if nothing was ever added."""
         return self._series.get(self._key(labels), 0.0)
 
+    @property
+    def total(self) -> float:
+        """The count of all label sets together."""
+        with self._lock:
+            return sum(self._series.values())
+
     def _zero(self) -> float:
         return 0.0
 
@@ -277,6 +283,12 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
         """Return how many values were counted."""
         found = self._series.get(self._key(labels))
         return 0 if found is None else int(found[:-1].sum())
+
+    def counts(self, **labels: LabelValue) -> npt.NDArray[np.float64]:
+        """Return how many values each bucket counted, not cumulated, and the one beyond the last bound."""
+        with self._lock:
+            found = self._series.get(self._key(labels))
+            return self._zero()[:-1] if found is None else found[:-1].copy()
 
     def _zero(self) -> npt.NDArray[np.float64]:
         return np.zeros(len(self.buckets) + 2)

@@ -11,6 +11,7 @@ from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, MetricErr
 __all__ = ["MetricError", "Metrics"]
 
 TOPIC = Label("topic", shape=r"[a-zA-Z0-9._-]{1,249}", bound=32)
+TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
 DIED_IN = Label("stage", values=frozenset(Stage))
@@ -23,6 +24,8 @@ REBALANCE = Label("change", values=frozenset({"assigned", "revoked", "lost"}))
 MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
+SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
+WRITTEN = Label("outcome", values=frozenset({"written", "lost"}))
 PIPELINE = Label("pipeline", shape=r"[ -~]{1,100}", bound=1)
 
 # Fine where the promises lie (tens of milliseconds), coarse where only the size of the trouble matters.
@@ -31,6 +34,7 @@ LATENCY_SECONDS = (
     *(0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 0.75),
     *(1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600),
 )
+RESTORE_SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 ROWS = tuple(2**power for power in range(15))
 
 
@@ -74,6 +78,15 @@ class Metrics(Catalogue):
         self.producer_restarts = Counter(
             "producer_restarts", "Transactional producers thrown away after a fatal or fencing error."
         )
+
+        # What is unusual, and what was told of it.
+        self.anomaly = Gauge(
+            "anomaly", "1 while a signal is unusual, else 0; the log and the timeline say why.", (SIGNAL,)
+        )
+        self.anomaly_score = Gauge(
+            "anomaly_score", "How unusual a signal is: 0 not at all, an anomaly begins above 1.", (SIGNAL,)
+        )
+        self.timeline_events = Counter("timeline_events", "Events told to the timeline, by outcome.", (WRITTEN,))
 
         # Tasks and the group.
         self.tasks = Gauge("tasks", "Tasks of this worker, by state.", (STATE,))
@@ -120,6 +133,28 @@ class Metrics(Catalogue):
             (TOPIC, PARTITION),
             unit="seconds",
         )
+
+        # State.
+        self.facts_applied = Counter("facts_applied", "Facts whose change of state was committed.", (TOPIC,))
+        self.late_events = Counter(
+            "late_events", "Events too late for a window of the table that they feed; they were scored.", (TABLE,)
+        )
+        self.implausible_times = Counter(
+            "implausible_times", "Events whose time is too far from their arrival: they may read, and change nothing."
+        )
+        self.restore_records = Counter("restore_records", "Changelog records restored.")
+        self.restore_remaining_records = Gauge(
+            "restore_remaining", "Offsets of changelogs that are still to be read.", unit="records"
+        )
+        self.restore_seconds = Histogram(
+            "restore",
+            "From the claim of a task to the moment when its state was there.",
+            unit="seconds",
+            buckets=RESTORE_SECONDS,
+        )
+        self.state_rows = Gauge("state", "Rows of all tables on this worker's disk, about.", unit="rows")
+        self.state_disk_bytes = Gauge("state_disk", "Size of the files of state.", unit="bytes")
+        self.state_cache_bytes = Gauge("state_cache", "Memory of caches and write buffers of state.", unit="bytes")
 
         # What this worker is.
         self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))

@@ -24,6 +24,8 @@ from pipeline.telemetry.health import Health
 CONNECTIONS_MAX = 32
 CLIENT_SECONDS = 5.0  # from accepting a connection to having answered it
 
+Page = Callable[[str], "tuple[HTTPStatus, bytes, str] | None"]
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,7 @@ class TelemetryServer:
     def __init__(self, settings: TelemetrySettings, metrics: Catalogue, health: Health) -> None:
         self._metrics = metrics
         self._health = health
+        self._others: list[Page] = []
         try:
             self._server = _Server(settings.host, settings.port, self)
         except OSError as error:
@@ -58,6 +61,10 @@ class TelemetryServer:
         host = str(self._server.server_address[0])
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    def also(self, page: "Page") -> None:
+        """Answer more: ``page`` is given the request target, and returns None for what is not its own."""
+        self._others.append(page)
+
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
@@ -77,8 +84,9 @@ class TelemetryServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def answer(self, path: str, accept: str) -> tuple[HTTPStatus, bytes, str]:
-        """Return status, body and content type for a path."""
+    def answer(self, target: str, accept: str) -> tuple[HTTPStatus, bytes, str]:
+        """Return status, body and content type for a request target: path and query."""
+        path = target.partition("?")[0]
         pages: dict[str, Callable[[], tuple[HTTPStatus, bytes, str]]] = {
             "/metrics": lambda: self._page(accept),
             "/live": lambda: _told(*self._health.live()),
@@ -86,6 +94,9 @@ class TelemetryServer:
         }
         page = pages.get(path)
         if page is None:
+            for other in self._others:
+                if (answer := other(target)) is not None:
+                    return answer
             body = {"error": f"nothing at {path}", "paths": sorted(pages)}
             return HTTPStatus.NOT_FOUND, _json(body), "application/json"
         return page()
@@ -163,9 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, *, body_too: bool) -> None:
         try:
-            status, body, content_type = self.server.owner.answer(
-                self.path.partition("?")[0], self.headers.get("Accept", "")
-            )
+            status, body, content_type = self.server.owner.answer(self.path, self.headers.get("Accept", ""))
         except Exception:
             log.exception("telemetry failed to answer", extra={"fields": {"path": self.path}})
             status, body, content_type = HTTPStatus.INTERNAL_SERVER_ERROR, b"see the log\n", "text/plain"

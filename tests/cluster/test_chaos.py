@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 from conftest import KafkaUnderTest
+from remembered import all_events
 from stage import real_events
 
 from pipeline.drills.chaos import Chaos, Plan
 from pipeline.drills.site import Site
 from pipeline.kafka import topics
+from tests.topologies import remembering
 from tests.topologies.prefixed import ENVIRONMENT, prefixed
 
 
@@ -34,3 +36,29 @@ def test_eight_kills_of_workers_and_brokers_lose_and_double_nothing(
     assert found.kills == 8
     assert found.in_play_peak >= 100_000
     assert found.passed, found.audit
+
+
+def test_kills_leave_every_key_as_its_events_make_it(
+    kafka3: KafkaUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same blows to a pipeline with memory: every event has one score, and every key of every table its state."""
+    assert kafka3.cluster is not None
+    prefix = f"memory{tmp_path.name[-4:]}".replace("_", "")
+    monkeypatch.setenv(remembering.ENVIRONMENT, prefix)
+    pipeline = remembering.remembering(prefix)
+    remembering.publish(tmp_path / "models", pipeline)
+    topics.apply(kafka3.settings, pipeline)
+    (facts,) = pipeline.facts
+    events = all_events().to({"flights.boarding": pipeline.events.topic, "flights.departures": facts.topic})
+    models = {"model.directory": tmp_path / "models"}
+    site = Site(
+        pipeline, "tests.topologies.remembering", events, kafka3.cluster, kafka3.settings, tmp_path / "logs", models
+    )
+
+    found = Chaos(site, Plan(kills=8, seed=12, mean_seconds=1.0, backlog=100_000), say=print).run()
+
+    for line in found.lines:
+        print(line)
+    assert found.kills == 8
+    assert [state["table"] for state in found.states] == ["planes", "aircraft", "predictions"]
+    assert found.passed, (found.audit, found.states)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.bench.rates import FROM, TO, Run, Sample, ratios, run_of, summary
+from ops.bench.rates import FROM, TO, Run, Sample, growth, mark, ratios, run_of, summary
 
 
 def steady(rate: float, cpu_share: float, target: int, *, start: float = 100.0, idle: float = 2.0) -> list[Sample]:
@@ -48,6 +48,16 @@ def test_the_end_of_a_run_in_which_partitions_run_dry_does_not_count() -> None:
     assert run_of([*looks, *slow], 10_000, started=0.0) == run_of(looks, 10_000, started=0.0)
 
 
+def test_what_only_warms_up_does_not_count() -> None:
+    """However slow it was, and however much of the run it is."""
+    warming = [Sample(float(k), 10 * k, float(k)) for k in range(100)]
+    steadily = [Sample(100 + k / 10, 1_000 + 50 * k, 100 + k / 20) for k in range(201)]
+    run = run_of([*warming, *steadily], 11_000, started=0.0, warm=1_000)
+    assert (run.events_per_second, run.events_per_cpu_second) == (500, 1_000)
+    assert run.events == pytest.approx((TO - FROM) * 10_000, abs=50)
+    assert (mark(FROM, 11_000, 1_000), mark(FROM, 10_000)) == (2_000, 1_000)
+
+
 @pytest.mark.parametrize(
     ("samples", "why"),
     [
@@ -85,3 +95,8 @@ def test_ratios_say_how_many_times_the_others_surgetank_does() -> None:
 def test_without_surgetank_there_are_no_ratios() -> None:
     """A bench of some contenders only still gives their figures."""
     assert ratios({"hand_loop": summary([a_run(1, 1)])}) == {}
+
+
+def test_growth_says_how_many_times_the_cpu_an_event_takes() -> None:
+    """Above 1 an event takes more than before."""
+    assert growth(summary([a_run(1, 300)]), summary([a_run(1, 200)])) == 1.5

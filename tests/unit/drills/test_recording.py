@@ -90,6 +90,10 @@ def test_one_kind_alone_can_be_played() -> None:
         assert alone.time_ms.tolist() == [1, 5]
     with pytest.raises(ValueError, match="it has: a, b"):
         recording.only("z")
+    assert recording.of({"topic-of-nobody", *recording.topics}).times(0, len(recording)).tolist() == (
+        recording.times(0, len(recording)).tolist()
+    )
+    assert recording.of(recording.topics[:1]).topics == recording.topics[:1]
 
 
 def test_topics_can_be_exchanged() -> None:

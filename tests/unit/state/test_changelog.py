@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StateCorrupt, StateError
-from pipeline.state.changelog import Changes, Format, apply, decode, last_of_each
+from pipeline.errors import StateCorrupt, StateError, StateMismatch
+from pipeline.state.changelog import MEANING, Changes, Format, apply, decode, last_of_each, without_meaning
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 
 NUMBERS = Format.of_numbers(np.array([np.nan, -1.0]))
@@ -126,3 +126,13 @@ def test_a_burst_that_is_refused_writes_nothing() -> None:
     with pytest.raises(StateCorrupt):
         apply(shelf, "cards", NUMBERS.size, TOPIC, [b"a", b"b"], [NUMBERS.absent, b"short"], 17)
     assert shelf.written == []
+
+
+def test_rows_of_another_declaration_are_refused() -> None:
+    """What rows mean stands beside them; it is no row itself, and something else than expected is an error."""
+    burst = last_of_each([MEANING, b"a"], [b"cards-1", NUMBERS.absent], NUMBERS.size, TOPIC)
+
+    assert without_meaning(dict(burst), "cards-1", TOPIC) == {b"a": NUMBERS.absent}
+    assert without_meaning({b"a": None}, "cards-1", TOPIC) == {b"a": None}
+    with pytest.raises(StateMismatch, match="another declaration of its table"):
+        without_meaning(dict(burst), "cards-2", TOPIC)

@@ -4,9 +4,9 @@ import pytest
 
 from pipeline.batch import Source, TaskId
 from pipeline.tasks.opener import start_offset
-from pipeline.tasks.orphans import claim, dead, owner_of
+from pipeline.tasks.orphans import address_of, claim, dead, owner_of
+from pipeline.tasks.pace import WORTHWHILE_ROWS, commit_at, patience
 from pipeline.tasks.states import State
-from pipeline.tasks.transaction import WORTHWHILE_ROWS, commit_at, patience
 from pipeline.tasks.watchdog import hung_call, stuck_task
 
 SOURCE = Source("events", 0)
@@ -47,6 +47,17 @@ def test_only_the_named_and_dead_are_fenced() -> None:
     assert dead(owners, live={"b"}, me="me") == {"a"}
 
 
+def test_a_claim_says_whose_it_is_and_where_its_owner_answers() -> None:
+    """The address is told apart from the name; a claim without one, as older workers make it, says nothing of it."""
+    with_address = claim("flights-w1", "http://127.0.0.1:8080")
+
+    assert owner_of(with_address) == "flights-w1"
+    assert address_of(with_address) == "http://127.0.0.1:8080"
+    assert owner_of(claim("flights-w1")) == "flights-w1"
+    assert address_of(claim("flights-w1")) is None
+    assert address_of(None) is None
+
+
 def test_a_worker_that_keeps_up_commits_at_once_and_a_flooded_one_at_the_interval() -> None:
     """Latency first while it keeps up, throughput when it is flooded."""
     after_a_silence = commit_at(opened_at=50.0, last_commit_at=10.0, interval_seconds=0.1, flooded=False)
@@ -67,6 +78,14 @@ def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
     )
     assert stuck_task(159.0, [running], {SOURCE: 9}, 60.0) is None
     assert stuck_task(161.0, [(TASK, State.OPENING, 100.0, 0.0, {})], {}, 60.0) is not None
+
+
+def test_a_restore_that_comes_no_nearer_is_stuck() -> None:
+    """However long it takes as a whole: what counts is when it last moved."""
+    restoring = (TASK, State.RESTORING, 0.0, 100.0, {})
+
+    assert stuck_task(161.0, [restoring], {}, 60.0) == "task flights/0 has restored nothing for 61 s"
+    assert stuck_task(159.0, [restoring], {}, 60.0) is None
 
 
 def test_no_lag_and_unknown_ends_are_not_stuck() -> None:

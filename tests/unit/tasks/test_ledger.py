@@ -45,6 +45,35 @@ def world() -> World:
     return World()
 
 
+def test_a_task_runs_when_its_state_is_there(world: World) -> None:
+    """Restoring counts as being there for nobody: nothing is handed out, and it is not opened a second time."""
+    (life,) = world.ledger.gain([0])
+    start = {Source(TOPIC, 0): 5}
+
+    assert world.ledger.restore(life)
+
+    assert world.ledger.opening(life) is None
+    assert world.ledger.restoring(life)
+    assert not world.ledger.running()
+    assert not world.ledger.hand_out([world.piece(0, 5, 1)])[0]
+    assert world.ledger.open(life, start)
+    assert not world.ledger.restoring(life)
+    assert not world.ledger.restore(life)
+    assert world.ledger.standing() == {life: start}
+
+
+def test_a_task_may_be_taken_away_while_it_is_restored(world: World) -> None:
+    """It is closed at once, and what its restore comes to opens nothing; an abort leaves it where it is."""
+    (life,) = world.ledger.gain([0])
+    world.ledger.restore(life)
+
+    assert world.ledger.rewind() == []
+    world.ledger.revoke([0])
+
+    assert not world.ledger.restoring(life)
+    assert not world.ledger.open(life, {Source(TOPIC, 0): 5})
+
+
 def test_a_commit_covers_what_is_finished_and_nothing_else(world: World) -> None:
     """Finished work is in the commitment; work that is only handed out is not."""
     world.running(0, 1)

@@ -1,0 +1,242 @@
+"""(a) The loop that one would write by hand for speed, with memory: rocksdict below it, a changelog beside it.
+
+At least once: before offsets are committed, once a second, scores and changed rows are on their topics. A row that
+changed often within that second is written once. The rows in use are one array, which the compiled update changes in
+place; those that were not used lately make room and come back from RocksDB.
+"""
+
+import gc
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rocksdict
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from rocksdict import Rdict, WriteBatch
+
+from ops.bench.errand import Errand, errand
+from ops.bench.hand_loop import assigned
+from ops.bench.payments import layout
+from ops.bench.payments_job import PaymentsJob, pack, unpack
+from ops.bench.tuning import (
+    BATCH_ROWS_MAX,
+    HAND_CHANGELOG,
+    HAND_COMMIT_SECONDS,
+    HAND_CONSUMER,
+    HAND_PRODUCER,
+    HAND_ROCKSDB,
+    HAND_ROWS,
+)
+
+Int64s = npt.NDArray[np.int64]
+
+_NOBODY = b""
+
+
+class Cards:
+    """The rows of cards: some in memory, all of those that were written in RocksDB."""
+
+    def __init__(self, folder: Path, rows_max: int = HAND_ROWS) -> None:
+        self.rows = layout.rows(rows_max)
+        self._db = Rdict(str(folder), _options())
+        self._writing = rocksdict.WriteOptions()
+        self._writing.disable_wal = not HAND_ROCKSDB["write_ahead_log"]  # type: ignore[method-assign,assignment] # the changelog is the log
+        self._slot: dict[bytes, int] = {}
+        self._name = [_NOBODY] * rows_max
+        self._partition = np.zeros(rows_max, dtype=np.int64)
+        self._used = np.zeros(rows_max, dtype=np.bool_)
+        self._changed = np.zeros(rows_max, dtype=np.bool_)
+        self._free = list(range(rows_max))
+
+    def find(self, keys: list[bytes]) -> list[int | None]:
+        """Return the place in ``rows`` of each key, None for those that are not in memory."""
+        return list(map(self._slot.get, keys))
+
+    def fetch(self, keys: list[bytes], partitions: list[int]) -> None:
+        """Bring the rows of distinct keys into memory, for which there must be room."""
+        places = [self._free.pop() for _ in keys]
+        self.rows[places] = unpack(self._db.get(keys))
+        self._slot.update(zip(keys, places, strict=True))
+        self._partition[places] = partitions
+        for place, key in zip(places, keys, strict=True):
+            self._name[place] = key
+
+    @property
+    def room(self) -> int:
+        """How many more rows there is memory for."""
+        return len(self._free)
+
+    def make_room(self) -> None:
+        """Let go of what was not used since the last time; if all of it was, of everything. Call it after ``take``."""
+        idle = ~self._used
+        idle[self._free] = False
+        if not idle.any():
+            idle = ~idle
+            idle[self._free] = False
+        for place in np.flatnonzero(idle).tolist():
+            del self._slot[self._name[place]]
+            self._free.append(place)
+        self._used[:] = False
+
+    def touched(self, places: Int64s) -> None:
+        """Note that these rows were changed."""
+        self._used[places] = True
+        self._changed[places] = True
+
+    def take(self) -> tuple[list[bytes], list[bytes], list[int]]:
+        """Return keys, rows and partitions of all that changed, and write it to RocksDB."""
+        places = np.flatnonzero(self._changed)
+        self._changed[:] = False
+        keys = [self._name[place] for place in places.tolist()]
+        values = pack(self.rows[places])
+        self.write(keys, values)
+        return keys, values, self._partition[places].tolist()
+
+    def write(self, keys: list[bytes], values: list[bytes]) -> None:
+        """Write rows to RocksDB; in the order of keys, which it takes faster."""
+        batch = WriteBatch(raw_mode=True)
+        for at in sorted(range(len(keys)), key=keys.__getitem__):
+            batch.put(keys[at], values[at])
+        self._db.write(batch, self._writing)
+
+    def close(self) -> None:
+        """Bring all to the disk."""
+        self._db.close()
+
+
+def _options() -> rocksdict.Options:
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(rocksdict.Cache(HAND_ROCKSDB["block_cache"]))
+    blocks.set_bloom_filter(HAND_ROCKSDB["bloom_filter_bits"], block_based=False)
+    blocks.set_data_block_index_type(rocksdict.DataBlockIndexType.binary_and_hash())
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_compression_type(getattr(rocksdict.DBCompressionType, HAND_ROCKSDB["compression"])())
+    options.set_compaction_style(getattr(rocksdict.DBCompactionStyle, HAND_ROCKSDB["compaction_style"])())
+    options.set_allow_mmap_reads(HAND_ROCKSDB["allow_mmap_reads"])
+    options.set_write_buffer_size(HAND_ROCKSDB["write_buffer_size"])
+    options.set_max_write_buffer_number(HAND_ROCKSDB["max_write_buffer_number"])
+    options.set_max_background_jobs(2)
+    return options
+
+
+def restore(cards: Cards, job: Errand, partitions: list[int]) -> int:
+    """Read the changelog to its end into RocksDB; return how many records that were."""
+    reader = Consumer({"bootstrap.servers": job.bootstrap, "group.id": f"{job.name}-restore", **HAND_CONSUMER})
+    records = 0
+    try:
+        ends = {n: reader.get_watermark_offsets(TopicPartition(job.changelog, n), timeout=10)[1] for n in partitions}
+        left = {n for n, end in ends.items() if end > 0}
+        reader.assign([TopicPartition(job.changelog, n, 0) for n in sorted(left)])
+        while left:
+            messages = reader.consume(100_000, 0.1)
+            for message in messages:
+                if message.error() is not None:
+                    raise KafkaException(message.error())
+            last = {message.key(): message.value() for message in messages}
+            cards.write(list(last), list(last.values()))
+            records += len(messages)
+            at = {place.partition: place.offset for place in reader.position(reader.assignment())}
+            left = {n for n in left if at.get(n, 0) < ends[n]}
+    finally:
+        reader.close()
+    return records
+
+
+def main(job: Errand) -> None:
+    """Run until SIGTERM."""
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    failed: list[Any] = []
+    told = {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error)}
+    consumer = Consumer({"bootstrap.servers": job.bootstrap, "group.id": job.name, **HAND_CONSUMER})
+    producer, changelog = Producer({**told, **HAND_PRODUCER}), Producer({**told, **HAND_CHANGELOG})
+    partitions = assigned(consumer, job)
+    folder = Path(job.folder) / "rows"
+    fresh = not folder.exists()
+    cards = Cards(folder)
+    if fresh:
+        began = time.monotonic()
+        records = restore(cards, job, partitions)
+        print(json.dumps({"restored": records, "seconds": time.monotonic() - began}), flush=True)
+    scorer = PaymentsJob(job.name, job.events)
+    gc.disable()
+    done: dict[int, int] = {}
+
+    def commit(*, wait: bool) -> None:
+        keys, values, where = cards.take()
+        produce = changelog.produce
+        for key, value, partition in zip(keys, values, where, strict=True):
+            while True:
+                try:
+                    produce(job.changelog, value, key, partition)
+                    break
+                except BufferError:
+                    changelog.poll(0.01)
+        changelog.flush()
+        producer.flush()
+        if failed:
+            raise KafkaException(failed[0])
+        if done:
+            places = [TopicPartition(job.events, number, offset) for number, offset in done.items()]
+            consumer.commit(offsets=places, asynchronous=not wait)
+
+    def room_for(rows: int) -> None:
+        if cards.room < rows:
+            commit(wait=False)
+            while cards.room < rows:
+                cards.make_room()
+
+    commit_at = time.monotonic() + HAND_COMMIT_SECONDS
+    while not stopping:
+        messages = [first] if (first := consumer.poll(0.1)) is not None else []
+        if messages:
+            messages += consumer.consume(BATCH_ROWS_MAX - 1, 0)
+            room_for(len(messages))
+            work(messages, scorer, cards, producer, job.scores, done)
+        producer.poll(0)
+        changelog.poll(0)
+        if time.monotonic() >= commit_at:
+            commit(wait=False)
+            commit_at = time.monotonic() + HAND_COMMIT_SECONDS
+    commit(wait=True)
+    consumer.close()
+    cards.close()
+
+
+def work(
+    messages: list[Any], scorer: PaymentsJob, cards: Cards, producer: Producer, topic: str, done: dict[int, int]
+) -> None:
+    """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
+    for message in messages:
+        if message.error() is not None:
+            raise KafkaException(message.error())
+    keys = [message.key() for message in messages]
+    partitions = [message.partition() for message in messages]
+    offsets = [message.offset() for message in messages]
+    found = cards.find(keys)
+    if None in found:
+        new = {key: partition for key, partition, at in zip(keys, partitions, found, strict=True) if at is None}
+        cards.fetch(list(new), list(new.values()))
+        found = cards.find(keys)
+    places = np.array(found, dtype=np.int64)
+    scores = scorer.score([message.value() for message in messages], cards.rows, places, partitions, offsets)
+    cards.touched(places)
+    produce = producer.produce
+    for key, score, partition in zip(keys, scores, partitions, strict=True):
+        while True:
+            try:
+                produce(topic, score, key, partition)
+                break
+            except BufferError:
+                producer.poll(0.01)
+    done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
+
+
+if __name__ == "__main__":
+    main(errand())

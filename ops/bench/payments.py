@@ -1,0 +1,91 @@
+"""The payments job: card payments that are scored with a memory of each card. Needs numpy, pyarrow and pyruhvro only.
+
+The payments are made up, the same for the same numbers: few cards pay often and many seldom (Zipf, exponent 1).
+After a lead of such payments every card pays once, so that all keys have a row before it counts; then they go on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import Events, Field, Pipeline, Scores
+from pipeline.features.tables import Table, hours, memories, minutes
+
+cards = Table("cards")
+
+# Buckets: six, so that a state row is 85 numbers. With twelve it would be twice as wide.
+FEATURES: tuple[Any, ...] = (
+    Field("amount"),
+    cards.count(window=minutes(10), buckets=6),
+    cards.sum("amount", window=hours(1), buckets=6),
+    cards.mean("amount", window=hours(24), buckets=6),
+    cards.max("amount", window=hours(24), buckets=6),
+    cards.std("amount", window=hours(24), buckets=6),
+)
+payments = Pipeline(
+    name="payments",
+    events=Events("payments.cards", schema="card_payment", key="card", time="paid_at"),
+    features=FEATURES,
+    model="payments-odd",
+    scores=Scores("payments.scores"),
+)
+(memory,) = memories(payments.features)
+layout = memory.layout
+
+LEAD = 8_192  # the payments before every card pays once; those that all contenders must score alike are among them
+ROWS = 65_536
+SPACING_MS = 20  # between two payments
+LATE_SHARE, LATE_MS = 0.1, 5_000  # so many are out of order, by up to so much
+
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """Consecutive payments: ``columns`` in the order of the schema, record ``keys``, and event times in ms.
+
+    ``odd`` says of each whether it is far more than its card usually pays, which is what the model looks for.
+    """
+
+    columns: list[pa.Array]
+    keys: list[bytes]
+    times_ms: Int64s
+    odd: npt.NDArray[np.bool_]
+
+
+def warm(keys: int) -> int:
+    """Return after how many payments every one of so many cards has a row."""
+    return LEAD + keys
+
+
+def made_up(keys: int, count: int, last_ms: int, seed: int = 20) -> Iterator[Paid]:
+    """Yield ``count`` payments of ``keys`` cards in the order in which they arrive; the last one is at ``last_ms``."""
+    random = np.random.default_rng(seed)
+    share = np.cumsum(1 / np.arange(1, keys + 1))
+    share /= share[-1]
+    once = random.permutation(keys)
+    names = np.char.add("4000", np.char.zfill(random.permutation(keys).astype("U8"), 8))
+    usual = np.exp(random.normal(3, 0.7, keys))  # what a card pays
+    first = last_ms - SPACING_MS * (count - 1)
+    for start in range(0, count, ROWS):
+        places = np.arange(start, min(start + ROWS, count))
+        card = np.searchsorted(share, random.random(len(places)))
+        turn = places - LEAD
+        each = (turn >= 0) & (turn < keys)
+        card[each] = once[turn[each]]
+        odd = random.random(len(places)) < 0.02
+        amount = np.round(usual[card] * np.exp(random.normal(0, 0.5, len(places))) * np.where(odd, 8, 1), 2)
+        late = np.where(random.random(len(places)) < LATE_SHARE, random.integers(0, LATE_MS, len(places)), 0)
+        times = first + SPACING_MS * places - late
+        text = pa.array(names[card].tolist(), pa.string())
+        columns = [
+            pa.array([f"p-{place}" for place in places.tolist()], pa.string()),
+            text,
+            pa.array(amount),
+            pa.array(times).view(pa.timestamp("ms", tz="UTC")),
+        ]
+        yield Paid(columns, text.cast(pa.binary()).to_pylist(), times, odd)

@@ -1,0 +1,70 @@
+"""What each contender does with a batch of payments and the state rows of their cards, by hand: no engine.
+
+The update of the rows is the engine's own compiled one (``pipeline.features.windows``), given to all of them: the
+comparison is of what stands around it, and none of the others is made slower by arithmetic in Python.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ops.bench.job import Avro, Scoring
+from ops.bench.payments import layout
+from ops.bench.tuning import BATCH_ROWS_MAX
+from pipeline.features.spec import Float64s
+from pipeline.features.windows import advance
+
+BUNDLE = Path(__file__).with_name("models") / "payments-odd" / "1"
+ROW_BYTES = layout.width * 8
+
+Int64s = npt.NDArray[np.int64]
+
+_VOID = np.dtype((np.void, ROW_BYTES))
+
+
+class PaymentsJob(Scoring):
+    """Scores whole batches of one topic's payments. Not for several threads at once."""
+
+    def __init__(self, pipeline: str, events_topic: str) -> None:
+        super().__init__(BUNDLE, pipeline, events_topic)
+        self._events = Avro("card_payment")
+        self._always = np.ones(BATCH_ROWS_MAX, dtype=np.bool_)
+
+    def score(
+        self,
+        values: list[bytes],
+        rows: Float64s,
+        index: Int64s,
+        partitions: Sequence[int],
+        offsets: Sequence[int],
+    ) -> list[bytes]:
+        """Return one framed score per event, at most BATCH_ROWS_MAX.
+
+        ``rows`` are state rows, float64 [k, W], changed in place; ``index`` int64 [m] says which is that of an event.
+        """
+        events = self._events.decode(values)
+        amount: Float64s = events.field("amount").to_numpy()
+        times: Int64s = events.field("paid_at").view(pa.int64()).to_numpy()
+        always = self._always[: len(values)]
+        seen, _ = advance(layout, rows, index, times, amount.reshape(-1, 1), always, always)
+        matrix = np.empty((len(values), 1 + seen.shape[1]), dtype=np.float32)
+        matrix[:, 0] = amount
+        matrix[:, 1:] = seen
+        ids, keys = events.field("event_id"), events.field("card")
+        return self.encode(ids, keys, self.infer(matrix), events.field("paid_at"), partitions, offsets)
+
+
+def pack(rows: Float64s) -> list[bytes]:
+    """Return k rows, float64 [k, W], as bytes."""
+    packed: list[bytes] = np.ascontiguousarray(rows).view(_VOID).reshape(-1).tolist()
+    return packed
+
+
+def unpack(values: Sequence[bytes | None]) -> Float64s:
+    """Return the rows of k values, float64 [k, W], the caller's own; None is a card that was never seen."""
+    fresh = layout.fresh.tobytes()
+    joined = bytearray().join([fresh if value is None else value for value in values])
+    return np.frombuffer(joined, dtype=np.float64).reshape(-1, layout.width)

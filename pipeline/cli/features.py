@@ -1,0 +1,74 @@
+"""``surgetank features``: the inputs of the model, computed from recorded events."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The model's inputs of recorded events, for training.", no_args_is_help=True)
+
+
+@app.command()
+def backfill(
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            exists=True,
+            help="Folder of recorded events: TOPIC.parquet, .arrow or .feather, or a folder TOPIC of such files, "
+            "for the events and for each topic of facts; by default the pipeline's own recording.",
+        ),
+    ] = None,
+    arrived: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of those files that says when an event arrived, which is the order in which a worker takes "
+            "events and facts; by default they are taken in the order of event time.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; by default PIPELINE-features.parquet.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Compute the features of all recorded events offline, and write them to a Parquet file to train a model on.
+
+    They are those that a worker computes: features without memory by the same code, statistics of tables by SQL that
+    is generated from the declaration and run by DuckDB (pip install 'surgetank[offline]'). Each event sees the facts
+    that stand before it. The file has event_id, event_time and a float32 column per feature, null where it is
+    missing; its metadata has the fingerprint of the features, which a model bundle names.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pipeline.cli.resolve import recording_of, resolve
+    from pipeline.drills.backfill import backfill as run
+    from pipeline.drills.history import History
+
+    if arrived is not None and events is None:
+        raise typer.BadParameter("--arrived is for --events; a recording is in the order of event time")
+    pipeline = resolve(name)
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading events", total=None)
+        if events is None:
+            history = History.of(recording_of(pipeline), pipeline)
+        else:
+            history = History.read(events, pipeline, arrived)
+
+        def told(what: str, done: int, total: int) -> None:
+            # A query says nothing until it is done: then a bar that moves without end is the truth.
+            progress.update(task, description=what, completed=done, total=total if done else None)
+
+        written = run(pipeline, history, out or Path(f"{pipeline.name}-features.parquet"), told)
+    if as_json:
+        typer.echo(json.dumps(written.as_dict()))
+        return
+    facts = "".join(f", {number:,} facts of {topic}" for topic, number in written.facts.items())
+    typer.echo(f"{written.events:,} events{facts}, {len(written.missing)} features, {written.seconds:.1f} s")
+    for feature, number in written.missing.items():
+        if number:
+            typer.echo(f"{feature} is missing in {number:,}")
+    typer.echo(f"wrote {written.file}: {written.bytes:,} bytes, features {written.fingerprint[:12]}")

@@ -1,0 +1,53 @@
+"""``surgetank incident``: what to write down when it is over."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="What to write down when an incident is over.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """What to write down when an incident is over."""
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")],
+    from_: Annotated[str, typer.Option("--from", help="2h (ago), 22:05, 2026-11-24T22:05; in UTC")],
+    to: Annotated[str, typer.Option(help="as --from")] = "now",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file to write; default: incident-PIPELINE-TIME.md")
+    ] = None,
+    prometheus: Annotated[str | None, typer.Option(help="Prometheus' URL, for plots of what it measured")] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
+) -> None:
+    """Write a post-mortem to be filled in: Markdown with the facts, the timeline, and plots as SVG beside it."""
+    from pipeline.cli.resolve import resolve
+    from pipeline.clock import SystemClock
+    from pipeline.errors import SettingsError
+    from pipeline.settings import load
+    from pipeline.timeline.events import moment
+    from pipeline.timeline.incident import draw_up
+    from pipeline.timeline.moments import moment_ms
+    from pipeline.timeline.reading import history
+
+    now = SystemClock().now()
+    start, end = moment_ms(from_, now), moment_ms(to, now)
+    if start >= end:
+        raise SettingsError(f"--from {from_} ({moment(start)}) is not before --to {to} ({moment(end)})")
+    pipeline = resolve(name)
+    stamp = moment(start)[:16].replace(":", "").replace("-", "")
+    files = draw_up(
+        pipeline.name,
+        history(load({"kafka.bootstrap": bootstrap}).kafka, pipeline, start, end),
+        start=start,
+        end=end,
+        written_at=round(now * 1000),
+        file=output or Path(f"incident-{pipeline.name}-{stamp}.md"),
+        prometheus=prometheus,
+    )
+    for file in files:
+        typer.echo(f"wrote {file}")

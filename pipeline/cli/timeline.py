@@ -1,0 +1,129 @@
+"""``surgetank timeline``: what happened to a pipeline, in order; and what happens now."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from pipeline.timeline.events import Event
+
+_FOLLOW_SECONDS = 0.5
+_STYLES = {
+    "worker_failed": "bold red",
+    "alert": "red",
+    "anomaly": "yellow",
+    "deploy": "bold cyan",
+    "operator_command": "cyan",
+    "task_opened": "dim",
+}
+
+
+class _PipelineOrCommand(TyperGroup):
+    """``timeline PIPELINE`` is ``timeline show PIPELINE``: what one wants in an incident is short."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``show`` before what does not begin with a command."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_PipelineOrCommand, no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")]
+Bootstrap = Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")]
+
+
+@app.callback()
+def group() -> None:
+    """What happened to a pipeline: ``timeline PIPELINE`` shows it, ``timeline receive PIPELINE`` takes alerts in."""
+
+
+@app.command()
+def show(
+    name: Name,
+    since: Annotated[str, typer.Option(help="15m, 1h, 2d ago; or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per event")] = False,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Print what happened, by time; with --follow, also what happens from now on, as it is told.
+
+    Starts, stops and failures of workers, deploys, rebalances, anomalies, alerts, operators' commands. Times are UTC.
+    """
+    from pipeline.cli.resolve import resolve
+    from pipeline.clock import SystemClock
+    from pipeline.settings import load
+    from pipeline.timeline.moments import moment_ms
+    from pipeline.timeline.reading import reading
+
+    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    since_ms = moment_ms(since, SystemClock().now())
+    unreadable = 0
+    try:
+        with reading(kafka, resolve(name), since_ms) as reader:
+            _print(reader.history(), as_json)
+            while follow:
+                _print(reader.next(_FOLLOW_SECONDS), as_json)
+            unreadable = reader.unreadable
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise typer.Exit from None
+    if unreadable:
+        typer.echo(f"surgetank: {unreadable:,} records of the timeline are no events", err=True)
+
+
+def _print(events: "list[Event]", as_json: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from pipeline.timeline.events import moment
+
+    if as_json:
+        for event in events:
+            typer.echo(json.dumps(event.as_dict()))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for event in events:
+        line = f"{moment(event.at)}  {event.kind:<17} {event.who:<24} {' '.join(event.what.splitlines())}"
+        # What came from outside is printed as it is, but for what would move the cursor.
+        plain = "".join(sign if sign.isprintable() else "?" for sign in line)
+        console.print(Text(plain, style=_STYLES.get(event.kind, "")))
+
+
+@app.command()
+def receive(
+    name: Name,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")] = 9099,
+    host: Annotated[str, typer.Option(help="address to bind; there is no authentication")] = "127.0.0.1",
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Take alerts in until Ctrl-C or SIGTERM: a webhook for Alertmanager that writes them to the timeline.
+
+    In Alertmanager: `webhook_configs: [{url: "http://127.0.0.1:9099/alerts"}]`. An alert whose label `pipeline` names
+    another pipeline is left out. What goes on and is posted again is written once.
+    """
+    import signal
+    import threading
+
+    from pipeline.cli.resolve import resolve
+    from pipeline.clock import SystemClock
+    from pipeline.kafka import clients
+    from pipeline.kafka.reading import partitions
+    from pipeline.settings import load
+    from pipeline.telemetry import logs
+    from pipeline.timeline.receive import Receiver
+
+    settings = load({"kafka.bootstrap": bootstrap})
+    pipeline = resolve(name)
+    logs.configure(settings.telemetry, pipeline=pipeline.name)
+    partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    with Receiver(settings.kafka, pipeline, host=host, port=port, clock=SystemClock()) as receiver:
+        typer.echo(f"Alertmanager may post to {receiver.url}")
+        try:
+            stopping.wait()
+        except KeyboardInterrupt:
+            raise typer.Exit from None

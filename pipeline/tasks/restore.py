@@ -1,0 +1,366 @@
+"""Restores the state of tasks from their changelogs, several at a time, through a consumer that is in no group.
+
+A changelog is read until the read_committed position reaches the *high watermark*, as it was after the task's committed
+offsets were read: everything that belongs to those offsets lies before it. The position is that of an end-of-partition
+event, because the last records may be compacted away or be markers.
+
+A restore that is cut short goes on where it was: rows and positions are written together, and the task's source
+positions come last, so a store without them, or with old ones, is never taken for whole.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.batch import Life, Source
+from pipeline.clock import Clock
+from pipeline.errors import StateClosed, StateCorrupt, StateMismatch
+from pipeline.kafka import clients
+from pipeline.settings import KafkaSettings
+from pipeline.state.changelog import last_of_each, without_meaning
+from pipeline.state.store import Store
+from pipeline.tasks.vault import Vault
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 5.0
+POLL_SECONDS = 0.05
+ROWS = 4096  # in one write; it holds the GIL for some milliseconds
+AGAIN_SECONDS = 0.5
+TELL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """From where each changelog must be read, by topic; those that need not be are left out.
+
+    ``drop`` says why the store must be emptied first, None if it need not.
+    """
+
+    start: Mapping[str, int]
+    drop: str | None = None
+
+
+def plan(have: Mapping[str, int], starts: Mapping[str, int], changelogs: Mapping[str, tuple[int, int]]) -> Plan:
+    """Return what a store needs. Pure.
+
+    ``have`` are the store's positions, ``starts`` the committed offsets of the sources, ``changelogs`` the first offset
+    and the high watermark of each changelog, all by topic.
+    """
+    whole = {topic: low for topic, (low, high) in changelogs.items() if low < high}
+    for topic, (low, high) in changelogs.items():
+        at = have.get(topic)
+        if at is not None and at > high:
+            return Plan(whole, f"it includes {topic} up to {at}, which ends at {high}: it is of another one")
+        if at is not None and at < low:
+            return Plan(whole, f"it includes {topic} up to {at}, which now begins at {low}: it is too old")
+    for topic, offset in starts.items():
+        at = have.get(topic)
+        if at is not None and at > offset:
+            return Plan(whole, f"it includes {topic} up to {at}, but only {offset} is committed")
+    if all(have.get(topic) == offset for topic, offset in starts.items()):
+        return Plan({})
+    return Plan(
+        {topic: start for topic, low in whole.items() if (start := have.get(topic, low)) < changelogs[topic][1]}
+    )
+
+
+@dataclass(slots=True)
+class _Part:
+    """A changelog partition that is read: where the reading is, and how far it must come."""
+
+    table: str
+    position: int
+    target: int
+
+
+@dataclass(slots=True)
+class _Job:
+    """A task that is restored. ``starts`` are the offsets that it will run from."""
+
+    life: Life
+    starts: dict[Source, int]
+    since: float
+    not_before: float = 0.0
+    store: Store | None = None
+    parts: dict[Source, _Part] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    records: int = 0
+
+
+class Restorer:
+    """Brings the state of tasks to what is committed, in a thread of its own.
+
+    ``wanted`` tells whether a life still waits for its state; ``restored`` is called, in this thread, when it is there;
+    ``moved`` when it came nearer. ``busy`` tells whether other tasks run: then restoring takes at most ``share`` of the
+    time.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        vault: Vault,
+        *,
+        client_id: str,
+        share: float,
+        wanted: Callable[[Life], bool],
+        moved: Callable[[Life], None],
+        restored: Callable[[Life, dict[Source, int]], None],
+        busy: Callable[[], bool],
+        clock: Clock,
+        metrics: Metrics,
+        beat: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._make: Callable[[], Consumer] = lambda: clients.reader(
+            kafka,
+            group_id="surgetank-restorer",
+            client_id=f"{client_id}-restorer",
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            fetch_queue_backoff_ms=5,
+            fetch_error_backoff_ms=100,
+            fetch_wait_max_ms=100,
+        )
+        self._ask: Callable[[], Consumer] = lambda: clients.reader(
+            kafka, group_id="surgetank-restorer", isolation_level="read_uncommitted"
+        )
+        self._vault = vault
+        self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
+        self._sizes = {table: shape.size for table, shape in vault.kept.shapes.items()}
+        self._share = share
+        self._wanted = wanted
+        self._moved = moved
+        self._restored = restored
+        self._busy = busy
+        self._clock = clock
+        self._metrics = metrics
+        self._beat = beat
+        self._on_failure = on_failure
+        self._arriving: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: list[_Job] = []
+        self._jobs: dict[Life, _Job] = {}
+        self._consumer: Consumer | None = None
+        self._asked: Consumer | None = None
+        self._told_at = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="restorer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def restore(self, life: Life, starts: dict[Source, int]) -> None:
+        """Restore the state of a task as it was when these offsets were committed."""
+        self._arriving.put(_Job(life, starts, self._clock.monotonic()))
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; what is not restored yet goes on another time."""
+        self._stopping.set()
+        self._arriving.put(None)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._beat()
+                self._arrived(0.0 if self._jobs else POLL_SECONDS if self._waiting else 0.5)
+                self._forsake()
+                self._begin_due()
+                if self._jobs:
+                    self._advance()
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+        finally:
+            for consumer in (self._consumer, self._asked):
+                if consumer is not None:
+                    consumer.close()
+
+    def _arrived(self, timeout: float) -> None:
+        try:
+            job = self._arriving.get(timeout=timeout) if timeout else self._arriving.get_nowait()
+            while True:
+                self._waiting += [job] if job is not None else []
+                job = self._arriving.get_nowait()
+        except queue.Empty:
+            return
+
+    def _forsake(self) -> None:
+        """Leave the jobs of lives that are over."""
+        self._waiting = [job for job in self._waiting if self._wanted(job.life)]
+        for job in [job for job in self._jobs.values() if not self._wanted(job.life)]:
+            self._leave(job)
+
+    def _begin_due(self) -> None:
+        now = self._clock.monotonic()
+        due = [job for job in self._waiting if job.not_before <= now]
+        for job in due:
+            self._beat()
+            self._waiting.remove(job)
+            try:
+                self._begin(job)
+            except StateClosed:
+                log.debug("%s was given up before it was restored", job.life[0])
+            except KafkaException as error:
+                self._again(job, error.args[0].str())
+
+    def _begin(self, job: _Job) -> None:
+        store = self._vault.open(job.life)
+        bounds = self._bounds(job.life[0].partition)
+        found = plan(store.positions(), {source.topic: at for source, at in job.starts.items()}, bounds)
+        if found.drop is not None:
+            store = self._vault.renew(job.life, found.drop)
+        job.store = store
+        job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
+        job.parts = {
+            Source(topic, job.life[0].partition): _Part(self._tables[topic], start, bounds[topic][1])
+            for topic, start in found.start.items()
+        }
+        self._jobs[job.life] = job
+        if not job.parts:
+            self._finish(job)
+            return
+        if self._consumer is None:
+            self._consumer = self._make()
+        self._consumer.incremental_assign(
+            [TopicPartition(*source, part.position) for source, part in job.parts.items()]
+        )
+
+    def _bounds(self, partition: int) -> dict[str, tuple[int, int]]:
+        """Return the first offset and the high watermark of the changelogs of a task."""
+        if self._asked is None:
+            self._asked = self._ask()
+        try:
+            return {
+                topic: self._asked.get_watermark_offsets(TopicPartition(topic, partition), CALL_SECONDS, cached=False)
+                for topic in self._tables
+            }
+        except KafkaException:
+            _bury(self._asked)  # one that failed a question is not asked again (ops/decisions/0002)
+            self._asked = None
+            raise
+
+    def _advance(self) -> None:
+        assert self._consumer is not None
+        first = self._consumer.poll(POLL_SECONDS)
+        if first is not None:
+            started = self._clock.monotonic()
+            self._take([first, *self._consumer.consume(ROWS - 1, 0)])
+            spent = self._clock.monotonic() - started
+            if self._share < 1 and self._busy():
+                self._stopping.wait(spent * (1 / self._share - 1))
+        self._tell()
+
+    def _take(self, messages: list[Message]) -> None:
+        jobs = {source: job for job in self._jobs.values() for source in job.parts}
+        for source, records in _by_source(messages):
+            job = jobs.get(source)
+            if job is None or job.life not in self._jobs:
+                continue
+            try:
+                self._apply(job, source, records)
+            except StateClosed:
+                self._leave(job)
+            except StateCorrupt as error:
+                self._vault.condemn(job.life[0].partition, str(error))
+                self._again(job, str(error))
+
+    def _apply(self, job: _Job, source: Source, messages: list[Message]) -> None:
+        part, store = job.parts.get(source), job.store
+        if part is None or store is None:
+            return
+        records, end = messages, None
+        if any(map(Message.error, messages)):
+            records = [message for message in messages if message.error() is None]
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    continue
+                if error.code() == KafkaError._PARTITION_EOF:
+                    end = message.offset()
+                elif not error.retriable():
+                    self._again(job, f"{source} cannot be read on: {error.str()}")
+                    return
+        if records:
+            part.position = records[-1].offset() + 1
+        part.position = max(part.position, end or 0)
+        keys, values = list(map(Message.key, records)), list(map(Message.value, records))
+        try:
+            last = last_of_each(keys, values, self._sizes[part.table], source.topic)
+            changes = without_meaning(last, self._vault.kept.meanings[part.table], source.topic)
+        except StateCorrupt as error:  # to read it again would not help
+            raise StateMismatch(str(error)) from None
+        store.write({part.table: changes}, {source.topic: part.position})
+        job.records += len(records)
+        self._metrics.restore_records.add(len(records))
+        self._moved(job.life)
+        if part.position >= part.target:
+            job.ends[source.topic] = part.position
+            self._unassign([source])
+            del job.parts[source]
+            if not job.parts:
+                self._finish(job)
+
+    def _finish(self, job: _Job) -> None:
+        """Write down what the store now includes, and let the task run."""
+        assert job.store is not None
+        del self._jobs[job.life]
+        job.store.write({}, {source.topic: at for source, at in job.starts.items()} | job.ends)
+        seconds = self._clock.monotonic() - job.since
+        self._metrics.restore_seconds.observe(seconds)
+        if job.records:
+            log.info(
+                "task %s: %d records restored in %.1f s (%.0f a second)",
+                *(job.life[0], job.records, seconds, job.records / max(seconds, 1e-3)),
+            )
+        if self._vault.install(job.life):
+            self._restored(job.life, job.starts)
+
+    def _again(self, job: _Job, why: str) -> None:
+        log.warning("task %s: restoring begins again: %s", job.life[0], why)
+        self._leave(job)
+        again = _Job(job.life, job.starts, job.since, self._clock.monotonic() + AGAIN_SECONDS)
+        self._waiting.append(again)
+
+    def _leave(self, job: _Job) -> None:
+        self._jobs.pop(job.life, None)
+        self._unassign(list(job.parts))
+
+    def _unassign(self, sources: list[Source]) -> None:
+        if sources and self._consumer is not None:
+            self._consumer.incremental_unassign([TopicPartition(*source) for source in sources])
+
+    def _tell(self) -> None:
+        now = self._clock.monotonic()
+        left = sum(max(0, part.target - part.position) for job in self._jobs.values() for part in job.parts.values())
+        self._metrics.restore_remaining_records.set(left)
+        if self._jobs and now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            done = sum(job.records for job in self._jobs.values())
+            since = now - min(job.since for job in self._jobs.values())
+            log.info(
+                "restoring %d tasks: %d records done, %d offsets left, %.0f records a second",
+                *(len(self._jobs), done, left, done / max(since, 1e-3)),
+            )
+
+
+def _by_source(messages: list[Message]) -> Iterator[tuple[Source, list[Message]]]:
+    """Yield the records of one partition after the other, as they lie."""
+    partitions = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+    topics = np.array(list(map(Message.topic, messages)))
+    changes = (partitions[1:] != partitions[:-1]) | (topics[1:] != topics[:-1])
+    for start, stop in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]):
+        yield Source(messages[start].topic() or "", messages[start].partition() or 0), messages[start:stop]
+
+
+def _bury(consumer: Consumer) -> None:
+    """Close a consumer elsewhere: while brokers are away that may take its time."""
+    threading.Thread(target=consumer.close, name="grave", daemon=True).start()

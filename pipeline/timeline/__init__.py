@@ -1,0 +1,1 @@
+"""The incident timeline: everything that changes the system, as events on one topic of each pipeline."""

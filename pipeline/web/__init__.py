@@ -1,0 +1,1 @@
+"""What a worker answers over HTTP beside its metrics: what it remembers of keys."""

@@ -1,0 +1,184 @@
+"""From alerts to a post-mortem, on real Kafka: the webhook, following a timeline, the report."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from stage import Stage
+
+from pipeline.clock import SystemClock
+from pipeline.errors import StartupError
+from pipeline.kafka.local import LocalCluster
+from pipeline.settings import KafkaSettings
+from pipeline.timeline.events import Event, Kind
+from pipeline.timeline.reading import history
+from pipeline.timeline.receive import Receiver
+from pipeline.timeline.writer import Timeline
+from tests.topologies.prefixed import ENVIRONMENT
+
+StageFactory = Callable[..., Stage]
+
+TOPOLOGY = "tests.topologies.prefixed"
+
+
+def post(url: str, body: bytes) -> int:
+    """Post a notification; return the status of the answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def notification(*alerts: tuple[str, str]) -> bytes:
+    """Return what Alertmanager posts of some alerts, each a name and a status."""
+    posted = [
+        {
+            "status": status,
+            "labels": {"alertname": name, "severity": "page"},
+            "annotations": {"summary": f"{name} of the test"},
+            "startsAt": "2026-01-05T12:00:00Z",
+            "endsAt": "2026-01-05T12:05:00Z" if status == "resolved" else "0001-01-01T00:00:00Z",
+            "fingerprint": name,
+        }
+        for name, status in alerts
+    ]
+    return json.dumps({"version": "4", "alerts": posted}).encode()
+
+
+def told(under: Stage) -> list[Event]:
+    """Return the whole timeline."""
+    return history(under.kafka, under.pipeline, 0, 2**60)
+
+
+@contextmanager
+def command(under: Stage, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command that goes on until it is stopped."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pipeline.cli", *arguments, "--bootstrap", under.kafka.bootstrap],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {ENVIRONMENT: under.prefix},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_alerts_are_on_the_timeline_once_each(stage: StageFactory) -> None:
+    """What is posted again is written once; what is resolved is an event of its own; SIGTERM ends the receiver well."""
+    under = stage()
+    with command(under, "timeline", "receive", TOPOLOGY, "--port", "0") as receiving:
+        assert receiving.stdout is not None
+        url = re.search(r"http://\S+", receiving.stdout.readline())
+        assert url is not None
+        for body in (
+            notification(("Slow", "firing")),
+            notification(("Slow", "firing"), ("Dead", "firing")),
+            notification(("Slow", "resolved"), ("Dead", "firing")),
+        ):
+            assert post(url[0], body) == 200
+        assert post(url[0], b"{}") == 400
+        assert post(url[0].replace("/alerts", "/elsewhere"), b"{}") == 404
+        receiving.send_signal(signal.SIGTERM)
+        assert receiving.wait(30) == 0
+    events = told(under)
+    assert [(event.details["alert"], event.details["state"]) for event in events] == [
+        ("Slow", "fired"),
+        ("Dead", "fired"),
+        ("Slow", "resolved"),
+    ]
+    assert events[0].what == "Slow (page) fired: Slow of the test"
+
+
+def test_without_a_timeline_there_is_nothing_to_receive_for(stage: StageFactory) -> None:
+    """The command says which topic is missing and how to make it, with status 2."""
+    under = stage()
+    under.prefix += "x"
+    with command(under, "timeline", "receive", TOPOLOGY, "--port", "0") as receiving:
+        assert receiving.wait(30) == 2
+
+
+def test_alerts_that_cannot_be_written_are_refused_until_they_can(
+    local_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    """While the broker is away the answer is 503, so Alertmanager posts again; then each is there once."""
+    cluster = local_cluster()
+    cluster.up(timeout=120)
+    with Stage(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
+        under.apply_topics()
+        with Receiver(under.kafka, under.pipeline, host="127.0.0.1", port=0, clock=SystemClock()) as receiver:
+            assert post(receiver.url, notification(("First", "firing"))) == 200
+            cluster.kill(cluster.ids[0])
+            assert post(receiver.url, notification(("Second", "firing"))) == 503
+            cluster.up(timeout=120)
+            under.until(lambda: post(receiver.url, notification(("Second", "firing"))) == 200, 60, "it is written")
+            port = int(receiver.url.split(":")[2].split("/")[0])
+            with pytest.raises(StartupError, match="--port"):
+                Receiver(under.kafka, under.pipeline, host="127.0.0.1", port=port, clock=SystemClock())
+        assert [event.details["alert"] for event in told(under)] == ["First", "Second"]
+
+
+def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
+    """First the history since the asked time, without what is older; then each event as it is told."""
+    under = stage()
+    clock = SystemClock()
+    timeline = Timeline(under.kafka, under.pipeline, who="test", clock=clock, ended=lambda _: None)
+    for number, hours in enumerate((5, 1, 3)):
+        at = round((clock.now() - hours * 3600) * 1000)
+        timeline.tell(Kind.OPERATOR_COMMAND, f"number {number}", {}, at)
+    under.until(lambda: len(told(under)) == 3, 30, "all three are told")
+    lines: list[str] = []
+    seen = threading.Condition()
+
+    def read(follower: "subprocess.Popen[str]") -> None:
+        for line in follower.stdout or ():
+            with seen:
+                lines.append(json.loads(line)["what"])
+                seen.notify_all()
+
+    with command(under, "timeline", "--since", "4h", "--follow", "--json", TOPOLOGY) as follower:
+        reader = threading.Thread(target=read, args=(follower,), daemon=True)
+        reader.start()
+        with seen:
+            assert seen.wait_for(lambda: len(lines) >= 2, 60), lines
+        timeline.tell(Kind.OPERATOR_COMMAND, "number 3", {})
+        with seen:
+            assert seen.wait_for(lambda: len(lines) >= 3, 60), lines
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(30) == 0
+        reader.join(30)
+    timeline.close()
+    assert lines == ["number 2", "number 1", "number 3"]
+
+
+def test_an_incident_is_drawn_up_from_the_timeline(stage: StageFactory, tmp_path: Path) -> None:
+    """Markdown and its picture, of the asked span only; a span that ends before it begins is refused."""
+    under = stage()
+    clock = SystemClock()
+    timeline = Timeline(under.kafka, under.pipeline, who="w1", clock=clock, ended=lambda _: None)
+    now = round(clock.now() * 1000)
+    timeline.tell(Kind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
+    timeline.tell(Kind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
+    timeline.close()
+    file = tmp_path / "incident.md"
+    with command(under, "incident", "report", TOPOLOGY, "--from", "1h", "--to", "now", "-o", str(file)) as drawing:
+        assert drawing.wait(60) == 0
+    text = file.read_text()
+    assert "1 with status 4" in text
+    assert "long before" not in text
+    assert (tmp_path / "incident-plots" / "timeline.svg").read_text().startswith("<svg")
+    with command(under, "incident", "report", TOPOLOGY, "--from", "1h", "--to", "2h") as refused:
+        assert refused.wait(60) == 2

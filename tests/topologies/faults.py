@@ -1,0 +1,50 @@
+"""Kills a worker at a chosen point, from within: what luck would hit once in a thousand runs.
+
+The worker is ours, the code that dies is the product's: a test names the point and the call at which it dies.
+"""
+
+import os
+import resource
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.state.store import Store
+from pipeline.tasks.restore import Restorer
+from pipeline.tasks.vault import Vault
+
+ENVIRONMENT = "TEST_FAULT"
+
+NO_ROOM = "no room"
+POINTS: dict[str, tuple[type, str]] = {
+    "between commit and write": (Vault, "commit"),
+    "in the write": (Store, "write"),
+    "in a restore": (Restorer, "_apply"),
+}
+
+
+def arm(fault: str) -> None:
+    """Have this process killed by SIGKILL: ``<point>:<n>`` is before the n-th call of that point; empty: never.
+
+    ``no room:<n>`` lets no file of it grow beyond n bytes instead.
+    """
+    if fault:
+        point, _, call = fault.partition(":")
+        if point == NO_ROOM:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(call), int(call)))
+            return
+        owner, name = POINTS[point]
+        setattr(owner, name, _dying(getattr(owner, name), int(call)))
+
+
+def _dying(method: Callable[..., Any], call: int) -> Callable[..., Any]:
+    calls = 0
+
+    def dying(*args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(*args, **more)
+
+    return dying

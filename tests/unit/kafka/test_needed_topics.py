@@ -1,0 +1,20 @@
+"""Which topics a pipeline needs, and which it can do without."""
+
+from pipeline.kafka.topics import needed, problems
+from topology.flights import flights
+
+
+def test_the_timeline_is_missed_by_a_check_and_not_by_a_worker() -> None:
+    """``topics check`` names it; a worker, which asks for what it cannot do without, starts."""
+    there = {spec.name: spec.partitions for spec in needed(flights)}
+    assert there.pop(flights.timeline) == 1
+    assert problems(flights, there) == [f"topic {flights.timeline!r} (timeline) is missing"]
+    assert problems(flights, there, optional=False) == []
+
+
+def test_what_holds_scores_is_missed_by_both() -> None:
+    """Nothing else is optional."""
+    for spec in needed(flights):
+        there = {each.name: each.partitions for each in needed(flights) if each != spec}
+        assert len(problems(flights, there)) == 1
+        assert len(problems(flights, there, optional=False)) == (0 if spec.optional else 1)

@@ -1,0 +1,99 @@
+"""pipeline.declaration: what a pipeline with memory says of topics, and what it refuses."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline import Events, Field, Pipeline, Scores, Table, hours
+from pipeline.errors import TopologyError
+from pipeline.features.spec import Input
+from pipeline.kafka.topics import needed, problems
+
+EVENTS = Events("payments", schema="payment", key="card", time="at")
+BLOCKS = Events("blocks", schema="block", key="card", time="at")
+CARDS = Table("cards")
+BLOCKED = Table("blocked", facts=BLOCKS)
+HAVE = {"payments": 8, "blocks": 8, "scores": 8, "p.dead-letters": 8, "p.cards.changelog": 8} | {
+    "p.blocked.changelog": 8,
+    "p.predictions.changelog": 8,
+}
+
+
+def pipeline(*features: Input, events: Events = EVENTS, predictions: bool | None = None) -> Pipeline:
+    """Return a pipeline with these features beside one without memory."""
+    return Pipeline(
+        name="p",
+        events=events,
+        features=(Field("amount"), *features),
+        model="m",
+        scores=Scores("scores"),
+        predictions=predictions,
+    )
+
+
+MEMORY = (CARDS.count(window=hours(1)), BLOCKED.seconds_since_last(), CARDS.last("amount"))
+
+
+def test_a_pipeline_without_memory_keeps_nothing() -> None:
+    """No tables: no changelogs, no last scores, no source beside the events."""
+    plain = pipeline()
+
+    assert plain.changelogs == {}
+    assert plain.sources == ("payments",)
+    assert not plain.keeps_predictions
+
+
+def test_each_table_has_a_changelog_and_its_facts_are_sources() -> None:
+    """Tables in the order of first use, then the last scores; facts that feed need not be declared twice."""
+    with_memory = pipeline(*MEMORY)
+
+    assert list(with_memory.changelogs.items()) == [
+        ("cards", "p.cards.changelog"),
+        ("blocked", "p.blocked.changelog"),
+        ("predictions", "p.predictions.changelog"),
+    ]
+    assert with_memory.sources == ("payments", "blocks")
+    assert with_memory.facts == (BLOCKS,)
+
+
+def test_last_scores_are_kept_where_one_says_so() -> None:
+    """With tables they are kept unless told otherwise; without, only if asked for."""
+    assert "predictions" not in pipeline(*MEMORY, predictions=False).changelogs
+    assert list(pipeline(predictions=True).changelogs) == ["predictions"]
+
+
+def test_changelogs_are_compacted_and_lie_as_the_events_do() -> None:
+    """``topics apply`` makes them with as many partitions, and with nothing that is ever deleted."""
+    specs = {spec.name: spec for spec in needed(pipeline(*MEMORY))}
+
+    assert set(specs) == set(HAVE)
+    for name in ("p.cards.changelog", "p.blocked.changelog", "p.predictions.changelog"):
+        assert specs[name].partitions == 8
+        assert specs[name].config["cleanup.policy"] == "compact"
+
+
+@pytest.mark.parametrize("topic", ["blocks", "p.cards.changelog"])
+@pytest.mark.parametrize("partitions", [7, 9])
+def test_a_key_must_lie_in_the_same_partition_everywhere(topic: str, partitions: int) -> None:
+    """Facts that feed and changelogs must have exactly the partitions of the events: more is as wrong as less."""
+    assert problems(pipeline(*MEMORY), HAVE) == []
+
+    (problem,) = problems(pipeline(*MEMORY), HAVE | {topic: partitions})
+
+    assert topic in problem
+    assert f"has {partitions} partitions, but 'payments' has 8" in problem
+
+
+@pytest.mark.parametrize(
+    ("declare", "why"),
+    [
+        (lambda: pipeline(*MEMORY, events=replace(EVENTS, key=None)), "its events have none: say events.key"),
+        (lambda: pipeline(*MEMORY, events=replace(EVENTS, partitions=4)), "'blocks' have 8 partitions"),
+        (lambda: pipeline(Table("predictions").count(window=hours(1))), "the name of the table of last scores"),
+        (lambda: pipeline(Table("t", facts=replace(BLOCKS, topic="scores")).seconds_since_last()), "for two things"),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_refused(declare: object, why: str) -> None:
+    """At import, with what is wrong and what to do."""
+    with pytest.raises(TopologyError, match=why):
+        declare()  # type: ignore[operator]

@@ -1,0 +1,229 @@
+"""The report of an incident: lanes, plots and Markdown, from events and from what a real Prometheus measured."""
+
+import re
+import shutil
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from pipeline.clock import SystemClock
+from pipeline.drills.fleet import free_port
+from pipeline.errors import SettingsError, SurgetankError
+from pipeline.telemetry.metrics import Metrics
+from pipeline.timeline import measured
+from pipeline.timeline.events import Event, Kind
+from pipeline.timeline.incident import draw_up
+from pipeline.timeline.report import Plot, report
+from pipeline.timeline.spans import Span, lanes, marks
+from pipeline.timeline.svg import Line, lanes_plot, lines_plot
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOUR = 3_600_000
+
+
+def anomaly(at: int, who: str, state: str) -> Event:
+    """Return the event of an anomaly of the latency."""
+    return Event(at, Kind.ANOMALY, who, f"latency {state}", {"signal": "latency", "state": state})
+
+
+def alert(at: int, state: str) -> Event:
+    """Return the event of an alert."""
+    return Event(at, Kind.ALERT, "alertmanager", f"Slow {state}", {"alert": "Slow", "state": state})
+
+
+STORY = [
+    Event(100, Kind.REBALANCE, "w0", "gained partitions 0", {"change": "gained"}),
+    Event(1000, Kind.WORKER_STARTED, "w1", "started"),
+    anomaly(1500, "w1", "begins"),
+    alert(1600, "fired"),
+    anomaly(1700, "w0", "begins"),
+    anomaly(1800, "w0", "ends"),
+    Event(2000, Kind.WORKER_FAILED, "w1", "ends with status 4: stuck", {"exit_code": 4}),
+    Event(2100, Kind.DEPLOY, "w1", "model m 1, before it m 2"),
+    Event(2200, Kind.WORKER_STARTED, "w1", "started"),
+    Event(2600, Kind.WORKER_STOPPED, "w1", "stopped as asked", {"exit_code": 0}),
+]
+
+
+def test_what_lasted_is_found_from_its_ends() -> None:
+    """What began before is cut at the start, what goes on at the end; who dies sees nothing any more."""
+    found = {(lane.kind, lane.name): lane.spans for lane in lanes(STORY, 0, 3000)}
+    assert found == {
+        ("worker", "w0"): [Span(0, 3000, ended=False)],
+        ("worker", "w1"): [Span(1000, 2000, bad=True), Span(2200, 2600)],
+        ("anomaly", "latency of w0"): [Span(1700, 1800)],
+        ("anomaly", "latency of w1"): [Span(1500, 2000)],
+        ("alert", "Slow"): [Span(1600, 3000, ended=False)],
+    }
+    assert [lane.kind for lane in lanes(STORY, 0, 3000)] == ["worker", "worker", "anomaly", "anomaly", "alert"]
+    assert [mark.at for mark in marks(STORY)] == [100, 2000, 2100]
+
+
+def test_an_end_without_a_beginning_lasted_from_the_start() -> None:
+    """An alert that was resolved within the time that is reported fired before it."""
+    (lane,) = lanes([alert(500, "resolved")], 0, 3000)
+    assert lane.spans == [Span(0, 500)]
+
+
+def test_plots_are_svg_whatever_the_names_hold() -> None:
+    """They parse as XML, and hold a bar for each span and a line for each run of values."""
+    wild = [Event(10, Kind.WORKER_STARTED, "<w> & 'co' " + "x" * 99, "s"), Event(20, Kind.DEPLOY, "<", "]]>")]
+    tree = ElementTree.fromstring(lanes_plot(lanes(wild, 0, HOUR), marks(wild), 0, HOUR))
+    bars = [each for each in tree.iter(f"{SVG}rect") if each.find(f"{SVG}title") is not None]
+    assert len(bars) == 1
+    assert "<w> & 'co'" in str(bars[0].findtext(f"{SVG}title"))
+
+    times = [0, 1000, 2000, 9000, 10_000]
+    line = Line("<le>", times, [1.0, None, 3.0, 4.0, 5.0])
+    tree = ElementTree.fromstring(lines_plot("a < b", [line], 0, 10_000))
+    pieces = [each.attrib["points"].split() for each in tree.iter(f"{SVG}polyline")]
+    assert [len(piece) for piece in pieces] == [1, 1, 2], "a gap is a gap"
+    heights = [float(point.split(",")[1]) for piece in pieces for point in piece]
+    assert heights == sorted(heights, reverse=True), "larger values are higher up"
+
+
+@pytest.mark.parametrize("values", [[], [0.0, 0.0], [-5.0, 5.0], [1e300, 1e-300]])
+def test_any_values_can_be_plotted(values: list[float]) -> None:
+    """Nothing, zeros, negative and extreme ones: all points lie in the picture."""
+    picture = lines_plot("t", [Line("x", range(0, 1000 * len(values), 1000), values)], 0, 5000)
+    tree = ElementTree.fromstring(picture)
+    height = float(tree.attrib["height"])
+    for each in tree.iter(f"{SVG}polyline"):
+        assert all(0 <= float(point.split(",")[1]) <= height for point in each.attrib["points"].split())
+
+
+def test_the_report_has_the_facts_and_asks_for_the_rest() -> None:
+    """Exit codes, first alert, deploys and what is not over; the questions of a post-mortem; every event in its row."""
+    text = report("flights", STORY, [Plot("lag", "p/lag.svg"), Plot("x", why_not="no data")], 0, 3000, 4000)
+    assert "| workers that failed | 1 with status 4 |" in text
+    assert re.search(r"first alert \| 1970-01-01T00:00:01.600Z Slow fired", text)
+    assert re.search(r"not over at the end \| alert Slow \|", text)
+    assert "![lag](p/lag.svg)" in text
+    assert "x: not drawn. no data" in text
+    rows = re.findall(r"^\| 1970-\S+Z \|.*", text, re.MULTILINE)
+    assert len(rows) == len(STORY)
+    for heading in ("## Impact", "## Why", "## What was done", "## What changes now"):
+        assert heading in text
+
+
+def test_what_came_from_outside_stays_in_its_cell() -> None:
+    """Pipes, line breaks, links and tags of an event are text."""
+    wild = Event(5, Kind.ALERT, "a|b", "x\n| y <script> [z](http://evil) `c`", {"alert": "A", "state": "fired"})
+    (row,) = [line for line in report("p", [wild], [], 0, 9, 9).splitlines() if line.startswith("| 1970")]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 5
+    assert "<script>" not in row
+    assert r"\[z\](http://evil)" in row
+
+
+def test_a_report_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    """Somebody may have worked on it."""
+    file = tmp_path / "i.md"
+    written = draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=None)
+    assert written == [file, tmp_path / "i-plots" / "timeline.svg"]
+    assert "i-plots/timeline.svg" in file.read_text()
+    with pytest.raises(SettingsError, match="choose another file"):
+        draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=None)
+
+
+def test_a_prometheus_that_does_not_answer_leaves_its_plots_out(tmp_path: Path) -> None:
+    """The report is written all the same, and says why."""
+    file = tmp_path / "i.md"
+    url = f"http://127.0.0.1:{free_port()}"
+    draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=url)
+    assert file.read_text().count("does not answer") == len(measured.QUERIES)
+
+
+def test_every_query_asks_for_metrics_that_there_are() -> None:
+    """By the names that the catalogue of a worker gives them, and with labels that they have."""
+    there = {f"{each.name}{'_total' if each.kind == 'counter' else ''}": each for each in Metrics()}
+    there |= {f"{each.name}_bucket": each for each in Metrics() if each.kind == "histogram"}
+    for query in measured.QUERIES:
+        names = re.findall(r"surgetank_[a-z_]+", query.of("flights", 60))
+        assert set(names) <= set(there), query
+        assert not query.legend or query.legend in [label.name for label in there[names[0]].labels]
+
+
+@contextmanager
+def prometheus(folder: Path, samples: str) -> Iterator[str]:
+    """Run a real Prometheus over these samples (OpenMetrics with times); yield its URL."""
+    program, tool = shutil.which("prometheus"), shutil.which("promtool")
+    assert program, "install prometheus (Debian's package has promtool too)"
+    assert tool, "install prometheus (Debian's package has promtool too)"
+    (folder / "samples").write_text(samples)
+    data = folder / "data"
+    subprocess.run(
+        [tool, "tsdb", "create-blocks-from", "openmetrics", folder / "samples", data], check=True, capture_output=True
+    )
+    (folder / "prometheus.yml").write_text("scrape_configs: []\n")
+    address = f"127.0.0.1:{free_port()}"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={data}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _until_ready(f"http://{address}/-/ready", process, folder / "log")
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    clock, never = SystemClock(), threading.Event()
+    started = clock.monotonic()
+    while clock.monotonic() - started < 60:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except OSError:
+            never.wait(0.1)
+    raise AssertionError(f"Prometheus is not ready: {log.read_text()}")
+
+
+def test_plots_of_what_a_real_prometheus_measured(tmp_path: Path) -> None:
+    """Of this pipeline's workers only, with the values that were there; a query that it refuses is told as such."""
+    end = round(SystemClock().now()) - 3600
+    start = end - 1200
+    lines = []
+    for name, kind in (("surgetank_lag_records", "gauge"), ("surgetank_worker_info", "gauge")):
+        lines.append(f"# TYPE {name} {kind}")
+        for at in range(start - 300, end + 1, 15):
+            for instance, pipeline, lag in (("a", "flights", 7), ("b", "flights", 5), ("c", "payments", 1000)):
+                labels = f'instance="{instance}",job="w"'
+                if name == "surgetank_worker_info":
+                    lines.append(f'{name}{{{labels},pipeline="{pipeline}",worker="{instance}"}} 1 {at}')
+                else:
+                    lines += [f'{name}{{{labels},topic="t",partition="{p}"}} {lag} {at}' for p in (0, 1)]
+    lines.sort(key=lambda line: (line.split()[2 if line[0] == "#" else 0].partition("{")[0], line[0] != "#"))
+    with prometheus(tmp_path, "\n".join([*lines, "# EOF", ""])) as url:
+        lag = next(query for query in measured.QUERIES if query.name == "lag")
+        (line,) = measured.ask(url, lag, "flights", start * 1000, end * 1000)
+        assert len(line.times) > 200
+        assert set(line.values) == {2 * (7 + 5)}
+        with pytest.raises(SurgetankError, match="refuses a query"):
+            measured.ask(url, measured.Query("x", "x", "sum("), "flights", start * 1000, end * 1000)
+
+        file = tmp_path / "incident.md"
+        written = draw_up(
+            "flights", [], start=start * 1000, end=end * 1000, written_at=end * 1000, file=file, prometheus=url
+        )
+    assert tmp_path / "incident-plots" / "lag.svg" in written
+    for path in written[1:]:
+        ElementTree.fromstring(path.read_text())
+    text = file.read_text()
+    assert "records that wait](incident-plots/lag.svg)" in text
+    assert text.count("Prometheus has nothing of it") == len(measured.QUERIES) - 1
