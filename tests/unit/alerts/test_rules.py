@@ -101,7 +101,7 @@ def traffic(world: World, daily: float) -> None:
 
 def a_normal_day() -> World:
     """Return a day with night and noon, two surges that are worked off, and partitions that keep their distance."""
-    world = World(DAY, 30)
+    world = World(DAY, 60)
     traffic(world, 0.8)
     world.surge(9 * HOUR, 12.0, 240)
     world.surge(17 * HOUR, 20.0, 180)
@@ -145,9 +145,9 @@ def a_worker_killed_in_a_surge() -> World:
     return world
 
 
-def two_days_without_an_event() -> World:
+def a_day_without_an_event() -> World:
     """Return workers that live and have nothing to do: all shares are of nothing."""
-    world = World(2 * DAY, 60)
+    world = World(DAY, 60)
     world.lag[:] = 0
     for worker in world.workers:
         worker.rate[:] = 0
@@ -176,7 +176,7 @@ def a_quiet_week() -> World:
         a_deploy_of_everything,
         a_planned_scale_up,
         a_worker_killed_in_a_surge,
-        two_days_without_an_event,
+        a_day_without_an_event,
         a_quiet_week,
     ],
 )
