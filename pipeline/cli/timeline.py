@@ -45,7 +45,7 @@ def group() -> None:
 def show(
     name: Name,
     since: Annotated[str, typer.Option(help="15m, 1h, 2d ago; or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C or SIGTERM")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per event")] = False,
     bootstrap: Bootstrap = None,
 ) -> None:
@@ -53,12 +53,18 @@ def show(
 
     Starts, stops and failures of workers, deploys, rebalances, anomalies, alerts, operators' commands. Times are UTC.
     """
+    import signal
+
     from pipeline.cli.resolve import resolve
     from pipeline.clock import SystemClock
     from pipeline.settings import load
     from pipeline.timeline.moments import moment_ms
     from pipeline.timeline.reading import reading
 
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     kafka = load({"kafka.bootstrap": bootstrap}).kafka
     since_ms = moment_ms(since, SystemClock().now())
     unreadable = 0

@@ -1,5 +1,6 @@
 """Reads whole topics, all partitions, in no group: for audits, tables of scores and measurements."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 
@@ -15,6 +16,9 @@ from pipeline.settings import KafkaSettings
 _ANSWER_SECONDS = 10.0
 _SILENCE_STEP_SECONDS = 0.5
 _SILENCE_SECONDS = 60.0
+# A broker that is named as leader may not know it yet: of a topic just made, or after another broker died.
+_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_MOVING_STEP_SECONDS = 0.1
 
 Offsets = dict[Source, int]
 Where = Literal["earliest", "latest"] | int  # a number: the first record of that time, in ms since the epoch
@@ -159,16 +163,21 @@ def offsets(admin: AdminClient, sources: Sequence[Source], which: Where) -> Offs
 
 
 def _listed(admin: AdminClient, sources: Sequence[Source], spec: OffsetSpec) -> Offsets:
-    answers = admin.list_offsets(
-        {TopicPartition(*source): spec for source in sources},
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=_ANSWER_SECONDS,
-    )
-    try:
-        return {Source(tp.topic, tp.partition): answer.result().offset for tp, answer in answers.items()}
-    except KafkaException as error:
-        why = error.args[0].str()
-        raise BrokerError(f"the offsets of topic {sources[0].topic!r} are not known: {why}") from None
+    pause, attempt = threading.Event(), 0
+    while True:
+        answers = admin.list_offsets(
+            {TopicPartition(*source): spec for source in sources},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_ANSWER_SECONDS,
+        )
+        try:
+            return {Source(tp.topic, tp.partition): answer.result().offset for tp, answer in answers.items()}
+        except KafkaException as error:
+            attempt += 1
+            if error.args[0].code() not in _MOVING or attempt * _MOVING_STEP_SECONDS > _ANSWER_SECONDS:
+                why = error.args[0].str()
+                raise BrokerError(f"the offsets of topic {sources[0].topic!r} are not known: {why}") from None
+            pause.wait(_MOVING_STEP_SECONDS)
 
 
 class CommittedOffsets:

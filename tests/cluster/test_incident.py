@@ -157,7 +157,7 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
         timeline.tell(Kind.OPERATOR_COMMAND, "number 3", {})
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 3, 60), lines
-        follower.send_signal(signal.SIGINT)
+        follower.send_signal(signal.SIGTERM)
         assert follower.wait(30) == 0
         reader.join(30)
     timeline.close()
