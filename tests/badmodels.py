@@ -1,4 +1,4 @@
-"""Real ONNX models that misbehave, in real bundles that fit the flights pipeline.
+"""Real ONNX models that misbehave, in real bundles that fit the flights pipeline without memory.
 
 Each answers a row by its distance; those of flights over 4,000 miles (to Honolulu, 707 in the year) are FAR.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from ops.training.flights_schedule import flights
 from pipeline.models import bundle
-from topology.flights import flights
 
 FAR = 4_000.0
 NAME = flights.model

@@ -1,7 +1,7 @@
 """Will this flight arrive 15 or more minutes late? Asked 30 minutes before its scheduled departure.
 
-The events are the real flights that left New York in 2013, see topology/recordings/flights.py. The model
-knows the schedule, and nothing that is not known at boarding. ops/training/flights.py makes it.
+The events are the real flights that left New York in 2013, see topology/recordings/flights.py. The model knows the
+schedule and how the aircraft left before, and nothing that is not known at boarding. ops/training/flights.py makes it.
 """
 
 from pipeline import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores, Table, days, hours
@@ -19,10 +19,21 @@ DESTINATIONS = tuple(
     """.split()  # noqa: SIM905
 )
 
+# What the schedule says; a model of that alone is flights-late.
+SCHEDULE = (
+    Category("carrier", vocabulary=CARRIERS),
+    Category("origin", vocabulary=ORIGINS),
+    Category("dest", vocabulary=DESTINATIONS),
+    Field("distance"),
+    Field("scheduled_departure_local_minutes"),
+    Field("scheduled_arrival_local_minutes"),
+    DayOfWeek("scheduled_departure"),
+    Elapsed("scheduled_departure", "scheduled_arrival", unit="minutes"),
+)
+
 departures = Events("flights.departures", schema="departure", key="tailnum", time="departed_at")
 # How each aircraft left before, whichever airport it was at.
 aircraft = Table("aircraft", facts=departures, forget_after=days(30))
-# What a model with memory is asked beside the schedule; version 1 knows nothing of it.
 MEMORY = (
     aircraft.last("dep_delay_minutes"),
     aircraft.mean("dep_delay_minutes", window=hours(6)),
@@ -33,20 +44,9 @@ MEMORY = (
 flights = Pipeline(
     name="flights",
     events=Events("flights.boarding", schema="boarding", key="tailnum", time="boarding_at"),
-    features=(
-        Category("carrier", vocabulary=CARRIERS),
-        Category("origin", vocabulary=ORIGINS),
-        Category("dest", vocabulary=DESTINATIONS),
-        Field("distance"),
-        Field("scheduled_departure_local_minutes"),
-        Field("scheduled_arrival_local_minutes"),
-        DayOfWeek("scheduled_departure"),
-        Elapsed("scheduled_departure", "scheduled_arrival", unit="minutes"),
-    ),
-    model="flights-late",
+    features=(*SCHEDULE, *MEMORY),
+    model="flights-late-memory",
     scores=Scores("flights.scores"),
-    # Not scored, and not yet remembered: see MEMORY.
-    facts=(departures,),
     recording="topology.recordings.flights:recording",
 )
 

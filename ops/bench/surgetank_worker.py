@@ -1,12 +1,12 @@
-"""(b) Surgetank, exactly once: one worker with default settings, on the flights pipeline under other topics."""
+"""(b) Surgetank, exactly once: one worker with default settings, on the flights pipeline without memory."""
 
 from dataclasses import replace
 
 from ops.bench.errand import Errand, errand
 from ops.bench.job import BUNDLE
+from ops.training.flights_schedule import flights
 from pipeline.declaration import Pipeline, Scores
 from pipeline.settings import Settings, load
-from topology.flights import flights
 
 
 def pipeline(job: Errand) -> Pipeline:

@@ -19,8 +19,8 @@ import sklearn
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ops.training import flights_memory
 from ops.training.figures import figures, markdown
+from ops.training.flights_schedule import flights as schedule
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from pipeline.declaration import Pipeline
 from pipeline.drills.backfill import matrices, remembered
@@ -34,7 +34,7 @@ from topology.recordings.flights import boarding_table, raw_flights, recording
 LATE_MINUTES = 15
 LAST_MONTH_OF_TRAINING = 8
 COMMAND = "python -m ops.training.flights"
-PIPELINES = {each.model: each for each in (flights, flights_memory.flights)}
+PIPELINES = {each.model: each for each in (schedule, flights)}
 MODELS = Path(__file__).parents[2] / "topology" / "models"
 PAGE = Path(__file__).with_name("flights-late.md")
 DISAGREEMENT_MAX = 1e-6  # float32 sums of a hundred leaves against float64
@@ -90,7 +90,7 @@ def train(pipeline: Pipeline, version: str) -> tuple[Manifest, bytes]:
         "train, January to August": figures(late[past], served[past]),
         "test, September to December": figures(late[~past], served[~past]),
     }
-    chosen = "" if pipeline is flights else f" --model {pipeline.model}"
+    chosen = "" if pipeline is schedule else f" --model {pipeline.model}"
     manifest = Manifest(
         name=pipeline.model,
         version=version,
@@ -117,7 +117,7 @@ def page(manifests: list[Manifest]) -> str:
 def main() -> int:
     """Train; write the bundle and the page of figures, or compare with what is there."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Train a model of the flights pipeline.")
-    parser.add_argument("--model", choices=PIPELINES, default=flights.model, help="which one (default: %(default)s)")
+    parser.add_argument("--model", choices=PIPELINES, default=schedule.model, help="which one (default: %(default)s)")
     parser.add_argument("--directory", type=Path, default=MODELS, help="folder of bundles (default: %(default)s)")
     parser.add_argument("--version", default="1", help="version to write (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the model would change")

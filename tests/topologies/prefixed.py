@@ -1,4 +1,4 @@
-"""The flights pipeline under another name, so that each test has topics and a group of its own."""
+"""The flights pipeline without memory, under another name, so that each test has topics and a group of its own."""
 
 import os
 from dataclasses import replace
@@ -10,11 +10,13 @@ ENVIRONMENT = "TEST_PREFIX"
 
 
 def prefixed(prefix: str, partitions: int = 4) -> Pipeline:
-    """Return the flights pipeline with everything named after ``prefix``."""
+    """Return the flights pipeline, asked for the schedule alone, with everything named after ``prefix``."""
     return replace(
         origin.flights,
         name=prefix,
         events=replace(origin.flights.events, topic=f"{prefix}.boarding", partitions=partitions),
+        features=origin.SCHEDULE,
+        model="flights-late",
         scores=Scores(f"{prefix}.scores"),
         facts=(),
     )

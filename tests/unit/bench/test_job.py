@@ -11,8 +11,8 @@ from ops.bench.job import BUNDLE, Avro, Features, Job
 from ops.bench.sameness import check
 from ops.bench.tables import tables
 from ops.bench.tuning import BATCH_ROWS_MAX, PRINTED
+from ops.training.flights_schedule import flights
 from pipeline.errors import SurgetankError
-from topology.flights import flights
 from topology.recordings.flights import boarding_table
 
 ROWS = 5000

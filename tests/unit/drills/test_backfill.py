@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from ops.training.flights_memory import flights as remembering
+from ops.training.flights_schedule import flights
 from pipeline import Events, Field, Pipeline, Scores
 from pipeline.cli import app
 from pipeline.drills.backfill import FINGERPRINT, Told, backfill, matrices, remembered
@@ -21,7 +21,7 @@ from pipeline.drills.history import History, milliseconds
 from pipeline.drills.recording import Recording
 from pipeline.errors import StartupError, SurgetankError, TopologyError
 from pipeline.features.tables import Table, hours
-from topology.flights import flights
+from topology.flights import flights as remembering
 from topology.recordings.flights import recording
 
 ASKED = Events("t.asked", schema="asked", key="who", time="at")
@@ -239,7 +239,7 @@ def test_times_of_every_unit_are_rounded_down(unit: str, ticks: list[int], ms: l
 def test_the_command_tells_what_it_wrote(tmp_path: Path) -> None:
     """The report as JSON for scripts, in words for people; the recording by default, or a folder."""
     out = tmp_path / "features.parquet"
-    command = ["features", "backfill", "ops.training.flights_memory", "--out", str(out)]
+    command = ["features", "backfill", "flights", "--out", str(out)]
     done = CliRunner().invoke(app, [*command, "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from ops.training.flights_memory import DELAY, flights
 from pipeline.declaration import Pipeline
 from pipeline.drills.backfill import relation, remembered
 from pipeline.drills.history import History, Taken
@@ -22,6 +21,7 @@ from pipeline.state.identity import Identity, Shape
 from pipeline.state.store import Memory as Shared
 from pipeline.state.store import Store
 from pipeline.state.tables import Tables
+from topology.flights import flights
 from topology.recordings.flights import departures_table, recording
 
 MIB = 1 << 20
@@ -170,12 +170,12 @@ def test_a_year_of_departures_as_events(tmp_path: Path) -> None:
         facts=(),
         features=(
             aircraft.count(window=hours(24)),
-            aircraft.sum(DELAY, window=days(7), buckets=14),
-            aircraft.mean(DELAY, window=hours(6)),
-            aircraft.min(DELAY, window=hours(24)),
-            aircraft.max(DELAY, window=hours(24)),
-            aircraft.std(DELAY, window=hours(24)),
-            aircraft.last(DELAY),
+            aircraft.sum("dep_delay_minutes", window=days(7), buckets=14),
+            aircraft.mean("dep_delay_minutes", window=hours(6)),
+            aircraft.min("dep_delay_minutes", window=hours(24)),
+            aircraft.max("dep_delay_minutes", window=hours(24)),
+            aircraft.std("dep_delay_minutes", window=hours(24)),
+            aircraft.last("dep_delay_minutes"),
             aircraft.seconds_since_last(),
         ),
     )

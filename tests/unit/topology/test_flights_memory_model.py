@@ -8,14 +8,15 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-import topology.flights as schedule
+import topology.flights as declared
+from ops.training import flights_schedule as schedule
 from ops.training.flights import LATE_MINUTES, examples
-from ops.training.flights_memory import flights
 from pipeline.inference.session import Session
 from pipeline.models.bundle import Bundle, load
+from topology.flights import flights
 from topology.recordings.flights import raw_flights
 
-MODELS = Path(schedule.__file__).parent / "models"
+MODELS = Path(declared.__file__).parent / "models"
 UNSEEN = "test, September to December"
 
 
@@ -34,8 +35,8 @@ def scored(bundle: Bundle) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool
     return session.score(matrix), late, month
 
 
-def test_it_is_not_what_a_worker_without_memory_loads(bundle: Bundle) -> None:
-    """It fits its own declaration; the pipeline that is served has its own model, which it does not replace."""
+def test_it_is_what_the_pipeline_declares(bundle: Bundle) -> None:
+    """It fits the pipeline that is served; the model of the schedule alone is another one, and fits its own."""
     bundle.check(flights.spec)
     assert load(MODELS, schedule.flights.model).version == "1"
     load(MODELS, schedule.flights.model).check(schedule.flights.spec)

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 import topology.flights as declared
+from ops.training.flights_schedule import flights
 from pipeline.inference.session import Session
 from pipeline.models.bundle import Bundle, load
-from topology.flights import flights
 from topology.recordings.flights import boarding_table, raw_flights
 
 MODELS = Path(declared.__file__).parent / "models"
