@@ -12,15 +12,6 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_c
 SCRAPED = frozenset({"job", "instance"})
 # What prometheus_client adds to each page, and Prometheus to each target.
 GIVEN = ("up", "process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes")
-# Agreed with the parts that bring them, which are not all here yet; the catalogue wins where it has a name.
-ANNOUNCED: Mapping[str, frozenset[str]] = {
-    "surgetank_anomaly": frozenset({"signal"}),
-    "surgetank_anomaly_score": frozenset({"signal"}),
-    "surgetank_restore_remaining_records": frozenset(),
-    "surgetank_restore_seconds_bucket": frozenset({"le"}),
-    "surgetank_state_disk_bytes": frozenset(),
-    "surgetank_state_rows": frozenset(),
-}
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NAME = re.compile(r"(?<![\w:$])(?:up|(?:surgetank|process|python)[_:][\w:]*)(?![\w:])")
 _SELECTED = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
@@ -42,7 +33,7 @@ def declared() -> Mapping[str, frozenset[str]]:
         for metric in page
         for suffix in SUFFIXES[metric.kind]
     }
-    return dict(ANNOUNCED) | found | dict.fromkeys(GIVEN, frozenset())
+    return found | dict.fromkeys(GIVEN, frozenset())
 
 
 def named(expression: str) -> list[str]:

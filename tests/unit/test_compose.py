@@ -189,6 +189,16 @@ def test_prometheus_reaches_what_it_scrapes_and_tells(compose: dict[str, Any]) -
     assert {f"{host}:host-gateway" for host in hosts} == set(services["prometheus"]["extra_hosts"])
 
 
+def test_alertmanager_reaches_the_timeline(compose: dict[str, Any]) -> None:
+    """Where it posts to by itself is a service of this file, on the port that it listens on."""
+    alertmanager = yaml.safe_load((FILE.parent / "ops" / "alertmanager" / "alertmanager.yml").read_text())
+    hooks = [hook["url"] for each in alertmanager["receivers"] for hook in each.get("webhook_configs", ())]
+    assert hooks
+    for url in hooks:
+        host, port = re.fullmatch(r"http://([\w-]+):(\d+)/alerts", url).groups()  # type: ignore[union-attr]
+        assert compose["services"][host]["ports"][0].endswith(f":{port}")
+
+
 def test_grafana_reads_prometheus_and_shows_the_made_dashboards(compose: dict[str, Any]) -> None:
     """The data source is the service of this file; the provider's folder is where the made dashboards are mounted."""
     grafana = compose["services"]["grafana"]

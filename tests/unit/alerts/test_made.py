@@ -67,12 +67,6 @@ def test_what_there_is_is_allowed(expression: str) -> None:
     series.check(expression, {"surgetank:known"})
 
 
-def test_what_is_announced_comes_as_announced() -> None:
-    """Once a part brings a metric that was only announced, it has the labels that the rules count on."""
-    announced = dict(series.ANNOUNCED)
-    assert {name: series.declared()[name] for name in announced} == announced
-
-
 def test_late_is_a_bucket() -> None:
     """The objective on latency is a bound of the histogram: between two bounds nobody could count."""
     assert o.SCORED_WITHIN_SECONDS in LATENCY_SECONDS
