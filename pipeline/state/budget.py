@@ -60,3 +60,18 @@ def share(memory_mib: int, tasks: int) -> Budget:
         rows=rows,
         open_files=max(_FILES_MIN, min(_FILES // tasks, _FILES_MAX)),
     )
+
+
+def share_in_steps(memory_mib: int, tasks: int) -> Budget:
+    """Share as ``share`` does, as if there were some tasks more, if that can be: it changes with few of them only."""
+    try:
+        return share(memory_mib, steps(tasks))
+    except SettingsError:
+        return share(memory_mib, tasks)
+
+
+def steps(tasks: int) -> int:
+    """Return the least of 1, 2, 3, 4, 6, 8, 12, 16, 24, ... that is not below the number of tasks, at least one."""
+    power = 1 << (tasks - 1).bit_length()
+    between = power * 3 // 4
+    return between if between >= tasks and power >= 4 else power

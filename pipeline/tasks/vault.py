@@ -276,10 +276,16 @@ class Vault:
         self._share_out()
 
     def _share_out(self) -> None:
-        """Share the memory out among the tasks that are open. Raises SettingsError if it is too little."""
+        """Share the memory out among the tasks that are open. Raises SettingsError if it is too little.
+
+        As if there were some more, so that not every task that comes or goes resizes all others.
+        """
         with self._lock:
             held = list(self._held.values())
-            self._memory.resize(budget.share(self._memory_mib, max(1, len(held))))
+            share = budget.share_in_steps(self._memory_mib, max(1, len(held)))
+            if share == self._memory.budget:
+                return
+            self._memory.resize(share)
         for each in held:
             try:
                 each.store.resize(self._memory.budget)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.state.budget import MIB, share
+from pipeline.state.budget import MIB, share, steps
 from pipeline.state.recent import Recent
 
 
@@ -69,3 +69,10 @@ def test_the_rows_that_python_holds_fit_in_their_share(value_bytes: int) -> None
         tracemalloc.stop()
     assert len(recent) > rows // 2
     assert taken <= budget.rows
+
+
+def test_tasks_are_counted_in_steps_that_grow_with_them() -> None:
+    """Never fewer than there are, never half as many again, and few different numbers."""
+    assert [steps(tasks) for tasks in range(1, 10)] == [1, 2, 3, 4, 6, 6, 8, 8, 12]
+    assert all(tasks <= steps(tasks) < 1.5 * tasks for tasks in range(1, 1000))
+    assert len({steps(tasks) for tasks in range(1, 65)}) == 12
