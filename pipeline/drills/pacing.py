@@ -71,7 +71,8 @@ def intended(count: int, rate: float, spikes: Sequence[Spike] = (), *, start: in
     """
     seconds, events = _corners(rate, spikes)
     number = np.arange(start, start + count, dtype=np.float64)
-    piece = np.searchsorted(events, number, side="right") - 1
+    # An event on a corner belongs to the piece before it: the first is due at 0, however soon a spike begins.
+    piece = np.maximum(np.searchsorted(events, number, side="left") - 1, 0)
     slope = rate * np.array(_factors(spikes))
     due: Seconds = seconds[piece] + (number - events[piece]) / slope[piece]
     # A corner rounded down could put an event a hair behind the next one.

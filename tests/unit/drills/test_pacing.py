@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.drills.pacing import Spike, at_rate, at_speed, intended, parse_speed, parse_spike
@@ -28,6 +28,7 @@ def events_until(second: float, rate: float, spikes: list[Spike]) -> float:
 
 
 @settings(deadline=None)
+@example(rate=1.0, spikes=[Spike(2.0, 5e-324, 1.0)], count=1)
 @given(rates, spike_lists(), st.integers(1, 5000))
 def test_times_start_at_zero_and_never_fall(rate: float, spikes: list[Spike], count: int) -> None:
     """The first event is due at once, and events are due in their order."""
