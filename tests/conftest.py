@@ -5,7 +5,6 @@ one of them carries the marker ``cluster``, and ``cluster3`` too, by itself.
 """
 
 import os
-import random
 import shutil
 import tempfile
 import uuid
@@ -19,18 +18,14 @@ import psutil
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from pipeline.errors import StartupError
 from pipeline.kafka import clients
-from pipeline.kafka.broker import check_free
+from pipeline.kafka.broker import free_ports
 from pipeline.kafka.local import LocalCluster
 from pipeline.settings import KafkaSettings
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("surgetank", deadline=None)
 hypothesis.settings.load_profile("surgetank")
-
-# Below the ports that systems give to outgoing connections: a stopped broker finds its port free again.
-_PORTS = range(20_000, 32_000, 10)
 
 
 @dataclass(frozen=True)
@@ -143,18 +138,6 @@ def sweep(base: Path) -> None:
             for folder in session.iterdir():
                 _discard(folder)
             shutil.rmtree(session, ignore_errors=True)
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row."""
-    for first in random.sample(_PORTS, len(_PORTS)):
-        try:
-            for port in range(first, first + count):
-                check_free(port)
-        except StartupError:
-            continue
-        return first
-    raise AssertionError(f"no {count} free ports in a row from {_PORTS.start} to {_PORTS.stop}")
 
 
 @contextmanager

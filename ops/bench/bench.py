@@ -12,11 +12,12 @@ import psutil
 
 from ops.bench import arrivals, environment, latency, remembering
 from ops.bench.contenders import Contender
-from ops.bench.course import Site, Talk, course, free_port, rounds
+from ops.bench.course import Site, Talk, course, rounds
 from ops.bench.jobs import Flights, Payments, Work
 from ops.bench.rates import ratios
 from ops.bench.tuning import PRINTED
 from pipeline.kafka import clients
+from pipeline.kafka.broker import free_ports
 from pipeline.kafka.local import LocalCluster
 from pipeline.settings import KafkaSettings, Settings
 
@@ -137,7 +138,7 @@ def _site(bootstrap: str | None, home: Path, leaving: contextlib.ExitStack, talk
         return Site(kafka, clients.admin(kafka), home, None, talk)
     talk.doing("starting Apache Kafka (the first time, its jars are fetched)")
     data = home / "kafka"
-    cluster = LocalCluster(data, brokers=1, port=free_port())
+    cluster = LocalCluster(data, brokers=1, port=free_ports(2))
     leaving.callback(shutil.rmtree, data, ignore_errors=True)
     leaving.callback(cluster.down)
     cluster.up(fresh=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -141,13 +140,6 @@ def rounds(run: Course, those: Sequence[Contender], number_of: int, *, same: boo
     if samples:
         sameness.check(samples)
     return {key: summary(each) for key, each in runs.items()}
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _line(number: int, contender: Contender, run: Run) -> str:

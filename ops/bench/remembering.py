@@ -11,10 +11,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from ops.bench.contenders import START_SECONDS, Contender, cpu_seconds, running, tail
-from ops.bench.course import Site, course, free_port, rounds
+from ops.bench.course import Site, course, rounds
 from ops.bench.errand import Errand
 from ops.bench.jobs import Payments
 from ops.bench.rates import growth
+from pipeline.drills.fleet import free_port
 from pipeline.errors import SurgetankError
 
 KEYS = 1_000_000

@@ -21,9 +21,9 @@ from ops.bench.contenders import module_process, tail
 from ops.bench.errand import Errand
 from ops.bench.job import Avro
 from ops.bench.jobs import Flights
-from pipeline.drills.fleet import free_port
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients
+from pipeline.kafka.broker import free_ports
 from pipeline.kafka.local import LocalCluster
 from pipeline.kafka.reading import CommittedOffsets
 from pipeline.settings import KafkaSettings
@@ -73,7 +73,7 @@ def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, An
     """Let one worker drain a backlog, then work at ``share`` of the rate it did that with, and watch its memory."""
     home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as leaving:
-        cluster = LocalCluster(home / "kafka", brokers=1, port=free_port())
+        cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2))
         leaving.callback(cluster.down)
         cluster.up(fresh=True)
         kafka = KafkaSettings(bootstrap=cluster.bootstrap)

@@ -31,7 +31,8 @@ def demo(
     from pipeline.cli.resolve import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
-    from pipeline.drills.fleet import dumped, free_port
+    from pipeline.drills.fleet import dumped
+    from pipeline.kafka.broker import free_ports
     from pipeline.kafka.local import LocalCluster
     from pipeline.settings import KafkaSettings, load
 
@@ -47,7 +48,7 @@ def demo(
         recording = recording_of(pipeline)
         if bootstrap is None:
             console.print("starting Apache Kafka (the first time, its jars are fetched)")
-            cluster = LocalCluster(home / "kafka", brokers=1, port=free_port())
+            cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2))
             leaving.callback(cluster.down)
             cluster.up(fresh=True)
             kafka = KafkaSettings(bootstrap=cluster.bootstrap)

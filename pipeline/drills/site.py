@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.declaration import Pipeline
-from pipeline.drills.fleet import Fleet, free_port
+from pipeline.drills.fleet import Fleet
 from pipeline.drills.recording import Recording
+from pipeline.kafka.broker import free_ports
 from pipeline.kafka.local import LocalCluster
 from pipeline.settings import KafkaSettings, load
 
@@ -40,7 +41,7 @@ def own_site(
     pipeline: Pipeline, topology: str, recording: Recording, *, home: Path, brokers: int, protocol: str
 ) -> Iterator[Site]:
     """Start a fresh cluster in ``home`` for one drill; it is stopped at the end. Raises BrokerError."""
-    cluster = LocalCluster(home / "kafka", brokers=brokers, port=free_port())
+    cluster = LocalCluster(home / "kafka", brokers=brokers, port=free_ports(2 * brokers))
     try:
         cluster.up(fresh=True)
         settings = load({"kafka.bootstrap": cluster.bootstrap, "kafka.group_protocol": protocol})

@@ -6,6 +6,7 @@ at the terminal does not reach it, and any later process can find and stop it th
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
@@ -18,6 +19,7 @@ import psutil
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka.jars import Kafka
 
+_PORTS = range(20_000, 32_000, 10)
 _LOG_BYTES_MAX = 32 * 1024 * 1024
 # The kernel tells the time of boot, from which start times are counted, in whole seconds.
 _START_SECONDS = 2.0
@@ -166,6 +168,21 @@ def check_free(port: int) -> None:
                 f"port {port} on 127.0.0.1 cannot be had ({error.strerror}), {_listener(port)}; "
                 "stop that, or take other ports with --port"
             ) from None
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many free ports in a row, chosen at random. Raises StartupError if there are none.
+
+    They lie below those that systems give to outgoing connections, so that a stopped broker finds its port free again.
+    """
+    for first in random.sample(_PORTS, len(_PORTS)):
+        try:
+            for port in range(first, first + count):
+                check_free(port)
+        except StartupError:
+            continue
+        return first
+    raise StartupError(f"no {count} free ports in a row from {_PORTS.start} to {_PORTS.stop} on 127.0.0.1")
 
 
 def _listener(port: int) -> str:
