@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 5.0
 POLL_SECONDS = 0.05
 ROWS = 4096  # in one write; it holds the GIL for some milliseconds
+FETCH_BYTES = 4 << 20  # of one partition in one answer of a broker: a megabyte is soon read
 AGAIN_SECONDS = 0.5
 TELL_SECONDS = 5.0
 
@@ -128,6 +129,7 @@ class Restorer:
             fetch_queue_backoff_ms=5,
             fetch_error_backoff_ms=100,
             fetch_wait_max_ms=100,
+            fetch_message_max_bytes=FETCH_BYTES,
         )
         self._ask: Callable[[], Consumer] = lambda: clients.reader(
             kafka, group_id="surgetank-restorer", isolation_level="read_uncommitted"
