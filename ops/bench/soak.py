@@ -53,8 +53,9 @@ def growth(memory: Sequence[tuple[float, float]], after_minutes: float) -> float
 
 def send(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
     """Send events at a rate for so long, the same ones over and over: nobody counts them here."""
-    columns, keys = Flights().pool(POOL)
-    values = Avro(Flights.schema).encode(columns)
+    job = Flights()
+    columns, keys = job.pool(POOL)
+    values = Avro(job.schema).encode(columns)
     producer = clients.producer(
         KafkaSettings(bootstrap=bootstrap), partitioner="murmur2_random", delivery_report_only_error=True
     )
@@ -91,6 +92,8 @@ def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, An
         arguments = ["send", kafka.bootstrap, job.events, str(rate * share), str(minutes * 60)]
         with module_process("ops.bench.soak", arguments, home / "sender.log") as sender:
             steady = _watched(worker, sender, log)
+        if sender.returncode:
+            raise SurgetankError(f"the sender failed; its log ends:\n{tail(home / 'sender.log')}")
         behind = (ends(clients.admin(kafka), job.events) or 0) - (committed.total(10) or 0)
     return {
         "backlog": backlog,
@@ -110,11 +113,9 @@ def _make_topics(admin: AdminClient, job: Errand) -> None:
         NewTopic(
             topic,
             PARTITIONS,
-            config={
-                "retention.bytes": str(KEPT_BYTES[kind]),
-                "segment.bytes": str(64 * MIB),
-                "max.message.bytes": "16777216",
-            },
+            config={"retention.bytes": str(KEPT_BYTES[kind]), "segment.bytes": str(64 * MIB)}
+            # A worker insists on larger dead letters than events.
+            | ({"max.message.bytes": str(16 * MIB)} if kind == "dead-letters" else {}),
         )
         for kind, topic in topics.items()
     ]
