@@ -47,7 +47,8 @@ class _Failed(BrokerError):  # noqa: N818 - internal control flow
     def __init__(self, step: str, error: KafkaError | None = None) -> None:
         super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")
         self.error = error
-        self.fenced = error is not None and error.code() == KafkaError._FENCED
+        # To produce after the fence says only that something was fatal.
+        self.fenced = error is not None and error.code() in {KafkaError._FENCED, KafkaError._FATAL}
 
 
 class Transactions:
