@@ -1,5 +1,6 @@
 """Builds librdkafka clients from settings: the only place that knows their common options."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,11 @@ def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
         "isolation_level": "read_committed",
     }
     return Consumer(common(kafka, **(options | overrides)))
+
+
+def bury(consumer: Consumer) -> None:
+    """Close a consumer that is of no use any more; it may take its time while brokers are away: in another thread."""
+    threading.Thread(target=consumer.close, name="grave", daemon=True).start()
 
 
 def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:

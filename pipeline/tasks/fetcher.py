@@ -124,8 +124,7 @@ class Fetcher:
             self._consumer.incremental_unassign([TopicPartition(*source) for source in held])
 
     def _renew(self) -> None:
-        # To close it may take its time while brokers are away: not in this thread.
-        threading.Thread(target=self._consumer.close, name="grave", daemon=True).start()
+        clients.bury(self._consumer)
         self._consumer = self._make()
         places = {source: replace(place, offset=self._reached[source]) for source, place in self._places.items()}
         self._places = {}

@@ -6,7 +6,6 @@ owner commits that claim before its first output, and the successor of an owner 
 ``init_transactions`` with its id, which aborts whatever is open.
 """
 
-import threading
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -127,10 +126,10 @@ class Ground:
         return clients.reader(self._kafka, group_id=self._group, isolation_level="read_uncommitted")
 
     def _forget(self) -> None:
-        """Let the next question make new consumers. To destroy one whose brokers are away may take its time."""
+        """Let the next question make new consumers."""
         for name in ("_stable", "_pending"):
             if (consumer := self.__dict__.pop(name, None)) is not None:
-                threading.Thread(target=consumer.close, name="grave", daemon=True).start()
+                clients.bury(consumer)
 
     def _members(self, timeout: float) -> list[Any]:
         admin = clients.admin(self._kafka)

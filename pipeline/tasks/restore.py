@@ -246,7 +246,7 @@ class Restorer:
                 for topic in self._tables
             }
         except KafkaException:
-            _bury(self._asked)  # one that failed a question is not asked again (ops/decisions/0002)
+            clients.bury(self._asked)  # one that failed a question is not asked again (ops/decisions/0002)
             self._asked = None
             raise
 
@@ -361,8 +361,3 @@ def _by_source(messages: list[Message]) -> Iterator[tuple[Source, list[Message]]
     changes = (partitions[1:] != partitions[:-1]) | (topics[1:] != topics[:-1])
     for start, stop in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]):
         yield Source(messages[start].topic() or "", messages[start].partition() or 0), messages[start:stop]
-
-
-def _bury(consumer: Consumer) -> None:
-    """Close a consumer elsewhere: while brokers are away that may take its time."""
-    threading.Thread(target=consumer.close, name="grave", daemon=True).start()
