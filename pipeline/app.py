@@ -139,7 +139,7 @@ class Worker:
         facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
-        topics.check(settings.kafka, pipeline, optional=False)
+        topics.check(settings.kafka, pipeline, optional=False, drain=settings.state.drain)
         limits = topics.record_limits(settings.kafka, pipeline)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)

@@ -79,6 +79,7 @@ class Pipeline:
             self.scores.topic,
             self.dead_letters,
             self.timeline,
+            self.upkeep,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
         ]
@@ -120,6 +121,10 @@ class Pipeline:
         """The facts that feed tables: a task reads them beside its events."""
         facts = (memory.table.facts for memory in self.memories)
         return tuple(dict.fromkeys(each for each in facts if isinstance(each, Events)))
+
+    def feed_of(self, memory: Memory) -> Events:
+        """Return what feeds a table: its facts, or the pipeline's own events."""
+        return next((each for each in self.feeds if each == memory.table.facts), self.events)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -173,6 +178,11 @@ class Pipeline:
     def timeline(self) -> str:
         """The topic of what happened to the pipeline: deploys, rebalances, alerts and so on."""
         return f"{self.name}.timeline"
+
+    @property
+    def upkeep(self) -> str:
+        """The topic that is there while state is resharded or rebuilt: workers do not start beside it."""
+        return f"{self.name}.upkeep"
 
     @property
     def spec(self) -> FeatureSpec:

@@ -21,7 +21,7 @@ from pipeline.features.spec import Float64s
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance, plausible
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import MEANING, Format, Rows
+from pipeline.state.changelog import MEANING, Format, Meaning, Rows
 from pipeline.state.identity import Shape
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 from pipeline.state.table import Written
@@ -139,7 +139,7 @@ class Recall:
         self._events_time = pipeline.events.time
         self._memories = pipeline.memories
         self._changelogs = pipeline.changelogs
-        self._meanings = {table: shape.fingerprint.encode() for table, shape in formats(pipeline)[1].items()}
+        self._meanings = {table: meaning.dump() for table, meaning in meanings(pipeline).items()}
         self._told: set[tuple[Life, str]] = set()
         self._shelf = shelf
         self._believes = believed(settings)
@@ -278,6 +278,13 @@ def formats(pipeline: Pipeline) -> tuple[dict[str, Format], dict[str, Shape]]:
         found[PREDICTIONS] = Format(PREDICTION, FRESH)
         shapes[PREDICTIONS] = Shape(found[PREDICTIONS].size, str(PREDICTION.descr))
     return found, shapes
+
+
+def meanings(pipeline: Pipeline) -> dict[str, Meaning]:
+    """Return what the rows of each table of a pipeline mean, as changelogs say it."""
+    shapes = formats(pipeline)[1]
+    declared = {memory.table.name: memory.layout.declaration() for memory in pipeline.memories}
+    return {table: Meaning(shape.fingerprint, declared.get(table)) for table, shape in shapes.items()}
 
 
 def predictions_ms(pipeline: Pipeline) -> int | None:

@@ -1,21 +1,27 @@
-"""`surgetank state`: what workers remember of keys, and how to begin anew."""
+"""`surgetank state`: what workers remember of keys, how it is changed, and how to begin anew."""
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pipeline.declaration import Pipeline
     from pipeline.settings import Settings
 
-app = typer.Typer(help="Look at what is remembered of keys, or begin anew.", no_args_is_help=True)
+app = typer.Typer(help="Look at what is remembered of keys, change it, or begin anew.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
 Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as the pipeline's workers have it")
+]
 
 
 @app.command()
@@ -71,6 +77,111 @@ def inspect(
 
 
 @app.command()
+def reshard(
+    name: Name,
+    partitions: Annotated[
+        int | None,
+        typer.Option(help="how many partitions to have; default: as many as the events have, or are declared", min=1),
+    ] = None,
+    partitioner: Annotated[
+        str | None,
+        typer.Option(help="how producers choose the partition of a key, if the keys do not tell: murmur2 or crc32"),
+    ] = None,
+    dry_run: DryRun = False,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
+) -> None:
+    """Give a pipeline more partitions: its topics, and what is remembered of keys, which moves along.
+
+    Stop its workers before, once everything is processed (`surgetank lag` is 0), and its producers; or give the events
+    more partitions yourself, let producers notice (some minutes), let the old partitions run empty, and stop the
+    workers. Cut short, it is run again and goes on; until it is done, workers do not start. Then say the new number in
+    the pipeline's declaration, and start the workers. Kafka cannot take partitions away.
+    """
+    from pipeline.cli.telling import tell
+    from pipeline.upkeep.reshard import Reshard
+
+    pipeline, settings, _ = _found(name, bootstrap)
+    with _progress() as told:
+        report = Reshard(settings.kafka, pipeline, told).run(partitions, partitioner, dry_run=dry_run)
+    if not dry_run:
+        what = f"state reshard went from {report.old} partitions to {report.new}"
+        tell(settings.kafka, pipeline, what, command="state reshard", **report.as_dict())
+    if as_json:
+        typer.echo(json.dumps({"done": not dry_run} | report.as_dict()))
+        return
+    for table, rows in report.rows.items():
+        typer.echo(f"{table}: {report.moved[table]:,} of {rows:,} rows {'would move' if dry_run else 'moved'}")
+    typer.echo(f"from {report.old} partitions to {report.new}, by {report.partitioner}")
+    if pipeline.events.partitions != report.new:
+        also = "" if not pipeline.feeds else ", and so of " + ", ".join(feed.topic for feed in pipeline.feeds)
+        typer.echo(
+            f"now declare it: Events({pipeline.events.topic!r}, partitions={report.new}){also}; it says "
+            f"{pipeline.events.partitions}"
+        )
+
+
+@app.command()
+def rebuild(
+    name: Name,
+    table: Annotated[list[str] | None, typer.Option(help="a table; may be given again; default: all")] = None,
+    from_events: Annotated[
+        bool, typer.Option("--from-events", help="work rows out anew also where they are what is declared")
+    ] = False,
+    from_what_is_left: Annotated[
+        bool, typer.Option("--from-what-is-left", help="also where the oldest events are deleted by now")
+    ] = False,
+    dry_run: DryRun = False,
+    bootstrap: Bootstrap = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Make what is remembered of keys what the pipeline's declaration says now.
+
+    Of each table and partition: nothing, if it is so already; rows are migrated, if they hold all that is wanted (the
+    same windows and values, or fewer); else they are rebuilt from the events or facts that fed them, up to what is
+    committed; or it is refused, because the first of those are deleted by now. Stop the workers before. Cut short, it
+    is run again and goes on; until it is done, workers do not start. It takes the memory of the rows of one partition.
+    """
+    from collections import Counter
+
+    from pipeline.cli.telling import tell
+    from pipeline.upkeep.rebuild import Action, Rebuild
+
+    pipeline, settings, _ = _found(name, bootstrap, set_)
+    with _progress() as told:
+        work = Rebuild(
+            settings,
+            pipeline,
+            tables=table or (),
+            from_events=from_events,
+            from_what_is_left=from_what_is_left,
+            told=told,
+        )
+        steps = work.plan() if dry_run else work.run()
+    if not dry_run:
+        counts = Counter(f"{step.table} {step.action}" for step in steps if step.action is not Action.NOTHING)
+        what = ", ".join(f"{what} in {number} partitions" for what, number in counts.items()) or "had nothing to do"
+        tell(settings.kafka, pipeline, f"state rebuild: {what}", command="state rebuild", **counts)
+    if as_json:
+        typer.echo(json.dumps({"done": not dry_run, "steps": [step.as_dict() for step in steps]}))
+    for each in dict.fromkeys(step.table for step in steps) if not as_json else ():
+        for action in Action:
+            some = [step for step in steps if (step.table, step.action) == (each, action)]
+            if some:
+                rows, records, gone = (sum(getattr(s, what) for s in some) for what in ("rows", "records", "gone"))
+                said = {
+                    Action.NOTHING: f"nothing to do, {rows:,} rows",
+                    Action.MIGRATED: f"{rows:,} rows migrated",
+                    Action.REBUILT: f"rebuilt from {records:,} events" + (f", {gone:,} are gone" if gone else ""),
+                    Action.REFUSED: f"refused: {gone:,} events of {gone + records:,} are deleted; --from-what-is-left",
+                }[action]
+                typer.echo(f"{each}: {said} ({len(some)} partitions)")
+    if any(step.action is Action.REFUSED for step in steps):
+        raise typer.Exit(2)
+
+
+@app.command()
 def reset(
     name: Name,
     bootstrap: Bootstrap = None,
@@ -92,14 +203,26 @@ def reset(
     typer.echo(f"{pipeline.name} remembers nothing")
 
 
-def _found(name: str, bootstrap: str | None) -> "tuple[Pipeline, Settings, Path]":
+@contextmanager
+def _progress() -> "Iterator[Callable[[str, int, int], None]]":
+    """Show how far something is, on standard error, while it lasts."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("asking Kafka", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+
+
+def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> "tuple[Pipeline, Settings, Path]":
     """Return a pipeline with tables, the settings, and the folder of its state on this machine."""
     from pipeline.cli.resolve import resolve
     from pipeline.errors import TopologyError
     from pipeline.kafka import topics
-    from pipeline.settings import load
+    from pipeline.settings import assigned, load
 
-    pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap})
+    pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
     if not pipeline.changelogs:
         raise TopologyError(f"pipeline {pipeline.name!r} remembers nothing: it declares no table")
     cluster, _ = topics.anchor(settings.kafka, pipeline)

@@ -26,8 +26,7 @@ def worker(
     5 another live worker has this name.
     """
     from pipeline.cli.resolve import located
-    from pipeline.errors import SettingsError
-    from pipeline.settings import load
+    from pipeline.settings import assigned, load
 
     flags: dict[str, object] = {
         "kafka.bootstrap": bootstrap,
@@ -35,12 +34,7 @@ def worker(
         "model.version": model_version,
         "telemetry.port": port,
     }
-    for assignment in set_ or []:
-        dotted, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {assignment!r}: write it as NAME=VALUE, as worker.batch_rows_max=1024")
-        flags[dotted] = value
-    settings = load(flags, file=config)
+    settings = load(flags | assigned(set_ or ()), file=config)
     chosen, module = located(pipeline)
 
     from pipeline import app

@@ -118,7 +118,7 @@ def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float,
 
 def _compare_table(kafka: KafkaSettings, pipeline: Pipeline, memory: Memory, settings: StateSettings) -> StateReport:
     name = memory.table.name
-    feed = next((each for each in pipeline.feeds if each == memory.table.facts), pipeline.events)
+    feed = pipeline.feed_of(memory)
     fed = _Fed.read(kafka, feed, settings)
     found = last_values(kafka, pipeline.changelogs[name])
     expected = fed.keys

@@ -10,7 +10,7 @@ bucket mod 2B. The newest bucket of a ring needs no cell: it is the bucket of th
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -203,6 +203,14 @@ class Layout:
         meaning = [self.fed_by, self.memory_ms, [str(cell) for cell in self.cells]]
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
+    def declaration(self) -> dict[str, Any]:
+        """Return what ``declared`` makes the layout from, as plain JSON values."""
+        measures = [
+            [int(kind), value, None if window is None else [window.span_ms, window.buckets]]
+            for kind, value, window in self.measures
+        ]
+        return {"measures": measures, "forget_after_ms": self.forget_after_ms, "fed_by": self.fed_by}
+
     def named(self, row: Float64s) -> dict[str, Any]:
         """Return what a row, float64 [W], holds, as plain JSON values: of the rings, the buckets that are not empty."""
         seen = row[SEEN]
@@ -241,6 +249,18 @@ def migrate(old: Layout, new: Layout, rows: Float64s) -> Float64s | None:
     if not places.keys() >= set(new.cells):
         return None
     return np.ascontiguousarray(rows[:, [places[cell] for cell in new.cells]])
+
+
+def declared(declaration: Mapping[str, Any]) -> Layout | None:
+    """Return the layout of a declaration; None if it is none that this version knows."""
+    try:
+        measures = tuple(
+            Measure(Kind(kind), value, None if window is None else Window(*window))
+            for kind, value, window in declaration["measures"]
+        )
+        return Layout(measures, declaration["forget_after_ms"], declaration["fed_by"])
+    except (ValueError, LookupError, TypeError, TopologyError):
+        return None
 
 
 def span_text(ms: int) -> str:

@@ -1,7 +1,7 @@
 """Reads whole topics, all partitions, in no group: for audits, tables of scores and measurements."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -27,11 +27,12 @@ Where = Literal["earliest", "latest"] | int  # a number: the first record of tha
 class TopicReader:
     """Reads committed records of some topics, each partition in its order, from the start, a time, or from now on.
 
+    With offsets by partition as ``start``, only those partitions are read.
     Close it, or use it as a context.
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
     """
 
-    def __init__(self, kafka: KafkaSettings, topics: Sequence[str], *, start: Where = "earliest") -> None:
+    def __init__(self, kafka: KafkaSettings, topics: Sequence[str], *, start: Where | Offsets = "earliest") -> None:
         # Ends of partitions are reported: the position after trailing markers is known in no other way.
         # A position that is no longer there is an error: skipping records unseen would make a false audit.
         # A fetch that finds nothing is answered soon: it may hold up another partition that has something.
@@ -42,8 +43,11 @@ class TopicReader:
         self._admin = clients.admin(kafka)
         self._bootstrap = kafka.bootstrap
         try:
-            self._sources = partitions(self._admin, topics, kafka.bootstrap)
-            self._position = offsets(self._admin, self._sources, start)
+            if isinstance(start, Mapping):
+                self._position = dict(start)
+            else:
+                self._position = offsets(self._admin, partitions(self._admin, topics, kafka.bootstrap), start)
+            self._sources = tuple(self._position)
         except BaseException:
             self._consumer.close()
             raise
@@ -65,9 +69,12 @@ class TopicReader:
             return self._records([])
         return self._records([first, *self._consumer.consume(rows - 1, 0)])
 
-    def catch_up(self) -> Iterator[Records]:
-        """Read up to where each partition ends now. Raises BrokerError if Kafka falls silent before that."""
-        ends, silent = self.ends(), 0.0
+    def catch_up(self, ends: Offsets | None = None) -> Iterator[Records]:
+        """Read up to ``ends``, or to where each partition ends now, and what came along with that.
+
+        Raises BrokerError if Kafka falls silent before that.
+        """
+        ends, silent = self.ends() if ends is None else ends, 0.0
         while not self.reached(ends):
             records = self.read(timeout=_SILENCE_STEP_SECONDS)
             silent = 0.0 if len(records) else silent + _SILENCE_STEP_SECONDS

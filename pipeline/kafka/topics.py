@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError, SettingsError, TopicsError
@@ -53,29 +53,49 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
     )
 
 
-def problems(pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = True) -> list[str]:
+def tasks(pipeline: Pipeline, partitions: Mapping[str, int]) -> int:
+    """Return how many tasks the state of a pipeline has; those of its events, if it has none. Pure."""
+    events = partitions[pipeline.events.topic]
+    return min((partitions.get(topic, events) for topic in pipeline.changelogs.values()), default=events)
+
+
+def problems(
+    pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = True, drain: bool = False
+) -> list[str]:
     """Say what is wrong with the topics that there are, given as name to number of partitions. Pure.
 
-    ``optional``: whether the lack of an optional one is a problem too.
+    ``optional``: whether the lack of an optional one is a problem too. ``drain``: whether topics may have more
+    partitions than the state.
     """
     events = pipeline.events.topic
+    fewest = tasks(pipeline, partitions) if drain and events in partitions else partitions.get(events, 0)
     feeds = {fact.topic for fact in pipeline.feeds}
     found: list[str] = []
+    if pipeline.upkeep in partitions:
+        found.append(
+            f"topic {pipeline.upkeep!r} is there: the state is being resharded or rebuilt, or that was cut short; "
+            f"wait, or run again what it was (`surgetank state reshard {pipeline.name}` or `surgetank state rebuild "
+            f"{pipeline.name}`): it goes on"
+        )
     for spec in needed(pipeline):
         have = partitions.get(spec.name)
         if have is None and spec.optional and not optional:
             continue
         if have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
-        elif spec.role in {"scores", "dead letters"} and events in partitions and have < partitions[events]:
+        elif spec.role in {"scores", "dead letters"} and events in partitions and have < fewest:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
                 "a score lies in the partition of its event's number"
             )
-        elif (spec.name in feeds or spec.role == CHANGELOG) and events in partitions and have != partitions[events]:
+        elif (
+            (spec.name in feeds or spec.role == CHANGELOG)
+            and events in partitions
+            and (have < fewest or (have != fewest and not drain))
+        ):
             found.append(
                 f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
-                "a key must lie in the partition of the same number in both; make it anew with that number"
+                "a key must lie in the partition of the same number in both"
             )
     return found
 
@@ -96,24 +116,27 @@ def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in listed.topics.items()}
 
 
-def check(kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True) -> None:
-    """Raise TopicsError, with every problem, unless the topics fit the pipeline; ``optional`` as in ``problems``."""
-    wrong = problems(pipeline, existing(kafka), optional=optional)
-    if wrong:
-        raise TopicsError(
-            "\n".join(
-                [
-                    f"the topics do not fit pipeline {pipeline.name!r}:",
-                    *(f"  {problem}" for problem in wrong),
-                    f"make what is missing with `surgetank topics apply {pipeline.name}`;",
-                    "a wrong number of partitions must be mended by hand, since records do not move",
-                ]
-            )
-        )
+def check(kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True, drain: bool = False) -> None:
+    """Raise TopicsError, with every problem, unless the topics fit the pipeline; choices are as in ``problems``."""
+    fit(pipeline, existing(kafka), optional=optional, drain=drain)
+
+
+def fit(pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = False, drain: bool = False) -> None:
+    """As ``check``, of topics that are given as in ``problems``. Pure."""
+    wrong = problems(pipeline, partitions, optional=optional, drain=drain)
+    if not wrong:
+        return
+    advice = [f"make what is missing with `surgetank topics apply {pipeline.name}`;"]
+    events = partitions.get(pipeline.events.topic, 0)
+    if any(partitions.get(topic, events) < events for topic in pipeline.changelogs.values()):
+        advice.append(f"give all the same number, state included, with `surgetank state reshard {pipeline.name}`;")
+    advice.append("another wrong number of partitions must be mended by hand, since records do not move")
+    said = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
+    raise TopicsError("\n".join([*said, *advice]))
 
 
 def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> tuple[str, int]:
-    """Return the id of the cluster and the number of partitions of the events: what local state belongs to.
+    """Return the id of the cluster and the number of tasks: what local state belongs to.
 
     Raises BrokerError if no broker answers.
     """
@@ -121,7 +144,7 @@ def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> t
         listed = clients.admin(kafka).list_topics(timeout=timeout)
     except KafkaException as error:
         raise BrokerError(f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()})") from None
-    return str(listed.cluster_id), len(listed.topics[pipeline.events.topic].partitions)
+    return str(listed.cluster_id), tasks(pipeline, {name: len(each.partitions) for name, each in listed.topics.items()})
 
 
 def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
@@ -171,7 +194,12 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
 def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> list[str]:
     """Make the topics that are missing; return their names. ``replication`` -1: what the broker has as default."""
     have = existing(kafka)
-    missing = [spec for spec in needed(pipeline) if spec.name not in have]
+    events = have.get(pipeline.events.topic, pipeline.events.partitions)  # there, it may have been given more
+    missing = [
+        spec if spec.optional else replace(spec, partitions=events)
+        for spec in needed(pipeline)
+        if spec.name not in have
+    ]
     if missing:
         admin = clients.admin(kafka)  # kept until the answers are here: with it they would be gone
         futures = admin.create_topics(
@@ -182,29 +210,60 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> li
                 future.result()
             except KafkaException as error:
                 raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
-        _wait_for_leaders(admin, {spec.name for spec in missing})
+        _wait_for_leaders(admin, {spec.name: spec.partitions for spec in missing})
     check(kafka, pipeline)
     return [spec.name for spec in missing]
 
 
-def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
-    """Delete some topics of a pipeline and make them anew, empty.
-
-    Raises TopicsError if workers of the pipeline run, or if it cannot be done.
-    """
+def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:
+    """Raise TopicsError if workers of the pipeline run, or if Kafka does not tell."""
     admin = clients.admin(kafka)
     try:
         members = admin.describe_consumer_groups([pipeline.group], request_timeout=10)[pipeline.group].result().members
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
             raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
-        members = []  # it never ran
+        return  # it never ran
     if members:
         running = ", ".join(sorted(member.client_id for member in members))
-        raise TopicsError(f"workers of {pipeline.name} run: {running}; stop them before")
-    listed = admin.list_topics(timeout=10).topics
-    replication = {name: len(topic.partitions[0].replicas) for name, topic in listed.items() if topic.partitions}
-    there = [name for name in names if name in replication]
+        raise TopicsError(
+            f"workers of {pipeline.name} run: {running}; stop them before (one that died is a member for "
+            "kafka.session_timeout_seconds more)"
+        )
+
+
+def grow(kafka: KafkaSettings, names: Collection[str], partitions: int) -> None:
+    """Give those of the topics that have fewer so many partitions. Raises TopicsError if that cannot be done."""
+    have = existing(kafka)
+    wanted = [NewPartitions(name, partitions) for name in names if have[name] < partitions]
+    if not wanted:
+        return
+    admin = clients.admin(kafka)
+    for name, future in admin.create_partitions(wanted, operation_timeout=30).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            raise TopicsError(
+                f"topic {name!r} could not be given {partitions} partitions: {error.args[0].str()}"
+            ) from None
+    _wait_for_leaders(admin, dict.fromkeys(names, partitions))
+
+
+def make(kafka: KafkaSettings, name: str, config: Mapping[str, str]) -> None:
+    """Make a topic of one partition, if it is not there. Raises TopicsError if that cannot be done."""
+    admin = clients.admin(kafka)
+    try:
+        admin.create_topics([NewTopic(name, 1, -1, config=dict(config))])[name].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
+    _wait_for_leaders(admin, {name: 1})
+
+
+def delete(kafka: KafkaSettings, names: Collection[str]) -> None:
+    """Delete topics; those that are not there are no matter. Raises TopicsError if one cannot be deleted."""
+    admin = clients.admin(kafka)
+    there = [name for name in names if name in existing(kafka)]
     for name, future in admin.delete_topics(there, operation_timeout=30).items() if there else ():
         try:
             future.result()
@@ -215,16 +274,34 @@ def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
         if not set(there) & set(existing(kafka)):
             break
         pause.wait(LOOK_SECONDS)
-    apply(kafka, pipeline, max((replication[name] for name in there), default=-1))
 
 
-def _wait_for_leaders(admin: AdminClient, names: set[str]) -> None:
-    """Wait until every partition has a leader: a client that comes sooner is refused. Raises TopicsError."""
+def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
+    """Delete some topics of a pipeline and make them anew, empty; what was left of an upkeep is deleted too.
+
+    Raises TopicsError if workers of the pipeline run, or if it cannot be done.
+    """
+    stopped(kafka, pipeline)
+    admin = clients.admin(kafka)
+    listed = admin.list_topics(timeout=10).topics
+    replication = {name: len(topic.partitions[0].replicas) for name, topic in listed.items() if topic.partitions}
+    delete(kafka, [*names, pipeline.upkeep])
+    apply(kafka, pipeline, max((replication[name] for name in names if name in replication), default=-1))
+
+
+def _wait_for_leaders(admin: AdminClient, partitions: Mapping[str, int]) -> None:
+    """Wait until every topic has so many partitions, all with a leader: a client that comes sooner is refused.
+
+    Raises TopicsError.
+    """
     pause = threading.Event()
     for _ in range(round(LEADERS_SECONDS / LOOK_SECONDS)):
         listed = admin.list_topics(timeout=LEADERS_SECONDS).topics
-        leaders = [p.leader for name in names & set(listed) for p in listed[name].partitions.values()]
-        if names <= set(listed) and all(leader >= 0 for leader in leaders):
+        led = {
+            name: sum(each.leader >= 0 for each in listed[name].partitions.values()) if name in listed else 0
+            for name in partitions
+        }
+        if all(led[name] >= number for name, number in partitions.items()):
             return
         pause.wait(LOOK_SECONDS)
-    raise TopicsError(f"topics {', '.join(sorted(names))} were made, but after {LEADERS_SECONDS:.0f} s lack leaders")
+    raise TopicsError(f"topics {', '.join(sorted(partitions))} after {LEADERS_SECONDS:.0f} s lack leaders")

@@ -4,23 +4,25 @@ A record's key is the row's key. Its value is the offset of the last source reco
 then the row, both little-endian; null means that the row was forgotten. A table's rows all have one numpy dtype:
 for features that is ``("<f8", (W,))``, and a structured dtype does as well.
 
-Under the key ``MEANING`` stands what the rows of the partition mean: the fingerprint of the table's declaration. Rows
-of another declaration may well have the same size.
+Under the key ``MEANING`` stands what the rows of the partition mean: rows of another declaration may well have the same
+size. Under ``GROWN``, in a pipeline that was given more partitions, stands how keys moved (``upkeep/growth``).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import StateCorrupt, StateMismatch
+from pipeline.errors import StateCorrupt
 
 Rows = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 Changes = Mapping[bytes, bytes | None]
 MEANING = b"\0meaning"
+GROWN = b"\0grown"
 NO_OFFSET = -1  # of a row that no record made
 
 
@@ -69,85 +71,67 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
-    """What some records say of their keys, the last of each key: k rows, and the keys that were forgotten.
+class Meaning:
+    """What rows mean: a fingerprint of the table's declaration, and what of it is needed to read them (plain values).
 
-    ``rows`` is [k, ...] as the format has it and ``source_offsets`` int64 [k].
+    ``declared`` is None where that was not told.
     """
 
-    keys: list[bytes]
-    rows: Rows
-    source_offsets: Int64s
-    forgotten: list[bytes]
+    fingerprint: str
+    declared: Mapping[str, Any] | None = None
+
+    def dump(self) -> bytes:
+        """Return the value of a record under MEANING."""
+        return json.dumps({"fingerprint": self.fingerprint, "declared": self.declared}, sort_keys=True).encode()
+
+    @classmethod
+    def load(cls, value: bytes) -> "Meaning":
+        """Read what ``dump`` wrote; earlier versions wrote the bare fingerprint. Anything else is a meaning unknown."""
+        try:
+            found = json.loads(value)
+            return cls(str(found["fingerprint"]), found["declared"])
+        except (ValueError, LookupError, TypeError):
+            return cls(value.decode(errors="replace"))
 
 
-class Sink(Protocol):
-    """Where changes go: a Store."""
+class Reading:
+    """A partition of a changelog as it is read in order, for a table whose values have ``size`` bytes.
 
-    def write(self, changes: Mapping[str, Changes], positions: Mapping[str, int]) -> None:
-        """Write all of it or nothing."""
-        ...
-
-
-def last_of_each(
-    keys: Sequence[bytes | None], values: Sequence[bytes | None], size: int, topic: str
-) -> dict[bytes, bytes | None]:
-    """Return the last value of each key, in columns of the same length as fetched from ``topic``.
-
-    Raises StateCorrupt for a record that no table of values of ``size`` bytes wrote.
+    It is judged at its end: what was written for another declaration is void when all of it was written anew since.
+    ``meaning`` and ``grown`` are what stands last under MEANING and GROWN, None for nothing.
     """
-    last = dict(zip(keys, values, strict=True))
-    if None in last:
-        raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes; rebuild the state")
-    widths = {len(value) for key, value in last.items() if value is not None and key != MEANING}
-    if widths - {size}:
-        raise StateCorrupt(
-            f"changelog {topic} has values of {min(widths - {size})} bytes where the table's have {size}: "
-            "another version of the features wrote them; migrate or rebuild the state"
-        )
-    return last  # type: ignore[return-value]
 
+    def __init__(self, size: int) -> None:
+        self.meaning: Meaning | None = None
+        self.grown: bytes | None = None
+        self._size = size
+        self._odd: dict[bytes, int] = {}
 
-def without_meaning(changes: dict[bytes, bytes | None], fingerprint: str, topic: str) -> Changes:
-    """Return the changes without the record that tells what rows mean.
+    def take(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], topic: str) -> Changes:
+        """Take the next records; return the last value of each key, without those of another size.
 
-    Raises StateMismatch if that is something else than the table of this ``fingerprint`` means.
-    """
-    told = changes.pop(MEANING, None)
-    if told is not None and told != fingerprint.encode():
-        raise StateMismatch(
-            f"changelog {topic} holds rows of another declaration of its table: what is kept cannot become what is "
-            "declared now. Declare it as before, give the table another name, or begin anew: `surgetank state reset`"
-        )
-    return changes
+        Raises StateCorrupt for a record without key.
+        """
+        last = dict(zip(keys, values, strict=True))
+        if None in last:
+            raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes")
+        told, grown = last.pop(MEANING, None), last.pop(GROWN, None)
+        self.meaning = self.meaning if told is None else Meaning.load(told)
+        self.grown = grown or self.grown
+        changes = cast("dict[bytes, bytes | None]", last)
+        if self._odd:
+            for key in self._odd.keys() & changes.keys():
+                del self._odd[key]
+        if {len(value) for value in changes.values() if value is not None} - {self._size}:
+            odd = {key: len(value) for key, value in changes.items() if value is not None and len(value) != self._size}
+            self._odd |= odd
+            return {key: value for key, value in changes.items() if key not in odd}
+        return changes
 
-
-def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], format_: Format, topic: str) -> Burst:
-    """Return what the records say, last of each key; as ``last_of_each``, but for reading rows."""
-    last = last_of_each(keys, values, format_.size, topic)
-    last.pop(MEANING, None)
-    there = {key: value for key, value in last.items() if value is not None}
-    packed = list(there.values())
-    return Burst(
-        keys=list(there),
-        rows=format_.unpack(packed),
-        source_offsets=format_.source_offsets(packed),
-        forgotten=[key for key, value in last.items() if value is None],
-    )
-
-
-def apply(
-    sink: Sink,
-    table: str,
-    size: int,
-    topic: str,
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    position: int,
-) -> None:
-    """Restore: write what a burst of records of ``topic`` says, and that ``topic`` is included up to ``position``.
-
-    ``position`` is the offset of the next record to fetch, behind gaps and markers. Raises StateCorrupt as
-    ``last_of_each`` does, and what the sink raises.
-    """
-    sink.write({table: last_of_each(keys, values, size, topic)}, {topic: position})
+    def unfit(self, fingerprint: str) -> str | None:
+        """Say why what was read so far is not rows of the declaration of this fingerprint; None if it is. Pure."""
+        if self.meaning is not None and self.meaning.fingerprint != fingerprint:
+            return "holds rows of another declaration than that of now"
+        for key, size in self._odd.items():
+            return f"has a value of {size} bytes where a row of what is declared has {self._size}, as of key {key!r}"
+        return None

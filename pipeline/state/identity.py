@@ -53,18 +53,17 @@ class Kept:
         return kept
 
     def check(self, wanted: Identity, path: Path) -> None:
-        """Raise StateMismatch unless the store is of that pipeline, task and number of partitions."""
+        """Raise StateMismatch unless the store is of that pipeline and task; StateCorrupt if keys have moved since."""
         mine = self.identity
-        if mine.partitions != wanted.partitions:
-            raise StateMismatch(
-                f"state in {path} was made for {mine.partitions} partitions and the events now have "
-                f"{wanted.partitions}: keys have moved between tasks. Run `surgetank state reshard {wanted.pipeline}`, "
-                f"or `surgetank state reset {wanted.pipeline}` to begin anew"
-            )
         if (mine.pipeline, mine.task) != (wanted.pipeline, wanted.task):
             raise StateMismatch(
                 f"state in {path} is that of {mine.pipeline}/{mine.task}, not of {wanted.pipeline}/{wanted.task}: "
                 "give each pipeline its own folder, and do not rename folders of state"
+            )
+        if mine.partitions != wanted.partitions:
+            raise StateCorrupt(
+                f"state in {path} was made for {mine.partitions} partitions, and there are {wanted.partitions} now: "
+                "keys have moved between tasks; it will be deleted and restored from its changelogs"
             )
 
     def differences(self, wanted: Identity) -> tuple[Difference, ...]:

@@ -10,7 +10,7 @@ Keys begin with one byte: 0 for the store's own, and each table has its number.
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ _Absent = TypeVar("_Absent")
 
 _IDENTITY = b"\0identity"
 _POSITION = b"\0position "
-_CHUNK = 4096  # rows that are converted at a time
 _SIZES = ("rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _STALLED = "Write stall"  # what RocksDB says when a write would have to wait
 
@@ -104,7 +103,7 @@ class Store:
     def differences(self) -> tuple[Difference, ...]:
         """The tables that are kept in another shape than is wanted.
 
-        They can be scanned; to read or write them, call ``migrate`` or ``renew`` first.
+        They can be scanned, but neither read nor written.
         """
         return self._kept.differences(self._wanted)
 
@@ -133,25 +132,6 @@ class Store:
         """
         number = self._kept.numbers.get(table)
         return [] if number is None else self._scan(bytes([number]), b"" if after is None else after + b"\0", limit)
-
-    def migrate(self, table: str, convert: Callable[[list[bytes]], list[bytes]]) -> None:
-        """Bring a table into the shape that is wanted: ``convert`` is given values in chunks, in the order of keys.
-
-        After a crash on the way, or an error of ``convert``, the table is as it was.
-        """
-        kept = self._kept.with_table(table, self._wanted.tables[table])
-        prefix = bytes([kept.numbers[table]])
-        self._write([_Step(empties=prefix)])  # what an earlier attempt left
-        after: bytes | None = None
-        while chunk := self.scan(table, after, _CHUNK):
-            keys, values = zip(*chunk, strict=True)
-            self._write([_Step.of(prefix, dict(zip(keys, convert(list(values)), strict=True)))])
-            after = keys[-1]
-        self._switch(table, kept, {})
-
-    def renew(self, table: str, positions: Mapping[str, int]) -> None:
-        """Bring a table into the shape that is wanted, empty, or drop it if none is. Sets ``positions`` too."""
-        self._switch(table, self._kept.with_table(table, self._wanted.tables.get(table)), positions)
 
     def size(self) -> Size:
         """Return estimates, without reading the rows."""
@@ -224,17 +204,8 @@ class Store:
     def _prefix(self, table: str) -> bytes:
         kept, wanted = self._kept.identity.tables.get(table), self._wanted.tables.get(table)
         if kept is None or kept != wanted:
-            raise StateMismatch(
-                f"table {table!r} in {self.path} is kept as {kept} and wanted as {wanted}; migrate or rebuild it first"
-            )
+            raise StateMismatch(f"table {table!r} in {self.path} is kept as {kept} and wanted as {wanted}")
         return bytes([self._kept.numbers[table]])
-
-    def _switch(self, table: str, kept: Kept, positions: Mapping[str, int]) -> None:
-        """Take the new identity and give up the table's old rows, at once."""
-        old = self._kept.numbers.get(table)
-        give_up = [] if old is None else [_Step(empties=bytes([old]))]
-        self._write([*give_up, _Step([_IDENTITY], [kept.dump()]), _reached(positions)])
-        self._kept = kept
 
     def _write(self, steps: Sequence["_Step"]) -> None:
         with self._in_use() as db:
@@ -271,16 +242,10 @@ class Store:
 
 
 class _Step:
-    """A part of a write: put these values, delete these keys, or empty a whole table."""
+    """A part of a write: put these values, delete these keys."""
 
-    def __init__(
-        self,
-        keys: Sequence[bytes] = (),
-        values: Sequence[bytes] = (),
-        deletes: Sequence[bytes] = (),
-        empties: bytes | None = None,
-    ) -> None:
-        self._keys, self._values, self._deletes, self._empties = keys, values, deletes, empties
+    def __init__(self, keys: Sequence[bytes], values: Sequence[bytes], deletes: Sequence[bytes] = ()) -> None:
+        self._keys, self._values, self._deletes = keys, values, deletes
 
     @classmethod
     def of(cls, prefix: bytes, changes: Changes) -> "_Step":
@@ -297,8 +262,6 @@ class _Step:
         """Add it to the batch. Loops in C: this is the hot path."""
         deque(map(batch.__setitem__, self._keys, self._values), maxlen=0)
         deque(map(batch.__delitem__, self._deletes), maxlen=0)
-        if self._empties is not None:
-            batch.delete_range(self._empties, bytes([self._empties[0] + 1]))
 
 
 def destroy(path: Path) -> None:

@@ -5,6 +5,7 @@ fetcher reads it through another consumer, because librdkafka pauses every parti
 rebalance callbacks is pending.
 """
 
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 _MARK = b"CGMDv2:"  # how librdkafka begins to write group metadata down; the generation follows
@@ -44,7 +47,10 @@ def generation(metadata: bytes) -> int:
 
 
 class Membership:
-    """Membership of a consumer group that shares the partitions of one anchor topic."""
+    """Membership of a consumer group that shares the partitions of one anchor topic.
+
+    ``tasks``: how many there can be, None for any number; the owner never hears of partitions beyond.
+    """
 
     def __init__(
         self,
@@ -54,12 +60,14 @@ class Membership:
         topic: str,
         client_id: str,
         owner: Owner,
+        tasks: int | None,
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._kafka = kafka
         self._group = group
         self._topic = topic
+        self._tasks = tasks
         self._client_id = client_id
         self._owner = owner
         self._beat = beat
@@ -144,15 +152,28 @@ class Membership:
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
         consumer.pause(partitions)
         self._look(consumer)
-        if partitions:
-            self._owner.gained([p.partition for p in partitions])
+        numbers = self._numbers(partitions)
+        if len(numbers) < len(partitions):
+            log.error(
+                "%s has partitions that there is no state for: nothing of them is processed. Let the others run empty, "
+                "stop the workers and run `surgetank state reshard`",
+                self._topic,
+            )
+        if numbers:
+            self._owner.gained(numbers)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._look(consumer)  # what is committed now, for the last time, needs the present generation
-        self._owner.revoked([p.partition for p in partitions])
+        if numbers := self._numbers(partitions):
+            self._owner.revoked(numbers)
         consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._metadata = None
-        self._owner.lost([p.partition for p in partitions])
+        if numbers := self._numbers(partitions):
+            self._owner.lost(numbers)
         consumer.incremental_unassign(partitions)
+
+    def _numbers(self, partitions: list[TopicPartition]) -> list[int]:
+        numbers = [p.partition for p in partitions]
+        return numbers if self._tasks is None else [number for number in numbers if number < self._tasks]

@@ -4,6 +4,9 @@ A changelog is read until the read_committed position reaches the *high watermar
 offsets were read: everything that belongs to those offsets lies before it. The position is that of an end-of-partition
 event, because the last records may be compacted away or be markers.
 
+Whether the rows are of what is declared is judged at the end: what was written for another declaration lies there until
+the brokers compact it, and is void when all keys were written anew behind it.
+
 A restore that is cut short goes on where it was: rows and positions are written together, and the task's source
 positions come last, so a store without them, or with old ones, is never taken for whole.
 """
@@ -23,7 +26,7 @@ from pipeline.clock import Clock
 from pipeline.errors import StateClosed, StateCorrupt, StateMismatch
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
-from pipeline.state.changelog import last_of_each, without_meaning
+from pipeline.state.changelog import Reading
 from pipeline.state.store import Store
 from pipeline.tasks.vault import Vault
 from pipeline.telemetry.metrics import Metrics
@@ -66,8 +69,8 @@ def plan(have: Mapping[str, int], starts: Mapping[str, int], changelogs: Mapping
         at = have.get(topic)
         if at is not None and at > offset:
             return Plan(whole, f"it includes {topic} up to {at}, but only {offset} is committed")
-    if all(have.get(topic) == offset for topic, offset in starts.items()):
-        return Plan({})
+    # Also where the sources say that nothing is missing: a changelog may have been written anew meanwhile
+    # (`surgetank state rebuild`). Mostly there is a marker to read.
     return Plan(
         {topic: start for topic, low in whole.items() if (start := have.get(topic, low)) < changelogs[topic][1]}
     )
@@ -80,6 +83,7 @@ class _Part:
     table: str
     position: int
     target: int
+    reading: Reading
 
 
 @dataclass(slots=True)
@@ -223,7 +227,9 @@ class Restorer:
         job.store = store
         job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
         job.parts = {
-            Source(topic, job.life[0].partition): _Part(self._tables[topic], start, bounds[topic][1])
+            Source(topic, job.life[0].partition): _Part(
+                self._tables[topic], start, bounds[topic][1], Reading(self._sizes[self._tables[topic]])
+            )
             for topic, start in found.start.items()
         }
         self._jobs[job.life] = job
@@ -296,20 +302,31 @@ class Restorer:
         part.position = max(part.position, end or 0)
         keys, values = list(map(Message.key, records)), list(map(Message.value, records))
         try:
-            last = last_of_each(keys, values, self._sizes[part.table], source.topic)
-            changes = without_meaning(last, self._vault.kept.meanings[part.table], source.topic)
+            changes = part.reading.take(keys, values, source.topic)
         except StateCorrupt as error:  # to read it again would not help
-            raise StateMismatch(str(error)) from None
-        store.write({part.table: changes}, {source.topic: part.position})
+            raise self._refused(part, str(error)) from None
+        unfit = part.reading.unfit(self._vault.kept.meanings[part.table])
+        # What does not fit may be void by what follows: until then the store does not say that it has read so far.
+        store.write({part.table: changes}, {} if unfit else {source.topic: part.position})
         job.records += len(records)
         self._metrics.restore_records.add(len(records))
         self._moved(job.life)
         if part.position >= part.target:
+            if unfit:
+                raise self._refused(part, f"changelog {source.topic} {unfit}")
             job.ends[source.topic] = part.position
             self._unassign([source])
             del job.parts[source]
             if not job.parts:
                 self._finish(job)
+
+    def _refused(self, part: _Part, why: str) -> StateMismatch:
+        pipeline = self._vault.kept.pipeline
+        return StateMismatch(
+            f"table {part.table!r} cannot be restored: {why}. Stop the workers "
+            f"and run `surgetank state rebuild {pipeline}`, which keeps what is known of keys (--dry-run says how); or "
+            f"declare the table as before, or begin anew: `surgetank state reset {pipeline}`"
+        )
 
     def _finish(self, job: _Job) -> None:
         """Write down what the store now includes, and let the task run."""

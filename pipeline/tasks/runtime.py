@@ -106,6 +106,7 @@ class Runtime:
             topic=topics[0],
             client_id=identity,
             owner=self,
+            tasks=None if vault is None else vault.kept.partitions,
             beat=self._beat("membership", settings.worker.close_deadline_seconds + 10),
             on_failure=on_failure,
         )

@@ -17,10 +17,11 @@ from pipeline import Events, Pipeline, Scores, Table, hours, seconds
 from pipeline.batch import Batch, Changes, Life, Records, Run, Slice, Source, TaskId
 from pipeline.declaration import PREDICTIONS
 from pipeline.errors import StateClosed
+from pipeline.features.layout import declared
 from pipeline.features.windows import plausible
 from pipeline.recall import LATE_MS, Recall, formats
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import MEANING
+from pipeline.state.changelog import MEANING, Meaning
 from pipeline.state.identity import Identity
 from pipeline.state.store import Memory, Store
 from pipeline.state.tables import Tables
@@ -196,7 +197,9 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     assert burst.partitions == [1, 1, 1]
     kinds, shapes = formats(PIPELINE)
     rows = dict(zip(burst.keys, burst.values, strict=True))
-    assert rows.pop(MEANING) == shapes["own"].fingerprint.encode()
+    told = Meaning.load(rows.pop(MEANING) or b"")
+    assert told.fingerprint == shapes["own"].fingerprint
+    assert declared(told.declared or {}) == PIPELINE.memories[0].layout, "it can be read without the declaration"
     offsets = {key: int(kinds["own"].source_offsets([value])[0]) for key, value in rows.items() if value is not None}
     assert offsets == {b"a": 3, b"b": 2}
     (burst,) = world.take([(1, "events", a)])[1].bursts

@@ -1,6 +1,6 @@
 """pipeline.state.changelog: rows as bytes, and what a burst of records says."""
 
-from collections.abc import Mapping
+import re
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StateCorrupt, StateError, StateMismatch
-from pipeline.state.changelog import MEANING, Changes, Format, apply, decode, last_of_each, without_meaning
+from pipeline.errors import StateCorrupt, StateError
+from pipeline.state.changelog import GROWN, MEANING, Format, Meaning, Reading
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 
 NUMBERS = Format.of_numbers(np.array([np.nan, -1.0]))
@@ -73,66 +73,69 @@ def test_a_version_that_does_not_fit_is_refused_not_cut() -> None:
 RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.integers(0, 99)), max_size=30)
 
 
+def value(number: float, width: int = 2) -> bytes:
+    """Return the value of a row."""
+    return Format.of_numbers(np.zeros(width)).pack(np.full((1, width), number), 0)[0]
+
+
 @given(RECORDS)
 def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | None]]) -> None:
-    """A burst says the same as its records applied one by one."""
-    expected: dict[bytes, int] = {}
-    for key, number in records:
-        expected.pop(key, None)
-        if number is not None:
-            expected[key] = number
-    values = [None if n is None else NUMBERS.pack(np.full((1, 2), float(n)), n)[0] for _, n in records]
-    burst = decode([key for key, _ in records], values, NUMBERS, TOPIC)
-    assert dict(zip(burst.keys, burst.source_offsets.tolist(), strict=True)) == expected
-    assert burst.rows[:, 0].tolist() == [float(expected[key]) for key in burst.keys]
-    assert set(burst.forgotten) == {key for key, _ in records} - set(expected)
+    """A burst says the same as its records taken one by one; a null is the end of a key."""
+    values = [None if number is None else value(number) for _, number in records]
+    keys = [key for key, _ in records]
 
-
-def test_values_of_another_width_are_refused() -> None:
-    """A record that another layout wrote is an error that names topic, both widths, and the way out."""
-    wide = Format.of_numbers(np.zeros(5)).pack(np.zeros((1, 5)), 0)
-    with pytest.raises(StateCorrupt, match=rf"{TOPIC} has values of 48 bytes where the table's have 24.*migrate"):
-        last_of_each([b"a", b"b"], [NUMBERS.absent, *wide], NUMBERS.size, TOPIC)
+    assert Reading(NUMBERS.size).take(keys, values, TOPIC) == dict(zip(keys, values, strict=True))
 
 
 def test_a_record_without_key_is_refused() -> None:
     """No worker writes one, so the topic is not what it should be."""
     with pytest.raises(StateCorrupt, match="without key"):
-        last_of_each([None], [NUMBERS.absent], NUMBERS.size, TOPIC)
+        Reading(NUMBERS.size).take([None], [NUMBERS.absent], TOPIC)
 
 
-class Shelf:
-    """A sink that keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.written: list[tuple[Mapping[str, Changes], Mapping[str, int]]] = []
-
-    def write(self, changes: Mapping[str, Changes], positions: Mapping[str, int]) -> None:
-        """Keep it."""
-        self.written.append((changes, positions))
+MEANT = Meaning("cards-2", {"measures": []})
 
 
-def test_restoring_writes_rows_and_position_at_once() -> None:
-    """One write holds the burst's last values, deletions too, and the offset behind it."""
-    shelf = Shelf()
-    new = NUMBERS.pack(np.ones((1, 2)), 4)[0]
-    apply(shelf, "cards", NUMBERS.size, TOPIC, [b"a", b"b", b"a"], [NUMBERS.absent, None, new], 17)
-    assert shelf.written == [({"cards": {b"a": new, b"b": None}}, {TOPIC: 17})]
+@given(st.text(), st.none() | st.dictionaries(st.text(), st.integers() | st.text()))
+def test_a_meaning_comes_back(fingerprint: str, told: dict[str, int | str] | None) -> None:
+    """What is written under MEANING is read again, and the bare fingerprint of earlier versions too."""
+    assert Meaning.load(Meaning(fingerprint, told).dump()) == Meaning(fingerprint, told)
+    assert Meaning.load(b"0123abcd") == Meaning("0123abcd")
+    assert Meaning.load(b"\xff1") == Meaning("\ufffd1")
 
 
-def test_a_burst_that_is_refused_writes_nothing() -> None:
-    """A wrong record in a burst keeps the whole burst out."""
-    shelf = Shelf()
-    with pytest.raises(StateCorrupt):
-        apply(shelf, "cards", NUMBERS.size, TOPIC, [b"a", b"b"], [NUMBERS.absent, b"short"], 17)
-    assert shelf.written == []
+def test_rows_of_another_declaration_do_not_fit() -> None:
+    """What rows mean stands beside them, and is no row itself."""
+    reading = Reading(NUMBERS.size)
+
+    assert reading.take([MEANING, GROWN, b"a"], [MEANT.dump(), b"{}", NUMBERS.absent], TOPIC) == {b"a": NUMBERS.absent}
+    assert reading.unfit("cards-2") is None
+    assert "another declaration" in (reading.unfit("cards-3") or "")
+    assert (reading.meaning, reading.grown) == (MEANT, b"{}")
+    assert reading.take([b"a"], [None], TOPIC) == {b"a": None}
+    assert reading.unfit("cards-2") is None
 
 
-def test_rows_of_another_declaration_are_refused() -> None:
-    """What rows mean stands beside them; it is no row itself, and something else than expected is an error."""
-    burst = last_of_each([MEANING, b"a"], [b"cards-1", NUMBERS.absent], NUMBERS.size, TOPIC)
+def test_rows_of_another_width_do_not_fit_and_are_kept_out() -> None:
+    """As long as one is the last of its key, the reason names both widths and the key."""
+    reading = Reading(NUMBERS.size)
 
-    assert without_meaning(dict(burst), "cards-1", TOPIC) == {b"a": NUMBERS.absent}
-    assert without_meaning({b"a": None}, "cards-1", TOPIC) == {b"a": None}
-    with pytest.raises(StateMismatch, match="another declaration of its table"):
-        without_meaning(dict(burst), "cards-2", TOPIC)
+    assert reading.take([b"a", b"b"], [value(1), value(1, width=5)], TOPIC) == {b"a": value(1)}
+    assert re.search(r"value of 48 bytes where a row .* has 24, as of key b'b'", reading.unfit("") or "")
+    reading.take([b"b"], [value(2)], TOPIC)
+    assert reading.unfit("") is None
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.sampled_from([2, 3])), max_size=12))
+def test_what_was_written_anew_voids_what_lay_before(records: list[tuple[bytes, int | None]]) -> None:
+    """However old rows lie before it and wherever bursts end, a whole rewriting fits, and nothing old is left."""
+    log: list[tuple[bytes, bytes | None]] = [(MEANING, b"cards-1")]
+    log += [(key, None if width is None else value(7, width)) for key, width in records]
+    log += [(MEANING, MEANT.dump()), (b"a", value(1)), (b"b", None), (b"c", value(3))]
+    for size in (1, 2, 5, 99):
+        reading, held = Reading(NUMBERS.size), {}
+        for start in range(0, len(log), size):
+            keys, values = zip(*log[start : start + size], strict=True)
+            held |= reading.take(keys, values, TOPIC)
+        assert reading.unfit("cards-2") is None
+        assert {key: it for key, it in held.items() if it is not None} == {b"a": value(1), b"c": value(3)}

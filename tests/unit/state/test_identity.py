@@ -51,10 +51,10 @@ def test_tables_differ_by_size_by_meaning_and_by_being_there() -> None:
     )
 
 
-def test_another_number_of_partitions_is_refused_with_the_way_out() -> None:
-    """Keys would be looked for in the wrong task."""
+def test_state_of_another_number_of_partitions_is_not_believed() -> None:
+    """Keys would be looked for in the wrong task: it is restored, as what is damaged is."""
     kept = Kept.new(Identity("payments", 3, 12, {}))
-    with pytest.raises(StateMismatch, match=r"12 partitions .* now have 24.*state reshard payments.*state reset"):
+    with pytest.raises(StateCorrupt, match=r"for 12 partitions, and there are 24 now: keys have moved.*restored"):
         kept.check(Identity("payments", 3, 24, {}), PATH)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StateError
-from pipeline.state.changelog import apply
+from pipeline.state.changelog import Reading
 from pipeline.state.store import Store
 from pipeline.state.table import Written
 from pipeline.state.tables import Tables
@@ -237,7 +237,7 @@ def test_a_changelog_gives_back_the_same_table(tables: Tables, store: Store, tmp
     restored = opened(tmp_path / "restored")
     for start in range(0, len(told), 70):
         keys, values = zip(*told[start : start + 70], strict=True)
-        apply(restored, "cards", CARDS.size, CHANGELOG, keys, values, start + len(keys))
+        restored.write({"cards": Reading(CARDS.size).take(keys, values, CHANGELOG)}, {CHANGELOG: start + len(keys)})
     assert any(value is None for _, value in told)
     assert restored.scan("cards", None, 999) == store.scan("cards", None, 999)
     assert restored.positions() == {CHANGELOG: len(told)}

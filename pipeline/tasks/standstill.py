@@ -1,0 +1,74 @@
+"""A pipeline whose workers are stopped: what they committed, where its topics end, and that none of them comes back."""
+
+import threading
+from collections.abc import Sequence
+from typing import TypeVar
+
+from confluent_kafka import KafkaException
+
+from pipeline.batch import Source
+from pipeline.declaration import Pipeline
+from pipeline.errors import BrokerError
+from pipeline.kafka import topics
+from pipeline.settings import KafkaSettings
+from pipeline.tasks.orphans import Ground
+
+CALL_SECONDS = 10.0
+STABLE_SECONDS = 60.0  # an open transaction is ended by the brokers long before
+LOOK_SECONDS = 0.5
+
+Found = TypeVar("Found")
+
+
+class Standstill:
+    """Asks brokers of a pipeline that stands still. Raises BrokerError where they do not answer."""
+
+    def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
+        self._kafka = kafka
+        self._pipeline = pipeline
+        self._ground = Ground(kafka, pipeline.group)
+
+    def check(self) -> None:
+        """Raise TopicsError if a worker is in the group."""
+        topics.stopped(self._kafka, self._pipeline)
+
+    def fence(self) -> None:
+        """End what workers left open, and refuse them from now on if they still live somewhere."""
+        pipeline, there = self._pipeline, topics.existing(self._kafka)
+        outputs = [pipeline.scores.topic, pipeline.dead_letters, *pipeline.changelogs.values()]
+        try:
+            owners = self._ground.owners(self.sources(there), CALL_SECONDS)
+            for owner in sorted({owner for owner in owners.values() if owner is not None}):
+                mine = {source.partition for source, its in owners.items() if its == owner}
+                written = {(topic, number) for topic in outputs for number in mine if number < there.get(topic, 0)}
+                self._ground.fence(owner, written, CALL_SECONDS)
+        except KafkaException as error:
+            raise _unknown(error) from None
+
+    def committed(self) -> dict[Source, int]:
+        """Return what is committed of each source, negative for nothing. Waits for what is not yet decided."""
+        sources, pause = self.sources(topics.existing(self._kafka)), threading.Event()
+        for _ in range(round(STABLE_SECONDS / LOOK_SECONDS)):
+            try:
+                found = self._ground.committed(sources, CALL_SECONDS)
+            except KafkaException as error:
+                raise _unknown(error) from None
+            if found is not None:
+                return found
+            pause.wait(LOOK_SECONDS)
+        raise BrokerError(f"offsets of group {self._pipeline.group} are pending for {STABLE_SECONDS:.0f} s")
+
+    def bounds(self, sources: Sequence[Source]) -> dict[Source, tuple[int, int]]:
+        """Return the first offset and the last stable offset of each source."""
+        try:
+            return self._ground.bounds(list(sources), CALL_SECONDS)
+        except KafkaException as error:
+            raise _unknown(error) from None
+
+    def sources(self, there: dict[str, int]) -> list[Source]:
+        """Return the partitions of the topics that tasks read, given the number of each topic."""
+        return [Source(topic, number) for topic in self._pipeline.sources for number in range(there[topic])]
+
+
+def _unknown(error: KafkaException) -> BrokerError:
+    return BrokerError(f"the brokers do not tell where the pipeline stands: {error.args[0].str()}; try again")

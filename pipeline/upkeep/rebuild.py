@@ -1,0 +1,281 @@
+"""Brings the tables of a pipeline to what is declared now: rows are migrated where they hold enough, else worked out
+anew from the events that made them.
+
+Of each partition of each changelog all that changes is one transaction: the new row of each key, a null for keys that
+are gone, and what the rows mean now. So a run that is cut short leaves each partition as it was or as it should be, and
+the next run goes on. The rows of one partition are held in memory, old ones and new ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from pipeline.batch import Source
+from pipeline.declaration import PREDICTIONS, Pipeline
+from pipeline.errors import StateMismatch, TopologyError
+from pipeline.features.layout import Layout, declared, migrate
+from pipeline.features.tables import Memory
+from pipeline.kafka import topics
+from pipeline.kafka.rewriting import Rewriter
+from pipeline.recall import HOUR_MS, LATE_MS, believed, formats, meanings, predictions_ms
+from pipeline.settings import Settings
+from pipeline.state.changelog import GROWN, MEANING, Format, Meaning
+from pipeline.tasks.standstill import Standstill
+from pipeline.upkeep.growth import Growth, longest
+from pipeline.upkeep.mark import Mark
+from pipeline.upkeep.recompute import feature_rows, last_scores
+from pipeline.upkeep.rows import Part
+from pipeline.upkeep.sources import Sources
+
+COMMAND = "rebuild"
+
+
+class Action(StrEnum):
+    """What is done to a partition of a table."""
+
+    NOTHING = "nothing"
+    MIGRATED = "migrated"
+    REBUILT = "rebuilt"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is done to one partition: of so many rows, from so many records; ``gone`` are records that are deleted."""
+
+    table: str
+    partition: int
+    action: Action
+    rows: int
+    records: int
+    gone: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+
+def decide(
+    meaning: Meaning | None,
+    wanted: Meaning,
+    sizes: set[int],
+    size: int,
+    *,
+    records: int,
+    gone: int,
+    anew: bool,
+    from_what_is_left: bool,
+) -> Action:
+    """Return what must be done to a partition whose values have ``sizes`` and shall have ``size``. Pure.
+
+    ``anew``: whether it is rebuilt in any case; ``from_what_is_left``: also where records are gone.
+    """
+    if not anew:
+        if meaning is not None and meaning.fingerprint == wanted.fingerprint and sizes <= {size}:
+            return Action.NOTHING
+        if meaning is None and not sizes and not records and not gone:
+            return Action.NOTHING
+        if meaning is not None and (old := _migratable(meaning, wanted)) is not None and sizes <= {old}:
+            return Action.MIGRATED
+    return Action.REFUSED if gone and not from_what_is_left else Action.REBUILT
+
+
+def _migratable(meaning: Meaning, wanted: Meaning) -> int | None:
+    """Return the size of the values that are migrated; None where they cannot be."""
+    layouts = _layouts(meaning, wanted)
+    if layouts is None or migrate(*layouts, layouts[0].rows(0)) is None:
+        return None
+    return Format.of_numbers(layouts[0].fresh).size
+
+
+def _layouts(meaning: Meaning, wanted: Meaning) -> tuple[Layout, Layout] | None:
+    if meaning.declared is None or wanted.declared is None:
+        return None
+    old, new = declared(meaning.declared), declared(wanted.declared)
+    return None if old is None or new is None else (old, new)
+
+
+def migrated(rows: dict[bytes, bytes], meaning: Meaning, wanted: Meaning) -> dict[bytes, bytes]:
+    """Return values of ``meaning`` as ``wanted`` would have them; they must hold enough for that. Pure."""
+    layouts = _layouts(meaning, wanted)
+    assert layouts is not None
+    old, new = (Format.of_numbers(layout.fresh) for layout in layouts)
+    values = list(rows.values())
+    found = migrate(*layouts, old.unpack(values))
+    assert found is not None
+    return dict(zip(rows, new.pack(found, old.source_offsets(values)), strict=True))
+
+
+class Rebuild:
+    """Plans and does it. ``told`` is given what is worked on, how much of it is done, and how much there is.
+
+    ``tables`` are those concerned, all if none is named; the other choices are those of ``decide``. Raises
+    TopologyError for a table that is not declared, TopicsError where the topics do not fit, and BrokerError.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        *,
+        tables: Sequence[str] = (),
+        from_events: bool = False,
+        from_what_is_left: bool = False,
+        told: Callable[[str, int, int], None],
+    ) -> None:
+        strange = sorted({*tables} - {*pipeline.changelogs})
+        if strange:
+            raise TopologyError(
+                f"pipeline {pipeline.name!r} has no table {strange[0]!r}; it has {', '.join(pipeline.changelogs)}"
+            )
+        self._settings = settings
+        self._kafka = settings.kafka
+        self._pipeline = pipeline
+        self._tables = list(tables) or list(pipeline.changelogs)
+        self._from_events = from_events
+        self._from_what_is_left = from_what_is_left
+        self._told = told
+        self._mark = Mark(settings.kafka, pipeline)
+        if (begun := self._mark.begun(COMMAND)) is not None:  # what was asked for then is asked for still
+            self._tables = [name for name in pipeline.changelogs if name in {*self._tables, *begun["tables"]}]
+            self._from_events |= begun["from_events"]
+            self._from_what_is_left |= begun["from_what_is_left"]
+        self._standstill = Standstill(settings.kafka, pipeline)
+        self._formats, _ = formats(pipeline)
+        self._meanings = meanings(pipeline)
+        self._memories: dict[str, Memory] = {memory.table.name: memory for memory in pipeline.memories}
+        self._believes = believed(settings.state)
+        self._slack_ms = LATE_MS + round(settings.state.future_hours_max * HOUR_MS)
+        self._growth: Growth | None = None
+        self._sources: Sources | None = None
+
+    def plan(self) -> list[Step]:
+        """Return what there is to do, partition by partition. Nothing is written, and workers may run."""
+        there = topics.existing(self._kafka)
+        there.pop(self._pipeline.upkeep, None)
+        topics.fit(self._pipeline, there)
+        partitions = there[self._pipeline.events.topic]
+        parts = self._parts(partitions)
+        self._sources = self._read_from(there)
+        return [self._step(name, number, *parts[name, number]) for name in self._tables for number in range(partitions)]
+
+    def run(self) -> list[Step]:
+        """Do it, once workers are stopped, and return what was done.
+
+        Raises StateMismatch, before anything is written, where it cannot be done.
+        """
+        self._standstill.check()
+        self._standstill.fence()
+        steps = self.plan()
+        refused = [step for step in steps if step.action is Action.REFUSED]
+        if refused:
+            raise StateMismatch(
+                f"table {refused[0].table!r} cannot be migrated, and of the records that made it "
+                f"{sum(step.gone for step in refused):,} are deleted by now, as of partition {refused[0].partition}; "
+                "with --from-what-is-left it is rebuilt from the others"
+            )
+        todo = [step for step in steps if step.action is not Action.NOTHING]
+        rewriter = Rewriter(self._kafka, f"{self._pipeline.name}.upkeep", self._pipeline.group, self._standstill.check)
+        try:
+            if todo:
+                self._mark.set(
+                    rewriter,
+                    COMMAND,
+                    tables=self._tables,
+                    from_events=self._from_events,
+                    from_what_is_left=self._from_what_is_left,
+                )
+            for step in todo:
+                self._do(step, rewriter)
+        finally:
+            rewriter.close()
+        self._mark.remove()
+        return steps
+
+    def _parts(self, partitions: int) -> dict[tuple[str, int], tuple[Meaning | None, set[int], int]]:
+        """Return of each partition of the tables what it means, the sizes of its values, and how many there are."""
+        found: dict[tuple[str, int], tuple[Meaning | None, set[int], int]] = {}
+        places = [(name, number) for name in self._pipeline.changelogs for number in range(partitions)]
+        for done, (name, number) in enumerate(places):
+            self._told("looking at state", done, len(places))
+            part = self._part(name, number)
+            found[name, number] = (part.meaning, set(map(len, part.rows.values())), len(part.rows))
+            self._growth = longest((self._growth, part.growth))
+        self._told("looking at state", len(places), len(places))
+        return found
+
+    def _part(self, name: str, number: int) -> Part:
+        source = Source(self._pipeline.changelogs[name], number)
+        return Part.read(self._kafka, source, self._standstill.bounds([source])[source])
+
+    def _read_from(self, there: dict[str, int]) -> Sources:
+        sources = self._standstill.sources(there)
+        scores = [Source(self._pipeline.scores.topic, number) for number in range(there[self._pipeline.scores.topic])]
+        return Sources(
+            self._kafka,
+            self._pipeline,
+            committed=self._standstill.committed(),
+            bounds=self._standstill.bounds([*sources, *scores]),
+            partitions=there[self._pipeline.events.topic],
+            growth=self._growth,
+            value_bytes_max=self._settings.dead_letters.value_bytes_max,
+        )
+
+    def _step(self, name: str, number: int, meaning: Meaning | None, sizes: set[int], rows: int) -> Step:
+        assert self._sources is not None
+        if name == PREDICTIONS:
+            records, gone = self._sources.scores(number)
+        else:
+            records, gone = self._sources.records(self._pipeline.feed_of(self._memories[name]).topic, number)
+        action = decide(
+            meaning,
+            self._meanings[name],
+            sizes,
+            self._formats[name].size,
+            records=records,
+            gone=gone,
+            anew=self._from_events,
+            from_what_is_left=self._from_what_is_left,
+        )
+        return Step(name, number, action, rows, records, gone)
+
+    def _do(self, step: Step, rewriter: Rewriter) -> None:
+        part, topic = self._part(step.table, step.partition), self._pipeline.changelogs[step.table]
+        wanted = self._meanings[step.table]
+        if step.action is Action.MIGRATED:
+            assert part.meaning is not None
+            rows = migrated(part.rows, part.meaning, wanted)
+        else:
+            rows = self._anew(step)
+        what, done = f"{step.table}, partition {step.partition}: writing", 0
+        with rewriter.transaction():
+            rewriter.put(topic, step.partition, MEANING, wanted.dump())
+            if self._growth is not None:
+                rewriter.put(topic, step.partition, GROWN, self._growth.dump())
+            for key in part.rows.keys() - rows.keys():
+                rewriter.put(topic, step.partition, key, None)
+            for done, (key, value) in enumerate(rows.items()):
+                if part.rows.get(key) != value:
+                    rewriter.put(topic, step.partition, key, value)
+                if done % 10_000 == 0:
+                    self._told(what, done, len(rows))
+        self._told(what, len(rows), len(rows))
+
+    def _anew(self, step: Step) -> dict[bytes, bytes]:
+        assert self._sources is not None
+        read = 0
+
+        def told(records: int) -> None:
+            nonlocal read
+            read += records
+            self._told(f"{step.table}, partition {step.partition}: reading", read, step.records)
+
+        format_ = self._formats[step.table]
+        if step.table == PREDICTIONS:
+            scores = self._sources.scored(step.partition, told)
+            return last_scores(format_, scores, predictions_ms(self._pipeline), self._slack_ms)
+        memory = self._memories[step.table]
+        feed = self._pipeline.feed_of(memory)
+        events = self._sources.events(feed, step.partition, told)
+        return feature_rows(memory, format_, feed.time, events, self._believes, self._slack_ms)

@@ -1,0 +1,223 @@
+"""Gives a pipeline more partitions: its topics grow, and what is remembered of each key moves to where its events go.
+
+What must hold: workers are stopped, and what lies in the old partitions is processed, to the last event, since what is
+left there would be processed without what its keys did before. So producers must know the new number, or stand still.
+
+It may be cut short anywhere and run again. First the mark is set, which keeps workers from starting and says what is
+done. Then the events grow, so that whatever lies in an old partition was sent before; when all of that is processed,
+the other topics. Then, one transaction for each old partition of each changelog, the rows that belong elsewhere are
+written there, with nulls where they were: each row is in exactly one place at any time. The mark goes last.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.batch import Source
+from pipeline.declaration import Pipeline
+from pipeline.errors import TopicsError
+from pipeline.kafka import topics
+from pipeline.kafka.rewriting import Rewriter
+from pipeline.settings import KafkaSettings
+from pipeline.state.changelog import GROWN, MEANING
+from pipeline.tasks.standstill import Standstill
+from pipeline.upkeep.growth import Growth, Stage, longest
+from pipeline.upkeep.mark import Mark
+from pipeline.upkeep.partitioners import Suspects
+from pipeline.upkeep.rows import Part
+
+COMMAND = "reshard"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """From how many partitions to how many; the last stage of ``growth`` is the one that ends by it."""
+
+    old: int
+    new: int
+    growth: Growth
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> "Move":
+        """Read what ``as_dict`` gave."""
+        return cls(found["old"], found["new"], Growth.of(found["growth"]))
+
+    def away(self, rows: Iterable[bytes], partition: int) -> dict[int, list[bytes]]:
+        """Return the keys that belong elsewhere than in this partition, by where."""
+        found: dict[int, list[bytes]] = {}
+        for key in rows:
+            home = self.growth.home(key, self.new)
+            if home != partition:
+                found.setdefault(home, []).append(key)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was done: by table how many rows there were in the old partitions, and how many of them went elsewhere."""
+
+    old: int
+    new: int
+    partitioner: str
+    rows: dict[str, int]
+    moved: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+
+def target(pipeline: Pipeline, there: Mapping[str, int], asked: int | None) -> tuple[int, int]:
+    """Return from how many partitions to how many. Pure.
+
+    By default to as many as the events have, if that is more than the state has, or else as are declared. Raises
+    TopicsError if that cannot be done, or topics lack.
+    """
+    read, kept = pipeline.sources, list(pipeline.changelogs.values())
+    lacking = [topic for topic in (*read, *kept) if topic not in there]
+    if lacking:
+        raise TopicsError(f"topic {lacking[0]!r} is missing; `surgetank topics apply {pipeline.name}` makes it")
+    old = min(there[topic] for topic in kept)
+    events = there[pipeline.events.topic]
+    new = asked or (events if events > old else pipeline.events.partitions)
+    largest = max((*read, *kept), key=lambda topic: there[topic])
+    if new < there[largest]:
+        raise TopicsError(
+            f"topic {largest!r} has {there[largest]} partitions, and Kafka cannot take any away: to have {new}, send "
+            "the events to a topic of another name, to a pipeline of another name, and let this one run dry"
+        )
+    if new == old:
+        raise TopicsError(f"the state of {pipeline.name} has {old} partitions already; say more with --partitions")
+    for topic in read:
+        if there[topic] not in {old, new}:  # what lies in its new partitions would lie wrong once more
+            raise TopicsError(
+                f"topic {topic!r} has {there[topic]} partitions and the state has {old}: reshard to {there[topic]} "
+                f"first, and work off what lies there, then go on to {new}"
+            )
+    return old, new
+
+
+class Reshard:
+    """Does it. ``told`` is given what is worked on, how much of it is done, and how much there is.
+
+    Raises TopicsError where it cannot be done, before anything moves; BrokerError where brokers refuse.
+    """
+
+    def __init__(self, kafka: KafkaSettings, pipeline: Pipeline, told: Callable[[str, int, int], None]) -> None:
+        self._kafka = kafka
+        self._pipeline = pipeline
+        self._told = told
+        self._mark = Mark(kafka, pipeline)
+        self._standstill = Standstill(kafka, pipeline)
+
+    def run(self, partitions: int | None = None, partitioner: str | None = None, *, dry_run: bool = False) -> Report:
+        """Go to so many partitions, by default those of the events. ``partitioner``: how producers choose, if named.
+
+        ``dry_run``: change nothing, and return what would move.
+        """
+        self._standstill.check()
+        if not dry_run:
+            self._standstill.fence()
+        begun = self._mark.begun(COMMAND)
+        move = Move.of(begun["move"]) if begun is not None else self._planned(partitions, partitioner)
+        if partitions not in {None, move.new}:
+            raise TopicsError(f"to go to {move.new} partitions was begun and not finished; do that first")
+        if dry_run:
+            return self._moved(move, None)
+        pipeline = self._pipeline
+        rewriter = Rewriter(self._kafka, f"{pipeline.name}.upkeep", pipeline.group, self._standstill.check)
+        try:
+            if begun is None:
+                self._mark.set(rewriter, COMMAND, move=move.as_dict())
+            self._grow(move)
+            with rewriter.transaction():
+                self._begin_new(move, rewriter)
+            report = self._moved(move, rewriter)
+        finally:
+            rewriter.close()
+        self._mark.remove()
+        return report
+
+    def _planned(self, partitions: int | None, partitioner: str | None) -> Move:
+        """Find out what is to be done. Raises TopicsError where it cannot be done."""
+        pipeline, kept = self._pipeline, list(self._pipeline.changelogs.values())
+        there = topics.existing(self._kafka)
+        old, new = target(pipeline, there, partitions)
+        committed = self._standstill.committed()
+        until = {topic: tuple(max(0, committed[Source(topic, p)]) for p in range(old)) for topic in pipeline.sources}
+        self._processed(old)
+        suspects, growth = Suspects(old, partitioner), None
+        for done, source in enumerate(Source(topic, number) for topic in kept for number in range(old)):
+            self._told("looking at keys", done, old * len(kept))
+            part = self._part(source)
+            suspects.saw(part.rows, source.partition)
+            growth = longest((growth, part.growth))
+        stages = growth.stages if growth is not None else ()
+        return Move(old, new, Growth(suspects.name(), (*stages, Stage(old, until))))
+
+    def _processed(self, old: int) -> None:
+        """Raise TopicsError, saying how many, if something in the old partitions is not processed."""
+        committed = {source: at for source, at in self._standstill.committed().items() if source.partition < old}
+        bounds = self._standstill.bounds(list(committed))
+        left = sum(max(0, bounds[source][1] - max(at, bounds[source][0])) for source, at in committed.items())
+        if left:
+            raise TopicsError(
+                f"{left:,} records of {', '.join(self._pipeline.sources)} in partitions 0 to {old - 1} are not "
+                "processed, and would be without what their keys did before. Run workers until `surgetank lag "
+                f"{self._pipeline.name}` is 0 there (with --set state.drain=true if the topics have more partitions "
+                "already), stop them, and run this again while nothing is sent to the old partitions"
+            )
+
+    def _grow(self, move: Move) -> None:
+        """Give all topics the number: first those that are read, the state when nothing is left in what was."""
+        pipeline, there = self._pipeline, topics.existing(self._kafka)
+        kept = list(pipeline.changelogs.values())
+        topics.grow(self._kafka, pipeline.sources, move.new)
+        if any(there[topic] < move.new for topic in kept):  # nothing has moved yet
+            try:
+                self._processed(move.old)
+            except TopicsError:
+                self._mark.remove()  # workers that drain may start, others are refused for the numbers
+                raise
+        topics.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters, *kept], move.new)
+
+    def _begin_new(self, move: Move, rewriter: Rewriter) -> None:
+        """Have the new partitions read from their beginning, whatever ``kafka.reset`` says, and note the growth."""
+        new = {source: at for source, at in self._standstill.committed().items() if source.partition >= move.old}
+        bounds = self._standstill.bounds(list(new))
+        rewriter.offsets({source: bounds[source][0] for source, at in new.items() if at < 0})
+        for topic in self._pipeline.changelogs.values():
+            for number in range(move.new):
+                rewriter.put(topic, number, GROWN, move.growth.dump())
+
+    def _moved(self, move: Move, rewriter: Rewriter | None) -> Report:
+        """Move what lies wrong in each old partition; without a rewriter only count it."""
+        changelogs = self._pipeline.changelogs
+        rows, moved = dict.fromkeys(changelogs, 0), dict.fromkeys(changelogs, 0)
+        places = [(name, Source(topic, number)) for name, topic in changelogs.items() for number in range(move.old)]
+        for done, (name, source) in enumerate(places):
+            self._told(f"moving rows of {name}", done, len(places))
+            part = self._part(source)
+            away = move.away(part.rows, source.partition)
+            rows[name] += len(part.rows)
+            moved[name] += sum(map(len, away.values()))
+            if away and rewriter is not None:
+                _move(part, source, away, rewriter)
+        return Report(move.old, move.new, move.growth.partitioner, rows, moved)
+
+    def _part(self, source: Source) -> Part:
+        return Part.read(self._kafka, source, self._standstill.bounds([source])[source])
+
+
+def _move(part: Part, source: Source, away: Mapping[int, list[bytes]], rewriter: Rewriter) -> None:
+    with rewriter.transaction():
+        for home, keys in away.items():
+            if part.meaning is not None:
+                rewriter.put(source.topic, home, MEANING, part.meaning.dump())
+            for key in keys:
+                rewriter.put(source.topic, home, key, part.rows[key])
+                rewriter.put(source.topic, source.partition, key, None)

@@ -1,0 +1,144 @@
+"""pipeline.upkeep.rebuild and reshard: what is done to a partition, and how many partitions there will be."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.errors import TopicsError
+from pipeline.features.layout import Kind, Layout, Measure, Window
+from pipeline.kafka import topics
+from pipeline.state.changelog import Format, Meaning
+from pipeline.upkeep.growth import Growth
+from pipeline.upkeep.rebuild import Action, decide, migrated
+from pipeline.upkeep.reshard import Move, target
+from topology.flights import flights
+
+HOUR = Window(3_600_000)
+WIDE = Layout((Measure(Kind.COUNT, None, HOUR), Measure(Kind.SUM, "a", HOUR)))
+NARROW = Layout((Measure(Kind.COUNT, None, HOUR),))
+OTHER = Layout((Measure(Kind.COUNT, None, Window(7_200_000)),))
+
+
+def meaning(layout: Layout) -> Meaning:
+    """Return what a changelog says of rows of a layout."""
+    return Meaning(layout.fingerprint(), layout.declaration())
+
+
+def size(layout: Layout) -> int:
+    """Return the bytes of a value."""
+    return Format.of_numbers(layout.fresh).size
+
+
+def decided(
+    old: Meaning | None,
+    new: Layout,
+    sizes: set[int],
+    *,
+    records: int = 9,
+    gone: int = 0,
+    anew: bool = False,
+    from_what_is_left: bool = False,
+) -> Action:
+    """Decide for rows of ``old`` that shall be of ``new``."""
+    return decide(
+        old,
+        meaning(new),
+        sizes,
+        size(new),
+        records=records,
+        gone=gone,
+        anew=anew,
+        from_what_is_left=from_what_is_left,
+    )
+
+
+def test_rows_of_what_is_declared_are_left_alone() -> None:
+    """Unless all shall be worked out anew, or one of them has not the size of a row."""
+    assert decided(meaning(WIDE), WIDE, {size(WIDE)}) is Action.NOTHING
+    assert decided(Meaning(WIDE.fingerprint()), WIDE, {size(WIDE)}, gone=5) is Action.NOTHING
+    assert decided(meaning(WIDE), WIDE, {size(WIDE)}, anew=True) is Action.REBUILT
+    assert decided(meaning(WIDE), WIDE, {size(WIDE), 3}) is Action.REBUILT
+
+
+def test_rows_that_hold_enough_are_migrated() -> None:
+    """The same windows and values, or fewer; also where events are gone, and where no row is left."""
+    assert decided(meaning(WIDE), NARROW, {size(WIDE)}, gone=5) is Action.MIGRATED
+    assert decided(meaning(WIDE), NARROW, set()) is Action.MIGRATED
+    assert decided(meaning(WIDE), NARROW, {size(WIDE)}, anew=True) is Action.REBUILT
+
+
+@pytest.mark.parametrize("old", [meaning(NARROW), meaning(OTHER), Meaning("0123abcd"), Meaning("x", {"v": 2}), None])
+def test_rows_that_do_not_are_rebuilt(old: Meaning | None) -> None:
+    """Another window, more statistics, or a meaning that nobody can read; where events are gone, only if wanted so."""
+    sizes = {size(NARROW)}
+    assert decided(old, WIDE, sizes) is Action.REBUILT
+    assert decided(old, WIDE, sizes, gone=1) is Action.REFUSED
+    assert decided(old, WIDE, sizes, gone=1, from_what_is_left=True) is Action.REBUILT
+
+
+def test_a_table_that_never_was_is_filled_if_there_is_something() -> None:
+    """One that is new to an old pipeline gets what its events make; without events there is nothing to do."""
+    assert decided(None, WIDE, set()) is Action.REBUILT
+    assert decided(None, WIDE, set(), records=0) is Action.NOTHING
+
+
+def test_migrated_values_keep_their_source_offsets() -> None:
+    """Each key keeps its row, in the new shape."""
+    rows = WIDE.rows(2)
+    rows[:, 1:] = np.arange(2.0).reshape(2, 1)
+    old, new = Format.of_numbers(WIDE.fresh), Format.of_numbers(NARROW.fresh)
+    values = dict(zip([b"a", b"b"], old.pack(rows, np.array([5, 6])), strict=True))
+
+    found = migrated(values, meaning(WIDE), meaning(NARROW))
+
+    assert list(found) == [b"a", b"b"]
+    assert new.source_offsets(list(found.values())).tolist() == [5, 6]
+    np.testing.assert_array_equal(new.unpack(list(found.values()))[:, 1], [0, 1])
+
+
+THERE = {spec.name: spec.partitions for spec in topics.needed(flights)}
+READ, KEPT = flights.sources, list(flights.changelogs.values())
+
+
+def test_the_number_follows_the_events_or_the_declaration() -> None:
+    """Events that somebody gave more say how many; else what is declared; else somebody must."""
+    more = replace(flights, events=replace(flights.events, partitions=8))
+    assert target(flights, THERE | dict.fromkeys(READ, 16), None) == (8, 16)
+    assert target(flights, THERE, 12) == (8, 12)
+    assert target(more, THERE | dict.fromkeys((*READ, *KEPT), 4), None) == (4, 8)
+    assert target(flights, THERE | dict.fromkeys((*READ, KEPT[0]), 12), 12) == (8, 12), "cut short"
+    with pytest.raises(TopicsError, match="8 partitions already.*--partitions"):
+        target(flights, THERE, None)
+
+
+def test_what_kafka_cannot_do_is_refused_with_the_way_out() -> None:
+    """Partitions are never taken away; and events that lie by another number must be worked off before."""
+    with pytest.raises(TopicsError, match="cannot take any away.*another name"):
+        target(flights, THERE, 4)
+    with pytest.raises(TopicsError, match="reshard to 12 first"):
+        target(flights, THERE | dict.fromkeys(READ, 12), 16)
+    with pytest.raises(TopicsError, match="topics apply flights"):
+        target(flights, {name: number for name, number in THERE.items() if name != KEPT[0]}, None)
+
+
+def test_keys_go_where_their_producer_sends_them() -> None:
+    """Those that stay are left out; the plan comes back from its record."""
+    move = Move(4, 8, Growth("murmur2", ()))
+    keys = [b"%d" % number for number in range(200) if move.growth.home(b"%d" % number, 4) == 3]
+
+    away = move.away(keys, 3)
+
+    assert set(away) == {7}
+    assert {move.growth.home(key, 8) for key in set(keys) - set(away[7])} == {3}
+    assert Move.of(move.as_dict()) == move
+
+
+def test_topics_of_different_numbers_are_refused_with_the_command() -> None:
+    """Workers do not start beside more events than state, but to drain; nor while upkeep is under way."""
+    grown = THERE | dict.fromkeys(READ, 16) | {flights.scores.topic: 16, flights.dead_letters: 16}
+    with pytest.raises(TopicsError, match="8 partitions, but .* has 16(.|\n)*surgetank state reshard flights"):
+        topics.fit(flights, grown)
+    topics.fit(flights, grown, drain=True)
+    with pytest.raises(TopicsError, match=r"flights.upkeep' is there(.|\n)*it goes on"):
+        topics.fit(flights, THERE | {flights.upkeep: 1}, drain=True)
