@@ -3,6 +3,8 @@
 What is compared is what the state says to two events that come next: one at the key's newest time, and one a longest
 window earlier, which sees the older half of a ring. The other side is DuckDB's answer over all events that fed the
 table, without rings, batches or transactions (``features/offline``). The last scores are compared with the scores.
+
+Where a pipeline was given more partitions, a key is the same one in whichever of them its events lie.
 """
 
 import threading
@@ -23,11 +25,13 @@ from pipeline.features import offline
 from pipeline.features.layout import Kind
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance
+from pipeline.kafka import topics
 from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
 from pipeline.recall import LATE_MS, believed, formats, milliseconds, predictions_ms
 from pipeline.settings import KafkaSettings, StateSettings
-from pipeline.state.changelog import MEANING
+from pipeline.state.changelog import GROWN, MEANING
+from pipeline.upkeep.growth import Growth, longest, stage_of
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
@@ -95,14 +99,19 @@ def compare_states(
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
-def last_values(kafka: KafkaSettings, topic: str) -> dict[Key, bytes]:
-    """Return the last record of each key of each partition of a changelog, without those that were forgotten."""
+def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Growth | None]:
+    """Return the last record of each key of each partition of a changelog, without those that were forgotten.
+
+    And what it says of how keys moved, None for nothing.
+    """
     last: dict[Key, bytes | None] = {}
     with TopicReader(kafka, [topic]) as reader:
         for records in reader.catch_up():
             partitions = _partitions(records).tolist()
             last.update(zip(zip(partitions, records.keys, strict=True), records.values, strict=True))  # type: ignore[arg-type]
-    return {key: value for key, value in last.items() if value is not None and key[1] != MEANING}
+    growth = longest(None if value is None else Growth.load(value) for (_, key), value in last.items() if key == GROWN)
+    rows = {key: value for key, value in last.items() if value is not None and key[1] not in {MEANING, GROWN}}
+    return rows, growth
 
 
 def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float, clock: Clock) -> None:
@@ -119,8 +128,8 @@ def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float,
 def _compare_table(kafka: KafkaSettings, pipeline: Pipeline, memory: Memory, settings: StateSettings) -> StateReport:
     name = memory.table.name
     feed = pipeline.feed_of(memory)
-    fed = _Fed.read(kafka, feed, settings)
-    found = last_values(kafka, pipeline.changelogs[name])
+    found, growth = last_values(kafka, pipeline.changelogs[name])
+    fed = _Fed.read(kafka, feed, settings, _Homes(growth, feed.topic, topics.existing(kafka)[feed.topic]))
     expected = fed.keys
     rows = formats(pipeline)[0][name].unpack([found[key] for key in expected if key in found])
     there = [place for place, key in enumerate(expected) if key in found]
@@ -165,14 +174,14 @@ class _Fed:
         self.newest = newest
 
     @classmethod
-    def read(cls, kafka: KafkaSettings, feed: Events, settings: StateSettings) -> "_Fed":
+    def read(cls, kafka: KafkaSettings, feed: Events, settings: StateSettings, homes: "_Homes") -> "_Fed":
         """Read all events of a topic. Their keys are numbered over all partitions; what may not write has no part."""
         decode = decoder(feed.schema)
         parts: list[pa.Table] = []
         places: dict[Key, int] = {}
         with TopicReader(kafka, [feed.topic]) as reader:
-            parts += [_events(decode(records), feed, settings, places) for records in reader.catch_up()]
-        events = pa.concat_tables(parts) if parts else _events(decode(NO_RECORDS), feed, settings, places)
+            parts += [_events(decode(records), feed, settings, places, homes) for records in reader.catch_up()]
+        events = pa.concat_tables(parts) if parts else _events(decode(NO_RECORDS), feed, settings, places, homes)
         newest = np.full(len(places), np.iinfo(np.int64).min)
         np.maximum.at(newest, events["key"].to_numpy(), events["time_ms"].to_numpy())
         return cls(events, list(places), newest)
@@ -198,17 +207,40 @@ def _old(keys: Sequence[Key], newest: Int64s, memory_ms: int | None, settings: S
     return old
 
 
-def _events(batch: Batch, feed: Events, settings: StateSettings, places: dict[Key, int]) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class _Homes:
+    """Where the row of a key is, of which an event lies in some partition of a topic with so many of them by now."""
+
+    growth: Growth | None
+    topic: str
+    partitions: int
+
+    def of(self, key: bytes, partition: int, offset: int) -> Key:
+        """Return the key where its row is."""
+        if self.growth is None or self.stage(partition, offset) == len(self.growth.stages):
+            return partition, key
+        return self.growth.home(key, self.partitions), key
+
+    def stage(self, partition: int, offset: int) -> int:
+        """Return the number of the stage in which a record was processed."""
+        return stage_of(self.growth, self.topic, partition, offset)
+
+
+def _events(batch: Batch, feed: Events, settings: StateSettings, places: dict[Key, int], homes: _Homes) -> pa.Table:
     records = batch.records
     partitions = _partitions(records)[batch.rows]
     times, known = milliseconds(batch.columns.column(feed.time))
     writes = known & believed(settings)(times, records.arrived_ms[batch.rows])
     keys = [records.keys[row] for row in batch.rows.tolist()]
     kept = np.flatnonzero(writes & np.array([key is not None for key in keys], dtype=np.bool_))
-    numbered = [places.setdefault((int(partitions[at]), keys[at] or b""), len(places)) for at in kept.tolist()]
+    offsets = records.offsets[batch.rows]
+    lying = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
+    homed = [homes.of(keys[at] or b"", partition, offset) for at, partition, offset in lying]
+    numbered = [places.setdefault(key, len(places)) for key in homed]
+    stages = np.array([homes.stage(partition, offset) for _, partition, offset in lying], dtype=np.int64)
     table = pa.Table.from_batches([batch.columns.take(pa.array(kept))])
     given = {
-        "ordinal": (partitions[kept] << 40) + records.offsets[batch.rows[kept]],
+        "ordinal": (stages << 56) + (partitions[kept] << 40) + offsets[kept],
         "key": np.array(numbered, dtype=np.int64),
         "time_ms": times[kept],
         "reads": np.zeros(len(kept), dtype=np.bool_),
@@ -254,9 +286,11 @@ def _same(kind: Kind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:
 
 def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: StateSettings) -> StateReport:
     format_ = formats(pipeline)[0][PREDICTIONS]
-    found = last_values(kafka, pipeline.changelogs[PREDICTIONS])
+    found, growth = last_values(kafka, pipeline.changelogs[PREDICTIONS])
+    homes = _Homes(growth, pipeline.events.topic, topics.existing(kafka)[pipeline.events.topic])
     rows = dict(zip(found, format_.unpack(list(found.values())).tolist(), strict=True))
     expected: dict[Key, tuple[float, int, int, bytes]] = {}
+    stages: dict[Key, int] = {}
     decode = decoder(SCORE)
     with TopicReader(kafka, [pipeline.scores.topic]) as reader:
         for records in reader.catch_up():
@@ -271,9 +305,13 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
             )
             partitions = _partitions(records)[batch.rows].tolist()
             keys = [records.keys[row] for row in batch.rows.tolist()]
-            for partition, key, value in zip(partitions, keys, values, strict=True):
-                if key is not None:
-                    expected[partition, key] = value
+            offsets = batch.columns.column("source_offset").to_pylist()
+            for partition, key, value, offset in zip(partitions, keys, values, offsets, strict=True):
+                if key is None:
+                    continue
+                place, stage = homes.of(key, partition, offset), homes.stage(partition, offset)
+                if stage >= stages.get(place, 0):  # partitions are read side by side
+                    expected[place], stages[place] = value, stage
     wrong = [key for key, value in expected.items() if key in rows and rows[key] != value]
     gone = [key for key in expected if key not in rows]
     times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)

@@ -2,22 +2,20 @@
 
 import threading
 from collections.abc import Sequence
-from typing import TypeVar
 
 from confluent_kafka import KafkaException
 
 from pipeline.batch import Source
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError
-from pipeline.kafka import topics
+from pipeline.kafka import clients, topics
+from pipeline.kafka.reading import offsets
 from pipeline.settings import KafkaSettings
 from pipeline.tasks.orphans import Ground
 
 CALL_SECONDS = 10.0
 STABLE_SECONDS = 60.0  # an open transaction is ended by the brokers long before
 LOOK_SECONDS = 0.5
-
-Found = TypeVar("Found")
 
 
 class Standstill:
@@ -60,10 +58,9 @@ class Standstill:
 
     def bounds(self, sources: Sequence[Source]) -> dict[Source, tuple[int, int]]:
         """Return the first offset and the last stable offset of each source."""
-        try:
-            return self._ground.bounds(list(sources), CALL_SECONDS)
-        except KafkaException as error:
-            raise _unknown(error) from None
+        admin = clients.admin(self._kafka)  # one that has not asked before knows of partitions that are new
+        starts, ends = (offsets(admin, sources, which) for which in ("earliest", "latest"))
+        return {source: (starts[source], ends[source]) for source in sources}
 
     def sources(self, there: dict[str, int]) -> list[Source]:
         """Return the partitions of the topics that tasks read, given the number of each topic."""

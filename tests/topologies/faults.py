@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.kafka.rewriting import Rewriter
 from pipeline.state.store import Store
 from pipeline.tasks.restore import Restorer
 from pipeline.tasks.vault import Vault
@@ -20,6 +21,7 @@ POINTS: dict[str, tuple[type, str]] = {
     "between commit and write": (Vault, "commit"),
     "in the write": (Store, "write"),
     "in a restore": (Restorer, "_apply"),
+    "in a rewriting": (Rewriter, "put"),
 }
 
 

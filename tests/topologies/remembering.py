@@ -18,33 +18,42 @@ from topology import flights as origin
 
 ENVIRONMENT = "TEST_PREFIX"
 MODEL = "remembered"
+CHANGE = "TEST_CHANGE"
+FEWER, WINDOW = "-fewer", "-window"
 MISSING = -0.25  # what a missing value counts as
 
 _OPSETS = [helper.make_opsetid("", 18)]
 
 
-def remembering(prefix: str, partitions: int = 4) -> Pipeline:
-    """Return a pipeline with two tables, everything named after ``prefix``."""
+def remembering(prefix: str, partitions: int = 4, change: str = "") -> Pipeline:
+    """Return a pipeline with two tables, everything named after ``prefix``.
+
+    ``change``: FEWER asks less of the same rows, WINDOW has another window in each table.
+    """
     planes = Table("planes", forget_after=days(60))
     departures = replace(origin.departures, topic=f"{prefix}.departures", partitions=partitions)
     aircraft = Table("aircraft", facts=departures, forget_after=days(60))
+    fewer, more = change == FEWER, 2 if change == WINDOW else 1
+    asked = (
+        Field("distance"),
+        planes.count(window=hours(24)),
+        planes.sum("distance", window=days(7)),
+        planes.mean("scheduled_departure_local_minutes", window=hours(6 * more)),
+        *(() if fewer else (planes.max("distance", window=hours(36)),)),
+        planes.last("distance"),
+        planes.seconds_since_last(),
+        aircraft.last("dep_delay_minutes"),
+        aircraft.sum("dep_delay_minutes", window=hours(6))
+        if fewer
+        else aircraft.mean("dep_delay_minutes", window=hours(6)),
+        aircraft.std("dep_delay_minutes", window=minutes(720), buckets=4),
+        *(() if fewer else (aircraft.count(window=hours(24 * more)),)),
+    )
     return Pipeline(
         name=prefix,
         events=replace(origin.flights.events, topic=f"{prefix}.boarding", partitions=partitions),
-        features=(
-            Field("distance"),
-            planes.count(window=hours(24)),
-            planes.sum("distance", window=days(7)),
-            planes.mean("scheduled_departure_local_minutes", window=hours(6)),
-            planes.max("distance", window=hours(36)),
-            planes.last("distance"),
-            planes.seconds_since_last(),
-            aircraft.last("dep_delay_minutes"),
-            aircraft.mean("dep_delay_minutes", window=hours(6)),
-            aircraft.std("dep_delay_minutes", window=minutes(720), buckets=4),
-            aircraft.count(window=hours(24)),
-        ),
-        model=MODEL,
+        features=asked,
+        model=f"{MODEL}{change}",
         scores=Scores(f"{prefix}.scores"),
     )
 
@@ -59,7 +68,7 @@ def publish(directory: Path, pipeline: Pipeline) -> bundle.Bundle:
     """Write the bundle of the model that the pipeline asks."""
     model = _model(weights(pipeline))
     manifest = bundle.Manifest(
-        name=MODEL,
+        name=pipeline.model,
         version="1",
         meaning="a weighted sum of what it is told: it is for tests",
         features=pipeline.spec.declaration(),
@@ -98,5 +107,5 @@ def _model(factors: list[float]) -> bytes:
 
 
 if ENVIRONMENT in os.environ:
-    pipeline = remembering(os.environ[ENVIRONMENT])
+    pipeline = remembering(os.environ[ENVIRONMENT], change=os.environ.get(CHANGE, ""))
     faults.arm(os.environ.get(faults.ENVIRONMENT, ""))

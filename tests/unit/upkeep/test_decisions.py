@@ -108,17 +108,17 @@ def test_the_number_follows_the_events_or_the_declaration() -> None:
     assert target(flights, THERE, 12) == (8, 12)
     assert target(more, THERE | dict.fromkeys((*READ, *KEPT), 4), None) == (4, 8)
     assert target(flights, THERE | dict.fromkeys((*READ, KEPT[0]), 12), 12) == (8, 12), "cut short"
-    with pytest.raises(TopicsError, match="8 partitions already.*--partitions"):
+    with pytest.raises(TopicsError, match=r"8 partitions already.*--partitions"):
         target(flights, THERE, None)
 
 
 def test_what_kafka_cannot_do_is_refused_with_the_way_out() -> None:
     """Partitions are never taken away; and events that lie by another number must be worked off before."""
-    with pytest.raises(TopicsError, match="cannot take any away.*another name"):
+    with pytest.raises(TopicsError, match=r"cannot take any away.*another name"):
         target(flights, THERE, 4)
-    with pytest.raises(TopicsError, match="reshard to 12 first"):
+    with pytest.raises(TopicsError, match=r"reshard to 12 first"):
         target(flights, THERE | dict.fromkeys(READ, 12), 16)
-    with pytest.raises(TopicsError, match="topics apply flights"):
+    with pytest.raises(TopicsError, match=r"topics apply flights"):
         target(flights, {name: number for name, number in THERE.items() if name != KEPT[0]}, None)
 
 
@@ -137,7 +137,7 @@ def test_keys_go_where_their_producer_sends_them() -> None:
 def test_topics_of_different_numbers_are_refused_with_the_command() -> None:
     """Workers do not start beside more events than state, but to drain; nor while upkeep is under way."""
     grown = THERE | dict.fromkeys(READ, 16) | {flights.scores.topic: 16, flights.dead_letters: 16}
-    with pytest.raises(TopicsError, match="8 partitions, but .* has 16(.|\n)*surgetank state reshard flights"):
+    with pytest.raises(TopicsError, match=r"8 partitions, but .* has 16(.|\n)*surgetank state reshard flights"):
         topics.fit(flights, grown)
     topics.fit(flights, grown, drain=True)
     with pytest.raises(TopicsError, match=r"flights.upkeep' is there(.|\n)*it goes on"):

@@ -59,14 +59,14 @@ def test_too_few_keys_tell_nothing_and_somebody_must() -> None:
     suspects, named = Suspects(1), Suspects(1, "crc32")
     for each in (suspects, named):
         each.saw([b"a", b"b", b"c"], 0)
-    with pytest.raises(TopicsError, match="3 keys in 1 partitions do not tell.*--partitioner murmur2.*crc32"):
+    with pytest.raises(TopicsError, match=r"3 keys in 1 partitions do not tell.*--partitioner murmur2.*crc32"):
         suspects.name()
     assert named.name() == "crc32"
 
 
 def test_a_partitioner_that_is_named_must_be_right() -> None:
     """It is held against the keys, and there must be one of that name."""
-    with pytest.raises(TopicsError, match="where murmur2 does not put it"):
+    with pytest.raises(TopicsError, match=r"where murmur2 does not put it"):
         Suspects(64, "murmur2").saw([b"N14228"], (murmur2(b"N14228", 64) + 1) % 64)
-    with pytest.raises(TopicsError, match="no partitioner 'sticky'; known are murmur2, crc32"):
+    with pytest.raises(TopicsError, match=r"no partitioner 'sticky'; known are murmur2, crc32"):
         Suspects(4, "sticky")
