@@ -103,4 +103,6 @@ def _broken(step: str, error: KafkaException) -> BrokerError:
     found = error.args[0]
     if found.code() == KafkaError._FENCED:
         return BrokerError("upkeep of the same pipeline was begun elsewhere and goes on there; this one ends")
+    if found.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+        return BrokerError(f"the brokers' transaction.max.timeout.ms must be {_TRANSACTION_MS} or more for this")
     return BrokerError(f"state was not written ({step}): {found.str()}; nothing of it counts, run it again")
