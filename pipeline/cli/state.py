@@ -189,7 +189,8 @@ def reset(
 ) -> None:
     """Forget all that a pipeline remembers: delete and make its changelogs anew, and the folders on this machine.
 
-    Stop its workers before. What they committed stays committed: they go on with empty tables.
+    Stop its workers before. What they committed stays committed: they go on with empty tables. A rebuild or reshard
+    that was cut short is over then.
     """
     from pipeline.kafka import topics
     from pipeline.state.folders import remove

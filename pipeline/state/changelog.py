@@ -98,12 +98,11 @@ class Reading:
     """A partition of a changelog as it is read in order, for a table whose values have ``size`` bytes.
 
     It is judged at its end: what was written for another declaration is void when all of it was written anew since.
-    ``meaning`` and ``grown`` are what stands last under MEANING and GROWN, None for nothing.
+    ``meaning`` is what it said last of its rows, None for nothing.
     """
 
     def __init__(self, size: int) -> None:
         self.meaning: Meaning | None = None
-        self.grown: bytes | None = None
         self._size = size
         self._odd: dict[bytes, int] = {}
 
@@ -115,9 +114,9 @@ class Reading:
         last = dict(zip(keys, values, strict=True))
         if None in last:
             raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes")
-        told, grown = last.pop(MEANING, None), last.pop(GROWN, None)
+        told = last.pop(MEANING, None)
         self.meaning = self.meaning if told is None else Meaning.load(told)
-        self.grown = grown or self.grown
+        last.pop(GROWN, None)
         changes = cast("dict[bytes, bytes | None]", last)
         if self._odd:
             for key in self._odd.keys() & changes.keys():
