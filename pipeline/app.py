@@ -183,6 +183,7 @@ class Worker:
             group=self.pipeline.group,
             topics=self.pipeline.sources,
             outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
+            upkeep=self.pipeline.upkeep,
             vault=self._vault,
             identity=self.identity,
             address=self.settings.telemetry.address or self.server.url,

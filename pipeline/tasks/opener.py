@@ -13,7 +13,7 @@ from typing import Any, Literal
 from confluent_kafka import KafkaException
 
 from pipeline.batch import Life, Source
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, TopicsError
 from pipeline.tasks.ledger import Ledger
 from pipeline.tasks.orphans import Ground, dead
 from pipeline.tasks.sweep import Output
@@ -50,7 +50,7 @@ class Opener:
 
     ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. ``settle`` ends what
     this worker left open in the first of the given partitions of them (the second had other owners), or returns False
-    if that must wait.
+    if that must wait. Beside the topic ``upkeep`` nothing is opened.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Opener:
         *,
         me: str,
         outputs: tuple[str, ...],
+        upkeep: str,
         reset: Literal["earliest", "latest"],
         monotonic: Callable[[], float],
         settle: Callable[[set[Output], set[Output], Any], bool],
@@ -72,6 +73,7 @@ class Opener:
         self._ledger = ledger
         self._me = me
         self._outputs = outputs
+        self._upkeep = upkeep
         self._reset = reset
         self._monotonic = monotonic
         self._settle = settle
@@ -142,7 +144,10 @@ class Opener:
         return min(CALL_SECONDS, QUESTION_SECONDS * 2.0**self._failures)
 
     def _attempt(self, lives: list[Life]) -> list[Life]:
-        """Open what can be opened; return what must wait."""
+        """Open what can be opened; return what must wait. Raises TopicsError while upkeep of the state is under way."""
+        # Whoever does upkeep sets the mark and looks for members; a member looks for the mark: one sees the other.
+        if self._ground.exists(self._upkeep, self._question_seconds):
+            raise TopicsError(f"topic {self._upkeep!r} is there: the state is being changed; start again after that")
         tasks = {life: task.sources for life in lives if (task := self._ledger.opening(life)) is not None}
         owners = self._ground.owners(
             [source for sources in tasks.values() for source in sources], self._question_seconds

@@ -102,6 +102,14 @@ class Ground:
             self._forget()
             raise
 
+    def exists(self, topic: str, timeout: float) -> bool:
+        """Whether there is such a topic."""
+        try:
+            return self._stable.list_topics(topic, timeout).topics[topic].error is None
+        except KafkaException:
+            self._forget()
+            raise
+
     def fence(self, transactional_id: str, outputs: set[Output], timeout: float) -> None:
         """Abort whatever the transactional id has open, and refuse its owner from now on.
 

@@ -152,9 +152,7 @@ class Rebuild:
 
     def plan(self) -> list[Step]:
         """Return what there is to do, partition by partition. Nothing is written, and workers may run."""
-        there = topics.existing(self._kafka)
-        there.pop(self._pipeline.upkeep, None)
-        topics.fit(self._pipeline, there)
+        there = self._there()
         partitions = there[self._pipeline.events.topic]
         parts = self._parts(partitions)
         self._sources = self._read_from(there)
@@ -166,32 +164,35 @@ class Rebuild:
         Raises StateMismatch, before anything is written, where it cannot be done.
         """
         self._standstill.check()
+        self._there()
         self._standstill.fence()
-        steps = self.plan()
-        refused = [step for step in steps if step.action is Action.REFUSED]
-        if refused:
-            raise StateMismatch(
-                f"table {refused[0].table!r} cannot be migrated, and of the records that made it "
-                f"{sum(step.gone for step in refused):,} are deleted by now, as of partition {refused[0].partition}; "
-                "with --from-what-is-left it is rebuilt from the others"
-            )
-        todo = [step for step in steps if step.action is not Action.NOTHING]
         rewriter = Rewriter(self._kafka, f"{self._pipeline.name}.upkeep", self._pipeline.group, self._standstill.check)
         try:
-            if todo:
-                self._mark.set(
-                    rewriter,
-                    COMMAND,
-                    tables=self._tables,
-                    from_events=self._from_events,
-                    from_what_is_left=self._from_what_is_left,
+            asked = {"from_events": self._from_events, "from_what_is_left": self._from_what_is_left}
+            self._mark.set(rewriter, COMMAND, tables=self._tables, **asked)
+            steps = self.plan()  # now, since from here on no worker changes what it rests on
+            refused = [step for step in steps if step.action is Action.REFUSED]
+            if refused:
+                self._mark.remove()
+                raise StateMismatch(
+                    f"table {refused[0].table!r} cannot be migrated, and of the records that made it "
+                    f"{sum(step.gone for step in refused):,} are deleted by now, as of partition "
+                    f"{refused[0].partition}; with --from-what-is-left it is rebuilt from the others"
                 )
-            for step in todo:
-                self._do(step, rewriter)
+            for step in steps:
+                if step.action is not Action.NOTHING:
+                    self._do(step, rewriter)
         finally:
             rewriter.close()
         self._mark.remove()
         return steps
+
+    def _there(self) -> dict[str, int]:
+        """Return the topics with their numbers of partitions, checked."""
+        there = topics.existing(self._kafka)
+        there.pop(self._pipeline.upkeep, None)
+        topics.fit(self._pipeline, there)
+        return there
 
     def _parts(self, partitions: int) -> dict[tuple[str, int], tuple[Meaning | None, set[int], int]]:
         """Return of each partition of the tables what it means, the sizes of its values, and how many there are."""

@@ -122,18 +122,23 @@ class Reshard:
         self._standstill.check()
         if not dry_run:
             self._standstill.fence()
-        begun = self._mark.begun(COMMAND)
-        move = Move.of(begun["move"]) if begun is not None else self._planned(partitions, partitioner)
-        if partitions not in {None, move.new}:
-            raise TopicsError(f"to go to {move.new} partitions was begun and not finished; do that first")
+        found = self._mark.begun(COMMAND)
+        begun = None if found is None else Move.of(found["move"])
+        if begun is not None and partitions not in {None, begun.new}:
+            raise TopicsError(f"to go to {begun.new} partitions was begun and not finished; do that first")
+        moving = begun is not None and self._grown(begun)
+        if begun is None:
+            move = self._planned(partitions, partitioner)
+        else:  # until all has grown nothing has moved, and workers that were about to start may have gone on
+            move = begun if moving else self._planned(begun.new, partitioner or begun.growth.partitioner)
         if dry_run:
             return self._moved(move, None)
         pipeline = self._pipeline
         rewriter = Rewriter(self._kafka, f"{pipeline.name}.upkeep", pipeline.group, self._standstill.check)
         try:
-            if begun is None:
+            if not moving:
                 self._mark.set(rewriter, COMMAND, move=move.as_dict())
-            self._grow(move)
+                self._grow(move)
             with rewriter.transaction():
                 self._begin_new(move, rewriter)
             report = self._moved(move, rewriter)
@@ -147,8 +152,7 @@ class Reshard:
         pipeline, kept = self._pipeline, list(self._pipeline.changelogs.values())
         there = topics.existing(self._kafka)
         old, new = target(pipeline, there, partitions)
-        committed = self._standstill.committed()
-        until = {topic: tuple(max(0, committed[Source(topic, p)]) for p in range(old)) for topic in pipeline.sources}
+        until = self._until(old)
         self._processed(old)
         suspects, growth = Suspects(old, partitioner), None
         for done, source in enumerate(Source(topic, number) for topic in kept for number in range(old)):
@@ -158,6 +162,16 @@ class Reshard:
             growth = longest((growth, part.growth))
         stages = growth.stages if growth is not None else ()
         return Move(old, new, Growth(suspects.name(), (*stages, Stage(old, until))))
+
+    def _until(self, old: int) -> dict[str, tuple[int, ...]]:
+        """Return by topic what is committed of the old partitions."""
+        committed = self._standstill.committed()
+        return {t: tuple(max(0, committed[Source(t, p)]) for p in range(old)) for t in self._pipeline.sources}
+
+    def _grown(self, move: Move) -> bool:
+        """Whether all of the state has the new number of partitions."""
+        there = topics.existing(self._kafka)
+        return all(there[topic] >= move.new for topic in self._pipeline.changelogs.values())
 
     def _processed(self, old: int) -> None:
         """Raise TopicsError, saying how many, if something in the old partitions is not processed."""
@@ -172,18 +186,23 @@ class Reshard:
                 "already), stop them, and run this again while nothing is sent to the old partitions"
             )
 
+    def _unchanged(self, move: Move) -> None:
+        """Raise TopicsError if workers have gone on since the move was planned."""
+        if self._until(move.old) != dict(move.growth.stages[-1].until):
+            raise TopicsError(f"workers of {self._pipeline.name} ran meanwhile; run it again")
+
     def _grow(self, move: Move) -> None:
         """Give all topics the number: first those that are read, the state when nothing is left in what was."""
-        pipeline, there = self._pipeline, topics.existing(self._kafka)
-        kept = list(pipeline.changelogs.values())
+        pipeline = self._pipeline
         topics.grow(self._kafka, pipeline.sources, move.new)
-        if any(there[topic] < move.new for topic in kept):  # nothing has moved yet
-            try:
-                self._processed(move.old)
-            except TopicsError:
-                self._mark.remove()  # workers that drain may start, others are refused for the numbers
-                raise
-        topics.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters, *kept], move.new)
+        try:
+            self._processed(move.old)
+            self._unchanged(move)
+        except TopicsError:
+            self._mark.remove()  # workers that drain may start, others are refused for the numbers
+            raise
+        topics.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters], move.new)
+        topics.grow(self._kafka, list(pipeline.changelogs.values()), move.new)
 
     def _begin_new(self, move: Move, rewriter: Rewriter) -> None:
         """Have the new partitions read from their beginning, whatever ``kafka.reset`` says, and note the growth."""

@@ -23,7 +23,7 @@ from pipeline.lag.offsets import GroupOffsets
 from tests.topologies import faults
 from tests.topologies.remembering import CHANGE, FEWER, WINDOW, publish, remembering
 
-EVENTS = 40_000
+EVENTS = 20_000
 REFUSED = 2
 SURGETANK = (sys.executable, "-m", "pipeline.cli", "state")
 
