@@ -103,7 +103,7 @@ class Ground:
             raise
 
     def exists(self, topic: str, timeout: float) -> bool:
-        """Whether there is such a topic."""
+        """Whether there is such a topic. An admin client would make it, where brokers make what is asked for."""
         try:
             return self._stable.list_topics(topic, timeout).topics[topic].error is None
         except KafkaException:
