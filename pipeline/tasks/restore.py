@@ -140,7 +140,6 @@ class Restorer:
         )
         self._vault = vault
         self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
-        self._sizes = {table: shape.size for table, shape in vault.kept.shapes.items()}
         self._share = share
         self._wanted = wanted
         self._moved = moved
@@ -228,7 +227,7 @@ class Restorer:
         job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
         job.parts = {
             Source(topic, job.life[0].partition): _Part(
-                self._tables[topic], start, bounds[topic][1], Reading(self._sizes[self._tables[topic]])
+                self._tables[topic], start, bounds[topic][1], Reading(self._vault.kept.formats[self._tables[topic]])
             )
             for topic, start in found.start.items()
         }

@@ -20,7 +20,9 @@ from pipeline.kafka import topics
 from pipeline.kafka.rewriting import Rewriter
 from pipeline.recall import HOUR_MS, LATE_MS, believed, formats, meanings, predictions_ms
 from pipeline.settings import Settings
-from pipeline.state.changelog import GROWN, MEANING, Format, Meaning
+from pipeline.state.changelog import GROWN, MEANING, Meaning
+from pipeline.state.format import Format
+from pipeline.state.sparse import Sparse
 from pipeline.tasks.standstill import Standstill
 from pipeline.upkeep.growth import Growth, longest
 from pipeline.upkeep.mark import Mark
@@ -56,37 +58,28 @@ class Step:
         return asdict(self)
 
 
-def decide(
-    meaning: Meaning | None,
-    wanted: Meaning,
-    sizes: set[int],
-    size: int,
-    *,
-    records: int,
-    gone: int,
-    anew: bool,
-    from_what_is_left: bool,
-) -> Action:
-    """Return what must be done to a partition whose values have ``sizes`` and shall have ``size``. Pure.
-
-    ``anew``: whether it is rebuilt in any case; ``from_what_is_left``: also where records are gone.
-    """
-    if not anew:
-        if meaning is not None and meaning.fingerprint == wanted.fingerprint and sizes <= {size}:
-            return Action.NOTHING
-        if meaning is None and not sizes and not records and not gone:
-            return Action.NOTHING
-        if meaning is not None and (old := _migratable(meaning, wanted)) is not None and sizes <= {old}:
-            return Action.MIGRATED
-    return Action.REFUSED if gone and not from_what_is_left else Action.REBUILT
-
-
-def _migratable(meaning: Meaning, wanted: Meaning) -> int | None:
-    """Return the size of the values that are migrated; None where they cannot be."""
+def usable(meaning: Meaning | None, wanted: Meaning, values: Sequence[bytes], format_: Format) -> Action | None:
+    """Return what makes values of ``meaning`` those of ``wanted``, kept in ``format_``; None: nothing does. Pure."""
+    if meaning is None:
+        return None
+    if meaning.fingerprint == wanted.fingerprint and format_.fits(values).all():
+        return Action.NOTHING
     layouts = _layouts(meaning, wanted)
     if layouts is None or migrate(*layouts, layouts[0].rows(0)) is None:
         return None
-    return Format.of_numbers(layouts[0].fresh).size
+    return Action.MIGRATED if Sparse(layouts[0].fresh).fits(values).all() else None
+
+
+def decide(use: Action | None, *, rows: int, records: int, gone: int, anew: bool, from_what_is_left: bool) -> Action:
+    """Return what is done to a partition with so many rows, of which ``use`` is what ``usable`` says. Pure.
+
+    ``anew``: whether it is rebuilt in any case; ``from_what_is_left``: also where records are gone.
+    """
+    if use is not None and not anew:
+        return use
+    if use is None and not anew and not (rows or records or gone):
+        return Action.NOTHING
+    return Action.REFUSED if gone and not from_what_is_left else Action.REBUILT
 
 
 def _layouts(meaning: Meaning, wanted: Meaning) -> tuple[Layout, Layout] | None:
@@ -100,7 +93,7 @@ def migrated(rows: dict[bytes, bytes], meaning: Meaning, wanted: Meaning) -> dic
     """Return values of ``meaning`` as ``wanted`` would have them; they must hold enough for that. Pure."""
     layouts = _layouts(meaning, wanted)
     assert layouts is not None
-    old, new = (Format.of_numbers(layout.fresh) for layout in layouts)
+    old, new = (Sparse(layout.fresh) for layout in layouts)
     values = list(rows.values())
     found = migrate(*layouts, old.unpack(values))
     assert found is not None
@@ -194,14 +187,18 @@ class Rebuild:
         topics.fit(self._pipeline, there)
         return there
 
-    def _parts(self, partitions: int) -> dict[tuple[str, int], tuple[Meaning | None, set[int], int]]:
-        """Return of each partition of the tables what it means, the sizes of its values, and how many there are."""
-        found: dict[tuple[str, int], tuple[Meaning | None, set[int], int]] = {}
+    def _parts(self, partitions: int) -> dict[tuple[str, int], tuple[Action | None, int]]:
+        """Return of each partition of the tables what use can be made of its rows, and how many there are."""
+        found: dict[tuple[str, int], tuple[Action | None, int]] = {}
         places = [(name, number) for name in self._pipeline.changelogs for number in range(partitions)]
         for done, (name, number) in enumerate(places):
             self._told("looking at state", done, len(places))
             part = self._part(name, number)
-            found[name, number] = (part.meaning, set(map(len, part.rows.values())), len(part.rows))
+            values = list(part.rows.values())
+            found[name, number] = (
+                usable(part.meaning, self._meanings[name], values, self._formats[name]),
+                len(values),
+            )
             self._growth = longest((self._growth, part.growth))
         self._told("looking at state", len(places), len(places))
         return found
@@ -223,17 +220,15 @@ class Rebuild:
             value_bytes_max=self._settings.dead_letters.value_bytes_max,
         )
 
-    def _step(self, name: str, number: int, meaning: Meaning | None, sizes: set[int], rows: int) -> Step:
+    def _step(self, name: str, number: int, use: Action | None, rows: int) -> Step:
         assert self._sources is not None
         if name == PREDICTIONS:
             records, gone = self._sources.scores(number)
         else:
             records, gone = self._sources.records(self._pipeline.feed_of(self._memories[name]).topic, number)
         action = decide(
-            meaning,
-            self._meanings[name],
-            sizes,
-            self._formats[name].size,
+            use,
+            rows=rows,
             records=records,
             gone=gone,
             anew=self._from_events,

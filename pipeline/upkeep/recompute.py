@@ -9,7 +9,7 @@ from pipeline.features.layout import SEEN
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance
 from pipeline.recall import Bools, Int64s, milliseconds
-from pipeline.state.changelog import NO_OFFSET, Format
+from pipeline.state.format import NO_OFFSET, Format
 from pipeline.state.predictions import PREDICTION
 
 ROWS = 1024  # to begin with

@@ -8,9 +8,10 @@ import pytest
 from pipeline.errors import TopicsError
 from pipeline.features.layout import Kind, Layout, Measure, Window
 from pipeline.kafka import topics
-from pipeline.state.changelog import Format, Meaning
+from pipeline.state.changelog import Meaning
+from pipeline.state.sparse import Sparse
 from pipeline.upkeep.growth import Growth
-from pipeline.upkeep.rebuild import Action, decide, migrated
+from pipeline.upkeep.rebuild import Action, decide, migrated, usable
 from pipeline.upkeep.reshard import Move, target
 from topology.flights import flights
 
@@ -25,69 +26,63 @@ def meaning(layout: Layout) -> Meaning:
     return Meaning(layout.fingerprint(), layout.declaration())
 
 
-def size(layout: Layout) -> int:
-    """Return the bytes of a value."""
-    return Format.of_numbers(layout.fresh).size
+def kept(layout: Layout) -> list[bytes]:
+    """Return the values of two rows of a layout in which every cell is filled."""
+    rows = layout.rows(2)
+    rows[:] = 1.5
+    return Sparse(layout.fresh).pack(rows, 3)
 
 
 def decided(
     old: Meaning | None,
     new: Layout,
-    sizes: set[int],
+    values: list[bytes],
     *,
     records: int = 9,
     gone: int = 0,
     anew: bool = False,
     from_what_is_left: bool = False,
 ) -> Action:
-    """Decide for rows of ``old`` that shall be of ``new``."""
-    return decide(
-        old,
-        meaning(new),
-        sizes,
-        size(new),
-        records=records,
-        gone=gone,
-        anew=anew,
-        from_what_is_left=from_what_is_left,
-    )
+    """Decide for values of ``old`` that shall be of ``new``."""
+    use = usable(old, meaning(new), values, Sparse(new.fresh))
+    return decide(use, rows=len(values), records=records, gone=gone, anew=anew, from_what_is_left=from_what_is_left)
 
 
 def test_rows_of_what_is_declared_are_left_alone() -> None:
-    """Unless all shall be worked out anew, or one of them has not the size of a row."""
-    assert decided(meaning(WIDE), WIDE, {size(WIDE)}) is Action.NOTHING
-    assert decided(Meaning(WIDE.fingerprint()), WIDE, {size(WIDE)}, gone=5) is Action.NOTHING
-    assert decided(meaning(WIDE), WIDE, {size(WIDE)}, anew=True) is Action.REBUILT
-    assert decided(meaning(WIDE), WIDE, {size(WIDE), 3}) is Action.REBUILT
+    """Unless all shall be worked out anew, or one of them is none."""
+    assert decided(meaning(WIDE), WIDE, kept(WIDE)) is Action.NOTHING
+    assert decided(Meaning(WIDE.fingerprint()), WIDE, kept(WIDE), gone=5) is Action.NOTHING
+    assert decided(meaning(WIDE), WIDE, kept(WIDE), anew=True) is Action.REBUILT
+    assert decided(meaning(WIDE), WIDE, [*kept(WIDE), b"abc"]) is Action.REBUILT
 
 
 def test_rows_that_hold_enough_are_migrated() -> None:
     """The same windows and values, or fewer; also where events are gone, and where no row is left."""
-    assert decided(meaning(WIDE), NARROW, {size(WIDE)}, gone=5) is Action.MIGRATED
-    assert decided(meaning(WIDE), NARROW, set()) is Action.MIGRATED
-    assert decided(meaning(WIDE), NARROW, {size(WIDE)}, anew=True) is Action.REBUILT
+    assert decided(meaning(WIDE), NARROW, kept(WIDE), gone=5) is Action.MIGRATED
+    assert decided(meaning(WIDE), NARROW, []) is Action.MIGRATED
+    assert decided(meaning(WIDE), NARROW, kept(WIDE), anew=True) is Action.REBUILT
 
 
 @pytest.mark.parametrize("old", [meaning(NARROW), meaning(OTHER), Meaning("0123abcd"), Meaning("x", {"v": 2}), None])
 def test_rows_that_do_not_are_rebuilt(old: Meaning | None) -> None:
     """Another window, more statistics, or a meaning that nobody can read; where events are gone, only if wanted so."""
-    sizes = {size(NARROW)}
-    assert decided(old, WIDE, sizes) is Action.REBUILT
-    assert decided(old, WIDE, sizes, gone=1) is Action.REFUSED
-    assert decided(old, WIDE, sizes, gone=1, from_what_is_left=True) is Action.REBUILT
+    values = kept(NARROW)
+    assert decided(old, WIDE, values) is Action.REBUILT
+    assert decided(old, WIDE, values, gone=1) is Action.REFUSED
+    assert decided(old, WIDE, values, gone=1, from_what_is_left=True) is Action.REBUILT
 
 
 def test_a_table_that_never_was_is_filled_if_there_is_something() -> None:
     """One that is new to an old pipeline gets what its events make; without events there is nothing to do."""
-    assert decided(None, WIDE, set()) is Action.REBUILT
-    assert decided(None, WIDE, set(), records=0) is Action.NOTHING
+    assert decided(None, WIDE, []) is Action.REBUILT
+    assert decided(None, WIDE, [], records=0) is Action.NOTHING
 
 
 def test_migrated_values_keep_their_source_offsets() -> None:
     """Each key keeps its row, in the new shape."""
     rows = WIDE.rows(2)
     rows[:, 1:] = np.arange(2.0).reshape(2, 1)
-    old, new = Format.of_numbers(WIDE.fresh), Format.of_numbers(NARROW.fresh)
+    old, new = Sparse(WIDE.fresh), Sparse(NARROW.fresh)
     values = dict(zip([b"a", b"b"], old.pack(rows, np.array([5, 6])), strict=True))
 
     found = migrated(values, meaning(WIDE), meaning(NARROW))
