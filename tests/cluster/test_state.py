@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -63,19 +62,6 @@ def proxy(kafka: KafkaUnderTest) -> Iterator[Proxy]:
     """Return a proxy before the broker; what connects to it loses what the test wants lost."""
     with Proxy(kafka.bootstrap) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def remembered(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[RememberedFactory]:
-    """Return a function that sets a stage with memory, its topics made; its keywords are the workers' settings."""
-    with ExitStack() as leaving:
-
-        def make(**settings: object) -> Remembered:
-            new = leaving.enter_context(Remembered(kafka.settings, tmp_path, settings=settings))
-            new.apply_topics()
-            return new
-
-        yield make
 
 
 def test_the_state_of_every_key_is_what_its_events_make_it(remembered: RememberedFactory) -> None:
