@@ -82,12 +82,12 @@ def test_after_a_kill_it_asks_until_its_session_has_ended(remembered: Remembered
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_of_two_workers_of_one_name_one_ends(stage: StageFactory, protocol: str) -> None:
     """It says whose name it has, with a status of its own; the other one goes on and nothing is lost."""
-    patience = {"worker.stuck_deadline_seconds": 12, "model.call_deadline_seconds": 5}
-    under = stage(**(static(protocol) | patience))
+    twins = {"worker.name": "twin", "worker.stuck_deadline_seconds": 12, "model.call_deadline_seconds": 5}
+    under = stage(**(static(protocol) | twins))
     long_session(under)
     replay = under.sending(EVENTS, EVENTS / 20)
-    first = under.worker(name="twin")
-    second = under.worker(name="twin", ready=False)
+    first = under.worker()
+    second = under.worker(ready=False)
 
     under.until(lambda: not (first.running and second.running), 60, "one of them ended")
 
