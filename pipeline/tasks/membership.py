@@ -153,7 +153,7 @@ class Membership:
             return
         if says(error, KafkaError.FENCED_INSTANCE_ID):
             raise LostIdentity(self._taken)
-        unsupported = error.code() in {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
+        unsupported = says(error, KafkaError.UNSUPPORTED_VERSION) or says(error, KafkaError._UNSUPPORTED_FEATURE)
         if unsupported and self.protocol == "consumer":
             if self._kafka.group_protocol == "consumer":
                 raise BrokerError(
