@@ -31,6 +31,7 @@ from pipeline.lag.offsets import GroupOffsets
 
 WAIT_SECONDS = 180.0
 LOOK_SECONDS = 0.02
+METRICS_SECONDS = 0.25  # a worker that restores is asked no more often: each answer costs it milliseconds
 CALM_SECONDS = 3.0  # between two blows: what the one before held up is over
 
 GOAL_EMPTY_SECONDS = 10.0  # and the session timeout
@@ -43,7 +44,7 @@ class Return:
     """How a worker came back. Seconds count from the blow; ``started`` is when the new process was started.
 
     ``accepted`` is when the group gave it its first partition, ``served`` when the last partition was served again;
-    ``restored`` are changelog records, ``restoring`` the seconds that they took.
+    ``restored`` are changelog records, ``restoring`` the seconds that they took, and ``cpu`` those of the process.
     """
 
     started: float
@@ -51,11 +52,17 @@ class Return:
     served: float
     restored: int
     restoring: float
+    cpu: float
 
     @property
     def rate(self) -> float:
         """Changelog records restored per second; 0 if there were none."""
         return self.restored / self.restoring if self.restoring else 0.0
+
+    @property
+    def cpu_rate(self) -> float:
+        """Changelog records restored per CPU second of the worker, whoever else uses the machine; 0 if none were."""
+        return self.restored / self.cpu if self.cpu else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +84,20 @@ class RecoveryReport:
     @property
     def lines(self) -> list[str]:
         """The report in words."""
-        table = [f"{'seconds, medians':42s} started  accepted  served   records restored, a second"]
+        table = [f"{'seconds, medians':42s} started  accepted  served   records restored  a second  a CPU second"]
         for label, returns in (
             ("killed, a successor with an empty disk", self.empty),
             ("killed, started again on its own disk", self.own),
             ("stopped, started again on its own disk", self.clean),
         ):
-            started, accepted, served, restored, rate = (
+            started, accepted, served, restored, rate, cpu_rate = (
                 statistics.median(getattr(each, name) for each in returns)
-                for name in ("started", "accepted", "served", "restored", "rate")
+                for name in ("started", "accepted", "served", "restored", "rate", "cpu_rate")
             )
-            table.append(f"{label:42s} {started:7.1f} {accepted:9.1f} {served:7.1f} {restored:18,.0f} {rate:9,.0f}")
+            table.append(
+                f"{label:42s} {started:7.1f} {accepted:9.1f} {served:7.1f} {restored:18,.0f} {rate:9,.0f} "
+                f"{cpu_rate:13,.0f}"
+            )
         return [
             f"{self.keys:,} keys, {self.changelog_records:,} changelog records, session {self.session_seconds:g} s",
             *table,
@@ -132,19 +142,29 @@ class Restoring:
 
     def __init__(self) -> None:
         self.records = 0
-        self._from = self._to = 0.0
+        self._from = self._to = self._at = (0.0, 0.0)
 
-    def look(self, records: float, at: float) -> None:
-        """Take note of what the worker counts at a time."""
+    def due(self, at: float) -> bool:
+        """Return whether it is time to look again."""
+        return at - self._at[0] >= METRICS_SECONDS
+
+    def look(self, records: float, at: float, cpu: float) -> None:
+        """Take note of what the worker counts at a time, and of the CPU seconds that it used by then."""
+        self._at = (at, cpu)
         if not records:
-            self._from = self._to = at
+            self._from = self._to = self._at
         elif records > self.records:
-            self.records, self._to = round(records), at
+            self.records, self._to = round(records), self._at
 
     @property
     def seconds(self) -> float:
         """From the last look that found none to the first one that found all."""
-        return round(self._to - self._from, 3)
+        return round(self._to[0] - self._from[0], 3)
+
+    @property
+    def cpu(self) -> float:
+        """The CPU seconds of that time."""
+        return round(self._to[1] - self._from[1], 3)
 
 
 class Served:
@@ -252,12 +272,25 @@ class Recovery:
         )
         restoring = Restoring()
 
+        def look() -> None:
+            restored = successor.total("surgetank_restore_records_total")
+            restoring.look(restored, self._clock.monotonic(), successor.total("process_cpu_seconds_total"))
+
         def serves() -> bool:
-            restoring.look(successor.total("surgetank_restore_records_total"), self._clock.monotonic())
+            if restoring.due(self._clock.monotonic()):
+                look()
             return self._served.all(ends)
 
         served = self._until(serves, "scores of all partitions", successor, since)
-        found = Return(round(started, 2), round(accepted, 2), round(served, 2), restoring.records, restoring.seconds)
+        look()
+        found = Return(
+            started=round(started, 2),
+            accepted=round(accepted, 2),
+            served=round(served, 2),
+            restored=restoring.records,
+            restoring=restoring.seconds,
+            cpu=restoring.cpu,
+        )
         self._say(
             f"  {successor.name}: accepted after {accepted:.1f} s, serves after {served:.1f} s, "
             f"{found.restored:,} records restored, {found.rate:,.0f} a second"
