@@ -37,6 +37,7 @@ from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
 from pipeline.kafka import topics
+from pipeline.kafka.patience import patiently
 from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
 from pipeline.settings import Settings, load
@@ -139,8 +140,8 @@ class Worker:
         facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
-        topics.check(settings.kafka, pipeline, optional=False)
-        limits = topics.record_limits(settings.kafka, pipeline)
+        patiently(lambda: topics.check(settings.kafka, pipeline, optional=False), self.clock)
+        limits = patiently(lambda: topics.record_limits(settings.kafka, pipeline), self.clock)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
         self._breaker = Breaker(
@@ -149,7 +150,9 @@ class Worker:
             settings.dead_letters.minimum_events,
         )
         self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
-        self._vault, recall = remembering(pipeline, settings, model_version=chosen.version, metrics=self.metrics)
+        self._vault, recall = remembering(
+            pipeline, settings, model_version=chosen.version, metrics=self.metrics, clock=self.clock
+        )
         self._flow = Flow(
             pipeline,
             decoder=decoder,
@@ -250,7 +253,7 @@ class Worker:
 
 
 def remembering(
-    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics
+    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
 ) -> "tuple[Vault | None, Recall | None]":
     """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
 
@@ -260,14 +263,14 @@ def remembering(
         return None, None
     from pipeline.recall import Recall, formats  # compiled code, which takes a second to load
 
-    cluster, partitions = topics.anchor(settings.kafka, pipeline)
+    cluster, partitions = patiently(lambda: topics.anchor(settings.kafka, pipeline), clock)
     base = settings.state.folder / cluster / pipeline.name
     try:
         claim = Claim(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
     kinds, shapes = formats(pipeline)
-    made = topics.ids(settings.kafka, pipeline.changelogs.values())
+    made = patiently(lambda: topics.ids(settings.kafka, pipeline.changelogs.values()), clock)
     # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
     ours = {
         table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")

@@ -134,7 +134,7 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
         answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
         return {name: str(future.result().topic_id) for name, future in answers.items()}
     except KafkaException as error:
-        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {names}: {error.args[0].str()}") from None
+        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {list(names)}: {error.args[0].str()}") from None
 
 
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
