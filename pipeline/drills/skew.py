@@ -43,10 +43,11 @@ class Computed:
 class Skew:
     """One feature: how many values differ, and by how much relative to the greater at worst, where both are there.
 
-    ``examples`` tells of some that differ: the event, the value online and the value offline.
+    ``known`` values are there on both sides. ``examples`` tells of some that differ: the event, the value online and the value offline.
     """
 
     name: str
+    known: int
     differing: int
     worst: float
     examples: list[str]
@@ -109,6 +110,7 @@ def _skew(feature: Input, names: pa.Array, online: Float64s, offline: Float64s) 
     rows = np.flatnonzero(differing)[:_EXAMPLES].tolist()
     return Skew(
         name=feature.name,
+        known=int(known.sum()),
         differing=int(differing.sum()),
         worst=float(ratios.max(initial=0.0)),
         examples=[f"{names[row]}: online {online[row]!r}, offline {offline[row]!r}" for row in rows],
