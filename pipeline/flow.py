@@ -205,7 +205,7 @@ class Flow:
                 "pipeline": pa.repeat(self._pipeline.name, n),
                 "model": pa.repeat(self._model, n),
                 "model_version": pa.repeat(self._model_version, n),
-                "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
+                "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
                 "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
                 "source_topic": pa.repeat(events.topic, n),  # nothing else is scored
                 "source_partition": pa.array(partitions[records.source[rows]]),

@@ -68,7 +68,7 @@ class Recorder:
         partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
         arrays = {
             "event_id": columns[events.id],
-            "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
+            "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
             "source_topic": pa.repeat(events.topic, n),
             "source_partition": pa.array(partitions[records.source[rows]]),
             "source_offset": pa.array(records.offsets[rows]),

@@ -43,7 +43,8 @@ class Computed:
 class Skew:
     """One feature: how many values differ, and by how much relative to the greater at worst, where both are there.
 
-    ``known`` values are there on both sides. ``examples`` tells of some that differ: the event, the value online and the value offline.
+    ``known`` values are there on both sides. ``examples`` tells of some that differ: the event, the value online and
+    the value offline.
     """
 
     name: str

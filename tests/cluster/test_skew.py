@@ -63,11 +63,11 @@ class Leaving(Stage):
         self.part += 1
         count = len(self.events())
         member = self.fleet.members[worker]
-        self.until(lambda: member.partitions > 0, 60, f"{worker} has partitions")
+        self.until(lambda: member.partitions > 0, 120, f"{worker} has partitions")
         replay = self.sending(count, 20_000)
-        self.until(lambda: replay.acknowledged > count / 3 and self.lag() > 0, 30, "flow")
+        self.until(lambda: replay.acknowledged > count / 3 and self.lag() > 0, 120, "flow")
         self.fleet.kill(member)
-        self.until(lambda: replay.acknowledged == count, 30, "all of it was sent")
+        self.until(lambda: replay.acknowledged == count, 120, "all of it was sent")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_year_of_departures_with_kills_in_between(staged: Callable[[type[Leavi
     dies = under.worker(name="three", ready=False, environment={faults.ENVIRONMENT: "between commit and write:3"})
     under.kill_in_the_next_part("one")
     under.worker(name="one", ready=False)
-    under.until(lambda: not dies.running, 60, "it died between commit and write")
+    under.until(lambda: not dies.running, 120, "it died between commit and write")
     under.worker(name="three", ready=False)
 
     found = under.audit()
@@ -126,11 +126,11 @@ def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], 
     first = under.worker()
     under.worker()
     replay = under.sending(EVENTS, 20_000)
-    under.until(lambda: replay.acknowledged > EVENTS / 3 and first.partitions > 0 and under.lag() > 0, 60, "flow")
+    under.until(lambda: replay.acknowledged > EVENTS / 3 and first.partitions > 0 and under.lag() > 0, 120, "flow")
 
     under.fleet.kill(first)
 
-    under.until(lambda: replay.acknowledged == EVENTS, 60, "all was sent")
+    under.until(lambda: replay.acknowledged == EVENTS, 120, "all was sent")
     found = under.audit()
     assert found.ok, (found, under.logs())
     assert_no_skew(under, compare_recorded(under.kafka, under.pipeline), found.scores)
