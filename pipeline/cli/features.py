@@ -133,7 +133,8 @@ def _show(report: "RecordedReport") -> None:
         (report.unrecorded, "events have no record: not scored, or not while features were recorded"),
         (report.others, "records are of another declaration of the features"),
         (report.doubled, "events have more than one record"),
-        (skew.only_online, "records are of events that are no longer there"),
+        (report.gone, "records are of events that the topic no longer has"),
+        (skew.only_online, "records are of events that never were: the topic was made anew"),
     ):
         if number:
             typer.echo(f"{number:,} {what}")

@@ -5,8 +5,8 @@ its event. So everything can be put in the order in which it was taken, also wha
 offline is what a model would be trained on: keys are the fields that record keys repeat, statistics are DuckDB's.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from pipeline.drills.backfill import matrices, remembered
 from pipeline.drills.history import History, Taken, milliseconds, needed
 from pipeline.drills.skew import Computed, SkewReport, compare
 from pipeline.drills.wire import decoder
+from pipeline.errors import TopicsError
 from pipeline.features.spec import Float64s
-from pipeline.kafka import clients
+from pipeline.kafka import clients, topics
 from pipeline.kafka.reading import TopicReader, offsets, partitions
 from pipeline.recall import believed
 from pipeline.settings import KafkaSettings, StateSettings
@@ -40,8 +41,9 @@ class RecordedReport:
     """What was recorded of a pipeline, compared with what is computed offline.
 
     ``unrecorded`` events have no record: they were not scored, or not while features were recorded. ``doubled`` events
-    have more than one. ``others`` are records of another declaration, which were left alone. ``lacking`` has for each
-    partition that no longer begins with its first record where it begins: what was told before is unknown offline.
+    have more than one. ``others`` are records of another declaration, which were left alone. ``lacking`` says of each
+    partition that no longer begins with its first record where it begins: what was told before is unknown offline;
+    ``gone`` records are of such events.
     """
 
     pipeline: str
@@ -50,6 +52,7 @@ class RecordedReport:
     unrecorded: int
     doubled: int
     others: int
+    gone: int
     lacking: dict[str, int]
 
     @property
@@ -73,6 +76,11 @@ def compare_recorded(
     Workers may run meanwhile. Raises BrokerError or TopicsError if a topic cannot be read, StartupError without DuckDB,
     TopologyError if the events do not have what the features read.
     """
+    if pipeline.recorded not in topics.existing(kafka):
+        raise TopicsError(
+            f"nothing is recorded of {pipeline.name!r}: there is no topic {pipeline.recorded!r}; make it with "
+            f"`surgetank topics apply {pipeline.name} --features`, and start workers with --set features.record=true"
+        )
     told(f"reading {pipeline.recorded}")
     records = _Records.of(pipeline, _Log.read(kafka, pipeline.recorded, FEATURES, _Records.columns))
     # Read after them, so that all that they tell of is there.
@@ -81,16 +89,19 @@ def compare_recorded(
     for topic, columns in needed(pipeline).items():
         told(f"reading {topic}")
         logs[topic] = _Log.read(kafka, topic, schemas[topic], columns)
-    history, rows = _history(pipeline, logs, records, settings or StateSettings())
+    admin = clients.admin(kafka)
+    firsts = offsets(admin, partitions(admin, pipeline.sources, kafka.bootstrap), "earliest")
+    left = records.since(
+        {source.partition: at for source, at in firsts.items() if source.topic == pipeline.events.topic}
+    )
+    history, rows = _history(pipeline, logs, left, settings or StateSettings())
     told("computing offline")
     there = np.flatnonzero(rows >= 0)
     skew = compare(
         pipeline.features,
-        Computed(_names(records.places), records.values),
-        Computed(_names(records.places[there]), _offline(pipeline, history)[rows[there]]),
+        Computed(_names(left.places), left.values),
+        Computed(_names(left.places[there]), _offline(pipeline, history)[rows[there]]),
     )
-    admin = clients.admin(kafka)
-    firsts = offsets(admin, partitions(admin, pipeline.sources, kafka.bootstrap), "earliest")
     return RecordedReport(
         pipeline=pipeline.name,
         fingerprint=pipeline.spec.fingerprint(),
@@ -98,6 +109,7 @@ def compare_recorded(
         unrecorded=len(logs[pipeline.events.topic]) - len(there),
         doubled=records.doubled,
         others=records.others,
+        gone=len(records.places) - len(left.places),
         lacking={str(source): first for source, first in firsts.items() if first > 0},
     )
 
@@ -178,6 +190,13 @@ class _Records:
             others=len(log) - len(ours),
         )
 
+    def since(self, firsts: Mapping[int, int]) -> "_Records":
+        """Return those of events that their partition still has: from its first offset on."""
+        begins = np.zeros(1 + max(firsts, default=0), dtype=np.int64)
+        begins[list(firsts)] = list(firsts.values())
+        kept = self.places & ((1 << _BITS) - 1) >= begins[self.places >> _BITS]
+        return replace(self, places=self.places[kept], values=self.values[kept], taken=self.taken[kept])
+
 
 def _history(
     pipeline: Pipeline, logs: dict[str, _Log], records: _Records, settings: StateSettings
@@ -188,12 +207,12 @@ def _history(
     rows[~np.isin(records.places, own)] = -1
     there = rows >= 0
     ordinals = in_order(own, rows[there], records.taken[there], [logs[feed.topic].places for feed in pipeline.feeds])
-    believes, topics = believed(settings), {}
+    believes, taken = believed(settings), {}
     for events, ordinal in zip((pipeline.events, *pipeline.feeds), ordinals, strict=True):
         log = logs[events.topic]
         times = milliseconds(log.table[events.time], f"field {events.time!r} of the events of {events.topic!r}")
-        topics[events.topic] = Taken(log.table, ordinal, believes(times, log.arrived_ms))
-    return History(topics), rows
+        taken[events.topic] = Taken(log.table, ordinal, believes(times, log.arrived_ms))
+    return History(taken), rows
 
 
 def _offline(pipeline: Pipeline, history: History) -> Float64s:
