@@ -1,5 +1,9 @@
 """No skew: what workers record of features is what is computed offline, whatever becomes of workers. Real brokers."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,7 +27,7 @@ from pipeline.kafka import clients, topics
 from pipeline.settings import KafkaSettings
 from tests.topologies import faults
 from tests.topologies.leaving import leaving
-from tests.topologies.remembering import publish
+from tests.topologies.remembering import ENVIRONMENT, publish
 from topology.recordings.flights import LAP, departures_table
 
 YEAR = 328_521
@@ -131,7 +135,7 @@ def test_a_year_of_departures_with_kills_in_between(staged: Callable[[type[Leavi
 
 
 def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], Remembered]) -> None:
-    """Facts come as they come: each record says which its event followed, and so they are put in order offline."""
+    """Facts come as they come: each record says which its event followed. What a topic no longer has is told."""
     under = staged(Remembered)
     first = under.worker()
     under.worker()
@@ -146,8 +150,15 @@ def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], 
     assert_no_skew(under, compare_recorded(under.kafka, under.pipeline), found.scores)
 
     delete(under.kafka, Source(under.pipeline.events.topic, 1), before=50)
-    found_less = compare_recorded(under.kafka, under.pipeline)
-    assert found_less.lacking == {f"{under.pipeline.events.topic}[1]": 50}
-    assert found_less.gone > 0
-    assert found_less.skew.events == found.scores - found_less.gone
-    assert not found_less.skew.only_online
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "features", "compare", under.topology, "--json"],
+        env=os.environ | {ENVIRONMENT: under.prefix, "SURGETANK_KAFKA__BOOTSTRAP": under.kafka.bootstrap},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    told = json.loads(ended.stdout)
+    assert ended.returncode == 1, "what was deleted is missing offline"
+    assert told["lacking"] == {f"{under.pipeline.events.topic}[1]": 50}
+    assert told["gone"] > 0
+    assert told["skew"]["events"] == found.scores - told["gone"]
+    assert told["skew"]["only_online"] == told["doubled"] == 0
