@@ -21,9 +21,11 @@ from pipeline.features.spec import Float64s
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance, plausible
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import MEANING, Format, Rows
+from pipeline.state.changelog import MEANING
+from pipeline.state.format import Fixed, Format, Rows
 from pipeline.state.identity import Shape
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
+from pipeline.state.sparse import Sparse
 from pipeline.state.table import Written
 from pipeline.state.tables import Tables
 from pipeline.telemetry.metrics import Metrics
@@ -277,10 +279,10 @@ def formats(pipeline: Pipeline) -> tuple[dict[str, Format], dict[str, Shape]]:
     found: dict[str, Format] = {}
     shapes: dict[str, Shape] = {}
     for memory in pipeline.memories:
-        found[memory.table.name] = Format.of_numbers(memory.layout.fresh)
+        found[memory.table.name] = Sparse(memory.layout.fresh)
         shapes[memory.table.name] = Shape(found[memory.table.name].size, memory.layout.fingerprint())
     if pipeline.keeps_predictions:
-        found[PREDICTIONS] = Format(PREDICTION, FRESH)
+        found[PREDICTIONS] = Fixed(PREDICTION, FRESH)
         shapes[PREDICTIONS] = Shape(found[PREDICTIONS].size, str(PREDICTION.descr))
     return found, shapes
 

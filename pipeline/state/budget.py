@@ -6,9 +6,6 @@ from pipeline.errors import SettingsError
 
 MIB = 1 << 20
 
-# A row held by Python: two bytes objects, a place in a dict at its emptiest, two list slots until the commit.
-ROW_OVERHEAD = 240
-
 _WRITE_BUFFER_MIN = 128 << 10  # below it a task writes more small files than data
 _WRITE_BUFFER_MAX = 8 * MIB  # above it inserting and searching get slower, and a crash costs more to make good
 _ROWS_MIN = MIB  # of one task
@@ -30,10 +27,6 @@ class Budget:
     write_buffer: int
     rows: int
     open_files: int
-
-    def rows_max(self, value_bytes: int, key_bytes: int = 32, tables: int = 1) -> int:
-        """Return how many rows of one of so many tables fit in ``rows``, at least one."""
-        return max(1, self.rows // tables // (value_bytes + key_bytes + ROW_OVERHEAD))
 
 
 def share(memory_mib: int, tasks: int) -> Budget:

@@ -136,7 +136,6 @@ class Restorer:
         )
         self._vault = vault
         self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
-        self._sizes = {table: shape.size for table, shape in vault.kept.shapes.items()}
         self._share = share
         self._wanted = wanted
         self._moved = moved
@@ -296,7 +295,7 @@ class Restorer:
         part.position = max(part.position, end or 0)
         keys, values = list(map(Message.key, records)), list(map(Message.value, records))
         try:
-            last = last_of_each(keys, values, self._sizes[part.table], source.topic)
+            last = last_of_each(keys, values, self._vault.kept.formats[part.table], source.topic)
             changes = without_meaning(last, self._vault.kept.meanings[part.table], source.topic)
         except StateCorrupt as error:  # to read it again would not help
             raise StateMismatch(str(error)) from None

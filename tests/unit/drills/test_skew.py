@@ -16,8 +16,8 @@ from pipeline.drills.skew import Computed, compare
 from pipeline.features.tables import Memory, Table, days, hours, memories
 from pipeline.features.windows import advance
 from pipeline.state.budget import Budget
-from pipeline.state.changelog import Format
 from pipeline.state.identity import Identity, Shape
+from pipeline.state.sparse import Sparse
 from pipeline.state.store import Memory as Shared
 from pipeline.state.store import Store
 from pipeline.state.tables import Tables
@@ -110,7 +110,7 @@ def online(pipeline: Pipeline, memory: Memory, history: History, folder: Path, s
     random = np.random.default_rng(seed)
     results = np.full((len(events), len(memory.statistics)), np.nan)
     name = memory.table.name
-    format_ = Format.of_numbers(memory.layout.fresh)
+    format_ = Sparse(memory.layout.fresh)
     identity = Identity(pipeline.name, 0, 1, {name: Shape(format_.size, memory.layout.fingerprint())})
     shared = Shared(BUDGET)
 
