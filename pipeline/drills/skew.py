@@ -114,5 +114,5 @@ def _skew(feature: Input, names: pa.Array, online: Float64s, offline: Float64s) 
         known=int(known.sum()),
         differing=int(differing.sum()),
         worst=float(ratios.max(initial=0.0)),
-        examples=[f"{names[row]}: online {online[row]!r}, offline {offline[row]!r}" for row in rows],
+        examples=[f"{names[row]}: online {online[row].item()!r}, offline {offline[row].item()!r}" for row in rows],
     )
