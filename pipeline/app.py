@@ -40,6 +40,7 @@ from pipeline.kafka import topics
 from pipeline.kafka.patience import patiently
 from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
+from pipeline.recorder import Recorder
 from pipeline.settings import Settings, load
 from pipeline.state.identity import Shape
 from pipeline.tasks.emission import Emission
@@ -140,8 +141,9 @@ class Worker:
         facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
-        patiently(lambda: topics.check(settings.kafka, pipeline, optional=False), self.clock)
-        limits = patiently(lambda: topics.record_limits(settings.kafka, pipeline), self.clock)
+        recording = settings.features.record
+        patiently(lambda: topics.check(settings.kafka, pipeline, optional=False, recording=recording), self.clock)
+        limits = patiently(lambda: topics.record_limits(settings.kafka, pipeline, recording=recording), self.clock)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
         self._breaker = Breaker(
@@ -158,6 +160,7 @@ class Worker:
             decoder=decoder,
             facts=facts,
             recall=recall,
+            recorder=_recorder(pipeline, contracts, recall) if recording else None,
             encoder=Encoder(contracts, "score"),
             spec=spec,
             scorer=self._scorer,
@@ -185,7 +188,7 @@ class Worker:
             stage=self.pipeline.name,
             group=self.pipeline.group,
             topics=self.pipeline.sources,
-            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
+            outputs=self._outputs(),
             vault=self._vault,
             identity=self.identity,
             address=self.settings.telemetry.address or self.server.url,
@@ -199,6 +202,12 @@ class Worker:
             observer=Witness(self._watch, self._story),
         )
         return self._runtime
+
+    def _outputs(self) -> tuple[str, ...]:
+        """Return the topics that the partitions of a task's number are written to."""
+        pipeline, recording = self.pipeline, self.settings.features.record
+        recorded = (pipeline.recorded,) if recording else ()
+        return (pipeline.scores.topic, pipeline.dead_letters, *recorded, *pipeline.changelogs.values())
 
     def compute(self, work: Work) -> Emission | None:
         """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
@@ -281,6 +290,11 @@ def remembering(
     vault = Vault(claim, kept, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
     return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+
+
+def _recorder(pipeline: Pipeline, contracts: Contracts, recall: "Recall | None") -> Recorder:
+    """Return what records features. A pipeline that remembers nothing takes no facts either."""
+    return Recorder(pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {})
 
 
 def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, clock: Clock) -> Lookup:

@@ -142,6 +142,15 @@ class StateSettings(Section):
         return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "surgetank"
 
 
+class FeatureSettings(Section):
+    """What a worker writes down of the features that it computed."""
+
+    record: bool = Field(
+        default=False,
+        description="the features of each scored event go to <pipeline>.features, for `surgetank features compare`",
+    )
+
+
 class TelemetrySettings(Section):
     """What the worker tells of itself."""
 
@@ -189,6 +198,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()
+    features: FeatureSettings = FeatureSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     exporter: ExporterSettings = ExporterSettings()
 

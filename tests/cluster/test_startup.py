@@ -125,6 +125,7 @@ CASES = [
     "missing topics",
     "too few partitions for scores",
     "dead letters that could not be written",
+    "no topic of features",
     "missing model directory",
     "missing model",
     "missing version",
@@ -297,6 +298,9 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
         ),
         "too few partitions for scores": Start(
             (narrow.scores.topic, "has 2 partitions", narrow.events.topic, "has 4"), prefix=narrow.name
+        ),
+        "no topic of features": Start(
+            (".features' (features) is missing", "--features"), ("--set", "features.record=true")
         ),
         "dead letters that could not be written": Start(
             (shallow.dead_letters, "1048588 bytes", shallow.events.topic, "max.message.bytes"), prefix=shallow.name
