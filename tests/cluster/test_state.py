@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import KafkaUnderTest
 from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
-from remembered import Remembered
+from remembered import Remembered, changelog_records, restored
 from stage import IN_PLAY
 
-from pipeline.drills.fleet import Member
 from pipeline.errors import DiskFull, TopicsError
 from pipeline.kafka import topics
-from pipeline.kafka.reading import TopicReader
 from tests.topologies import faults
 
 EVENTS = 100_000
@@ -39,23 +37,6 @@ def overwritten(file: Path) -> None:
     with file.open("r+b") as damaged:
         damaged.seek(file.stat().st_size // 4)
         damaged.write(b"\xff" * 64)
-
-
-def restored(worker: Member) -> float:
-    """Return how many changelog records a worker has restored."""
-    return metric(worker, "surgetank_restore_records_total")
-
-
-def metric(worker: Member, name: str) -> float:
-    """Return the sum of a metric of a worker over its labels."""
-    lines = (worker.ask("/metrics") or "").splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
-
-
-def changelog_records(under: Remembered) -> int:
-    """Return how many records the changelogs hold."""
-    with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:
-        return sum(len(records) for records in reader.catch_up())
 
 
 @pytest.fixture
