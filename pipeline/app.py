@@ -41,7 +41,7 @@ from pipeline.kafka.patience import patiently
 from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
 from pipeline.recorder import Recorder
-from pipeline.settings import Settings, load
+from pipeline.settings import KafkaSettings, Settings, load
 from pipeline.state.identity import Shape
 from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
@@ -270,7 +270,7 @@ def remembering(
     """
     if not pipeline.changelogs:
         return None, None
-    from pipeline.recall import Recall, formats  # compiled code, which takes a second to load
+    from pipeline.recall import Recall  # compiled code, which takes a second to load
 
     cluster, partitions = patiently(lambda: topics.anchor(settings.kafka, pipeline), clock)
     base = settings.state.folder / cluster / pipeline.name
@@ -278,18 +278,25 @@ def remembering(
         claim = Claim(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    kept = patiently(lambda: declared(settings.kafka, pipeline, partitions), clock)
+    vault = Vault(claim, kept, settings.state.memory_mib)
+    log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
+    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+
+
+def declared(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Kept:
+    """Return what is to be kept of a pipeline whose events have so many partitions. Raises BrokerError."""
+    from pipeline.recall import formats
+
     kinds, shapes = formats(pipeline)
-    made = patiently(lambda: topics.ids(settings.kafka, pipeline.changelogs.values()), clock)
+    made = topics.ids(kafka, pipeline.changelogs.values())
     # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
     ours = {
         table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
         for table, shape in shapes.items()
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    kept = Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
-    vault = Vault(claim, kept, settings.state.memory_mib)
-    log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
-    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+    return Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
 
 
 def _recorder(pipeline: Pipeline, contracts: Contracts, recall: "Recall | None") -> Recorder:

@@ -1,5 +1,6 @@
 """A pipeline with memory on a real Kafka: departures and boardings are sent, and the state of every key is counted."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 from stage import Stage
 
+from pipeline.batch import Source
 from pipeline.declaration import Pipeline
+from pipeline.drills.fleet import Member
 from pipeline.drills.recording import Recording
 from pipeline.drills.states import compare_states
 from pipeline.drills.wire import SCORE, decoder
@@ -19,7 +22,7 @@ from pipeline.settings import StateSettings
 from tests.topologies.remembering import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording
 
-__all__ = ["ENVIRONMENT", "Remembered"]
+__all__ = ["ENVIRONMENT", "Remembered", "changelog_records", "restored"]
 
 
 @lru_cache(maxsize=1)
@@ -113,3 +116,18 @@ class Remembered(Stage):
                 ordinals += (places + columns["source_offset"].to_numpy()).tolist()
                 scores += columns["score"].to_pylist()
         return ordinals, scores
+
+
+def restored(worker: Member) -> float:
+    """Return how many changelog records a worker has restored."""
+    return worker.total("surgetank_restore_records_total")
+
+
+def changelog_records(under: Remembered, since: Mapping[Source, int] | None = None) -> int:
+    """Return how many records the changelogs hold, or hold from these offsets on."""
+    count = 0
+    with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:
+        for records in reader.catch_up():
+            starts = np.array([(since or {}).get(each, 0) for each in records.sources], dtype=np.int64)
+            count += int(np.count_nonzero(records.offsets >= starts[records.source]))
+    return count

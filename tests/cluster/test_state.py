@@ -9,15 +9,13 @@ import pytest
 from conftest import KafkaUnderTest
 from groups import Group
 from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
-from remembered import Remembered
+from remembered import Remembered, changelog_records, restored
 from stage import IN_PLAY
 
 from pipeline.batch import Source
-from pipeline.drills.fleet import Member
 from pipeline.errors import DiskFull, TopicsError
 from pipeline.kafka import topics
 from pipeline.kafka.local import LocalCluster
-from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
 from pipeline.settings import KafkaSettings
 from tests.topologies import faults
@@ -43,17 +41,6 @@ def overwritten(file: Path) -> None:
     with file.open("r+b") as damaged:
         damaged.seek(file.stat().st_size // 4)
         damaged.write(b"\xff" * 64)
-
-
-def restored(worker: Member) -> float:
-    """Return how many changelog records a worker has restored."""
-    return worker.total("surgetank_restore_records_total")
-
-
-def changelog_records(under: Remembered) -> int:
-    """Return how many records the changelogs hold."""
-    with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:
-        return sum(len(records) for records in reader.catch_up())
 
 
 @pytest.fixture
