@@ -37,9 +37,11 @@ from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
 from pipeline.kafka import topics
+from pipeline.kafka.patience import patiently
 from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
-from pipeline.settings import Settings, load
+from pipeline.recorder import Recorder
+from pipeline.settings import KafkaSettings, Settings, load
 from pipeline.state.identity import Shape
 from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
@@ -139,8 +141,14 @@ class Worker:
         facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
-        topics.check(settings.kafka, pipeline, optional=False, drain=settings.state.drain)
-        limits = topics.record_limits(settings.kafka, pipeline)
+        recording = settings.features.record
+        patiently(
+            lambda: topics.check(
+                settings.kafka, pipeline, optional=False, recording=recording, drain=settings.state.drain
+            ),
+            self.clock,
+        )
+        limits = patiently(lambda: topics.record_limits(settings.kafka, pipeline, recording=recording), self.clock)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
         self._breaker = Breaker(
@@ -149,12 +157,15 @@ class Worker:
             settings.dead_letters.minimum_events,
         )
         self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
-        self._vault, recall = remembering(pipeline, settings, model_version=chosen.version, metrics=self.metrics)
+        self._vault, recall = remembering(
+            pipeline, settings, model_version=chosen.version, metrics=self.metrics, clock=self.clock
+        )
         self._flow = Flow(
             pipeline,
             decoder=decoder,
             facts=facts,
             recall=recall,
+            recorder=_recorder(pipeline, contracts, recall) if recording else None,
             encoder=Encoder(contracts, "score"),
             spec=spec,
             scorer=self._scorer,
@@ -182,7 +193,7 @@ class Worker:
             stage=self.pipeline.name,
             group=self.pipeline.group,
             topics=self.pipeline.sources,
-            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
+            outputs=self._outputs(),
             upkeep=self.pipeline.upkeep,
             vault=self._vault,
             identity=self.identity,
@@ -197,6 +208,12 @@ class Worker:
             observer=Witness(self._watch, self._story),
         )
         return self._runtime
+
+    def _outputs(self) -> tuple[str, ...]:
+        """Return the topics that the partitions of a task's number are written to."""
+        pipeline, recording = self.pipeline, self.settings.features.record
+        recorded = (pipeline.recorded,) if recording else ()
+        return (pipeline.scores.topic, pipeline.dead_letters, *recorded, *pipeline.changelogs.values())
 
     def compute(self, work: Work) -> Emission | None:
         """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
@@ -251,7 +268,7 @@ class Worker:
 
 
 def remembering(
-    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics
+    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
 ) -> "tuple[Vault | None, Recall | None]":
     """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
 
@@ -259,26 +276,38 @@ def remembering(
     """
     if not pipeline.changelogs:
         return None, None
-    from pipeline.recall import Recall, formats  # compiled code, which takes a second to load
+    from pipeline.recall import Recall  # compiled code, which takes a second to load
 
-    cluster, partitions = topics.anchor(settings.kafka, pipeline)
+    cluster, partitions = patiently(lambda: topics.anchor(settings.kafka, pipeline), clock)
     base = settings.state.folder / cluster / pipeline.name
     try:
         claim = Claim(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    kept = patiently(lambda: declared(settings.kafka, pipeline, partitions), clock)
+    vault = Vault(claim, kept, settings.state.memory_mib)
+    log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
+    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+
+
+def declared(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Kept:
+    """Return what is to be kept of a pipeline whose events have so many partitions. Raises BrokerError."""
+    from pipeline.recall import formats
+
     kinds, shapes = formats(pipeline)
-    made = topics.ids(settings.kafka, pipeline.changelogs.values())
+    made = topics.ids(kafka, pipeline.changelogs.values())
     # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
     ours = {
         table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
         for table, shape in shapes.items()
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    kept = Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
-    vault = Vault(claim, kept, settings.state.memory_mib)
-    log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
-    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+    return Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+
+
+def _recorder(pipeline: Pipeline, contracts: Contracts, recall: "Recall | None") -> Recorder:
+    """Return what records features. A pipeline that remembers nothing takes no facts either."""
+    return Recorder(pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {})
 
 
 def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, clock: Clock) -> Lookup:

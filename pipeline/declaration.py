@@ -80,6 +80,7 @@ class Pipeline:
             self.dead_letters,
             self.timeline,
             self.upkeep,
+            self.recorded,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
         ]
@@ -173,6 +174,11 @@ class Pipeline:
     def dead_letters(self) -> str:
         """The topic of what could not be scored."""
         return f"{self.name}.dead-letters"
+
+    @property
+    def recorded(self) -> str:
+        """The topic of the features of scored events, where they are recorded."""
+        return f"{self.name}.features"
 
     @property
     def timeline(self) -> str:

@@ -1,5 +1,6 @@
 """A pipeline with memory on a real Kafka: departures and boardings are sent, and the state of every key is counted."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,17 +9,20 @@ import numpy as np
 import pyarrow as pa
 from stage import Stage
 
+from pipeline.batch import Source
 from pipeline.declaration import Pipeline
+from pipeline.drills.fleet import Member
 from pipeline.drills.recording import Recording
 from pipeline.drills.states import compare_states
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.features import offline
 from pipeline.kafka.reading import TopicReader
-from pipeline.recall import milliseconds
+from pipeline.recall import believed, milliseconds
+from pipeline.settings import StateSettings
 from tests.topologies.remembering import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording
 
-__all__ = ["ENVIRONMENT", "Remembered"]
+__all__ = ["ENVIRONMENT", "Remembered", "changelog_records", "restored"]
 
 
 @lru_cache(maxsize=1)
@@ -53,9 +57,8 @@ class Remembered(Stage):
     def check_scores(self) -> None:
         """Fail unless each score shows what its key had done before, as worked out anew from all events."""
         (planes, _) = self.pipeline.memories
-        events, given = self._sent(), {"reads": np.bool_, "writes": np.bool_}
-        for name, kind in given.items():
-            events = events.append_column(name, pa.array(np.ones(len(events), dtype=kind)))
+        events = self._sent()
+        events = events.append_column("reads", pa.array(np.ones(len(events), dtype=np.bool_)))
         with duckdb.connect() as db:
             db.register("events", events)
             found = db.sql(offline.sql(planes)).to_arrow_table()
@@ -89,6 +92,7 @@ class Remembered(Stage):
     def _sent(self) -> pa.Table:
         """Return the events with what the offline query wants beside their fields."""
         decode, parts = decoder(self.pipeline.events.schema), []
+        believes = believed(StateSettings())
         with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
@@ -98,7 +102,8 @@ class Remembered(Stage):
                 # A key that came to two partitions would be two keys; recorded keys do not.
                 table = table.append_column("key", table["tailnum"])
                 times, _ = milliseconds(batch.columns.column(self.pipeline.events.time))
-                parts.append(table.append_column("time_ms", pa.array(times)))
+                table = table.append_column("time_ms", pa.array(times))
+                parts.append(table.append_column("writes", pa.array(believes(times, records.arrived_ms[batch.rows]))))
         return pa.concat_tables(parts)
 
     def _scored(self) -> tuple[list[int], list[float]]:
@@ -111,3 +116,18 @@ class Remembered(Stage):
                 ordinals += (places + columns["source_offset"].to_numpy()).tolist()
                 scores += columns["score"].to_pylist()
         return ordinals, scores
+
+
+def restored(worker: Member) -> float:
+    """Return how many changelog records a worker has restored."""
+    return worker.total("surgetank_restore_records_total")
+
+
+def changelog_records(under: Remembered, since: Mapping[Source, int] | None = None) -> int:
+    """Return how many records the changelogs hold, or hold from these offsets on."""
+    count = 0
+    with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:
+        for records in reader.catch_up():
+            starts = np.array([(since or {}).get(each, 0) for each in records.sources], dtype=np.int64)
+            count += int(np.count_nonzero(records.offsets >= starts[records.source]))
+    return count

@@ -6,7 +6,6 @@ What is changed for that is where things are: targets, addresses, and receivers,
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+
+from pipeline.kafka.broker import free_ports
 
 OPS = Path(__file__).parents[1]
 WANTED = "install Debian's packages prometheus and prometheus-alertmanager, or put their releases into PATH"
@@ -34,15 +35,6 @@ def program(*names: str) -> str:
     if found is None:
         raise Missing(f"{names[0]} is missing: {WANTED}")
     return found
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(contextlib.closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 class Service:
@@ -104,7 +96,7 @@ class Prometheus(Service):
 
     def __init__(self, folder: Path, targets: Mapping[str, Sequence[str]], alertmanager: str | None = None) -> None:
         found = program("prometheus")
-        (port,) = free_ports(1)
+        port = free_ports(1)
         folder.mkdir(parents=True, exist_ok=True)
         shipped = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
         jobs = {each["job_name"] for each in shipped["scrape_configs"]}
@@ -150,7 +142,7 @@ class LagExporter(Service):
     ready = "/ready"
 
     def __init__(self, folder: Path, bootstrap: str, groups: str) -> None:
-        (port,) = free_ports(1)
+        port = free_ports(1)
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--bootstrap", bootstrap, "--groups", groups]
         super().__init__([*command, "--interval", "5", "--port", str(port)], port, folder / "exporter.log")
@@ -161,7 +153,7 @@ class Alertmanager(Service):
 
     def __init__(self, folder: Path, webhooks: str) -> None:
         found = program("alertmanager", "prometheus-alertmanager")
-        (port,) = free_ports(1)
+        port = free_ports(1)
         folder.mkdir(parents=True, exist_ok=True)
         shipped = yaml.safe_load((OPS / "alertmanager" / "alertmanager.yml").read_text())
         changed = shipped | {

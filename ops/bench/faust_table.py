@@ -5,38 +5,24 @@ would take longer than all of it. A row is set by the two steps that ``table[key
 takes the partition of the event at hand for that of the key, and a take holds several partitions.
 """
 
-import asyncio
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import faust
 import numpy as np
 
-from ops.bench.errand import Errand, errand
+from ops.bench import by_faust
+from ops.bench.errand import Errand
 from ops.bench.payments_job import PaymentsJob, pack, unpack
-from ops.bench.tuning import FAUST, FAUST_STORE, FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
-
-RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+from ops.bench.tuning import FAUST_STORE, FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
 def application(job: Errand, folder: Path) -> faust.App:
     """Return the app: whole takes are scored by one model call."""
-    app = faust.App(
-        job.name,
-        broker=f"kafka://{job.bootstrap}",
-        store=FAUST_STORE,
-        web_enabled=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        consumer_auto_offset_reset="earliest",
-        datadir=folder,
-        **FAUST,
-    )
-    events = app.topic(job.events, **RAW)
-    scores = app.topic(job.scores, **RAW)
-    changelog = app.topic(job.changelog, **RAW)
+    app = by_faust.application(job, folder, FAUST_STORE)
+    events = app.topic(job.events, **by_faust.RAW)
+    scores = app.topic(job.scores, **by_faust.RAW)
+    changelog = app.topic(job.changelog, **by_faust.RAW)
     table = app.Table("cards", key_type=bytes, value_type=bytes, changelog_topic=changelog)
     scorer = PaymentsJob(job.name, job.events)
 
@@ -57,19 +43,10 @@ def application(job: Errand, folder: Path) -> faust.App:
             for key, row in zip(place, pack(rows), strict=True):
                 table.data[key] = row
                 table.send_changelog(where[key], key, row)
-            sent = [
-                await scores.send(key=message.key, value=value, partition=partition)
-                for message, value, partition in zip(messages, values, partitions, strict=True)
-            ]
-            await asyncio.wait(sent)
-            for each in sent:
-                each.result()
+            await by_faust.deliver(scores, messages, values)
 
     return app
 
 
 if __name__ == "__main__":
-    told = errand()
-    sys.argv[1:] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        faust.Worker(application(told, Path(scratch)), loglevel="WARNING").execute_from_commandline()
+    by_faust.run(application)

@@ -1,34 +1,21 @@
 """(c) A plain Faust agent, Kafka by Faust itself (aiokafka). At least once."""
 
-import asyncio
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import faust
 
-from ops.bench.errand import Errand, errand
+from ops.bench import by_faust
+from ops.bench.errand import Errand
 from ops.bench.job import Job
-from ops.bench.tuning import FAUST, FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
+from ops.bench.tuning import FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
 def application(job: Errand, folder: Path) -> faust.App:
     """Return the app: whole takes are scored by one model call."""
-    app = faust.App(
-        job.name,
-        broker=f"kafka://{job.bootstrap}",
-        store="memory://",
-        web_enabled=False,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        consumer_auto_offset_reset="earliest",
-        datadir=folder,
-        **FAUST,
-    )
-    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
-    events = app.topic(job.events, **raw)
-    scores = app.topic(job.scores, **raw)
+    app = by_faust.application(job, folder, "memory://")
+    events = app.topic(job.events, **by_faust.RAW)
+    scores = app.topic(job.scores, **by_faust.RAW)
     scorer = Job(job.name, job.events)
 
     @app.agent(events)  # type: ignore[untyped-decorator]
@@ -36,23 +23,15 @@ def application(job: Errand, folder: Path) -> faust.App:
         """Score takes; an event is acknowledged when its score was delivered."""
         async for taken in stream.take_events(FAUST_TAKE_ROWS, within=FAUST_TAKE_SECONDS):
             messages = [event.message for event in taken]
-            partitions = [message.partition for message in messages]
             values = scorer.score(
-                [event.value for event in taken], partitions, [message.offset for message in messages]
+                [event.value for event in taken],
+                [message.partition for message in messages],
+                [message.offset for message in messages],
             )
-            sent = [
-                await scores.send(key=message.key, value=value, partition=partition)
-                for message, value, partition in zip(messages, values, partitions, strict=True)
-            ]
-            await asyncio.wait(sent)
-            for each in sent:
-                each.result()
+            await by_faust.deliver(scores, messages, values)
 
     return app
 
 
 if __name__ == "__main__":
-    told = errand()
-    sys.argv[1:] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        faust.Worker(application(told, Path(scratch)), loglevel="WARNING").execute_from_commandline()
+    by_faust.run(application)

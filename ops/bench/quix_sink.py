@@ -7,9 +7,9 @@ sink: records gather until a checkpoint, which writes them and only then commits
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
-from quixstreams import Application  # type: ignore[import-not-found]
 from quixstreams.sinks.base import BatchingSink, SinkBatch  # type: ignore[import-not-found]
 
+from ops.bench.by_quix import application
 from ops.bench.errand import Errand, errand
 from ops.bench.job import Job
 from ops.bench.tuning import BATCH_ROWS_MAX, FETCHING, QUIX_SINK, QUIX_SINK_PRODUCER
@@ -53,12 +53,7 @@ class Scores(BatchingSink):  # type: ignore[misc]
 
 def main(job: Errand) -> None:
     """Run until SIGTERM."""
-    app = Application(
-        broker_address=job.bootstrap,
-        consumer_group=job.name,
-        consumer_extra_config=FETCHING,
-        **QUIX_SINK,
-    )
+    app = application(job, consumer_extra_config=FETCHING, **QUIX_SINK)
     events = app.topic(job.events, key_deserializer="bytes", value_deserializer="bytes")
     app.dataframe(events).sink(Scores(job))
     app.run()

@@ -4,20 +4,15 @@ At least once, one record at a time: what it has for whole batches, a sink, has 
 one, called for one event; the row is kept as bytes, for its own JSON would take ten times as long.
 """
 
-import io
-import json
-import time
 from typing import Any
 
-import fastavro
 import numpy as np
-from quixstreams import Application, State, message_context  # type: ignore[import-not-found]
+from quixstreams import State  # type: ignore[import-not-found]
 
+from ops.bench.by_quix import OneByOne, application
 from ops.bench.errand import Errand, errand
-from ops.bench.job import Avro
 from ops.bench.payments import layout
 from ops.bench.payments_job import BUNDLE, PaymentsJob
-from ops.bench.quix_dataframe import schema
 from ops.bench.tuning import DELIVERING, FETCHING, QUIX_STATE
 from pipeline.features.windows import _in_order
 
@@ -28,12 +23,8 @@ class Scorer:
     """One framed payment, and the state of its card, to its framed score."""
 
     def __init__(self, job: Errand) -> None:
-        self._job = job
         self._model = PaymentsJob(job.name, job.events)
-        manifest = json.loads((BUNDLE / "manifest.json").read_text())
-        self._constant = {"pipeline": job.name, "model": manifest["name"], "model_version": manifest["version"]}
-        self._event, self._score = schema("card_payment"), schema("score")
-        self._frame = Avro("score").frame
+        self._wire = OneByOne(job, BUNDLE, "card_payment")
         self._matrix = np.empty((1, 1 + len(layout.measures)), dtype=np.float32)
         self._fresh = layout.fresh.tobytes()
         self._seen = np.empty((1, len(layout.measures)))
@@ -42,29 +33,12 @@ class Scorer:
 
     def __call__(self, value: bytes, state: State) -> bytes:
         """Score one event."""
-        body = io.BytesIO(value)
-        body.seek(len(self._frame))
-        event: Any = fastavro.schemaless_reader(body, self._event)
+        event = self._wire.read(value)
         rows = np.frombuffer(bytearray(state.get_bytes(ROW, self._fresh))).reshape(1, -1)
         self._matrix[0, 0] = event["amount"]
         self._matrix[0, 1:] = self._advanced(rows, event["paid_at"], event["amount"])
         state.set_bytes(ROW, rows.tobytes())
-        source = message_context()
-        out = io.BytesIO()
-        out.write(self._frame)
-        score = {
-            "event_id": event["event_id"],
-            "key": event["card"],
-            "score": float(self._model.infer(self._matrix)[0]),
-            **self._constant,
-            "event_time": event["paid_at"],
-            "scored_at": time.time_ns() // 1_000_000,
-            "source_topic": self._job.events,
-            "source_partition": source.partition,
-            "source_offset": source.offset,
-        }
-        fastavro.schemaless_writer(out, self._score, score)
-        return out.getvalue()
+        return self._wire.write(event, "card", "paid_at", float(self._model.infer(self._matrix)[0]))
 
     def _advanced(self, rows: Any, time_ms: int, amount: float) -> Any:
         """Call the compiled loop itself: what ``advance`` checks of a batch would take three times as long for one."""
@@ -89,14 +63,7 @@ class Scorer:
 
 def main(job: Errand) -> None:
     """Run until SIGTERM."""
-    app = Application(
-        broker_address=job.bootstrap,
-        consumer_group=job.name,
-        state_dir=job.folder,
-        consumer_extra_config=FETCHING,
-        producer_extra_config=DELIVERING,
-        **QUIX_STATE,
-    )
+    app = application(job, consumer_extra_config=FETCHING, producer_extra_config=DELIVERING, **QUIX_STATE)
     events = app.topic(job.events, key_deserializer="bytes", value_deserializer="bytes")
     scores = app.topic(job.scores, key_serializer="bytes", value_serializer="bytes")
     app.dataframe(events).apply(Scorer(job), stateful=True).to_topic(scores)

@@ -15,8 +15,8 @@ from ops.bench.course import Site, course, rounds
 from ops.bench.errand import Errand
 from ops.bench.jobs import Payments
 from ops.bench.rates import growth
-from pipeline.drills.fleet import free_port
 from pipeline.errors import SurgetankError
+from pipeline.kafka.broker import free_ports
 
 KEYS = 1_000_000
 TASKS = (4, 64)
@@ -82,7 +82,7 @@ def restored(contender: Contender, job: Errand, log: Path, records: int) -> dict
     """
     shutil.rmtree(job.folder)
     log = log.with_suffix(".restore.log")
-    port = free_port()
+    port = free_ports(1)
     look: Callable[[], tuple[int, float] | None]
     with running(contender, job, log, {"SURGETANK_TELEMETRY__PORT": str(port)}) as process:
         look = _told(log) if contender.guarantee != "exactly once" else _Page(port).look

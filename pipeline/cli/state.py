@@ -2,16 +2,17 @@
 
 import json
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pipeline.declaration import Pipeline
     from pipeline.settings import Settings
+    from pipeline.state.snapshot import Home, Snapshot
 
 app = typer.Typer(help="Look at what is remembered of keys, change it, or begin anew.", no_args_is_help=True)
 
@@ -204,16 +205,103 @@ def reset(
     typer.echo(f"{pipeline.name} remembers nothing")
 
 
+@app.command()
+def export(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="a folder to make")],
+    bootstrap: Bootstrap = None,
+    task: Annotated[int | None, typer.Option(help="only the task of this number")] = None,
+    worker: Annotated[
+        str | None, typer.Option(help="only what lies in this worker's folder, as `size` names it")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the state of the tasks on this machine to a folder, to be imported elsewhere. Workers may run meanwhile.
+
+    Of a worker that runs it takes what is on the disk; the changelogs have the rest. On the same file system the
+    folder takes next to no room. snapshot.json in it tells what it holds, with a checksum of each file.
+    """
+    from pipeline.state import export as exporting
+
+    pipeline, settings, base = _found(name, bootstrap)
+    home = _home(pipeline, settings)
+    with _progress() as told:
+        snapshot = exporting.export(base, folder, home, told, task=task, worker=worker)
+    _tell_snapshot(snapshot, folder, "exported to", as_json)
+
+
+@app.command("import")
+def import_(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="what `surgetank state export` made", exists=True, file_okay=False)],
+    bootstrap: Bootstrap = None,
+    worker: Annotated[
+        str, typer.Option(help="the worker.name that is to have it; default: the first free folder without a name")
+    ] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="also where there is state of these tasks")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put exported state where a worker on this machine takes it up: it restores only what came later.
+
+    Refused while a worker has that folder, and if the snapshot is of another cluster, pipeline or declaration or was
+    damaged on the way; then nothing has changed.
+    """
+    from pipeline.errors import SettingsError
+    from pipeline.state.install import install
+    from pipeline.state.snapshot import Snapshot
+    from pipeline.tasks.vault import Claim
+
+    pipeline, settings, base = _found(name, bootstrap)
+    snapshot = Snapshot.load(folder)
+    snapshot.check(_home(pipeline, settings))
+    try:
+        claim = Claim(base, worker)
+    except OSError as error:
+        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    try:
+        with _progress() as told:
+            install(folder, snapshot, claim.folder, told, replace=replace)
+    finally:
+        claim.release()
+    _tell_snapshot(snapshot, claim.folder, "imported to", as_json)
+
+
+def _home(pipeline: "Pipeline", settings: "Settings") -> "Home":
+    """Return where the state of a pipeline belongs."""
+    from pipeline.app import declared
+    from pipeline.kafka import topics
+    from pipeline.state.snapshot import Home
+
+    cluster, partitions = topics.anchor(settings.kafka, pipeline)
+    return Home(pipeline.name, cluster, partitions, declared(settings.kafka, pipeline, partitions).shapes)
+
+
 @contextmanager
 def _progress() -> "Iterator[Callable[[str, int, int], None]]":
-    """Show how far something is, on standard error, while it lasts."""
+    """Show a bar on stderr; what it gives is told what is done, how much of it, of how much."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("asking Kafka", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+        bar = progress.add_task("looking at state", total=None)
+        yield lambda what, done, total: progress.update(bar, description=what, completed=done, total=total)
+
+
+def _tell_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool) -> None:
+    if as_json:
+        tasks = [
+            {"task": each.task, "worker": each.worker, "bytes": each.bytes}
+            | {"rows": dict(each.rows), "positions": dict(each.positions)}
+            for each in snapshot.tasks
+        ]
+        typer.echo(json.dumps({"folder": str(folder), "tasks": tasks}))
+        return
+    total = sum(each.bytes for each in snapshot.tasks)
+    typer.echo(f"{len(snapshot.tasks)} tasks, {total:,} bytes {what} {folder}")
+    for each in snapshot.tasks:
+        rows = ", ".join(f"{table} {number:,}" for table, number in each.rows.items()) or "nothing on the disk yet"
+        typer.echo(f"  task {each.task:<5d} {each.worker:24s} {each.bytes:>15,} bytes   {rows}")
 
 
 def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> "tuple[Pipeline, Settings, Path]":

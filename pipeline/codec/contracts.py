@@ -74,7 +74,9 @@ class Contracts:
 
     def current(self, name: str) -> Version:
         """Return the version that is written today. Raises SchemaError if there is no such schema."""
-        return self._versions(name)[-1]
+        if name not in self.versions:
+            raise SchemaError(f"no schema {name!r}; schemas/ has: {', '.join(self.names) or 'none'}")
+        return self.versions[name][-1]
 
     def schema(self, name: str) -> Json:
         """Return the current schema as its file has it. Raises SchemaError if there is no such schema."""
@@ -83,19 +85,6 @@ class Contracts:
     def columns(self, name: str) -> pa.Schema:
         """Return the Arrow schema of what is decoded. Raises SchemaError if there is no such schema."""
         return arrow_schema(self.current(name).record)
-
-    def current_id(self, name: str) -> int:
-        """Return the id that new values carry. Raises SchemaError if there is no such schema."""
-        return self.current(name).id
-
-    def writer_ids(self, name: str) -> tuple[int, ...]:
-        """Return the ids that values may carry, oldest first. Raises SchemaError if there is no such schema."""
-        return tuple(version.id for version in self._versions(name))
-
-    def _versions(self, name: str) -> tuple[Version, ...]:
-        if name not in self.versions:
-            raise SchemaError(f"no schema {name!r}; schemas/ has: {', '.join(self.names) or 'none'}")
-        return self.versions[name]
 
 
 def released(folder: Path, name: str, number: int) -> Path:

@@ -100,13 +100,3 @@ def parse(headers: Headers) -> Cause:
         )
     except ValueError as error:
         raise ValueError(f"a header of this dead letter is not as it was written: {error}") from None
-
-
-def original_headers(headers: Headers) -> Headers:
-    """Return the headers that the record had when it died: all but the last set of ours.
-
-    Raises ValueError if the headers do not end as those of a dead letter do.
-    """
-    if tuple(name for name, _ in headers[-len(NAMES) :]) != NAMES:
-        raise ValueError(f"the last headers are not {', '.join(NAMES)}; this is no dead letter of a pipeline")
-    return headers[: -len(NAMES)]

@@ -1,10 +1,8 @@
 """Worker processes of one pipeline on this machine, started, stopped and hurt by a drill."""
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +14,7 @@ from typing import Any, Self
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SurgetankError
+from pipeline.kafka.broker import free_ports
 
 
 @dataclass(slots=True)
@@ -47,15 +46,19 @@ class Member:
         """Whether the worker says it is."""
         return self.running and not self.paused and self.ask("/ready") is not None
 
+    def total(self, metric: str, **labels: str) -> float:
+        """Return a metric of the worker, summed over those of its series that have these labels; 0 if it is silent."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in (self.ask("/metrics") or "").splitlines()
+            if line.startswith((f"{metric} ", f"{metric}{{")) and all(label in line for label in wanted)
+        )
+
     @property
     def partitions(self) -> int:
         """How many tasks the worker runs."""
-        page = self.ask("/metrics") or ""
-        return sum(
-            round(float(line.rsplit(" ", 1)[1]))
-            for line in page.splitlines()
-            if line.startswith('surgetank_tasks{state="running"}')
-        )
+        return round(self.total("surgetank_tasks", state="running"))
 
 
 class Fleet:
@@ -86,7 +89,7 @@ class Fleet:
         """Start one more worker; it is not ready yet when this returns. With a ``name`` it comes back to its disk."""
         self._count += 1
         name = name or f"w{self._count}-{os.urandom(3).hex()}"
-        port = free_port()
+        port = free_ports(1)
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / f"{name}.{self._count}.log"
         command = [sys.executable, "-m", "pipeline.cli", "worker", self._topology]
@@ -175,13 +178,6 @@ class _Pause:
 
     def wait(self) -> None:
         self._never.wait(self._seconds)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _tail(log: Path, lines: int = 15) -> str:

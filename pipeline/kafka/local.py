@@ -27,7 +27,6 @@ from pipeline.kafka.broker import Broker, last_lines, stop_all
 from pipeline.kafka.development import BROKERS, Layout, properties, render, settings
 from pipeline.settings import KafkaSettings
 
-DATA = Path(".surgetank/kafka")
 _HEAP_MB = {1: 512, 3: 400}
 _POLL_SECONDS = 0.05
 

@@ -90,15 +90,48 @@ class Store:
                 db.close()
             raise
 
-    def __init__(self, path: Path, db: Rdict, identity: Identity) -> None:
+    @classmethod
+    def look(cls, path: Path, memory: Memory) -> "Store | None":
+        """Open what is on the disk, to be read only, also while a worker has the store; None if that is nothing yet.
+
+        It stays what it was at that moment, all of the first n writes, whatever is written meanwhile. Raises
+        StateCorrupt also where files went away under the opening, as they do when RocksDB tidies up: look again then.
+        """
+        check_whole(path)
+        if not (path / "CURRENT").exists():
+            return None
+        options = _options(memory)
+        options.create_if_missing(False)
+        options.set_max_open_files(-1)  # all are opened at once, and can be read also when they were deleted
+        with translated(path):
+            read = rocksdict.AccessType.read_only(error_if_log_file_exist=False)
+            db = Rdict(str(path), options, column_families={"default": options}, access_type=read)
+        try:
+            with translated(path):
+                text = db.get(_IDENTITY)
+            if text is not None:
+                return cls(path, db, Kept.load(text, path).identity, looks=True)
+        except BaseException:
+            db.close()
+            raise
+        db.close()
+        return None
+
+    def __init__(self, path: Path, db: Rdict, identity: Identity, *, looks: bool = False) -> None:
         self.path = path
         self._db: Rdict | None = db
+        self._looks = looks
         self._users = 0
         self._changed = threading.Condition()
         self._options = _write_options()
         self._wanted = identity
         self._kept = self._identified()
         self._kept.check(identity, path)
+
+    @property
+    def identity(self) -> Identity:
+        """What the store was made for."""
+        return self._kept.identity
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -153,7 +186,8 @@ class Store:
         if folder.exists():
             raise StateError(f"cannot export state to {folder}: it exists; name a folder that does not")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        self.flush()  # now, because the checkpoint holds the GIL
+        if not self._looks:
+            self.flush()  # now, because the checkpoint holds the GIL
         with self._in_use() as db:
             rocksdict.Checkpoint(db).create_checkpoint(str(folder))
 

@@ -76,6 +76,14 @@ def plan(have: Mapping[str, int], starts: Mapping[str, int], changelogs: Mapping
     )
 
 
+def rest(spent: float, share: float, running: float) -> float:
+    """Return for how many seconds to rest after so many of restoring, so that tasks that run get theirs. Pure.
+
+    Where nearly all tasks run, restoring takes ``share`` of the time; the fewer do, the more, since more wait for it.
+    """
+    return spent * (1 / (1 - running * (1 - share)) - 1)
+
+
 @dataclass(slots=True)
 class _Part:
     """A changelog partition that is read: where the reading is, and how far it must come."""
@@ -104,8 +112,7 @@ class Restorer:
     """Brings the state of tasks to what is committed, in a thread of its own.
 
     ``wanted`` tells whether a life still waits for its state; ``restored`` is called, in this thread, when it is there;
-    ``moved`` when it came nearer. ``busy`` tells whether other tasks run: then restoring takes at most ``share`` of the
-    time.
+    ``moved`` when it came nearer. ``running`` tells which part of the worker's tasks run, see ``rest``.
     """
 
     def __init__(
@@ -118,7 +125,7 @@ class Restorer:
         wanted: Callable[[Life], bool],
         moved: Callable[[Life], None],
         restored: Callable[[Life, dict[Source, int]], None],
-        busy: Callable[[], bool],
+        running: Callable[[], float],
         clock: Clock,
         metrics: Metrics,
         beat: Callable[[], None],
@@ -144,7 +151,7 @@ class Restorer:
         self._wanted = wanted
         self._moved = moved
         self._restored = restored
-        self._busy = busy
+        self._running = running
         self._clock = clock
         self._metrics = metrics
         self._beat = beat
@@ -262,8 +269,7 @@ class Restorer:
             started = self._clock.monotonic()
             self._take([first, *self._consumer.consume(ROWS - 1, 0)])
             spent = self._clock.monotonic() - started
-            if self._share < 1 and self._busy():
-                self._stopping.wait(spent * (1 / self._share - 1))
+            self._stopping.wait(rest(spent, self._share, self._running()))
         self._tell()
 
     def _take(self, messages: list[Message]) -> None:

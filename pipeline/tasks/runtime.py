@@ -108,6 +108,8 @@ class Runtime:
             client_id=identity,
             owner=self,
             tasks=None if vault is None else vault.kept.partitions,
+            patience_seconds=settings.worker.stuck_deadline_seconds,
+            clock=clock,
             beat=self._beat("membership", settings.worker.close_deadline_seconds + 10),
             on_failure=on_failure,
         )

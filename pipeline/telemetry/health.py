@@ -123,12 +123,6 @@ class Health:
             self._beats[part] = replace(self._beats[part], at=self._clock.monotonic())
             self._threads[part] = threading.get_ident()
 
-    def unwatch(self, part: str) -> None:
-        """Expect nothing of ``part`` any more: it ended as it should."""
-        with self._lock:
-            self._beats.pop(part, None)
-            self._threads.pop(part, None)
-
     def set(self, condition: str, met: bool, why: str = "") -> None:
         """Say whether a condition is met, and if not, why."""
         with self._lock:

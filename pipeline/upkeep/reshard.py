@@ -201,7 +201,7 @@ class Reshard:
         except TopicsError:
             self._mark.remove()  # workers that drain may start, others are refused for the numbers
             raise
-        topics.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters], move.new)
+        topics.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters, pipeline.recorded], move.new)
         topics.grow(self._kafka, list(pipeline.changelogs.values()), move.new)
 
     def _begin_new(self, move: Move, rewriter: Rewriter) -> None:

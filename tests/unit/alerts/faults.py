@@ -107,8 +107,8 @@ FAULTS: dict[str, Fault] = {
     "PartitionStalled": Fault(_status(2), 'group="flights",topic="flights.boarding"'),
     "PartitionStopped": Fault(_status(3), 'group="flights",topic="flights.boarding"'),
     "ScoredLateFastBurn": Fault(
-        _late(0.6), calm=HOUR + 60, over=2400
-    ),  # full windows; the slow pair looks back half an hour
+        _late(0.6), calm=HOUR + 60, step=10, over=2400
+    ),  # full windows; the slow pair looks back half an hour; its group is looked at every 10 s
     "ScoredLateSlowBurn": Fault(_late(0.005), calm=12 * HOUR, lasts=18 * HOUR, step=60, over=12 * HOUR),
     "DeadLetterShareHigh": Fault(_dead("undecodable", 0.05)),
     "ModelErrors": Fault(_dead("model_error", 0.005)),

@@ -18,12 +18,18 @@ ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int
 def test_the_packaged_schemas_are_there() -> None:
     """The project's own contracts load, each with one id."""
     contracts = Contracts.load()
-    assert contracts.names == ("boarding", "card_payment", "departure", "score")
-    assert [contracts.writer_ids(name) for name in contracts.names] == [(1,), (4,), (2,), (3,)]
+    assert contracts.names == ("boarding", "card_payment", "departure", "features", "score")
+    assert [[version.id for version in contracts.versions[name]] for name in contracts.names] == [
+        [1],
+        [4],
+        [2],
+        [5],
+        [3],
+    ]
     assert contracts.columns("departure").field("departed_at").type == pa.timestamp("ms", "UTC")
 
 
-@pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "score"])
+@pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "features", "score"])
 def test_every_field_is_documented(name: str) -> None:
     """Each record and each of its fields has a doc string."""
     schema = Contracts.load().schema(name)
@@ -39,17 +45,17 @@ def test_a_boarding_says_nothing_that_is_known_later() -> None:
 def test_versions_have_ids_of_their_own(tmp_path: Path) -> None:
     """The highest version is the current one; values may carry the id of any of them."""
     contracts = Contracts.load(write_folder(tmp_path, ONE, TWO))
-    assert contracts.writer_ids("event") == (1, 2)
-    assert contracts.current_id("event") == 2
+    assert [version.id for version in contracts.versions["event"]] == [1, 2]
+    assert contracts.current("event").id == 2
     assert contracts.schema("event") == TWO
     assert [version.avro for version in contracts.versions["event"]] == [ONE, TWO]
-    assert frame(contracts.current_id("event")) == b"\0\0\0\0\2"
+    assert frame(contracts.current("event").id) == b"\0\0\0\0\2"
 
 
 def test_an_unknown_schema_lists_the_known_ones(tmp_path: Path) -> None:
     """Asking for a schema that is not there names those that are."""
     contracts = Contracts.load(write_folder(tmp_path, ONE))
-    for ask in (contracts.schema, contracts.columns, contracts.current_id, contracts.writer_ids):
+    for ask in (contracts.schema, contracts.columns, contracts.current):
         with pytest.raises(SchemaError, match=r"no schema 'flights'; schemas/ has: event"):
             ask("flights")
 

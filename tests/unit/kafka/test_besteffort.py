@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from pipeline.drills.fleet import free_port
 from pipeline.kafka.besteffort import PENDING_MAX, BestEffort
+from pipeline.kafka.broker import free_ports
 from pipeline.settings import KafkaSettings
 
 
@@ -32,7 +32,7 @@ class Outcomes:
 def test_without_a_broker_everything_is_lost_and_nothing_waits() -> None:
     """Sending returns, closing returns, and each record is counted once: also those that no queue has room for."""
     outcomes = Outcomes()
-    sender = BestEffort(KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}"), client_id="c", ended=outcomes)
+    sender = BestEffort(KafkaSettings(bootstrap=f"127.0.0.1:{free_ports(1)}"), client_id="c", ended=outcomes)
     for number in range(3 * PENDING_MAX):
         sender.send("t", b"x", number)
     sender.close()

@@ -64,16 +64,6 @@ def test_a_part_lives_until_its_own_deadline() -> None:
     assert [each.name for each in health.verdict().silent] == ["fetcher", "membership"]
 
 
-def test_a_part_that_ended_as_it_should_is_not_missed() -> None:
-    """After unwatch nothing is expected of a part."""
-    clock = SetClock()
-    health = Health(clock)
-    health.watch("fetcher", deadline_seconds=5)
-    health.unwatch("fetcher")
-    clock.at += 100
-    assert health.verdict().live
-
-
 def test_a_beat_under_a_wrong_name_is_refused() -> None:
     """A mistyped part cannot hide a dead one: the message names the watched ones."""
     health = Health(SetClock())

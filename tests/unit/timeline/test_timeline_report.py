@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.drills.fleet import free_port
 from pipeline.errors import SettingsError, SurgetankError
+from pipeline.kafka.broker import free_ports
 from pipeline.telemetry.metrics import Metrics
 from pipeline.timeline import measured
 from pipeline.timeline.events import Event, Kind
@@ -134,7 +134,7 @@ def test_a_report_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_prometheus_that_does_not_answer_leaves_its_plots_out(tmp_path: Path) -> None:
     """The report is written all the same, and says why."""
     file = tmp_path / "i.md"
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{free_ports(1)}"
     draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=url)
     assert file.read_text().count("does not answer") == len(measured.QUERIES)
 
@@ -161,7 +161,7 @@ def prometheus(folder: Path, samples: str) -> Iterator[str]:
         [tool, "tsdb", "create-blocks-from", "openmetrics", folder / "samples", data], check=True, capture_output=True
     )
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -1,0 +1,49 @@
+"""What the contenders of plain Faust have in common: the app, how scores are delivered, and how it is run."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faust
+
+from ops.bench.errand import Errand, errand
+from ops.bench.tuning import FAUST
+
+RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+
+
+def application(job: Errand, folder: Path, store: str) -> faust.App:
+    """Return an app without agents, which keeps its tables in ``store``."""
+    return faust.App(
+        job.name,
+        broker=f"kafka://{job.bootstrap}",
+        store=store,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        datadir=folder,
+        **FAUST,
+    )
+
+
+async def deliver(scores: Any, messages: Sequence[Any], values: Sequence[bytes]) -> None:
+    """Send the scores of messages, each to the partition of its own, and wait until Kafka has them."""
+    sent = [
+        await scores.send(key=message.key, value=value, partition=message.partition)
+        for message, value in zip(messages, values, strict=True)
+    ]
+    await asyncio.wait(sent)
+    for each in sent:
+        each.result()
+
+
+def run(make: Callable[[Errand, Path], faust.App]) -> None:
+    """Run the app that is made for the errand on the command line, until SIGTERM."""
+    told = errand()
+    sys.argv[1:] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        faust.Worker(make(told, Path(scratch)), loglevel="WARNING").execute_from_commandline()

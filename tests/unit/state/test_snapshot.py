@@ -1,0 +1,75 @@
+"""pipeline.state.snapshot: what a snapshot says of itself, and where it belongs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StateError, StateMismatch
+from pipeline.state.identity import Identity, Shape
+from pipeline.state.snapshot import MANIFEST, File, Home, Saved, Snapshot
+
+TABLES = {"cards": Shape(32, "cards-1@id1"), "shops": Shape(16, "shops-1@id2")}
+HOME = Home("payments", "cluster-a", 12, TABLES)
+SAVED = Saved(3, "w1", {"events": 10, "changelog": 7}, {"cards": 2, "shops": 0}, {"000008.sst": File(5, "ab" * 32)})
+NOTHING = Saved(4, "w1", {}, {}, {})
+
+
+def written(folder: Path, text: bytes) -> Path:
+    """Write a manifest into a folder, and return the folder."""
+    (folder / MANIFEST).write_bytes(text)
+    return folder
+
+
+def test_what_was_dumped_is_loaded(tmp_path: Path) -> None:
+    """All of it, tasks with nothing included."""
+    snapshot = Snapshot(HOME, (SAVED, NOTHING))
+    assert Snapshot.load(written(tmp_path, snapshot.dump())) == snapshot
+    assert (SAVED.bytes, NOTHING.bytes) == (5, 0)
+
+
+def test_a_home_gives_what_its_stores_are_made_for() -> None:
+    """The identity of one task."""
+    assert HOME.identity(3) == Identity("payments", 3, 12, TABLES)
+
+
+def test_a_folder_without_a_manifest_is_no_snapshot(tmp_path: Path) -> None:
+    """As one whose export was cut short: the file is named, and what to do."""
+    with pytest.raises(StateError, match=r"snapshot\.json: No such file .*state export"):
+        Snapshot.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "named"),
+    [
+        (b"}", b"", "Invalid JSON"),
+        (b'"task": 3', b'"task": -3', r"tasks\.0\.task"),
+        (b'"partitions": 12', b'"partitions": "many"', r"home\.partitions"),
+        (b'"000008.sst"', b'"../../elsewhere"', r"tasks\.0\.files"),
+        (b'"000008.sst"', b'".."', r"tasks\.0\.files"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_refused(tmp_path: Path, was: bytes, now: bytes, named: str) -> None:
+    """By the place of what is wrong; a name of a file never leads out of the folder."""
+    text = Snapshot(HOME, (SAVED,)).dump()
+    assert was in text
+    with pytest.raises(StateError, match=rf"is no snapshot of state: .*{named}"):
+        Snapshot.load(written(tmp_path, text.replace(was, now)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (replace(HOME, pipeline="flights"), "of pipeline 'payments', not of 'flights'"),
+        (replace(HOME, cluster="cluster-b"), "made on cluster cluster-a, and this is cluster-b"),
+        (replace(HOME, partitions=24), "made for 12 partitions and the events now have 24"),
+        (replace(HOME, tables=TABLES | {"cards": Shape(32, "cards-1@id9")}), "has other rows of cards than"),
+        (replace(HOME, tables={"cards": TABLES["cards"]}), "has other rows of shops than"),
+    ],
+)
+def test_a_snapshot_of_something_else_is_refused(wanted: Home, told: str) -> None:
+    """Another pipeline, cluster, number of partitions, declaration or changelog."""
+    snapshot = Snapshot(HOME, (SAVED,))
+    snapshot.check(HOME)
+    with pytest.raises(StateMismatch, match=told):
+        snapshot.check(wanted)
