@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -260,17 +259,6 @@ def load(flags: dict[str, Any] | None = None, *, file: Path | None = None) -> Se
     Raises SettingsError, which names each wrong setting, where it came from and what is allowed.
     """
     return _validated(*_gathered(flags, file))
-
-
-def assigned(assignments: Iterable[str]) -> dict[str, str]:
-    """Return the flags that ``--set NAME=VALUE`` means. Raises SettingsError for what is not written so."""
-    found = {}
-    for assignment in assignments:
-        dotted, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {assignment!r}: write it as NAME=VALUE, as worker.batch_rows_max=1024")
-        found[dotted] = value
-    return found
 
 
 def describe(flags: dict[str, Any] | None = None, *, file: Path | None = None) -> list[Setting]:

@@ -2,12 +2,12 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.declaration import Pipeline
-from pipeline.errors import TopologyError
+from pipeline.errors import SettingsError, TopologyError
 
 if TYPE_CHECKING:
     from pipeline.drills.recording import Recording
@@ -35,6 +35,17 @@ def located(name: str) -> tuple[Pipeline, ModuleType]:
         number = "no Pipeline" if not found else f"{len(found)} Pipelines"
         raise TopologyError(f"{dotted} has {number}; a topology module declares exactly one")
     return next(iter(found.values())), module
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, str]:
+    """Return the flags that ``--set NAME=VALUE`` means. Raises SettingsError for what is not written so."""
+    found = {}
+    for assignment in assignments:
+        dotted, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {assignment!r}: write it as NAME=VALUE, as worker.batch_rows_max=1024")
+        found[dotted] = value
+    return found
 
 
 def recording_of(pipeline: Pipeline) -> "Recording":

@@ -306,10 +306,10 @@ def _tell_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool)
 
 def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> "tuple[Pipeline, Settings, Path]":
     """Return a pipeline with tables, the settings, and the folder of its state on this machine."""
-    from pipeline.cli.resolve import resolve
+    from pipeline.cli.resolve import assigned, resolve
     from pipeline.errors import TopologyError
     from pipeline.kafka import topics
-    from pipeline.settings import assigned, load
+    from pipeline.settings import load
 
     pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
     if not pipeline.changelogs:

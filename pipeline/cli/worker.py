@@ -25,8 +25,8 @@ def worker(
     Exit status: 0 stopped as asked, 2 something must be mended first, 3 too many dead letters, 4 stuck,
     5 another live worker has this name.
     """
-    from pipeline.cli.resolve import located
-    from pipeline.settings import assigned, load
+    from pipeline.cli.resolve import assigned, located
+    from pipeline.settings import load
 
     flags: dict[str, object] = {
         "kafka.bootstrap": bootstrap,
