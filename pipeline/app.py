@@ -37,8 +37,10 @@ from pipeline.flow import Flow
 from pipeline.inference.scorer import Scorer
 from pipeline.inference.session import Session
 from pipeline.kafka import topics
+from pipeline.kafka.patience import patiently
 from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
+from pipeline.recorder import Recorder
 from pipeline.settings import KafkaSettings, Settings, load
 from pipeline.state.identity import Shape
 from pipeline.tasks.emission import Emission
@@ -139,8 +141,9 @@ class Worker:
         facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
-        topics.check(settings.kafka, pipeline, optional=False)
-        limits = topics.record_limits(settings.kafka, pipeline)
+        recording = settings.features.record
+        patiently(lambda: topics.check(settings.kafka, pipeline, optional=False, recording=recording), self.clock)
+        limits = patiently(lambda: topics.record_limits(settings.kafka, pipeline, recording=recording), self.clock)
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
         self._breaker = Breaker(
@@ -149,12 +152,15 @@ class Worker:
             settings.dead_letters.minimum_events,
         )
         self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
-        self._vault, recall = remembering(pipeline, settings, model_version=chosen.version, metrics=self.metrics)
+        self._vault, recall = remembering(
+            pipeline, settings, model_version=chosen.version, metrics=self.metrics, clock=self.clock
+        )
         self._flow = Flow(
             pipeline,
             decoder=decoder,
             facts=facts,
             recall=recall,
+            recorder=_recorder(pipeline, contracts, recall) if recording else None,
             encoder=Encoder(contracts, "score"),
             spec=spec,
             scorer=self._scorer,
@@ -182,7 +188,7 @@ class Worker:
             stage=self.pipeline.name,
             group=self.pipeline.group,
             topics=self.pipeline.sources,
-            outputs=(self.pipeline.scores.topic, self.pipeline.dead_letters, *self.pipeline.changelogs.values()),
+            outputs=self._outputs(),
             vault=self._vault,
             identity=self.identity,
             address=self.settings.telemetry.address or self.server.url,
@@ -196,6 +202,12 @@ class Worker:
             observer=Witness(self._watch, self._story),
         )
         return self._runtime
+
+    def _outputs(self) -> tuple[str, ...]:
+        """Return the topics that the partitions of a task's number are written to."""
+        pipeline, recording = self.pipeline, self.settings.features.record
+        recorded = (pipeline.recorded,) if recording else ()
+        return (pipeline.scores.topic, pipeline.dead_letters, *recorded, *pipeline.changelogs.values())
 
     def compute(self, work: Work) -> Emission | None:
         """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
@@ -250,7 +262,7 @@ class Worker:
 
 
 def remembering(
-    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics
+    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
 ) -> "tuple[Vault | None, Recall | None]":
     """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
 
@@ -260,13 +272,14 @@ def remembering(
         return None, None
     from pipeline.recall import Recall  # compiled code, which takes a second to load
 
-    cluster, partitions = topics.anchor(settings.kafka, pipeline)
+    cluster, partitions = patiently(lambda: topics.anchor(settings.kafka, pipeline), clock)
     base = settings.state.folder / cluster / pipeline.name
     try:
         claim = Claim(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
-    vault = Vault(claim, declared(settings.kafka, pipeline, partitions), settings.state.memory_mib)
+    kept = patiently(lambda: declared(settings.kafka, pipeline, partitions), clock)
+    vault = Vault(claim, kept, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
     return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
 
@@ -284,6 +297,11 @@ def declared(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Kept:
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
     return Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+
+
+def _recorder(pipeline: Pipeline, contracts: Contracts, recall: "Recall | None") -> Recorder:
+    """Return what records features. A pipeline that remembers nothing takes no facts either."""
+    return Recorder(pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {})
 
 
 def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, clock: Clock) -> Lookup:

@@ -144,6 +144,17 @@ class Records:
         )
 
 
+def bounds(slices: Sequence[Slice]) -> list[tuple[Life, int, int]]:
+    """Return the rows [first, end) of each task in Records; a task whose records are none is left out."""
+    found, first = [], 0
+    for piece in slices:
+        end = first + len(piece)
+        if end > first:
+            found.append(((piece.task, piece.epoch), first, end))
+        first = end
+    return found
+
+
 def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     return np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
 

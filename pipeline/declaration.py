@@ -79,6 +79,7 @@ class Pipeline:
             self.scores.topic,
             self.dead_letters,
             self.timeline,
+            self.recorded,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
         ]
@@ -168,6 +169,11 @@ class Pipeline:
     def dead_letters(self) -> str:
         """The topic of what could not be scored."""
         return f"{self.name}.dead-letters"
+
+    @property
+    def recorded(self) -> str:
+        """The topic of the features of scored events, where they are recorded."""
+        return f"{self.name}.features"
 
     @property
     def timeline(self) -> str:

@@ -25,6 +25,7 @@ from pipeline.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:  # what compiles is loaded where something is remembered
     from pipeline.recall import Recall
+    from pipeline.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class Outcome:
 class Flow:
     """The steps of one pipeline. Not reentrant: one batch at a time.
 
-    ``facts`` decodes each topic of facts; ``recall`` is there where the pipeline remembers something.
+    ``facts`` decodes each topic of facts; ``recall`` is there where the pipeline remembers something, and ``recorder``
+    where features are recorded.
     A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: no broker would take
     it, and nothing of its partition could ever be committed again. ``saw`` is shown the inputs and the scores of each
     batch, and must be quick.
@@ -62,6 +64,7 @@ class Flow:
         decoder: Decoder,
         facts: Mapping[str, Decoder],
         recall: "Recall | None",
+        recorder: "Recorder | None",
         encoder: Encoder,
         spec: FeatureSpec,
         scorer: Scorer,
@@ -76,6 +79,7 @@ class Flow:
         self._decoder = decoder
         self._facts = facts
         self._recall = recall
+        self._recorder = recorder
         self._encoder = encoder
         self._spec = spec
         self._scorer = scorer
@@ -95,24 +99,26 @@ class Flow:
         batch, facts, undecoded = self._timed("decode", len(records), lambda: self._decode(slices, records))
         changes = Changes()
 
-        def features() -> tuple[Batch, Float32s, tuple[DeadLetter, ...]]:
+        def features() -> tuple[Batch, Float32s, Mapping[str, Float64s], tuple[DeadLetter, ...]]:
             recall = self._recall
             seen = NOTHING if recall is None else recall.remember(slices, records, batch, facts, changes)
             return self._features(batch, seen)
 
-        events, matrix, unfeatured = self._timed("features", len(batch), features)
+        events, matrix, seen, unfeatured = self._timed("features", len(batch), features)
         scored = self._timed("infer", len(events), lambda: self._scorer.score(events.rows, matrix))
         self._saw(matrix, scored.scores)
         now_ms = int(self._clock.now() * 1000)
         scores, emitted, unencoded = self._emit(events, scored, now_ms)
+        kept, produced = scored.kept[emitted], [scores]
+        if self._recorder is not None:
+            produced.append(self._recorder.record(slices, events, matrix, seen, kept, scores))
         if self._recall is not None:
-            kept = scored.kept[emitted]
             times = events.columns[self._pipeline.events.time].take(pa.array(kept))
             self._recall.keep(slices, records, events.rows[kept], scored.scores[emitted], times, now_ms, changes)
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unencoded), key=lambda letter: letter.row))
         for letter in dead:
             self._metrics.events_dead.add(1, stage=letter.stage, reason=letter.reason)
-        outgoing = tuple(out for out in (scores, self._dead_letters(records, dead)) if len(out))
+        outgoing = tuple(out for out in (*produced, self._dead_letters(records, dead)) if len(out))
         arrived_ms = records.arrived_ms
         if facts:
             arrived_ms = arrived_ms[records.of_topic(self._pipeline.events.topic)]
@@ -135,7 +141,11 @@ class Flow:
             letters += [replace(letter, row=int(rows[letter.row])) for letter in dead]
         return found.pop(self._pipeline.events.topic), found, tuple(letters)
 
-    def _features(self, batch: Batch, seen: Mapping[str, Float64s]) -> tuple[Batch, Float32s, tuple[DeadLetter, ...]]:
+    def _features(
+        self, batch: Batch, seen: Mapping[str, Float64s]
+    ) -> tuple[Batch, Float32s, Mapping[str, Float64s], tuple[DeadLetter, ...]]:
+        """Return the events with features, these, what is remembered, and a dead letter for each other event."""
+
         def attempt(start: int, stop: int) -> Float32s:
             some = {name: column[start:stop] for name, column in seen.items()}
             return self._spec.matrix(batch.columns.slice(start, stop - start), some)
@@ -143,12 +153,13 @@ class Flow:
         done, bad = guilty(len(batch), attempt)
         if not bad:
             matrix = done[0][2] if done else np.zeros((0, len(self._spec.names)), dtype=np.float32)
-            return batch, matrix, ()
+            return batch, matrix, seen, ()
         kept = np.concatenate([np.arange(a, b) for a, b, _ in done]) if done else np.zeros(0, dtype=np.int64)
         dead = tuple(_died(batch.rows[i], Stage.FEATURES, Reason.NO_FEATURES, error) for i, error in bad)
         width = len(self._spec.names)
         matrix = np.concatenate([m for _, _, m in done]) if done else np.zeros((0, width), dtype=np.float32)
-        return Batch(batch.records, batch.rows[kept], batch.columns.take(pa.array(kept))), matrix, dead
+        events = Batch(batch.records, batch.rows[kept], batch.columns.take(pa.array(kept)))
+        return events, matrix, {name: column[kept] for name, column in seen.items()}, dead
 
     def _emit(
         self, batch: Batch, scored: Scored, now_ms: int
@@ -194,7 +205,7 @@ class Flow:
                 "pipeline": pa.repeat(self._pipeline.name, n),
                 "model": pa.repeat(self._model, n),
                 "model_version": pa.repeat(self._model_version, n),
-                "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC")),
+                "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
                 "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
                 "source_topic": pa.repeat(events.topic, n),  # nothing else is scored
                 "source_partition": pa.array(partitions[records.source[rows]]),

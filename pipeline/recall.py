@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.batch import Batch, Changes, Life, Outgoing, Records, Slice, TaskId
+from pipeline.batch import Batch, Changes, Life, Outgoing, Records, Slice, TaskId, bounds
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.errors import StateClosed, StateCorrupt, StateDamaged
 from pipeline.features.layout import SEEN
@@ -21,9 +21,11 @@ from pipeline.features.spec import Float64s
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance, plausible
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import MEANING, Format, Rows
+from pipeline.state.changelog import MEANING
+from pipeline.state.format import Fixed, Format, Rows
 from pipeline.state.identity import Shape
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
+from pipeline.state.sparse import Sparse
 from pipeline.state.table import Written
 from pipeline.state.tables import Tables
 from pipeline.telemetry.metrics import Metrics
@@ -156,7 +158,7 @@ class Recall:
         self, slices: Sequence[Slice], records: Records, events: Batch, facts: Mapping[str, Batch], changes: Changes
     ) -> dict[str, Float64s]:
         """Take a batch through all tables of features; return float64 [m] for each statistic, for the m events."""
-        pieces = _bounds(slices)
+        pieces = bounds(slices)
         feeds: dict[str | None, _Feed] = {}
         seen: dict[str, Float64s] = {}
         for memory in self._memories:
@@ -185,7 +187,7 @@ class Recall:
         if PREDICTIONS not in self._changelogs:
             return
         event_ms, _ = milliseconds(times)
-        for life, first, end in _bounds(slices):
+        for life, first, end in bounds(slices):
             start, stop = np.searchsorted(rows, (first, end)).tolist()
             last = dict(zip([records.keys[row] for row in rows[start:stop].tolist()], range(start, stop), strict=True))
             last.pop(None, None)
@@ -196,6 +198,11 @@ class Recall:
             keys = cast("list[bytes]", list(last))
             self._write(life, PREDICTIONS, keys, kept, records.offsets[rows[at]], changes)
             self._noted(life, PREDICTIONS, float(event_ms[at].max()))
+
+    def committed(self, life: Life) -> dict[str, int]:
+        """Return by topic the offset up to which the tables of a task are on the disk: that of the next record."""
+        with _of(life):
+            return self._tables(life).store.positions()
 
     def _advance(self, memory: Memory, feed: _Feed, records: Records, changes: Changes) -> dict[str, Float64s]:
         name = memory.table.name
@@ -272,10 +279,10 @@ def formats(pipeline: Pipeline) -> tuple[dict[str, Format], dict[str, Shape]]:
     found: dict[str, Format] = {}
     shapes: dict[str, Shape] = {}
     for memory in pipeline.memories:
-        found[memory.table.name] = Format.of_numbers(memory.layout.fresh)
+        found[memory.table.name] = Sparse(memory.layout.fresh)
         shapes[memory.table.name] = Shape(found[memory.table.name].size, memory.layout.fingerprint())
     if pipeline.keeps_predictions:
-        found[PREDICTIONS] = Format(PREDICTION, FRESH)
+        found[PREDICTIONS] = Fixed(PREDICTION, FRESH)
         shapes[PREDICTIONS] = Shape(found[PREDICTIONS].size, str(PREDICTION.descr))
     return found, shapes
 
@@ -305,17 +312,6 @@ def _of(life: Life) -> Iterator[None]:
         yield
     except StateCorrupt as error:
         raise StateDamaged(str(error), life[0].partition) from error
-
-
-def _bounds(slices: Sequence[Slice]) -> list[tuple[Life, int, int]]:
-    """Return the rows [first, end) of each task in Records; a task whose records are none is left out."""
-    found, first = [], 0
-    for piece in slices:
-        end = first + len(piece)
-        if end > first:
-            found.append(((piece.task, piece.epoch), first, end))
-        first = end
-    return found
 
 
 def milliseconds(times: pa.Array) -> tuple[Int64s, Bools]:

@@ -40,6 +40,11 @@ class KafkaSettings(Section):
         default=6.0, gt=0, description="classic protocol only: KIP-848 takes the broker's group setting"
     )
     heartbeat_interval_seconds: float = Field(default=1.0, gt=0, description="classic protocol only")
+    static_membership: bool = Field(
+        default=False,
+        description="a worker that restarts under its name keeps its partitions (group.instance.id). Its price: nobody "
+        "serves them meanwhile, nor after it stopped for good, until its session has ended",
+    )
     transaction_timeout_seconds: float = Field(
         default=10.0,
         ge=1,
@@ -116,7 +121,8 @@ class StateSettings(Section):
         default=0.5,
         gt=0,
         le=1,
-        description="while other tasks run, restoring takes at most this share of the time of one core",
+        description="restoring takes this share of the time of one core where nearly all tasks run; the fewer run, the "
+        "more, and all of it where none does",
     )
     future_hours_max: float = Field(
         default=24.0, ge=0, description="an event further ahead of its arrival than this may read, but changes nothing"
@@ -134,6 +140,15 @@ class StateSettings(Section):
         if self.directory is not None:
             return self.directory
         return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "surgetank"
+
+
+class FeatureSettings(Section):
+    """What a worker writes down of the features that it computed."""
+
+    record: bool = Field(
+        default=False,
+        description="the features of each scored event go to <pipeline>.features, for `surgetank features compare`",
+    )
 
 
 class TelemetrySettings(Section):
@@ -183,6 +198,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()
+    features: FeatureSettings = FeatureSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     exporter: ExporterSettings = ExporterSettings()
 
@@ -203,6 +219,10 @@ class Settings(Section):
             ("kafka.session_timeout_seconds", self.kafka.session_timeout_seconds),
             "or the group would lose a worker between two heartbeats",
         )
+        if self.kafka.static_membership and not self.worker.name:
+            raise ValueError(
+                "kafka.static_membership needs worker.name: a name that the worker has again after a restart"
+            )
         return self
 
     @property

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +121,11 @@ def local_cluster(clusters: Path) -> Iterator[Callable[..., LocalCluster]]:
     """Return a function that makes a cluster of the test's own, not started; the end of the test stops it."""
     made: list[LocalCluster] = []
 
-    def make(folder: str | None = None, brokers: int = 1, port: int = 0) -> LocalCluster:
+    def make(
+        folder: str | None = None, brokers: int = 1, port: int = 0, settings: Mapping[str, str] | None = None
+    ) -> LocalCluster:
         name = folder or uuid.uuid4().hex[:8]
-        made.append(LocalCluster(clusters / name, brokers, port or free_ports(2 * brokers)))
+        made.append(LocalCluster(clusters / name, brokers, port or free_ports(2 * brokers), settings or {}))
         return made[-1]
 
     yield make

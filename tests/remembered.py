@@ -17,7 +17,8 @@ from pipeline.drills.states import compare_states
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.features import offline
 from pipeline.kafka.reading import TopicReader
-from pipeline.recall import milliseconds
+from pipeline.recall import believed, milliseconds
+from pipeline.settings import StateSettings
 from tests.topologies.remembering import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording
 
@@ -56,9 +57,8 @@ class Remembered(Stage):
     def check_scores(self) -> None:
         """Fail unless each score shows what its key had done before, as worked out anew from all events."""
         (planes, _) = self.pipeline.memories
-        events, given = self._sent(), {"reads": np.bool_, "writes": np.bool_}
-        for name, kind in given.items():
-            events = events.append_column(name, pa.array(np.ones(len(events), dtype=kind)))
+        events = self._sent()
+        events = events.append_column("reads", pa.array(np.ones(len(events), dtype=np.bool_)))
         with duckdb.connect() as db:
             db.register("events", events)
             found = db.sql(offline.sql(planes)).to_arrow_table()
@@ -92,6 +92,7 @@ class Remembered(Stage):
     def _sent(self) -> pa.Table:
         """Return the events with what the offline query wants beside their fields."""
         decode, parts = decoder(self.pipeline.events.schema), []
+        believes = believed(StateSettings())
         with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
@@ -101,7 +102,8 @@ class Remembered(Stage):
                 # A key that came to two partitions would be two keys; recorded keys do not.
                 table = table.append_column("key", table["tailnum"])
                 times, _ = milliseconds(batch.columns.column(self.pipeline.events.time))
-                parts.append(table.append_column("time_ms", pa.array(times)))
+                table = table.append_column("time_ms", pa.array(times))
+                parts.append(table.append_column("writes", pa.array(believes(times, records.arrived_ms[batch.rows]))))
         return pa.concat_tables(parts)
 
     def _scored(self) -> tuple[list[int], list[float]]:
@@ -118,13 +120,7 @@ class Remembered(Stage):
 
 def restored(worker: Member) -> float:
     """Return how many changelog records a worker has restored."""
-    return metric(worker, "surgetank_restore_records_total")
-
-
-def metric(worker: Member, name: str) -> float:
-    """Return the sum of a metric of a worker over its labels."""
-    lines = (worker.ask("/metrics") or "").splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+    return worker.total("surgetank_restore_records_total")
 
 
 def changelog_records(under: Remembered, since: Mapping[Source, int] | None = None) -> int:

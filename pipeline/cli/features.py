@@ -1,11 +1,16 @@
-"""``surgetank features``: the inputs of the model, computed from recorded events."""
+"""``surgetank features``: the inputs of the model, computed from recorded events, and beside those of workers."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(help="The model's inputs of recorded events, for training.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from pipeline.drills.recorded import RecordedReport
+
+app = typer.Typer(
+    help="The model's inputs: computed offline for training, and compared with those of workers.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -72,3 +77,67 @@ def backfill(
         if number:
             typer.echo(f"{feature} is missing in {number:,}")
     typer.echo(f"wrote {written.file}: {written.bytes:,} bytes, features {written.fingerprint[:12]}")
+
+
+@app.command()
+def compare(
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Compare the features that workers recorded with those that the same topics give offline. Status 1 if any differs.
+
+    Workers record where features.record is true, into PIPELINE.features, which `surgetank topics apply PIPELINE
+    --features` makes. What is counted, kept or chosen must be the same to the last bit, sums within 1e-9 of the
+    greater; also in tables fed by facts, for each record says which facts its event followed. All events and facts are
+    read from the first one on, and held in memory. Needs DuckDB, the extra "offline" of this package.
+    """
+    import json
+
+    from rich.console import Console
+
+    from pipeline.cli.resolve import resolve
+    from pipeline.drills.recorded import compare_recorded
+    from pipeline.settings import load
+
+    settings = load({"kafka.bootstrap": bootstrap})
+    pipeline = resolve(name)
+    with Console(stderr=True).status("") as status:
+        report = compare_recorded(settings.kafka, pipeline, settings.state, status.update)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        _show(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _show(report: "RecordedReport") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    skew = report.skew
+    table = Table(title=f"{skew.events:,} events of {report.pipeline}, online and offline", title_justify="left")
+    table.add_column("feature", overflow="fold")
+    for column in ("known", "differing", "apart at worst"):
+        table.add_column(column, justify="right")
+    table.add_column("for instance, as partition:offset", overflow="fold")
+    for each in skew.features:
+        worst = f"{each.worst:.1e}" if each.worst else "0"
+        style = "bold red" if each.differing else ""
+        cells = (f"{each.known:,}", f"{each.differing:,}", worst, escape("\n".join(each.examples)))
+        table.add_row(each.name, *cells, style=style)
+    Console().print(table)
+    for number, what in (
+        (report.unrecorded, "events have no record: not scored, or not while features were recorded"),
+        (report.others, "records are of another declaration of the features"),
+        (report.doubled, "events have more than one record"),
+        (report.gone, "records are of events that the topic no longer has"),
+        (skew.only_online, "records are of events that never were: the topic was made anew"),
+    ):
+        if number:
+            typer.echo(f"{number:,} {what}")
+    for source, first in report.lacking.items():
+        typer.echo(f"{source} begins at offset {first:,}: what was told before is not known here")
+    typer.echo("no skew" if report.ok else "SKEW" if skew.events else f"nothing is recorded of {report.pipeline}")

@@ -9,6 +9,9 @@ app = typer.Typer(help="Make and check the topics that a pipeline needs.", no_ar
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
 Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
+Features = Annotated[
+    bool | None, typer.Option("--features/--no-features", help="the topic of recorded features too (features.record)")
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
 
 
@@ -17,6 +20,7 @@ def apply_(
     pipeline: Name,
     bootstrap: Bootstrap = None,
     replication: Annotated[int, typer.Option(help="replicas of each topic; -1: the brokers' default")] = -1,
+    features: Features = None,
     as_json: Json = False,
 ) -> None:
     """Make the topics that are missing, then check all. Running it again changes nothing."""
@@ -26,31 +30,34 @@ def apply_(
     from pipeline.settings import load
 
     chosen = resolve(pipeline)
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
-    made = topics.apply(kafka, chosen, replication)
+    settings = load({"kafka.bootstrap": bootstrap, "features.record": features})
+    kafka, recording = settings.kafka, settings.features.record
+    made = topics.apply(kafka, chosen, replication, recording=recording)
+    wanted = topics.needed(chosen, recording=recording)
     if made:
         tell(kafka, chosen, f"topics apply made {', '.join(made)}", command="topics apply", made=made)
     if as_json:
-        typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in topics.needed(chosen)]}))
+        typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted]}))
         return
-    for spec in topics.needed(chosen):
+    for spec in wanted:
         typer.echo(
             f"{'made ' if spec.name in made else 'there'}  {spec.name}  ({spec.role}, {spec.partitions} partitions)"
         )
 
 
 @app.command()
-def check(pipeline: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
+def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None, as_json: Json = False) -> None:
     """Say which topics are missing or shaped wrongly. Exit status 2 if any is."""
     from pipeline.cli.resolve import resolve
     from pipeline.kafka import topics
     from pipeline.settings import load
 
     chosen = resolve(pipeline)
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    settings = load({"kafka.bootstrap": bootstrap, "features.record": features})
+    kafka, recording = settings.kafka, settings.features.record
     if as_json:
-        wrong = topics.problems(chosen, topics.existing(kafka))
+        wrong = topics.problems(chosen, topics.existing(kafka), recording=recording)
         typer.echo(json.dumps({"problems": wrong}))
         raise typer.Exit(2 if wrong else 0)
-    topics.check(kafka, chosen)
+    topics.check(kafka, chosen, recording=recording)
     typer.echo(f"the topics fit pipeline {chosen.name!r}")

@@ -156,12 +156,13 @@ def _rows(
     taken: Taken, topic: str, key: str | None, time: str, memory: Memory | None, *, reads: bool, writes: bool
 ) -> pa.Table:
     n, table = len(taken), taken.table
+    believed = np.full(n, True) if taken.believed is None else taken.believed
     columns = {
         "ordinal": pa.array(taken.ordinal),
         "key": pa.nulls(n, pa.string()) if key is None else table[key].cast(pa.string()),
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
-        "writes": pa.array(np.full(n, writes)),
+        "writes": pa.array(believed & writes),
     }
     values = dict.fromkeys(column for each in memory.statistics for column in each.fed_with) if memory else {}
     return pa.table(columns | {name: table[name] for name in values if name not in columns})

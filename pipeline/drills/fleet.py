@@ -46,15 +46,19 @@ class Member:
         """Whether the worker says it is."""
         return self.running and not self.paused and self.ask("/ready") is not None
 
+    def total(self, metric: str, **labels: str) -> float:
+        """Return a metric of the worker, summed over those of its series that have these labels; 0 if it is silent."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in (self.ask("/metrics") or "").splitlines()
+            if line.startswith((f"{metric} ", f"{metric}{{")) and all(label in line for label in wanted)
+        )
+
     @property
     def partitions(self) -> int:
         """How many tasks the worker runs."""
-        page = self.ask("/metrics") or ""
-        return sum(
-            round(float(line.rsplit(" ", 1)[1]))
-            for line in page.splitlines()
-            if line.startswith('surgetank_tasks{state="running"}')
-        )
+        return round(self.total("surgetank_tasks", state="running"))
 
 
 class Fleet:

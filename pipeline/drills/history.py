@@ -28,10 +28,14 @@ _TO_MS = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The n events of one topic in the order taken. ``ordinal`` is int64 [n], rising: their places among all topics."""
+    """The n events of one topic in the order taken. ``ordinal`` is int64 [n], rising: their places among all topics.
+
+    ``believed`` is bool [n], which of them may change state by the times at which they arrived; None: all.
+    """
 
     table: pa.Table
     ordinal: Int64s
+    believed: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ordinal)

@@ -5,25 +5,26 @@ longest silence of a partition around it, of those partitions only that the firs
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.batch import Records
 from pipeline.clock import Clock, SystemClock
 from pipeline.drills.audit import audit
+from pipeline.drills.crowd import Crowd
 from pipeline.drills.fleet import Member
+from pipeline.drills.listening import Listener
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
 from pipeline.drills.site import Site
 from pipeline.drills.wire import encoder
-from pipeline.errors import BrokerError, SurgetankError
+from pipeline.errors import SurgetankError
 from pipeline.kafka import topics
-from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
 
 CALM_SECONDS = 2.0  # between two rebalances: what one of them held up has come out before the next
@@ -108,15 +109,17 @@ class PausesReport:
 class Arrivals:
     """When a reader had scores of each partition in hand; monotonic seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._times: dict[int, list[float]] = {}
         self._lock = threading.Lock()
 
-    def note(self, partitions: npt.NDArray[np.int64], at: float) -> None:
-        """Note that scores of these partitions were in hand."""
+    def heard(self, records: Records) -> None:
+        """Note that these scores are in hand."""
+        at = self._clock.monotonic()
         with self._lock:
-            for partition in np.unique(partitions).tolist():
-                self._times.setdefault(partition, []).append(at)
+            for number in np.unique(records.source).tolist():
+                self._times.setdefault(records.sources[number].partition, []).append(at)
 
     @property
     def any(self) -> bool:
@@ -145,7 +148,10 @@ def longest_gap(times: Floats, start: float, stop: float) -> float:
 
 
 class Pauses:
-    """One run. ``say`` gets a line for each thing that happens."""
+    """One run. ``say`` gets a line for each thing that happens.
+
+    With ``keys`` the tables of the pipeline have so many keys before anything is measured: who joins must restore.
+    """
 
     def __init__(
         self,
@@ -153,12 +159,14 @@ class Pauses:
         *,
         rounds: int,
         rate: float,
+        keys: int = 0,
         heartbeat_seconds: float = 1.0,
         say: Callable[[str], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._pipeline = site.pipeline
-        self._recording = site.recording
+        self._crowd = Crowd(site.pipeline, site.recording, keys) if keys else None
+        self._recording = self._crowd.events if self._crowd else site.recording
         self._rounds = rounds
         self._rate = rate
         self._kafka = site.kafka
@@ -166,7 +174,7 @@ class Pauses:
         self._say = say
         self._clock = clock or SystemClock()
         self._fleet = site.fleet()
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(self._clock)
         self._never = threading.Event()
         self._joining: list[float] = []
         self._leaving: list[float] = []
@@ -179,9 +187,12 @@ class Pauses:
     def run(self) -> PausesReport:
         """Do the whole run. Raises SurgetankError if a worker does not come up, or goes by itself."""
         topics.apply(self._kafka, self._pipeline)
-        self._offsets = GroupOffsets(self._kafka, self._pipeline.group, [self._pipeline.events.topic])
+        self._offsets = GroupOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)
+        if self._crowd is not None:
+            self._say(f"{self._crowd.fill(self._kafka):,} records fill the tables with {self._crowd.keys:,} keys")
         replay = Replay(self._kafka, self._recording, at_rate(self._rate), encoder(), count=10**9)
-        with self._fleet, self._reading(), ThreadPoolExecutor(1) as sender:
+        self._listener = Listener(self._kafka, self._pipeline.scores.topic, self._arrivals.heard, self._clock)
+        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
             sending = sender.submit(replay.run)
             try:
                 started = self._clock.monotonic()
@@ -269,44 +280,11 @@ class Pauses:
     def _caught_up(self) -> bool:
         return sum(each.lag for each in self._offsets.now()) < self._rate
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Note the arrivals of scores, in another thread."""
-        stopping = threading.Event()
-
-        def read() -> None:
-            with self._opened() as reader:
-                numbers = np.array([source.partition for source in reader.sources], dtype=np.int64)
-                while not stopping.is_set():
-                    records = reader.read(timeout=0.1)
-                    if len(records):
-                        self._arrivals.note(numbers[records.source], self._clock.monotonic())
-
-        with ThreadPoolExecutor(1) as thread:
-            self._reader = thread.submit(read)
-            try:
-                yield
-            finally:
-                stopping.set()
-            self._reader.result()
-
-    def _opened(self) -> TopicReader:
-        """Return a reader of the scores; topics that were just made have no leaders yet."""
-        since = self._clock.monotonic()
-        while True:
-            try:
-                return TopicReader(self._kafka, [self._pipeline.scores.topic])
-            except BrokerError:
-                if self._clock.monotonic() - since > WAIT_SECONDS:
-                    raise
-            self._never.wait(0.2)
-
     def _until(self, condition: Callable[[], bool], what: str, worker: Member, started: float | None = None) -> float:
         """Wait; return the seconds since ``started`` (default: now)."""
         since = self._clock.monotonic() if started is None else started
         while not condition():
-            if self._reader.done():
-                self._reader.result()  # it ends before it is told to only by an error
+            self._listener.check()
             waited = self._clock.monotonic() - since
             if not worker.running or waited > WAIT_SECONDS:
                 raise SurgetankError(
@@ -321,13 +299,8 @@ class Pauses:
 
 
 def _scored(worker: Member) -> float:
-    return _sum(worker, "surgetank_events_scored_total{")
+    return worker.total("surgetank_events_scored_total")
 
 
 def _aborts(worker: Member) -> int:
-    return round(sum(_sum(worker, f'surgetank_transactions_total{{outcome="{o}"') for o in ("aborted", "fenced")))
-
-
-def _sum(worker: Member, series: str) -> float:
-    page = worker.ask("/metrics") or ""
-    return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith(series))
+    return round(sum(worker.total("surgetank_transactions_total", outcome=how) for how in ("aborted", "fenced")))

@@ -1,8 +1,8 @@
 """Are the features that a worker computed those of the offline query? Value by value, event by event.
 
-What is counted, kept or chosen must be the same to the last bit. What is summed up may differ in the last digits, for
-the order of a sum is not the same in both: by ``RELATIVE`` of the greater of the two. What is missing must be so in
-both. A skew that this finds is one between training and serving.
+What is counted, kept, chosen or of the event itself must be the same to the last bit. What is summed up may differ in
+the last digits, for the order of a sum is not the same in both: by ``RELATIVE`` of the greater of the two. What is
+missing must be so in both. A skew that this finds is one between training and serving.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.features.layout import Kind
-from pipeline.features.spec import Float64s
+from pipeline.features.spec import Float64s, Input
 from pipeline.features.tables import Statistic
 
 Bools = npt.NDArray[np.bool_]
@@ -27,7 +27,7 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The statistics of n events: ``ids`` names each, ``values`` is float64 [n, F], NaN where one is missing.
+    """The features of n events: ``ids`` names each, ``values`` is float64 [n, F], NaN where one is missing.
 
     A name may be an event id, or a position; whatever it is, it must be that of one event.
     """
@@ -41,12 +41,14 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """One statistic: how many values differ, and by how much relative to the greater at worst, where both are there.
+    """One feature: how many values differ, and by how much relative to the greater at worst, where both are there.
 
-    ``examples`` tells of some that differ: the event, the value online and the value offline.
+    ``known`` values are there on both sides. ``examples`` tells of some that differ: the event, the value online and
+    the value offline.
     """
 
     name: str
+    known: int
     differing: int
     worst: float
     examples: list[str]
@@ -59,29 +61,29 @@ class SkewReport:
     events: int
     only_online: int
     only_offline: int
-    statistics: tuple[Skew, ...]
+    features: tuple[Skew, ...]
 
     @property
     def ok(self) -> bool:
         """Whether there was something to compare, all of it on both sides, and nothing differs."""
         whole = self.events > 0 and not self.only_online and not self.only_offline
-        return whole and not any(each.differing for each in self.statistics)
+        return whole and not any(each.differing for each in self.features)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {"ok": self.ok, **asdict(self)}
 
 
-def compare(statistics: Sequence[Statistic], online: Computed, offline: Computed) -> SkewReport:
-    """Compare what was computed twice, F statistics each, the events in any order.
+def compare(features: Sequence[Input], online: Computed, offline: Computed) -> SkewReport:
+    """Compare what was computed twice, F features each, the events in any order.
 
-    Raises ValueError if a name stands for two events, or the values are not as many as the statistics.
+    Raises ValueError if a name stands for two events, or the values are not as many as the features.
     """
     for side, computed in (("online", online), ("offline", offline)):
-        if computed.values.shape != (len(computed.ids), len(statistics)):
+        if computed.values.shape != (len(computed.ids), len(features)):
             raise ValueError(
                 f"{side}: values of shape {computed.values.shape} for {len(computed.ids):,} events and "
-                f"{len(statistics)} statistics"
+                f"{len(features)} features"
             )
         if pc.count_distinct(computed.ids, mode="all").as_py() < len(computed):
             raise ValueError(f"{side}: a name stands for two events; name them by their positions")
@@ -94,23 +96,23 @@ def compare(statistics: Sequence[Statistic], online: Computed, offline: Computed
         events=len(names),
         only_online=len(online) - len(names),
         only_offline=len(offline) - len(names),
-        statistics=tuple(
-            _skew(each, names, ours[:, column], theirs[:, column]) for column, each in enumerate(statistics)
-        ),
+        features=tuple(_skew(each, names, ours[:, column], theirs[:, column]) for column, each in enumerate(features)),
     )
 
 
-def _skew(statistic: Statistic, names: pa.Array, online: Float64s, offline: Float64s) -> Skew:
+def _skew(feature: Input, names: pa.Array, online: Float64s, offline: Float64s) -> Skew:
     known = ~(np.isnan(online) | np.isnan(offline))
     apart = np.abs(online - offline, where=known, out=np.zeros(len(online)))
     greater = np.maximum(np.abs(online), np.abs(offline))
-    allowed = RELATIVE * greater if statistic.kind in _SUMMED else np.zeros(len(online))
+    summed = isinstance(feature, Statistic) and feature.kind in _SUMMED
+    allowed = RELATIVE * greater if summed else np.zeros(len(online))
     differing: Bools = (np.isnan(online) != np.isnan(offline)) | (known & (apart > allowed))
     ratios = np.divide(apart, greater, where=known & (apart > 0), out=np.zeros(len(online)))
     rows = np.flatnonzero(differing)[:_EXAMPLES].tolist()
     return Skew(
-        name=statistic.name,
+        name=feature.name,
+        known=int(known.sum()),
         differing=int(differing.sum()),
         worst=float(ratios.max(initial=0.0)),
-        examples=[f"{names[row]}: online {online[row]!r}, offline {offline[row]!r}" for row in rows],
+        examples=[f"{names[row]}: online {online[row].item()!r}, offline {offline[row].item()!r}" for row in rows],
     )

@@ -9,18 +9,14 @@ One loop in machine code serves all layouts: it reads the layout as a few intege
 and squared distances are updated by Welford's method (1962), buckets merged by that of Chan, Golub and LeVeque (1979).
 """
 
-import logging
-from collections.abc import Callable
 from math import sqrt
-from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import boolean, float64, int64, njit, types
+from numba import boolean, float64, int64, types
 
+from pipeline.compiled import compiled
 from pipeline.features.layout import SEEN, TIME_BOUND_MS, Bools, Int64s, Kind, Layout, Part
 from pipeline.features.spec import Float64s
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 NONE = -(2**62)  # the newest bucket of a ring without one: older than all
 
@@ -28,24 +24,8 @@ SUM, MEAN, STD, MAX, LAST = (int(kind) for kind in (Kind.SUM, Kind.MEAN, Kind.ST
 EVENTS, COUNT, TOTAL = int(Part.EVENTS), int(Part.COUNT), int(Part.SUM)
 LEAST, GREATEST = int(Part.MIN), int(Part.MAX)
 
-_log = logging.getLogger(__name__)
 
-
-def _compiled(signature: object = None) -> Callable[[Function], Function]:
-    """Compile to machine code that runs without the GIL; kept on disk for the next process where that can be."""
-    compiler: Any = njit
-
-    def compiled(function: Function) -> Function:
-        try:
-            return cast("Function", compiler(signature, nogil=True, cache=True)(function))
-        except RuntimeError as error:
-            _log.warning("the windows are compiled at each start, some seconds; set NUMBA_CACHE_DIR: %s", error)
-            return cast("Function", compiler(signature, nogil=True)(function))
-
-    return compiled
-
-
-@_compiled()
+@compiled()
 def _see(
     row: Float64s,
     rings: Int64s,
@@ -81,7 +61,7 @@ def _see(
             results[i, column] = _extreme(row, a, 1.0 if kind == MAX else -1.0, start, end, over)
 
 
-@_compiled()
+@compiled()
 def _total(row: Float64s, cells: int, start: int, end: int, over: int) -> float:
     """Return the sum of some slots of one part, whose cell for slot 0 is ``cells``."""
     total = 0.0
@@ -92,7 +72,7 @@ def _total(row: Float64s, cells: int, start: int, end: int, over: int) -> float:
     return total
 
 
-@_compiled()
+@compiled()
 def _extreme(row: Float64s, cells: int, sign: float, start: int, end: int, over: int) -> float:
     """Return the greatest (``sign`` 1) or smallest (-1) of some slots, NaN if all are missing."""
     extreme = -np.inf
@@ -105,7 +85,7 @@ def _extreme(row: Float64s, cells: int, sign: float, start: int, end: int, over:
     return sign * extreme if extreme > -np.inf else np.nan
 
 
-@_compiled()
+@compiled()
 def _deviation(row: Float64s, means: int, counts: int, slots: int, start: int, end: int, over: int) -> float:
     """Return the population standard deviation of what some slots hold, NaN if they are empty."""
     count, total, squares = 0.0, 0.0, 0.0
@@ -123,7 +103,7 @@ def _deviation(row: Float64s, means: int, counts: int, slots: int, start: int, e
     return sqrt(squares / count)
 
 
-@_compiled()
+@compiled()
 def _add(
     row: Float64s,
     rings: Int64s,
@@ -168,7 +148,7 @@ def _add(
     return True
 
 
-@_compiled(
+@compiled(
     int64(
         float64[:, ::1],  # results
         float64[:, ::1],  # rows

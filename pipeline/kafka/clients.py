@@ -62,8 +62,13 @@ def _ignore(error: KafkaError) -> None:
 
 
 def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:
-    """Return a consumer that will be a member of the group by the protocol 'consumer' (KIP-848) or 'classic'."""
+    """Return a consumer that will be a member of the group by the protocol 'consumer' (KIP-848) or 'classic'.
+
+    Where membership is static, the client id is its instance id too.
+    """
     options: dict[str, Any] = {"group_id": group, "client_id": client_id, "enable_auto_commit": False}
+    if kafka.static_membership:
+        options["group_instance_id"] = client_id
     if protocol == "consumer":
         options["group_protocol"] = "consumer"
     else:

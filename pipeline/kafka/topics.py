@@ -16,8 +16,12 @@ LEADERS_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 FRAME_BYTES = 256  # what a batch of one record without headers adds to key and value, at most
 DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # its headers and its frame
+FEATURES_EXTRA_BYTES = 1024  # what a record of features has beside them, and beside what its event has too
+FEATURE_BYTES = 10
 DAY_MS = 24 * 60 * 60 * 1000
 CHANGELOG = "changelog"
+FEATURES = "features"
+LARGE = str(16 * 1024 * 1024)
 # The last record of each key is what a table is restored from. The rest is cleaned up early and in small segments:
 # what lies before it is read again by each restore.
 COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(64 * 1024 * 1024)}
@@ -34,8 +38,11 @@ class TopicSpec:
     optional: bool = False
 
 
-def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
-    """Return the topics of a pipeline. A score and a dead letter lie in the partition of their event's number."""
+def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, ...]:
+    """Return the topics of a pipeline. A score and a dead letter lie in the partition of their event's number.
+
+    ``recording``: whether features are recorded (``features.record``).
+    """
     events = pipeline.events
     return (
         TopicSpec(events.topic, events.partitions, "events"),
@@ -46,28 +53,31 @@ def needed(pipeline: Pipeline) -> tuple[TopicSpec, ...]:
             pipeline.dead_letters,
             events.partitions,
             "dead letters",
-            {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(16 * 1024 * 1024)},
+            {"retention.ms": str(30 * DAY_MS), "max.message.bytes": LARGE},
         ),
+        *([TopicSpec(pipeline.recorded, events.partitions, FEATURES, {"max.message.bytes": LARGE})] * recording),
         # Long enough for whoever writes about an incident a quarter later; it is small.
         TopicSpec(pipeline.timeline, 1, "timeline", {"retention.ms": str(100 * DAY_MS)}, optional=True),
     )
 
 
-def problems(pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = True) -> list[str]:
+def problems(
+    pipeline: Pipeline, partitions: Mapping[str, int], *, optional: bool = True, recording: bool = False
+) -> list[str]:
     """Say what is wrong with the topics that there are, given as name to number of partitions. Pure.
 
-    ``optional``: whether the lack of an optional one is a problem too.
+    ``optional``: whether the lack of an optional one is a problem too; ``recording`` as in ``needed``.
     """
     events = pipeline.events.topic
     feeds = {fact.topic for fact in pipeline.feeds}
     found: list[str] = []
-    for spec in needed(pipeline):
+    for spec in needed(pipeline, recording=recording):
         have = partitions.get(spec.name)
         if have is None and spec.optional and not optional:
             continue
         if have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
-        elif spec.role in {"scores", "dead letters"} and events in partitions and have < partitions[events]:
+        elif spec.role in {"scores", "dead letters", FEATURES} and events in partitions and have < partitions[events]:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
                 "a score lies in the partition of its event's number"
@@ -96,16 +106,16 @@ def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in listed.topics.items()}
 
 
-def check(kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True) -> None:
-    """Raise TopicsError, with every problem, unless the topics fit the pipeline; ``optional`` as in ``problems``."""
-    wrong = problems(pipeline, existing(kafka), optional=optional)
+def check(kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True, recording: bool = False) -> None:
+    """Raise TopicsError, with every problem, unless the topics fit the pipeline; the rest is as in ``problems``."""
+    wrong = problems(pipeline, existing(kafka), optional=optional, recording=recording)
     if wrong:
         raise TopicsError(
             "\n".join(
                 [
                     f"the topics do not fit pipeline {pipeline.name!r}:",
                     *(f"  {problem}" for problem in wrong),
-                    f"make what is missing with `surgetank topics apply {pipeline.name}`;",
+                    f"make what is missing with `surgetank topics apply {pipeline.name}{' --features' * recording}`;",
                     "a wrong number of partitions must be mended by hand, since records do not move",
                 ]
             )
@@ -134,16 +144,17 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
         answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
         return {name: str(future.result().topic_id) for name, future in answers.items()}
     except KafkaException as error:
-        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {names}: {error.args[0].str()}") from None
+        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {list(names)}: {error.args[0].str()}") from None
 
 
-def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
+def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool = False) -> dict[str, int]:
     """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline takes.
 
-    Raises TopicsError if a dead letter, which repeats its event and says why, might not fit its topic, or if a
-    changelog would be deleted from; BrokerError if no broker answers.
+    Raises TopicsError if a dead letter, which repeats its event and says why, or the record of its features, which
+    repeats its id and key, might not fit its topic, or if a changelog would be deleted from; BrokerError if no broker
+    answers.
     """
-    names = [spec.name for spec in needed(pipeline) if not spec.optional]
+    names = [spec.name for spec in needed(pipeline, recording=recording) if not spec.optional]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     admin = clients.admin(kafka)
     try:
@@ -158,20 +169,26 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline) -> dict[str, int]:
                 "set it to compact"
             )
     limits = {name: int(answers[name]["max.message.bytes"].value) for name in names}
-    wanted = limits[pipeline.events.topic] + DEAD_LETTER_EXTRA_BYTES
-    if limits[pipeline.dead_letters] < wanted:
-        raise TopicsError(
-            f"topic {pipeline.dead_letters!r} takes records of {limits[pipeline.dead_letters]} bytes, but an event of "
-            f"{pipeline.events.topic!r} may have {limits[pipeline.events.topic]}: set its max.message.bytes to "
-            f"{wanted} or more"
-        )
+    extra = {pipeline.dead_letters: DEAD_LETTER_EXTRA_BYTES}
+    if recording:
+        extra[pipeline.recorded] = FEATURES_EXTRA_BYTES + FEATURE_BYTES * len(pipeline.features)
+    for topic, bytes_ in extra.items():
+        wanted = limits[pipeline.events.topic] + bytes_
+        if limits[topic] < wanted:
+            raise TopicsError(
+                f"topic {topic!r} takes records of {limits[topic]} bytes, but an event of {pipeline.events.topic!r} "
+                f"may have {limits[pipeline.events.topic]}: set its max.message.bytes to {wanted} or more"
+            )
     return limits
 
 
-def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> list[str]:
-    """Make the topics that are missing; return their names. ``replication`` -1: what the broker has as default."""
+def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, recording: bool = False) -> list[str]:
+    """Make the topics that are missing; return their names.
+
+    ``replication`` -1: what the broker has as default. ``recording`` as in ``needed``.
+    """
     have = existing(kafka)
-    missing = [spec for spec in needed(pipeline) if spec.name not in have]
+    missing = [spec for spec in needed(pipeline, recording=recording) if spec.name not in have]
     if missing:
         admin = clients.admin(kafka)  # kept until the answers are here: with it they would be gone
         futures = admin.create_topics(
@@ -183,7 +200,7 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1) -> li
             except KafkaException as error:
                 raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
         _wait_for_leaders(admin, {spec.name for spec in missing})
-    check(kafka, pipeline)
+    check(kafka, pipeline, recording=recording)
     return [spec.name for spec in missing]
 
 

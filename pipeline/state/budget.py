@@ -6,9 +6,6 @@ from pipeline.errors import SettingsError
 
 MIB = 1 << 20
 
-# A row held by Python: two bytes objects, a place in a dict at its emptiest, two list slots until the commit.
-ROW_OVERHEAD = 240
-
 _WRITE_BUFFER_MIN = 128 << 10  # below it a task writes more small files than data
 _WRITE_BUFFER_MAX = 8 * MIB  # above it inserting and searching get slower, and a crash costs more to make good
 _ROWS_MIN = MIB  # of one task
@@ -31,17 +28,13 @@ class Budget:
     rows: int
     open_files: int
 
-    def rows_max(self, value_bytes: int, key_bytes: int = 32, tables: int = 1) -> int:
-        """Return how many rows of one of so many tables fit in ``rows``, at least one."""
-        return max(1, self.rows // tables // (value_bytes + key_bytes + ROW_OVERHEAD))
-
 
 def share(memory_mib: int, tasks: int) -> Budget:
     """Share ``memory_mib`` out among ``tasks`` tasks.
 
-    Each part gets the least that it needs. Of the rest, half goes to the block cache and a quarter each to write
-    buffers and rows; what the buffers cannot use goes to the cache. Raises SettingsError, with the least that would
-    do, if that is too little.
+    Each part gets the least that it needs. Of the rest, half goes to the rows, which save a search each time that
+    their key comes again, and a quarter each to write buffers and block cache; what the buffers cannot use goes to
+    the cache. Raises SettingsError, with the least that would do, if that is too little.
     """
     if tasks < 1:
         raise ValueError(f"memory is shared among at least one task, not {tasks}")
@@ -53,7 +46,7 @@ def share(memory_mib: int, tasks: int) -> Budget:
             f"{-(-needed // MIB)} MiB, or spread the tasks over more workers"
         )
     write_buffer = min(_WRITE_BUFFER_MIN + spare // 4 // tasks // 2, _WRITE_BUFFER_MAX)
-    rows = _ROWS_MIN + spare // 4 // tasks
+    rows = _ROWS_MIN + spare // 2 // tasks
     return Budget(
         block_cache=memory_mib * MIB - tasks * (2 * write_buffer + rows),
         write_buffer=write_buffer,

@@ -7,18 +7,28 @@ nothing needs to be kept in order.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+# A row held by Python: two bytes objects, a place in a dict at its emptiest, two list slots until the commit.
+ROW_OVERHEAD = 240
+_MEMORY = 8192  # rows after which a row counts half as much for how large one is
+
 
 class Recent:
-    """At most ``rows_max`` values by key, while at most a quarter of them are ``held``, which never have to go."""
+    """Values by key in at most ``room`` bytes, while at most a quarter of that is ``held``, which never has to go.
 
-    def __init__(self, rows_max: int) -> None:
-        self._half = max(1, rows_max // 2)
+    How many those are follows from how large the last ones were.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
+        self._seen = 0
+        self.row_bytes: float = ROW_OVERHEAD
+        """What a row takes, on average."""
 
-    def resize(self, rows_max: int) -> None:
-        """Hold so many from the next values on."""
-        self._half = max(1, rows_max // 2)
+    def resize(self, room: int) -> None:
+        """Take so many bytes from the next values on."""
+        self._room = room
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -32,10 +42,15 @@ class Recent:
                     found[place] = self._young[key] = value
         return found
 
-    def keep(self, keys: Iterable[bytes], values: Iterable[bytes], held: Mapping[bytes, object]) -> None:
+    def keep(self, keys: Sequence[bytes], values: Sequence[bytes], held: Mapping[bytes, object]) -> None:
         """Put values in; those of the keys in ``held`` stay, whatever goes to make room for them."""
+        if not keys:
+            return
         self._young.update(zip(keys, values, strict=True))
-        if len(self._young) > max(self._half, 2 * len(held)):
+        self._seen = min(self._seen + len(keys), _MEMORY)
+        size = ROW_OVERHEAD + (sum(map(len, keys)) + sum(map(len, values))) / len(keys)
+        self.row_bytes += (size - self.row_bytes) * min(1.0, len(keys) / self._seen)
+        if len(self._young) > max(self._room / 2 / self.row_bytes, 2 * len(held), 1):
             old, self._old = self._old, self._young
             self._young = {}
             for key in held:

@@ -34,6 +34,7 @@ _SIZES = ("rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.
 _STALLED = "Write stall"  # what RocksDB says when a write would have to wait
 
 _FILTER_BITS_PER_KEY = 10  # 1 % of absent keys are searched for in vain
+_BLOCK_BYTES = 8 << 10  # some ten rows: a smaller index, and fewer blocks to make
 _BACKGROUND_THREADS = 2  # of the whole process: RocksDB shares them among its databases
 _LOG_BYTES = 1 << 20
 
@@ -365,11 +366,15 @@ def _options(memory: Memory) -> rocksdict.Options:
     blocks.set_cache_index_and_filter_blocks(True)  # so that they count
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_data_block_index_type(rocksdict.DataBlockIndexType.binary_and_hash())
+    blocks.set_block_size(_BLOCK_BYTES)
 
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
     options.set_compression_type(rocksdict.DBCompressionType.none())
+    # Rows are written over and over: levels would rewrite each some ten times, this a few times, for disk and some
+    # more files to search (ops/decisions/0015).
+    options.set_compaction_style(rocksdict.DBCompactionStyle.universal())
     options.set_write_buffer_size(memory.budget.write_buffer)
     options.set_max_write_buffer_number(2)
     options.set_max_open_files(memory.budget.open_files)

@@ -13,7 +13,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.state.changelog import Changes, Format, Int64s, Rows
+from pipeline.state.changelog import Changes
+from pipeline.state.format import Format, Int64s, Rows
 from pipeline.state.recent import Recent
 from pipeline.state.store import Store
 
@@ -45,16 +46,16 @@ class Common:
 class Table:
     """The rows of one table of a task.
 
-    At most ``rows_max`` rows are kept in memory, unless more are written after it was said to be ``full``.
+    Rows are kept in ``room`` bytes of memory, unless more are written after it was said to be ``full``.
     """
 
-    def __init__(self, store: Store, name: str, format_: Format, rows_max: int, common: Common) -> None:
+    def __init__(self, store: Store, name: str, format_: Format, room: int, common: Common) -> None:
         self.name = name
         self.format = format_
         self._store = store
-        self._rows_max = rows_max
+        self._room = room
         self._common = common
-        self._recent = Recent(rows_max)
+        self._recent = Recent(room)
         self._uncommitted: list[Written] = []
         self._rows = 0
         self._held: dict[bytes, bytes | None] = {}  # the uncommitted writes, last of each key
@@ -68,7 +69,7 @@ class Table:
     @property
     def full(self) -> bool:
         """Whether it is time to commit: more uncommitted rows would take more memory than was given."""
-        return self._rows >= self._rows_max // 4
+        return self._rows * self._recent.row_bytes >= self._room / 4
 
     def read(self, keys: Sequence[bytes]) -> Rows:
         """Return the rows of k distinct keys, [k, ...], the caller's own: float64 [k, W] for numbers.
@@ -107,10 +108,10 @@ class Table:
         ]
         return self._put(gone, [self.format.absent] * len(gone), [None] * len(gone), epoch) if gone else None
 
-    def resize(self, rows_max: int) -> None:
-        """Keep at most so many rows in memory from now on. Under the lock."""
-        self._rows_max = rows_max
-        self._recent.resize(rows_max)
+    def resize(self, room: int) -> None:
+        """Keep rows in so many bytes from now on. Under the lock."""
+        self._room = room
+        self._recent.resize(room)
 
     def changes(self, through: int) -> Changes:
         """Return the uncommitted writes up to a number, last of each key. Under the lock."""

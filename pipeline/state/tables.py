@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pipeline.errors import StateError
 from pipeline.state.budget import Budget
-from pipeline.state.changelog import Format
+from pipeline.state.format import Format
 from pipeline.state.store import Store
 from pipeline.state.table import Common, Table
 
@@ -24,7 +24,7 @@ class Tables:
         self._on_disk = 0  # the last write that is
         self._dropped = 0  # the last write that never will be
         self._tables = {
-            name: Table(store, name, format_, budget.rows_max(format_.size, tables=len(formats)), self._common)
+            name: Table(store, name, format_, budget.rows // len(formats), self._common)
             for name, format_ in formats.items()
         }
 
@@ -40,7 +40,7 @@ class Tables:
         """Take another size of what is kept in memory, as a worker with more or fewer tasks gives."""
         with self._common.lock:
             for table in self._tables.values():
-                table.resize(budget.rows_max(table.format.size, tables=len(self._tables)))
+                table.resize(budget.rows // len(self._tables))
 
     def commit(self, through: int, positions: Mapping[str, int]) -> None:
         """Bring the writes up to number ``through`` (0: none) to the disk: call it when their transaction is committed.

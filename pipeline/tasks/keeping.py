@@ -43,7 +43,7 @@ class Keeping:
                 wanted=ledger.restoring,
                 moved=ledger.came_nearer,
                 restored=opened,
-                busy=ledger.running,
+                running=ledger.running,
                 clock=clock,
                 metrics=metrics,
                 beat=watch("restorer", settings.worker.stuck_deadline_seconds),

@@ -95,10 +95,10 @@ class Ledger:
             if task is not None and task.state is State.RESTORING:
                 task.moved_at = self._monotonic()
 
-    def running(self) -> bool:
-        """Whether any task runs."""
+    def running(self) -> float:
+        """Return which part of the tasks that are owned run, from 0 (also: none is owned) to 1."""
         with self.lock:
-            return any(task.state is State.RUNNING for task in self._tasks.values())
+            return sum(task.state is State.RUNNING for task in self._tasks.values()) / max(1, len(self._tasks))
 
     def standing(self) -> dict[Life, dict[Source, int]]:
         """Return what is committed of each task that runs."""

@@ -3,8 +3,12 @@
 librdkafka heartbeats in its own threads, whatever Python does. What this consumer is assigned stays paused; the
 fetcher reads it through another consumer, because librdkafka pauses every partition of a consumer while one of its
 rebalance callbacks is pending.
+
+A static member (``kafka.static_membership``) keeps its partitions while it is away. After a kill the group does not
+give its name away before its session has ended: it asks again until then.
 """
 
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -12,11 +16,15 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.errors import BrokerError
+from pipeline.clock import Clock
+from pipeline.errors import BrokerError, LostIdentity
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.05
+AGAIN_SECONDS = 0.5
 _MARK = b"CGMDv2:"  # how librdkafka begins to write group metadata down; the generation follows
 
 
@@ -43,8 +51,16 @@ def generation(metadata: bytes) -> int:
     return int.from_bytes(metadata[len(_MARK) : len(_MARK) + 4], sys.byteorder, signed=True)
 
 
+def says(error: KafkaError, code: int) -> bool:
+    """Whether an error is of this code. librdkafka tells of a fatal one by another code, and in words. Pure."""
+    return error.code() == code or (error.code() == KafkaError._FATAL and KafkaError(code).str() in error.str())
+
+
 class Membership:
-    """Membership of a consumer group that shares the partitions of one anchor topic."""
+    """Membership of a consumer group that shares the partitions of one anchor topic.
+
+    A static member whose name is taken asks for it for ``patience_seconds``: more than a session takes to end.
+    """
 
     def __init__(
         self,
@@ -54,6 +70,8 @@ class Membership:
         topic: str,
         client_id: str,
         owner: Owner,
+        patience_seconds: float,
+        clock: Clock,
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -62,6 +80,9 @@ class Membership:
         self._topic = topic
         self._client_id = client_id
         self._owner = owner
+        self._patience = patience_seconds
+        self._clock = clock
+        self._refused_at: float | None = None  # since when the group does not give the name of this static member
         self._beat = beat
         self._on_failure = on_failure
         self._stopping = threading.Event()
@@ -122,10 +143,17 @@ class Membership:
         self._member_id = consumer.memberid() or None
         metadata = consumer.consumer_group_metadata()
         self._metadata = metadata if self._member_id and generation(metadata) > 0 else None
+        if self._metadata is not None:
+            self._refused_at = None
 
     def _meet(self, error: KafkaError) -> None:
         """Fall back to the classic protocol where the broker has no other; anything else that is fatal is raised."""
-        unsupported = error.code() in {KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
+        if says(error, KafkaError.UNRELEASED_INSTANCE_ID):
+            self._ask_again()
+            return
+        if says(error, KafkaError.FENCED_INSTANCE_ID):
+            raise LostIdentity(self._taken)
+        unsupported = says(error, KafkaError.UNSUPPORTED_VERSION) or says(error, KafkaError._UNSUPPORTED_FEATURE)
         if unsupported and self.protocol == "consumer":
             if self._kafka.group_protocol == "consumer":
                 raise BrokerError(
@@ -136,8 +164,28 @@ class Membership:
             self._consumer.close()
             self.protocol = "classic"
             self._consumer = self._join()
-        elif error.fatal():
+        elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
+
+    def _ask_again(self) -> None:
+        """Ask for the name again, by a new consumer: one that was refused is of no use any more."""
+        now = self._clock.monotonic()
+        if self._refused_at is None:
+            self._refused_at = now
+            log.warning("the group still waits for the last worker named %s; asking again", self._client_id)
+        if now - self._refused_at > self._patience:
+            raise LostIdentity(self._taken)
+        assert self._consumer is not None
+        self._consumer.close()
+        self._stopping.wait(AGAIN_SECONDS)
+        self._consumer = self._join()
+
+    @property
+    def _taken(self) -> str:
+        return (
+            f"another live worker is named {self._client_id!r}, and kafka.static_membership is set; give each worker "
+            "its own worker.name"
+        )
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Explicit offsets keep librdkafka from asking for committed ones; paused, it never fetches.

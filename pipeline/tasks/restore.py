@@ -73,6 +73,14 @@ def plan(have: Mapping[str, int], starts: Mapping[str, int], changelogs: Mapping
     )
 
 
+def rest(spent: float, share: float, running: float) -> float:
+    """Return for how many seconds to rest after so many of restoring, so that tasks that run get theirs. Pure.
+
+    Where nearly all tasks run, restoring takes ``share`` of the time; the fewer do, the more, since more wait for it.
+    """
+    return spent * (1 / (1 - running * (1 - share)) - 1)
+
+
 @dataclass(slots=True)
 class _Part:
     """A changelog partition that is read: where the reading is, and how far it must come."""
@@ -100,8 +108,7 @@ class Restorer:
     """Brings the state of tasks to what is committed, in a thread of its own.
 
     ``wanted`` tells whether a life still waits for its state; ``restored`` is called, in this thread, when it is there;
-    ``moved`` when it came nearer. ``busy`` tells whether other tasks run: then restoring takes at most ``share`` of the
-    time.
+    ``moved`` when it came nearer. ``running`` tells which part of the worker's tasks run, see ``rest``.
     """
 
     def __init__(
@@ -114,7 +121,7 @@ class Restorer:
         wanted: Callable[[Life], bool],
         moved: Callable[[Life], None],
         restored: Callable[[Life, dict[Source, int]], None],
-        busy: Callable[[], bool],
+        running: Callable[[], float],
         clock: Clock,
         metrics: Metrics,
         beat: Callable[[], None],
@@ -136,12 +143,11 @@ class Restorer:
         )
         self._vault = vault
         self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
-        self._sizes = {table: shape.size for table, shape in vault.kept.shapes.items()}
         self._share = share
         self._wanted = wanted
         self._moved = moved
         self._restored = restored
-        self._busy = busy
+        self._running = running
         self._clock = clock
         self._metrics = metrics
         self._beat = beat
@@ -257,8 +263,7 @@ class Restorer:
             started = self._clock.monotonic()
             self._take([first, *self._consumer.consume(ROWS - 1, 0)])
             spent = self._clock.monotonic() - started
-            if self._share < 1 and self._busy():
-                self._stopping.wait(spent * (1 / self._share - 1))
+            self._stopping.wait(rest(spent, self._share, self._running()))
         self._tell()
 
     def _take(self, messages: list[Message]) -> None:
@@ -296,7 +301,7 @@ class Restorer:
         part.position = max(part.position, end or 0)
         keys, values = list(map(Message.key, records)), list(map(Message.value, records))
         try:
-            last = last_of_each(keys, values, self._sizes[part.table], source.topic)
+            last = last_of_each(keys, values, self._vault.kept.formats[part.table], source.topic)
             changes = without_meaning(last, self._vault.kept.meanings[part.table], source.topic)
         except StateCorrupt as error:  # to read it again would not help
             raise StateMismatch(str(error)) from None

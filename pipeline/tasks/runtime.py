@@ -106,6 +106,8 @@ class Runtime:
             topic=topics[0],
             client_id=identity,
             owner=self,
+            patience_seconds=settings.worker.stuck_deadline_seconds,
+            clock=clock,
             beat=self._beat("membership", settings.worker.close_deadline_seconds + 10),
             on_failure=on_failure,
         )

@@ -21,7 +21,7 @@ from pathlib import Path
 from pipeline.batch import Life, Source, TaskId
 from pipeline.errors import StateCorrupt, StateError
 from pipeline.state import budget
-from pipeline.state.changelog import Format
+from pipeline.state.format import Format
 from pipeline.state.identity import Identity, Shape
 from pipeline.state.store import Memory, Size, Store, destroy
 from pipeline.state.tables import Tables

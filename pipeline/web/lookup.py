@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from pipeline.clock import Clock
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.features.layout import SEEN
-from pipeline.state.changelog import Format
+from pipeline.state.format import Format
 
 log = logging.getLogger(__name__)
 

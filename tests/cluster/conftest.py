@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KafkaUnderTest
+from remembered import Remembered
 from stage import Stage
 
 StageFactory = Callable[..., Stage]
@@ -18,6 +19,22 @@ def stage(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[StageFactory]:
 
         def make(**settings: object) -> Stage:
             new = leaving.enter_context(Stage(kafka.settings, tmp_path, settings=settings))
+            new.apply_topics()
+            return new
+
+        yield make
+
+
+@pytest.fixture
+def remembered(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[Callable[..., Remembered]]:
+    """Return a function that sets a stage with memory, its topics made; its keywords are the workers' settings.
+
+    ``kind`` may be a stage of another kind, which sends other events.
+    """
+    with contextlib.ExitStack() as leaving:
+
+        def make(kind: type[Remembered] = Remembered, **settings: object) -> Remembered:
+            new = leaving.enter_context(kind(kafka.settings, tmp_path, settings=settings))
             new.apply_topics()
             return new
 

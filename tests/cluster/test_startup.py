@@ -20,6 +20,8 @@ from onnx import TensorProto
 from stage import Stage
 
 from pipeline.kafka import clients, topics
+from pipeline.kafka.local import LocalCluster
+from pipeline.settings import KafkaSettings
 from tests.topologies.prefixed import ENVIRONMENT, prefixed
 
 StageFactory = Callable[..., Stage]
@@ -67,11 +69,13 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> Ended:
 
 
 def assert_one_clear_error(ended: Ended, names: tuple[str, ...]) -> None:
-    """Exit status 2; one message, without a traceback, that names all of it."""
+    """Exit status 2; one message, without a traceback, that names all of it; before it only that Kafka is asked."""
     assert ended.code == 2, ended.said
     assert "Traceback" not in ended.said, ended.said
-    assert ended.said.startswith("surgetank: "), ended.said
-    assert ended.said.count("surgetank: ") == 1, ended.said
+    before, message, said = ended.said.partition("surgetank: ")
+    assert all("Kafka does not answer yet" in line for line in before.splitlines()), ended.said
+    assert message, ended.said
+    assert "surgetank: " not in said, ended.said
     assert len(ended.said.splitlines()) <= 8, ended.said
     missing = [name for name in names if name not in ended.said]
     assert not missing, f"{missing} not in:\n{ended.said}"
@@ -121,6 +125,7 @@ CASES = [
     "missing topics",
     "too few partitions for scores",
     "dead letters that could not be written",
+    "no topic of features",
     "missing model directory",
     "missing model",
     "missing version",
@@ -213,6 +218,27 @@ def test_faust_runs_a_worker(stage: StageFactory, tmp_path: Path) -> None:
     assert under.lag() == 0
 
 
+def test_a_worker_that_starts_while_kafka_is_away_waits_for_it(
+    local_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    """It asks for some seconds before it gives up, and says so; when the broker is back, it works."""
+    cluster = local_cluster()
+    cluster.up(timeout=120)
+    with Stage(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
+        under.apply_topics()
+        under.send(1_000)
+        cluster.pause(cluster.ids[0])
+
+        worker = under.worker(ready=False)
+
+        under.until(lambda: "Kafka does not answer yet" in worker.log.read_text(), 60, "it asked in vain")
+        cluster.resume(cluster.ids[0])
+        under.fleet.wait_ready(worker)
+        found = under.audit()
+        assert found.ok, (found, under.logs())
+        assert found.scores == 1_000
+
+
 def test_of_two_workers_of_one_name_one_ends(stage: StageFactory) -> None:
     """The older one, while nothing happens: exit code 5, one clear line; nothing is lost or doubled."""
     under = stage(**{"worker.name": "twin"})
@@ -272,6 +298,9 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
         ),
         "too few partitions for scores": Start(
             (narrow.scores.topic, "has 2 partitions", narrow.events.topic, "has 4"), prefix=narrow.name
+        ),
+        "no topic of features": Start(
+            (".features' (features) is missing", "--features"), ("--set", "features.record=true")
         ),
         "dead letters that could not be written": Start(
             (shallow.dead_letters, "1048588 bytes", shallow.events.topic, "max.message.bytes"), prefix=shallow.name

@@ -3,17 +3,21 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from conftest import KafkaUnderTest
+from groups import Group
 from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
 from remembered import Remembered, changelog_records, restored
 from stage import IN_PLAY
 
+from pipeline.batch import Source
 from pipeline.errors import DiskFull, TopicsError
 from pipeline.kafka import topics
+from pipeline.kafka.local import LocalCluster
+from pipeline.lag.offsets import GroupOffsets
+from pipeline.settings import KafkaSettings
 from tests.topologies import faults
 
 EVENTS = 100_000
@@ -44,19 +48,6 @@ def proxy(kafka: KafkaUnderTest) -> Iterator[Proxy]:
     """Return a proxy before the broker; what connects to it loses what the test wants lost."""
     with Proxy(kafka.bootstrap) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def remembered(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[RememberedFactory]:
-    """Return a function that sets a stage with memory, its topics made; its keywords are the workers' settings."""
-    with ExitStack() as leaving:
-
-        def make(**settings: object) -> Remembered:
-            new = leaving.enter_context(Remembered(kafka.settings, tmp_path, settings=settings))
-            new.apply_topics()
-            return new
-
-        yield make
 
 
 def test_the_state_of_every_key_is_what_its_events_make_it(remembered: RememberedFactory) -> None:
@@ -153,6 +144,53 @@ def test_a_worker_that_dies_at_a_chosen_point_loses_nothing(remembered: Remember
     assert found.ok, found
     under.check_states()
     under.check_scores()
+
+
+@pytest.mark.parametrize("fault", ["giving up:1", "gaining:1"])
+def test_a_worker_that_dies_in_a_rebalance_loses_nothing(remembered: RememberedFactory, fault: str) -> None:
+    """SIGKILL while it gives partitions up to a worker that joins, or when it joins and gains them; a third goes on."""
+    under = remembered(**IN_PLAY)
+    replay = under.sending(EVENTS, EVENTS / 10)
+    dies, calm = {faults.ENVIRONMENT: fault}, dict[str, str]()
+    first = under.worker(environment=dies if "giving" in fault else calm)
+    under.until(lambda: under.scores() > 1_000, 60, "events flow")
+    second = under.worker(environment=dies if "gaining" in fault else calm, ready=False)
+    under.until(lambda: not (first.running and second.running), 60, "it died")
+
+    third = under.worker()
+
+    under.until(lambda: third.partitions > 0, 60, "another has partitions")
+    under.until(lambda: replay.acknowledged == EVENTS, 60, "all was sent")
+    found = under.audit()
+    assert found.ok, (found, under.logs())
+    under.check_states()
+    under.check_scores()
+
+
+def test_offsets_of_facts_are_committed_again_before_brokers_forget_them(
+    local_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    """No member subscribes to facts, and brokers drop such offsets; a worker that has nothing to do renews them."""
+    cluster = local_cluster(
+        settings={"offsets.retention.minutes": "1", "offsets.retention.check.interval.ms": "2000"},
+    )
+    cluster.up(timeout=120)
+    with Remembered(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
+        under.apply_topics()
+        under.send(2_000)
+        worker = under.worker(environment={faults.ENVIRONMENT: f"{faults.REFRESH}:10"})
+        standing = GroupOffsets(under.kafka, under.pipeline.group, under.pipeline.sources)
+        under.until(lambda: sum(each.lag for each in standing.now()) == 0, 60, "all is committed")
+        bystander = Group(under.kafka, f"{under.prefix}-idle")  # commits once, and is forgotten
+        facts = Source(under.pipeline.facts[0].topic, 0)
+        bystander.commit({facts: 1})
+        idle = GroupOffsets(under.kafka, bystander.name, [facts.topic])
+
+        under.until(lambda: all(each.committed is None for each in idle.now()), 180, "brokers forget")
+
+        assert all(each.committed is not None for each in standing.now() if each.end)
+        bystander.close()
+        assert under.fleet.stop(worker) == 0
 
 
 def test_an_aborted_transaction_changes_no_state(remembered: RememberedFactory, proxy: Proxy) -> None:

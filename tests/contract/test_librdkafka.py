@@ -227,6 +227,8 @@ def test_membership_gives_out_no_metadata_before_it_has_joined(
             topic=topic(1),
             client_id="me",
             owner=Owner(),
+            patience_seconds=10,
+            clock=SystemClock(),
             beat=lambda: polls.append(membership.metadata()),
             on_failure=pytest.fail,
         )
@@ -257,6 +259,8 @@ def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_it
         topic=name,
         client_id="me",
         owner=owner,
+        patience_seconds=10,
+        clock=SystemClock(),
         beat=lambda: None,
         on_failure=pytest.fail,
     )

@@ -10,13 +10,18 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.state.store import Store
+from pipeline.tasks import runtime
 from pipeline.tasks.restore import Restorer
+from pipeline.tasks.runtime import Runtime
 from pipeline.tasks.vault import Vault
 
 ENVIRONMENT = "TEST_FAULT"
 
 NO_ROOM = "no room"
+REFRESH = "refresh"
 POINTS: dict[str, tuple[type, str]] = {
+    "gaining": (Runtime, "gained"),
+    "giving up": (Runtime, "revoked"),
     "between commit and write": (Vault, "commit"),
     "in the write": (Store, "write"),
     "in a restore": (Restorer, "_apply"),
@@ -26,12 +31,16 @@ POINTS: dict[str, tuple[type, str]] = {
 def arm(fault: str) -> None:
     """Have this process killed by SIGKILL: ``<point>:<n>`` is before the n-th call of that point; empty: never.
 
-    ``no room:<n>`` lets no file of it grow beyond n bytes instead.
+    ``no room:<n>`` lets no file of it grow beyond n bytes instead, and ``refresh:<n>`` has it commit its standing
+    offsets again every n seconds, not only each hour.
     """
     if fault:
         point, _, call = fault.partition(":")
         if point == NO_ROOM:
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(call), int(call)))
+            return
+        if point == REFRESH:
+            runtime.REFRESH_SECONDS = float(call)
             return
         owner, name = POINTS[point]
         setattr(owner, name, _dying(getattr(owner, name), int(call)))

@@ -251,9 +251,10 @@ def test_each_fault_gets_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
             {"kafka.heartbeat_interval_seconds": 7},
             "kafka.heartbeat_interval_seconds (7) must be below kafka.session_",
         ),
+        ({"kafka.static_membership": True}, "kafka.static_membership needs worker.name"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(flags: dict[str, float], message: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(flags: dict[str, Any], message: str) -> None:
     """Two settings that cannot hold together are named together, with the reason."""
     assert refusal(dict(flags)).startswith(f"settings: {message}")
 

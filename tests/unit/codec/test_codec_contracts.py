@@ -18,12 +18,12 @@ ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int
 def test_the_packaged_schemas_are_there() -> None:
     """The project's own contracts load, each with one id."""
     contracts = Contracts.load()
-    assert contracts.names == ("boarding", "card_payment", "departure", "score")
-    assert [[version.id for version in contracts.versions[name]] for name in contracts.names] == [[1], [4], [2], [3]]
+    assert contracts.names == ("boarding", "card_payment", "departure", "features", "score")
+    assert [[each.id for each in contracts.versions[name]] for name in contracts.names] == [[1], [4], [2], [5], [3]]
     assert contracts.columns("departure").field("departed_at").type == pa.timestamp("ms", "UTC")
 
 
-@pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "score"])
+@pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "features", "score"])
 def test_every_field_is_documented(name: str) -> None:
     """Each record and each of its fields has a doc string."""
     schema = Contracts.load().schema(name)

@@ -18,3 +18,17 @@ def test_what_holds_scores_is_missed_by_both() -> None:
         there = {each.name: each.partitions for each in needed(flights) if each != spec}
         assert len(problems(flights, there)) == 1
         assert len(problems(flights, there, optional=False)) == (0 if spec.optional else 1)
+
+
+def test_recorded_features_have_a_topic_where_they_are_recorded() -> None:
+    """It is like that of the scores: there must be as many partitions as the events have, and nobody runs without."""
+    assert flights.recorded not in {spec.name for spec in needed(flights)}
+    there = {spec.name: spec.partitions for spec in needed(flights, recording=True)}
+    assert there[flights.recorded] == flights.events.partitions
+    assert problems(flights, there, recording=True) == []
+    (few,) = problems(flights, there | {flights.recorded: 1}, recording=True)
+    assert f"topic {flights.recorded!r} (features) has 1 partitions, but {flights.events.topic!r} has 8" in few
+    del there[flights.recorded]
+    assert problems(flights, there, optional=False, recording=True) == [
+        f"topic {flights.recorded!r} (features) is missing"
+    ]

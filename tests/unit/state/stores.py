@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.state.budget import Budget
-from pipeline.state.changelog import Changes, Format
+from pipeline.state.changelog import Changes
 from pipeline.state.identity import Identity, Shape
+from pipeline.state.sparse import Sparse
 from pipeline.state.store import Memory, Store
 
 MIB = 1 << 20
 SMALL = Budget(block_cache=4 * MIB, write_buffer=64 << 10, rows=MIB, open_files=32)
 
-CARDS = Format.of_numbers(np.array([np.nan, 0.0, -1.0]))
-SHOPS = Format.of_numbers(np.zeros(1))
+CARDS = Sparse(np.array([np.nan, 0.0, -1.0]))
+SHOPS = Sparse(np.zeros(1))
 FORMATS = {"cards": CARDS, "shops": SHOPS}
 SHAPES = {name: Shape(format_.size, f"{name}-1") for name, format_ in FORMATS.items()}
 PAYMENTS = Identity("payments", 3, 12, SHAPES)

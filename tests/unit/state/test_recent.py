@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.state.recent import Recent
+from pipeline.state.recent import ROW_OVERHEAD, Recent
 
+ROOM = ROW_OVERHEAD + 16  # for a row with a short key and a short value
 KEYS = st.integers(0, 30).map(lambda number: b"%d" % number)
 
 
@@ -16,7 +17,7 @@ KEYS = st.integers(0, 30).map(lambda number: b"%d" % number)
 )
 def test_what_is_found_is_the_last_that_was_kept_and_the_held_never_go(steps: list[tuple[str, list[bytes]]]) -> None:
     """A found value is the key's latest; a key that is held since it was kept is always found."""
-    recent, latest, held = Recent(8), dict[bytes, bytes](), dict[bytes, bytes]()
+    recent, latest, held = Recent(8 * ROOM), dict[bytes, bytes](), dict[bytes, bytes]()
     for number, (what, keys) in enumerate(steps):
         values = [b"value-%d" % number] * len(keys)
         if what == "find":
@@ -40,7 +41,7 @@ def test_what_is_found_is_the_last_that_was_kept_and_the_held_never_go(steps: li
 @given(st.lists(st.lists(KEYS.map(lambda key: key * 3), max_size=10), max_size=50), st.integers(1, 40))
 def test_it_does_not_grow(batches: list[list[bytes]], rows_max: int) -> None:
     """Whatever is put in, no more is kept than was said, but for the batch that filled each generation."""
-    recent = Recent(rows_max)
+    recent = Recent(rows_max * ROOM)
     for keys in batches:
         recent.keep(keys, keys, {})
         assert len(recent) <= max(rows_max, 2) + 2 * 10
@@ -48,7 +49,7 @@ def test_it_does_not_grow(batches: list[list[bytes]], rows_max: int) -> None:
 
 def test_what_is_held_stays_whatever_comes() -> None:
     """A held key outlives any stream of others, and is let go like them once it is not held."""
-    recent = Recent(10)
+    recent = Recent(10 * ROOM)
     recent.keep([b"held"], [b"value"], {b"held": None})
     for number in range(100):
         recent.keep([b"%d" % number], [b""], {b"held": None})
@@ -60,7 +61,7 @@ def test_what_is_held_stays_whatever_comes() -> None:
 
 def test_what_is_used_stays() -> None:
     """A key that is asked for again and again is not let go by a stream of others."""
-    recent = Recent(10)
+    recent = Recent(10 * ROOM)
     recent.keep([b"hot"], [b"value"], {})
     for number in range(100):
         recent.keep([b"%d" % number], [b""], {})

@@ -237,7 +237,7 @@ def test_a_changelog_gives_back_the_same_table(tables: Tables, store: Store, tmp
     restored = opened(tmp_path / "restored")
     for start in range(0, len(told), 70):
         keys, values = zip(*told[start : start + 70], strict=True)
-        apply(restored, "cards", CARDS.size, CHANGELOG, keys, values, start + len(keys))
+        apply(restored, "cards", CARDS, CHANGELOG, keys, values, start + len(keys))
     assert any(value is None for _, value in told)
     assert restored.scan("cards", None, 999) == store.scan("cards", None, 999)
     assert restored.positions() == {CHANGELOG: len(told)}

@@ -1,8 +1,10 @@
 """The small decisions of the runtime: pure functions of values and times."""
 
 import pytest
+from confluent_kafka import KafkaError
 
 from pipeline.batch import Source, TaskId
+from pipeline.tasks.membership import says
 from pipeline.tasks.opener import start_offset
 from pipeline.tasks.orphans import address_of, claim, dead, owner_of
 from pipeline.tasks.pace import WORTHWHILE_ROWS, commit_at, patience
@@ -111,3 +113,14 @@ def test_a_batch_gathers_only_as_long_as_its_commit_is_not_due() -> None:
     assert patience(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=WORTHWHILE_ROWS) == 0
     assert patience(now=10.01, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == pytest.approx(0)
     assert patience(now=50.0, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == 0
+
+
+def test_a_fatal_error_is_known_by_its_words() -> None:
+    """librdkafka gives all fatal errors of a consumer one code; which it is, only the text says."""
+    taken = KafkaError.UNRELEASED_INSTANCE_ID
+    fatal = KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(taken).str()}: ConsumerGroupHeartbeat fatal error")
+
+    assert says(KafkaError(taken), taken)
+    assert says(fatal, taken)
+    assert not says(fatal, KafkaError.FENCED_INSTANCE_ID)
+    assert not says(KafkaError(KafkaError._TRANSPORT, KafkaError(taken).str()), taken)

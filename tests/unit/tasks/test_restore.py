@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.tasks.restore import Plan, plan
+from pipeline.tasks.restore import Plan, plan, rest
 
 LOGS = {"a.changelog": (0, 900), "b.changelog": (0, 40)}
 STARTS = {"events": 100, "facts": 50}
@@ -57,3 +57,15 @@ def test_a_store_whose_changelog_begins_behind_it_is_dropped() -> None:
     assert found.start == {"a.changelog": 881, "b.changelog": 0}
     assert found.drop is not None
     assert "begins at 881" in found.drop
+
+
+@pytest.mark.parametrize(
+    ("running", "taken"),
+    [(0.0, 1.0), (1 / 8, 15 / 16), (0.5, 0.75), (1.0, 0.5)],
+)
+def test_restoring_takes_the_more_time_the_fewer_tasks_run(running: float, taken: float) -> None:
+    """Alone it takes all of it; beside tasks that run no less than its share."""
+    spent = 0.3
+
+    assert spent / (spent + rest(spent, 0.5, running)) == pytest.approx(taken)
+    assert rest(spent, 1.0, running) == 0

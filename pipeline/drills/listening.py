@@ -1,0 +1,60 @@
+"""Hears what comes out of a topic while a drill goes on."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+from pipeline.batch import Records
+from pipeline.clock import Clock
+from pipeline.errors import BrokerError
+from pipeline.kafka.reading import TopicReader
+from pipeline.settings import KafkaSettings
+
+LEADERS_SECONDS = 60.0
+_AGAIN_SECONDS = 0.2
+_READ_SECONDS = 0.1
+
+
+class Listener:
+    """Reads committed records in a thread of its own; ``heard`` is called there with each read. Use it as a context."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, heard: Callable[[Records], None], clock: Clock) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._heard = heard
+        self._clock = clock
+        self._stopping = threading.Event()
+
+    def check(self) -> None:
+        """Raise what ended the reading, if anything did."""
+        if self._reading.done():
+            self._reading.result()  # it ends before it is told to only by an error
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="listener")
+        self._reading = self._pool.submit(self._read)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._pool.shutdown()
+        self.check()
+
+    def _read(self) -> None:
+        with self._opened() as reader:
+            while not self._stopping.is_set():
+                records = reader.read(timeout=_READ_SECONDS)
+                if len(records):
+                    self._heard(records)
+
+    def _opened(self) -> TopicReader:
+        """Return a reader; topics that were just made have no leaders yet."""
+        since = self._clock.monotonic()
+        while True:
+            try:
+                return TopicReader(self._kafka, [self._topic])
+            except BrokerError:
+                if self._clock.monotonic() - since > LEADERS_SECONDS:
+                    raise
+            self._stopping.wait(_AGAIN_SECONDS)
