@@ -81,7 +81,7 @@ def buried(under: Stage) -> Iterator[Buried]:
         for records in reader.catch_up():
             for row in range(len(records)):
                 headers: Headers = records.headers_of(row)
-                original = tuple((name, value) for name, value in envelope.original_headers(headers))
+                original = tuple((name, value) for name, value in headers[: -len(envelope.NAMES)])
                 yield Buried(
                     records.sources[records.source[row]].partition,
                     Event(records.keys[row], records.values[row], original),

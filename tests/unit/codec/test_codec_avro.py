@@ -206,7 +206,7 @@ def test_a_schema_that_is_not_there_is_named() -> None:
         lambda: Decoder(Contracts.load(), "flight", value_bytes_max=1),
         lambda: Encoder(Contracts.load(), "x"),
     ):
-        with pytest.raises(SchemaError, match=r"no schema .*boarding, card_payment, departure, score"):
+        with pytest.raises(SchemaError, match=r"no schema .*boarding, card_payment, departure, features, score"):
             build()
 
 

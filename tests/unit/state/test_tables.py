@@ -323,9 +323,8 @@ class Ending:
         self.tables = tables
         self.rng = random.Random(seed)
         self.epoch = 1
-        self.handed_over: queue.Queue[int] = (
-            queue.Queue()
-        )  # numbers of writes; -1: an abort was noticed; 0: the flow is done
+        # Numbers of writes; -1: an abort was noticed; 0: the flow is done. It never gets far ahead.
+        self.handed_over: queue.Queue[int] = queue.Queue(20)
         self.aborted: queue.Queue[int] = queue.Queue()  # after an abort: the last write that is committed
 
     def run(self) -> None:
@@ -370,14 +369,14 @@ def test_flow_and_commits_in_two_threads(store: Store, seed: int) -> None:
             if written is not None:
                 snapshots[written.number] = snapshots[last] | dict.fromkeys(chosen, float(turn))
                 last = written.number
-                ending.handed_over.put(last)
+                ending.handed_over.put(last, timeout=60)
             else:
-                ending.handed_over.put(-1)
+                ending.handed_over.put(-1, timeout=60)
                 last = ending.aborted.get(timeout=60)
                 epoch, aborts = ending.epoch, aborts + 1
     finally:
-        ending.handed_over.put(-1)  # for an abort that nobody noticed
-        ending.handed_over.put(0)
+        ending.handed_over.put(-1, timeout=60)  # for an abort that nobody noticed
+        ending.handed_over.put(0, timeout=60)
         thread.join()
     committed = store.positions()[SOURCE]
     rows = store.scan("cards", None, 999)
