@@ -17,6 +17,7 @@ from ops.bench.jobs import Payments
 from ops.bench.rates import growth
 from pipeline.errors import SurgetankError
 from pipeline.kafka.broker import free_ports
+from pipeline.telemetry.page import total
 
 KEYS = 1_000_000
 TASKS = (4, 64)
@@ -24,9 +25,6 @@ EVENTS = 1_000_000
 MEASURED = ("hand_state", "surgetank")
 LOOK_SECONDS = 0.05
 RESTORE_SECONDS = 120.0
-
-# By the name of a metric its value, summed over its labels.
-Page = dict[str, float]
 
 
 def measure(
@@ -126,29 +124,21 @@ class _Page:
         """Return records and seconds when all is restored."""
         try:
             with urlopen(self._url, timeout=2) as answer:
-                page = metrics(answer.read().decode())
+                page = answer.read().decode()
         except (URLError, OSError):
             return None
         now = time.monotonic()
-        records = page.get("surgetank_restore_records_total", 0.0)
+        records, left = (
+            total(page, "surgetank_restore_records_total"),
+            total(page, "surgetank_restore_remaining_records"),
+        )
         if self._began is None:
-            if records or page.get("surgetank_restore_remaining_records"):
+            if records or left:
                 self._began = now - LOOK_SECONDS
             return None
-        if page.get("surgetank_restore_remaining_records") or not page.get("surgetank_ready"):
+        if left or not total(page, "surgetank_ready"):
             return None
         return int(records), now - self._began
-
-
-def metrics(text: str) -> Page:
-    """Return the values of a page in Prometheus' format by name, summed over labels."""
-    page: Page = {}
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            series, _, value = line.rpartition(" ")
-            name = series.partition("{")[0]
-            page[name] = page.get(name, 0.0) + float(value)
-    return page
 
 
 def _words(told: dict[str, Any]) -> str:

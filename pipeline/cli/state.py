@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.declaration import Pipeline
     from pipeline.settings import Settings
     from pipeline.state.snapshot import Home, Snapshot
+    from pipeline.tasks.peers import Peers
 
 app = typer.Typer(help="Look at what is remembered of keys, change it, or begin anew.", no_args_is_help=True)
 
@@ -23,6 +24,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done,
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as the pipeline's workers have it")
 ]
+
+
+WATCH_SECONDS = 0.5
 
 
 @app.command()
@@ -50,14 +54,10 @@ def inspect(
     import urllib.request
     from urllib.parse import quote
 
-    from pipeline.clock import SystemClock
     from pipeline.errors import BrokerError
-    from pipeline.kafka import topics
-    from pipeline.tasks.peers import Peers
 
     pipeline, settings, _ = _found(name, bootstrap)
-    _, partitions = topics.anchor(settings.kafka, pipeline)
-    peers = Peers(settings.kafka, pipeline.group, pipeline.events.topic, partitions, SystemClock())()
+    peers = _peers(pipeline, settings)()
     told: dict[str, Any] = {}
     for address in sorted(peers):
         for kind in ("features", "predictions"):
@@ -75,6 +75,52 @@ def inspect(
     typer.echo(json.dumps(told, indent=2))
     if not any("key" in each for each in told.values()):
         raise typer.Exit(1)
+
+
+@app.command()
+def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
+    """Watch workers restore, each with a bar: records done, offsets left, records a second. Ends when none restores.
+
+    With --json one look is printed.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from pipeline.tasks.restoring import Course, Restoring
+
+    pipeline, settings, _ = _found(name, bootstrap)
+    peers = _peers(pipeline, settings)
+
+    def look() -> dict[str, Restoring]:
+        pages = {address: _page(address) for address in sorted(peers())}
+        return {address: Restoring.of(address, page) for address, page in pages.items() if page is not None}
+
+    if as_json:
+        typer.echo(json.dumps({"workers": [each.as_dict() for each in look().values()]}))
+        return
+    course, bars = Course(), dict[str, TaskID]()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} records, {task.fields[left]:,} left, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console()) as progress:
+        while True:
+            found = look()
+            for address, (done, of) in course(found).items():
+                if address not in bars:
+                    bars[address] = progress.add_task(address, left=0, rate=0.0)
+                bar = bars[address]
+                tasks, left = found[address].tasks, found[address].remaining
+                rate = progress.tasks[progress.task_ids.index(bar)].speed or 0.0
+                said = f"{address}, {tasks} tasks" if tasks else f"{address}, all restored"
+                progress.update(bar, description=said, completed=done, total=of, left=left, rate=rate)
+            if not any(each.tasks for each in found.values()):
+                return
+            time.sleep(WATCH_SECONDS)
 
 
 @app.command()
@@ -264,6 +310,27 @@ def import_(
     finally:
         claim.release()
     _tell_snapshot(snapshot, claim.folder, "imported to", as_json)
+
+
+def _peers(pipeline: "Pipeline", settings: "Settings") -> "Peers":
+    """Return what tells where the workers of a pipeline answer."""
+    from pipeline.clock import SystemClock
+    from pipeline.kafka import topics
+    from pipeline.tasks.peers import Peers
+
+    _, partitions = topics.anchor(settings.kafka, pipeline)
+    return Peers(settings.kafka, pipeline.group, pipeline.events.topic, partitions, SystemClock())
+
+
+def _page(address: str) -> str | None:
+    """Return the metrics of a worker; None if it does not answer."""
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{address}/metrics", timeout=1) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return None
 
 
 def _home(pipeline: "Pipeline", settings: "Settings") -> "Home":

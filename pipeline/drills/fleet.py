@@ -15,6 +15,7 @@ from typing import Any, Self
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SurgetankError
 from pipeline.kafka.broker import free_ports
+from pipeline.telemetry.page import total
 
 
 @dataclass(slots=True)
@@ -48,12 +49,7 @@ class Member:
 
     def total(self, metric: str, **labels: str) -> float:
         """Return a metric of the worker, summed over those of its series that have these labels; 0 if it is silent."""
-        wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        return sum(
-            float(line.rsplit(" ", 1)[1])
-            for line in (self.ask("/metrics") or "").splitlines()
-            if line.startswith((f"{metric} ", f"{metric}{{")) and all(label in line for label in wanted)
-        )
+        return total(self.ask("/metrics") or "", metric, **labels)
 
     @property
     def partitions(self) -> int:

@@ -9,6 +9,7 @@ from stage import IN_PLAY, Stage
 
 from pipeline.kafka.local import LocalCluster
 from pipeline.settings import KafkaSettings
+from pipeline.telemetry.page import total
 
 StageFactory = Callable[..., Stage]
 
@@ -171,11 +172,7 @@ def _left_out(cluster: LocalCluster) -> int:
 
 
 def _received(page: str | None) -> float:
-    return sum(
-        float(line.rsplit(" ", 1)[1])
-        for line in (page or "").splitlines()
-        if line.startswith("surgetank_events_received_total{")
-    )
+    return total(page or "", "surgetank_events_received_total")
 
 
 def _passed(under: Stage, seconds: float) -> Callable[[], bool]:

@@ -82,6 +82,8 @@ def test_a_snapshot_of_a_worker_under_load_saves_another_the_restoring(remembere
     found = under.audit()
     assert found.ok, found
     assert restored(second) == later
+    (told,) = json.loads(state(under, "restoring").stdout)["workers"]
+    assert (told["tasks"], told["restored"], told["remaining"]) == (0, later, 0)
     assert "dropped" not in second.log.read_text()
     under.check_states()
     under.check_scores()

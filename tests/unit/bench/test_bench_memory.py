@@ -16,7 +16,6 @@ from ops.bench.jobs import Flights, Payments, Work, named
 from ops.bench.payments import layout
 from ops.bench.payments_job import pack
 from ops.bench.rates import Run, ratios, summary
-from ops.bench.remembering import metrics
 from ops.bench.tables import tables
 from pipeline.codec.contracts import Contracts
 
@@ -81,12 +80,6 @@ def test_rows_that_made_room_come_back_from_the_disk(tmp_path: Path) -> None:
     back.fetch(keys, [0] * 50)
     assert dict(zip(keys, back.rows[np.array(back.find(keys)), 1].tolist(), strict=True)) == expected
     assert back.rows.shape == (60, layout.width)
-
-
-def test_a_page_of_metrics_is_summed_over_labels() -> None:
-    """Comments are left out, and so are labels, whatever stands in them."""
-    page = '# HELP a_total x\n# TYPE a_total counter\na_total{topic="t a",partition="0"} 2.0\na_total{x="1"} 3\nb 1e3\n'
-    assert metrics(page) == {"a_total": 5.0, "b": 1000.0}
 
 
 def test_what_memory_costs_is_shown() -> None:

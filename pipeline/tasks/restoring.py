@@ -1,0 +1,47 @@
+"""How far the workers of a pipeline are with restoring, told from their own pages of metrics. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.telemetry.page import total
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """A worker: how many of its tasks wait for their state, records restored since it started, and offsets left."""
+
+    address: str
+    tasks: int
+    restored: int
+    remaining: int
+
+    @classmethod
+    def of(cls, address: str, page: str) -> "Restoring":
+        """Read it from the worker's page."""
+        return cls(
+            address,
+            int(total(page, "surgetank_tasks", state="restoring")),
+            int(total(page, "surgetank_restore_records_total")),
+            int(total(page, "surgetank_restore_remaining_records")),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+
+class Course:
+    """What one worker did since it was first looked at."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, int] = {}
+
+    def __call__(self, looks: Mapping[str, Restoring]) -> dict[str, tuple[int, int]]:
+        """Return by address how many records were restored since the first look, and how many it will be in all."""
+        found: dict[str, tuple[int, int]] = {}
+        for address, look in looks.items():
+            began = self._began.setdefault(address, look.restored)
+            began = self._began[address] = min(began, look.restored)  # less: it is another process by now
+            found[address] = look.restored - began, look.restored - began + look.remaining
+        return found
