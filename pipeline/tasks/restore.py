@@ -221,6 +221,9 @@ class Restorer:
                 self._begin(job)
             except StateClosed:
                 log.debug("%s was given up before it was restored", job.life[0])
+            except StateCorrupt as error:
+                self._vault.condemn(job.life[0].partition, str(error))
+                self._again(job, str(error))
             except KafkaException as error:
                 self._again(job, error.args[0].str())
 
@@ -357,14 +360,14 @@ class Restorer:
     def _leave(self, job: _Job) -> None:
         self._jobs.pop(job.life, None)
         self._unassign(list(job.parts))
+        self._metrics.restore_remaining_records.set(self._left())
 
     def _unassign(self, sources: list[Source]) -> None:
         if sources and self._consumer is not None:
             self._consumer.incremental_unassign([TopicPartition(*source) for source in sources])
 
     def _tell(self) -> None:
-        now = self._clock.monotonic()
-        left = sum(max(0, part.target - part.position) for job in self._jobs.values() for part in job.parts.values())
+        now, left = self._clock.monotonic(), self._left()
         self._metrics.restore_remaining_records.set(left)
         if self._jobs and now - self._told_at >= TELL_SECONDS:
             self._told_at = now
@@ -374,6 +377,10 @@ class Restorer:
                 "restoring %d tasks: %d records done, %d offsets left, %.0f records a second",
                 *(len(self._jobs), done, left, done / max(since, 1e-3)),
             )
+
+    def _left(self) -> int:
+        """Return how many offsets are still to be read."""
+        return sum(max(0, part.target - part.position) for job in self._jobs.values() for part in job.parts.values())
 
 
 def _by_source(messages: list[Message]) -> Iterator[tuple[Source, list[Message]]]:

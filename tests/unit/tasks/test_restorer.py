@@ -1,0 +1,107 @@
+"""pipeline.tasks.restore: the thread that restores, step by step, with a broker that is played."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.batch import Life, Source, TaskId
+from pipeline.settings import KafkaSettings
+from pipeline.tasks.restore import AGAIN_SECONDS, Restorer
+from pipeline.tasks.vault import Claim, Kept, Vault
+from pipeline.telemetry.metrics import Metrics
+from pipeline.telemetry.page import total
+from tests.unit.lag.clocks import SetClock
+from tests.unit.state.stores import FORMATS, SHAPES
+
+LIFE: Life = (TaskId("payments", 3), 1)
+STARTS = {Source("payments.events", 3): 10}
+KEPT = Kept("payments", 12, FORMATS, SHAPES, {"cards": "cards.changelog", "shops": "shops.changelog"}, {})
+
+
+class Stage:
+    """A restorer whose changelogs end at ``high``, and what it asks and tells."""
+
+    def __init__(self, folder: Path, high: int) -> None:
+        self.vault = Vault(Claim(folder, "w"), KEPT, 64)
+        self.wanted = {LIFE}
+        self.restored: list[Life] = []
+        self.clock = SetClock()
+        self.metrics = Metrics()
+        self.restorer = Restorer(
+            KafkaSettings(),
+            self.vault,
+            client_id="w",
+            share=0.5,
+            wanted=self.wanted.__contains__,
+            moved=lambda _: None,
+            restored=lambda life, _: self.restored.append(life),
+            running=lambda: 0.0,
+            clock=self.clock,
+            metrics=self.metrics,
+            beat=lambda: None,
+            on_failure=lambda _: None,
+        )
+        quiet: Any = SimpleNamespace(
+            get_watermark_offsets=lambda *_, **__: (0, high),
+            incremental_assign=lambda _: None,
+            incremental_unassign=lambda _: None,
+            poll=lambda _: None,
+        )
+        self.restorer._ask = self.restorer._make = lambda: quiet
+
+    def step(self) -> None:
+        """Let the restorer do what it does again and again."""
+        self.clock.at += AGAIN_SECONDS
+        self.restorer._arrived(0.0)
+        self.restorer._forsake()
+        self.restorer._begin_due()
+        if self.restorer._jobs:
+            self.restorer._advance()
+
+    @property
+    def left(self) -> float:
+        """What the worker's page says of offsets that are still to be read."""
+        return total(self.metrics.expose()[0].decode(), "surgetank_restore_remaining_records")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A restorer that has nothing to read."""
+    stage = Stage(tmp_path, 0)
+    yield stage
+    stage.vault.stop(10)
+
+
+def test_a_disk_that_shows_its_damage_by_its_positions_is_restored_anew(stage: Stage, tmp_path: Path) -> None:
+    """The store opens, for what it was made for can be read: the worker goes on, as it does after other damage."""
+    store = stage.vault.open(LIFE)
+    store.flush()
+    store.write({}, {"payments.events": 10})
+    stage.vault.close([LIFE[0]])
+    stage.vault._closing[LIFE[0]].result()
+    newest = max(tmp_path.glob("w/3/*.sst"))
+    newest.write_bytes(newest.read_bytes().replace(b"position", b"noise..."))
+
+    stage.restorer.restore(LIFE, STARTS)
+    stage.step()
+    stage.step()
+
+    assert stage.restored == [LIFE]
+    assert stage.vault.current(LIFE, STARTS)
+
+
+def test_what_is_left_is_nothing_once_the_task_is_given_up(tmp_path: Path) -> None:
+    """A worker that restores nothing any more does not look as if it did not come on."""
+    stage = Stage(tmp_path, 700)
+    stage.restorer.restore(LIFE, STARTS)
+    stage.step()
+    assert stage.left == 2 * 700
+
+    stage.wanted.clear()
+    stage.step()
+
+    assert stage.left == 0
+    stage.vault.stop(10)
