@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.state.changelog import Changes
 from pipeline.state.format import Format, Int64s, Rows
-from pipeline.state.recent import Recent
+from pipeline.state.recent import Recent, taken
 from pipeline.state.store import Store
 
 Judge = Callable[[Rows], npt.NDArray[np.bool_]]
@@ -57,7 +57,7 @@ class Table:
         self._common = common
         self._recent = Recent(room)
         self._uncommitted: list[Written] = []
-        self._rows = 0
+        self._rows = self._bytes = 0  # of the uncommitted writes
         self._held: dict[bytes, bytes | None] = {}  # the uncommitted writes, last of each key
         self._swept: bytes | None = None
 
@@ -69,7 +69,7 @@ class Table:
     @property
     def full(self) -> bool:
         """Whether it is time to commit: more uncommitted rows would take more memory than was given."""
-        return self._rows * self._recent.row_bytes >= self._room / 4
+        return self._bytes >= self._room / 4
 
     def read(self, keys: Sequence[bytes]) -> Rows:
         """Return the rows of k distinct keys, [k, ...], the caller's own: float64 [k, W] for numbers.
@@ -123,12 +123,14 @@ class Table:
         """Note that the writes up to a number are on disk. Under the lock."""
         self._uncommitted = [each for each in self._uncommitted if each.number > through]
         self._rows = sum(len(each.keys) for each in self._uncommitted)
+        self._bytes = sum(taken(each.keys, each.values) for each in self._uncommitted)
         self._held = _last_of_each(self._uncommitted)
 
     def drop(self) -> None:
         """Throw the uncommitted writes away. Under the lock."""
         self._recent.let_go(self._held)
-        self._uncommitted, self._rows, self._held = [], 0, {}
+        self._uncommitted, self._held = [], {}
+        self._rows = self._bytes = 0
 
     def _values(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return the values of keys as the open transaction has them."""
@@ -155,6 +157,7 @@ class Table:
             written = Written(self._common.writes, self.name, keys, values)
             self._uncommitted.append(written)
             self._rows += len(keys)
+            self._bytes += taken(keys, values)
             self._held.update(zip(keys, values, strict=True))
             self._recent.keep(keys, shown, self._held)
         return written

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.state.recent import ROW_OVERHEAD, Recent
+from pipeline.state.recent import ROW_OVERHEAD, Recent, taken
 
 ROOM = ROW_OVERHEAD + 16  # for a row with a short key and a short value
 KEYS = st.integers(0, 30).map(lambda number: b"%d" % number)
@@ -67,3 +67,42 @@ def test_what_is_used_stays() -> None:
         recent.keep([b"%d" % number], [b""], {})
         assert recent.find([b"hot"]) == [b"value"]
     assert recent.find([b"0"]) == [None]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["keep", "find", "let go", "hold", "release"]),
+            st.dictionaries(KEYS, st.integers(0, 3).map(lambda size: b"v" * 40**size), min_size=1, max_size=8),
+        ),
+        max_size=60,
+    )
+)
+def test_it_knows_what_it_takes(steps: list[tuple[str, dict[bytes, bytes]]]) -> None:
+    """Whatever comes and goes, however large, the bytes of the young generation are counted to the byte."""
+    recent, held = Recent(8 * ROOM), dict[bytes, bytes]()
+    for what, rows in steps:
+        if what == "find":
+            recent.find(list(rows))
+        elif what == "release":
+            held = {}
+        elif what == "let go":
+            recent.let_go(rows)
+            held = {key: value for key, value in held.items() if key not in rows}
+        else:
+            held |= rows if what == "hold" else {}
+            recent.keep(list(rows), list(rows.values()), held)
+        assert recent._bytes == taken(recent._young, recent._young.values())
+
+
+def test_few_large_rows_among_many_small_ones_take_no_more_than_the_room() -> None:
+    """Keys that come again and again with small rows do not make room for large ones that come once."""
+    room = 200 * ROOM
+    recent = Recent(room)
+    hot = [b"hot-%d" % number for number in range(20)]
+    for number in range(500):
+        recent.keep(hot, [b"v"] * len(hot), {})
+        recent.keep([b"%d" % number], [b"v" * 8 * ROOM], {})
+        rows = recent._young | recent._old
+        assert taken(rows, rows.values()) < room + 2 * 10 * ROOM
+    assert recent.find(hot) == [b"v"] * len(hot)
