@@ -217,6 +217,8 @@ class Restorer:
         for job in due:
             self._beat()
             self._waiting.remove(job)
+            if not self._wanted(job.life):
+                continue
             try:
                 self._begin(job)
             except StateClosed:
@@ -229,6 +231,9 @@ class Restorer:
 
     def _begin(self, job: _Job) -> None:
         store = self._vault.open(job.life)
+        if not self._wanted(job.life):  # given up while it was opened: nobody else closes it
+            self._vault.close([job.life[0]])
+            return
         bounds = self._bounds(job.life[0].partition)
         found = plan(store.positions(), {source.topic: at for source, at in job.starts.items()}, bounds)
         if found.drop is not None:

@@ -121,7 +121,9 @@ class Vault:
         Raises StateMismatch if it was made for something else, and StateError if it cannot be opened.
         """
         task, epoch = life
-        held = self._held.get(task)
+        with self._lock:
+            held = self._held.get(task)
+            closing = self._closing.pop(task, None) if held is None else None
         if held is not None and held.condemned is None:
             with held.lock:
                 held.epoch, held.tables = epoch, None
@@ -129,7 +131,7 @@ class Vault:
         if held is not None:
             self.renew(life, held.condemned or "")
             return self._held[task].store
-        if closing := self._closing.pop(task, None):
+        if closing is not None:
             wait([closing])
         try:
             store = self._opened(task)
@@ -231,12 +233,10 @@ class Vault:
     def close(self, tasks: Iterable[TaskId]) -> None:
         """Give the stores of these tasks back; what they have in memory goes to the disk in another thread."""
         for task in tasks:
-            with self._lock:
+            with self._lock:  # who opens it finds it held, or closing
                 held = self._held.pop(task, None)
-            if held is not None:
-                with held.lock:
-                    held.tables = None
-                self._closing[task] = self._closer.submit(_close, held.store)
+                if held is not None:
+                    self._closing[task] = self._closer.submit(_give_back, held)
         self._share_out()
 
     def stop(self, timeout: float) -> None:
@@ -293,6 +293,12 @@ class Vault:
                     tables.resize(self._memory.budget)
             except StateError as error:
                 log.debug("not resized: %s", error)
+
+
+def _give_back(held: _Held) -> None:
+    with held.lock:
+        held.tables = None
+    _close(held.store)
 
 
 def _close(store: Store) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.batch import Life, Source, TaskId
 from pipeline.settings import KafkaSettings
+from pipeline.state.store import Store
 from pipeline.tasks.restore import AGAIN_SECONDS, Restorer
 from pipeline.tasks.vault import Claim, Kept, Vault
 from pipeline.telemetry.metrics import Metrics
@@ -105,3 +106,22 @@ def test_what_is_left_is_nothing_once_the_task_is_given_up(tmp_path: Path) -> No
 
     assert stage.left == 0
     stage.vault.stop(10)
+
+
+def test_a_task_that_is_given_up_while_it_is_opened_is_not_kept_open(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its store would take the memory of those that are this worker's."""
+    opened = stage.vault.open
+
+    def slow(life: Life) -> Store:
+        store = opened(life)
+        stage.wanted.clear()
+        return store
+
+    monkeypatch.setattr(stage.vault, "open", slow)
+    stage.restorer.restore(LIFE, STARTS)
+    stage.step()
+
+    assert stage.restored == []
+    assert not stage.vault._held
