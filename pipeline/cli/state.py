@@ -323,13 +323,14 @@ def _peers(pipeline: "Pipeline", settings: "Settings") -> "Peers":
 
 
 def _page(address: str) -> str | None:
-    """Return the metrics of a worker; None if it does not answer."""
+    """Return the metrics of a worker; None if it does not answer, or not to the end."""
     import urllib.request
+    from http.client import HTTPException
 
     try:
         with urllib.request.urlopen(f"{address}/metrics", timeout=1) as answer:
             return str(answer.read().decode())
-    except OSError:
+    except (OSError, HTTPException):
         return None
 
 

@@ -1,5 +1,7 @@
 """`surgetank state restoring`: what a terminal shows while workers restore."""
 
+import socketserver
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -43,3 +45,16 @@ def test_one_look_is_json() -> None:
     assert shown.output.strip() == (
         '{"workers": [{"address": "http://a", "tasks": 2, "restored": 0, "remaining": 5000}]}'
     )
+
+
+def test_a_worker_that_ends_while_it_answers_does_not_answer() -> None:
+    """What it had sent by then is no page."""
+
+    class Half(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nsurgetank_tasks")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Half) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert state._page(f"http://127.0.0.1:{server.server_address[1]}") is None
