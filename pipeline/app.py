@@ -42,6 +42,7 @@ from pipeline.lag.own import OwnLag
 from pipeline.models import bundle
 from pipeline.recorder import Recorder
 from pipeline.settings import KafkaSettings, Settings, load
+from pipeline.state.descriptors import raise_limit
 from pipeline.state.identity import Shape
 from pipeline.tasks.emission import Emission
 from pipeline.tasks.ledger import Work
@@ -285,6 +286,7 @@ def remembering(
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
     kept = patiently(lambda: declared(settings.kafka, pipeline, partitions), clock)
+    raise_limit()
     vault = Vault(claim, kept, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
     return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
