@@ -210,6 +210,7 @@ class Restorer:
         self._waiting = [job for job in self._waiting if self._wanted(job.life)]
         for job in [job for job in self._jobs.values() if not self._wanted(job.life)]:
             self._leave(job)
+            self._tell()
 
     def _begin_due(self) -> None:
         now = self._clock.monotonic()
@@ -221,15 +222,18 @@ class Restorer:
                 self._begin(job)
             except StateClosed:
                 log.debug("%s was given up before it was restored", job.life[0])
+            except StateCorrupt as error:
+                self._vault.condemn(job.life[0].partition, str(error))
+                self._again(job, str(error))
             except KafkaException as error:
                 self._again(job, error.args[0].str())
 
     def _begin(self, job: _Job) -> None:
-        store = self._vault.open(job.life)
+        store = self._still(job, self._vault.open(job.life))
         bounds = self._bounds(job.life[0].partition)
         found = plan(store.positions(), {source.topic: at for source, at in job.starts.items()}, bounds)
         if found.drop is not None:
-            store = self._vault.renew(job.life, found.drop)
+            store = self._still(job, self._vault.renew(job.life, found.drop))
         job.store = store
         job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
         job.parts = {
@@ -247,6 +251,13 @@ class Restorer:
         self._consumer.incremental_assign(
             [TopicPartition(*source, part.position) for source, part in job.parts.items()]
         )
+
+    def _still(self, job: _Job, store: Store) -> Store:
+        """Return the store. Raises StateClosed if the task was given up when there was none to close yet."""
+        if not self._wanted(job.life):
+            self._vault.close([job.life[0]])
+            raise StateClosed(f"task {job.life[0]} was given up while its store was opened")
+        return store
 
     def _bounds(self, partition: int) -> dict[str, tuple[int, int]]:
         """Return the first offset and the high watermark of the changelogs of a task."""
