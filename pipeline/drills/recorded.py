@@ -41,8 +41,8 @@ class RecordedReport:
     """What was recorded of a pipeline, compared with what is computed offline.
 
     ``unrecorded`` events have no record: they were not scored, or not while features were recorded. ``doubled`` events
-    have more than one. ``others`` are records of another declaration or topic, which were left alone. ``lacking`` says of
-    each partition that no longer begins with its first record where it begins: what was told before is unknown
+    have more than one. ``others`` are records of another declaration or topic, which were left alone. ``lacking`` says
+    of each partition that no longer begins with its first record where it begins: what was told before is unknown
     offline; ``gone`` records are of such events.
     """
 
