@@ -389,7 +389,7 @@ class Restorer:
 
 def _by_source(messages: list[Message]) -> Iterator[tuple[Source, list[Message]]]:
     """Yield the records of one partition after the other, as they lie."""
-    partitions = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+    partitions = np.array(list(map(Message.partition, messages)))  # None: an error that is of none
     topics = np.array(list(map(Message.topic, messages)))
     changes = (partitions[1:] != partitions[:-1]) | (topics[1:] != topics[:-1])
     for start, stop in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]):

@@ -1,10 +1,12 @@
 """pipeline.tasks.restore.Restorer: a store that is damaged, or that nobody waits for any more."""
 
+import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 import pytest
+from confluent_kafka import KafkaError, Message
 
 from pipeline.batch import Life, Source, TaskId
 from pipeline.clock import SystemClock
@@ -23,10 +25,11 @@ SECONDS = 20
 
 
 class Brokers:
-    """A consumer that says of every changelog how long it is, and gives nothing of it."""
+    """A consumer that says of every changelog how long it is, and gives what is put there."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self._rest: list[Message] = []
 
     def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
         """Return its first offset and its end."""
@@ -38,9 +41,17 @@ class Brokers:
     def incremental_unassign(self, _partitions: object) -> None:
         """Give them back."""
 
-    def poll(self, seconds: float) -> None:
-        """Wait for nothing."""
-        threading.Event().wait(seconds)
+    def poll(self, seconds: float) -> Message | None:
+        """Return the first of what there is."""
+        try:
+            first, *self._rest = self._world.messages.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        return first
+
+    def consume(self, _count: int, _seconds: float) -> list[Message]:
+        """Return what came along."""
+        return self._rest
 
     def close(self) -> None:
         """Leave."""
@@ -49,10 +60,11 @@ class Brokers:
 class World:
     """A vault of one store and who waits for it. The store is ``damaged`` until it is condemned."""
 
-    kept = Kept("payments", 12, FORMATS, SHAPES, {"cards": "payments.cards.changelog"}, {})
+    kept = Kept("payments", 12, FORMATS, SHAPES, {"cards": "payments.cards.changelog"}, {"cards": ""})
 
     def __init__(self) -> None:
         self.records = 0
+        self.messages: queue.SimpleQueue[list[Message]] = queue.SimpleQueue()
         self.metrics = Metrics()
         self.damaged = False
         self.given_up = False  # while the store is opened
@@ -159,3 +171,16 @@ def reached(world: World, records: int) -> bool:
             return True
         pause.wait(0.05)
     return False
+
+
+def test_an_error_that_is_of_no_partition_ends_nobody(world: World, restorer: Restorer) -> None:
+    """As where the group of a client is refused, which it never joins."""
+    world.records = 7
+    error = Message(error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+    record = Message(topic="payments.cards.changelog", partition=3, offset=5, key=b"a")
+    end = Message(topic="payments.cards.changelog", partition=3, offset=7, error=KafkaError(KafkaError._PARTITION_EOF))
+    world.messages.put([error, record, end])
+
+    restorer.restore(LIFE, STARTS)
+
+    assert world.restored.wait(SECONDS), world.failures
