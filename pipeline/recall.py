@@ -21,7 +21,7 @@ from pipeline.features.spec import Float64s
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance, plausible
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import MEANING, Meaning
+from pipeline.state.changelog import MEANING, ROWLESS, Meaning
 from pipeline.state.format import Fixed, Format, Rows
 from pipeline.state.identity import Shape
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
@@ -120,7 +120,7 @@ class _Feed:
             else:
                 keys = [records.keys[row] for row in self.rows[start:stop].tolist()]
             index: dict[bytes | None, int] = dict.fromkeys(keys, -1)
-            distinct = [key for key in index if key is not None]
+            distinct = cast("list[bytes]", [key for key in index if key not in ROWLESS])
             index.update(zip(distinct, range(base, base + len(distinct)), strict=True))
             self._indices.append(np.fromiter(map(index.__getitem__, keys), np.int64, len(keys)))
             yield _Piece(life, start, stop, base, distinct)
@@ -190,7 +190,7 @@ class Recall:
         for life, first, end in bounds(slices):
             start, stop = np.searchsorted(rows, (first, end)).tolist()
             last = dict(zip([records.keys[row] for row in rows[start:stop].tolist()], range(start, stop), strict=True))
-            last.pop(None, None)
+            last = {key: row for key, row in last.items() if key not in ROWLESS}
             if not last:
                 continue
             at = np.fromiter(last.values(), np.int64, len(last))

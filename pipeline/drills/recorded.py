@@ -41,9 +41,9 @@ class RecordedReport:
     """What was recorded of a pipeline, compared with what is computed offline.
 
     ``unrecorded`` events have no record: they were not scored, or not while features were recorded. ``doubled`` events
-    have more than one. ``others`` are records of another declaration, which were left alone. ``lacking`` says of each
-    partition that no longer begins with its first record where it begins: what was told before is unknown offline;
-    ``gone`` records are of such events.
+    have more than one. ``others`` are records of another declaration or topic, which were left alone. ``lacking`` says
+    of each partition that no longer begins with its first record where it begins: what was told before is unknown
+    offline; ``gone`` records are of such events.
     """
 
     pipeline: str
@@ -173,15 +173,16 @@ class _Records:
     doubled: int
     others: int
 
-    columns = ("source_partition", "source_offset", "fingerprint", "values", "facts")
+    columns = ("source_partition", "source_offset", "values", "facts", "fingerprint", "source_topic")
 
     @classmethod
     def of(cls, pipeline: Pipeline, log: _Log) -> "_Records":
-        """Take the records of the pipeline's declaration; of an event that has several, one."""
-        ours = log.table.filter(pc.equal(log.table["fingerprint"], pipeline.spec.fingerprint()))
+        """Take the records of the pipeline's declaration and events; of an event that has several, one."""
+        fits = pc.equal(log.table["fingerprint"], pipeline.spec.fingerprint())
+        ours = log.table.filter(pc.and_(fits, pc.equal(log.table["source_topic"], pipeline.events.topic)))
         partition, offset = (ours[name].to_numpy().astype(np.int64) for name in cls.columns[:2])
         places, first, times = np.unique((partition << _BITS) + offset, return_index=True, return_counts=True)
-        values, taken = (pc.list_flatten(ours[name]) for name in cls.columns[3:])
+        values, taken = (pc.list_flatten(ours[name]) for name in cls.columns[2:4])
         return cls(
             places,
             values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.features))[first],

@@ -30,7 +30,7 @@ from pipeline.kafka.reading import TopicReader
 from pipeline.lag.offsets import GroupOffsets
 from pipeline.recall import LATE_MS, believed, formats, milliseconds, predictions_ms
 from pipeline.settings import KafkaSettings, StateSettings
-from pipeline.state.changelog import GROWN, MEANING
+from pipeline.state.changelog import GROWN, ROWLESS
 from pipeline.upkeep.growth import Growth, longest, stage_of
 
 Int64s = npt.NDArray[np.int64]
@@ -110,7 +110,7 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Gro
             partitions = _partitions(records).tolist()
             last.update(zip(zip(partitions, records.keys, strict=True), records.values, strict=True))  # type: ignore[arg-type]
     growth = longest(None if value is None else Growth.load(value) for (_, key), value in last.items() if key == GROWN)
-    rows = {key: value for key, value in last.items() if value is not None and key[1] not in {MEANING, GROWN}}
+    rows = {key: value for key, value in last.items() if value is not None and key[1] not in ROWLESS}
     return rows, growth
 
 
@@ -232,7 +232,7 @@ def _events(batch: Batch, feed: Events, settings: StateSettings, places: dict[Ke
     times, known = milliseconds(batch.columns.column(feed.time))
     writes = known & believed(settings)(times, records.arrived_ms[batch.rows])
     keys = [records.keys[row] for row in batch.rows.tolist()]
-    kept = np.flatnonzero(writes & np.array([key is not None for key in keys], dtype=np.bool_))
+    kept = np.flatnonzero(writes & np.array([key not in ROWLESS for key in keys], dtype=np.bool_))
     offsets = records.offsets[batch.rows]
     lying = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
     homed = [homes.of(keys[at] or b"", partition, offset) for at, partition, offset in lying]
@@ -307,7 +307,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
             keys = [records.keys[row] for row in batch.rows.tolist()]
             offsets = batch.columns.column("source_offset").to_pylist()
             for partition, key, value, offset in zip(partitions, keys, values, offsets, strict=True):
-                if key is None:
+                if key is None or key in ROWLESS:
                     continue
                 place, stage = homes.of(key, partition, offset), homes.stage(partition, offset)
                 if stage >= stages.get(place, 0):  # partitions are read side by side

@@ -17,6 +17,8 @@ from pipeline.state.format import Format
 Changes = Mapping[bytes, bytes | None]
 MEANING = b"\0meaning"
 GROWN = b"\0grown"
+# Keys without a row. An event may have any key: the row of one of these would be taken for what stands there.
+ROWLESS: frozenset[bytes | None] = frozenset({None, MEANING, GROWN})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ positions come last, so a store without them, or with old ones, is never taken f
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -28,6 +28,7 @@ from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 from pipeline.state.changelog import Reading
 from pipeline.state.store import Store
+from pipeline.tasks.restore_plan import plan, rest
 from pipeline.tasks.vault import Vault
 from pipeline.telemetry.metrics import Metrics
 
@@ -39,49 +40,6 @@ ROWS = 4096  # in one write; it holds the GIL for some milliseconds
 FETCH_BYTES = 4 << 20  # of one partition in one answer of a broker: a megabyte is soon read
 AGAIN_SECONDS = 0.5
 TELL_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """From where each changelog must be read, by topic; those that need not be are left out.
-
-    ``drop`` says why the store must be emptied first, None if it need not.
-    """
-
-    start: Mapping[str, int]
-    drop: str | None = None
-
-
-def plan(have: Mapping[str, int], starts: Mapping[str, int], changelogs: Mapping[str, tuple[int, int]]) -> Plan:
-    """Return what a store needs. Pure.
-
-    ``have`` are the store's positions, ``starts`` the committed offsets of the sources, ``changelogs`` the first offset
-    and the high watermark of each changelog, all by topic.
-    """
-    whole = {topic: low for topic, (low, high) in changelogs.items() if low < high}
-    for topic, (low, high) in changelogs.items():
-        at = have.get(topic)
-        if at is not None and at > high:
-            return Plan(whole, f"it includes {topic} up to {at}, which ends at {high}: it is of another one")
-        if at is not None and at < low:
-            return Plan(whole, f"it includes {topic} up to {at}, which now begins at {low}: it is too old")
-    for topic, offset in starts.items():
-        at = have.get(topic)
-        if at is not None and at > offset:
-            return Plan(whole, f"it includes {topic} up to {at}, but only {offset} is committed")
-    # Also where the sources say that nothing is missing: a changelog may have been written anew meanwhile
-    # (`surgetank state rebuild`). Mostly there is a marker to read.
-    return Plan(
-        {topic: start for topic, low in whole.items() if (start := have.get(topic, low)) < changelogs[topic][1]}
-    )
-
-
-def rest(spent: float, share: float, running: float) -> float:
-    """Return for how many seconds to rest after so many of restoring, so that tasks that run get theirs. Pure.
-
-    Where nearly all tasks run, restoring takes ``share`` of the time; the fewer do, the more, since more wait for it.
-    """
-    return spent * (1 / (1 - running * (1 - share)) - 1)
 
 
 @dataclass(slots=True)
@@ -230,14 +188,11 @@ class Restorer:
                 self._again(job, error.args[0].str())
 
     def _begin(self, job: _Job) -> None:
-        store = self._vault.open(job.life)
-        if not self._wanted(job.life):  # given up while it was opened: nobody else closes it
-            self._vault.close([job.life[0]])
-            return
+        store = self._still(job, self._vault.open(job.life))
         bounds = self._bounds(job.life[0].partition)
         found = plan(store.positions(), {source.topic: at for source, at in job.starts.items()}, bounds)
         if found.drop is not None:
-            store = self._vault.renew(job.life, found.drop)
+            store = self._still(job, self._vault.renew(job.life, found.drop))
         job.store = store
         job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
         job.parts = {
@@ -255,6 +210,13 @@ class Restorer:
         self._consumer.incremental_assign(
             [TopicPartition(*source, part.position) for source, part in job.parts.items()]
         )
+
+    def _still(self, job: _Job, store: Store) -> Store:
+        """Return the store. Raises StateClosed if the task was given up when there was none to close yet."""
+        if not self._wanted(job.life):
+            self._vault.close([job.life[0]])
+            raise StateClosed(f"task {job.life[0]} was given up while its store was opened")
+        return store
 
     def _bounds(self, partition: int) -> dict[str, tuple[int, int]]:
         """Return the first offset and the high watermark of the changelogs of a task."""
@@ -390,7 +352,7 @@ class Restorer:
 
 def _by_source(messages: list[Message]) -> Iterator[tuple[Source, list[Message]]]:
     """Yield the records of one partition after the other, as they lie."""
-    partitions = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+    partitions = np.array(list(map(Message.partition, messages)))  # None: an error that is of none
     topics = np.array(list(map(Message.topic, messages)))
     changes = (partitions[1:] != partitions[:-1]) | (topics[1:] != topics[:-1])
     for start, stop in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]):

@@ -1,6 +1,5 @@
 """A pipeline whose workers are stopped: what they committed, where its topics end, and that none of them comes back."""
 
-import threading
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaException
@@ -15,7 +14,6 @@ from pipeline.tasks.orphans import Ground
 
 CALL_SECONDS = 10.0
 STABLE_SECONDS = 60.0  # an open transaction is ended by the brokers long before
-LOOK_SECONDS = 0.5
 
 
 class Standstill:
@@ -45,15 +43,14 @@ class Standstill:
 
     def committed(self) -> dict[Source, int]:
         """Return what is committed of each source, negative for nothing. Waits for what is not yet decided."""
-        sources, pause = self.sources(topics.existing(self._kafka)), threading.Event()
-        for _ in range(round(STABLE_SECONDS / LOOK_SECONDS)):
+        sources = self.sources(topics.existing(self._kafka))
+        for _ in range(round(STABLE_SECONDS / CALL_SECONDS)):
             try:
-                found = self._ground.committed(sources, CALL_SECONDS)
+                found = self._ground.committed(sources, CALL_SECONDS)  # asks again and again for so long
             except KafkaException as error:
                 raise _unknown(error) from None
             if found is not None:
                 return found
-            pause.wait(LOOK_SECONDS)
         raise BrokerError(f"offsets of group {self._pipeline.group} are pending for {STABLE_SECONDS:.0f} s")
 
     def bounds(self, sources: Sequence[Source]) -> dict[Source, tuple[int, int]]:
@@ -63,8 +60,8 @@ class Standstill:
         return {source: (starts[source], ends[source]) for source in sources}
 
     def sources(self, there: dict[str, int]) -> list[Source]:
-        """Return the partitions of the topics that tasks read, given the number of each topic."""
-        return [Source(topic, number) for topic in self._pipeline.sources for number in range(there[topic])]
+        """Return the partitions of the topics that tasks read, of those that are there, given the number of each."""
+        return [Source(topic, number) for topic in self._pipeline.sources for number in range(there.get(topic, 0))]
 
 
 def _unknown(error: KafkaException) -> BrokerError:

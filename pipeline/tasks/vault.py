@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.batch import Life, Source, TaskId
-from pipeline.errors import StateCorrupt, StateError
+from pipeline.errors import StateClosed, StateCorrupt, StateError
 from pipeline.state import budget
 from pipeline.state.format import Format
 from pipeline.state.identity import Identity, Shape
@@ -129,8 +129,7 @@ class Vault:
                 held.epoch, held.tables = epoch, None
             return held.store
         if held is not None:
-            self.renew(life, held.condemned or "")
-            return self._held[task].store
+            return self.renew(life, held.condemned or "")
         if closing is not None:
             wait([closing])
         try:
@@ -143,11 +142,13 @@ class Vault:
         return store
 
     def renew(self, life: Life, why: str) -> Store:
-        """Replace the store of a task by an empty one, and say why."""
+        """Replace the store of a task by an empty one, and say why. Raises StateClosed if it was given back."""
+        with self._lock:
+            held = self._held.pop(life[0], None)
+        if held is None:  # it is being closed in another thread, and its folder is still in use
+            raise StateClosed(f"task {life[0]} was given up before its store was made anew")
         log.warning("task %s: local state is dropped and restored from its changelogs: %s", life[0], why)
-        held = self._held.pop(life[0], None)
-        if held is not None:
-            _close(held.store)
+        _close(held.store)
         destroy(self._path(life[0]))
         store = self._opened(life[0])
         self._hold(life, store)

@@ -79,7 +79,7 @@ def stretches(growth: Growth | None, topic: str, task: int, end: int) -> list[St
     found: list[Stretch] = []
     reached: dict[int, int] = {}
     for stage in growth.stages if growth else ():
-        for partition, until in enumerate(stage.until[topic]):
+        for partition, until in enumerate(stage.until.get(topic, ())):  # none: it was not read then
             found.append(Stretch(partition, reached.get(partition, 0), until, shared=True))
             reached[partition] = until
     found.append(Stretch(task, reached.get(task, 0), end, shared=False))
@@ -90,6 +90,7 @@ def stage_of(growth: Growth | None, topic: str, partition: int, offset: int) -> 
     """Return the number of the stage in which a record was processed."""
     stages = growth.stages if growth else ()
     for number, stage in enumerate(stages):
-        if partition < stage.partitions and offset < stage.until[topic][partition]:
+        until = stage.until.get(topic, ())
+        if partition < len(until) and offset < until[partition]:
             return number
     return len(stages)

@@ -43,10 +43,19 @@ class Mark:
         return found
 
     def set(self, rewriter: Rewriter, command: str, **what: Any) -> None:
-        """Keep workers from starting, and note what is begun."""
+        """Keep workers from starting, and note what is begun.
+
+        Raises TopicsError if workers run; then the mark is as it was.
+        """
+        fresh = self._pipeline.upkeep not in topics.existing(self._kafka)
         topics.make(self._kafka, self._pipeline.upkeep, {"cleanup.policy": "compact"})
-        with rewriter.transaction():
-            rewriter.put(self._pipeline.upkeep, 0, _KEY, json.dumps({"command": command} | what).encode())
+        try:
+            with rewriter.transaction():
+                rewriter.put(self._pipeline.upkeep, 0, _KEY, json.dumps({"command": command} | what).encode())
+        except TopicsError:
+            if fresh:
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """Let workers start."""

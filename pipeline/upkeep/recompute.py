@@ -9,6 +9,7 @@ from pipeline.features.layout import SEEN
 from pipeline.features.tables import Memory
 from pipeline.features.windows import advance
 from pipeline.recall import Bools, Int64s, milliseconds
+from pipeline.state.changelog import ROWLESS
 from pipeline.state.format import NO_OFFSET, Format
 from pipeline.state.predictions import PREDICTION
 
@@ -29,7 +30,7 @@ def feature_rows(
     Keys are left out that no event can tell from a fresh one which is later than ``slack_ms`` before the newest.
     """
     layout = memory.layout
-    index: dict[bytes | None, int] = {None: -1}
+    index = dict.fromkeys(ROWLESS, -1)
     rows, offsets, known = layout.rows(ROWS), np.full(ROWS, NO_OFFSET, dtype=np.int64), 0
     for batch, ours in batches:
         keys = [batch.records.keys[row] for row in batch.rows.tolist()]
@@ -52,7 +53,7 @@ def feature_rows(
     kept = offsets != NO_OFFSET
     if kept.any() and layout.memory_ms is not None:
         kept &= ~layout.expired(rows, int(rows[kept, SEEN].max()) - slack_ms)
-    names = [key for key, place in index.items() if key is not None and kept[place]]
+    names = [key for key, place in index.items() if key is not None and place >= 0 and kept[place]]
     places = [index[key] for key in names]
     return dict(zip(names, format_.pack(rows[places], offsets[places]), strict=True))
 
@@ -79,7 +80,7 @@ def last_scores(
             columns["source_offset"].to_pylist(),
             strict=True,
         )
-        named = zip(keys, found, strict=True)
+        named = ((key, row) for key, row in zip(keys, found, strict=True) if key not in ROWLESS)
         last.update((key, row) for key, row in named if key is not None and (ours is None or ours(key)))
     if longest_ms is not None and last:
         oldest = max(row[1] for row in last.values()) - slack_ms - longest_ms

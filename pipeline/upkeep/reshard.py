@@ -29,6 +29,10 @@ from pipeline.upkeep.rows import Part
 COMMAND = "reshard"
 
 
+class Unprocessed(TopicsError):  # noqa: N818 - the name is what happened
+    """Something lies in the old partitions: workers must run before this can go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """From how many partitions to how many; the last stage of ``growth`` is the one that ends by it."""
@@ -78,6 +82,8 @@ def target(pipeline: Pipeline, there: Mapping[str, int], asked: int | None) -> t
     TopicsError if that cannot be done, or topics lack.
     """
     read, kept = pipeline.sources, list(pipeline.changelogs.values())
+    if not kept:
+        raise TopicsError(f"{pipeline.name} remembers nothing: give its topics more partitions by Kafka's own means")
     lacking = [topic for topic in (*read, *kept) if topic not in there]
     if lacking:
         raise TopicsError(f"topic {lacking[0]!r} is missing; `surgetank topics apply {pipeline.name}` makes it")
@@ -127,10 +133,15 @@ class Reshard:
         if begun is not None and partitions not in {None, begun.new}:
             raise TopicsError(f"to go to {begun.new} partitions was begun and not finished; do that first")
         moving = begun is not None and self._grown(begun)
-        if begun is None:
-            move = self._planned(partitions, partitioner)
-        else:  # until all has grown nothing has moved, and workers that were about to start may have gone on
-            move = begun if moving else self._planned(begun.new, partitioner or begun.growth.partitioner)
+        try:
+            if begun is None:
+                move = self._planned(partitions, partitioner)
+            else:  # until all has grown nothing has moved, and workers that were about to start may have gone on
+                move = begun if moving else self._planned(begun.new, partitioner or begun.growth.partitioner)
+        except Unprocessed:
+            if not dry_run:
+                self._mark.remove()  # that of a run that was cut short would keep workers from it for ever
+            raise
         if dry_run:
             return self._moved(move, None)
         pipeline = self._pipeline
@@ -155,11 +166,20 @@ class Reshard:
         until = self._until(old)
         self._processed(old)
         suspects, growth = Suspects(old, partitioner), None
+        meanings: dict[str, set[str]] = {}
         for done, source in enumerate(Source(topic, number) for topic in kept for number in range(old)):
             self._told("looking at keys", done, old * len(kept))
             part = self._part(source)
             suspects.saw(part.rows, source.partition)
             growth = longest((growth, part.growth))
+            if part.meaning is not None:
+                meanings.setdefault(source.topic, set()).add(part.meaning.fingerprint)
+        for topic, found in meanings.items():
+            if len(found) > 1:  # moved, rows of one would be taken for rows of another
+                raise TopicsError(
+                    f"partitions of {topic!r} hold rows of different declarations: run `surgetank state rebuild "
+                    f"{pipeline.name}` before"
+                )
         stages = growth.stages if growth is not None else ()
         return Move(old, new, Growth(suspects.name(), (*stages, Stage(old, until))))
 
@@ -171,15 +191,15 @@ class Reshard:
     def _grown(self, move: Move) -> bool:
         """Whether all of the state has the new number of partitions."""
         there = topics.existing(self._kafka)
-        return all(there[topic] >= move.new for topic in self._pipeline.changelogs.values())
+        return all(there.get(topic, 0) >= move.new for topic in self._pipeline.changelogs.values())
 
     def _processed(self, old: int) -> None:
-        """Raise TopicsError, saying how many, if something in the old partitions is not processed."""
+        """Raise Unprocessed, saying how many records, if something in the old partitions is not processed."""
         committed = {source: at for source, at in self._standstill.committed().items() if source.partition < old}
         bounds = self._standstill.bounds(list(committed))
         left = sum(max(0, bounds[source][1] - max(at, bounds[source][0])) for source, at in committed.items())
         if left:
-            raise TopicsError(
+            raise Unprocessed(
                 f"{left:,} records of {', '.join(self._pipeline.sources)} in partitions 0 to {old - 1} are not "
                 "processed, and would be without what their keys did before. Run workers until `surgetank lag "
                 f"{self._pipeline.name}` is 0 there (with --set state.drain=true if the topics have more partitions "

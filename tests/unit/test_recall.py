@@ -21,7 +21,7 @@ from pipeline.features.layout import declared
 from pipeline.features.windows import plausible
 from pipeline.recall import LATE_MS, Recall, formats
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import MEANING, Meaning
+from pipeline.state.changelog import GROWN, MEANING, Meaning
 from pipeline.state.identity import Identity
 from pipeline.state.store import Memory, Store
 from pipeline.state.tables import Tables
@@ -204,6 +204,26 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     assert offsets == {b"a": 3, b"b": 2}
     (burst,) = world.take([(1, "events", a)])[1].bursts
     assert burst.keys == [b"a"], "what rows mean is said once"
+
+
+@pytest.mark.parametrize("key", [None, MEANING, GROWN])
+def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes | None) -> None:
+    """Its row would lie where a changelog says what rows mean, and no restore could go on."""
+    odd = Event(None if key is None else key.decode(), 1)
+
+    records = [(0, "events", odd), (0, "facts", odd), (0, "events", Event("a", 2)), (0, "events", odd)]
+    found, changes = world.take(records)
+
+    assert np.isnan(found[[0, 2], 0]).all(), "features of an odd key are missing, as those of null are"
+    (burst,) = changes.bursts
+    assert burst.keys == [MEANING, b"a"]
+    assert Meaning.load(burst.values[0] or b"").declared is not None
+    changes = Changes()
+    slices = [world.slice(0, [("events", odd)])]
+    scores = np.array([0.5])
+    times = pa.array([1], pa.timestamp("ms", tz="UTC"))
+    world.recall.keep(slices, Records.of(slices), np.array([0]), scores, times, 7, changes)
+    assert not changes.bursts
 
 
 def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:

@@ -1,10 +1,12 @@
 """pipeline.drills.recorded: what came from several topics is put in the order in which it was taken."""
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.drills.recorded import in_order
+from pipeline.drills.recorded import _Log, _Records, in_order
+from topology.flights import flights
 
 BITS = 44
 
@@ -47,3 +49,22 @@ def test_every_recorded_event_follows_the_facts_that_it_followed(arrivals: list[
         before = {("fact a", p) for p, o in zip(a.tolist(), of_a, strict=True) if o < own[row]}
         before |= {("fact b", p) for p, o in zip(b.tolist(), of_b, strict=True) if o < own[row]}
         assert {each for each in before if each[1] >> BITS == partition} == follows[at]
+
+
+def test_records_of_events_of_another_topic_are_left_alone() -> None:
+    """A pipeline whose events come from another topic now has the same places there, of other events."""
+    width, facts = len(flights.features), len(flights.feeds)
+    columns = {
+        "source_partition": pa.array([0, 0, 0], pa.int32()),
+        "source_offset": pa.array([5, 5, 5], pa.int64()),
+        "values": pa.array([[1.0] * width, [2.0] * width, [3.0] * width]),
+        "facts": pa.array([[0] * facts] * 3, pa.list_(pa.int64())),
+        "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
+        "source_topic": ["before", flights.events.topic, flights.events.topic],
+    }
+    log = _Log(pa.table(columns), np.arange(3), np.arange(3))
+
+    found = _Records.of(flights, log)
+
+    assert found.values.tolist() == [[2.0] * width]
+    assert (found.doubled, found.others) == (0, 2)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, Message
 
 from pipeline.batch import Life, Source, TaskId
 from pipeline.settings import KafkaSettings
@@ -19,7 +20,9 @@ from tests.unit.state.stores import FORMATS, SHAPES
 
 LIFE: Life = (TaskId("payments", 3), 1)
 STARTS = {Source("payments.events", 3): 10}
-KEPT = Kept("payments", 12, FORMATS, SHAPES, {"cards": "cards.changelog", "shops": "shops.changelog"}, {})
+KEPT = Kept(
+    "payments", 12, FORMATS, SHAPES, {"cards": "cards.changelog", "shops": "shops.changelog"}, dict.fromkeys(SHAPES, "")
+)
 
 
 class Stage:
@@ -125,3 +128,20 @@ def test_a_task_that_is_given_up_while_it_is_opened_is_not_kept_open(
 
     assert stage.restored == []
     assert not stage.vault._held
+
+
+def test_an_error_that_is_of_no_partition_ends_nobody(tmp_path: Path) -> None:
+    """As where the group of a client is refused, which it never joins."""
+    stage = Stage(tmp_path, 7)
+    stage.restorer.restore(LIFE, STARTS)
+    stage.step()
+
+    stage.restorer._take([Message(error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)), *map(end, KEPT.changelogs)])
+
+    assert stage.restored == [LIFE]
+    stage.vault.stop(10)
+
+
+def end(table: str) -> Message:
+    """Return what a consumer gives at the end of a changelog."""
+    return Message(topic=KEPT.changelogs[table], partition=3, offset=7, error=KafkaError(KafkaError._PARTITION_EOF))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.batch import Life, Source, TaskId
-from pipeline.errors import StateError
+from pipeline.errors import StateClosed, StateError
 from pipeline.tasks.vault import Claim, Kept, Vault
 from tests.unit.state.stores import FORMATS, SHAPES
 
@@ -94,6 +94,16 @@ def test_a_condemned_store_is_made_anew(vault: Vault) -> None:
     assert vault.tables(LIFE) is None
     assert not vault.current(LIFE, {SOURCE: 20})
     assert vault.open((TASK, 2)).positions() == {}
+
+
+def test_a_store_that_is_given_back_is_not_made_anew_meanwhile(vault: Vault) -> None:
+    """Its folder is in use until it is closed."""
+    vault.close([TASK])
+
+    with pytest.raises(StateClosed):
+        vault.renew(LIFE, "it includes more than is committed")
+
+    assert vault.open((TASK, 2)).positions() == {SOURCE.topic: 10}
 
 
 def test_a_task_that_is_given_up_and_comes_back_finds_its_disk(vault: Vault) -> None:

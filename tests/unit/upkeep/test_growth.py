@@ -67,6 +67,13 @@ def test_the_stage_of_a_record_is_told_by_its_offset() -> None:
     assert stage_of(None, TOPIC, 0, 0) == 0
 
 
+def test_a_topic_that_is_read_since_has_no_stages_before() -> None:
+    """A table may be declared, with facts of its own, after the pipeline grew."""
+    found = [(each.partition, each.start, each.end, each.shared) for each in stretches(TWICE, "shops", 2, 20)]
+    assert found == [(2, 0, 20, False)]
+    assert stage_of(TWICE, "shops", 0, 0) == 2
+
+
 def test_growth_comes_back_from_its_record() -> None:
     """And what is none is damage."""
     assert Growth.load(TWICE.dump()) == TWICE

@@ -87,6 +87,17 @@ def test_keys_that_are_not_meant_leave_no_trace(events: Events_, size: int) -> N
     np.testing.assert_array_equal(*values)
 
 
+def test_a_key_that_no_worker_keeps_a_row_under_has_none() -> None:
+    """What stands under such a key in a changelog is no row, and is not written over."""
+    events: Events_ = [("\0meaning", 1_000, 1.0), ("a", 1_000, 1.0), ("\0grown", 2_000, 1.0)]
+
+    found = feature_rows(MEMORY, FORMATS["cards"], "t", ((each, None) for each in batches(events, 9)), BELIEVES, 0)
+
+    assert set(found) == {b"a"}
+    scores = scored([(key, a, time) for key, time, a in events])
+    assert set(last_scores(FORMATS[PREDICTIONS], [(scores, None)], None, 0)) == {b"a"}
+
+
 def scored(scores: list[tuple[str | None, float, int]]) -> Batch:
     """Return decoded scores: key, score, event time in ms. Source offsets are ten times their places."""
     n = len(scores)

@@ -1,8 +1,8 @@
-"""pipeline.tasks.restore: what a store needs, given its positions and what is committed."""
+"""pipeline.tasks.restore_plan: what a store needs, given its positions and what is committed."""
 
 import pytest
 
-from pipeline.tasks.restore import Plan, plan, rest
+from pipeline.tasks.restore_plan import Plan, plan, rest
 
 LOGS = {"a.changelog": (0, 900), "b.changelog": (0, 40)}
 STARTS = {"events": 100, "facts": 50}
