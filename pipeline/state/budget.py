@@ -32,9 +32,9 @@ class Budget:
 def share(memory_mib: int, tasks: int) -> Budget:
     """Share ``memory_mib`` out among ``tasks`` tasks.
 
-    Each part gets the least that it needs. Of the rest, half goes to the rows, which save a search each time that
-    their key comes again, and a quarter each to write buffers and block cache; what the buffers cannot use goes to
-    the cache. Raises SettingsError, with the least that would do, if that is too little.
+    Each part gets the least that it needs. Of the rest, three quarters go to the rows, which save a search each time
+    that their key comes again, and an eighth each to write buffers and block cache; what the buffers cannot use goes
+    to the cache. Raises SettingsError, with the least that would do, if that is too little.
     """
     if tasks < 1:
         raise ValueError(f"memory is shared among at least one task, not {tasks}")
@@ -45,8 +45,8 @@ def share(memory_mib: int, tasks: int) -> Budget:
             f"{memory_mib} MiB of memory for state are too little for {tasks} tasks; give at least "
             f"{-(-needed // MIB)} MiB, or spread the tasks over more workers"
         )
-    write_buffer = min(_WRITE_BUFFER_MIN + spare // 4 // tasks // 2, _WRITE_BUFFER_MAX)
-    rows = _ROWS_MIN + spare // 2 // tasks
+    write_buffer = min(_WRITE_BUFFER_MIN + spare // 8 // tasks // 2, _WRITE_BUFFER_MAX)
+    rows = _ROWS_MIN + spare * 3 // 4 // tasks
     return Budget(
         block_cache=memory_mib * MIB - tasks * (2 * write_buffer + rows),
         write_buffer=write_buffer,
