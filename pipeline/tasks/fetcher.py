@@ -11,16 +11,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from pipeline.batch import Headers, Run, Source, TaskId
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings, WorkerSettings
 from pipeline.tasks.inbox import Inbox
+from pipeline.tasks.messages import by_source, sifted
 
 POLL_SECONDS = 0.02  # how long a change of assignment may wait for an idle read to end
 READ_ROWS_MAX = 4096
@@ -169,34 +169,17 @@ class Fetcher:
         return [first, *self._consumer.consume(READ_ROWS_MAX - 1, 0)]
 
     def _runs(self, messages: list[Message]) -> Iterator[tuple[TaskId, int, Run]]:
-        if not messages:
-            return
-        # Here and below: a map of a method costs two thirds of a comprehension that calls it.
-        partitions = np.array(list(map(Message.partition, messages)))  # None: an error that is of none
-        changes = partitions[1:] != partitions[:-1]
-        if len({source.topic for source in self._places}) > 1:
-            topics = np.array([message.topic() for message in messages])
-            changes |= topics[1:] != topics[:-1]
-        starts = [0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]
-        for start, stop in pairwise(starts):
-            source = Source(messages[start].topic(), messages[start].partition())
+        one_topic = len({source.topic for source in self._places}) <= 1
+        for source, theirs in by_source(messages, one_topic=one_topic):
             place = self._places.get(source)
-            run = self._run_of(source, messages[start:stop]) if place is not None else None
+            run = self._run_of(source, theirs) if place is not None else None
             if place is not None and run is not None:
                 yield place.task, place.epoch, run
 
     def _run_of(self, source: Source, messages: list[Message]) -> Run | None:
-        records, end = messages, None
-        if any(map(Message.error, messages)):  # an error is true; nearly always there is none
-            errors = [message.error() for message in messages]
-            records = [message for message, error in zip(messages, errors, strict=True) if error is None]
-            for message, error in zip(messages, errors, strict=True):
-                if error is None:
-                    continue
-                if error.code() == KafkaError._PARTITION_EOF:
-                    end = message.offset()  # behind trailing markers, which no record tells of
-                elif not error.retriable():
-                    self._on_trouble(source, error.str())
+        records, end, troubles = sifted(messages)
+        for error in troubles:
+            self._on_trouble(source, error.str())
         if not records and end is None:
             return None
         next_offset = max(records[-1].offset() + 1 if records else 0, end or 0)

@@ -14,12 +14,10 @@ positions come last, so a store without them, or with old ones, is never taken f
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.batch import Life, Source
 from pipeline.clock import Clock
@@ -28,6 +26,7 @@ from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 from pipeline.state.changelog import Reading
 from pipeline.state.store import Store
+from pipeline.tasks.messages import by_source, sifted
 from pipeline.tasks.restore_plan import plan, rest
 from pipeline.tasks.vault import Vault
 from pipeline.telemetry.metrics import Metrics
@@ -244,7 +243,7 @@ class Restorer:
 
     def _take(self, messages: list[Message]) -> None:
         jobs = {source: job for job in self._jobs.values() for source in job.parts}
-        for source, records in _by_source(messages):
+        for source, records in by_source(messages, one_topic=False):
             job = jobs.get(source)
             if job is None or job.life not in self._jobs:
                 continue
@@ -260,18 +259,10 @@ class Restorer:
         part, store = job.parts.get(source), job.store
         if part is None or store is None:
             return
-        records, end = messages, None
-        if any(map(Message.error, messages)):
-            records = [message for message in messages if message.error() is None]
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    continue
-                if error.code() == KafkaError._PARTITION_EOF:
-                    end = message.offset()
-                elif not error.retriable():
-                    self._again(job, f"{source} cannot be read on: {error.str()}")
-                    return
+        records, end, troubles = sifted(messages)
+        if troubles:
+            self._again(job, f"{source} cannot be read on: {troubles[0].str()}")
+            return
         if records:
             part.position = records[-1].offset() + 1
         part.position = max(part.position, end or 0)
@@ -348,12 +339,3 @@ class Restorer:
     def _left(self) -> int:
         """Return how many offsets are still to be read."""
         return sum(max(0, part.target - part.position) for job in self._jobs.values() for part in job.parts.values())
-
-
-def _by_source(messages: list[Message]) -> Iterator[tuple[Source, list[Message]]]:
-    """Yield the records of one partition after the other, as they lie."""
-    partitions = np.array(list(map(Message.partition, messages)))  # None: an error that is of none
-    topics = np.array(list(map(Message.topic, messages)))
-    changes = (partitions[1:] != partitions[:-1]) | (topics[1:] != topics[:-1])
-    for start, stop in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(messages)]):
-        yield Source(messages[start].topic() or "", messages[start].partition() or 0), messages[start:stop]
