@@ -21,6 +21,7 @@ from pipeline.deadletters.envelope import envelope
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import NOTHING, FeatureSpec, Float32s, Float64s
 from pipeline.inference.scorer import Scorer
+from pipeline.origin import origin
 from pipeline.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:  # what compiles is loaded where something is remembered
@@ -196,20 +197,15 @@ class Flow:
     ) -> pa.RecordBatch:
         n = len(rows)
         events = self._pipeline.events
-        partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
         return pa.RecordBatch.from_pydict(
-            {
-                "event_id": columns[events.id],
+            origin(events, records, rows, columns)
+            | {
                 "key": columns[events.key].cast(pa.string()) if events.key else pa.nulls(n, pa.string()),
                 "score": pa.array(scored.scores),
                 "pipeline": pa.repeat(self._pipeline.name, n),
                 "model": pa.repeat(self._model, n),
                 "model_version": pa.repeat(self._model_version, n),
-                "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
                 "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
-                "source_topic": pa.repeat(events.topic, n),  # nothing else is scored
-                "source_partition": pa.array(partitions[records.source[rows]]),
-                "source_offset": pa.array(records.offsets[rows]),
             }
         )
 

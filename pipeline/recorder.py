@@ -15,6 +15,7 @@ from pipeline.batch import Batch, Life, Outgoing, Records, Slice, TaskId, bounds
 from pipeline.codec.avro import Encoder
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import Feature, Float32s, Float64s
+from pipeline.origin import origin
 
 Int64s = npt.NDArray[np.int64]
 Start = Callable[[Life], Mapping[str, int]]  # by topic the offset at which a task began in this epoch
@@ -64,15 +65,8 @@ class Recorder:
     def _columns(
         self, records: Records, rows: Int64s, columns: pa.RecordBatch, values: Float64s, taken: Int64s
     ) -> pa.RecordBatch:
-        n, events = len(rows), self._events
-        partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
-        arrays = {
-            "event_id": columns[events.id],
-            "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
-            "source_topic": pa.repeat(events.topic, n),
-            "source_partition": pa.array(partitions[records.source[rows]]),
-            "source_offset": pa.array(records.offsets[rows]),
-            "fingerprint": pa.repeat(self._fingerprint, n),
+        arrays = origin(self._events, records, rows, columns) | {
+            "fingerprint": pa.repeat(self._fingerprint, len(rows)),
             "values": self._lists("values", values, np.isnan(values)),
             "facts": self._lists("facts", taken),
         }
