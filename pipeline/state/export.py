@@ -16,8 +16,8 @@ from pipeline.errors import StateCorrupt, StateError, StateMismatch
 from pipeline.state.budget import share
 from pipeline.state.damage import explained
 from pipeline.state.folders import Folder, folders
-from pipeline.state.identity import Identity
-from pipeline.state.snapshot import MANIFEST, File, Home, Saved, Snapshot, other_tables
+from pipeline.state.identity import Identity, differences, other_tables
+from pipeline.state.snapshot import MANIFEST, File, Home, Saved, Snapshot
 from pipeline.state.store import Memory, Store, destroy
 
 Told = Callable[[str, int, int], None]  # what is done, how much of it, of how much
@@ -148,7 +148,7 @@ def _check(mine: Identity, wanted: Identity, path: Path) -> None:
             f"state in {path} is that of {mine.pipeline}/{mine.task} of {mine.partitions} partitions, not of "
             f"{wanted.pipeline}/{wanted.task} of {wanted.partitions}"
         )
-    if differing := other_tables(mine.tables, wanted.tables):
+    if differing := other_tables(differences(mine.tables, wanted.tables)):
         raise StateMismatch(f"state in {path} has {differing}: no worker would take it")
 
 

@@ -1,7 +1,7 @@
 """What a store was made for: kept inside it, so that it is never taken for another's. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,6 +37,21 @@ class Difference:
     wanted: Shape | None
 
 
+def differences(was: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> tuple[Difference, ...]:
+    """Return the tables whose shapes differ, in the order of their names."""
+    return tuple(
+        Difference(name, was.get(name), wanted.get(name))
+        for name in sorted({*was, *wanted})
+        if was.get(name) != wanted.get(name)
+    )
+
+
+def other_tables(found: Sequence[Difference]) -> str:
+    """Say which tables are others than are declared now; nothing, if none is."""
+    names = ", ".join(each.table for each in found)
+    return f"other rows of {names} than are declared now, or of other changelogs" if names else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An identity as a store keeps it: with the number that stands before the keys of each table."""
@@ -47,10 +62,9 @@ class Kept:
     @classmethod
     def new(cls, identity: Identity) -> "Kept":
         """Return the identity with numbers from 1. Raises StateMismatch if there are too many tables."""
-        kept = cls(Identity(identity.pipeline, identity.task, identity.partitions, {}), {})
-        for name, shape in identity.tables.items():
-            kept = kept.with_table(name, shape)
-        return kept
+        if len(identity.tables) > _NUMBERS:
+            raise StateMismatch(f"a task keeps at most {_NUMBERS} tables; declare fewer")
+        return cls(identity, {name: number for number, name in enumerate(identity.tables, start=1)})
 
     def check(self, wanted: Identity, path: Path) -> None:
         """Raise StateMismatch unless the store is of that pipeline and task; StateCorrupt if keys have moved since."""
@@ -68,25 +82,7 @@ class Kept:
 
     def differences(self, wanted: Identity) -> tuple[Difference, ...]:
         """Return the tables whose shapes differ, in the order of their names."""
-        was, now = self.identity.tables, wanted.tables
-        return tuple(
-            Difference(name, was.get(name), now.get(name))
-            for name in sorted({*was, *now})
-            if was.get(name) != now.get(name)
-        )
-
-    def with_table(self, name: str, shape: Shape | None) -> "Kept":
-        """Return it with the table in that shape, under a number that is not in use, or without the table.
-
-        Raises StateMismatch if there are too many tables.
-        """
-        mine = self.identity
-        tables = {each: kept for each, kept in mine.tables.items() if each != name}
-        numbers = {each: number for each, number in self.numbers.items() if each != name}
-        if shape is not None:
-            tables[name] = shape
-            numbers[name] = _free(self.numbers)
-        return Kept(Identity(mine.pipeline, mine.task, mine.partitions, tables), numbers)
+        return differences(self.identity.tables, wanted.tables)
 
     def dump(self) -> bytes:
         """Return it as JSON."""
@@ -109,12 +105,3 @@ class Kept:
                 f"state in {path} does not say what it was made for ({error!r}); "
                 "it will be deleted and restored from its changelogs"
             ) from None
-
-
-def _free(numbers: Mapping[str, int]) -> int:
-    """Return the lowest number that no table has."""
-    used = set(numbers.values())
-    for number in range(1, _NUMBERS + 1):
-        if number not in used:
-            return number
-    raise StateMismatch(f"a task keeps at most {_NUMBERS} tables; declare fewer")

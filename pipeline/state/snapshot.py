@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import StateError, StateMismatch
-from pipeline.state.identity import Identity, Shape
+from pipeline.state.identity import Identity, Shape, differences, other_tables
 
 MANIFEST = "snapshot.json"
 
@@ -102,14 +102,8 @@ class Snapshot:
                 f"the snapshot was made for {mine.partitions} partitions and the events now have "
                 f"{wanted.partitions}: keys have moved between tasks. Make a new one"
             )
-        if differing := other_tables(mine.tables, wanted.tables):
+        if differing := other_tables(differences(mine.tables, wanted.tables)):
             raise StateMismatch(f"the snapshot has {differing}. Make a new one")
-
-
-def other_tables(had: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> str:
-    """Say which tables are others than are declared now; nothing, if none is."""
-    names = [name for name in sorted({*had, *wanted}) if had.get(name) != wanted.get(name)]
-    return f"other rows of {', '.join(names)} than are declared now, or of other changelogs" if names else ""
 
 
 _JSON = TypeAdapter(Snapshot)

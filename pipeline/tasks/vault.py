@@ -22,7 +22,7 @@ from pipeline.batch import Life, Source, TaskId
 from pipeline.errors import StateClosed, StateCorrupt, StateError
 from pipeline.state import budget
 from pipeline.state.format import Format
-from pipeline.state.identity import Identity, Shape
+from pipeline.state.identity import Identity, Shape, other_tables
 from pipeline.state.store import Memory, Size, Store, destroy
 from pipeline.state.tables import Tables
 from pipeline.tasks.sweep import Output
@@ -265,11 +265,10 @@ class Vault:
         path = self._path(task)
         path.parent.mkdir(parents=True, exist_ok=True)
         store = Store.open(path, identity, self._memory)
-        if not store.differences:
+        if not (differing := other_tables(store.differences)):
             return store
-        names = ", ".join(difference.table for difference in store.differences)
         store.close()
-        raise StateCorrupt(f"state in {path} has other rows of {names} than are declared now, or of other changelogs")
+        raise StateCorrupt(f"state in {path} has {differing}")
 
     def _hold(self, life: Life, store: Store) -> None:
         with self._lock:
