@@ -194,7 +194,7 @@ class Worker:
             stage=self.pipeline.name,
             group=self.pipeline.group,
             topics=self.pipeline.sources,
-            outputs=self._outputs(),
+            outputs=self.pipeline.outputs(recording=self.settings.features.record),
             upkeep=self.pipeline.upkeep,
             vault=self._vault,
             identity=self.identity,
@@ -209,12 +209,6 @@ class Worker:
             observer=Witness(self._watch, self._story),
         )
         return self._runtime
-
-    def _outputs(self) -> tuple[str, ...]:
-        """Return the topics that the partitions of a task's number are written to."""
-        pipeline, recording = self.pipeline, self.settings.features.record
-        recorded = (pipeline.recorded,) if recording else ()
-        return (pipeline.scores.topic, pipeline.dead_letters, *recorded, *pipeline.changelogs.values())
 
     def compute(self, work: Work) -> Emission | None:
         """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.

@@ -127,6 +127,11 @@ class Pipeline:
         """Return what feeds a table: its facts, or the pipeline's own events."""
         return next((each for each in self.feeds if each == memory.table.facts), self.events)
 
+    def outputs(self, *, recording: bool) -> tuple[str, ...]:
+        """Return the topics that the partitions of a task's number are written to; ``recording``: features too."""
+        recorded = (self.recorded,) if recording else ()
+        return (self.scores.topic, self.dead_letters, *recorded, *self.changelogs.values())
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The topics that a task reads, the events first."""

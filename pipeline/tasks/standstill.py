@@ -31,7 +31,7 @@ class Standstill:
     def fence(self) -> None:
         """End what workers left open, and refuse them from now on if they still live somewhere."""
         pipeline, there = self._pipeline, topics.existing(self._kafka)
-        outputs = [pipeline.scores.topic, pipeline.dead_letters, pipeline.recorded, *pipeline.changelogs.values()]
+        outputs = pipeline.outputs(recording=True)
         try:
             owners = self._ground.owners(self.sources(there), CALL_SECONDS)
             for owner in sorted({owner for owner in owners.values() if owner is not None}):
