@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from ops.bench.contenders import START_SECONDS, Contender, cpu_seconds, running, tail
 from ops.bench.course import Site, course, rounds
@@ -18,6 +16,7 @@ from ops.bench.rates import growth
 from pipeline.errors import SurgetankError
 from pipeline.kafka.broker import free_ports
 from pipeline.telemetry.page import total
+from pipeline.web.asking import answer
 
 KEYS = 1_000_000
 TASKS = (4, 64)
@@ -122,10 +121,8 @@ class _Page:
 
     def look(self) -> tuple[int, float] | None:
         """Return records and seconds when all is restored."""
-        try:
-            with urlopen(self._url, timeout=2) as answer:
-                page = answer.read().decode()
-        except (URLError, OSError):
+        page = answer(self._url, timeout=2)
+        if page is None:
             return None
         now = time.monotonic()
         records, left = (

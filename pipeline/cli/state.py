@@ -3,7 +3,7 @@
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -34,7 +34,7 @@ def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None
     """Show the folders of state on this machine: worker, task, bytes. Workers may run meanwhile."""
     from pipeline.state.folders import folders
 
-    _, _, base = _found(name, bootstrap)
+    base = _found(name, bootstrap).base
     found = folders(base)
     if as_json:
         rows = [{"worker": each.worker, "task": each.task, "disk_bytes": each.disk_bytes} for each in found]
@@ -56,8 +56,8 @@ def inspect(
 
     from pipeline.errors import BrokerError
 
-    pipeline, settings, _ = _found(name, bootstrap)
-    peers = _peers(pipeline, settings)()
+    place = _found(name, bootstrap)
+    pipeline, peers = place.pipeline, _peers(place)()
     told: dict[str, Any] = {}
     for address in sorted(peers):
         for kind in ("features", "predictions"):
@@ -90,8 +90,7 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
 
     from pipeline.tasks.restoring import Course, Restoring
 
-    pipeline, settings, _ = _found(name, bootstrap)
-    peers = _peers(pipeline, settings)
+    peers = _peers(_found(name, bootstrap))
 
     def look() -> dict[str, Restoring]:
         pages = {address: _page(address) for address in sorted(peers())}
@@ -148,7 +147,7 @@ def reshard(
     from pipeline.cli.telling import tell
     from pipeline.upkeep.reshard import Reshard
 
-    pipeline, settings, _ = _found(name, bootstrap)
+    pipeline, settings, *_ = _found(name, bootstrap)
     with _progress() as told:
         report = Reshard(settings.kafka, pipeline, told).run(partitions, partitioner, dry_run=dry_run)
     if not dry_run:
@@ -195,7 +194,7 @@ def rebuild(
     from pipeline.cli.telling import tell
     from pipeline.upkeep.rebuild import Action, Rebuild
 
-    pipeline, settings, _ = _found(name, bootstrap, set_)
+    pipeline, settings, *_ = _found(name, bootstrap, set_)
     with _progress() as told:
         work = Rebuild(
             settings,
@@ -242,11 +241,12 @@ def reset(
     from pipeline.kafka import topics
     from pipeline.state.folders import remove
 
-    pipeline, settings, base = _found(name, bootstrap)
+    place = _found(name, bootstrap)
+    pipeline, base = place.pipeline, place.base
     names = ", ".join(pipeline.changelogs.values())
     if not yes:
         typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True)
-    topics.renew(settings.kafka, pipeline, list(pipeline.changelogs.values()))
+    topics.renew(place.settings.kafka, pipeline, list(pipeline.changelogs.values()))
     remove(base)
     typer.echo(f"{pipeline.name} remembers nothing")
 
@@ -269,10 +269,10 @@ def export(
     """
     from pipeline.state import export as exporting
 
-    pipeline, settings, base = _found(name, bootstrap)
-    home = _home(pipeline, settings)
+    place = _found(name, bootstrap)
+    home = _home(place)
     with _progress() as told:
-        snapshot = exporting.export(base, folder, home, told, task=task, worker=worker)
+        snapshot = exporting.export(place.base, folder, home, told, task=task, worker=worker)
     _tell_snapshot(snapshot, folder, "exported to", as_json)
 
 
@@ -297,13 +297,13 @@ def import_(
     from pipeline.state.snapshot import Snapshot
     from pipeline.tasks.vault import Claim
 
-    pipeline, settings, base = _found(name, bootstrap)
+    place = _found(name, bootstrap)
     snapshot = Snapshot.load(folder)
-    snapshot.check(_home(pipeline, settings))
+    snapshot.check(_home(place))
     try:
-        claim = Claim(base, worker)
+        claim = Claim(place.base, worker)
     except OSError as error:
-        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+        raise SettingsError(f"state.directory: {place.base} cannot be used: {error.strerror}") from None
     try:
         with _progress() as told:
             install(folder, snapshot, claim.folder, told, replace=replace)
@@ -312,36 +312,56 @@ def import_(
     _tell_snapshot(snapshot, claim.folder, "imported to", as_json)
 
 
-def _peers(pipeline: "Pipeline", settings: "Settings") -> "Peers":
+class _Found(NamedTuple):
+    """A pipeline with tables, the settings, and where it runs: a cluster's id, and how many partitions it has."""
+
+    pipeline: "Pipeline"
+    settings: "Settings"
+    cluster: str
+    partitions: int
+
+    @property
+    def base(self) -> Path:
+        """The folder of its state on this machine."""
+        return self.settings.state.folder / self.cluster / self.pipeline.name
+
+
+def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> _Found:
+    """Find a pipeline. Raises TopologyError if it remembers nothing."""
+    from pipeline.cli.resolve import assigned, resolve
+    from pipeline.errors import TopologyError
+    from pipeline.kafka import topics
+    from pipeline.settings import load
+
+    pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
+    if not pipeline.changelogs:
+        raise TopologyError(f"pipeline {pipeline.name!r} remembers nothing: it declares no table")
+    return _Found(pipeline, settings, *topics.anchor(settings.kafka, pipeline))
+
+
+def _peers(found: _Found) -> "Peers":
     """Return what tells where the workers of a pipeline answer."""
     from pipeline.clock import SystemClock
-    from pipeline.kafka import topics
     from pipeline.tasks.peers import Peers
 
-    _, partitions = topics.anchor(settings.kafka, pipeline)
-    return Peers(settings.kafka, pipeline.group, pipeline.events.topic, partitions, SystemClock())
+    pipeline, kafka = found.pipeline, found.settings.kafka
+    return Peers(kafka, pipeline.group, pipeline.events.topic, found.partitions, SystemClock())
 
 
 def _page(address: str) -> str | None:
     """Return the metrics of a worker; None if it does not answer, or not to the end."""
-    import urllib.request
-    from http.client import HTTPException
+    from pipeline.web.asking import answer
 
-    try:
-        with urllib.request.urlopen(f"{address}/metrics", timeout=1) as answer:
-            return str(answer.read().decode())
-    except (OSError, HTTPException):
-        return None
+    return answer(f"{address}/metrics", timeout=1)
 
 
-def _home(pipeline: "Pipeline", settings: "Settings") -> "Home":
+def _home(found: _Found) -> "Home":
     """Return where the state of a pipeline belongs."""
     from pipeline.app import declared
-    from pipeline.kafka import topics
     from pipeline.state.snapshot import Home
 
-    cluster, partitions = topics.anchor(settings.kafka, pipeline)
-    return Home(pipeline.name, cluster, partitions, declared(settings.kafka, pipeline, partitions).shapes)
+    shapes = declared(found.settings.kafka, found.pipeline, found.partitions).shapes
+    return Home(found.pipeline.name, found.cluster, found.partitions, shapes)
 
 
 @contextmanager
@@ -370,17 +390,3 @@ def _tell_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool)
     for each in snapshot.tasks:
         rows = ", ".join(f"{table} {number:,}" for table, number in each.rows.items()) or "nothing on the disk yet"
         typer.echo(f"  task {each.task:<5d} {each.worker:24s} {each.bytes:>15,} bytes   {rows}")
-
-
-def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> "tuple[Pipeline, Settings, Path]":
-    """Return a pipeline with tables, the settings, and the folder of its state on this machine."""
-    from pipeline.cli.resolve import assigned, resolve
-    from pipeline.errors import TopologyError
-    from pipeline.kafka import topics
-    from pipeline.settings import load
-
-    pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
-    if not pipeline.changelogs:
-        raise TopologyError(f"pipeline {pipeline.name!r} remembers nothing: it declares no table")
-    cluster, _ = topics.anchor(settings.kafka, pipeline)
-    return pipeline, settings, settings.state.folder / cluster / pipeline.name

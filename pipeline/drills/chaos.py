@@ -15,7 +15,7 @@ from pipeline.drills.audit import audit
 from pipeline.drills.faults import KILLS, Blow, Fault, schedule
 from pipeline.drills.replay import Replay
 from pipeline.drills.site import Site
-from pipeline.drills.states import compare_states
+from pipeline.drills.states import compare_states, words
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, topics
@@ -90,11 +90,7 @@ class ChaosReport:
                 f"dead letters {audit['dead_letters']:,}, lost {audit['lost']}, duplicates {audit['duplicates']}, "
                 f"unexpected {audit['unexpected']}, out of order {audit['out_of_order']}"
             ),
-            *(
-                f"state of {state['table']}: {state['keys']:,} keys, wrong {state['wrong']}, "
-                f"missing {state['missing']}, unexpected {state['unexpected']}"
-                for state in self.states
-            ),
+            *map(words, self.states),
         ]
 
     @property

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SurgetankError
 from pipeline.kafka.broker import free_ports
 from pipeline.telemetry.page import total
+from pipeline.web.asking import answer
 
 
 @dataclass(slots=True)
@@ -36,11 +36,7 @@ class Member:
 
     def ask(self, path: str, timeout: float = 1.0) -> str | None:
         """Return what the worker answers over HTTP with status 200; None if it does not."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return None
+        return answer(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     @property
     def ready(self) -> bool:

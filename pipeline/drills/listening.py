@@ -7,13 +7,15 @@ from typing import Self
 
 from pipeline.batch import Records
 from pipeline.clock import Clock
-from pipeline.errors import BrokerError
+from pipeline.drills.fleet import Member
+from pipeline.errors import BrokerError, SurgetankError
 from pipeline.kafka.reading import TopicReader
 from pipeline.settings import KafkaSettings
 
 LEADERS_SECONDS = 60.0
 _AGAIN_SECONDS = 0.2
 _READ_SECONDS = 0.1
+_LOOK_SECONDS = 0.02
 
 
 class Listener:
@@ -30,6 +32,31 @@ class Listener:
         """Raise what ended the reading, if anything did."""
         if self._reading.done():
             self._reading.result()  # it ends before it is told to only by an error
+
+    def until(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        worker: Member,
+        *,
+        wait: float,
+        since: float | None = None,
+    ) -> float:
+        """Wait for something of a worker; return the seconds since then (default: now).
+
+        Raises SurgetankError if the worker ends before, or it takes more than ``wait`` seconds.
+        """
+        since = self._clock.monotonic() if since is None else since
+        while not condition():
+            self.check()
+            waited = self._clock.monotonic() - since
+            if not worker.running or waited > wait:
+                raise SurgetankError(
+                    f"worker {worker.name} {'has no' if worker.running else 'ended before it had'} {what} after "
+                    f"{waited:.0f} s; its log: {worker.log}"
+                )
+            self._stopping.wait(_LOOK_SECONDS)
+        return self._clock.monotonic() - since
 
     def __enter__(self) -> Self:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="listener")

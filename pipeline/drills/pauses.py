@@ -23,7 +23,6 @@ from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
 from pipeline.drills.site import Site
 from pipeline.drills.wire import encoder
-from pipeline.errors import SurgetankError
 from pipeline.kafka import topics
 from pipeline.lag.offsets import GroupOffsets
 
@@ -280,19 +279,8 @@ class Pauses:
     def _caught_up(self) -> bool:
         return sum(each.lag for each in self._offsets.now()) < self._rate
 
-    def _until(self, condition: Callable[[], bool], what: str, worker: Member, started: float | None = None) -> float:
-        """Wait; return the seconds since ``started`` (default: now)."""
-        since = self._clock.monotonic() if started is None else started
-        while not condition():
-            self._listener.check()
-            waited = self._clock.monotonic() - since
-            if not worker.running or waited > WAIT_SECONDS:
-                raise SurgetankError(
-                    f"worker {worker.name} {'has no' if worker.running else 'ended before it had'} {what} after "
-                    f"{waited:.0f} s; its log: {worker.log}"
-                )
-            self._never.wait(0.02)
-        return self._clock.monotonic() - since
+    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
+        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
 
     def _pass_time(self, seconds: float) -> None:
         self._never.wait(seconds)

@@ -22,15 +22,15 @@ from pipeline.drills.listening import Listener
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
 from pipeline.drills.site import Site
-from pipeline.drills.states import compare_states
+from pipeline.drills.states import compare_states, words
 from pipeline.drills.wire import SCORE, decoder, encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, topics
 from pipeline.kafka.observe import broker_settings
 from pipeline.lag.offsets import GroupOffsets
+from pipeline.telemetry.page import total
 
 WAIT_SECONDS = 180.0
-LOOK_SECONDS = 0.02
 METRICS_SECONDS = 0.25  # a worker that restores is asked no more often: each answer costs it milliseconds
 CALM_SECONDS = 3.0  # between two blows: what the one before held up is over
 
@@ -102,11 +102,7 @@ class RecoveryReport:
             f"{self.keys:,} keys, {self.changelog_records:,} changelog records, session {self.session_seconds:g} s",
             *table,
             f"lost {self.audit['lost']}, duplicates {self.audit['duplicates']}",
-            *(
-                f"state of {state['table']}: {state['keys']:,} keys, wrong {state['wrong']}, "
-                f"missing {state['missing']}, unexpected {state['unexpected']}"
-                for state in self.states
-            ),
+            *map(words, self.states),
             *(f"{'met   ' if met else 'MISSED'} {goal}" for goal, met in self.goals.items()),
         ]
 
@@ -273,8 +269,11 @@ class Recovery:
         restoring = Restoring()
 
         def look() -> None:
-            restored = successor.total("surgetank_restore_records_total")
-            restoring.look(restored, self._clock.monotonic(), successor.total("process_cpu_seconds_total"))
+            page = successor.ask("/metrics") or ""
+            restored, cpu = (
+                total(page, name) for name in ("surgetank_restore_records_total", "process_cpu_seconds_total")
+            )
+            restoring.look(restored, self._clock.monotonic(), cpu)
 
         def serves() -> bool:
             if restoring.due(self._clock.monotonic()):
@@ -299,18 +298,7 @@ class Recovery:
         return successor
 
     def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
-        """Wait; return the seconds since then (default: now)."""
-        since = self._clock.monotonic() if since is None else since
-        while not condition():
-            self._listener.check()
-            waited = self._clock.monotonic() - since
-            if not worker.running or waited > WAIT_SECONDS:
-                raise SurgetankError(
-                    f"worker {worker.name} {'has no' if worker.running else 'ended before it had'} {what} after "
-                    f"{waited:.0f} s; its log: {worker.log}"
-                )
-            self._never.wait(LOOK_SECONDS)
-        return self._clock.monotonic() - since
+        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
 
     def _lag(self) -> int:
         return sum(each.lag for each in self._offsets.now())

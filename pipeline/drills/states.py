@@ -8,7 +8,7 @@ Where a pipeline was given more partitions, a key is the same one in whichever o
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,15 +69,20 @@ class StateReport:
     @property
     def line(self) -> str:
         """The report in words."""
-        text = (
-            f"state of {self.table}: {self.keys:,} keys, wrong {self.wrong}, missing {self.missing}, "
-            f"unexpected {self.unexpected}, forgotten {self.forgotten}"
-        )
+        text = f"{words(self.as_dict())}, forgotten {self.forgotten}"
         return "\n".join([text, *(f"  {example}" for example in self.examples)])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {"ok": self.ok, **asdict(self)}
+
+
+def words(report: Mapping[str, Any]) -> str:
+    """Return in words what the plain values of a StateReport say of right and wrong."""
+    return (
+        f"state of {report['table']}: {report['keys']:,} keys, wrong {report['wrong']}, "
+        f"missing {report['missing']}, unexpected {report['unexpected']}"
+    )
 
 
 def compare_states(

@@ -72,10 +72,11 @@ class Reading:
         if self._odd:
             for key in self._odd.keys() & changes.keys():
                 del self._odd[key]
-        rows = {key: value for key, value in changes.items() if value is not None}
-        fit = self._format.fits(list(rows.values()))
+        rows = [value for value in changes.values() if value is not None]
+        fit = self._format.fits(rows)
         if not fit.all():
-            odd = {key: len(value) for (key, value), fits in zip(rows.items(), fit, strict=True) if not fits}
+            names = (key for key, value in changes.items() if value is not None)
+            odd = {key: len(row) for key, row, fits in zip(names, rows, fit, strict=True) if not fits}
             self._odd |= odd
             return {key: value for key, value in changes.items() if key not in odd}
         return changes

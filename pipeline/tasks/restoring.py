@@ -32,7 +32,7 @@ class Restoring:
 
 
 class Course:
-    """What one worker did since it was first looked at."""
+    """What workers did since each was first looked at."""
 
     def __init__(self) -> None:
         self._began: dict[str, int] = {}
@@ -41,7 +41,7 @@ class Course:
         """Return by address how many records were restored since the first look, and how many it will be in all."""
         found: dict[str, tuple[int, int]] = {}
         for address, look in looks.items():
-            began = self._began.setdefault(address, look.restored)
-            began = self._began[address] = min(began, look.restored)  # less: it is another process by now
+            # Less than before: it is another process by now.
+            began = self._began[address] = min(self._began.get(address, look.restored), look.restored)
             found[address] = look.restored - began, look.restored - began + look.remaining
         return found
