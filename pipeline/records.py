@@ -27,6 +27,9 @@ class TopicPartition(NamedTuple):
         return f"{self.topic}[{self.partition}]"
 
 
+OutputPartition = tuple[str, int]  # a partition of an output topic
+
+
 class TaskId(NamedTuple):
     """A unit of work: the source partitions of one number of one stage."""
 

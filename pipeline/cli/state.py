@@ -221,7 +221,8 @@ def rebuild(
                     RebuildAction.MIGRATED: f"{rows:,} rows migrated",
                     RebuildAction.REBUILT: f"rebuilt from {records:,} events"
                     + (f", {gone:,} are gone" if gone else ""),
-                    RebuildAction.REFUSED: f"refused: {gone:,} events of {gone + records:,} are deleted; --from-what-is-left",
+                    RebuildAction.REFUSED: f"refused: {gone:,} events of {gone + records:,} are deleted; "
+                    "--from-what-is-left",
                 }[action]
                 typer.echo(f"{each}: {said} ({len(some)} partitions)")
     if any(step.action is RebuildAction.REFUSED for step in steps):

@@ -1,8 +1,7 @@
 """The model's inputs of recorded events, computed offline: what a model is trained on is what a worker will give it.
 
 What an event holds itself goes through the same code that serves. What tables remember comes from DuckDB, by the SQL
-that ``pipeline.offline.feature_sql`` writes. An event time is not held against its arrival here: a recording tells of no
-clock in 1970 or 2100.
+that ``pipeline.offline.feature_sql`` writes. Event times are not compared with arrival times: a recording has none.
 """
 
 from collections.abc import Callable, Iterator

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.records import OutputRecords, StateChanges, TaskEpoch, TopicPartition
-from pipeline.runtime.hanging_transactions import OutputPartition
+from pipeline.records import OutputPartition, OutputRecords, StateChanges, TaskEpoch, TopicPartition
 
 CommittedOffsets = Mapping[TaskEpoch, Mapping[TopicPartition, int]]  # by task, the offsets that were committed
 

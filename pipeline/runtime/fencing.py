@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka import clients
-from pipeline.records import TopicPartition
-from pipeline.runtime.hanging_transactions import OutputPartition, end_hanging_transactions
+from pipeline.records import OutputPartition, TopicPartition
+from pipeline.runtime.hanging_transactions import end_hanging_transactions
 from pipeline.settings import KafkaSettings
 
 _MARK = "owner="

@@ -15,8 +15,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.errors import BrokerError
-
-OutputPartition = tuple[str, int]  # a partition of an output topic
+from pipeline.records import OutputPartition
 
 
 def end_hanging_transactions(

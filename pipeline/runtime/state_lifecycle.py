@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.clock import Clock
-from pipeline.records import TaskEpoch, TaskId, TopicPartition
+from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.batch_output import CommittedOffsets
 from pipeline.runtime.changelog_restorer import ChangelogRestorer
-from pipeline.runtime.hanging_transactions import OutputPartition
 from pipeline.runtime.task_registry import TaskRegistry
 from pipeline.settings import Settings
 from pipeline.state.state_manager import StateManager

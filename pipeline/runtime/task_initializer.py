@@ -13,9 +13,8 @@ from typing import Any, Literal
 from confluent_kafka import KafkaException
 
 from pipeline.errors import BrokerError, TopicsError
-from pipeline.records import TaskEpoch, TopicPartition
+from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
 from pipeline.runtime.fencing import GroupClient, stale_owners
-from pipeline.runtime.hanging_transactions import OutputPartition
 from pipeline.runtime.task_registry import TaskRegistry
 
 log = logging.getLogger(__name__)

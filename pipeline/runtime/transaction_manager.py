@@ -16,11 +16,11 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError, LostIdentity
 from pipeline.kafka import clients
-from pipeline.records import OutputRecords, TaskEpoch, TopicPartition
+from pipeline.records import OutputPartition, OutputRecords, TaskEpoch, TopicPartition
 from pipeline.runtime.batch_output import BatchOutput, CommittedOffsets, OpenTransaction
 from pipeline.runtime.commit_policy import commit_time, linger_seconds
 from pipeline.runtime.fencing import owner_metadata
-from pipeline.runtime.hanging_transactions import OutputPartition, end_hanging_transactions
+from pipeline.runtime.hanging_transactions import end_hanging_transactions
 from pipeline.runtime.task_registry import TaskBatch, TaskRegistry
 from pipeline.settings import KafkaSettings
 from pipeline.telemetry.metrics import Metrics

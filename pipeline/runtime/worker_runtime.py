@@ -14,12 +14,11 @@ from confluent_kafka import KafkaException
 
 from pipeline.clock import Clock
 from pipeline.errors import Stuck
-from pipeline.records import TaskEpoch, TaskId, TopicPartition
+from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.batch_output import BatchOutput
 from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership
-from pipeline.runtime.hanging_transactions import OutputPartition
 from pipeline.runtime.observer import RuntimeObserver
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.serial_executor import SerialExecutor

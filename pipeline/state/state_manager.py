@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import StateClosed, StateCorrupt, StateError
-from pipeline.records import TaskEpoch, TaskId, TopicPartition
-from pipeline.runtime.hanging_transactions import OutputPartition
+from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
 from pipeline.state import budget
 from pipeline.state.row_serde import RowSerde
 from pipeline.state.store import Store, StoreMemory, StoreSize, destroy

@@ -79,7 +79,8 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
     """It is kept with the state, so another process must find the same."""
     code = (
         "from pipeline.features.row_layout import *; "
-        "print(Layout((Measure(Kind.STD, 'a', Window(12, 3)), Measure(Kind.LAST, 'b')), 100, 'x').fingerprint())"
+        "std = AggregateSpec(AggregateKind.STD, 'a', RingWindow(12, 3)); "
+        "print(RowLayout((std, AggregateSpec(AggregateKind.LAST, 'b')), 100, 'x').fingerprint())"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = layout(

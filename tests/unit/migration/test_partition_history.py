@@ -1,4 +1,4 @@
-"""pipeline.migration.partition_history: where the records of a key lie after there were more partitions, again and again."""
+"""Tests of the offset ranges that hold the records of a key after several changes of the partition count."""
 
 from collections import defaultdict
 

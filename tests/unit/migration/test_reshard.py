@@ -61,7 +61,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Return what a reshard of this test finds."""
     found = World()
     monkeypatch.setattr("pipeline.migration.reshard.StoppedGroup", lambda *_: found)
-    monkeypatch.setattr("pipeline.migration.reshard.Mark", lambda *_: Marked(found))
+    monkeypatch.setattr("pipeline.migration.reshard.MigrationLock", lambda *_: Marked(found))
     monkeypatch.setattr(ChangelogRows, "read", found.part)
     monkeypatch.setattr(provisioning, "existing", lambda _: found.there)
     return found

@@ -1,4 +1,4 @@
-"""pipeline.offline.comparison: features online and offline, compared value by value; and on a year of flights they agree."""
+"""Tests that compare online and offline features value by value, also over a year of flights."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""pipeline.processing.feature_log: a record for each score, exact, and which facts its event followed, whatever the batches."""
+"""Tests of the feature log: one exact record for each score, whatever the batches."""
 
 from collections.abc import Sequence
 

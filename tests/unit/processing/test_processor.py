@@ -1,4 +1,4 @@
-"""pipeline.processing.processor: every record ends as one score or one dead letter, and what is recorded is that of the scored ones."""
+"""Tests that every record ends as one score or one dead letter, and that only scored records are logged."""
 
 from pathlib import Path
 

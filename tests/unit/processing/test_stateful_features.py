@@ -1,4 +1,4 @@
-"""pipeline.processing.stateful_features: what a batch of events and facts sees and changes, whatever the batches and whatever goes back."""
+"""Tests of what a batch of events and facts reads from state and changes in it, whatever the batches."""
 
 import tempfile
 from collections.abc import Sequence

@@ -88,7 +88,7 @@ def test_an_event_in_text_is_one_readable_line() -> None:
     stream = lines("text")
     event(log, "task_opened", level=logging.WARNING, task=TaskId("flights", 3), why="a b", at=1 / 3, none="")
     _, _, rest = stream.getvalue().split(" ", 2)
-    assert rest == 'WARNING task_opened task=flights/3 why="a b" at=0.333333 none="" (tasks.service)\n'
+    assert rest == 'WARNING task_opened task=flights/3 why="a b" at=0.333333 none="" (runtime.faust_host)\n'
 
 
 def test_a_message_of_a_library_comes_out_in_the_same_shape() -> None:
