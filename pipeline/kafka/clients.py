@@ -22,7 +22,7 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
         "log_level": 2,
-        **kafka.client,
+        **kafka.client_options(),
         **{name.replace("_", "."): value for name, value in overrides.items() if name != "error_cb"},
         **({"error_cb": overrides["error_cb"]} if "error_cb" in overrides else {"error_cb": _ignore}),
     }
