@@ -14,13 +14,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.client_options import OPTIONS, ClientOptions, masked
 from pipeline.errors import SettingsError
 
 PREFIX = "SURGETANK_"
 FILE = Path("surgetank.toml")
 NOT_SETTINGS = frozenset({"SURGETANK_CONFIG", "SURGETANK_CACHE"})  # where the file is, and the downloads
-SECRET = re.compile(r"password|secret|credential|token|\.key|\.pem|sasl\.jaas", re.IGNORECASE)
-OPTIONS = "kafka.client"  # below it all names are librdkafka's, with their dots
 
 
 class Section(BaseModel):
@@ -52,8 +51,13 @@ class KafkaSettings(Section):
     )
     reset: Literal["earliest", "latest"] = Field(default="earliest", description="where a group without offsets starts")
     client: dict[str, str] = Field(
-        default_factory=dict, description="librdkafka options for every client (security.protocol, sasl.*)"
+        default_factory=ClientOptions, description="librdkafka options for every client (security.protocol, sasl.*)"
     )
+
+    @field_validator("client")
+    @classmethod
+    def _hide_secrets(cls, options: dict[str, str]) -> ClientOptions:
+        return ClientOptions(options)
 
 
 class WorkerSettings(Section):
@@ -285,13 +289,6 @@ def describe(flags: dict[str, Any] | None = None, *, file: Path | None = None) -
                 )
             )
     return found
-
-
-def masked(dotted: str, value: Any) -> Any:
-    """Return the value fit for a screen or a log: those of secret options are stars."""
-    if isinstance(value, dict):
-        return {name: masked(f"{dotted}.{name}", each) for name, each in value.items()}
-    return "***" if dotted.startswith(f"{OPTIONS}.") and SECRET.search(dotted) else value
 
 
 def _gathered(flags: dict[str, Any] | None, file: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
