@@ -43,6 +43,7 @@ install: .venv/installed  ## Make .venv from the locked requirements
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pipeline.compiled
 	@touch $@
 
 needs-python:
