@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -30,7 +29,7 @@ FOLDERS = ("pipeline", "ops", "topology", "schemas", "tests", "docs")
 SOURCES = {".py", ".md", ".yml", ".toml", ".sql"}
 SECTIONS = ["Context", "Decision", "Consequences", "Measured"]
 WORDS_MAX = 900
-USAGE_ERROR = typer.BadParameter.__bases__[0]  # of the click that typer brings
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings
 FOREIGN = {"docker", "faust", "kill", "python"}  # programs that are not ours
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -78,7 +77,7 @@ def fault(line: str, *, mentioned: bool = False) -> str:
         return "" if words and words[0] in make_targets() else f"no such target: {line}"
     if program != "surgetank":
         return "" if program in FOREIGN else f"unknown program: {line}"
-    command: click.Command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     while words and (subcommands := getattr(command, "commands", None)) is not None:
         if words[0] not in subcommands:
             return f"no such command: {line}"
