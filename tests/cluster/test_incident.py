@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from stage import Stage
 
 from pipeline.clock import SystemClock
 from pipeline.errors import StartupError
@@ -24,11 +23,12 @@ from pipeline.timeline.alertmanager_webhook import AlertmanagerWebhook
 from pipeline.timeline.events import EventKind, TimelineEvent
 from pipeline.timeline.reading import history
 from pipeline.timeline.writer import TimelineWriter
-from tests.topologies.prefixed import ENVIRONMENT
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateless_flights import ENVIRONMENT
 
 StageFactory = Callable[..., Stage]
 
-TOPOLOGY = "tests.topologies.prefixed"
+TOPOLOGY = "tests.support.topologies.stateless_flights"
 
 
 def post(url: str, body: bytes) -> int:
