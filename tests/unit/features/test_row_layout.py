@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from histories import Event, Online, histories, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from pipeline import Events
 from pipeline.errors import TopologyError
 from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout, migrate
 from pipeline.features.tables import Table, TableState, hours, table_states
+from tests.support.feature_histories import Event, Online, histories, tables
 
 anytime = settings(deadline=None)  # tests share their machine
 
