@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from remembered import Remembered, changelog_records, restored
 
 from pipeline.declaration import Pipeline
 from pipeline.kafka import clients
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
+from tests.support.stateful_pipeline import Remembered, changelog_records, restored
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "takeover.tar.xz"
 PREFIX = "takeover"
