@@ -163,7 +163,7 @@ def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path) -> None:
     """Old and new events mix in a batch: fields that were added, removed, renamed, widened or made nullable fit."""
     contracts = contracts_of(tmp_path, V1, V2)
     old = [written(V1, {"id": i, "gone": "x", "wide": i, "free": i, "old": 0.5}, 1) for i in range(4)]
-    row = {"id": 9, "wide": 2**40, "free": None, "new": 1.5, "text": "t", "maybe": None, "list": []}
+    row: dict[str, object] = {"id": 9, "wide": 2**40, "free": None, "new": 1.5, "text": "t", "maybe": None, "list": []}
     new = written(V2, row, 2)
     batch, dead = decoder_of(contracts).decode(records_of([old[0], new, old[1], old[2] + b"x", old[3]]))
     fitted = {"new": 0.5, "text": "none", "maybe": None, "list": [1, 2]}

@@ -22,7 +22,7 @@ INSTANT = dt.datetime(2013, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC)
 LOCAL = INSTANT.replace(tzinfo=None)
 ENUM = {"type": "enum", "name": "Colour", "symbols": ["red", "green"]}
 POINT = record(("x", "int"), ("label", ["null", "string"]), name="Point")
-DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+DECIMAL: dict[str, Any] = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 TIMES = pa.list_(pa.field("item", pa.timestamp("ms", "UTC"), nullable=False))
 CENTS = decimal.Decimal("-12.34")
 
@@ -33,7 +33,7 @@ def logical(base: str, name: str) -> dict[str, str]:
 
 
 # schema, value as fastavro writes it, value as Arrow gives it, Arrow type
-TYPES = {
+TYPES: dict[str, tuple[Any, Any, Any, pa.DataType | None]] = {
     "boolean": ("boolean", True, True, pa.bool_()),
     "int": ("int", -(2**31), -(2**31), pa.int32()),
     "long": ("long", 2**63 - 1, 2**63 - 1, pa.int64()),
