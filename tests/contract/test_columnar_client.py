@@ -1,5 +1,6 @@
 """What the two implementations of the batch consumer and producer do, on real Kafka; they must not differ."""
 
+import ctypes
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, cimpl
 from conftest import KafkaUnderTest
 
 from pipeline.batch import Headers, Source
@@ -19,8 +20,9 @@ from pipeline.kafka import clients
 from pipeline.kafka.columnar.columns import PartitionRecords, Polled, ProducerRecords, encode_headers
 from pipeline.kafka.columnar.consumer import ColumnarConsumer
 from pipeline.kafka.columnar.interface import BatchConsumer, BatchProducer
+from pipeline.kafka.columnar.library import COPY
 from pipeline.kafka.columnar.plain import PlainConsumer, PlainProducer
-from pipeline.kafka.columnar.producer import ColumnarProducer
+from pipeline.kafka.columnar.producer import ColumnarProducer, handle
 from pipeline.settings import KafkaSettings
 
 CLOCK = SystemClock()
@@ -207,6 +209,61 @@ def test_headers_are_read_and_produced_as_they_are(
 
     of_rows = [each.headers_of(row) for each in found for row in range(len(each))]
     assert [list(each) for each in of_rows] == [[], headers, [("z", b"")], []]
+
+
+class VariantUnion(ctypes.Union):
+    """The values of ``rd_kafka_vu_t`` that ``produce_with_header`` uses."""
+
+    _fields_ = [
+        ("text", ctypes.c_char_p),
+        ("number", ctypes.c_int32),
+        ("memory", ctypes.c_void_p * 3),
+        ("padding", ctypes.c_char * 64),
+    ]
+
+
+class Variant(ctypes.Structure):
+    """``rd_kafka_vu_t``: a kind (1 topic, 3 partition, 4 value, 7 flags, 9 header) and its value."""
+
+    _fields_ = [("kind", ctypes.c_int), ("value", VariantUnion)]
+
+
+def produce_with_header(producer: Producer, topic: str, value: bytes, header: bytes) -> None:
+    """Produce a record with a header of any name, which the ordinary client refuses to make."""
+    given = (Variant * 5)()
+    given[0].kind, given[0].value.text = 1, topic.encode()
+    given[1].kind, given[1].value.number = 3, 0
+    given[2].kind = 4
+    memory = ctypes.create_string_buffer(value)
+    given[2].value.memory[:2] = [ctypes.addressof(memory), len(value)]
+    given[3].kind, given[3].value.number = 7, COPY
+    given[4].kind = 9
+    name = ctypes.create_string_buffer(header)
+    given[4].value.memory[:] = [ctypes.addressof(name), ctypes.addressof(memory), len(value)]
+    call = ctypes.CDLL(cimpl.__file__).rd_kafka_produceva
+    call.restype, call.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+    assert call(handle(producer, CLIENT), given, len(given)) is None
+
+
+def test_a_header_whose_name_is_no_text_does_not_keep_its_record_from_being_read(
+    kafka: KafkaUnderTest, topic: Topic, open_consumer: Open
+) -> None:
+    """The compiled loop keeps the name's bytes; the ordinary client cannot, and returns the record without headers."""
+    name = topic(1)
+    source = Source(name, 0)
+    producer = clients.producer(kafka.settings, client_id=CLIENT)
+    produce_with_header(producer, name, b"value", b"M\xfcller")
+    assert producer.flush(30) == 0
+    found = {}
+    for implementation in ("columnar", "plain"):
+        consumer = open_consumer(implementation)
+        consumer.assign({source: 0})
+        (found[implementation],) = Everything(consumer, {source: 1}).of(source)
+
+    assert found["columnar"].values.to_pylist() == found["plain"].values.to_pylist() == [b"value"]
+    ((kept, value),) = found["columnar"].headers_of(0)
+    assert (kept.encode(errors="surrogateescape"), value) == (b"M\xfcller", b"value")
+    assert found["plain"].headers_of(0) == ()
 
 
 @both

@@ -126,5 +126,9 @@ def _records(source: Source, messages: list[Message], end: int) -> PartitionReco
 
 
 def _headers(message: Message) -> bytes | None:
-    headers: Headers | None = message.headers()
+    """Return a record's headers, encoded; None if it has none, or one whose name is no text and stops the client."""
+    try:
+        headers: Headers | None = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        return None
     return encode_headers(headers) if headers else None
