@@ -1,16 +1,15 @@
 """A batch consumer on librdkafka's C API: one handle, one queue, columns out."""
 
 import ctypes
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.batch import Source
 from pipeline.kafka.columnar import walk
-from pipeline.kafka.columnar.columns import Int64s, PartitionError, PartitionRecords, Polled
+from pipeline.kafka.columnar.headers import decode_headers
 from pipeline.kafka.columnar.library import (
     CONF_OK,
     CONSUMER,
@@ -21,19 +20,13 @@ from pipeline.kafka.columnar.library import (
     raise_for_code,
     raise_for_error,
 )
+from pipeline.kafka.columnar.results import PartitionError, Polled
+from pipeline.records import Headers, Int64s, PartitionRecords, TopicPartition
 
 Option = str | int | float | bool
 ROWS_MAX = 16_384  # of one poll
 _ERROR_TEXT_BYTES = 512
 _ALIGNMENT = 64  # of each column in a partition's block, as Arrow recommends
-_ALL = {
-    walk.AT_OFFSETS,
-    walk.AT_TIMESTAMPS,
-    walk.AT_VALUE_OFFSETS,
-    walk.AT_KEY_OFFSETS,
-    walk.AT_VALUE_VALIDITY,
-    walk.AT_KEY_VALIDITY,
-}
 
 
 class ColumnarConsumer:
@@ -68,7 +61,7 @@ class ColumnarConsumer:
         finally:
             LIBRARY.rd_kafka_topic_destroy(known)
 
-    def assign(self, positions: Mapping[Source, int]) -> None:
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """See ``BatchConsumer``."""
         with _partition_list(positions) as partitions:
             for source, offset in positions.items():
@@ -79,17 +72,17 @@ class ColumnarConsumer:
                 )
             raise_for_error(LIBRARY.rd_kafka_incremental_assign(self._handle, partitions))
 
-    def unassign(self, sources: Collection[Source]) -> None:
+    def unassign(self, sources: Collection[TopicPartition]) -> None:
         """See ``BatchConsumer``."""
         with _partition_list(sources) as partitions:
             raise_for_error(LIBRARY.rd_kafka_incremental_unassign(self._handle, partitions))
 
-    def pause(self, sources: Collection[Source]) -> None:
+    def pause(self, sources: Collection[TopicPartition]) -> None:
         """See ``BatchConsumer``."""
         with _partition_list(sources) as partitions:
             raise_for_code(LIBRARY.rd_kafka_pause_partitions(self._handle, partitions))
 
-    def resume(self, sources: Collection[Source]) -> None:
+    def resume(self, sources: Collection[TopicPartition]) -> None:
         """See ``BatchConsumer``."""
         with _partition_list(sources) as partitions:
             raise_for_code(LIBRARY.rd_kafka_resume_partitions(self._handle, partitions))
@@ -135,7 +128,7 @@ class ColumnarConsumer:
             message = self._fields[i]
             topic = LIBRARY.rd_kafka_topic_name(int(message["topic"])).decode() if message["topic"] else ""
             text = (LIBRARY.rd_kafka_message_errstr(int(self._messages[i])) or b"").decode(errors="replace")
-            source = Source(topic, int(message["partition"]))
+            source = TopicPartition(topic, int(message["partition"]))
             found.append(PartitionError(source, kafka_error(int(message["error"]), text)))
         return found
 
@@ -145,7 +138,7 @@ class _Block:
 
     def __init__(self, group: list[int]) -> None:
         topic, partition, rows, value_bytes, key_bytes, header_bytes, end, null_values, null_keys = group
-        self.source = Source(LIBRARY.rd_kafka_topic_name(topic).decode(), partition)
+        self.source = TopicPartition(LIBRARY.rd_kafka_topic_name(topic).decode(), partition)
         self.rows = rows
         self._end = end
         self._nulls = {"values": null_values, "keys": null_keys, "headers": -1}
@@ -171,9 +164,11 @@ class _Block:
         """Return what was copied in."""
         offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
         buffer = pa.py_buffer(self._memory)
-        headers = None
+        headers_of: Callable[[int], Headers] = _no_headers
         if self._sizes[walk.AT_HEADERS]:
-            headers = self._column(buffer, "headers", walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS)
+            headers_of = _headers_of(
+                self._column(buffer, "headers", walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS)
+            )
         return PartitionRecords(
             self.source,
             max(int(offsets[-1]) + 1 if self.rows else 0, self._end),
@@ -181,7 +176,7 @@ class _Block:
             timestamps,
             self._column(buffer, "keys", walk.AT_KEY_OFFSETS, walk.AT_KEY_VALIDITY, walk.AT_KEYS),
             self._column(buffer, "values", walk.AT_VALUE_OFFSETS, walk.AT_VALUE_VALIDITY, walk.AT_VALUES),
-            headers,
+            headers_of,
         )
 
     def _int64s(self, place: int) -> Int64s:
@@ -202,6 +197,18 @@ class _Block:
         )
 
 
+def _no_headers(_: int) -> Headers:
+    return ()
+
+
+def _headers_of(column: pa.LargeBinaryArray) -> Callable[[int], Headers]:
+    def headers_of(row: int) -> Headers:
+        encoded = column[row].as_py()
+        return () if encoded is None else decode_headers(encoded)
+
+    return headers_of
+
+
 def _new(options: Mapping[str, Option]) -> int:
     text = ctypes.create_string_buffer(_ERROR_TEXT_BYTES)
     conf = LIBRARY.rd_kafka_conf_new()
@@ -218,7 +225,7 @@ def _new(options: Mapping[str, Option]) -> int:
 
 
 @contextmanager
-def _partition_list(sources: Collection[Source]) -> Iterator[int]:
+def _partition_list(sources: Collection[TopicPartition]) -> Iterator[int]:
     partitions = LIBRARY.rd_kafka_topic_partition_list_new(len(sources))
     try:
         for source in sources:

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from pipeline.batch import Source
-from pipeline.kafka.columnar.columns import Appended, Polled, ProducerRecords
+from pipeline.kafka.columnar.results import Appended, Polled
+from pipeline.records import OutputRecords, TopicPartition
 
 
 class BatchConsumer(Protocol):
@@ -17,19 +17,19 @@ class BatchConsumer(Protocol):
         """Learn the leaders of a topic, so that fetching starts at once. Raises KafkaException."""
         ...
 
-    def assign(self, positions: Mapping[Source, int]) -> None:
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these sources too, each from its offset on."""
         ...
 
-    def unassign(self, sources: Collection[Source]) -> None:
+    def unassign(self, sources: Collection[TopicPartition]) -> None:
         """Read these sources no more: no later poll returns a record of them."""
         ...
 
-    def pause(self, sources: Collection[Source]) -> None:
+    def pause(self, sources: Collection[TopicPartition]) -> None:
         """Return no records of these sources until they are resumed."""
         ...
 
-    def resume(self, sources: Collection[Source]) -> None:
+    def resume(self, sources: Collection[TopicPartition]) -> None:
         """Go on with paused sources where the last poll ended."""
         ...
 
@@ -50,6 +50,6 @@ class BatchConsumer(Protocol):
 class BatchProducer(Protocol):
     """Appends columns to the queue of a transactional producer. For the thread that uses that producer."""
 
-    def append(self, records: ProducerRecords, first: int = 0) -> Appended:
+    def append(self, records: OutputRecords, first: int = 0) -> Appended:
         """Append the rows from ``first`` on, in order, until the end or the first error. Never blocks."""
         ...

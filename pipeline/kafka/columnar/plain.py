@@ -1,22 +1,14 @@
 """Both directions with the ordinary confluent-kafka client, one Python object per record."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.batch import Headers, Source
-from pipeline.kafka.columnar.columns import (
-    Appended,
-    PartitionError,
-    PartitionRecords,
-    Polled,
-    ProducerRecords,
-    decode_headers,
-    encode_headers,
-)
+from pipeline.kafka.columnar.results import Appended, PartitionError, Polled
+from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
 
 
 class PlainConsumer:
@@ -30,36 +22,38 @@ class PlainConsumer:
         """See ``BatchConsumer``."""
         self._consumer.list_topics(topic, timeout=timeout)
 
-    def assign(self, positions: Mapping[Source, int]) -> None:
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """See ``BatchConsumer``."""
-        self._consumer.incremental_assign([TopicPartition(*source, offset) for source, offset in positions.items()])
+        self._consumer.incremental_assign(
+            [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
+        )
 
-    def unassign(self, sources: Collection[Source]) -> None:
+    def unassign(self, sources: Collection[TopicPartition]) -> None:
         """See ``BatchConsumer``."""
-        self._consumer.incremental_unassign([TopicPartition(*source) for source in sources])
+        self._consumer.incremental_unassign([KafkaTopicPartition(*source) for source in sources])
 
-    def pause(self, sources: Collection[Source]) -> None:
+    def pause(self, sources: Collection[TopicPartition]) -> None:
         """See ``BatchConsumer``."""
-        self._consumer.pause([TopicPartition(*source) for source in sources])
+        self._consumer.pause([KafkaTopicPartition(*source) for source in sources])
 
-    def resume(self, sources: Collection[Source]) -> None:
+    def resume(self, sources: Collection[TopicPartition]) -> None:
         """See ``BatchConsumer``."""
-        self._consumer.resume([TopicPartition(*source) for source in sources])
+        self._consumer.resume([KafkaTopicPartition(*source) for source in sources])
 
     def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
         """See ``BatchConsumer``."""
         # consume(n, t) waits the whole of t unless n records are there; poll returns with the first one.
         first = self._consumer.poll(timeout)
         found = [] if first is None else [first]
-        rows: dict[Source, list[Message]] = {}
-        ends: dict[Source, int] = {}
+        rows: dict[TopicPartition, list[Message]] = {}
+        ends: dict[TopicPartition, int] = {}
         errors: list[PartitionError] = []
         size, seen, n = 0, 1, 0
         while found:
             n += len(found)
             for message in found:
                 error, partition = message.error(), message.partition()
-                source = Source(message.topic() or "", -1 if partition is None else partition)
+                source = TopicPartition(message.topic() or "", -1 if partition is None else partition)
                 if error is None:
                     rows.setdefault(source, []).append(message)
                     length = len(message.key() or b"") + len(message.value() or b"")
@@ -87,7 +81,7 @@ class PlainProducer:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
 
-    def append(self, records: ProducerRecords, first: int = 0) -> Appended:
+    def append(self, records: OutputRecords, first: int = 0) -> Appended:
         """See ``BatchProducer``."""
         produce, topic, row = self._producer.produce, records.topic, first
         some = records.slice(first, len(records))
@@ -98,9 +92,8 @@ class PlainProducer:
                     produce(topic, value, key, partition)
                     row += 1
             else:
-                for (value, key, partition), encoded in zip(rows, some.headers.to_pylist(), strict=True):
-                    headers = [] if encoded is None else decode_headers(encoded)
-                    produce(topic, value, key, partition, headers=headers)
+                for (value, key, partition), headers in zip(rows, some.headers, strict=True):
+                    produce(topic, value, key, partition, headers=list(headers))
                     row += 1
         except BufferError as error:
             return Appended(row, KafkaError(KafkaError._QUEUE_FULL, str(error)))
@@ -109,26 +102,20 @@ class PlainProducer:
         return Appended(row, None)
 
 
-def _records(source: Source, messages: list[Message], end: int) -> PartitionRecords:
+def _records(source: TopicPartition, messages: list[Message], end: int) -> PartitionRecords:
     n = len(messages)
     offsets = np.fromiter(map(Message.offset, messages), np.int64, n)
-    timestamps = np.fromiter((message.timestamp()[1] for message in messages), np.int64, n)
-    headers = [_headers(message) for message in messages]
     return PartitionRecords(
         source,
         max(int(offsets[-1]) + 1 if n else 0, end),
         offsets,
-        timestamps,
-        pa.array(map(Message.key, messages), pa.large_binary(), size=n),
-        pa.array(map(Message.value, messages), pa.large_binary(), size=n),
-        pa.array(headers, pa.large_binary()) if any(headers) else None,
+        np.fromiter((message.timestamp()[1] for message in messages), np.int64, n),
+        large_binary(list(map(Message.key, messages))),
+        large_binary(list(map(Message.value, messages))),
+        _headers_of(messages),
     )
 
 
-def _headers(message: Message) -> bytes | None:
-    """Return a record's headers, encoded; None if it has none, or one whose name is no text and stops the client."""
-    try:
-        headers: Headers | None = message.headers()
-    except (SystemError, UnicodeDecodeError):
-        return None
-    return encode_headers(headers) if headers else None
+def _headers_of(messages: list[Message]) -> Callable[[int], Headers]:
+    """Return what gives the headers of a row. confluent-kafka cannot read a header whose name is not UTF-8."""
+    return lambda row: messages[row].headers() or ()

@@ -16,9 +16,10 @@ from confluent_kafka import Producer
 from numba import int32, int64, types
 
 from pipeline.compiled import compiled
-from pipeline.kafka.columnar.columns import Appended, Int32s, Int64s, ProducerRecords
 from pipeline.kafka.columnar.library import COPY, LIBRARY, LibraryUnavailableError, kafka_error, last_error, produce
 from pipeline.kafka.columnar.plain import PlainProducer
+from pipeline.kafka.columnar.results import Appended
+from pipeline.records import Int32s, Int64s, OutputRecords
 
 _HANDLE_AT = object.__basicsize__  # behind the header of every Python object
 _STRUCT_BYTES = 4096  # less than rd_kafka_t has
@@ -40,7 +41,7 @@ class ColumnarProducer:
         self._handle = handle(producer, client_id)
         self._plain = PlainProducer(producer)
 
-    def append(self, records: ProducerRecords, first: int = 0) -> Appended:
+    def append(self, records: OutputRecords, first: int = 0) -> Appended:
         """See ``BatchProducer``. Records with headers, which are few, go through the ordinary client."""
         if records.headers is not None:
             return self._plain.append(records, first)

@@ -13,7 +13,6 @@ from numba import from_dtype, int32, int64, types
 from numba.extending import intrinsic
 
 from pipeline.compiled import compiled
-from pipeline.kafka.columnar.columns import Int32s, Int64s
 from pipeline.kafka.columnar.library import (
     MESSAGE,
     MESSAGE_BYTES,
@@ -25,6 +24,7 @@ from pipeline.kafka.columnar.library import (
     message_timestamp,
     string_length,
 )
+from pipeline.records import Int32s, Int64s
 
 Fields = npt.NDArray[np.void]
 
@@ -132,7 +132,7 @@ def _write_length(address: int, length: int, scratch: Int64s) -> None:
 
 @compiled()
 def _write_headers(message: int, address: int, scratch: Int64s) -> int:
-    """Write the headers of a message as ``columns.encode_headers`` does; return the address behind them."""
+    """Write the headers of a message as ``headers.decode_headers`` reads them; return the address behind them."""
     at = scratch.ctypes.data
     message_headers(message, at)
     index = 0
