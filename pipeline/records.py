@@ -25,8 +25,21 @@ def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
 
 def byte_lengths(column: pa.LargeBinaryArray) -> Int64s:
     """Return int64 [n]: the length of each value, 0 for null."""
-    ends = np.frombuffer(column.buffers()[1] or bytes(8), np.int64, len(column) + 1, 8 * column.offset)
-    return np.diff(ends)
+    return np.diff(_ends(column))
+
+
+def payload_bytes(column: pa.LargeBinaryArray) -> int:
+    """Return the bytes of all values of a column."""
+    ends = _ends(column)
+    return int(ends[-1] - ends[0])
+
+
+def _ends(column: pa.LargeBinaryArray) -> Int64s:
+    """Return int64 [n + 1]: where each value begins in the column's data, and where the last one ends."""
+    offsets = column.buffers()[1]
+    if offsets is None or not offsets.size:  # so may a column without values be
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(offsets, np.int64, len(column) + 1, 8 * column.offset)
 
 
 class TopicPartition(NamedTuple):
@@ -79,9 +92,9 @@ class PartitionRecords:
         return len(self.offsets)
 
     @property
-    def nbytes(self) -> int:
-        """The memory that the columns take, in bytes."""
-        return int(self.offsets.nbytes + self.arrived_ms.nbytes + self.keys.nbytes + self.values.nbytes)
+    def payload_bytes(self) -> int:
+        """The bytes of all keys and values."""
+        return payload_bytes(self.keys) + payload_bytes(self.values)
 
     def rows_within(self, bytes_max: int) -> int:
         """Return how many of the first records have at most so many bytes of keys and values together."""

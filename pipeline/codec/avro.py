@@ -15,7 +15,7 @@ from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.codec.types import arrow_schema
 from pipeline.codec.wire import FRAME_BYTES, MAGIC
 from pipeline.errors import SchemaError, SurgetankError
-from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, RecordBatch, Step
+from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, RecordBatch, Step, large_binary
 
 
 class Decoder:
@@ -40,15 +40,16 @@ class Decoder:
 
         Every record is in exactly one of the two, both in the order of the records.
         """
-        if self._is_short(records.values):
-            plain = self._current.attempt(records.values)
+        values: list[bytes | None] = records.values.to_pylist()
+        if self._is_short(values):
+            plain = self._current.attempt(values)
             if plain is not None:
                 return DecodedBatch(records, np.arange(len(records), dtype=np.int64), plain), ()
-        dead, groups = self._sort(records.values, pa.array(records.values, pa.binary()))
+        dead, groups = self._sort(values, pa.array(values, pa.binary()))
         parts = []
         for schema_id, rows in groups:
-            values = cast("list[bytes]", [records.values[row] for row in rows.tolist()])
-            columns, kept, failures = self._readers[schema_id].read(values)
+            some = cast("list[bytes]", [values[row] for row in rows.tolist()])
+            columns, kept, failures = self._readers[schema_id].read(some)
             parts.append((rows[kept], columns))
             dead += [_dead(int(rows[position]), DeadLetterReason.UNDECODABLE, why) for position, why in failures]
         return self._merge(records, parts), tuple(sorted(dead, key=lambda letter: letter.row))
@@ -150,6 +151,10 @@ class Encoder:
         for start, stop, part in parts:
             values[start:stop] = part
         raise Unencodable(self._name, values, {row: message_of(error) for row, error in failed})
+
+    def encode_values(self, columns: pa.RecordBatch) -> pa.LargeBinaryArray:
+        """Do the same; return the values as an array, none of which is null."""
+        return large_binary(self.encode(columns))
 
     def _write(self, columns: pa.RecordBatch, start: int, stop: int) -> list[bytes]:
         some = columns.slice(start, stop - start)

@@ -21,6 +21,7 @@ PIPELINE = "surgetank.pipeline"
 NAMES = (TOPIC, PARTITION, OFFSET, STAGE, REASON, MESSAGE, TIME, ARRIVED, PIPELINE)
 
 MESSAGE_MAX = 500
+LEFT_OUT = "a header whose name is not UTF-8 is left out"
 
 
 class DeadLetterRecord(NamedTuple):
@@ -52,9 +53,14 @@ def dead_letter_records(records: RecordBatch, dead: DeadLetter, *, pipeline: str
     """Return the record that is written for a dead letter. ``now`` is in seconds since the epoch.
 
     Key and value are the original bytes; a null stays null. The headers are the original ones, then ours, in
-    the order of ``NAMES``. The message is cut off after ``MESSAGE_MAX`` characters.
+    the order of ``NAMES``. The message is cut off after ``MESSAGE_MAX`` characters. A header whose name is not UTF-8 is
+    left out, since most clients cannot read it; the message says so.
     """
     row = dead.row
+    message = dead.message
+    headers = [header for header in records.headers_of(row) if _is_text(header[0])]
+    if len(headers) < len(records.headers_of(row)):
+        message = f"{LEFT_OUT}; {message}"
     source = records.sources[records.source[row]]
     ours = (
         source.topic,
@@ -62,14 +68,19 @@ def dead_letter_records(records: RecordBatch, dead: DeadLetter, *, pipeline: str
         str(records.offsets[row]),
         dead.stage.value,
         dead.reason.value,
-        dead.message[:MESSAGE_MAX],
+        message[:MESSAGE_MAX],
         datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         str(records.arrived_ms[row]),
         pipeline,
     )
     # A message may quote bytes that are no text.
     stamped = [(name, text.encode(errors="backslashreplace")) for name, text in zip(NAMES, ours, strict=True)]
-    return DeadLetterRecord(records.keys[row], records.values[row], [*records.headers_of(row), *stamped])
+    return DeadLetterRecord(records.keys[row].as_py(), records.values[row].as_py(), [*headers, *stamped])
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a header's name has no bytes that are not UTF-8, which stand as surrogates in it."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def parse_dead_letter(headers: Headers) -> DeadLetterCause:

@@ -97,7 +97,9 @@ class WorkerRuntime:
         self._observer = observer
         self._stopping = threading.Event()
         self._identity = identity
-        self.inbox = RecordQueues(settings.worker.buffered_rows_max, on_arrival)
+        self.inbox = RecordQueues(
+            settings.worker.buffered_rows_max, settings.worker.buffered_kilobytes_max * 1024, on_arrival
+        )
         self.ledger = TaskRegistry(stage, topics, clock.monotonic, self._moved)
         self._ground = GroupClient(settings.kafka, group)  # the monitor's; the opener has its own
         self._membership = GroupMembership(
@@ -209,7 +211,9 @@ class WorkerRuntime:
     def take(self) -> TaskBatch | None:
         """Hand out a batch of what waits; None if nothing does."""
         while self.inbox:
-            work, broken = self.ledger.hand_out(self.inbox.take(self._settings.worker.batch_rows_max))
+            worker = self._settings.worker
+            slices = self.inbox.take(worker.batch_rows_max, worker.batch_kilobytes_max * 1024)
+            work, broken = self.ledger.hand_out(slices)
             if broken:
                 log.warning("records did not follow on one another; reopening %s", broken)
                 self._reopen(broken)
