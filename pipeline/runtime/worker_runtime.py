@@ -209,11 +209,9 @@ class WorkerRuntime:
 
     def take(self) -> TaskBatch | None:
         """Hand out a batch of what waits; None if nothing does."""
-        worker = self._settings.worker
+        limits = self._settings.worker.batch_rows_max, self._settings.worker.batch_kilobytes_max << 10
         while self.inbox:
-            work, broken = self.ledger.hand_out(
-                self.inbox.take(worker.batch_rows_max, worker.batch_kilobytes_max << 10)
-            )
+            work, broken = self.ledger.hand_out(self.inbox.take(*limits))
             if broken:
                 log.warning("records did not follow on one another; reopening %s", broken)
                 self._reopen(broken)
