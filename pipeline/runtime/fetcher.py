@@ -8,28 +8,25 @@ its task, and each run the epoch it was fetched under.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from operator import itemgetter
-
-import numpy as np
-from confluent_kafka import Consumer, Message
-from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka import clients
-from pipeline.records import Headers, PartitionRecords, TaskId, TopicPartition
-from pipeline.runtime.poll_result import by_partition, split_poll_result
+from pipeline.kafka.columnar.interface import BatchConsumer
+from pipeline.kafka.columnar.results import Polled
+from pipeline.kafka.columnar.select import batch_consumer
+from pipeline.records import PartitionRecords, TaskId, TopicPartition
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 
 POLL_SECONDS = 0.02  # how long a change of assignment may wait for an idle read to end
 READ_ROWS_MAX = 4096
+READ_BYTES_MAX = 16 << 20  # of keys and values
 # Events that come one by one are read in small heaps: each read costs what hundreds of rows cost. The first event after
 # a silence is read at once.
 HEAP_SECONDS = 0.004
 HEAP_ROWS = 512
-_TIME = itemgetter(1)  # of a record's kind of time stamp, and the time stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +53,21 @@ class Fetcher:
         on_trouble: Callable[[TopicPartition, str], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._make: Callable[[], Consumer] = lambda: clients.reader(
-            kafka,
-            group_id=group,
-            client_id=f"{client_id}-fetcher",
-            enable_partition_eof=True,
-            auto_offset_reset="error",
-            queued_max_messages_kbytes=worker.fetch_buffer_kilobytes,
-            # Per partition: one with a backlog must not fill the whole prefetch while the others are live.
-            queued_min_messages=20_000,
-            # With the default of a second a full prefetch is not filled up again before it has long run dry.
-            fetch_queue_backoff_ms=5,
-            fetch_error_backoff_ms=100,
-            fetch_wait_max_ms=100,
+        self._make: Callable[[], BatchConsumer] = lambda: batch_consumer(
+            clients.reader_options(
+                kafka,
+                group_id=group,
+                client_id=f"{client_id}-fetcher",
+                enable_partition_eof=True,
+                auto_offset_reset="error",
+                queued_max_messages_kbytes=worker.fetch_buffer_kilobytes,
+                # Per partition: one with a backlog must not fill the whole prefetch while the others are live.
+                queued_min_messages=20_000,
+                # With the default of a second a full prefetch is not filled up again before it has long run dry.
+                fetch_queue_backoff_ms=5,
+                fetch_error_backoff_ms=100,
+                fetch_wait_max_ms=100,
+            )
         )
         self._consumer = self._make()
         self._inbox = inbox
@@ -84,7 +83,7 @@ class Fetcher:
     def start(self, topics: list[str]) -> None:
         """Start reading. ``topics`` are looked up now, so that the first assignment finds their leaders known."""
         for topic in topics:
-            self._consumer.list_topics(topic, timeout=10)
+            self._consumer.look_up(topic, 10)
         self._thread.start()
 
     def assign(self, places: dict[TopicPartition, FetchPosition]) -> Future[None]:
@@ -115,14 +114,12 @@ class Fetcher:
         self._drop(again)
         self._places |= places
         self._reached |= {source: place.offset for source, place in places.items()}
-        self._consumer.incremental_assign(
-            [KafkaTopicPartition(s.topic, s.partition, place.offset) for s, place in places.items()]
-        )
+        self._consumer.assign({source: place.offset for source, place in places.items()})
 
     def _drop(self, sources: list[TopicPartition]) -> None:
         held = [source for source in sources if self._places.pop(source, None) is not None]
         if held:
-            self._consumer.incremental_unassign([KafkaTopicPartition(*source) for source in held])
+            self._consumer.unassign(held)
 
     def _renew(self) -> None:
         clients.close_in_background(self._consumer)
@@ -138,11 +135,11 @@ class Fetcher:
                 self._apply_changes()
                 if not self._inbox.wait_for_room(POLL_SECONDS):
                     continue
-                messages = self._read()
-                fetched = list(self._runs(messages))
+                polled = self._read()
+                fetched = list(self._current(polled.records))
                 if fetched:
                     self._inbox.put(fetched)
-                    if len(messages) < HEAP_ROWS:
+                    if polled.rows < HEAP_ROWS:
                         self._stopping.wait(HEAP_SECONDS)
         except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
             self._on_failure(error)
@@ -162,41 +159,18 @@ class Fetcher:
             else:
                 done.set_result(None)
 
-    def _read(self) -> list[Message]:
-        # consume(n, t) waits the whole of t unless n records are there; poll returns with the first one.
-        first = self._consumer.poll(POLL_SECONDS)
-        if first is None:
-            return []
-        return [first, *self._consumer.consume(READ_ROWS_MAX - 1, 0)]
+    def _read(self) -> Polled:
+        polled = self._consumer.poll(POLL_SECONDS, rows_max=READ_ROWS_MAX, bytes_max=READ_BYTES_MAX)
+        for source, error in polled.errors:
+            if source in self._places:
+                self._on_trouble(source, error.str())
+        return polled
 
-    def _runs(self, messages: list[Message]) -> Iterator[tuple[TaskId, int, PartitionRecords]]:
-        one_topic = len({source.topic for source in self._places}) <= 1
-        for source, theirs in by_partition(messages, one_topic=one_topic):
-            place = self._places.get(source)
-            run = self._run_of(source, theirs) if place is not None else None
-            if place is not None and run is not None:
-                yield place.task, place.epoch, run
-
-    def _run_of(self, source: TopicPartition, messages: list[Message]) -> PartitionRecords | None:
-        records, end, troubles = split_poll_result(messages)
-        for error in troubles:
-            self._on_trouble(source, error.str())
-        if not records and end is None:
-            return None
-        next_offset = max(records[-1].offset() + 1 if records else 0, end or 0)
-        if not records and next_offset <= self._reached[source]:
-            return None  # the end again, and nothing read since
-        self._reached[source] = next_offset
-        return PartitionRecords(
-            source,
-            next_offset,
-            np.fromiter(map(Message.offset, records), np.int64, len(records)),
-            np.fromiter(map(_TIME, map(Message.timestamp, records)), np.int64, len(records)),
-            list(map(Message.key, records)),
-            list(map(Message.value, records)),
-            _headers_of(records),
-        )
-
-
-def _headers_of(records: list[Message]) -> Callable[[int], Headers]:
-    return lambda row: records[row].headers() or ()
+    def _current(self, read: Iterable[PartitionRecords]) -> Iterator[tuple[TaskId, int, PartitionRecords]]:
+        """Yield what was read of assigned sources, but no end of a partition that was reported already."""
+        for records in read:
+            place = self._places.get(records.source)
+            if place is None or (not len(records) and records.next_offset <= self._reached[records.source]):
+                continue
+            self._reached[records.source] = records.next_offset
+            yield place.task, place.epoch, records

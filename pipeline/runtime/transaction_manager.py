@@ -16,6 +16,8 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError, LostIdentity
 from pipeline.kafka import clients
+from pipeline.kafka.columnar.interface import BatchProducer
+from pipeline.kafka.columnar.select import batch_producer
 from pipeline.records import OutputPartition, OutputRecords, TaskEpoch, TopicPartition
 from pipeline.runtime.batch_output import BatchOutput, CommittedOffsets, OpenTransaction
 from pipeline.runtime.commit_policy import commit_time, linger_seconds
@@ -92,6 +94,7 @@ class TransactionManager:
         self._clock = clock
         self._metrics = metrics
         self._producer: Producer | None = None
+        self._batches: BatchProducer | None = None  # appends to the producer's queue
         self._open: OpenTransaction | None = None
         self._last_commit_at = 0.0
         self._last: set[OutputPartition] = set()  # what the last committed transaction wrote to
@@ -142,6 +145,7 @@ class TransactionManager:
             log.warning("init_transactions: %s; again", error.args[0].str())
         else:
             self._producer = producer
+            self._batches = batch_producer(producer, self._id)
 
     def emit(self, work: TaskBatch, emission: BatchOutput | None) -> bool:
         """Put the outputs of a work into the open transaction; False if they were thrown away as stale.
@@ -238,7 +242,7 @@ class TransactionManager:
         started = self._clock.monotonic()
         opened.task_epochs |= {(piece.task, piece.epoch) for piece in work.slices}
         for outgoing in emission.outgoing:
-            opened.touched |= {(outgoing.topic, partition) for partition in set(outgoing.partitions)}
+            opened.touched |= {(outgoing.topic, partition) for partition in np.unique(outgoing.partitions).tolist()}
             self._produce(outgoing)
         for burst in emission.changes.bursts:
             self._produce_burst(burst, opened)
@@ -250,37 +254,35 @@ class TransactionManager:
                 opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
 
     def _produce(self, out: OutputRecords) -> None:
-        rows = zip(out.values, out.keys, out.partitions, strict=True)
-        produce, topic = self._live.produce, out.topic
+        """Append records to the producer's queue; while that is full, wait for deliveries."""
+        assert self._batches is not None
+        row = 0
         try:
-            if out.headers is None:  # a call with positional arguments costs two thirds of one with keywords
-                for value, key, partition in rows:
-                    try:
-                        produce(topic, value, key, partition)
-                    except BufferError:
-                        self._produce_patiently(topic, value, key, partition)
-            else:
-                for (value, key, partition), headers in zip(rows, out.headers, strict=True):
-                    self._produce_patiently(topic, value, key, partition, headers=headers)
+            while True:
+                row, error = self._batches.append(out, row)
+                if error is None:
+                    break
+                if error.code() != KafkaError._QUEUE_FULL:
+                    raise _Failed("produce", error)
+                self._live.poll(0.01)
             self._live.poll(0)
-        except KafkaException as error:  # a poll too tells of a fatal one
-            raise _Failed("produce", error.args[0]) from None
+        except KafkaException as raised:  # a poll too tells of a fatal error
+            raise _Failed("produce", raised.args[0]) from None
 
     def _produce_burst(self, burst: OutputRecords, opened: OpenTransaction) -> None:
         """Produce what one partition of a changelog is given, and have it noted where its last record comes to lie."""
-        output = (burst.topic, burst.partitions[0])
+        output = (burst.topic, int(burst.partitions[0]))
         opened.touched.add(output)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 opened.reached[output] = (message.offset() or 0) + 1
 
-        head = OutputRecords(burst.topic, burst.partitions[:-1], burst.keys[:-1], burst.values[:-1])
-        self._produce(head)
+        last = len(burst) - 1
+        self._produce(burst.slice(0, last))
+        key, value = burst.keys[last].as_py(), burst.values[last].as_py()
         try:
-            self._produce_patiently(
-                burst.topic, burst.values[-1], burst.keys[-1], burst.partitions[-1], on_delivery=delivered
-            )
+            self._produce_patiently(burst.topic, value, key, output[1], on_delivery=delivered)
         except KafkaException as error:
             raise _Failed("produce", error.args[0]) from None
 
@@ -388,7 +390,8 @@ class TransactionManager:
         """Throw the producer away. To destroy one whose brokers are away may take its time: not in this thread."""
         if self._producer is None:
             return
-        grave, self._producer = [self._producer], None
+        grave: list[object] = [self._producer, self._batches]
+        self._producer = self._batches = None
         self._swept = set()
         threading.Thread(target=grave.clear, name="grave", daemon=True).start()
         self._metrics.producer_restarts.add(1)

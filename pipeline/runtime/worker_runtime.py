@@ -97,7 +97,8 @@ class WorkerRuntime:
         self._observer = observer
         self._stopping = threading.Event()
         self._identity = identity
-        self.inbox = RecordQueues(settings.worker.buffered_rows_max, on_arrival)
+        worker = settings.worker
+        self.inbox = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10, on_arrival)
         self.ledger = TaskRegistry(stage, topics, clock.monotonic, self._moved)
         self._ground = GroupClient(settings.kafka, group)  # the monitor's; the opener has its own
         self._membership = GroupMembership(
@@ -209,15 +210,15 @@ class WorkerRuntime:
 
     def take(self) -> TaskBatch | None:
         """Hand out a batch of what waits; None if nothing does."""
+        limits = self._settings.worker.batch_rows_max, self._settings.worker.batch_kilobytes_max << 10
         while self.inbox:
-            work, broken = self.ledger.hand_out(self.inbox.take(self._settings.worker.batch_rows_max))
+            work, broken = self.ledger.hand_out(self.inbox.take(*limits))
             if broken:
                 log.warning("records did not follow on one another; reopening %s", broken)
                 self._reopen(broken)
             if work.slices:
-                for piece in work.slices:
-                    for run in piece.runs:
-                        self._metrics.events_received.add(len(run), topic=run.source.topic)
+                for run in (run for piece in work.slices for run in piece.runs):
+                    self._metrics.events_received.add(len(run), topic=run.source.topic)
                 return work
         return None
 

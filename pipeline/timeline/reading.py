@@ -34,7 +34,7 @@ class TimelineReader:
         return list(self._events(self._reader.read(timeout=timeout)))
 
     def _events(self, records: RecordBatch) -> Iterator[TimelineEvent]:
-        for value in records.values:
+        for value in records.values.to_pylist():
             if value in self._seen:
                 continue
             try:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartition
+from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartition, large_binary
 from pipeline.runtime.task_registry import TaskRegistry
 from pipeline.runtime.task_state import TaskState
 
@@ -33,8 +33,8 @@ class World:
             first + rows,
             np.arange(first, first + rows),
             np.full(rows, at_ms, dtype=np.int64),
-            [None] * rows,
-            [b""] * rows,
+            large_binary([None] * rows),
+            large_binary([b""] * rows),
         )
         return TaskRecords(TaskId("stage", partition), self.epoch(partition) if epoch is None else epoch, (run,))
 
