@@ -177,7 +177,7 @@ class Worker:
             score_bytes_max=limits[pipeline.scores.topic] - provisioning.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
-            saw=self._watch.saw,
+            saw=self._watch.record,
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
