@@ -49,25 +49,25 @@ def main() -> None:
                 fleet.wait_ready(member)
             sending = threading.Thread(target=replay.run, daemon=True)
             sending.start()
-            question = OffsetQuery(group=flights.group, topics=(flights.events.topic,), heads_max=100)
-            _draw(GroupMonitor(question, lambda about: asking.ask(about, 15.0), SystemClock()))
+            query = OffsetQuery(group=flights.group, topics=(flights.events.topic,), heads_max=100)
+            _draw(GroupMonitor(query, lambda about: asking.ask(about, 15.0), SystemClock()))
             replay.stop()
             sending.join()
 
 
-def _draw(watching: GroupMonitor) -> None:
+def _draw(monitor: GroupMonitor) -> None:
     clock, pause = SystemClock(), threading.Event()
     started, highest = clock.monotonic(), 0
-    look = watching.look()
+    snapshot = monitor.poll()
     while clock.monotonic() - started < SECONDS_MAX:
-        look = watching.look()
-        highest = max(highest, look.lag)
-        print(f"{clock.monotonic() - started:4.0f} s  lag {look.lag:,}", flush=True)
-        if clock.monotonic() - started > SPIKE.end and look.lag < 2 / 3 * highest:
+        snapshot = monitor.poll()
+        highest = max(highest, snapshot.lag)
+        print(f"{clock.monotonic() - started:4.0f} s  lag {snapshot.lag:,}", flush=True)
+        if clock.monotonic() - started > SPIKE.end and snapshot.lag < 2 / 3 * highest:
             break
         pause.wait(1.0)
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(table(look))
+    console.print(table(snapshot))
     drawn = console.export_svg(title=COMMAND, unique_id="lag")
     # A picture in a repository fetches no letters from elsewhere: those of whoever looks will do.
     drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)

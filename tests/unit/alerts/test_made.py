@@ -14,12 +14,12 @@ from ops.alerts import series
 from ops.alerts.__main__ import made
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS, ALL
-from pipeline.lag.end_offset_history import SPAN_SECONDS
+from pipeline.lag.end_offset_history import STALL_SECONDS
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.metrics import LATENCY_SECONDS
 
 PROMETHEUS = ROOT / "ops" / "prometheus"
-STATUS_SECONDS = SPAN_SECONDS  # a partition without progress counts as stalled after this
+STATUS_SECONDS = STALL_SECONDS  # a partition without progress counts as stalled after this
 PASS_SECONDS = ExporterSettings().interval_seconds
 
 
