@@ -15,7 +15,7 @@ from pipeline.declaration import Pipeline
 from pipeline.errors import StartupError
 from pipeline.kafka.best_effort_producer import Outcome
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.alerts import AlertNotification, KnownAlerts, alerts
+from pipeline.timeline.alerts import AlertNotification, KnownAlerts, parse_alerts
 from pipeline.timeline.events import EventKind
 from pipeline.timeline.writer import TimelineWriter
 
@@ -60,7 +60,7 @@ class AlertmanagerWebhook:
     def take(self, body: bytes) -> tuple[HTTPStatus, str]:
         """Write the alerts of a notification that are new; return what to answer."""
         try:
-            posted = alerts(body, self._pipeline.name)
+            posted = parse_alerts(body, self._pipeline.name)
         except ValueError as error:
             return HTTPStatus.BAD_REQUEST, str(error)
         with self._one_at_a_time:
@@ -76,7 +76,7 @@ class AlertmanagerWebhook:
         with self._ended:
             self._outcomes.clear()
         for alert in new:
-            self._timeline.tell(EventKind.ALERT, alert.what, alert.details, alert.at_ms)
+            self._timeline.write(EventKind.ALERT, alert.what, alert.details, alert.at_ms)
         with self._ended:
             self._ended.wait_for(lambda: len(self._outcomes) >= len(new), WRITE_SECONDS)
             return self._outcomes.count("written") >= len(new)

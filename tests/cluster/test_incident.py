@@ -22,7 +22,7 @@ from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
 from pipeline.timeline.alertmanager_webhook import AlertmanagerWebhook
 from pipeline.timeline.events import EventKind, TimelineEvent
-from pipeline.timeline.reading import history
+from pipeline.timeline.reader import read_history
 from pipeline.timeline.writer import TimelineWriter
 from tests.topologies.prefixed import ENVIRONMENT
 
@@ -58,7 +58,7 @@ def notification(*alerts: tuple[str, str]) -> bytes:
 
 def told(under: Stage) -> list[TimelineEvent]:
     """Return the whole timeline."""
-    return history(under.kafka, under.pipeline, 0, 2**60)
+    return read_history(under.kafka, under.pipeline, 0, 2**60)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
     timeline = TimelineWriter(under.kafka, under.pipeline, who="test", clock=clock, ended=lambda _: None)
     for number, hours in enumerate((5, 1, 3)):
         at = round((clock.now() - hours * 3600) * 1000)
-        timeline.tell(EventKind.OPERATOR_COMMAND, f"number {number}", {}, at)
+        timeline.write(EventKind.OPERATOR_COMMAND, f"number {number}", {}, at)
     under.until(lambda: len(told(under)) == 3, 30, "all three are told")
     lines: list[str] = []
     seen = threading.Condition()
@@ -156,7 +156,7 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
         reader.start()
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 2, 60), lines
-        timeline.tell(EventKind.OPERATOR_COMMAND, "number 3", {})
+        timeline.write(EventKind.OPERATOR_COMMAND, "number 3", {})
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 3, 60), lines
         follower.send_signal(signal.SIGTERM)
@@ -172,8 +172,8 @@ def test_an_incident_is_drawn_up_from_the_timeline(stage: StageFactory, tmp_path
     clock = SystemClock()
     timeline = TimelineWriter(under.kafka, under.pipeline, who="w1", clock=clock, ended=lambda _: None)
     now = round(clock.now() * 1000)
-    timeline.tell(EventKind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
-    timeline.tell(EventKind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
+    timeline.write(EventKind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
+    timeline.write(EventKind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
     timeline.close()
     file = tmp_path / "incident.md"
     with command(under, "incident", "report", TOPOLOGY, "--from", "1h", "--to", "now", "-o", str(file)) as drawing:
