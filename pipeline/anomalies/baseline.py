@@ -92,9 +92,9 @@ class BaselineTracker:
     def add(self, now: float, value: float, stored: float | None = None) -> None:
         """Add a value to the history; ``now`` is seconds since the epoch.
 
-
         ``stored`` is the value for the seasonal range, if it differs from ``value``.
         """
+        self._values.append(value)
         self._season.add(now, value if stored is None else stored)
         self._baseline = compute_baseline(np.array(self._values)) if len(self._values) >= VALUES_MIN else None
 
