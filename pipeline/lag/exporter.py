@@ -74,7 +74,7 @@ class Exporter:
             self._tell(survey)
             answered = True
         self._metrics.exporter_pass_seconds.observe(self._clock.monotonic() - started)
-        self._metrics.turn()
+        self._metrics.invalidate_page()
         return answered
 
     def _away(self, why: str) -> None:
@@ -82,7 +82,7 @@ class Exporter:
             log.warning("lag is not known: %s", why)
         self._metrics.exporter_up.set(0)
         self._metrics.exporter_passes_failed.add(1)
-        self._metrics.forget_groups()
+        self._metrics.clear_groups()
         self._health.set("kafka", False, why)
 
     def _tell(self, survey: CollectedOffsets) -> None:
@@ -132,7 +132,7 @@ class _Page:
 
     def takes(self, group: str) -> bool:
         """Whether the name can be a label and there is room for one more."""
-        return not GROUP.refusal(group) and self.groups < GROUP.bound
+        return not GROUP.rejection(group) and self.groups < GROUP.bound
 
     def add(self, group: str, verdicts: list[PartitionStatus], numbers: dict[int, str]) -> None:
         """Add a group."""

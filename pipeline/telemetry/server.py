@@ -102,7 +102,7 @@ class TelemetryServer:
         return page()
 
     def _page(self, accept: str) -> tuple[HTTPStatus, bytes, str]:
-        self._metrics.ready.set(self._health.verdict().ready)
+        self._metrics.ready.set(self._health.report().ready)
         body, content_type = self._metrics.expose(accept)
         return HTTPStatus.OK, body, content_type
 
