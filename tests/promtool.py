@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ops.alerts.running import program
+from ops.alerts.services import find_program
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "ops" / "prometheus" / "rules" / "surgetank.yml"
@@ -16,7 +16,7 @@ SELDOM = {"GOGC": "1000", "GOMEMLIMIT": "1GiB"}  # a quarter of promtool's time 
 
 def tool(name: str) -> str:
     """Return the path of a tool; one that is missing fails the test and says what to install."""
-    return program(name)
+    return find_program(name)
 
 
 def said(command: list[str], timeout: float = 900) -> str:

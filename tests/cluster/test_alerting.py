@@ -8,9 +8,9 @@ from stage import Stage
 from webhooks import Receiver
 
 from ops.alerts import objectives as o
-from ops.alerts.dashboards import boards
+from ops.alerts.dashboards import dashboards
 from ops.alerts.one_worker import one_worker
-from ops.alerts.running import Alertmanager, LagExporter, Prometheus
+from ops.alerts.services import Alertmanager, LagExporter, Prometheus
 
 StageFactory = Callable[..., Stage]
 RATE = 200.0
@@ -81,7 +81,7 @@ def unanswered(prometheus: Prometheus, pipeline: str, worker: str) -> list[str]:
     A worker's dashboard shows all of its catalogue, also what a pipeline without state never has; it must be taken.
     """
     silent = []
-    for board in boards():
+    for board in dashboards():
         for query in board.queries:
             chosen = query.replace("$__rate_interval", "1m").replace("$pipeline", pipeline).replace("$worker", worker)
             found = prometheus.query(chosen)

@@ -1,4 +1,4 @@
-"""What is made from the catalogue and the objectives is checked in as made, and names only what there is."""
+"""The generated files are up to date and name known series only; Prometheus' configuration matches the objectives."""
 
 import re
 import shutil
@@ -9,9 +9,9 @@ import pytest
 import yaml
 from promtool import ROOT, said, tool
 
+from ops.alerts import known_series
 from ops.alerts import objectives as o
-from ops.alerts import series
-from ops.alerts.__main__ import made
+from ops.alerts.__main__ import generated_files
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS, ALL
 from pipeline.lag.end_offset_history import STALL_SECONDS
@@ -30,9 +30,9 @@ def prometheus() -> dict[str, Any]:
     return loaded
 
 
-def test_the_files_are_as_they_are_made() -> None:
-    """Whoever changes an objective or a metric runs `python -m ops.alerts`, or this fails."""
-    stale = [str(path.relative_to(ROOT)) for path, text in made().items() if path.read_text() != text]
+def test_the_generated_files_are_up_to_date() -> None:
+    """Run `python -m ops.alerts` after a change of an objective or a metric."""
+    stale = [str(path.relative_to(ROOT)) for path, text in generated_files().items() if path.read_text() != text]
     assert stale == []
 
 
@@ -46,10 +46,10 @@ def test_the_files_are_as_they_are_made() -> None:
         ('surgetank_lag_seconds{topic="a", key=~".+"}', "key"),
     ],
 )
-def test_what_the_catalogue_does_not_have_is_refused(expression: str, wrong: str) -> None:
-    """A name or a label that nothing exposes is an error that quotes it, not an alert that never fires."""
-    with pytest.raises(series.UnknownSeries, match=re.escape(repr(wrong))):
-        series.check(expression)
+def test_unknown_series_and_labels_are_refused(expression: str, wrong: str) -> None:
+    """The error quotes the unknown name."""
+    with pytest.raises(known_series.UnknownSeries, match=re.escape(repr(wrong))):
+        known_series.check(expression)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_what_the_catalogue_does_not_have_is_refused(expression: str, wrong: str
         "surgetank:known > 1",
     ],
 )
-def test_what_there_is_is_allowed(expression: str) -> None:
-    """Histograms have buckets, targets have job and instance, and a text is not a name."""
-    assert series.named(expression)
-    series.check(expression, {"surgetank:known"})
+def test_known_series_and_labels_are_accepted(expression: str) -> None:
+    """Histograms have buckets, targets have job and instance; strings are not names."""
+    assert known_series.names_in(expression)
+    known_series.check(expression, {"surgetank:known"})
 
 
-def test_late_is_a_bucket() -> None:
-    """The objective on latency is a bound of the histogram: between two bounds nobody could count."""
+def test_the_latency_objective_is_a_bucket_bound() -> None:
+    """Between two bounds late events cannot be counted."""
     assert o.SCORED_WITHIN_SECONDS in LATENCY_SECONDS
 
 
-def test_pages_come_in_their_promised_time_by_arithmetic() -> None:
-    """What the window of the status, scrape, evaluation, hold and the pager's wait add up to is within the promise."""
+def test_the_delays_of_a_page_sum_to_less_than_its_limit() -> None:
+    """Status window, scrape, evaluation, hold time and group_wait."""
     evaluation = {rule.name: group.interval_seconds for group in ALL for rule in group.rules}
     seen = {"PartitionStalled": STATUS_SECONDS + PASS_SECONDS, "PartitionStopped": STATUS_SECONDS + PASS_SECONDS}
     for alert in ALERTS:
@@ -82,25 +82,25 @@ def test_pages_come_in_their_promised_time_by_arithmetic() -> None:
             assert seen.get(alert.name, 0) + waits <= o.PAGED_WITHIN[alert.name], alert.name
 
 
-def test_every_alert_says_what_where_and_to_whom() -> None:
-    """Summary, description with a number, impact without one, and no two alerts of one name."""
+def test_every_alert_has_complete_texts() -> None:
+    """Summary, description with a figure, impact without one, and a unique name."""
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
     for alert in ALERTS:
         assert re.search(r"\$value|[0-9] s|minute", alert.description), alert.name
         assert alert.impact.endswith("."), alert.name
         assert "%" not in alert.impact, alert.name
-        assert not alert.about or f"$labels.{alert.about} " in alert.summary, alert.name
+        assert not alert.subject_label or f"$labels.{alert.subject_label} " in alert.summary, alert.name
 
 
-def test_prometheus_is_set_as_the_objectives_count_on(prometheus: dict[str, Any]) -> None:
-    """Jobs have the names that rules select by; times are those that promises are made of."""
+def test_prometheus_has_the_jobs_and_intervals_of_the_objectives(prometheus: dict[str, Any]) -> None:
+    """Rules select by job name; delays depend on the intervals."""
     assert {each["job_name"] for each in prometheus["scrape_configs"]} == {o.WORKERS_JOB, o.EXPORTER_JOB}
     assert prometheus["global"]["scrape_interval"] == f"{o.SCRAPE_SECONDS}s"
     assert prometheus["global"]["evaluation_interval"] == f"{o.EVALUATION_SECONDS}s"
 
 
-def test_promtool_finds_the_configuration_good(tmp_path: Path) -> None:
-    """The configuration, the rules that it names and the list of workers are read without complaint."""
+def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
+    """With the rules that it names and the list of workers."""
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
     answer = said([tool("promtool"), "check", "config", str(tmp_path / "prometheus" / "prometheus.yml")])
     assert "1 rule files found" in answer
