@@ -133,7 +133,7 @@ def a_planned_scale_up() -> World:
 
 
 def a_worker_killed_in_a_surge() -> World:
-    """Return the first five minutes of a Prometheus: a slow start, and a surge while half of the partitions have no owner."""
+    """Return the first five minutes of a Prometheus: a slow start, and a surge with half of the partitions unowned."""
     world = World(300, 5)
     for worker in world.workers:
         worker.late[world.at(0, 20)] = 0.9
