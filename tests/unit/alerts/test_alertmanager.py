@@ -88,7 +88,7 @@ def test_the_stakeholder_text_is_two_lines(tmp_path: Path) -> None:
 
 
 def test_the_stakeholder_text_of_a_resolved_alert_has_end_and_duration(tmp_path: Path) -> None:
-    """Two lines."""
+    """Two lines: the end time and the duration, and that operation is normal."""
     lines = rendered(tmp_path, "surgetank.stakeholder", ALERT | {"status": "resolved"}).strip().splitlines()
     assert lines == ["Resolved at 10:34 UTC, after 30m0s: LagSecondsHigh.", "Operation is normal again."]
 
