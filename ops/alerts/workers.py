@@ -31,7 +31,8 @@ RULES = RuleGroup(
             "{{ $labels.instance }} was started {{ $value }} times in 15 minutes",
             "The process at {{ $labels.instance }} ({{ $labels.job }}) was started {{ $value }} times in "
             "15 minutes; a deploy starts it once. The exit status is the reason: 2 configuration or environment, "
-            "3 too many dead letters, 4 stuck, 5 duplicate worker name.",
+            "3 too many dead letters, 4 stuck, 5 duplicate worker name, 6 state directory full, "
+            "7 output refused by the brokers.",
             "Scores may arrive a little later than usual. None is lost.",
             subject_label="instance",
         ),

@@ -3,6 +3,7 @@
 The body is version 4 of the webhook: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 """
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-KEYS_MAX = 10_000
+KEYS_MAX = 250_000  # more than one notification can hold
 
 Key = tuple[str, str, str]
 
@@ -25,7 +26,7 @@ class AlertNotification:
     details: Mapping[str, Any]
 
 
-def parse_alerts(body: bytes, pipeline: str) -> list[AlertNotification]:
+def parse_alerts(body: bytes | bytearray, pipeline: str) -> list[AlertNotification]:
     """Return the alerts of a notification, except those of other pipelines. Raises ValueError for an invalid body."""
     try:
         notification = json.loads(body)
@@ -46,7 +47,7 @@ def _parse_alert(entry: Any) -> AlertNotification:
         at = datetime.fromisoformat(starts if state == "fired" else entry["endsAt"])
         at_ms = round(at.timestamp() * 1000)
         fingerprint = str(entry.get("fingerprint") or sorted(labels.items()))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"not an Alertmanager alert: {type(error).__name__} {error}") from None
     severity = f" ({labels['severity']})" if "severity" in labels else ""
     summary = annotations.get("summary") or annotations.get("description") or ""
@@ -70,13 +71,17 @@ class KnownAlerts:
 
     def __init__(self, keys_max: int = KEYS_MAX) -> None:
         self._keys_max = keys_max
-        self._keys: OrderedDict[Key, None] = OrderedDict()
+        self._digests: OrderedDict[bytes, None] = OrderedDict()  # bounded memory: the length of a key is not bounded
 
     def __contains__(self, alert: AlertNotification) -> bool:
-        return alert.key in self._keys
+        return _digest(alert) in self._digests
 
     def add(self, alert: AlertNotification) -> None:
         """Add an alert."""
-        self._keys[alert.key] = None
-        while len(self._keys) > self._keys_max:
-            self._keys.popitem(last=False)
+        self._digests[_digest(alert)] = None
+        while len(self._digests) > self._keys_max:
+            self._digests.popitem(last=False)
+
+
+def _digest(alert: AlertNotification) -> bytes:
+    return hashlib.blake2b(repr(alert.key).encode(errors="surrogatepass"), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""The generated Grafana dashboards: valid queries of known series, and a layout without overlaps."""
+"""The generated Grafana dashboards: queries of known series, and a layout without overlaps."""
 
 import json
 import re
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from promtool import ROOT, said, tool
 
 from ops.alerts import known_series, panels
 from ops.alerts.dashboards import dashboards
 from ops.alerts.rules import RECORDED, render
 from pipeline.telemetry.metrics import Metrics
+from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "grafana" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -49,16 +48,13 @@ def test_links_of_alerts_set_existing_variables() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_query_names_known_series_and_parses(path: Path, tmp_path: Path) -> None:
-    """promtool accepts each expression, and no variable is left."""
+def test_every_query_names_known_series(path: Path) -> None:
+    """The catalogue has each name and label, and no variable is left."""
     found = queries(loaded(path))
     assert len(found) > 15
     for expr in found:
         assert "$" not in expr
         known_series.check(expr, RECORDED)
-    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(found)]
-    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
-    assert f"{len(found)} rules found" in said([tool("promtool"), "check", "rules", str(tmp_path / "queries.yml")])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -1,13 +1,10 @@
 """The generated files are up to date and name known series only; Prometheus' configuration matches the objectives."""
 
 import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from promtool import ROOT, said, tool
 
 from ops.alerts import known_series
 from ops.alerts import objectives as o
@@ -17,6 +14,8 @@ from ops.alerts.rules import ALERTS, ALL
 from pipeline.lag.end_offset_history import STALL_SECONDS
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.metrics import LATENCY_SECONDS
+from tests.support.alert_faults import FAULTS
+from tests.support.prometheus_tools import ROOT
 
 PROMETHEUS = ROOT / "ops" / "prometheus"
 STATUS_SECONDS = STALL_SECONDS  # a partition without progress counts as stalled after this
@@ -99,9 +98,11 @@ def test_prometheus_has_the_jobs_and_intervals_of_the_objectives(prometheus: dic
     assert prometheus["global"]["evaluation_interval"] == f"{o.EVALUATION_SECONDS}s"
 
 
-def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
-    """With the rules that it names and the list of workers."""
-    shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
-    answer = said([tool("promtool"), "check", "config", str(tmp_path / "prometheus" / "prometheus.yml")])
-    assert "1 rule files found" in answer
-    assert f"{sum(len(group.rules) for group in ALL)} rules found" in answer
+def test_every_page_has_a_time_limit() -> None:
+    """And no other alert has one."""
+    assert sorted(o.PAGED_WITHIN) == sorted(alert.name for alert in ALERTS if alert.severity is Severity.PAGE)
+
+
+def test_every_alert_has_a_fault_that_raises_it() -> None:
+    """And every fault belongs to an alert."""
+    assert sorted(FAULTS) == sorted(alert.name for alert in ALERTS)

@@ -133,7 +133,7 @@ def test_an_anomaly_is_logged_and_written_to_the_timeline(
     assert reporter.lines == ["gained [0, 1]", "opened [0, 1]", "arrival_rate True"]
     (record,) = [record for record in caplog.records if record.getMessage() == "anomaly_begins"]
     assert record.levelname == "WARNING"
-    assert "events/s arrive" in record.fields["why"]
+    assert "events/s arrive" in record.__dict__["fields"]["why"]
 
 
 def test_a_failed_evaluation_is_logged_and_not_raised(

@@ -1,5 +1,7 @@
 """The evaluator of many groups: status, retained history, expiry."""
 
+from typing import Any
+
 from pipeline.lag.lag_evaluator import EXPIRE_SECONDS, LagEvaluator, PartitionOffsets
 from pipeline.lag.rules import LagStatus
 from pipeline.lag.seconds import LagMethod
@@ -9,14 +11,12 @@ ORDERS = TopicPartition("orders", 0)
 
 
 def evaluate(
-    evaluator: LagEvaluator, now: float, end: int, committed: int | None, **more: object
+    evaluator: LagEvaluator, now: float, end: int, committed: int | None, **more: Any
 ) -> tuple[LagStatus, int]:
     """Evaluate one partition of one group once; return status and lag."""
     evaluator.add_end_offsets(now, {ORDERS: end})
-    start = int(str(more.pop("start", 0)))
-    (found,) = evaluator.evaluate(
-        now, "billing", [PartitionOffsets(ORDERS, start, end, committed, **more)], members=True
-    )  # type: ignore[arg-type]
+    offsets = PartitionOffsets(ORDERS, more.pop("start", 0), end, committed, **more)
+    (found,) = evaluator.evaluate(now, "billing", [offsets], members=True)
     evaluator.expire(now)
     return found.status, found.lag
 
