@@ -190,7 +190,7 @@ class Worker:
             dead_letter_bytes_max=min(limits[pipeline.dead_letters], MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
-            saw=self._watch.saw,
+            saw=self._watch.record,
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
