@@ -37,6 +37,10 @@ class OwnedTasks:
     def __getitem__(self, id_: TaskId) -> ManagedTask:
         return self._tasks[id_]
 
+    def get(self, id_: TaskId) -> ManagedTask | None:
+        """Return an owned task; None if it is not owned."""
+        return self._tasks.get(id_)
+
     def add(self, id_: TaskId, now: float) -> ManagedTask:
         """Own a task, in an epoch that no answer can belong to."""
         epoch = self._epochs[id_] = self._epochs.get(id_, 0) + 1

@@ -100,6 +100,7 @@ class WorkerModel:
         self.fencing: list[act.FenceOwner] = []
         self.restoring: list[act.RestoreState] = []
         self.producer: deque[ManagerAction] = deque()
+        self.half_produced: int | None = None  # its outputs are in the transaction, which was not said yet
         self.computing: deque[int] = deque()
         self.batches: dict[int, dict[Source, list[int]]] = {}
         self.fetched: deque[tuple[TaskEpoch, RecordSpan]] = deque()
@@ -136,7 +137,7 @@ class WorkerModel:
                 self._start_fetching(action)
             case act.StopFetching():
                 for task in action.tasks:
-                    owned = self.manager.tasks[task] if task in self.manager.tasks else None
+                    owned = self.manager.tasks.get(task)
                     assert owned is None or owned.state is not State.RUNNING
                     for source in sources(task):
                         self.positions.pop(source, None)
@@ -232,6 +233,10 @@ class WorkerModel:
         if mine is not None and mine.number is not None:
             self._end_commit(mine, works, acknowledged)
             return
+        if self.half_produced is not None:
+            batch, self.half_produced = self.half_produced, None
+            self.said_and_post(on.BatchProduced(batch, len(self.fetched)))
+            return
         action = self.producer.popleft()
         if isinstance(action, act.ProduceBatch):
             if self.manager.can_produce(action.batch):
@@ -257,7 +262,7 @@ class WorkerModel:
         for source, rows in self.batches[batch].items():
             transaction.rows[source] = transaction.rows.get(source, []) + rows
         if works:
-            self.said_and_post(on.BatchProduced(batch, len(self.fetched)))
+            self.half_produced = batch
         else:
             self._abort()
 
@@ -301,7 +306,7 @@ class WorkerModel:
             return
         for task in TASKS:
             epoch, positions = self.disk.get(task, (0, {}))
-            owned = self.manager.tasks[task] if task in self.manager.tasks else None
+            owned = self.manager.tasks.get(task)
             if owned is not None and owned.epoch == epoch:
                 self.disk[task] = (epoch, positions | {s: at for s, at in mine.offsets.items() if s in positions})
         assert mine.number is not None
@@ -377,14 +382,14 @@ class WorkerModel:
         self.said.append(event)
         self.post(event)
 
-    def step(self, thread: str) -> bool:
-        """Let a thread take one step that works; False if it has nothing to do."""
+    def step(self, thread: str, works: bool = True) -> bool:
+        """Let a thread take one step; False if it has nothing to do."""
         steps: dict[str, tuple[bool, Callable[[], object]]] = {
-            "fence": (bool(self.fencing), lambda: self.fence(True)),
-            "initialize": (bool(self.initializing), lambda: self.initialize(True)),
+            "fence": (bool(self.fencing), lambda: self.fence(works)),
+            "initialize": (bool(self.initializing), lambda: self.initialize(works)),
             "restore": (bool(self.restoring), self.restore),
-            "produce": (bool(self.producer) or self.committing, lambda: self.produce(True)),
-            "compute": (bool(self.computing), lambda: self.compute(True)),
+            "produce": (bool(self.producer) or self.committing, lambda: self.produce(works)),
+            "compute": (bool(self.computing), lambda: self.compute(works)),
             "fetch": (bool(self.positions), self._fetch_some),
             "take": (bool(self.fetched), lambda: self.take(3)),
         }
@@ -401,7 +406,7 @@ class WorkerModel:
         """Let every thread do all that it has to do, until nothing is left."""
         if self.revoking:
             self.end_callback()
-        idle = 0
+        idle, bound = 0, len(self.said) + 3000
         while idle < 3:
             before = len(self.said)
             self.now += 0.2
@@ -409,10 +414,10 @@ class WorkerModel:
                 self.step(thread)
             self.post(on.DeadlinePassed(0))
             idle = 0 if len(self.said) > before or self.fetched or self.producer else idle + 1
-            assert len(self.said) < 20_000, "it does not come to rest"
+            assert len(self.said) < bound, "it does not come to rest"
 
     @property
     def committing(self) -> bool:
-        """Whether offsets were sent and the end of the transaction is awaited."""
+        """Whether a step of the producer's thread is half done."""
         mine = self.brokers.open.get(ME)
-        return mine is not None and mine.number is not None
+        return self.half_produced is not None or (mine is not None and mine.number is not None)

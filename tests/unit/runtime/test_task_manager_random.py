@@ -10,7 +10,9 @@ from pipeline.runtime import task_events as on
 from pipeline.tasks.states import State
 
 ALL_SOURCES = [source for task in TASKS for source in sources(task)]
-WORKS = st.sampled_from([True, True, True, False])
+WORKS = st.sampled_from([True, False])
+MOSTLY = st.sampled_from([True] * 9 + [False])
+SELDOM = st.sampled_from([False, False, False, False, True])
 
 
 class RandomWorker(RuleBasedStateMachine):
@@ -33,7 +35,7 @@ class RandomWorker(RuleBasedStateMachine):
         self.brokers.append(source, rows, gap)
 
     @rule(tasks=st.frozensets(st.sampled_from(TASKS), min_size=1))
-    @precondition(lambda self: not self.worker.revoking)
+    @precondition(lambda self: not self.worker.revoking and len(self.brokers.owned) < len(TASKS))
     def assign(self, tasks: frozenset[TaskId]) -> None:
         """The group assigns what this worker does not own."""
         self.brokers.members.add(ME)
@@ -43,7 +45,7 @@ class RandomWorker(RuleBasedStateMachine):
             self.worker.post(on.PartitionsAssigned(gained))
 
     @rule(tasks=st.frozensets(st.sampled_from(TASKS), min_size=1))
-    @precondition(lambda self: not self.worker.revoking)
+    @precondition(lambda self: not self.worker.revoking and self.brokers.owned)
     def revoke(self, tasks: frozenset[TaskId]) -> None:
         """The group asks for tasks."""
         if theirs := tuple(sorted(tasks & self.brokers.owned)):
@@ -55,10 +57,12 @@ class RandomWorker(RuleBasedStateMachine):
         """The callback of a revocation returns."""
         self.worker.end_callback()
 
-    @rule()
-    @precondition(lambda self: not self.worker.revoking)
-    def lose(self) -> None:
+    @rule(really=SELDOM)
+    @precondition(lambda self: not self.worker.revoking and self.brokers.owned)
+    def lose(self, really: bool) -> None:
         """The worker is no member any more: another one fences it."""
+        if not really:
+            return
         lost = tuple(sorted(self.brokers.owned))
         self.brokers.owned.clear()
         self.brokers.members.discard(ME)
@@ -66,6 +70,7 @@ class RandomWorker(RuleBasedStateMachine):
         self.worker.post(on.PartitionsLost(lost))
 
     @rule(task=st.sampled_from(TASKS), rows=st.integers(1, 4), dies=st.booleans())
+    @precondition(lambda self: len(self.brokers.owned) < len(TASKS))
     def other_works(self, task: TaskId, rows: int, dies: bool) -> None:
         """Another worker processes what this one does not own, and may die with a transaction open."""
         if task in self.brokers.owned or not all(map(self.brokers.stable, sources(task))):
@@ -85,12 +90,12 @@ class RandomWorker(RuleBasedStateMachine):
         else:
             self.brokers.commit(OTHER)
 
-    @rule(threads=st.lists(st.sampled_from(THREADS), min_size=5, max_size=25))
-    def work(self, threads: list[str]) -> None:
-        """Threads take steps that work."""
-        for thread in threads:
+    @rule(steps=st.lists(st.tuples(st.sampled_from(THREADS), MOSTLY), min_size=3, max_size=25))
+    def work(self, steps: list[tuple[str, bool]]) -> None:
+        """Threads take steps, most of which work."""
+        for thread, works in steps:
             self.worker.now += 0.01
-            self.worker.step(thread)
+            self.worker.step(thread, works)
             self.brokers.check_exactly_once()
 
     @rule(works=WORKS)
@@ -118,6 +123,7 @@ class RandomWorker(RuleBasedStateMachine):
         self.worker.produce(works, acknowledged)
 
     @rule(source=st.sampled_from(ALL_SOURCES), rows=st.integers(1, 4))
+    @precondition(lambda self: self.worker.positions)
     def fetch(self, source: Source, rows: int) -> None:
         """The fetcher reads."""
         if source in self.worker.positions:
@@ -130,16 +136,15 @@ class RandomWorker(RuleBasedStateMachine):
         self.worker.take(spans)
 
     @rule()
-    @precondition(lambda self: self.worker.fetched)
+    @precondition(lambda self: self.worker.fetched and self.worker.fetched[0][1].rows)
     def take_of_an_old_epoch(self) -> None:
         """Records of an epoch that is over vanish."""
-        task, span = self.worker.fetched[0]
-        if span.rows:
-            before = len(self.worker.computing)
-            kept = self.worker.fetched.copy()
-            self.worker.take(1, stale=task._replace(epoch=task.epoch - 1))
-            self.worker.fetched = kept
-            assert len(self.worker.computing) == before
+        task, _ = self.worker.fetched[0]
+        before = len(self.worker.computing)
+        kept = self.worker.fetched.copy()
+        self.worker.take(1, stale=task._replace(epoch=task.epoch - 1))
+        self.worker.fetched = kept
+        assert len(self.worker.computing) == before
 
     @rule(usable=WORKS)
     @precondition(lambda self: self.worker.computing)
@@ -148,6 +153,7 @@ class RandomWorker(RuleBasedStateMachine):
         self.worker.compute(usable)
 
     @rule(source=st.sampled_from(ALL_SOURCES))
+    @precondition(lambda self: self.worker.positions)
     def fail_to_fetch(self, source: Source) -> None:
         """A partition cannot be read on."""
         if source in self.worker.positions:
@@ -159,10 +165,21 @@ class RandomWorker(RuleBasedStateMachine):
         self.worker.now += seconds
         self.worker.post(on.DeadlinePassed(len(self.worker.fetched)))
 
-    @rule()
-    def refresh(self) -> None:
+    @rule(really=SELDOM)
+    def refresh(self, really: bool) -> None:
         """Offsets that did not change are committed again."""
-        self.worker.post(on.OffsetsExpiring())
+        if really:
+            self.worker.post(on.OffsetsExpiring())
+
+    @rule(task=st.sampled_from(TASKS), rows=st.integers(1, 4))
+    @precondition(lambda self: not self.worker.revoking)
+    def take_over_from_the_dead(self, task: TaskId, rows: int) -> None:
+        """A task goes to another worker, which dies, and comes back."""
+        self.revoke(frozenset([task]))
+        if self.worker.revoking:
+            self.worker.end_callback()
+        self.other_works(task, rows, dies=True)
+        self.assign(frozenset([task]))
 
     @rule(data=st.data())
     @precondition(lambda self: self.worker.said)
@@ -195,7 +212,7 @@ class RandomWorker(RuleBasedStateMachine):
 
 
 RandomWorker.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
