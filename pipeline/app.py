@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import faust
 from faust.app.base import BootStrategy
 
-from pipeline.anomalies.watch import Watch
+from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
 from pipeline.clock import Clock, SystemClock
 from pipeline.codec.avro import Decoder, Encoder
-from pipeline.codec.contracts import Contracts
-from pipeline.deadletters.breaker import Breaker
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Pipeline
 from pipeline.errors import (
     BrokerError,
@@ -33,38 +32,38 @@ from pipeline.errors import (
     TooManyDeadLetters,
     TopicsError,
 )
-from pipeline.flow import Flow
-from pipeline.inference.scorer import Scorer
-from pipeline.inference.session import Session
-from pipeline.kafka import topics
-from pipeline.kafka.patience import patiently
-from pipeline.lag.own import OwnLag
-from pipeline.models import bundle
-from pipeline.recorder import Recorder
+from pipeline.http.lookup import Lookup
+from pipeline.http.peers import PeerAddresses
+from pipeline.kafka import provisioning
+from pipeline.kafka.retry import retry_until_available
+from pipeline.lag.worker_lag import WorkerLag
+from pipeline.processing.dead_letter_limit import DeadLetterLimit
+from pipeline.processing.feature_log import FeatureLog
+from pipeline.processing.processor import BatchProcessor
+from pipeline.runtime.batch_output import BatchOutput, TaskBatch
+from pipeline.runtime.faust_host import FaustHost
+from pipeline.runtime.worker_runtime import WorkerRuntime
+from pipeline.serving import bundle
+from pipeline.serving.onnx_model import OnnxModel
+from pipeline.serving.scorer import Scorer
 from pipeline.settings import KafkaSettings, Settings, load
-from pipeline.state.descriptors import raise_limit
-from pipeline.state.identity import Shape
-from pipeline.tasks.emission import Emission
-from pipeline.tasks.ledger import Work
-from pipeline.tasks.peers import Peers
-from pipeline.tasks.runtime import Runtime
-from pipeline.tasks.service import RuntimeService
-from pipeline.tasks.vault import Claim, Kept, Vault
+from pipeline.state.file_limits import raise_limit
+from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
+from pipeline.state.store_identity import TableSignature
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 from pipeline.telemetry.server import TelemetryServer
-from pipeline.timeline.worker import WorkerStory
-from pipeline.timeline.writer import Timeline
-from pipeline.web.lookup import Lookup
-from pipeline.witness import Witness
+from pipeline.timeline.timeline_reporter import TimelineReporter
+from pipeline.timeline.writer import TimelineWriter
+from pipeline.worker_listener import WorkerListener
 
 if TYPE_CHECKING:
-    from pipeline.recall import Recall
+    from pipeline.processing.stateful_features import StatefulFeatures
 
 log = logging.getLogger(__name__)
 
-FAREWELL_SECONDS = 5.0
+SHUTDOWN_SECONDS = 5.0
 # Records come and go by the thousand; with Python's own threshold of 700 the collector walked through all that is in
 # flight again and again, a third of the fetcher's time. What is there before the first record is never looked at again.
 COLLECT_AFTER = (100_000, 50, 100)
@@ -104,15 +103,15 @@ class Worker:
         self.health = Health(self.clock, conditions=("group", "tasks"))
         logs.configure(settings.telemetry, worker=self.identity, pipeline=pipeline.name)
         self._ending = threading.Lock()
-        self._runtime: Runtime | None = None
-        timeline = Timeline(
+        self._runtime: WorkerRuntime | None = None
+        timeline = TimelineWriter(
             settings.kafka,
             pipeline,
             who=self.identity,
             clock=self.clock,
             ended=lambda outcome: self.metrics.timeline_events.add(1, outcome=outcome),
         )
-        self._story = WorkerStory(timeline, settings.kafka, pipeline)
+        self._story = TimelineReporter(timeline, settings.kafka, pipeline)
         try:
             self._build(models)
         except StartupError as error:
@@ -129,39 +128,41 @@ class Worker:
         )
         spec = pipeline.spec
         chosen.check(spec)
-        session = Session(
+        session = OnnxModel(
             chosen.model,
             input=chosen.manifest.input,
             output=chosen.manifest.output,
             features=spec.names,
             threads=settings.model.threads,
         )
-        contracts = Contracts.load()
+        contracts = SchemaRepository.load()
         bytes_max = settings.dead_letters.value_bytes_max
         decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=bytes_max)
         facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
         recording = settings.features.record
-        patiently(
-            lambda: topics.check(
+        retry_until_available(
+            lambda: provisioning.check(
                 settings.kafka, pipeline, optional=False, recording=recording, drain=settings.state.drain
             ),
             self.clock,
         )
-        limits = patiently(lambda: topics.record_limits(settings.kafka, pipeline, recording=recording), self.clock)
+        limits = retry_until_available(
+            lambda: provisioning.record_limits(settings.kafka, pipeline, recording=recording), self.clock
+        )
         session.warm_up(settings.worker.batch_rows_max)
         self._scorer = Scorer(session.score, self.clock)
-        self._breaker = Breaker(
+        self._breaker = DeadLetterLimit(
             settings.dead_letters.share_max,
             settings.dead_letters.window_seconds,
             settings.dead_letters.minimum_events,
         )
-        self._watch = Watch(pipeline.events.topic, spec.names, self.metrics, self.clock)
-        self._vault, recall = remembering(
+        self._watch = AnomalyMonitor(pipeline.events.topic, spec.names, self.metrics, self.clock)
+        self._vault, recall = stateful_parts(
             pipeline, settings, model_version=chosen.version, metrics=self.metrics, clock=self.clock
         )
-        self._flow = Flow(
+        self._flow = BatchProcessor(
             pipeline,
             decoder=decoder,
             facts=facts,
@@ -172,7 +173,7 @@ class Worker:
             scorer=self._scorer,
             model=chosen.name,
             model_version=chosen.version,
-            score_bytes_max=limits[pipeline.scores.topic] - topics.FRAME_BYTES,
+            score_bytes_max=limits[pipeline.scores.topic] - provisioning.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
             saw=self._watch.saw,
@@ -185,18 +186,18 @@ class Worker:
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
         self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
-    def runtime(self, on_arrival: Callable[[], None]) -> Runtime:
+    def runtime(self, on_arrival: Callable[[], None]) -> WorkerRuntime:
         """Return the runtime of this worker."""
-        lag = OwnLag(self.metrics, self.clock, standings=lambda: self._runtime.standings() if self._runtime else {})
+        lag = WorkerLag(self.metrics, self.clock, standings=lambda: self._runtime.positions() if self._runtime else {})
         self.metrics.refresh = lag.refresh
-        self._runtime = Runtime(
+        self._runtime = WorkerRuntime(
             self.settings,
-            stage=self.pipeline.name,
+            pipeline=self.pipeline.name,
             group=self.pipeline.group,
             topics=self.pipeline.sources,
             outputs=self.pipeline.outputs(recording=self.settings.features.record),
-            upkeep=self.pipeline.upkeep,
-            vault=self._vault,
+            migration=self.pipeline.upkeep,
+            stores=self._vault,
             identity=self.identity,
             address=self.settings.telemetry.address or self.server.url,
             clock=self.clock,
@@ -206,11 +207,11 @@ class Worker:
             on_failure=self.fail,
             call_started_at=lambda: self._scorer.started_at,
             lag=lag,
-            observer=Witness(self._watch, self._story),
+            observer=WorkerListener(self._watch, self._story),
         )
         return self._runtime
 
-    def compute(self, work: Work) -> Emission | None:
+    def compute(self, work: TaskBatch) -> BatchOutput | None:
         """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
 
         Too many dead letters stop the worker before any of them is committed.
@@ -222,14 +223,14 @@ class Worker:
             return None
         except StateDamaged as error:
             if self._vault is not None:
-                self._vault.condemn(error.partition, str(error))
+                self._vault.mark_corrupted(error.partition, str(error))
             return None
         now = self.clock.monotonic()
         self._breaker.observe(now, len(outcome.records), len(outcome.dead))
         why = self._breaker.tripped(now)
         if why is not None:
             raise TooManyDeadLetters(why)
-        return Emission(outcome.outgoing, outcome.arrived_ms, outcome.scored, outcome.changes)
+        return BatchOutput(outcome.outgoing, outcome.arrived_ms, outcome.scored, outcome.changes)
 
     def fail(self, error: BaseException) -> None:
         """End the process with the error's exit code, after one clear line. From any thread, once."""
@@ -242,7 +243,7 @@ class Worker:
             log.error("the worker ends: %r", error, exc_info=error)
             code = 1
         self._story.failed(code, str(error) or repr(error))
-        farewell = threading.Thread(target=self._farewell, name="farewell", daemon=True)
+        farewell = threading.Thread(target=self._shutdown, name="farewell", daemon=True)
         farewell.start()
         # The caller may be the very thread that the farewell needs: wait elsewhere, and never for long.
         threading.Thread(target=self._end, args=(farewell, code), name="end", daemon=True).start()
@@ -251,62 +252,64 @@ class Worker:
         """Take note that the worker has ended as it was asked to."""
         self._story.stopped()
 
-    def _farewell(self) -> None:
+    def _shutdown(self) -> None:
         if self._runtime is not None:
             self._runtime.abandon()
 
     def _end(self, farewell: threading.Thread, code: int) -> None:
-        farewell.join(FAREWELL_SECONDS)
+        farewell.join(SHUTDOWN_SECONDS)
         self._story.close()
         sys.stderr.flush()
         os._exit(code)
 
 
-def remembering(
+def stateful_parts(
     pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
-) -> "tuple[Vault | None, Recall | None]":
+) -> "tuple[StateManager | None, StatefulFeatures | None]":
     """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
 
     Raises StartupError if the folder cannot be used.
     """
     if not pipeline.changelogs:
         return None, None
-    from pipeline.recall import Recall  # compiled code, which takes a second to load
+    from pipeline.processing.stateful_features import StatefulFeatures  # compiled code, which takes a second to load
 
-    cluster, partitions = patiently(lambda: topics.anchor(settings.kafka, pipeline), clock)
+    cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
     base = settings.state.folder / cluster / pipeline.name
     try:
-        claim = Claim(base, settings.worker.name)
+        claim = StateDirectory(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
-    kept = patiently(lambda: declared(settings.kafka, pipeline, partitions), clock)
+    kept = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
     raise_limit()
-    vault = Vault(claim, kept, settings.state.memory_mib)
+    vault = StateManager(claim, kept, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, claim.folder)
-    return vault, Recall(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
+    return vault, StatefulFeatures(pipeline, vault, settings.state, model_version=model_version, metrics=metrics)
 
 
-def declared(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Kept:
+def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:
     """Return what is to be kept of a pipeline whose events have so many partitions. Raises BrokerError."""
-    from pipeline.recall import formats
+    from pipeline.processing.stateful_features import row_serdes
 
-    kinds, shapes = formats(pipeline)
-    made = topics.ids(kafka, pipeline.changelogs.values())
+    kinds, shapes = row_serdes(pipeline)
+    made = provisioning.ids(kafka, pipeline.changelogs.values())
     # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
     ours = {
-        table: Shape(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
+        table: TableSignature(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
         for table, shape in shapes.items()
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    return Kept(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
 
 
-def _recorder(pipeline: Pipeline, contracts: Contracts, recall: "Recall | None") -> Recorder:
+def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "StatefulFeatures | None") -> FeatureLog:
     """Return what records features. A pipeline that remembers nothing takes no facts either."""
-    return Recorder(pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {})
+    return FeatureLog(
+        pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {}
+    )
 
 
-def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, clock: Clock) -> Lookup:
+def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, url: str, clock: Clock) -> Lookup:
     """Return what answers by key."""
     kept, topic = vault.kept, pipeline.events.topic
     return Lookup(
@@ -315,7 +318,7 @@ def _lookup(pipeline: Pipeline, settings: Settings, vault: Vault, url: str, cloc
         vault,
         partitions=kept.partitions,
         me=settings.telemetry.address or url,
-        peers=Peers(settings.kafka, pipeline.group, topic, kept.partitions, clock),
+        peers=PeerAddresses(settings.kafka, pipeline.group, topic, kept.partitions, clock),
         clock=clock,
     )
 
@@ -338,7 +341,7 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
     slices = app.channel(maxsize=1, value_type=Any)
     host: dict[str, Any] = {}
 
-    class Host(RuntimeService):
+    class Host(FaustHost):
         """Starts the worker when Faust starts."""
 
         def __init__(self, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.errors import TopologyError
 from pipeline.features.spec import FeatureSpec, Input
-from pipeline.features.tables import Memory, memories
+from pipeline.features.tables import TableState, table_states
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -113,9 +113,9 @@ class Pipeline:
                 memory.check(schemas[memory.table.facts.topic])
 
     @property
-    def memories(self) -> tuple[Memory, ...]:
+    def memories(self) -> tuple[TableState, ...]:
         """The tables of features, in the order of first use."""
-        return memories(self.features)
+        return table_states(self.features)
 
     @property
     def feeds(self) -> tuple[Events, ...]:
@@ -123,7 +123,7 @@ class Pipeline:
         facts = (memory.table.facts for memory in self.memories)
         return tuple(dict.fromkeys(each for each in facts if isinstance(each, Events)))
 
-    def feed_of(self, memory: Memory) -> Events:
+    def feed_of(self, memory: TableState) -> Events:
         """Return what feeds a table: its facts, or the pipeline's own events."""
         return next((each for each in self.feeds if each == memory.table.facts), self.events)
 

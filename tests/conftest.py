@@ -19,8 +19,8 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from pipeline.kafka import clients
-from pipeline.kafka.broker import free_ports
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
 
 # How long an example takes says more of the machine than of the code.

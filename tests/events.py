@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 from stage import Stage, real_events
 
-from pipeline.batch import Headers, Source
 from pipeline.codec.avro import Encoder
-from pipeline.codec.contracts import Contracts
-from pipeline.deadletters import envelope
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.drills.wire import encoder
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.processing import dead_letter
+from pipeline.records import Headers, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Buried:
 
     partition: int
     event: Event
-    cause: envelope.Cause
+    cause: dead_letter.DeadLetterCause
 
 
 def real(count: int) -> list[Event]:
@@ -48,16 +48,16 @@ def far_away(number: int) -> Event:
     place = table.schema.get_field_index("distance")
     column = table.schema.field(place)
     around = table.set_column(place, column, pa.array([60_000], column.type)).to_batches()[0]
-    (value,) = Encoder(Contracts.load(), "boarding").encode(around)
+    (value,) = Encoder(SchemaRepository.load(), "boarding").encode(around)
     return Event(around["tailnum"].to_pylist()[0].encode(), value)
 
 
-def send(under: Stage, events: list[Event]) -> dict[Source, list[Event]]:
+def send(under: Stage, events: list[Event]) -> dict[TopicPartition, list[Event]]:
     """Send events over the partitions in turn; return what lies in each, by offset from 0. The topic must be new."""
     topic, partitions = under.pipeline.events.topic, under.pipeline.events.partitions
     producer = clients.producer(under.kafka, message_max_bytes=8_000_000, queue_buffering_max_messages=1_000_000)
     failed: list[object] = []
-    lying: dict[Source, list[Event]] = {Source(topic, partition): [] for partition in range(partitions)}
+    lying: dict[TopicPartition, list[Event]] = {TopicPartition(topic, partition): [] for partition in range(partitions)}
     for row, event in enumerate(events):
         partition = row % partitions
         producer.produce(
@@ -69,7 +69,7 @@ def send(under: Stage, events: list[Event]) -> dict[Source, list[Event]]:
             on_delivery=lambda error, _: failed.append(error) if error else None,
         )
         producer.poll(0)
-        lying[Source(topic, partition)].append(event)
+        lying[TopicPartition(topic, partition)].append(event)
     assert producer.flush(60) == 0
     assert not failed
     return lying
@@ -81,9 +81,9 @@ def buried(under: Stage) -> Iterator[Buried]:
         for records in reader.catch_up():
             for row in range(len(records)):
                 headers: Headers = records.headers_of(row)
-                original = tuple((name, value) for name, value in headers[: -len(envelope.NAMES)])
+                original = tuple((name, value) for name, value in headers[: -len(dead_letter.NAMES)])
                 yield Buried(
                     records.sources[records.source[row]].partition,
                     Event(records.keys[row], records.values[row], original),
-                    envelope.parse(headers),
+                    dead_letter.parse_dead_letter(headers),
                 )

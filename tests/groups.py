@@ -4,12 +4,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.batch import Source
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
 
@@ -20,9 +21,9 @@ class Group:
         self.name = name
         self._consumer = clients.reader(kafka, group_id=name)
 
-    def commit(self, offsets: dict[Source, int]) -> None:
+    def commit(self, offsets: dict[TopicPartition, int]) -> None:
         """Commit these offsets and wait until Kafka has them. A cluster that is new has no coordinator at first."""
-        wanted = [TopicPartition(*source, offset) for source, offset in offsets.items()]
+        wanted = [KafkaTopicPartition(*source, offset) for source, offset in offsets.items()]
 
         def done() -> bool:
             try:
@@ -42,7 +43,7 @@ class Group:
 class Sender:
     """Sends small records to one partition, with the time of now or another one."""
 
-    def __init__(self, kafka: KafkaSettings, source: Source, **options: Any) -> None:
+    def __init__(self, kafka: KafkaSettings, source: TopicPartition, **options: Any) -> None:
         self._producer = clients.producer(kafka, linger_ms=0, **options)
         self._source = source
         self._clock = SystemClock()
@@ -62,7 +63,7 @@ class Sender:
         assert not failed
 
 
-def times(kafka: KafkaSettings, topic: str) -> dict[tuple[Source, int], float]:
+def times(kafka: KafkaSettings, topic: str) -> dict[tuple[TopicPartition, int], float]:
     """Return the time of each record of a topic, seconds since the epoch, by partition and offset."""
     found = {}
     with TopicReader(kafka, [topic]) as reader:

@@ -14,13 +14,13 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from pipeline.features.derived import Above, Difference, IsNull, Log1p, Value, numbers
-from pipeline.features.layout import TIME_BOUND_MS, Kind, Window
-from pipeline.features.tables import Memory, Statistic, Table, memories
+from pipeline.features.row_layout import TIME_BOUND_MS, AggregateKind, RingWindow
+from pipeline.features.tables import Aggregate, Table, TableState, table_states
 from pipeline.features.windows import advance
 
 Float64s = npt.NDArray[np.float64]
 
-WINDOWS = (Window(12, 12), Window(12, 3), Window(40, 4), Window(60, 1), Window(7, 7))
+WINDOWS = (RingWindow(12, 12), RingWindow(12, 3), RingWindow(40, 4), RingWindow(60, 1), RingWindow(7, 7))
 VALUES: tuple[Value, ...] = ("a", "b", Difference("a", "b"), IsNull("b"), Above(Log1p("a"), 1))
 
 
@@ -55,25 +55,25 @@ def histories(values: st.SearchStrategy[float | None] = numbers_or_null) -> st.S
     return st.lists(st.builds(Event, st.sampled_from([*"aabbc", None]), times, values, values, mostly, mostly))
 
 
-def statistic(table: Table, kind: Kind, value: Value, window: Window) -> Statistic:
+def statistic(table: Table, kind: AggregateKind, value: Value, window: RingWindow) -> Aggregate:
     """Return the statistic of a kind, with what of value and window it takes."""
-    return Statistic(
+    return Aggregate(
         table,
         kind,
-        None if kind in {Kind.COUNT, Kind.SECONDS_SINCE_LAST} else value,
-        None if kind in {Kind.LAST, Kind.SECONDS_SINCE_LAST} else window,
+        None if kind in {AggregateKind.COUNT, AggregateKind.SECONDS_SINCE_LAST} else value,
+        None if kind in {AggregateKind.LAST, AggregateKind.SECONDS_SINCE_LAST} else window,
     )
 
 
 @st.composite
-def tables(draw: st.DrawFn, values: Sequence[Value] = VALUES) -> Memory:
+def tables(draw: st.DrawFn, values: Sequence[Value] = VALUES) -> TableState:
     """Draw what a pipeline wants of a table: some statistics over some windows, that forgets or not."""
     forgets = draw(st.sampled_from([None, 120, 150]))
-    table = Table("t", forget_after=None if forgets is None else timedelta(milliseconds=forgets))
+    table = Table("t", ttl=None if forgets is None else timedelta(milliseconds=forgets))
     wanted = st.builds(
-        statistic, st.just(table), st.sampled_from(Kind), st.sampled_from(values), st.sampled_from(WINDOWS)
+        statistic, st.just(table), st.sampled_from(AggregateKind), st.sampled_from(values), st.sampled_from(WINDOWS)
     )
-    (memory,) = memories(draw(st.lists(wanted, min_size=1, max_size=6, unique_by=lambda each: each.measure)))
+    (memory,) = table_states(draw(st.lists(wanted, min_size=1, max_size=6, unique_by=lambda each: each.measure)))
     return memory
 
 
@@ -86,7 +86,7 @@ def columns(events: Sequence[Event]) -> pa.RecordBatch:
 class Online:
     """A table as the flow uses it: rows by key, read, advanced and kept, batch by batch."""
 
-    memory: Memory
+    memory: TableState
     rows: dict[str, Float64s] = field(default_factory=dict)
     late: int = 0
 
@@ -110,7 +110,7 @@ class Online:
         return results
 
 
-def by_definition(memory: Memory, events: Sequence[Event]) -> tuple[list[list[Expected]], int]:
+def by_definition(memory: TableState, events: Sequence[Event]) -> tuple[list[list[Expected]], int]:
     """Return what each event must see, [n][F], and how many are late: one at a time, over lists of past events."""
     past: dict[str, Past] = defaultdict(lambda: Past(memory))
     values = {each.value: numbers(each.value, columns(events)) for each in memory.statistics if each.value is not None}
@@ -131,12 +131,12 @@ def by_definition(memory: Memory, events: Sequence[Event]) -> tuple[list[list[Ex
 class Past:
     """The past of one key: for each window the events that updated its ring, and all that wrote."""
 
-    def __init__(self, memory: Memory) -> None:
-        self.forget_after = memory.layout.forget_after_ms
-        self.rings: dict[Window, list[tuple[int, dict[Value, float]]]] = {w: [] for w in memory.layout.windows}
+    def __init__(self, memory: TableState) -> None:
+        self.ttl = memory.layout.ttl_ms
+        self.rings: dict[RingWindow, list[tuple[int, dict[Value, float]]]] = {w: [] for w in memory.layout.windows}
         self.all: list[tuple[int, dict[Value, float]]] = []
 
-    def newest(self, window: Window) -> int | None:
+    def newest(self, window: RingWindow) -> int | None:
         """Return the greatest bucket of an event that updated the ring."""
         return max((bucket for bucket, _ in self.rings[window]), default=None)
 
@@ -152,7 +152,7 @@ class Past:
         self.all.append((time, own))
         return late
 
-    def see(self, wanted: Statistic, time: int) -> Expected:
+    def see(self, wanted: Aggregate, time: int) -> Expected:
         """Return what an event at this time sees."""
         if wanted.window is None:
             return Expected(self.latest(wanted, time))
@@ -167,29 +167,29 @@ class Past:
         known = [own[wanted.value] for own in seen if not math.isnan(own[wanted.value])]
         return summary(wanted.kind, known)
 
-    def latest(self, wanted: Statistic, time: int) -> float:
+    def latest(self, wanted: Aggregate, time: int) -> float:
         """Return the last value or the seconds since the last event, NaN if there is none or it is forgotten."""
         value = wanted.value
         known = [(then, own) for then, own in self.all if value is None or not math.isnan(own[value])]
         if not known:
             return math.nan
         greatest = max(then for then, _ in known)
-        if self.forget_after is not None and time - greatest > self.forget_after:
+        if self.ttl is not None and time - greatest > self.ttl:
             return math.nan
         if value is None:
             return (time - greatest) / 1000
         return [own[value] for then, own in known if then == greatest][-1]
 
 
-def summary(kind: Kind, known: list[float]) -> Expected:
+def summary(kind: AggregateKind, known: list[float]) -> Expected:
     """Return a statistic of known values by Python's own functions."""
-    if kind is Kind.SUM:
+    if kind is AggregateKind.SUM:
         return Expected(math.fsum(known), 1e-9 * math.fsum(map(abs, known)))
     if not known:
         return Expected(math.nan)
-    if kind in {Kind.MIN, Kind.MAX}:
-        return Expected(min(known) if kind is Kind.MIN else max(known))
-    number = statistics.fmean(known) if kind is Kind.MEAN else statistics.pstdev(known)
+    if kind in {AggregateKind.MIN, AggregateKind.MAX}:
+        return Expected(min(known) if kind is AggregateKind.MIN else max(known))
+    number = statistics.fmean(known) if kind is AggregateKind.MEAN else statistics.pstdev(known)
     return Expected(number, 1e-9 * max(map(abs, known)))
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 from stage import Stage
 
-from pipeline.batch import Source
 from pipeline.declaration import Pipeline
 from pipeline.drills.fleet import Member
 from pipeline.drills.recording import Recording
-from pipeline.drills.states import compare_states
+from pipeline.drills.state_check import compare_states
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.features import offline
-from pipeline.kafka.reading import TopicReader
-from pipeline.recall import believed, milliseconds
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.offline import feature_sql
+from pipeline.processing.stateful_features import milliseconds, plausible_times
+from pipeline.records import TopicPartition
 from pipeline.settings import StateSettings
 from tests.topologies.remembering import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording
@@ -61,7 +61,7 @@ class Remembered(Stage):
         events = events.append_column("reads", pa.array(np.ones(len(events), dtype=np.bool_)))
         with duckdb.connect() as db:
             db.register("events", events)
-            found = db.sql(offline.sql(planes)).to_arrow_table()
+            found = db.sql(feature_sql.sql(planes)).to_arrow_table()
         order = np.argsort(events["ordinal"].to_numpy())
         remembered = {
             each.name: found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in planes.statistics
@@ -92,7 +92,7 @@ class Remembered(Stage):
     def _sent(self) -> pa.Table:
         """Return the events with what the offline query wants beside their fields."""
         decode, parts = decoder(self.pipeline.events.schema), []
-        believes = believed(StateSettings())
+        believes = plausible_times(StateSettings())
         with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
@@ -123,7 +123,7 @@ def restored(worker: Member) -> float:
     return worker.total("surgetank_restore_records_total")
 
 
-def changelog_records(under: Remembered, since: Mapping[Source, int] | None = None) -> int:
+def changelog_records(under: Remembered, since: Mapping[TopicPartition, int] | None = None) -> int:
     """Return how many records the changelogs hold, or hold from these offsets on."""
     count = 0
     with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:

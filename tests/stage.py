@@ -12,14 +12,14 @@ import numpy as np
 from pipeline.clock import SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.drills.audit import audit
-from pipeline.drills.compare import AuditReport
+from pipeline.drills.audit_comparison import AuditReport
 from pipeline.drills.fleet import Fleet, Member
 from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay, Sent
 from pipeline.drills.wire import encoder
-from pipeline.kafka import clients, topics
-from pipeline.kafka.reading import TopicReader
-from pipeline.lag.offsets import GroupOffsets
+from pipeline.kafka import clients, provisioning
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.settings import KafkaSettings
 from tests.topologies.prefixed import ENVIRONMENT, prefixed
 from topology.recordings.flights import recording
@@ -74,7 +74,7 @@ class Stage:
 
     def apply_topics(self) -> None:
         """Make the topics."""
-        topics.apply(self.kafka, self.pipeline)
+        provisioning.apply(self.kafka, self.pipeline)
 
     def worker(self, *, ready: bool = True, environment: dict[str, str] | None = None, name: str = "") -> Member:
         """Start a worker; wait until it is ready, unless told otherwise. With a ``name`` it comes back to its disk."""

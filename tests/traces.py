@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.anomalies.alarm import Alarm, Change, Finding
+from pipeline.anomalies.alarm import Alarm, AlarmChange, Finding
 from pipeline.anomalies.drift import Drift
 from pipeline.anomalies.rates import ArrivalRate, Latency, Share
-from pipeline.batch import Source
+from pipeline.records import TopicPartition
 from pipeline.telemetry.metrics import LATENCY_SECONDS
 
 Float64s = npt.NDArray[np.float64]
@@ -58,7 +58,9 @@ def arrivals(random: np.random.Generator, at: Float64s, rate: float, start: floa
     return random.poisson(rate * LOOK * season(at + start) * lively).astype(np.float64)
 
 
-def alarms(at: Float64s, looks: Callable[[int, float, float], Iterator[Finding | None]]) -> list[tuple[float, Change]]:
+def alarms(
+    at: Float64s, looks: Callable[[int, float, float], Iterator[Finding | None]]
+) -> list[tuple[float, AlarmChange]]:
     """Return the changes of one detector: ``looks(number, now, wall)`` gives its findings."""
     told: dict[str, Alarm] = {}
     changes = []
@@ -71,11 +73,11 @@ def alarms(at: Float64s, looks: Callable[[int, float, float], Iterator[Finding |
     return changes
 
 
-def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, Change]]:
+def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, AlarmChange]]:
     """Return what the detector of the arrival rate says of these counts."""
     detector = ArrivalRate()
     ends = np.cumsum(counts).astype(np.int64).tolist()
-    sources = [Source("t", number) for number in range(PARTITIONS)]
+    sources = [TopicPartition("t", number) for number in range(PARTITIONS)]
     return alarms(
         at,
         lambda number, now, wall: iter(
@@ -84,7 +86,7 @@ def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, Change]]:
     )
 
 
-def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int) -> list[tuple[float, Change]]:
+def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
     """Return what the detector of latency says of log-normal latencies around these medians in seconds."""
     random = np.random.default_rng(seed)
     detector = Latency(LATENCY_SECONDS)
@@ -101,7 +103,7 @@ def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int)
 
 def share_alarms(
     at: Float64s, counts: Float64s, shares: Float64s, seed: int, **what: bool
-) -> list[tuple[float, Change]]:
+) -> list[tuple[float, AlarmChange]]:
     """Return what the detector of a share says of events that are such with these probabilities."""
     random = np.random.default_rng(seed)
     such = random.binomial(counts.astype(np.int64), np.clip(shares, 0, 1))
@@ -109,7 +111,7 @@ def share_alarms(
     return alarms(at, lambda number, now, wall: iter([detector.look(now, wall, counts[number], float(such[number]))]))
 
 
-def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> list[tuple[float, Change]]:
+def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
     """Return what the detectors of scores say of scores of deviation 1 around these means, put into 0 to 1."""
     random = np.random.default_rng(seed)
     detector = Drift(seed)

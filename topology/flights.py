@@ -33,7 +33,7 @@ SCHEDULE = (
 
 departures = Events("flights.departures", schema="departure", key="tailnum", time="departed_at")
 # How each aircraft left before, whichever airport it was at.
-aircraft = Table("aircraft", facts=departures, forget_after=days(30))
+aircraft = Table("aircraft", facts=departures, ttl=days(30))
 MEMORY = (
     aircraft.last("dep_delay_minutes"),
     aircraft.mean("dep_delay_minutes", window=hours(6)),

@@ -16,7 +16,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordingRule:
     """A recording rule: an expression that others build on, worked out once."""
 
     name: str
@@ -24,7 +24,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class AlertRule:
     """When somebody is told, and what.
 
     ``expr`` must hold for ``hold_seconds``. ``impact`` is for those who wait for scores: one sentence without a term
@@ -47,7 +47,7 @@ class Rules:
 
     name: str
     interval_seconds: int
-    rules: tuple[Record | Alert, ...]
+    rules: tuple[RecordingRule | AlertRule, ...]
 
 
 def by_pipeline(expr: str, *labels: str) -> str:

@@ -1,13 +1,13 @@
 """Alerts on what is unusual: the workers' detectors say so, and the reason is in their log and on the timeline."""
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import INFO, Alert, Rules, Severity
+from ops.alerts.alert import INFO, AlertRule, Rules, Severity
 
 _HOLD_SECONDS = 30  # the detectors wait by themselves until they are sure
 
 
-def _unusual(name: str, signals: str, what: str, impact: str) -> Alert:
-    return Alert(
+def _unusual(name: str, signals: str, what: str, impact: str) -> AlertRule:
+    return AlertRule(
         name,
         Severity.NOTICE,
         f'max by (pipeline, signal) (surgetank_anomaly{{signal=~"{signals}"}} * {INFO}) == 1',

@@ -5,7 +5,7 @@ worse counts.
 """
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import Alert, Record, Rules, Severity, as_group
+from ops.alerts.alert import AlertRule, RecordingRule, Rules, Severity, as_group
 
 LAG = "surgetank:lag_seconds"
 STATUS = "surgetank:lag_status"
@@ -21,9 +21,9 @@ RULES = Rules(
     "surgetank-lag",
     o.LAG_EVALUATION_SECONDS,
     (
-        Record(LAG, _worse("surgetank_lag_seconds", "surgetank_group_lag_seconds")),
-        Record(STATUS, _worse("surgetank_lag_status", "surgetank_group_lag_status")),
-        Alert(
+        RecordingRule(LAG, _worse("surgetank_lag_seconds", "surgetank_group_lag_seconds")),
+        RecordingRule(STATUS, _worse("surgetank_lag_status", "surgetank_group_lag_status")),
+        AlertRule(
             "LagSecondsHigh",
             Severity.PAGE,
             f"max by (group) ({LAG}) > {o.LAG_SECONDS_MAX:g}",
@@ -34,7 +34,7 @@ RULES = Rules(
             "Scores of {{ $labels.group }} arrive late. None is lost.",
             about="group",
         ),
-        Alert(
+        AlertRule(
             "LagGrowing",
             Severity.PAGE,
             f"max by (group) (deriv({LAG}[2m]) > {o.LAG_SLOPE_MAX:g} and {LAG} > {o.LAG_SECONDS_NOTED:g})",
@@ -45,7 +45,7 @@ RULES = Rules(
             "Scores of {{ $labels.group }} will soon arrive late. None is lost.",
             about="group",
         ),
-        Alert(
+        AlertRule(
             "CapacityRunsOut",
             Severity.TICKET,
             f"max by (group) (predict_linear({LAG}[5m], {o.CAPACITY_AHEAD_SECONDS}) > {o.LAG_SECONDS_MAX:g}"
@@ -58,7 +58,7 @@ RULES = Rules(
             "Scores of {{ $labels.group }} may arrive late soon. None is lost.",
             about="group",
         ),
-        Alert(
+        AlertRule(
             "PartitionStalled",
             Severity.PAGE,
             f"count by (group, topic) ({STATUS} == {STALL})",
@@ -69,7 +69,7 @@ RULES = Rules(
             "A part of the scores of {{ $labels.group }} does not arrive at all. Nothing is lost.",
             about="group",
         ),
-        Alert(
+        AlertRule(
             "PartitionStopped",
             Severity.PAGE,
             f"count by (group, topic) ({STATUS} == {STOP})",

@@ -18,7 +18,7 @@ STATUSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PanelQuery:
     """An expression, and what its lines are called in the legend."""
 
     expr: str
@@ -30,7 +30,7 @@ class Panel:
     """A picture of some queries. ``kind`` is Grafana's; ``limit`` draws an objective as a line."""
 
     title: str
-    queries: tuple[Query, ...]
+    queries: tuple[PanelQuery, ...]
     unit: str = "short"
     kind: str = "timeseries"
     width: int = 8  # of COLUMNS
@@ -42,14 +42,14 @@ class Panel:
 
 def show(title: str, unit: str, *queries: tuple[str, str], about: str = "", limit: float | None = None) -> Panel:
     """Return lines over time, each query with its legend."""
-    drawn = tuple(Query(expr, legend) for expr, legend in queries)
+    drawn = tuple(PanelQuery(expr, legend) for expr, legend in queries)
     return Panel(title, drawn, unit, description=about, limit=limit)
 
 
 def statuses(title: str, expr: str, legend: str) -> Panel:
     """Return bars over time, coloured by the status of the lag rules."""
     about = "The worst by Burrow's rules: " + ", ".join(f"{value} {text}" for value, (text, _) in STATUSES.items())
-    return Panel(title, (Query(expr, legend),), kind="state-timeline", description=about + ".", statuses=True)
+    return Panel(title, (PanelQuery(expr, legend),), kind="state-timeline", description=about + ".", statuses=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ import yaml
 
 from ops.alerts import anomalies, lag, scoring, series, workers
 from ops.alerts import objectives as o
-from ops.alerts.alert import Alert, Record, Rules
+from ops.alerts.alert import AlertRule, RecordingRule, Rules
 
 ALL: tuple[Rules, ...] = (lag.RULES, scoring.RULES, scoring.SLOW, workers.RULES, anomalies.RULES)
-ALERTS: tuple[Alert, ...] = tuple(rule for group in ALL for rule in group.rules if isinstance(rule, Alert))
-RECORDED: frozenset[str] = frozenset(rule.name for group in ALL for rule in group.rules if isinstance(rule, Record))
+ALERTS: tuple[AlertRule, ...] = tuple(rule for group in ALL for rule in group.rules if isinstance(rule, AlertRule))
+RECORDED: frozenset[str] = frozenset(
+    rule.name for group in ALL for rule in group.rules if isinstance(rule, RecordingRule)
+)
 
 _HEAD = "# Made by `python -m ops.alerts` from ops/alerts/; change it there.\n"
 _DASHBOARDS = {"group": "pipeline", "pipeline": "pipeline", "instance": "worker"}
@@ -29,9 +31,9 @@ def render(grafana: str = o.GRAFANA, runbooks: str = o.RUNBOOKS) -> str:
     return _HEAD + yaml.safe_dump({"groups": groups}, sort_keys=False, width=118, allow_unicode=True)
 
 
-def _rule(rule: Record | Alert, grafana: str, runbooks: str) -> dict[str, Any]:
+def _rule(rule: RecordingRule | AlertRule, grafana: str, runbooks: str) -> dict[str, Any]:
     series.check(rule.expr, RECORDED)
-    if isinstance(rule, Record):
+    if isinstance(rule, RecordingRule):
         return {"record": rule.name, "expr": rule.expr}
     return {
         "alert": rule.name,
@@ -48,7 +50,7 @@ def _rule(rule: Record | Alert, grafana: str, runbooks: str) -> dict[str, Any]:
     }
 
 
-def _dashboard(rule: Alert, grafana: str) -> str:
+def _dashboard(rule: AlertRule, grafana: str) -> str:
     if not rule.about:
         return f"{grafana}/d/surgetank-overview"
     board = _DASHBOARDS[rule.about]

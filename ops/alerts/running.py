@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import yaml
 
-from pipeline.kafka.broker import free_ports
+from pipeline.kafka.local.broker import free_ports
 
 OPS = Path(__file__).parents[1]
 WANTED = "install Debian's packages prometheus and prometheus-alertmanager, or put their releases into PATH"

@@ -7,7 +7,7 @@ two minutes it cannot know how much there is of all, and says nothing.
 """
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import Alert, Record, Rules, Severity, by_pipeline, by_pipeline_over
+from ops.alerts.alert import AlertRule, RecordingRule, Rules, Severity, by_pipeline, by_pipeline_over
 
 TIMED = "surgetank:events_timed:rate2m"
 SCORED = "surgetank:events_scored:rate2m"
@@ -26,9 +26,9 @@ def late_share(window: str) -> str:
     return f"{late(window)} / avg_over_time({TIMED}[{window}])"
 
 
-def _late(window: str) -> Record:
+def _late(window: str) -> RecordingRule:
     every, in_time = f"rate(surgetank_end_to_end_seconds_count[{window}])", f"rate({_BUCKET}[{window}])"
-    return Record(late(window), f"{by_pipeline_over(every, window)} - {by_pipeline_over(in_time, window)}")
+    return RecordingRule(late(window), f"{by_pipeline_over(every, window)} - {by_pipeline_over(in_time, window)}")
 
 
 def _burns(long: str, short: str, factor: float) -> str:
@@ -48,11 +48,11 @@ RULES = Rules(
     "surgetank-scoring",
     o.EVALUATION_SECONDS,
     (
-        Record(TIMED, by_pipeline("rate(surgetank_end_to_end_seconds_count[2m])")),
+        RecordingRule(TIMED, by_pipeline("rate(surgetank_end_to_end_seconds_count[2m])")),
         *(_late(window) for window in ("5m", "30m", "1h", "6h")),
-        Record(SCORED, by_pipeline("rate(surgetank_events_scored_total[2m])")),
-        Record(DEAD, by_pipeline("rate(surgetank_events_dead_total[2m])", "reason")),
-        Alert(
+        RecordingRule(SCORED, by_pipeline("rate(surgetank_events_scored_total[2m])")),
+        RecordingRule(DEAD, by_pipeline("rate(surgetank_events_dead_total[2m])", "reason")),
+        AlertRule(
             "ScoredLateFastBurn",
             Severity.PAGE,
             " or ".join(_burns(*burn) for burn in o.FAST_BURNS),
@@ -62,7 +62,7 @@ RULES = Rules(
             f"late; {_PROMISE} is the objective. At this rate a month's budget lasts two to five days.",
             "Scores of {{ $labels.pipeline }} arrive late. None is lost.",
         ),
-        Alert(
+        AlertRule(
             "DeadLetterShareHigh",
             Severity.PAGE,
             f"sum by (pipeline) ({DEAD}) / {_ALL} > {o.DEAD_SHARE_MAX:g}"
@@ -73,7 +73,7 @@ RULES = Rules(
             f"the last two minutes; {o.DEAD_SHARE_MAX:.0%} is allowed. They are kept, with the reason.",
             "A part of the events of {{ $labels.pipeline }} gets no score. They are kept.",
         ),
-        Alert(
+        AlertRule(
             "ModelErrors",
             Severity.TICKET,
             f"avg_over_time({_dead_of('model_error')}[5m]) * 300 > {o.MODEL_ERRORS_MAX}",
@@ -83,7 +83,7 @@ RULES = Rules(
             f"five minutes, each tried alone; {o.MODEL_ERRORS_MAX} are allowed. They are dead letters.",
             "A few events of {{ $labels.pipeline }} get no score. They are kept.",
         ),
-        Alert(
+        AlertRule(
             "NotANumberShareHigh",
             Severity.TICKET,
             f"avg_over_time({_dead_of('not_a_number')}[5m]) / on (pipeline) group_left avg_over_time({TIMED}[5m])"
@@ -102,7 +102,7 @@ SLOW = Rules(
     300,
     (
         *(_late(window) for window in ("2h", "1d", "3d")),
-        Alert(
+        AlertRule(
             "ScoredLateSlowBurn",
             Severity.NOTICE,
             " or ".join(_burns(*burn) for burn in o.SLOW_BURNS),

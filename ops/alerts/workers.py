@@ -1,7 +1,7 @@
 """Alerts on workers, their transactions, their state, and on the exporter that sees when none is left."""
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import INFO, Alert, Rules, Severity, by_pipeline
+from ops.alerts.alert import INFO, AlertRule, Rules, Severity, by_pipeline
 
 _ENDED = "rate(surgetank_transactions_total[5m])"
 _ABORTED = by_pipeline('rate(surgetank_transactions_total{outcome!="committed"}[5m])')
@@ -12,7 +12,7 @@ RULES = Rules(
     "surgetank-workers",
     o.EVALUATION_SECONDS,
     (
-        Alert(
+        AlertRule(
             "WorkerNotReady",
             Severity.TICKET,
             f'up{{job="{o.WORKERS_JOB}"}} == 0 or surgetank_ready{{job="{o.WORKERS_JOB}"}} == 0',
@@ -23,7 +23,7 @@ RULES = Rules(
             "Nothing yet: other workers do the work.",
             about="instance",
         ),
-        Alert(
+        AlertRule(
             "WorkerRestarts",
             Severity.TICKET,
             f'changes(process_start_time_seconds{{job=~"{o.WORKERS_JOB}|{o.EXPORTER_JOB}"}}[15m]) >= {o.RESTARTS_MAX}',
@@ -35,7 +35,7 @@ RULES = Rules(
             "Scores may arrive a little later than usual. None is lost.",
             about="instance",
         ),
-        Alert(
+        AlertRule(
             "RebalanceStorm",
             Severity.TICKET,
             f"max by (pipeline) ({_REBALANCES} * {INFO})"
@@ -46,7 +46,7 @@ RULES = Rules(
             f"15 minutes; {o.REBALANCES_MAX} and four for each worker are allowed, a deploy makes two for each.",
             "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
         ),
-        Alert(
+        AlertRule(
             "TransactionsAborted",
             Severity.TICKET,
             f"{_ABORTED} / {by_pipeline(_ENDED)} > {o.ABORTED_SHARE_MAX:g}"
@@ -57,7 +57,7 @@ RULES = Rules(
             f"commit over five minutes; {o.ABORTED_SHARE_MAX:.0%} is allowed. Their work is done again.",
             "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
         ),
-        Alert(
+        AlertRule(
             "RestoreTakesLong",
             Severity.TICKET,
             f"{by_pipeline('surgetank_restore_remaining_records')} > 0",
@@ -67,7 +67,7 @@ RULES = Rules(
             f"have their state back, after {o.RESTORE_SECONDS_MAX} s. Their events wait.",
             "A part of the scores of {{ $labels.pipeline }} arrives late. None is lost.",
         ),
-        Alert(
+        AlertRule(
             "DiskFillsUp",
             Severity.TICKET,
             f"predict_linear(surgetank_state_disk_bytes[1h], {o.DISK_AHEAD_SECONDS}) > {o.STATE_DISK_BYTES_MAX}"
@@ -80,7 +80,7 @@ RULES = Rules(
             "Nothing yet.",
             about="instance",
         ),
-        Alert(
+        AlertRule(
             "ExporterDown",
             Severity.PAGE,
             "absent(surgetank_exporter_up == 1)",

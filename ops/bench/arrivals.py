@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import TopicPartition
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from ops.bench.job import Avro
 from pipeline.kafka import clients
@@ -27,7 +27,7 @@ def main(bootstrap: str, topic: str, file: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     avro = Avro("score")
     reader = clients.reader(KafkaSettings(bootstrap=bootstrap), fetch_wait_max_ms=50, auto_offset_reset="earliest")
-    reader.assign([TopicPartition(topic, number, 0) for number in PARTITIONS])
+    reader.assign([KafkaTopicPartition(topic, number, 0) for number in PARTITIONS])
     due: list[Floats] = []
     took: list[Floats] = []
     while not stopping:

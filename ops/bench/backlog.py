@@ -3,10 +3,11 @@
 import time
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from ops.bench.jobs import Work
+from ops.bench.jobs import Workload
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
@@ -57,7 +58,7 @@ def remove_topics_of(kafka: KafkaSettings, run: str) -> None:
 
 def ends(admin: AdminClient, topic: str, partitions: int = PARTITIONS) -> int | None:
     """Return the sum of the ends of a topic for readers of committed records; None: just now nobody says."""
-    asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
+    asked = {KafkaTopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=5)
     try:
         return sum(int(answer.result().offset) for answer in answers.values())
@@ -67,7 +68,7 @@ def ends(admin: AdminClient, topic: str, partitions: int = PARTITIONS) -> int | 
         raise
 
 
-def fill(kafka: KafkaSettings, topic: str, work: Work, count: int) -> None:
+def fill(kafka: KafkaSettings, topic: str, work: Workload, count: int) -> None:
     """Produce ``count`` events. Uncompressed: aiokafka, below Faust, cannot read lz4 as it is installed."""
     producer = clients.producer(
         kafka,

@@ -10,24 +10,24 @@ from typing import Any
 
 import psutil
 
-from ops.bench import arrivals, environment, latency, remembering
+from ops.bench import arrivals, environment, keyed_state, latency
+from ops.bench.benchmark_run import BenchEnvironment, Reporter, course, rounds
 from ops.bench.contenders import Contender
-from ops.bench.course import Site, Talk, course, rounds
-from ops.bench.jobs import Flights, Payments, Work
+from ops.bench.jobs import Flights, Payments, Workload
 from ops.bench.rates import ratios
 from ops.bench.tuning import PRINTED
 from pipeline.kafka import clients
-from pipeline.kafka.broker import free_ports
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings, Settings
 
 LOADS = (20, 50, 80)  # per cent of Surgetank's capacity
 MEASURED_LATENCY = ("hand_loop", "hand_state", "surgetank")
-JOBS: dict[str, Work] = {"flights": Flights(), "payments": Payments()}
+JOBS: dict[str, Workload] = {"flights": Flights(), "payments": Payments()}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """How much is measured, of which job. ``share`` scales the events of each run; ``only`` names contenders.
 
     ``growth``: of a job with memory also what many keys, many tasks and restoring cost.
@@ -42,12 +42,12 @@ class Plan:
     profile: Path | None = None
 
     @property
-    def work(self) -> Work:
+    def work(self) -> Workload:
         """The job."""
         return JOBS[self.job]
 
 
-def contenders(plan: Plan, quix: Path) -> list[Contender]:
+def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
     """Return those that take part."""
     warm = plan.work.warm
 
@@ -74,7 +74,7 @@ def contenders(plan: Plan, quix: Path) -> list[Contender]:
     return [each for each in all_of_them if not plan.only or each.key in plan.only]
 
 
-def bench(plan: Plan, home: Path, talk: Talk, *, bootstrap: str | None = None) -> dict[str, Any]:
+def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None = None) -> dict[str, Any]:
     """Measure everything. What was started is stopped, and what was made is removed, on every way out.
 
     Raises SurgetankError if a contender fails, with the end of its log; the logs stay in ``home``.
@@ -106,14 +106,14 @@ def bench(plan: Plan, home: Path, talk: Talk, *, bootstrap: str | None = None) -
             "machine": _machine(),
         }
         if plan.work.memory and plan.growth:
-            report["memory"] = remembering.measure(site, those, found, plan.rounds, plan.share)
+            report["memory"] = keyed_state.measure(site, those, found, plan.rounds, plan.share)
         if plan.latency_seconds and "surgetank" in found:
             _latencies(report, plan, those, site)
     report["seconds"] = round(time.monotonic() - started, 1)
     return report
 
 
-def _latencies(report: dict[str, Any], plan: Plan, those: list[Contender], site: Site) -> None:
+def _latencies(report: dict[str, Any], plan: BenchPlan, those: list[Contender], site: BenchEnvironment) -> None:
     capacity = report["surgetank"]["events_per_second"]
     for per_cent in LOADS:
         for each in those:
@@ -132,10 +132,10 @@ def _latencies(report: dict[str, Any], plan: Plan, those: list[Contender], site:
             )
 
 
-def _site(bootstrap: str | None, home: Path, leaving: contextlib.ExitStack, talk: Talk) -> Site:
+def _site(bootstrap: str | None, home: Path, leaving: contextlib.ExitStack, talk: Reporter) -> BenchEnvironment:
     if bootstrap is not None:
         kafka = KafkaSettings(bootstrap=bootstrap)
-        return Site(kafka, clients.admin(kafka), home, None, talk)
+        return BenchEnvironment(kafka, clients.admin(kafka), home, None, talk)
     talk.doing("starting Apache Kafka (the first time, its jars are fetched)")
     data = home / "kafka"
     cluster = LocalCluster(data, brokers=1, port=free_ports(2))
@@ -143,14 +143,14 @@ def _site(bootstrap: str | None, home: Path, leaving: contextlib.ExitStack, talk
     leaving.callback(cluster.down)
     cluster.up(fresh=True)
     kafka = KafkaSettings(bootstrap=cluster.bootstrap)
-    return Site(kafka, clients.admin(kafka), home, psutil.Process(cluster.status()[0].pid), talk)
+    return BenchEnvironment(kafka, clients.admin(kafka), home, psutil.Process(cluster.status()[0].pid), talk)
 
 
-def _wants_quix(plan: Plan) -> bool:
+def _wants_quix(plan: BenchPlan) -> bool:
     return not plan.only or any(key.startswith("quix") for key in plan.only)
 
 
-def _settings(plan: Plan, those: list[Contender], kafka: KafkaSettings, backlog: int) -> dict[str, Any]:
+def _settings(plan: BenchPlan, those: list[Contender], kafka: KafkaSettings, backlog: int) -> dict[str, Any]:
     defaults = Settings().model_dump(mode="json", include={"worker", "model"})
     return {
         "job": plan.work.name,

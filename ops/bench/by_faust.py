@@ -9,13 +9,13 @@ from typing import Any
 
 import faust
 
-from ops.bench.errand import Errand, errand
+from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.tuning import FAUST
 
 RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
-def application(job: Errand, folder: Path, store: str) -> faust.App:
+def application(job: ContenderArgs, folder: Path, store: str) -> faust.App:
     """Return an app without agents, which keeps its tables in ``store``."""
     return faust.App(
         job.name,
@@ -41,9 +41,9 @@ async def deliver(scores: Any, messages: Sequence[Any], values: Sequence[bytes])
         each.result()
 
 
-def run(make: Callable[[Errand, Path], faust.App]) -> None:
+def run(make: Callable[[ContenderArgs, Path], faust.App]) -> None:
     """Run the app that is made for the errand on the command line, until SIGTERM."""
-    told = errand()
+    told = contender_args()
     sys.argv[1:] = []
     with tempfile.TemporaryDirectory() as scratch:
         faust.Worker(make(told, Path(scratch)), loglevel="WARNING").execute_from_commandline()

@@ -12,14 +12,14 @@ from typing import Any
 import fastavro
 from quixstreams import Application, message_context  # type: ignore[import-not-found]
 
-from ops.bench.errand import Errand
+from ops.bench.contender_args import ContenderArgs
 from ops.bench.job import SCHEMAS, Avro
 
 
 class OneByOne:
     """Framed events to records, and scores to framed values, by fastavro: for whole batches there is another way."""
 
-    def __init__(self, job: Errand, bundle: Path, events: str) -> None:
+    def __init__(self, job: ContenderArgs, bundle: Path, events: str) -> None:
         manifest = json.loads((bundle / "manifest.json").read_text())
         self._constant = {
             "pipeline": job.name,
@@ -55,7 +55,7 @@ class OneByOne:
         return out.getvalue()
 
 
-def application(job: Errand, **settings: Any) -> Application:
+def application(job: ContenderArgs, **settings: Any) -> Application:
     """Return the application of a contender. It makes a folder for state even if it keeps none: that of the errand."""
     return Application(broker_address=job.bootstrap, consumer_group=job.name, state_dir=job.folder, **settings)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ops.bench.bench import Plan, bench
-from ops.bench.course import Talk
+from ops.bench.bench import BenchPlan, bench
+from ops.bench.benchmark_run import Reporter
 from ops.bench.tables import tables
 
 HOME = Path(".surgetank") / "bench"
@@ -34,7 +34,7 @@ def main(
     for asked in (signal.SIGINT, signal.SIGTERM):  # what was started is stopped on the way out, whoever asks
         signal.signal(asked, stop)
     console = Console(soft_wrap=True)
-    plan = Plan(
+    plan = BenchPlan(
         job=job,
         rounds=1 if quick else rounds,
         share=0.2 if quick else 1.0,
@@ -45,7 +45,7 @@ def main(
     )
     try:
         with console.status("starting") as status:
-            talk = Talk(say=lambda line: console.print(line, highlight=False), doing=status.update)
+            talk = Reporter(say=lambda line: console.print(line, highlight=False), doing=status.update)
             found = bench(plan, HOME, talk, bootstrap=bootstrap)
     except KeyboardInterrupt:
         console.print("stopped; everything that was started has ended")

@@ -16,11 +16,11 @@ import psutil
 from confluent_kafka.admin import AdminClient
 
 from ops.bench.backlog import PARTITIONS, ends
-from ops.bench.errand import Errand
+from ops.bench.contender_args import ContenderArgs
 from ops.bench.job import ROOT
-from ops.bench.rates import Sample
+from ops.bench.rates import ProgressSample
 from pipeline.errors import SurgetankError
-from pipeline.kafka.reading import CommittedOffsets
+from pipeline.kafka.topic_reader import CommittedOffsets
 from pipeline.settings import KafkaSettings
 
 LOOK_SECONDS = 0.1
@@ -43,7 +43,7 @@ class Contender:
     python: Path = Path(sys.executable)
     partitions: int = PARTITIONS
 
-    def progress(self, admin: AdminClient, job: Errand) -> int | None:
+    def progress(self, admin: AdminClient, job: ContenderArgs) -> int | None:
         """Return how many scores a read_committed reader could have read; None: just now nobody says."""
         if self.guarantee != "exactly once":
             return ends(admin, job.scores, self.partitions)
@@ -52,14 +52,14 @@ class Contender:
 
 
 @lru_cache(maxsize=1)
-def _committed(job: Errand) -> CommittedOffsets:
+def _committed(job: ContenderArgs) -> CommittedOffsets:
     """Return what asks for the committed offsets of a job; the same for as long as the job is the same."""
     return CommittedOffsets(KafkaSettings(bootstrap=job.bootstrap), job.name, job.events)
 
 
 @contextlib.contextmanager
 def running(
-    contender: Contender, job: Errand, log: Path, environment: Mapping[str, str] = NOTHING
+    contender: Contender, job: ContenderArgs, log: Path, environment: Mapping[str, str] = NOTHING
 ) -> Iterator[psutil.Popen]:
     """Run a contender as a process; stop it at the end, whatever happens."""
     arguments = job.arguments
@@ -101,20 +101,20 @@ def module_process(
 
 def watch(
     contender: Contender,
-    job: Errand,
+    job: ContenderArgs,
     admin: AdminClient,
     process: psutil.Popen,
     log: Path,
     *,
     until: int,
     broker: psutil.Process | None,
-    told: Callable[[Sample], None] = lambda _: None,
-) -> list[Sample]:
+    told: Callable[[ProgressSample], None] = lambda _: None,
+) -> list[ProgressSample]:
     """Look at the process until it has made so many scores; return all looks.
 
     Raises SurgetankError, with its last words, if it ends or comes to a halt before.
     """
-    samples: list[Sample] = []
+    samples: list[ProgressSample] = []
     done, moved = 0, time.monotonic()
     while done < until:
         now = contender.progress(admin, job)
@@ -124,7 +124,7 @@ def watch(
         if now is not None:
             if now > done:
                 done, moved = now, at
-            sample = Sample(at, done, cpu_seconds(process), cpu_seconds(broker) if broker else 0.0)
+            sample = ProgressSample(at, done, cpu_seconds(process), cpu_seconds(broker) if broker else 0.0)
             samples.append(sample)
             told(sample)
         if at - moved > (STALL_SECONDS if done else START_SECONDS):

@@ -12,12 +12,12 @@ import faust
 import numpy as np
 
 from ops.bench import by_faust
-from ops.bench.errand import Errand
+from ops.bench.contender_args import ContenderArgs
 from ops.bench.payments_job import PaymentsJob, pack, unpack
 from ops.bench.tuning import FAUST_STORE, FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
-def application(job: Errand, folder: Path) -> faust.App:
+def application(job: ContenderArgs, folder: Path) -> faust.App:
     """Return the app: whole takes are scored by one model call."""
     app = by_faust.application(job, folder, FAUST_STORE)
     events = app.topic(job.events, **by_faust.RAW)

@@ -8,14 +8,15 @@ import signal
 import time
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from ops.bench.errand import Errand, errand
-from ops.bench.job import Job
+from ops.bench.contender_args import ContenderArgs, contender_args
+from ops.bench.job import BenchJob
 from ops.bench.tuning import BATCH_ROWS_MAX, HAND_COMMIT_SECONDS, HAND_CONSUMER, HAND_PRODUCER
 
 
-def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+def _committed(consumer: Consumer, partitions: list[KafkaTopicPartition]) -> list[KafkaTopicPartition]:
     """Ask for committed offsets; a broker that has just made its offsets topic refuses for a moment."""
     for _ in range(20):
         try:
@@ -27,15 +28,15 @@ def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[Top
     raise SystemExit("the brokers do not tell what is committed")
 
 
-def assigned(consumer: Consumer, job: Errand) -> list[int]:
+def assigned(consumer: Consumer, job: ContenderArgs) -> list[int]:
     """Take all partitions of the events, from where they are committed; return their numbers."""
     partitions = list(consumer.list_topics(job.events, timeout=10).topics[job.events].partitions)
-    committed = _committed(consumer, [TopicPartition(job.events, number) for number in partitions])
-    consumer.assign([TopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
+    committed = _committed(consumer, [KafkaTopicPartition(job.events, number) for number in partitions])
+    consumer.assign([KafkaTopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
     return partitions
 
 
-def main(job: Errand) -> None:
+def main(job: ContenderArgs) -> None:
     """Run until SIGTERM."""
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
@@ -44,7 +45,7 @@ def main(job: Errand) -> None:
     producer = Producer(
         {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error), **HAND_PRODUCER}
     )
-    scorer = Job(job.name, job.events)
+    scorer = BenchJob(job.name, job.events)
     assigned(consumer, job)
     gc.disable()  # nothing here makes cycles, and each of the messages of a batch would count towards a run of it
 
@@ -56,7 +57,7 @@ def main(job: Errand) -> None:
         if failed:
             raise KafkaException(failed[0])
         if done:
-            places = [TopicPartition(job.events, number, offset) for number, offset in done.items()]
+            places = [KafkaTopicPartition(job.events, number, offset) for number, offset in done.items()]
             consumer.commit(offsets=places, asynchronous=not wait)
 
     while not stopping:
@@ -72,7 +73,7 @@ def main(job: Errand) -> None:
     consumer.close()
 
 
-def work(messages: list[Any], scorer: Job, producer: Producer, topic: str, done: dict[int, int]) -> None:
+def work(messages: list[Any], scorer: BenchJob, producer: Producer, topic: str, done: dict[int, int]) -> None:
     """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
     for message in messages:
         if message.error() is not None:
@@ -92,4 +93,4 @@ def work(messages: list[Any], scorer: Job, producer: Producer, topic: str, done:
 
 
 if __name__ == "__main__":
-    main(errand())
+    main(contender_args())

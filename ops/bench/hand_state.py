@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rocksdict
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from rocksdict import Rdict, WriteBatch
 
-from ops.bench.errand import Errand, errand
+from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.hand_loop import assigned
 from ops.bench.payments import layout
 from ops.bench.payments_job import PaymentsJob, pack, unpack
@@ -125,14 +126,16 @@ def _options() -> rocksdict.Options:
     return options
 
 
-def restore(cards: Cards, job: Errand, partitions: list[int]) -> int:
+def restore(cards: Cards, job: ContenderArgs, partitions: list[int]) -> int:
     """Read the changelog to its end into RocksDB; return how many records that were."""
     reader = Consumer({"bootstrap.servers": job.bootstrap, "group.id": f"{job.name}-restore", **HAND_CONSUMER})
     records = 0
     try:
-        ends = {n: reader.get_watermark_offsets(TopicPartition(job.changelog, n), timeout=10)[1] for n in partitions}
+        ends = {
+            n: reader.get_watermark_offsets(KafkaTopicPartition(job.changelog, n), timeout=10)[1] for n in partitions
+        }
         left = {n for n, end in ends.items() if end > 0}
-        reader.assign([TopicPartition(job.changelog, n, 0) for n in sorted(left)])
+        reader.assign([KafkaTopicPartition(job.changelog, n, 0) for n in sorted(left)])
         while left:
             messages = reader.consume(100_000, 0.1)
             for message in messages:
@@ -148,7 +151,7 @@ def restore(cards: Cards, job: Errand, partitions: list[int]) -> int:
     return records
 
 
-def main(job: Errand) -> None:
+def main(job: ContenderArgs) -> None:
     """Run until SIGTERM."""
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
@@ -183,7 +186,7 @@ def main(job: Errand) -> None:
         if failed:
             raise KafkaException(failed[0])
         if done:
-            places = [TopicPartition(job.events, number, offset) for number, offset in done.items()]
+            places = [KafkaTopicPartition(job.events, number, offset) for number, offset in done.items()]
             consumer.commit(offsets=places, asynchronous=not wait)
 
     def room_for(rows: int) -> None:
@@ -239,4 +242,4 @@ def work(
 
 
 if __name__ == "__main__":
-    main(errand())
+    main(contender_args())

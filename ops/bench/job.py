@@ -143,7 +143,7 @@ class Scoring:
         )
 
 
-class Job(Scoring):
+class BenchJob(Scoring):
     """Scores whole batches of one topic's flights. Not for several threads at once."""
 
     def __init__(self, pipeline: str, events_topic: str) -> None:

@@ -13,7 +13,7 @@ from ops.bench.payments import made_up, warm
 from pipeline.drills.recording import Recording
 
 
-class Stretch(NamedTuple):
+class ReplayedRange(NamedTuple):
     """Consecutive events, ready to be sent. ``times_ms``: their record times, None: that of sending."""
 
     keys: list[bytes | None]
@@ -28,7 +28,7 @@ class Pool(NamedTuple):
     keys: list[bytes | None]
 
 
-class Work(Protocol):
+class Workload(Protocol):
     """A job. ``schema`` is that of its events, ``time`` the field of their time; the first ``warm`` only warm up.
 
     ``memory``: whether it keeps a state row for each key.
@@ -51,7 +51,7 @@ class Work(Protocol):
     @property
     def memory(self) -> bool: ...  # noqa: D102 - said above
 
-    def stretches(self, count: int) -> Iterator[Stretch]:
+    def stretches(self, count: int) -> Iterator[ReplayedRange]:
         """Yield the first ``count`` events."""
         ...
 
@@ -70,11 +70,11 @@ class Flights:
     warm: int = 0
     memory: bool = False
 
-    def stretches(self, count: int) -> Iterator[Stretch]:
+    def stretches(self, count: int) -> Iterator[ReplayedRange]:
         """Yield flights, lap after lap."""
         avro = Avro(self.schema)
         for chunk in _boarding().chunks(lambda _, batch: avro.encode(batch.columns), count=count):
-            yield Stretch(chunk.keys, chunk.values, None)
+            yield ReplayedRange(chunk.keys, chunk.values, None)
 
     def pool(self, rows: int) -> Pool:
         """Return the first flights of the year."""
@@ -101,11 +101,11 @@ class Payments:
         """Until then some cards have no row yet."""
         return warm(self.cards)
 
-    def stretches(self, count: int) -> Iterator[Stretch]:
+    def stretches(self, count: int) -> Iterator[ReplayedRange]:
         """Yield payments; the record time is that of the payment, as if each had been sent at once."""
         avro = Avro(self.schema)
         for paid in made_up(self.cards, count, time.time_ns() // 1_000_000):
-            yield Stretch(list(paid.keys), avro.encode(paid.columns), paid.times_ms.tolist())
+            yield ReplayedRange(list(paid.keys), avro.encode(paid.columns), paid.times_ms.tolist())
 
     def pool(self, rows: int) -> Pool:
         """Return payments as they come once every card has paid."""
@@ -113,7 +113,7 @@ class Payments:
         return Pool([column.slice(0, rows) for column in last.columns], list(last.keys[:rows]))
 
 
-def named(text: str) -> Work:
+def named(text: str) -> Workload:
     """Return the job of that name."""
     kind, _, number = text.partition(":")
     return Flights() if kind == "flights" else Payments(int(number))

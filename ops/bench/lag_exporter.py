@@ -13,14 +13,15 @@ import time
 from pathlib import Path
 
 import psutil
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
-from pipeline.kafka.local import LocalCluster
-from pipeline.lag.asking import Asking
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.lag.exporter import Exporter
+from pipeline.lag.offset_collector_process import OffsetCollectorProcess
 from pipeline.settings import ExporterSettings, KafkaSettings
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.health import Health
@@ -43,7 +44,7 @@ def prepare(kafka: KafkaSettings, groups: int, partitions: int) -> None:
         producer.flush(60)
     wanted = {
         f"application-{number}": [
-            TopicPartition(names[number % TOPICS], p, (number + p) % RECORDS) for p in range(partitions)
+            KafkaTopicPartition(names[number % TOPICS], p, (number + p) % RECORDS) for p in range(partitions)
         ]
         for number in range(groups)
     }
@@ -65,7 +66,7 @@ def measure(kafka: KafkaSettings, passes: int) -> dict[str, object]:
     settings = ExporterSettings()
     looks, scrapes, page = [], [], b""
     begun = time.process_time()
-    with Asking(kafka) as asking:
+    with OffsetCollectorProcess(kafka) as asking:
         exporter = Exporter(settings, asking, metrics, Health(clock, conditions=("kafka",)), clock)
         for _ in range(passes):
             started = clock.monotonic()

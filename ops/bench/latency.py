@@ -17,10 +17,10 @@ from confluent_kafka.admin import AdminClient
 
 from ops.bench import arrivals, sender
 from ops.bench.backlog import ends, make_topics, remove_topics_of
+from ops.bench.benchmark_run import topics_of
+from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import Contender, cpu_seconds, module_process, running, tail
-from ops.bench.course import topics_of
-from ops.bench.errand import Errand
-from ops.bench.jobs import Work
+from ops.bench.jobs import Workload
 from pipeline.errors import SurgetankError
 from pipeline.settings import KafkaSettings
 
@@ -49,14 +49,14 @@ def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) 
 
 
 def measure(
-    contender: Contender, kafka: KafkaSettings, admin: AdminClient, load: Load, work: Work, folder: Path
+    contender: Contender, kafka: KafkaSettings, admin: AdminClient, load: Load, work: Workload, folder: Path
 ) -> dict[str, Any]:
     """Run a contender under a load, on topics of its own, and return its figures in milliseconds.
 
     Raises SurgetankError if it does not start, or if the sender or the reader fails.
     """
     name = f"bench-{contender.key.replace('_', '-')}-{time.time_ns()}"
-    job = Errand(
+    job = ContenderArgs(
         kafka.bootstrap, name, f"{name}.events", f"{name}.scores", f"{name}.cards.changelog", str(folder / name)
     )
     logs = {part: folder / f"{name}.{part}.log" for part in ("worker", "sender", "reader")}
@@ -92,7 +92,9 @@ def measure(
     return result
 
 
-def _greet(contender: Contender, job: Errand, admin: AdminClient, work: Work, worker: psutil.Popen, log: Path) -> None:
+def _greet(
+    contender: Contender, job: ContenderArgs, admin: AdminClient, work: Workload, worker: psutil.Popen, log: Path
+) -> None:
     """Send some events and wait for their scores: the contender is ready then."""
     kafka = KafkaSettings(bootstrap=job.bootstrap)
     sent = _send(kafka, job.events, Load(200, 1), work, log.with_name(f"{job.name}.greeting.log"))
@@ -103,7 +105,7 @@ def _greet(contender: Contender, job: Errand, admin: AdminClient, work: Work, wo
         time.sleep(0.1)
 
 
-def _send(kafka: KafkaSettings, topic: str, load: Load, work: Work, log: Path) -> dict[str, Any]:
+def _send(kafka: KafkaSettings, topic: str, load: Load, work: Workload, log: Path) -> dict[str, Any]:
     arguments = [kafka.bootstrap, topic, str(load.rate), str(load.seconds), work.name]
     with module_process(sender.__name__, arguments, log) as process:
         process.wait()
@@ -114,7 +116,7 @@ def _send(kafka: KafkaSettings, topic: str, load: Load, work: Work, log: Path) -
     return told
 
 
-def _drain(contender: Contender, job: Errand, admin: AdminClient, sent: int) -> None:
+def _drain(contender: Contender, job: ContenderArgs, admin: AdminClient, sent: int) -> None:
     """Wait for the scores of all that was sent, for a while: under too high a load they would never all come."""
     all_of_it = (ends(admin, job.events) or 0) or sent
     give_up = time.monotonic() + DRAIN_SECONDS

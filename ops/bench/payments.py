@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import Events, Field, Pipeline, Scores
-from pipeline.features.tables import Table, hours, memories, minutes
+from pipeline.features.tables import Table, hours, minutes, table_states
 
 cards = Table("cards")
 
@@ -33,7 +33,7 @@ payments = Pipeline(
     model="payments-odd",
     scores=Scores("payments.scores"),
 )
-(memory,) = memories(payments.features)
+(memory,) = table_states(payments.features)
 layout = memory.layout
 
 LEAD = 8_192  # the payments before every card pays once; those that all contenders must score alike are among them

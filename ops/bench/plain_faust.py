@@ -6,17 +6,17 @@ from typing import Any
 import faust
 
 from ops.bench import by_faust
-from ops.bench.errand import Errand
-from ops.bench.job import Job
+from ops.bench.contender_args import ContenderArgs
+from ops.bench.job import BenchJob
 from ops.bench.tuning import FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
-def application(job: Errand, folder: Path) -> faust.App:
+def application(job: ContenderArgs, folder: Path) -> faust.App:
     """Return the app: whole takes are scored by one model call."""
     app = by_faust.application(job, folder, "memory://")
     events = app.topic(job.events, **by_faust.RAW)
     scores = app.topic(job.scores, **by_faust.RAW)
-    scorer = Job(job.name, job.events)
+    scorer = BenchJob(job.name, job.events)
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def score(stream: Any) -> None:

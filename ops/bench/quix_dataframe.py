@@ -5,18 +5,18 @@ import json
 import numpy as np
 
 from ops.bench.by_quix import OneByOne, application
-from ops.bench.errand import Errand, errand
-from ops.bench.job import BUNDLE, Job
+from ops.bench.contender_args import ContenderArgs, contender_args
+from ops.bench.job import BUNDLE, BenchJob
 from ops.bench.tuning import DELIVERING, FETCHING, QUIX_DATAFRAME
 
 _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
 
-class Scorer:
+class DataframeScorer:
     """One framed event to its framed score."""
 
-    def __init__(self, job: Errand) -> None:
-        self._model = Job(job.name, job.events)
+    def __init__(self, job: ContenderArgs) -> None:
+        self._model = BenchJob(job.name, job.events)
         manifest = json.loads((BUNDLE / "manifest.json").read_text())
         words = {f["name"]: f["vocabulary"] for f in manifest["features"] if f["kind"] == "Category"}
         self._places = {name: {word: place for place, word in enumerate(words[name])} for name in words}
@@ -41,14 +41,14 @@ class Scorer:
         return self._wire.write(event, "tailnum", "boarding_at", float(self._model.infer(self._row)[0]))
 
 
-def main(job: Errand) -> None:
+def main(job: ContenderArgs) -> None:
     """Run until SIGTERM."""
     app = application(job, consumer_extra_config=FETCHING, producer_extra_config=DELIVERING, **QUIX_DATAFRAME)
     events = app.topic(job.events, key_deserializer="bytes", value_deserializer="bytes")
     scores = app.topic(job.scores, key_serializer="bytes", value_serializer="bytes")
-    app.dataframe(events).apply(Scorer(job)).to_topic(scores)
+    app.dataframe(events).apply(DataframeScorer(job)).to_topic(scores)
     app.run()
 
 
 if __name__ == "__main__":
-    main(errand())
+    main(contender_args())

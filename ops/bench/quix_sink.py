@@ -10,18 +10,18 @@ from confluent_kafka import KafkaException, Producer
 from quixstreams.sinks.base import BatchingSink, SinkBatch  # type: ignore[import-not-found]
 
 from ops.bench.by_quix import application
-from ops.bench.errand import Errand, errand
-from ops.bench.job import Job
+from ops.bench.contender_args import ContenderArgs, contender_args
+from ops.bench.job import BenchJob
 from ops.bench.tuning import BATCH_ROWS_MAX, FETCHING, QUIX_SINK, QUIX_SINK_PRODUCER
 
 
-class Scores(BatchingSink):  # type: ignore[misc]
+class ScoreSink(BatchingSink):  # type: ignore[misc]
     """Scores what has gathered from each partition, and waits until Kafka has it."""
 
-    def __init__(self, job: Errand) -> None:
+    def __init__(self, job: ContenderArgs) -> None:
         super().__init__()
         self._topic = job.scores
-        self._job = Job(job.name, job.events)
+        self._job = BenchJob(job.name, job.events)
         self._failed: list[Any] = []
         self._producer = Producer(
             {
@@ -51,13 +51,13 @@ class Scores(BatchingSink):  # type: ignore[misc]
             raise KafkaException(self._failed[0])
 
 
-def main(job: Errand) -> None:
+def main(job: ContenderArgs) -> None:
     """Run until SIGTERM."""
     app = application(job, consumer_extra_config=FETCHING, **QUIX_SINK)
     events = app.topic(job.events, key_deserializer="bytes", value_deserializer="bytes")
-    app.dataframe(events).sink(Scores(job))
+    app.dataframe(events).sink(ScoreSink(job))
     app.run()
 
 
 if __name__ == "__main__":
-    main(errand())
+    main(contender_args())

@@ -10,7 +10,7 @@ import numpy as np
 from quixstreams import State  # type: ignore[import-not-found]
 
 from ops.bench.by_quix import OneByOne, application
-from ops.bench.errand import Errand, errand
+from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.payments import layout
 from ops.bench.payments_job import BUNDLE, PaymentsJob
 from ops.bench.tuning import DELIVERING, FETCHING, QUIX_STATE
@@ -19,10 +19,10 @@ from pipeline.features.windows import _in_order
 ROW = "row"
 
 
-class Scorer:
+class StateScorer:
     """One framed payment, and the state of its card, to its framed score."""
 
-    def __init__(self, job: Errand) -> None:
+    def __init__(self, job: ContenderArgs) -> None:
         self._model = PaymentsJob(job.name, job.events)
         self._wire = OneByOne(job, BUNDLE, "card_payment")
         self._matrix = np.empty((1, 1 + len(layout.measures)), dtype=np.float32)
@@ -61,14 +61,14 @@ class Scorer:
         return self._seen[0]
 
 
-def main(job: Errand) -> None:
+def main(job: ContenderArgs) -> None:
     """Run until SIGTERM."""
     app = application(job, consumer_extra_config=FETCHING, producer_extra_config=DELIVERING, **QUIX_STATE)
     events = app.topic(job.events, key_deserializer="bytes", value_deserializer="bytes")
     scores = app.topic(job.scores, key_serializer="bytes", value_serializer="bytes")
-    app.dataframe(events).apply(Scorer(job), stateful=True).to_topic(scores)
+    app.dataframe(events).apply(StateScorer(job), stateful=True).to_topic(scores)
     app.run()
 
 
 if __name__ == "__main__":
-    main(errand())
+    main(contender_args())

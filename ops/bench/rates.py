@@ -9,7 +9,7 @@ FROM, TO = 0.10, 0.95  # the steady part of a run: not the start, nor the last p
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProgressSample:
     """At ``at`` seconds ``done`` scores were there; until then the process had used ``cpu`` seconds."""
 
     at: float
@@ -19,7 +19,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MeasuredRun:
     """What one run came to. ``broker_cpu_share`` is the broker's CPU seconds per second, 0 if not known."""
 
     events: int
@@ -31,7 +31,7 @@ class Run:
     broker_cpu_share: float
 
 
-def run_of(samples: Sequence[Sample], target: int, started: float, warm: int = 0) -> Run:
+def run_of(samples: Sequence[ProgressSample], target: int, started: float, warm: int = 0) -> MeasuredRun:
     """Return the rates between the samples at which 10 % and 95 % of ``target`` scores had been passed.
 
     The first ``warm`` of them only warm up: the shares are of what comes after. Raises ValueError if the samples do
@@ -46,7 +46,7 @@ def run_of(samples: Sequence[Sample], target: int, started: float, warm: int = 0
     events, seconds, cpu = high.done - low.done, high.at - low.at, high.cpu - low.cpu
     if events <= 0 or seconds <= 0 or cpu <= 0:
         raise ValueError(f"{target:,} scores are too few to measure: they came between two looks")
-    return Run(
+    return MeasuredRun(
         events=events,
         seconds=round(seconds, 3),
         cpu_seconds=round(cpu, 3),
@@ -62,7 +62,7 @@ def mark(share: float, target: int, warm: int = 0) -> float:
     return warm + share * (target - warm)
 
 
-def summary(runs: Sequence[Run]) -> dict[str, Any]:
+def summary(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
     """Return the medians of the runs, and all of them."""
     return {
         "events_per_second": median(run.events_per_second for run in runs),

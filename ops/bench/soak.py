@@ -17,15 +17,15 @@ import psutil
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.bench.backlog import PARTITIONS, ends, fill
+from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import module_process, tail
-from ops.bench.errand import Errand
 from ops.bench.job import Avro
 from ops.bench.jobs import Flights
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients
-from pipeline.kafka.broker import free_ports
-from pipeline.kafka.local import LocalCluster
-from pipeline.kafka.reading import CommittedOffsets
+from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.kafka.topic_reader import CommittedOffsets
 from pipeline.settings import KafkaSettings
 
 MIB = 1 << 20
@@ -79,7 +79,7 @@ def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, An
         cluster.up(fresh=True)
         kafka = KafkaSettings(bootstrap=cluster.bootstrap)
         name = f"soak-{time.time_ns()}"
-        job = Errand(kafka.bootstrap, name, f"{name}.events", f"{name}.scores")
+        job = ContenderArgs(kafka.bootstrap, name, f"{name}.events", f"{name}.scores")
         _make_topics(clients.admin(kafka), job)
         _say(f"putting {backlog:,} events on {job.events}")
         fill(kafka, job.events, Flights(), backlog)
@@ -107,7 +107,7 @@ def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, An
     }
 
 
-def _make_topics(admin: AdminClient, job: Errand) -> None:
+def _make_topics(admin: AdminClient, job: ContenderArgs) -> None:
     topics = {"events": job.events, "scores": job.scores, "dead-letters": f"{job.name}.dead-letters"}
     new = [
         NewTopic(

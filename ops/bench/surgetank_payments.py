@@ -5,20 +5,20 @@ Without the table of each card's last score, which it would keep by default: the
 
 from dataclasses import replace
 
-from ops.bench.errand import Errand, errand
+from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.payments import payments
 from ops.bench.payments_job import BUNDLE
 from pipeline.declaration import Pipeline, Scores
 from pipeline.settings import Settings, load
 
 
-def pipeline(job: Errand) -> Pipeline:
+def pipeline(job: ContenderArgs) -> Pipeline:
     """Return the payments pipeline with the name and the topics of the errand."""
     events = replace(payments.events, topic=job.events)
     return replace(payments, name=job.name, events=events, scores=Scores(job.scores), predictions=False)
 
 
-def settings(job: Errand) -> Settings:
+def settings(job: ContenderArgs) -> Settings:
     """Return the default settings on the errand's Kafka, with state in its folder."""
     return load({"kafka.bootstrap": job.bootstrap, "state.directory": job.folder})
 
@@ -26,5 +26,5 @@ def settings(job: Errand) -> Settings:
 if __name__ == "__main__":
     from pipeline import app
 
-    told = errand()
+    told = contender_args()
     app.run(pipeline(told), settings(told), models=BUNDLE.parents[1])

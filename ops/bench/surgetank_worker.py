@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from ops.bench.errand import Errand, errand
+from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.job import BUNDLE
 from ops.training.flights_schedule import flights
 from pipeline.declaration import Pipeline, Scores
 from pipeline.settings import Settings, load
 
 
-def pipeline(job: Errand) -> Pipeline:
+def pipeline(job: ContenderArgs) -> Pipeline:
     """Return the flights pipeline with the name and the topics of the errand."""
     return replace(
         flights,
@@ -20,7 +20,7 @@ def pipeline(job: Errand) -> Pipeline:
     )
 
 
-def settings(job: Errand) -> Settings:
+def settings(job: ContenderArgs) -> Settings:
     """Return the default settings on the errand's Kafka."""
     return load({"kafka.bootstrap": job.bootstrap})
 
@@ -28,5 +28,5 @@ def settings(job: Errand) -> Settings:
 if __name__ == "__main__":
     from pipeline import app
 
-    told = errand()
+    told = contender_args()
     app.run(pipeline(told), settings(told), models=BUNDLE.parents[1])

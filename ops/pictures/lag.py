@@ -13,15 +13,15 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.clock import SystemClock
+from pipeline.drills.environment import local_environment
 from pipeline.drills.pacing import Spike, at_rate
 from pipeline.drills.replay import Replay
-from pipeline.drills.site import own_site
 from pipeline.drills.wire import encoder
-from pipeline.kafka import topics
-from pipeline.kafka.survey import Question
-from pipeline.lag.asking import Asking
+from pipeline.kafka import provisioning
+from pipeline.kafka.offset_collector import OffsetQuery
+from pipeline.lag.group_monitor import GroupMonitor
+from pipeline.lag.offset_collector_process import OffsetCollectorProcess
 from pipeline.lag.table import table
-from pipeline.lag.watching import Watching
 from topology.flights import flights
 from topology.recordings.flights import recording
 
@@ -40,22 +40,22 @@ def main() -> None:
     events = recording().only("boarding")
     with (
         tempfile.TemporaryDirectory(prefix="surgetank-picture-") as folder,
-        own_site(flights, "topology.flights", events, home=Path(folder), brokers=1, protocol="auto") as site,
+        local_environment(flights, "topology.flights", events, home=Path(folder), brokers=1, protocol="auto") as site,
     ):
-        topics.apply(site.kafka, flights)
+        provisioning.apply(site.kafka, flights)
         replay = Replay(site.kafka, events, at_rate(RATE, [SPIKE]), encoder(), count=10_000_000)
-        with site.fleet(SLOW) as fleet, Asking(site.kafka) as asking:
+        with site.fleet(SLOW) as fleet, OffsetCollectorProcess(site.kafka) as asking:
             for member in [fleet.start() for _ in range(WORKERS)]:
                 fleet.wait_ready(member)
             sending = threading.Thread(target=replay.run, daemon=True)
             sending.start()
-            question = Question(group=flights.group, topics=(flights.events.topic,), heads_max=100)
-            _draw(Watching(question, lambda about: asking.ask(about, 15.0), SystemClock()))
+            question = OffsetQuery(group=flights.group, topics=(flights.events.topic,), heads_max=100)
+            _draw(GroupMonitor(question, lambda about: asking.ask(about, 15.0), SystemClock()))
             replay.stop()
             sending.join()
 
 
-def _draw(watching: Watching) -> None:
+def _draw(watching: GroupMonitor) -> None:
     clock, pause = SystemClock(), threading.Event()
     started, highest = clock.monotonic(), 0
     look = watching.look()

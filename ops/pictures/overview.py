@@ -15,14 +15,14 @@ from ops.alerts import objectives as o
 from ops.alerts.overview import OVERVIEW
 from ops.alerts.panels import STATUSES, Board, Panel
 from ops.alerts.running import LagExporter, Prometheus
-from ops.pictures.svg import Chart, Line, page
+from ops.pictures.svg import Chart, ChartLine, page
 from pipeline.clock import SystemClock
+from pipeline.drills.environment import local_environment
 from pipeline.drills.fleet import Fleet
 from pipeline.drills.pacing import Spike, at_rate
 from pipeline.drills.replay import Replay
-from pipeline.drills.site import own_site
 from pipeline.drills.wire import encoder
-from pipeline.kafka import topics
+from pipeline.kafka import provisioning
 from topology.flights import flights
 from topology.recordings.flights import recording
 
@@ -41,11 +41,11 @@ def main() -> None:
     events = recording().only("boarding")
     with (
         tempfile.TemporaryDirectory(prefix="surgetank-picture-") as home,
-        own_site(flights, "topology.flights", events, home=Path(home), brokers=1, protocol="auto") as site,
+        local_environment(flights, "topology.flights", events, home=Path(home), brokers=1, protocol="auto") as site,
         site.fleet() as fleet,
         LagExporter(Path(home) / "exporter", site.kafka.bootstrap, flights.group) as exporter,
     ):
-        topics.apply(site.kafka, flights)
+        provisioning.apply(site.kafka, flights)
         for member in [fleet.start() for _ in range(2)]:
             fleet.wait_ready(member)
         targets = {o.WORKERS_JOB: addresses(fleet), o.EXPORTER_JOB: [exporter.address]}
@@ -87,12 +87,14 @@ def charts(board: Board, prometheus: Prometheus, began: float) -> list[Chart]:
 
 
 def _chart(panel: Panel, prometheus: Prometheus, began: float) -> Chart:
-    lines: list[Line] = []
+    lines: list[ChartLine] = []
     for query in panel.queries:
         expr = query.expr.replace("$__rate_interval", WINDOW)
         for series in prometheus.query_range(expr, began, began + SECONDS, STEP):
             times = [float(at) - began for at, _ in series["values"]]
-            lines.append(Line(worded(query.legend, series["metric"]), times, [float(v) for _, v in series["values"]]))
+            lines.append(
+                ChartLine(worded(query.legend, series["metric"]), times, [float(v) for _, v in series["values"]])
+            )
     names = tuple(text for text, _ in STATUSES.values()) if panel.statuses else ()
     return Chart(panel.title, panel.unit, tuple(lines), panel.limit, names)
 

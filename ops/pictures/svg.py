@@ -14,7 +14,7 @@ _FONT = 'font-family="system-ui,sans-serif" font-size="10"'
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """Values over seconds, in rising order of time."""
 
     label: str
@@ -28,7 +28,7 @@ class Chart:
 
     title: str
     unit: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     limit: float | None = None
     names: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ def worded(value: float, unit: str) -> str:
     return f"{short} s" if unit == "s" else f"{short}/s" if unit == "ops" else short
 
 
-def segments(line: Line, step: float) -> list[list[tuple[float, float]]]:
+def segments(line: ChartLine, step: float) -> list[list[tuple[float, float]]]:
     """Return the points of a line, cut where something is missing or is no number."""
     out: list[list[tuple[float, float]]] = [[]]
     for second, value in zip(line.seconds, line.values, strict=True):
@@ -120,7 +120,7 @@ def _chart(chart: Chart, seconds: float, step: float) -> str:
     return "".join(parts) + _legend(chart.lines)
 
 
-def _legend(lines: Sequence[Line]) -> str:
+def _legend(lines: Sequence[ChartLine]) -> str:
     """Write the labels below the plot, in two rows at most; what does not fit is counted."""
     parts, x, y = [], 10.0, HEIGHT - 18
     for number, line in enumerate(lines):

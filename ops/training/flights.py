@@ -23,11 +23,11 @@ from ops.training.figures import figures, markdown
 from ops.training.flights_schedule import flights as schedule
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from pipeline.declaration import Pipeline
-from pipeline.drills.backfill import matrices, remembered
-from pipeline.drills.history import History
 from pipeline.errors import ModelError
-from pipeline.inference.session import Session
-from pipeline.models.bundle import Manifest, load, sha256, write
+from pipeline.offline.backfill import matrices, remembered
+from pipeline.offline.history import History
+from pipeline.serving.bundle import Manifest, load, sha256, write
+from pipeline.serving.onnx_model import OnnxModel
 from topology.flights import flights
 from topology.recordings.flights import boarding_table, raw_flights, recording
 
@@ -82,7 +82,7 @@ def train(pipeline: Pipeline, version: str) -> tuple[Manifest, bytes]:
     past = month <= LAST_MONTH_OF_TRAINING
     classifier = fit(matrix[past], late[past])
     model = onnx_bytes(classifier, len(spec.names))
-    served = Session(model, input=INPUT, output=OUTPUT, features=spec.names).score(matrix)
+    served = OnnxModel(model, input=INPUT, output=OUTPUT, features=spec.names).score(matrix)
     disagreement = float(np.abs(served - classifier.predict_proba(matrix)[:, 1]).max())
     if disagreement > DISAGREEMENT_MAX:
         raise RuntimeError(f"the converted model disagrees with the trained one by {disagreement:.2e}")

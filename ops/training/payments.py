@@ -16,8 +16,8 @@ from ops.training.figures import figures
 from ops.training.flights import fit
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from pipeline.features.windows import advance
-from pipeline.inference.session import Session
-from pipeline.models.bundle import Manifest, load, sha256, write
+from pipeline.serving.bundle import Manifest, load, sha256, write
+from pipeline.serving.onnx_model import OnnxModel
 
 COMMAND = "python -m ops.training.payments"
 MODELS = Path(__file__).parents[1] / "bench" / "models"
@@ -41,7 +41,7 @@ def train() -> tuple[Manifest, bytes]:
     matrix, odd = np.concatenate(parts)[warm(CARDS) :], np.concatenate(labels)[warm(CARDS) :]
     past = len(odd) * 3 // 4
     model = onnx_bytes(fit(matrix[:past], odd[:past]), len(payments.spec.names))
-    scores = Session(model, input=INPUT, output=OUTPUT, features=payments.spec.names).score(matrix)
+    scores = OnnxModel(model, input=INPUT, output=OUTPUT, features=payments.spec.names).score(matrix)
     manifest = Manifest(
         name=payments.model,
         version="1",

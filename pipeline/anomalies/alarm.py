@@ -24,7 +24,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AlarmChange:
     """An anomaly that begins or ends, and why. ``settled``: it ends because it became usual."""
 
     signal: str
@@ -52,7 +52,7 @@ class Alarm:
         """Whether there is an anomaly now."""
         return self._band is not None
 
-    def look(self, now: float, finding: Finding | None) -> Change | None:
+    def look(self, now: float, finding: Finding | None) -> AlarmChange | None:
         """Take what a look gave, None for nothing that could be judged; return what changed."""
         if finding is not None:
             self.score = (self._band or finding.band).score(finding.value)
@@ -61,14 +61,14 @@ class Alarm:
             if finding is None or not unusual:
                 return None
             self._band, self._began, self._unusual = finding.band, now, now
-            return Change(self._signal, True, self.score, finding.words)
+            return AlarmChange(self._signal, True, self.score, finding.words)
         if unusual:
             self._unusual = now
         if now - self._began >= SETTLED_SECONDS:
             self._band = None
             why = f"it has been so for {SETTLED_SECONDS / 60:.0f} min and is what is usual from now on"
-            return Change(self._signal, False, self.score, why, settled=True)
+            return AlarmChange(self._signal, False, self.score, why, settled=True)
         if finding is not None and now - self._unusual >= CALM_SECONDS:
             self._band = None
-            return Change(self._signal, False, self.score, f"back to what is usual: {finding.words}")
+            return AlarmChange(self._signal, False, self.score, f"back to what is usual: {finding.words}")
         return None

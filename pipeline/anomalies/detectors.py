@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.anomalies.alarm import Alarm, Change, Finding
+from pipeline.anomalies.alarm import Alarm, AlarmChange, Finding
 from pipeline.anomalies.drift import Drift
 from pipeline.anomalies.rates import ArrivalRate, Latency, Share
-from pipeline.batch import Source
+from pipeline.records import TopicPartition
 
 Float64s = npt.NDArray[np.float64]
 
@@ -19,7 +19,7 @@ MISSING_STEP = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BatchObservation:
     """What there was since the look before. ``now`` is monotonic seconds, ``wall`` seconds since the epoch.
 
     ``ends`` holds the log ends of the owned partitions, none where Kafka did not say. ``latencies`` counts events per
@@ -28,7 +28,7 @@ class Seen:
 
     now: float
     wall: float
-    ends: Mapping[Source, int]
+    ends: Mapping[TopicPartition, int]
     events: float
     dead: float
     latencies: Float64s
@@ -67,7 +67,7 @@ class Detectors:
         """Whether there is an anomaly now, for each signal."""
         return {signal: alarm.active for signal, alarm in self._alarms.items()}
 
-    def look(self, seen: Seen) -> list[Change]:
+    def look(self, seen: BatchObservation) -> list[AlarmChange]:
         """Judge every signal; return the anomalies that begin or end."""
         found = {finding.signal: finding for finding in self._findings(seen) if finding is not None}
         changes = [
@@ -78,7 +78,7 @@ class Detectors:
                 self._forget[change.signal]()
         return changes
 
-    def _findings(self, seen: Seen) -> Iterable[Finding | None]:
+    def _findings(self, seen: BatchObservation) -> Iterable[Finding | None]:
         now, wall = seen.now, seen.wall
         yield self._arrivals.look(now, wall, seen.ends)
         yield self._latency.look(now, wall, seen.latencies)

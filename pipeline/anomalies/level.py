@@ -22,7 +22,7 @@ RING = 8 * DAY_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class Baseline:
     """The last hour: the middle, the spread (a standard deviation), and the ends, beyond which one in 20 lies."""
 
     middle: float
@@ -86,7 +86,7 @@ class Level:
         self._tests = tests
         self._values: deque[float] = deque(maxlen=VALUES)
         self._season = Season()
-        self._usual: Usual | None = None
+        self._usual: Baseline | None = None
 
     def note(self, now: float, value: float, recalled: float | None = None) -> None:
         """Add a value to the history; ``now`` is seconds since the epoch.
@@ -95,7 +95,7 @@ class Level:
         """
         self._values.append(value)
         self._season.note(now, value if recalled is None else recalled)
-        self._usual = usual(np.array(self._values)) if len(self._values) >= VALUES_MIN else None
+        self._usual = baseline(np.array(self._values)) if len(self._values) >= VALUES_MIN else None
 
     def forget(self) -> None:
         """Begin a new hour: what comes cannot be compared with what was. The days before stay."""
@@ -103,7 +103,7 @@ class Level:
         self._usual = None
 
     @property
-    def usual(self) -> Usual | None:
+    def usual(self) -> Baseline | None:
         """The last hour; None while too little is known of it."""
         return self._usual
 
@@ -127,8 +127,8 @@ class Level:
         return Band(low, self._usual.middle, high)
 
 
-def usual(values: npt.NDArray[np.float64]) -> Usual:
+def baseline(values: npt.NDArray[np.float64]) -> Baseline:
     """Return the middle, spread and ends of values, float64 [n], n at least 1. Pure."""
     low, middle, high = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
     spread = NORMAL * float(np.median(np.abs(values - middle)))
-    return Usual(middle, spread, low, high, len(values))
+    return Baseline(middle, spread, low, high, len(values))

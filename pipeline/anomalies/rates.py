@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.anomalies.alarm import Finding
 from pipeline.anomalies.level import Level
-from pipeline.batch import Source
+from pipeline.records import TopicPartition
 
 Float64s = npt.NDArray[np.float64]
 
@@ -29,7 +29,7 @@ SHARE_EVENTS = 50
 SHARE_STEP = 0.05  # a share that moves by so much matters; less does if it doubles, by as much as the signal says
 
 
-class Window:
+class RateWindow:
     """Sums of what the looks of the last 20 s counted, float64 [k]. Times are monotonic seconds."""
 
     def __init__(self) -> None:
@@ -66,12 +66,12 @@ class ArrivalRate:
 
     def __init__(self) -> None:
         self._level = Level()
-        self._window = Window()
-        self._ends: dict[Source, int] = {}
+        self._window = RateWindow()
+        self._ends: dict[TopicPartition, int] = {}
         self._at = 0.0
         self._other_since: float | None = None
 
-    def look(self, now: float, wall: float, ends: Mapping[Source, int]) -> Finding | None:
+    def look(self, now: float, wall: float, ends: Mapping[TopicPartition, int]) -> Finding | None:
         """Take the ends of the owned partitions at a time; ``wall`` is seconds since the epoch."""
         if not ends or not self._comparable(now, ends):
             return None
@@ -110,7 +110,7 @@ class ArrivalRate:
         words = "{:,.4g} events/s arrive; the hour before it was {:,.4g} to {:,.4g}".format(*rates)
         return Finding(self.signal, _steady(rate * span), band, words)
 
-    def _comparable(self, now: float, ends: Mapping[Source, int]) -> bool:
+    def _comparable(self, now: float, ends: Mapping[TopicPartition, int]) -> bool:
         """Whether these are the ends that were looked at before; if others have come to stay, begin anew."""
         same = ends.keys() == self._ends.keys() and all(ends[source] >= end for source, end in self._ends.items())
         if same:
@@ -136,7 +136,7 @@ class Latency:
     def __init__(self, bounds: Sequence[float] | Float64s) -> None:
         self._bounds = np.concatenate(([0.0], np.asarray(bounds, dtype=np.float64)))
         self._level = Level()
-        self._window = Window()
+        self._window = RateWindow()
 
     def look(self, now: float, wall: float, counts: Float64s) -> Finding | None:
         """Take the events per bucket since the last look, float64 [bounds + 1]."""
@@ -177,7 +177,7 @@ class Share:
         self._step = step
         self._falls = falls
         self._level = Level(tests)
-        self._window = Window()
+        self._window = RateWindow()
 
     def look(self, now: float, wall: float, events: float, such: float) -> Finding | None:
         """Take how many events there were since the last look, and how many of them were such."""

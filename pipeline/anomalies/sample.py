@@ -12,7 +12,7 @@ ROWS_PER_BATCH = 256
 ROWS_MAX = 16_384  # between two looks; if nobody looks, it stays at that
 
 
-class Sample:
+class ReservoirSample:
     """Model inputs and scores of some rows since the last look. ``width`` is the number of inputs."""
 
     def __init__(self, width: int) -> None:

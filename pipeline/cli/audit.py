@@ -25,7 +25,7 @@ def audit(
     from rich.markup import escape
     from rich.table import Table
 
-    from pipeline.cli.resolve import resolve
+    from pipeline.cli.pipeline_argument import resolve
     from pipeline.drills.audit import audit as run
     from pipeline.settings import load
 

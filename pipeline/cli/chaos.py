@@ -9,9 +9,9 @@ import typer
 
 if TYPE_CHECKING:
     from pipeline.drills.chaos import ChaosReport
-    from pipeline.drills.pauses import PausesReport
-    from pipeline.drills.recovery import RecoveryReport
-    from pipeline.drills.site import Site
+    from pipeline.drills.environment import DrillEnvironment
+    from pipeline.drills.rebalance_pauses import RebalanceReport
+    from pipeline.drills.restore_drill import RestoreReport
 
 app = typer.Typer(help="Break things on purpose, then count every event.", no_args_is_help=True)
 
@@ -38,11 +38,11 @@ def exactly_once(
 
     Ends with status 0 only if no event was lost, doubled or put out of order.
     """
-    from pipeline.drills.chaos import Chaos, Plan
+    from pipeline.drills.chaos import Chaos, ChaosPlan
 
     say = _silence if as_json else typer.echo
     with _site(name, "chaos", brokers, protocol, say) as site:
-        found = Chaos(site, Plan(kills, seed, brokers, rate, backlog, pause), say=say).run()
+        found = Chaos(site, ChaosPlan(kills, seed, brokers, rate, backlog, pause), say=say).run()
     _tell(found, report, as_json)
 
 
@@ -60,11 +60,11 @@ def rebalance(
 
     Ends with status 0 only if no event was lost, doubled or put out of order. Goals of time are reported.
     """
-    from pipeline.drills.pauses import Pauses
+    from pipeline.drills.rebalance_pauses import RebalanceDrill
 
     say = _silence if as_json else typer.echo
     with _site(name, "rebalance", 1, protocol, say) as site:
-        found = Pauses(site, rounds=rounds, rate=rate, keys=keys, say=say).run()
+        found = RebalanceDrill(site, rounds=rounds, rate=rate, keys=keys, say=say).run()
     _tell(found, report, as_json)
 
 
@@ -84,21 +84,23 @@ def restore(
     Followed from an empty disk, started again on its own disk, and stopped cleanly. Ends with status 0 only if no event
     was lost, doubled or put out of order, and no key's state is wrong. Goals of time are reported.
     """
-    from pipeline.drills.recovery import Recovery
+    from pipeline.drills.restore_drill import RestoreDrill
 
     say = _silence if as_json else typer.echo
     with _site(name, "restore", brokers, protocol, say) as site:
-        found = Recovery(site, keys=keys, rounds=rounds, rate=rate, say=say).run()
+        found = RestoreDrill(site, keys=keys, rounds=rounds, rate=rate, say=say).run()
     _tell(found, report, as_json)
 
 
 @contextlib.contextmanager
-def _site(name: str, drill: str, brokers: int, protocol: str, say: Callable[[str], None]) -> "Iterator[Site]":
+def _site(
+    name: str, drill: str, brokers: int, protocol: str, say: Callable[[str], None]
+) -> "Iterator[DrillEnvironment]":
     """Give a drill its own cluster, which is stopped also when the drill is."""
     import signal
 
-    from pipeline.cli.resolve import located, recording_of
-    from pipeline.drills.site import own_site
+    from pipeline.cli.pipeline_argument import located, recording_of
+    from pipeline.drills.environment import local_environment
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -108,11 +110,11 @@ def _site(name: str, drill: str, brokers: int, protocol: str, say: Callable[[str
     recording = recording_of(pipeline).of(pipeline.sources)
     home = Path(".surgetank") / drill
     say(f"starting {brokers} broker{'s' if brokers > 1 else ''}")
-    with own_site(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol) as site:
+    with local_environment(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol) as site:
         yield site
 
 
-def _tell(found: "ChaosReport | PausesReport | RecoveryReport", report: Path, as_json: bool) -> None:
+def _tell(found: "ChaosReport | RebalanceReport | RestoreReport", report: Path, as_json: bool) -> None:
     """Write and print a report; end with status 1 if the drill did not pass."""
     import json
 

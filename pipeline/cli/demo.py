@@ -28,12 +28,12 @@ def demo(
     from rich.console import Console
     from rich.live import Live
 
-    from pipeline.cli.resolve import located, recording_of
+    from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
     from pipeline.drills.fleet import dumped
-    from pipeline.kafka.broker import free_ports
-    from pipeline.kafka.local import LocalCluster
+    from pipeline.kafka.local.broker import free_ports
+    from pipeline.kafka.local.cluster import LocalCluster
     from pipeline.settings import KafkaSettings, load
 
     def stop(*_: object) -> None:
@@ -42,7 +42,7 @@ def demo(
     signal.signal(signal.SIGTERM, stop)  # what is started is stopped on the way out, whoever asks
     console = Console()
     pipeline, module = located(name)
-    plan = drill.Plan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
+    plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
     home = Path(".surgetank") / "demo"
     with contextlib.ExitStack() as leaving:
         recording = recording_of(pipeline)
@@ -55,9 +55,9 @@ def demo(
         else:
             kafka = load({"kafka.bootstrap": bootstrap}).kafka
         with Live(console=console, refresh_per_second=4) as live:
-            history: list[drill.Look] = []
+            history: list[drill.DemoSnapshot] = []
 
-            def show(look: drill.Look) -> None:
+            def show(look: drill.DemoSnapshot) -> None:
                 history.append(look)
                 live.update(_picture(look, history, plan.spike))
 

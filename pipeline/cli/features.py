@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.drills.recorded import RecordedReport
+    from pipeline.offline.feature_log_check import RecordedReport
 
 app = typer.Typer(
     help="The model's inputs: computed offline for training, and compared with those of workers.", no_args_is_help=True
@@ -48,9 +48,9 @@ def backfill(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from pipeline.cli.resolve import recording_of, resolve
-    from pipeline.drills.backfill import backfill as run
-    from pipeline.drills.history import History
+    from pipeline.cli.pipeline_argument import recording_of, resolve
+    from pipeline.offline.backfill import backfill as run
+    from pipeline.offline.history import History
 
     if arrived is not None and events is None:
         raise typer.BadParameter("--arrived is for --events; a recording is in the order of event time")
@@ -96,8 +96,8 @@ def compare(
 
     from rich.console import Console
 
-    from pipeline.cli.resolve import resolve
-    from pipeline.drills.recorded import compare_recorded
+    from pipeline.cli.pipeline_argument import resolve
+    from pipeline.offline.feature_log_check import compare_recorded
     from pipeline.settings import load
 
     settings = load({"kafka.bootstrap": bootstrap})

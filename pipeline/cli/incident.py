@@ -25,14 +25,14 @@ def report(
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
 ) -> None:
     """Write a post-mortem to be filled in: Markdown with the facts, the timeline, and plots as SVG beside it."""
-    from pipeline.cli.resolve import resolve
+    from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
     from pipeline.errors import SettingsError
     from pipeline.settings import load
     from pipeline.timeline.events import moment
-    from pipeline.timeline.incident import draw_up
-    from pipeline.timeline.moments import moment_ms
+    from pipeline.timeline.incident import incident_report
     from pipeline.timeline.reading import history
+    from pipeline.timeline.time_parsing import moment_ms
 
     now = SystemClock().now()
     start, end = moment_ms(from_, now), moment_ms(to, now)
@@ -40,7 +40,7 @@ def report(
         raise SettingsError(f"--from {from_} ({moment(start)}) is not before --to {to} ({moment(end)})")
     pipeline = resolve(name)
     stamp = moment(start)[:16].replace(":", "").replace("-", "")
-    files = draw_up(
+    files = incident_report(
         pipeline.name,
         history(load({"kafka.bootstrap": bootstrap}).kafka, pipeline, start, end),
         start=start,

@@ -27,7 +27,7 @@ def up(
 
     The first time, Maven fetches Kafka's jars into a cache. Needs a JDK 17 or later, and Maven.
     """
-    from pipeline.kafka.local import LocalCluster
+    from pipeline.kafka.local.cluster import LocalCluster
 
     _tell_what_takes_long()
     cluster = LocalCluster(data, brokers, port)
@@ -43,7 +43,7 @@ def up(
 @app.command()
 def down(data: Data = _DATA, json: Json = False) -> None:
     """Stop the brokers of this folder. Their data stay; `up` starts them again."""
-    from pipeline.kafka.local import LocalCluster
+    from pipeline.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)
     ran = [one.id for one in cluster.status() if one.pid]
@@ -60,7 +60,7 @@ def status(data: Data = _DATA, json: Json = False) -> None:
     from dataclasses import asdict
 
     from pipeline.errors import BrokerError
-    from pipeline.kafka.local import LocalCluster
+    from pipeline.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)
     brokers = cluster.status()
@@ -92,7 +92,7 @@ def wait(
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 60.0,
 ) -> None:
     """Wait until every broker serves. Exit code 2: one does not run, or the time is over."""
-    from pipeline.kafka.local import LocalCluster
+    from pipeline.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)
     cluster.wait(timeout)

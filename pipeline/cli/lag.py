@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.kafka.survey import Question, Survey
-    from pipeline.lag.watching import Look
+    from pipeline.kafka.offset_collector import CollectedOffsets, OffsetQuery
+    from pipeline.lag.group_monitor import GroupSnapshot
     from pipeline.settings import KafkaSettings
 
 _WATCH_SECONDS = 1.0
@@ -34,39 +34,41 @@ def lag(
     status need more than one look: use --watch. What is unknown is shown as ?, never as 0.
     """
     from pipeline.errors import SettingsError
-    from pipeline.kafka.survey import Question
+    from pipeline.kafka.offset_collector import OffsetQuery
     from pipeline.settings import load
 
     kafka = load({"kafka.bootstrap": bootstrap}).kafka
     topics: tuple[str, ...] = ()
     if name is not None:
-        from pipeline.cli.resolve import resolve
+        from pipeline.cli.pipeline_argument import resolve
 
         pipeline = resolve(name)
         group, topics = group or pipeline.group, (pipeline.events.topic,)
     if group is None:
         raise SettingsError("whose lag? name a pipeline (surgetank lag flights) or a group (surgetank lag --group G)")
-    question = Question(group=group, topics=topics, heads_max=_HEADS_MAX)
+    question = OffsetQuery(group=group, topics=topics, heads_max=_HEADS_MAX)
     if watch:
         try:
             _watch(kafka, question, as_json)
         except KeyboardInterrupt:
             raise typer.Exit from None
     else:
-        from pipeline.lag.asking import Asking
+        from pipeline.lag.offset_collector_process import OffsetCollectorProcess
 
-        with Asking(kafka) as asking:
+        with OffsetCollectorProcess(kafka) as asking:
             _show(_looking(question, lambda about: asking.ask(about, _ANSWER_SECONDS))(), as_json)
 
 
-def _looking(question: "Question", ask: "Callable[[Question], Survey]") -> "Callable[[], Look]":
+def _looking(
+    question: "OffsetQuery", ask: "Callable[[OffsetQuery], CollectedOffsets]"
+) -> "Callable[[], GroupSnapshot]":
     from pipeline.clock import SystemClock
-    from pipeline.lag.watching import Watching
+    from pipeline.lag.group_monitor import GroupMonitor
 
-    return Watching(question, ask, SystemClock()).look
+    return GroupMonitor(question, ask, SystemClock()).look
 
 
-def _show(look: "Look", as_json: bool) -> None:
+def _show(look: "GroupSnapshot", as_json: bool) -> None:
     import json
 
     from rich.console import Console
@@ -79,7 +81,7 @@ def _show(look: "Look", as_json: bool) -> None:
         Console().print(table(look))
 
 
-def _watch(kafka: "KafkaSettings", question: "Question", as_json: bool) -> None:
+def _watch(kafka: "KafkaSettings", question: "OffsetQuery", as_json: bool) -> None:
     """Look again and again; while Kafka is away, say so and go on."""
     import json
 
@@ -88,11 +90,11 @@ def _watch(kafka: "KafkaSettings", question: "Question", as_json: bool) -> None:
     from rich.text import Text
 
     from pipeline.errors import BrokerError
-    from pipeline.lag.asking import Asking
+    from pipeline.lag.offset_collector_process import OffsetCollectorProcess
     from pipeline.lag.table import table
 
     console = Console(quiet=as_json)
-    with Asking(kafka) as asking, Live(console=console, auto_refresh=False) as live:
+    with OffsetCollectorProcess(kafka) as asking, Live(console=console, auto_refresh=False) as live:
         look = _looking(question, lambda about: asking.ask(about, _ANSWER_SECONDS))
         while True:
             try:

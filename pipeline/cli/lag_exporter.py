@@ -32,8 +32,8 @@ def lag_exporter(
     import threading
 
     from pipeline.clock import SystemClock
-    from pipeline.lag.asking import Asking
     from pipeline.lag.exporter import Exporter
+    from pipeline.lag.offset_collector_process import OffsetCollectorProcess
     from pipeline.settings import load
     from pipeline.telemetry import logs
     from pipeline.telemetry.groups import GroupMetrics
@@ -51,7 +51,7 @@ def lag_exporter(
     logs.configure(settings.telemetry)
     clock = SystemClock()
     metrics, health = GroupMetrics(), Health(clock, conditions=("kafka",))
-    with Asking(settings.kafka) as asking:
+    with OffsetCollectorProcess(settings.kafka) as asking:
         exporter = Exporter(settings.exporter, asking, metrics, health, clock)
         if once:
             started = clock.monotonic()

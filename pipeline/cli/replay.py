@@ -32,7 +32,7 @@ def replay(
     import json
     import signal
 
-    from pipeline.cli.resolve import recording_of, resolve
+    from pipeline.cli.pipeline_argument import recording_of, resolve
     from pipeline.drills import pacing
     from pipeline.drills.replay import Replay
     from pipeline.drills.wire import encoder

@@ -31,7 +31,7 @@ def scores(
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
 ) -> None:
     """Print scores, each exactly once, as any consumer that reads committed records sees them."""
-    from pipeline.cli.resolve import resolve
+    from pipeline.cli.pipeline_argument import resolve
     from pipeline.drills.scores import ScoreReader
     from pipeline.settings import load
 

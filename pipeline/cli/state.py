@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pipeline.declaration import Pipeline
+    from pipeline.http.peers import PeerAddresses
     from pipeline.settings import Settings
-    from pipeline.state.snapshot import Home, Snapshot
-    from pipeline.tasks.peers import Peers
+    from pipeline.state.snapshot import Snapshot, SnapshotOrigin
 
 app = typer.Typer(help="Look at what is remembered of keys, change it, or begin anew.", no_args_is_help=True)
 
@@ -32,10 +32,10 @@ WATCH_SECONDS = 0.5
 @app.command()
 def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
     """Show the folders of state on this machine: worker, task, bytes. Workers may run meanwhile."""
-    from pipeline.state.folders import folders
+    from pipeline.state.state_folders import state_folders
 
     base = _found(name, bootstrap).base
-    found = folders(base)
+    found = state_folders(base)
     if as_json:
         rows = [{"worker": each.worker, "task": each.task, "disk_bytes": each.disk_bytes} for each in found]
         typer.echo(json.dumps({"folder": str(base), "tasks": rows}))
@@ -88,18 +88,18 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from pipeline.tasks.restoring import Course, Restoring
+    from pipeline.runtime.restore_progress import RestoreProgress, WorkerRestore
 
     peers = _peers(_found(name, bootstrap))
 
-    def look() -> dict[str, Restoring]:
+    def look() -> dict[str, WorkerRestore]:
         pages = {address: _page(address) for address in sorted(peers())}
-        return {address: Restoring.of(address, page) for address, page in pages.items() if page is not None}
+        return {address: WorkerRestore.of(address, page) for address, page in pages.items() if page is not None}
 
     if as_json:
         typer.echo(json.dumps({"workers": [each.as_dict() for each in look().values()]}))
         return
-    course, bars = Course(), dict[str, TaskID]()
+    course, bars = RestoreProgress(), dict[str, TaskID]()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -144,15 +144,15 @@ def reshard(
     workers. Cut short, it is run again and goes on; until it is done, workers do not start. Then say the new number in
     the pipeline's declaration, and start the workers. Kafka cannot take partitions away.
     """
-    from pipeline.cli.telling import tell
-    from pipeline.upkeep.reshard import Reshard
+    from pipeline.cli.timeline_event import write_timeline_event
+    from pipeline.migration.reshard import Reshard
 
     pipeline, settings, *_ = _found(name, bootstrap)
     with _progress() as told:
         report = Reshard(settings.kafka, pipeline, told).run(partitions, partitioner, dry_run=dry_run)
     if not dry_run:
         what = f"state reshard went from {report.old} partitions to {report.new}"
-        tell(settings.kafka, pipeline, what, command="state reshard", **report.as_dict())
+        write_timeline_event(settings.kafka, pipeline, what, command="state reshard", **report.as_dict())
     if as_json:
         typer.echo(json.dumps({"done": not dry_run} | report.as_dict()))
         return
@@ -191,8 +191,8 @@ def rebuild(
     """
     from collections import Counter
 
-    from pipeline.cli.telling import tell
-    from pipeline.upkeep.rebuild import Action, Rebuild
+    from pipeline.cli.timeline_event import write_timeline_event
+    from pipeline.migration.rebuild import Rebuild, RebuildAction
 
     pipeline, settings, *_ = _found(name, bootstrap, set_)
     with _progress() as told:
@@ -206,24 +206,26 @@ def rebuild(
         )
         steps = work.plan() if dry_run else work.run()
     if not dry_run:
-        counts = Counter(f"{step.table} {step.action}" for step in steps if step.action is not Action.NOTHING)
+        counts = Counter(f"{step.table} {step.action}" for step in steps if step.action is not RebuildAction.NOTHING)
         what = ", ".join(f"{what} in {number} partitions" for what, number in counts.items()) or "had nothing to do"
-        tell(settings.kafka, pipeline, f"state rebuild: {what}", command="state rebuild", **counts)
+        write_timeline_event(settings.kafka, pipeline, f"state rebuild: {what}", command="state rebuild", **counts)
     if as_json:
         typer.echo(json.dumps({"done": not dry_run, "steps": [step.as_dict() for step in steps]}))
     for each in dict.fromkeys(step.table for step in steps) if not as_json else ():
-        for action in Action:
+        for action in RebuildAction:
             some = [step for step in steps if (step.table, step.action) == (each, action)]
             if some:
                 rows, records, gone = (sum(getattr(s, what) for s in some) for what in ("rows", "records", "gone"))
                 said = {
-                    Action.NOTHING: f"nothing to do, {rows:,} rows",
-                    Action.MIGRATED: f"{rows:,} rows migrated",
-                    Action.REBUILT: f"rebuilt from {records:,} events" + (f", {gone:,} are gone" if gone else ""),
-                    Action.REFUSED: f"refused: {gone:,} events of {gone + records:,} are deleted; --from-what-is-left",
+                    RebuildAction.NOTHING: f"nothing to do, {rows:,} rows",
+                    RebuildAction.MIGRATED: f"{rows:,} rows migrated",
+                    RebuildAction.REBUILT: f"rebuilt from {records:,} events"
+                    + (f", {gone:,} are gone" if gone else ""),
+                    RebuildAction.REFUSED: f"refused: {gone:,} events of {gone + records:,} are deleted; "
+                    "--from-what-is-left",
                 }[action]
                 typer.echo(f"{each}: {said} ({len(some)} partitions)")
-    if any(step.action is Action.REFUSED for step in steps):
+    if any(step.action is RebuildAction.REFUSED for step in steps):
         raise typer.Exit(2)
 
 
@@ -238,15 +240,15 @@ def reset(
     Stop its workers before. What they committed stays committed: they go on with empty tables. A rebuild or reshard
     that was cut short is over then.
     """
-    from pipeline.kafka import topics
-    from pipeline.state.folders import remove
+    from pipeline.kafka import provisioning
+    from pipeline.state.state_folders import remove
 
     place = _found(name, bootstrap)
     pipeline, base = place.pipeline, place.base
     names = ", ".join(pipeline.changelogs.values())
     if not yes:
         typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True)
-    topics.renew(place.settings.kafka, pipeline, list(pipeline.changelogs.values()))
+    provisioning.renew(place.settings.kafka, pipeline, list(pipeline.changelogs.values()))
     remove(base)
     typer.echo(f"{pipeline.name} remembers nothing")
 
@@ -267,12 +269,12 @@ def export(
     Of a worker that runs it takes what is on the disk; the changelogs have the rest. On the same file system the
     folder takes next to no room. snapshot.json in it tells what it holds, with a checksum of each file.
     """
-    from pipeline.state import export as exporting
+    from pipeline.state import export_snapshot as exporting
 
     place = _found(name, bootstrap)
     home = _home(place)
     with _progress() as told:
-        snapshot = exporting.export(place.base, folder, home, told, task=task, worker=worker)
+        snapshot = exporting.export_snapshot(place.base, folder, home, told, task=task, worker=worker)
     _tell_snapshot(snapshot, folder, "exported to", as_json)
 
 
@@ -293,20 +295,20 @@ def import_(
     damaged on the way; then nothing has changed.
     """
     from pipeline.errors import SettingsError
-    from pipeline.state.install import install
+    from pipeline.state.import_snapshot import import_snapshot
     from pipeline.state.snapshot import Snapshot
-    from pipeline.tasks.vault import Claim
+    from pipeline.state.state_manager import StateDirectory
 
     place = _found(name, bootstrap)
     snapshot = Snapshot.load(folder)
     snapshot.check(_home(place))
     try:
-        claim = Claim(place.base, worker)
+        claim = StateDirectory(place.base, worker)
     except OSError as error:
         raise SettingsError(f"state.directory: {place.base} cannot be used: {error.strerror}") from None
     try:
         with _progress() as told:
-            install(folder, snapshot, claim.folder, told, replace=replace)
+            import_snapshot(folder, snapshot, claim.folder, told, replace=replace)
     finally:
         claim.release()
     _tell_snapshot(snapshot, claim.folder, "imported to", as_json)
@@ -328,40 +330,40 @@ class _Found(NamedTuple):
 
 def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> _Found:
     """Find a pipeline. Raises TopologyError if it remembers nothing."""
-    from pipeline.cli.resolve import assigned, resolve
+    from pipeline.cli.pipeline_argument import assigned, resolve
     from pipeline.errors import TopologyError
-    from pipeline.kafka import topics
+    from pipeline.kafka import provisioning
     from pipeline.settings import load
 
     pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
     if not pipeline.changelogs:
         raise TopologyError(f"pipeline {pipeline.name!r} remembers nothing: it declares no table")
-    return _Found(pipeline, settings, *topics.anchor(settings.kafka, pipeline))
+    return _Found(pipeline, settings, *provisioning.anchor(settings.kafka, pipeline))
 
 
-def _peers(found: _Found) -> "Peers":
+def _peers(found: _Found) -> "PeerAddresses":
     """Return what tells where the workers of a pipeline answer."""
     from pipeline.clock import SystemClock
-    from pipeline.tasks.peers import Peers
+    from pipeline.http.peers import PeerAddresses
 
     pipeline, kafka = found.pipeline, found.settings.kafka
-    return Peers(kafka, pipeline.group, pipeline.events.topic, found.partitions, SystemClock())
+    return PeerAddresses(kafka, pipeline.group, pipeline.events.topic, found.partitions, SystemClock())
 
 
 def _page(address: str) -> str | None:
     """Return the metrics of a worker; None if it does not answer, or not to the end."""
-    from pipeline.web.asking import answer
+    from pipeline.http.http_get import http_get
 
-    return answer(f"{address}/metrics", timeout=1)
+    return http_get(f"{address}/metrics", timeout=1)
 
 
-def _home(found: _Found) -> "Home":
+def _home(found: _Found) -> "SnapshotOrigin":
     """Return where the state of a pipeline belongs."""
-    from pipeline.app import declared
-    from pipeline.state.snapshot import Home
+    from pipeline.app import state_spec
+    from pipeline.state.snapshot import SnapshotOrigin
 
-    shapes = declared(found.settings.kafka, found.pipeline, found.partitions).shapes
-    return Home(found.pipeline.name, found.cluster, found.partitions, shapes)
+    shapes = state_spec(found.settings.kafka, found.pipeline, found.partitions).shapes
+    return SnapshotOrigin(found.pipeline.name, found.cluster, found.partitions, shapes)
 
 
 @contextmanager

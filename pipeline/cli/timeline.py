@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from pipeline.timeline.events import Event
+    from pipeline.timeline.events import TimelineEvent
 
 _FOLLOW_SECONDS = 0.5
 _STYLES = {
@@ -55,11 +55,11 @@ def show(
     """
     import signal
 
-    from pipeline.cli.resolve import resolve
+    from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
     from pipeline.settings import load
-    from pipeline.timeline.moments import moment_ms
     from pipeline.timeline.reading import reading
+    from pipeline.timeline.time_parsing import moment_ms
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -80,7 +80,7 @@ def show(
         typer.echo(f"surgetank: {unreadable:,} records of the timeline are no events", err=True)
 
 
-def _print(events: "list[Event]", as_json: bool) -> None:
+def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -113,13 +113,13 @@ def receive(
     import signal
     import threading
 
-    from pipeline.cli.resolve import resolve
+    from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
     from pipeline.kafka import clients
-    from pipeline.kafka.reading import partitions
+    from pipeline.kafka.topic_reader import partitions
     from pipeline.settings import load
     from pipeline.telemetry import logs
-    from pipeline.timeline.receive import Receiver
+    from pipeline.timeline.alertmanager_webhook import AlertmanagerWebhook
 
     settings = load({"kafka.bootstrap": bootstrap})
     pipeline = resolve(name)
@@ -127,7 +127,7 @@ def receive(
     partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with Receiver(settings.kafka, pipeline, host=host, port=port, clock=SystemClock()) as receiver:
+    with AlertmanagerWebhook(settings.kafka, pipeline, host=host, port=port, clock=SystemClock()) as receiver:
         typer.echo(f"Alertmanager may post to {receiver.url}")
         try:
             stopping.wait()

@@ -24,18 +24,18 @@ def apply_(
     as_json: Json = False,
 ) -> None:
     """Make the topics that are missing, then check all. Running it again changes nothing."""
-    from pipeline.cli.resolve import resolve
-    from pipeline.cli.telling import tell
-    from pipeline.kafka import topics
+    from pipeline.cli.pipeline_argument import resolve
+    from pipeline.cli.timeline_event import write_timeline_event
+    from pipeline.kafka import provisioning
     from pipeline.settings import load
 
     chosen = resolve(pipeline)
     settings = load({"kafka.bootstrap": bootstrap, "features.record": features})
     kafka, recording = settings.kafka, settings.features.record
-    made = topics.apply(kafka, chosen, replication, recording=recording)
-    wanted = topics.needed(chosen, recording=recording)
+    made = provisioning.apply(kafka, chosen, replication, recording=recording)
+    wanted = provisioning.needed(chosen, recording=recording)
     if made:
-        tell(kafka, chosen, f"topics apply made {', '.join(made)}", command="topics apply", made=made)
+        write_timeline_event(kafka, chosen, f"topics apply made {', '.join(made)}", command="topics apply", made=made)
     if as_json:
         typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted]}))
         return
@@ -48,16 +48,16 @@ def apply_(
 @app.command()
 def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None, as_json: Json = False) -> None:
     """Say which topics are missing or shaped wrongly. Exit status 2 if any is."""
-    from pipeline.cli.resolve import resolve
-    from pipeline.kafka import topics
+    from pipeline.cli.pipeline_argument import resolve
+    from pipeline.kafka import provisioning
     from pipeline.settings import load
 
     chosen = resolve(pipeline)
     settings = load({"kafka.bootstrap": bootstrap, "features.record": features})
     kafka, recording = settings.kafka, settings.features.record
     if as_json:
-        wrong = topics.problems(chosen, topics.existing(kafka), recording=recording)
+        wrong = provisioning.problems(chosen, provisioning.existing(kafka), recording=recording)
         typer.echo(json.dumps({"problems": wrong}))
         raise typer.Exit(2 if wrong else 0)
-    topics.check(kafka, chosen, recording=recording)
+    provisioning.check(kafka, chosen, recording=recording)
     typer.echo(f"the topics fit pipeline {chosen.name!r}")

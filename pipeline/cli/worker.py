@@ -25,7 +25,7 @@ def worker(
     Exit status: 0 stopped as asked, 2 something must be mended first, 3 too many dead letters, 4 stuck,
     5 another live worker has this name.
     """
-    from pipeline.cli.resolve import assigned, located
+    from pipeline.cli.pipeline_argument import assigned, located
     from pipeline.settings import load
 
     flags: dict[str, object] = {

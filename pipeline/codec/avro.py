@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.batch import Batch, DeadLetter, Reason, Records, Stage
-from pipeline.bisect import guilty
-from pipeline.codec.contracts import Contracts
+from pipeline.bisection import bisect_failures
 from pipeline.codec.formats import Choose, format_of
 from pipeline.codec.nulls import forbidden_null
 from pipeline.codec.reader import Int64s, Reader, joined, message_of, take
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.codec.types import arrow_schema
 from pipeline.codec.wire import FRAME_BYTES, MAGIC
 from pipeline.errors import SchemaError, SurgetankError
+from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, RecordBatch, Step
 
 
 class Decoder:
@@ -25,7 +25,9 @@ class Decoder:
     they are less than 2 GiB together. Use it in one thread at a time.
     """
 
-    def __init__(self, contracts: Contracts, name: str, *, value_bytes_max: int, choose: Choose = format_of) -> None:
+    def __init__(
+        self, contracts: SchemaRepository, name: str, *, value_bytes_max: int, choose: Choose = format_of
+    ) -> None:
         current = contracts.current(name)
         self.schema: pa.Schema = arrow_schema(current.record)
         self._name = name
@@ -33,7 +35,7 @@ class Decoder:
         self._readers = {version.id: Reader(version, current, choose) for version in contracts.versions[name]}
         self._current = self._readers[current.id]
 
-    def decode(self, records: Records) -> tuple[Batch, tuple[DeadLetter, ...]]:
+    def decode(self, records: RecordBatch) -> tuple[DecodedBatch, tuple[DeadLetter, ...]]:
         """Return the events in columns (``schema``), and a dead letter for each record that is none.
 
         Every record is in exactly one of the two, both in the order of the records.
@@ -41,14 +43,14 @@ class Decoder:
         if self._is_short(records.values):
             plain = self._current.attempt(records.values)
             if plain is not None:
-                return Batch(records, np.arange(len(records), dtype=np.int64), plain), ()
+                return DecodedBatch(records, np.arange(len(records), dtype=np.int64), plain), ()
         dead, groups = self._sort(records.values, pa.array(records.values, pa.binary()))
         parts = []
         for schema_id, rows in groups:
             values = cast("list[bytes]", [records.values[row] for row in rows.tolist()])
             columns, kept, failures = self._readers[schema_id].read(values)
             parts.append((rows[kept], columns))
-            dead += [_dead(int(rows[position]), Reason.UNDECODABLE, why) for position, why in failures]
+            dead += [_dead(int(rows[position]), DeadLetterReason.UNDECODABLE, why) for position, why in failures]
         return self._merge(records, parts), tuple(sorted(dead, key=lambda letter: letter.row))
 
     def _is_short(self, values: Sequence[bytes | None]) -> bool:
@@ -76,29 +78,29 @@ class Decoder:
 
     def _unframed(self, row: int, value: bytes | None) -> DeadLetter:
         if value is None:
-            return _dead(row, Reason.NULL_VALUE, "the value is null")
+            return _dead(row, DeadLetterReason.NULL_VALUE, "the value is null")
         if not value:
-            return _dead(row, Reason.EMPTY, "the value has no bytes")
+            return _dead(row, DeadLetterReason.EMPTY, "the value has no bytes")
         if len(value) > self._value_bytes_max:
             message = f"{len(value)} bytes; at most {self._value_bytes_max} are decoded"
-            return _dead(row, Reason.TOO_LARGE, message)
+            return _dead(row, DeadLetterReason.TOO_LARGE, message)
         if len(value) < FRAME_BYTES:
-            return _dead(row, Reason.NOT_FRAMED, f"{len(value)} bytes; the frame alone has {FRAME_BYTES}")
+            return _dead(row, DeadLetterReason.NOT_FRAMED, f"{len(value)} bytes; the frame alone has {FRAME_BYTES}")
         if not value.startswith(MAGIC):
-            return _dead(row, Reason.NOT_FRAMED, f"the first byte is {value[0]}, not {MAGIC[0]}")
+            return _dead(row, DeadLetterReason.NOT_FRAMED, f"the first byte is {value[0]}, not {MAGIC[0]}")
         schema_id = int.from_bytes(value[1:FRAME_BYTES], "big")
         known = ", ".join(str(each) for each in self._readers)
-        return _dead(row, Reason.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}")
+        return _dead(row, DeadLetterReason.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}")
 
-    def _merge(self, records: Records, parts: list[tuple[Int64s, pa.RecordBatch]]) -> Batch:
+    def _merge(self, records: RecordBatch, parts: list[tuple[Int64s, pa.RecordBatch]]) -> DecodedBatch:
         if not parts:
             nothing = pa.RecordBatch.from_pylist([], schema=self.schema)
-            return Batch(records, np.zeros(0, dtype=np.int64), nothing)
+            return DecodedBatch(records, np.zeros(0, dtype=np.int64), nothing)
         if len(parts) == 1:
-            return Batch(records, *parts[0])
+            return DecodedBatch(records, *parts[0])
         rows = np.concatenate([rows for rows, _ in parts])
         order = np.argsort(rows)
-        return Batch(records, rows[order], take(joined([columns for _, columns in parts]), order))
+        return DecodedBatch(records, rows[order], take(joined([columns for _, columns in parts]), order))
 
 
 class Unencodable(SurgetankError):  # noqa: N818 - the name is what happened
@@ -120,7 +122,7 @@ class Encoder:
     Raises SchemaError if there is no such schema.
     """
 
-    def __init__(self, contracts: Contracts, name: str, *, choose: Choose = format_of) -> None:
+    def __init__(self, contracts: SchemaRepository, name: str, *, choose: Choose = format_of) -> None:
         current = contracts.current(name)
         self.schema: pa.Schema = arrow_schema(current.record)
         self._name = name
@@ -141,7 +143,7 @@ class Encoder:
                 f"schema {self._name!r} has the field {missing[0]!r}; the columns are: {columns.schema.names}"
             )
         columns = columns.select(self.schema.names)
-        parts, failed = guilty(columns.num_rows, lambda start, stop: self._write(columns, start, stop))
+        parts, failed = bisect_failures(columns.num_rows, lambda start, stop: self._write(columns, start, stop))
         if not failed:
             return parts[0][2] if parts else []
         values: list[bytes | None] = [None] * columns.num_rows
@@ -166,5 +168,5 @@ def _offsets(wire: pa.BinaryArray) -> npt.NDArray[np.int32]:
     return np.frombuffer(wire.buffers()[1] or bytes(4), dtype=np.int32, count=len(wire) + 1)
 
 
-def _dead(row: int, reason: Reason, message: str) -> DeadLetter:
-    return DeadLetter(row, Stage.DECODE, reason, message)
+def _dead(row: int, reason: DeadLetterReason, message: str) -> DeadLetter:
+    return DeadLetter(row, Step.DECODE, reason, message)

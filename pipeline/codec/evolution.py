@@ -13,7 +13,7 @@ import avro.schema
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 from avro.errors import AvroException
 
-from pipeline.codec.contracts import Contracts, Version, packaged, read_schema, released
+from pipeline.codec.schema_repository import SchemaRepository, SchemaVersion, packaged, read_schema, released
 from pipeline.codec.types import Array, AvroType, Fixed, Json, Map, Primitive, Record, parse, without_null
 from pipeline.errors import SchemaError
 
@@ -23,7 +23,7 @@ def problems(folder: Path) -> list[str]:
 
     Raises SchemaError if the folder cannot be read at all.
     """
-    contracts = Contracts.load(folder)
+    contracts = SchemaRepository.load(folder)
     found = _unknown_releases(folder, contracts)
     for versions in contracts.versions.values():
         current = versions[-1]
@@ -51,12 +51,12 @@ def main(arguments: list[str]) -> int:
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:
-        names = ", ".join(Contracts.load(folder).names)
+        names = ", ".join(SchemaRepository.load(folder).names)
         print(f"schemas: {names}: each is compatible with all of its releases, in both directions")
     return 1 if found else 0
 
 
-def _unknown_releases(folder: Path, contracts: Contracts) -> list[str]:
+def _unknown_releases(folder: Path, contracts: SchemaRepository) -> list[str]:
     known = {released(folder, v.name, v.number) for versions in contracts.versions.values() for v in versions}
     return [
         f"{path} has no id: {folder / 'ids.json'} must keep every version that was released"
@@ -65,7 +65,7 @@ def _unknown_releases(folder: Path, contracts: Contracts) -> list[str]:
     ]
 
 
-def _unparsable(version: Version) -> list[str]:
+def _unparsable(version: SchemaVersion) -> list[str]:
     try:
         avro.schema.make_avsc_object(version.avro)
     except AvroException as error:
@@ -73,7 +73,7 @@ def _unparsable(version: Version) -> list[str]:
     return []
 
 
-def _breaks(current: Version, old: Path) -> list[str]:
+def _breaks(current: SchemaVersion, old: Path) -> list[str]:
     """Return why the current version and an old one cannot read each other."""
     before = read_schema(old)
     mend = f"; {current.path}: keep the field's name and type, give what is added or removed a default"

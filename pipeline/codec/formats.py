@@ -18,8 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyruhvro
 
-from pipeline.codec.contracts import Version
 from pipeline.codec.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.schema_repository import SchemaVersion
 from pipeline.codec.types import (
     AvroType,
     Enum,
@@ -38,7 +38,7 @@ from pipeline.codec.wire import frame
 _log = logging.getLogger(__name__)
 
 
-class Format(Protocol):
+class RecordFormat(Protocol):
     """One way to read and write the values of one schema version."""
 
     def parse(self, values: list[bytes]) -> pa.RecordBatch:
@@ -54,10 +54,10 @@ class Format(Protocol):
         ...
 
 
-Choose = Callable[[Version], Format]
+Choose = Callable[[SchemaVersion], RecordFormat]
 
 
-def format_of(version: Version) -> Format:
+def format_of(version: SchemaVersion) -> RecordFormat:
     """Return the fastest format that can do the schema; say so in the log if it is the slow one."""
     unfit = unfit_for_pyruhvro(version.record)
     if unfit is None:
@@ -78,7 +78,7 @@ class Fast:
     a boolean, which is the magic byte, a float, which is the four bytes of the id, and the event.
     """
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: SchemaVersion) -> None:
         self._schema = _framed(_bare(version.avro))
         self._struct = arrow_struct(version.record, logical=True)
         self._id = np.frombuffer(frame(version.id)[1:], dtype=np.uint32)[0]
@@ -123,7 +123,7 @@ class Flat(Fast):
     that those of more than 32 bits are seen.
     """
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: SchemaVersion) -> None:
         super().__init__(version)
         self._guard = guard()
         self._end = np.frombuffer(self._guard, dtype=np.uint64)[0]
@@ -156,7 +156,7 @@ class Slow:
     also of those that Python's datetime has no year for.
     """
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: SchemaVersion) -> None:
         self._frame = frame(version.id)
         self._avro = fastavro_schema(version.avro)
         self._columns = Rows(version.record)
@@ -180,7 +180,7 @@ class Slow:
         return out.getvalue()
 
 
-def _checked(form: Format, values: list[bytes]) -> pa.RecordBatch:
+def _checked(form: RecordFormat, values: list[bytes]) -> pa.RecordBatch:
     columns = form.parse(values)
     if not form.dump(columns).equals(pa.array(values, pa.binary())):
         raise ValueError("a value is not what its columns are written as")

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.bisect import guilty
-from pipeline.codec.contracts import Version
+from pipeline.bisection import bisect_failures
 from pipeline.codec.formats import Choose, format_of
 from pipeline.codec.resolution import Resolution
+from pipeline.codec.schema_repository import SchemaVersion
 from pipeline.codec.types import arrow_schema
 from pipeline.codec.wire import Malformed, canonical
 
@@ -25,7 +25,7 @@ MESSAGE_MAX = 200
 class Reader:
     """Reads framed values of one version into the columns of the current one."""
 
-    def __init__(self, writer: Version, reader: Version, choose: Choose = format_of) -> None:
+    def __init__(self, writer: SchemaVersion, reader: SchemaVersion, choose: Choose = format_of) -> None:
         self._record = writer.record
         self._schema = arrow_schema(reader.record)
         self._format = choose(writer)
@@ -43,7 +43,7 @@ class Reader:
 
         The values are framed, with this version's id.
         """
-        parts, failed = guilty(len(values), lambda start, stop: self._format.parse(values[start:stop]))
+        parts, failed = bisect_failures(len(values), lambda start, stop: self._format.parse(values[start:stop]))
         failures = [(position, self._explain(values[position], error)) for position, error in failed]
         if not parts:
             return pa.RecordBatch.from_pylist([], schema=self._schema), np.zeros(0, dtype=np.int64), failures
@@ -72,7 +72,7 @@ class Reader:
             except Malformed as error:
                 failures.append((position, str(error)[:MESSAGE_MAX]))
         simple = list(mended.values())
-        parts, failed = guilty(len(simple), lambda start, stop: self._format.parse(simple[start:stop]))
+        parts, failed = bisect_failures(len(simple), lambda start, stop: self._format.parse(simple[start:stop]))
         at = list(mended)
         failures += [(at[position], message_of(error)) for position, error in failed]
         sure = np.setdiff1d(np.arange(len(wire)), doubtful)

@@ -6,9 +6,9 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
-from pipeline.bisect import guilty
-from pipeline.codec.contracts import Version
+from pipeline.bisection import bisect_failures
 from pipeline.codec.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.schema_repository import SchemaVersion
 from pipeline.codec.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema, without_null
 
 _PROMOTIONS = {("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double")}
@@ -25,7 +25,7 @@ class Resolution:
     inside a nested type say, fastavro resolves record by record.
     """
 
-    def __init__(self, writer: Version, reader: Version) -> None:
+    def __init__(self, writer: SchemaVersion, reader: SchemaVersion) -> None:
         self._schema = arrow_schema(reader.record)
         self._columns = _columns(writer.record, reader)
         self._writer, self._reader = fastavro_schema(writer.avro), fastavro_schema(reader.avro)
@@ -37,7 +37,7 @@ class Resolution:
         ``values`` are the framed values of the same n rows as ``columns``.
         """
         if self._columns is None:
-            return guilty(len(values), lambda start, stop: self._resolve(values[start:stop]))
+            return bisect_failures(len(values), lambda start, stop: self._resolve(values[start:stop]))
         fitted = pa.RecordBatch.from_arrays([column(columns) for column in self._columns], schema=self._schema)
         return [(0, len(values), fitted)], []
 
@@ -45,7 +45,7 @@ class Resolution:
         return self._rows.of([read_row(value, self._writer, self._reader) for value in values])
 
 
-def _columns(writer: Record, reader: Version) -> list[Column] | None:
+def _columns(writer: Record, reader: SchemaVersion) -> list[Column] | None:
     """Return how each column of the reader is got, or None if columns are not enough."""
     written = dict(writer.fields)
     found = []

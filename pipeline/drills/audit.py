@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.batch import Batch, Headers, Records
 from pipeline.clock import Clock, SystemClock
-from pipeline.deadletters import envelope
 from pipeline.declaration import Pipeline
-from pipeline.drills.compare import AuditReport, SeenDeadLetters, SeenScores, SentEvents, compare
+from pipeline.drills.audit_comparison import AuditReport, SeenDeadLetters, SeenScores, SentEvents, compare
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.processing import dead_letter
+from pipeline.records import DecodedBatch, Headers, RecordBatch
 from pipeline.settings import KafkaSettings
 
 Int64s = npt.NDArray[np.int64]
@@ -112,11 +112,11 @@ class AuditedTopics:
         self.close()
 
     @staticmethod
-    def _keep(kept: list[Columns], columns: Any, records: Records) -> None:
+    def _keep(kept: list[Columns], columns: Any, records: RecordBatch) -> None:
         if len(records):
             kept.append(columns(records))
 
-    def _event_columns(self, records: Records) -> Columns:
+    def _event_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_event(records)
         return {
             **_place(records),
@@ -124,7 +124,7 @@ class AuditedTopics:
             "keys": pa.array(records.keys, pa.binary()),
         }
 
-    def _score_columns(self, records: Records) -> Columns:
+    def _score_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_score(records)
         ours = _spread(batch, "source_topic").to_numpy(zero_copy_only=False) == self._event_topic
         positions = {
@@ -134,7 +134,7 @@ class AuditedTopics:
         keys = pa.array(records.keys, pa.binary())
         return {**_place(records), "ids": _spread(batch, "event_id"), "keys": keys, **positions}
 
-    def _dead_columns(self, records: Records) -> Columns:
+    def _dead_columns(self, records: RecordBatch) -> Columns:
         buried = (self._buried(records.headers_of(row)) for row in range(len(records)))
         columns = np.array([place for place in buried if place is not None], dtype=np.int64).reshape(-1, 2)
         return {"source_partition": columns[:, 0], "source_offset": columns[:, 1]}
@@ -142,7 +142,7 @@ class AuditedTopics:
     def _buried(self, headers: Headers) -> tuple[int, int] | None:
         """Return the position that a dead letter is of, None if it is of a fact, -1 if of another topic or of none."""
         try:
-            cause = envelope.parse(headers)
+            cause = dead_letter.parse_dead_letter(headers)
         except ValueError:
             return -1, -1
         if cause.source.topic in self._fact_topics:
@@ -156,12 +156,12 @@ _EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys":
 _SCORE = {**_EVENT, **_POSITION}
 
 
-def _place(records: Records) -> Columns:
+def _place(records: RecordBatch) -> Columns:
     partitions = np.array([source.partition for source in records.sources], dtype=np.int64)
     return {"partition": partitions[records.source], "offset": records.offsets}
 
 
-def _spread(batch: Batch, name: str) -> pa.Array:
+def _spread(batch: DecodedBatch, name: str) -> pa.Array:
     """Return a column with a row for each record, null where the record did not decode."""
     place = np.full(len(batch.records), -1, dtype=np.int64)
     place[batch.rows] = np.arange(len(batch))

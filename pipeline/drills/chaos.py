@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.drills.audit import audit
-from pipeline.drills.faults import KILLS, Blow, Fault, schedule
+from pipeline.drills.environment import DrillEnvironment
+from pipeline.drills.faults import KILLS, Fault, ScheduledFault, schedule
 from pipeline.drills.replay import Replay
-from pipeline.drills.site import Site
-from pipeline.drills.states import compare_states, words
+from pipeline.drills.state_check import compare_states, words
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
-from pipeline.kafka import clients, topics
-from pipeline.kafka.observe import broker_settings
-from pipeline.kafka.reading import CommittedOffsets
+from pipeline.kafka import clients, provisioning
+from pipeline.kafka.broker_settings import broker_settings
+from pipeline.kafka.topic_reader import CommittedOffsets
 
 WORKERS = 2
 WORKERS_MAX = 4
@@ -44,7 +44,7 @@ TIMEOUTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChaosPlan:
     """What a chaos run does. ``backlog`` events are there before the first worker starts; then ``rate`` a second."""
 
     kills: int
@@ -107,7 +107,12 @@ class Chaos:
     """One run. ``say`` gets a line for each thing that happens."""
 
     def __init__(
-        self, site: Site, plan: Plan, *, say: Callable[[str], None] = lambda _: None, clock: Clock | None = None
+        self,
+        site: DrillEnvironment,
+        plan: ChaosPlan,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
     ) -> None:
         self._pipeline = site.pipeline
         self._recording = site.recording
@@ -128,7 +133,7 @@ class Chaos:
     def run(self) -> ChaosReport:
         """Do the whole run. Raises SurgetankError if the system does not come back by itself."""
         started = self._clock.monotonic()
-        topics.apply(self._kafka, self._pipeline)
+        provisioning.apply(self._kafka, self._pipeline)
         self._committed = CommittedOffsets(self._kafka, self._pipeline.group, *self._pipeline.sources)
         self._settings_of_brokers = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
         self._replay = replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
@@ -180,7 +185,7 @@ class Chaos:
             self._tend()
             self._blow(blow)
 
-    def _blow(self, blow: Blow) -> None:
+    def _blow(self, blow: ScheduledFault) -> None:
         if blow.fault is Fault.KILL_BROKER:
             if self._broken is not None:  # min.insync.replicas is 2 of 3: a second one down is an outage by right
                 self._mend_broker(self._broken)

@@ -13,7 +13,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.drills import pacing
 from pipeline.drills.audit import audit
-from pipeline.drills.compare import AuditReport
+from pipeline.drills.audit_comparison import AuditReport
 from pipeline.drills.fleet import Fleet
 from pipeline.drills.latency import Latencies, Percentiles
 from pipeline.drills.recording import Recording
@@ -21,8 +21,8 @@ from pipeline.drills.replay import Replay
 from pipeline.drills.scores import ScoreReader
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
-from pipeline.kafka import topics
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka import provisioning
+from pipeline.kafka.topic_reader import TopicReader
 from pipeline.settings import KafkaSettings
 
 LOOK_SECONDS = 0.5
@@ -31,7 +31,7 @@ DRAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """How much is sent, and how fast: events per second, and the surge."""
 
     rate: float
@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DemoSnapshot:
     """What is seen at one moment. Rates are events per second over the last look; lag is in events."""
 
     seconds: float
@@ -147,17 +147,17 @@ def demo(
     pipeline: Pipeline,
     topology: str,
     recording: Recording,
-    plan: Plan,
+    plan: DemoPlan,
     *,
     kafka: KafkaSettings,
     folder: Path,
-    show: Callable[[Look], None],
+    show: Callable[[DemoSnapshot], None],
     say: Callable[[str], None],
     clock: Clock | None = None,
 ) -> tuple[DemoReport, AuditReport]:
     """Run it. ``show`` gets a look twice a second, ``say`` a line per step. Raises SurgetankError on failure."""
     clock = clock or SystemClock()
-    topics.apply(kafka, pipeline)
+    provisioning.apply(kafka, pipeline)
     scored_kind = recording.events.index(next(e for e in recording.events if e.topic == pipeline.events.topic))
     watcher = _Watcher(kafka, pipeline, clock)
     replay = Replay(kafka, recording, pacing.at_rate(plan.rate, [plan.spike]), encoder(), count=plan.count, clock=clock)
@@ -220,7 +220,7 @@ def _watch(
     replay: Replay,
     kind: int,
     began: float,
-    show: Callable[[Look], None],
+    show: Callable[[DemoSnapshot], None],
     going: Callable[[], bool],
 ) -> list[tuple[float, int]]:
     """Look twice a second as long as it goes on; return when (seconds since the epoch) the lag was how much."""
@@ -234,7 +234,7 @@ def _watch(
         lag = max(0, sent - scored)
         lags.append((now, lag))
         show(
-            Look(
+            DemoSnapshot(
                 seconds=now - began,
                 sent=sent,
                 scored=scored,

@@ -28,7 +28,7 @@ KILLS = frozenset({Fault.KILL_WORKER, Fault.KILL_BROKER})
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class ScheduledFault:
     """One fault: ``after`` seconds from the one before; ``target`` in [0, 1) picks among those there are."""
 
     fault: Fault
@@ -36,7 +36,7 @@ class Blow:
     target: float
 
 
-def schedule(seed: int, kills: int, *, brokers: int, mean_seconds: float) -> Iterator[Blow]:
+def schedule(seed: int, kills: int, *, brokers: int, mean_seconds: float) -> Iterator[ScheduledFault]:
     """Yield blows until there were as many kills as asked for. The same arguments give the same blows."""
     chance = random.Random(seed)
     weights = {fault: w for fault, w in _WEIGHTS.items() if fault is not Fault.KILL_BROKER or brokers >= 3}
@@ -45,4 +45,4 @@ def schedule(seed: int, kills: int, *, brokers: int, mean_seconds: float) -> Ite
         (fault,) = chance.choices(list(weights), list(weights.values()))
         killed += fault in KILLS
         # At random moments: also two at once, also in the middle of the recovery from the one before.
-        yield Blow(fault, min(chance.expovariate(1 / mean_seconds), 4 * mean_seconds), chance.random())
+        yield ScheduledFault(fault, min(chance.expovariate(1 / mean_seconds), 4 * mean_seconds), chance.random())

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SurgetankError
-from pipeline.kafka.broker import free_ports
-from pipeline.telemetry.page import total
-from pipeline.web.asking import answer
+from pipeline.http.http_get import http_get
+from pipeline.kafka.local.broker import free_ports
+from pipeline.telemetry.exposition_parser import sample_total
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Member:
 
     def ask(self, path: str, timeout: float = 1.0) -> str | None:
         """Return what the worker answers over HTTP with status 200; None if it does not."""
-        return answer(f"http://127.0.0.1:{self.port}{path}", timeout)
+        return http_get(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     @property
     def ready(self) -> bool:
@@ -45,7 +45,7 @@ class Member:
 
     def total(self, metric: str, **labels: str) -> float:
         """Return a metric of the worker, summed over those of its series that have these labels; 0 if it is silent."""
-        return total(self.ask("/metrics") or "", metric, **labels)
+        return sample_total(self.ask("/metrics") or "", metric, **labels)
 
     @property
     def partitions(self) -> int:

@@ -17,7 +17,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.drills.pacing import Pace
 from pipeline.drills.recording import Chunk, Encode, Recording
 from pipeline.kafka import clients
-from pipeline.kafka.reading import partitions
+from pipeline.kafka.topic_reader import partitions
 from pipeline.settings import KafkaSettings
 
 _TICK_SECONDS = 0.002  # what falls due within a tick goes out together

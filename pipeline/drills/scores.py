@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.kafka.reading import Offsets, TopicReader, Where
+from pipeline.kafka.topic_reader import Offsets, TopicReader, Where
 from pipeline.settings import KafkaSettings
 
 

@@ -5,10 +5,10 @@ from functools import cache
 
 import pyarrow as pa
 
-from pipeline.batch import Batch, Records
 from pipeline.codec.avro import Decoder, Encoder
-from pipeline.codec.contracts import Contracts
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.drills.recording import Encode
+from pipeline.records import DecodedBatch, RecordBatch
 
 SCORE = "score"
 
@@ -17,7 +17,7 @@ _VALUE_BYTES_MAX = 2**30  # whatever Kafka took, a drill looks at
 
 def encoder() -> Encode:
     """Return what encodes rows of any schema. Use it in one thread at a time. Raises SchemaError."""
-    contracts = Contracts.load()
+    contracts = SchemaRepository.load()
     encoder_of = cache(lambda name: Encoder(contracts, name))
 
     def encode(schema: str, rows: pa.RecordBatch) -> list[bytes]:
@@ -26,7 +26,7 @@ def encoder() -> Encode:
     return encode
 
 
-def decoder(schema: str) -> Callable[[Records], Batch]:
+def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
     """Return what decodes values of a schema and leaves out those that are none. Raises SchemaError."""
-    decode = Decoder(Contracts.load(), schema, value_bytes_max=_VALUE_BYTES_MAX).decode
+    decode = Decoder(SchemaRepository.load(), schema, value_bytes_max=_VALUE_BYTES_MAX).decode
     return lambda records: decode(records)[0]

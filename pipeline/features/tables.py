@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.errors import TopologyError
 from pipeline.features.derived import Derived, Value, inputs_of, is_number, name_of, numbers
-from pipeline.features.layout import Kind, Layout, Measure, Window, span_text
+from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout, span_text
 from pipeline.features.spec import Float64s, Input
 
 BUCKETS = 12
@@ -84,7 +84,7 @@ class Table:
 
     name: str
     facts: Facts | None = None
-    forget_after: timedelta | None = None
+    ttl: timedelta | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -95,45 +95,45 @@ class Table:
             raise TopologyError(
                 f"table {self.name!r}: its facts, {self.facts.topic!r}, have no key; say which field is it: key="
             )
-        if self.forget_after is not None:
-            _whole_ms(self.forget_after, f"table {self.name!r}: forget_after")
+        if self.ttl is not None:
+            _whole_ms(self.ttl, f"table {self.name!r}: forget_after")
 
-    def count(self, *, window: timedelta, buckets: int = BUCKETS) -> "Statistic":
+    def count(self, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
         """Count the events of the key, whatever their fields hold; 0 if there are none."""
-        return Statistic(self, Kind.COUNT, None, self._window(window, buckets))
+        return Aggregate(self, AggregateKind.COUNT, None, self._window(window, buckets))
 
-    def sum(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Statistic":
+    def sum(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
         """Add up what is not null; 0 if there is nothing."""
-        return Statistic(self, Kind.SUM, value, self._window(window, buckets))
+        return Aggregate(self, AggregateKind.SUM, value, self._window(window, buckets))
 
-    def mean(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Statistic":
+    def mean(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
         """Take the mean of what is not null; missing if there is nothing."""
-        return Statistic(self, Kind.MEAN, value, self._window(window, buckets))
+        return Aggregate(self, AggregateKind.MEAN, value, self._window(window, buckets))
 
-    def min(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Statistic":
+    def min(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
         """Take the smallest; missing if there is nothing."""
-        return Statistic(self, Kind.MIN, value, self._window(window, buckets))
+        return Aggregate(self, AggregateKind.MIN, value, self._window(window, buckets))
 
-    def max(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Statistic":
+    def max(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
         """Take the greatest; missing if there is nothing."""
-        return Statistic(self, Kind.MAX, value, self._window(window, buckets))
+        return Aggregate(self, AggregateKind.MAX, value, self._window(window, buckets))
 
-    def std(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Statistic":
+    def std(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
         """Take the standard deviation of the population (0 of one value); missing if there is nothing."""
-        return Statistic(self, Kind.STD, value, self._window(window, buckets))
+        return Aggregate(self, AggregateKind.STD, value, self._window(window, buckets))
 
-    def last(self, value: Value) -> "Statistic":
+    def last(self, value: Value) -> "Aggregate":
         """Take the non-null value of the greatest event time, of equal times the one processed later."""
-        return Statistic(self, Kind.LAST, value)
+        return Aggregate(self, AggregateKind.LAST, value)
 
-    def seconds_since_last(self) -> "Statistic":
+    def seconds_since_last(self) -> "Aggregate":
         """Measure from the greatest event time so far: negative for an event before it, missing for the first."""
-        return Statistic(self, Kind.SECONDS_SINCE_LAST)
+        return Aggregate(self, AggregateKind.SECONDS_SINCE_LAST)
 
     @property
-    def forget_after_ms(self) -> int | None:
+    def ttl_ms(self) -> int | None:
         """``forget_after`` in milliseconds."""
-        return None if self.forget_after is None else self.forget_after // _MILLISECOND
+        return None if self.ttl is None else self.ttl // _MILLISECOND
 
     @property
     def fed_by(self) -> dict[str, str | None] | None:
@@ -143,22 +143,22 @@ class Table:
             return None
         return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time}
 
-    def _window(self, span: timedelta, buckets: int) -> Window:
+    def _window(self, span: timedelta, buckets: int) -> RingWindow:
         ms = _whole_ms(span, f"table {self.name!r}: window")
         try:
-            return Window(ms, buckets)
+            return RingWindow(ms, buckets)
         except TopologyError as error:
             raise TopologyError(f"table {self.name!r}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Statistic(Input):
+class Aggregate(Input):
     """One number that a table remembers of a key. A table's methods make it."""
 
     table: Table
-    kind: Kind
+    kind: AggregateKind
     value: Value | None = None
-    window: Window | None = None
+    window: RingWindow | None = None
 
     @property
     def name(self) -> str:
@@ -191,10 +191,10 @@ class Statistic(Input):
         return is_number(dtype)
 
     @property
-    def measure(self) -> Measure:
+    def measure(self) -> AggregateSpec:
         """What it asks of a state row."""
         value = repr(self.value) if isinstance(self.value, Derived) else self.value
-        return Measure(self.kind, value, self.window)
+        return AggregateSpec(self.kind, value, self.window)
 
     def declaration(self) -> dict[str, Any]:
         """Return kind, name, what feeds the table and what is taken of it, as plain JSON values."""
@@ -204,7 +204,7 @@ class Statistic(Input):
             "name": self.name,
             "table": self.table.name,
             "fed_by": self.table.fed_by,
-            "forget_after_ms": self.table.forget_after_ms,
+            "forget_after_ms": self.table.ttl_ms,
             "value": self.value.declaration() if isinstance(self.value, Derived) else self.value,
             "window_ms": window.span_ms if window else None,
             "buckets": window.buckets if window else None,
@@ -212,17 +212,17 @@ class Statistic(Input):
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class TableState:
     """All that a pipeline wants of one table: its statistics, in order, and the state row that holds them."""
 
     table: Table
-    statistics: tuple[Statistic, ...]
-    layout: Layout = field(init=False, repr=False, compare=False)
+    statistics: tuple[Aggregate, ...]
+    layout: RowLayout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         measures = tuple(each.measure for each in self.statistics)
         try:
-            layout = Layout(measures, self.table.forget_after_ms, repr(self.table.fed_by or "the pipeline's events"))
+            layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or "the pipeline's events"))
         except TopologyError as error:
             raise TopologyError(f"table {self.table.name!r}: {error}") from error
         object.__setattr__(self, "layout", layout)
@@ -268,16 +268,16 @@ class Memory:
                 )
 
 
-def memories(inputs: Iterable[Input]) -> tuple[Memory, ...]:
+def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
     """Return what is wanted of each table, in the order of first use. TopologyError if two tables share a name."""
-    found: dict[str, list[Statistic]] = {}
+    found: dict[str, list[Aggregate]] = {}
     for each in inputs:
-        if isinstance(each, Statistic):
+        if isinstance(each, Aggregate):
             same = found.setdefault(each.table.name, [])
             if same and same[0].table != each.table:
                 raise TopologyError(f"two different tables are named {each.table.name!r}; give each its own name")
             same.append(each)
-    return tuple(Memory(statistics[0].table, tuple(statistics)) for statistics in found.values())
+    return tuple(TableState(statistics[0].table, tuple(statistics)) for statistics in found.values())
 
 
 def _whole_ms(span: timedelta, what: str) -> int:

@@ -15,14 +15,17 @@ import numpy as np
 from numba import boolean, float64, int64, types
 
 from pipeline.compiled import compiled
-from pipeline.features.layout import SEEN, TIME_BOUND_MS, Bools, Int64s, Kind, Layout, Part
+from pipeline.features.row_layout import SEEN, TIME_BOUND_MS, Accumulator, AggregateKind, Bools, Int64s, RowLayout
 from pipeline.features.spec import Float64s
 
 NONE = -(2**62)  # the newest bucket of a ring without one: older than all
 
-SUM, MEAN, STD, MAX, LAST = (int(kind) for kind in (Kind.SUM, Kind.MEAN, Kind.STD, Kind.MAX, Kind.LAST))
-EVENTS, COUNT, TOTAL = int(Part.EVENTS), int(Part.COUNT), int(Part.SUM)
-LEAST, GREATEST = int(Part.MIN), int(Part.MAX)
+SUM, MEAN, STD, MAX, LAST = (
+    int(kind)
+    for kind in (AggregateKind.SUM, AggregateKind.MEAN, AggregateKind.STD, AggregateKind.MAX, AggregateKind.LAST)
+)
+EVENTS, COUNT, TOTAL = int(Accumulator.EVENTS), int(Accumulator.COUNT), int(Accumulator.SUM)
+LEAST, GREATEST = int(Accumulator.MIN), int(Accumulator.MAX)
 
 
 @compiled()
@@ -169,7 +172,7 @@ def _in_order(
     reads: Bools,
     writes: Bools,
     fresh: Float64s,
-    forget_after_ms: int,
+    ttl_ms: int,
     rings: Int64s,
     updates: Int64s,
     sees: Int64s,
@@ -189,7 +192,7 @@ def _in_order(
             for m in range(len(latest)):
                 at = latest[m, 2]
                 age = time - row[at]
-                if age <= forget_after_ms:  # not where the time is missing
+                if age <= ttl_ms:  # not where the time is missing
                     results[i, latest[m, 1]] = row[at + 1] if latest[m, 0] == LAST else age / 1000
         for r in range(len(rings)):
             bucket = time // rings[r, 0]
@@ -212,7 +215,7 @@ def _in_order(
 
 
 def advance(
-    layout: Layout,
+    layout: RowLayout,
     rows: Float64s,
     key_index: Int64s,
     times_ms: Int64s,
@@ -245,7 +248,7 @@ def advance(
     if n and (key_index.min() < -1 or key_index.max() >= k):
         raise ValueError(f"key_index must lie in -1 to {k - 1}; it has {key_index.min()} to {key_index.max()}")
     results = np.full((n, len(layout.measures)), np.nan)
-    forget_after = layout.forget_after_ms
+    ttl = layout.ttl_ms
     late = _in_order(
         results,
         rows,
@@ -255,7 +258,7 @@ def advance(
         np.ascontiguousarray(reads, dtype=np.bool_),
         np.ascontiguousarray(writes, dtype=np.bool_),
         layout.fresh,
-        np.iinfo(np.int64).max if forget_after is None else forget_after,
+        np.iinfo(np.int64).max if ttl is None else ttl,
         *layout.program,
     )
     return results, int(late)

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
-from pipeline.kafka.transactional import TransactionalProducer
+from pipeline.kafka.transactional_producer import TransactionalProducer
 from pipeline.settings import KafkaSettings
 
 Log = Callable[[str], None]
@@ -46,7 +46,7 @@ def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
     return Consumer(common(kafka, **(options | overrides)))
 
 
-def bury(consumer: Consumer) -> None:
+def close_in_background(consumer: Consumer) -> None:
     """Close a consumer that is of no use any more; it may take its time while brokers are away: in another thread."""
     threading.Thread(target=consumer.close, name="grave", daemon=True).start()
 

@@ -10,10 +10,10 @@ from typing import Protocol
 
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError
-from pipeline.kafka.survey import Question, Survey
-from pipeline.lag.book import Book, Verdict
+from pipeline.kafka.offset_collector import CollectedOffsets, OffsetQuery
+from pipeline.lag.lag_evaluator import LagEvaluator, PartitionStatus
+from pipeline.lag.partition_offsets import partition_offsets
 from pipeline.lag.rules import worst
-from pipeline.lag.standing import standings
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.groups import GROUP, GroupMetrics
 from pipeline.telemetry.health import Health
@@ -26,10 +26,10 @@ BEAT_SLACK_SECONDS = 30.0  # beyond interval and answer: judging and telling of 
 Key = tuple[str, str, str]
 
 
-class Asks(Protocol):
+class OffsetSource(Protocol):
     """Asks Kafka; the real one is ``asking.Asking``."""
 
-    def ask(self, question: Question, timeout: float) -> Survey:
+    def ask(self, question: OffsetQuery, timeout: float) -> CollectedOffsets:
         """Return the answer. Raises BrokerError if there is none in time."""
         ...
 
@@ -38,15 +38,15 @@ class Exporter:
     """Makes one pass after another into the metrics. For one thread."""
 
     def __init__(
-        self, settings: ExporterSettings, asks: Asks, metrics: GroupMetrics, health: Health, clock: Clock
+        self, settings: ExporterSettings, asks: OffsetSource, metrics: GroupMetrics, health: Health, clock: Clock
     ) -> None:
         self._settings = settings
         self._asks = asks
         self._metrics = metrics
         self._health = health
         self._clock = clock
-        self._book = Book()
-        self._question = Question(pattern=settings.groups, heads_max=settings.heads_max)
+        self._book = LagEvaluator()
+        self._question = OffsetQuery(pattern=settings.groups, heads_max=settings.heads_max)
         self._numbers: dict[int, str] = {}  # of partitions, as text: one value for each
         metrics.exporter_up.set(0)
 
@@ -85,7 +85,7 @@ class Exporter:
         self._metrics.forget_groups()
         self._health.set("kafka", False, why)
 
-    def _tell(self, survey: Survey) -> None:
+    def _tell(self, survey: CollectedOffsets) -> None:
         now = self._clock.monotonic() - survey.old_seconds
         wall = self._clock.now() - survey.old_seconds
         self._book.see_ends(now, {source: end for source, (_, end) in survey.bounds.items()})
@@ -93,7 +93,7 @@ class Exporter:
         left_out = 0
         for group in sorted(survey.groups):
             answer = survey.groups[group]
-            found = standings(answer, survey, now - wall)
+            found = partition_offsets(answer, survey, now - wall)
             verdicts = self._book.judge(now, group, found, answer.members)
             if page.partitions + len(verdicts) > self._settings.partitions_max or not page.takes(group):
                 left_out += 1
@@ -134,7 +134,7 @@ class _Page:
         """Whether the name can be a label and there is room for one more."""
         return not GROUP.refusal(group) and self.groups < GROUP.bound
 
-    def add(self, group: str, verdicts: list[Verdict], numbers: dict[int, str]) -> None:
+    def add(self, group: str, verdicts: list[PartitionStatus], numbers: dict[int, str]) -> None:
         """Add a group."""
         metrics, values = self._metrics, self._values
         self._status[group,] = worst(verdict.status for verdict in verdicts)

@@ -4,13 +4,13 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.lag.history import Observation, Window
+from pipeline.lag.end_offset_history import LagWindow, Observation
 
 RATE_SECONDS = 10.0
 MOVEMENTS = 4
 
 
-class Rates(NamedTuple):
+class ConsumerRates(NamedTuple):
     """Records a second, and seconds. None: not known.
 
     ``drain`` is lag / (processing - arrival): 0 without lag, infinite while processing is no faster than arrival.
@@ -22,10 +22,10 @@ class Rates(NamedTuple):
     drain: float | None
 
 
-UNKNOWN = Rates(None, None, None)
+UNKNOWN = ConsumerRates(None, None, None)
 
 
-def rates(window: Window) -> Rates:
+def rates(window: LagWindow) -> ConsumerRates:
     """Return the rates of the last ten seconds, or of the last four movements of the group where those take longer.
 
     A rate is not known from one observation, nor across offsets that went back; without rates a lag has no drain time.
@@ -38,7 +38,7 @@ def rates(window: Window) -> Rates:
     arrival = (last.end - first.end) / seconds if seconds > 0 and last.end >= first.end else None
     rises = all(later.done >= earlier.done for earlier, later in pairwise(seen))
     processing = (last.done - first.done) / seconds if seconds > 0 and rises else None
-    return Rates(arrival, processing, drain(last.lag, arrival, processing))
+    return ConsumerRates(arrival, processing, drain(last.lag, arrival, processing))
 
 
 def drain(lag: int, arrival: float | None, processing: float | None) -> float | None:

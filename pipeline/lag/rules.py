@@ -27,13 +27,13 @@ from collections.abc import Iterable
 from enum import IntEnum
 from itertools import pairwise
 
-from pipeline.lag.history import OBSERVATIONS, Window
+from pipeline.lag.end_offset_history import OBSERVATIONS, LagWindow
 
 REWIND_SECONDS = 60.0
 STOP_SPANS = 3
 
 
-class Status(IntEnum):
+class LagStatus(IntEnum):
     """How a group does on a partition; the higher the worse. The numbers are those of the metrics."""
 
     OK = 0
@@ -43,18 +43,18 @@ class Status(IntEnum):
     REWIND = 4
 
 
-def rule_1_rewind(window: Window, now: float) -> bool:
+def rule_1_rewind(window: LagWindow, now: float) -> bool:
     """Offsets went back of late, and what was committed before is not regained."""
     at = window.went_back_at
     return at is not None and now - at <= max(window.span, REWIND_SECONDS)
 
 
-def rule_2_no_lag(window: Window) -> bool:
+def rule_2_no_lag(window: LagWindow) -> bool:
     """Everything is done."""
     return window.last.lag == 0
 
 
-def rule_3_stop(window: Window, now: float, members: bool | None) -> bool:
+def rule_3_stop(window: LagWindow, now: float, members: bool | None) -> bool:
     """Nothing is done and nobody is there; ``members`` is None where that is not known."""
     silence = window.silence(now)
     if members is None:
@@ -62,12 +62,12 @@ def rule_3_stop(window: Window, now: float, members: bool | None) -> bool:
     return not members and silence >= window.span
 
 
-def rule_4_stall(window: Window, now: float) -> bool:
+def rule_4_stall(window: LagWindow, now: float) -> bool:
     """There is something to do, and nothing is done."""
     return window.silence(now) >= window.span
 
 
-def rule_5_warn(window: Window) -> bool:
+def rule_5_warn(window: LagWindow) -> bool:
     """The lag grows without ever falling."""
     lags = [seen.lag for seen in window.observations]
     return (
@@ -78,21 +78,21 @@ def rule_5_warn(window: Window) -> bool:
     )
 
 
-def status(window: Window, now: float, members: bool | None = None) -> Status:
+def status(window: LagWindow, now: float, members: bool | None = None) -> LagStatus:
     """Return the verdict of the first rule that holds. What was never observed is OK: nothing speaks against it."""
     if not window.observations:
-        return Status.OK
+        return LagStatus.OK
     if rule_1_rewind(window, now):
-        return Status.REWIND
+        return LagStatus.REWIND
     if rule_2_no_lag(window):
-        return Status.OK
+        return LagStatus.OK
     if rule_3_stop(window, now, members):
-        return Status.STOP
+        return LagStatus.STOP
     if rule_4_stall(window, now):
-        return Status.STALL
-    return Status.WARN if rule_5_warn(window) else Status.OK
+        return LagStatus.STALL
+    return LagStatus.WARN if rule_5_warn(window) else LagStatus.OK
 
 
-def worst(statuses: Iterable[Status]) -> Status:
+def worst(statuses: Iterable[LagStatus]) -> LagStatus:
     """Return the status of a group: that of its worst partition."""
-    return max(statuses, default=Status.OK)
+    return max(statuses, default=LagStatus.OK)

@@ -15,12 +15,12 @@ earlier bound: that its time is too early cannot be known then.
 from enum import IntEnum
 from typing import NamedTuple
 
-from pipeline.lag.history import Trail
+from pipeline.lag.end_offset_history import EndOffsetHistory
 
 SKEW_SECONDS = 10.0
 
 
-class How(IntEnum):
+class LagMethod(IntEnum):
     """How a lag in seconds is known. The numbers are those of the metrics."""
 
     NO_LAG = 0
@@ -34,35 +34,37 @@ class LagSeconds(NamedTuple):
     """How many seconds behind, and how that is known."""
 
     seconds: float
-    how: How
+    how: LagMethod
 
 
-def lag_seconds(now: float, done: int, end: int, trail: Trail, record_at: float | None = None) -> LagSeconds | None:
+def lag_seconds(
+    now: float, done: int, end: int, trail: EndOffsetHistory, record_at: float | None = None
+) -> LagSeconds | None:
     """Return the age of the record at ``done``, the first that is not done; None if it cannot be known.
 
     ``record_at`` is that record's own time, if somebody read it, on the same clock as ``now``.
     """
     if done >= end:
-        return LagSeconds(0.0, How.NO_LAG)
+        return LagSeconds(0.0, LagMethod.NO_LAG)
     arrived = arrival(done, trail)
     if record_at is not None:
         before, after = trail.around(done)
         earliest = before[0] - SKEW_SECONDS if before else record_at
         latest = (after[0] if after else now) + SKEW_SECONDS
         if earliest <= record_at <= latest:
-            return LagSeconds(max(0.0, now - record_at), How.RECORD)
-        at = arrived[0] if arrived is not None and arrived[1] is How.INTERPOLATED else after[0] if after else now
-        return LagSeconds(max(0.0, now - at), How.BOUNDED)
+            return LagSeconds(max(0.0, now - record_at), LagMethod.RECORD)
+        at = arrived[0] if arrived is not None and arrived[1] is LagMethod.INTERPOLATED else after[0] if after else now
+        return LagSeconds(max(0.0, now - at), LagMethod.BOUNDED)
     return LagSeconds(max(0.0, now - arrived[0]), arrived[1]) if arrived is not None else None
 
 
-def arrival(offset: int, trail: Trail) -> tuple[float, How] | None:
+def arrival(offset: int, trail: EndOffsetHistory) -> tuple[float, LagMethod] | None:
     """Return when the record of an offset came, by the trail alone; None if that says nothing."""
     before, after = trail.around(offset)
     if after is None:
         return None
     if before is not None:
         share = (offset - before[1]) / (after[1] - before[1])
-        return before[0] + share * (after[0] - before[0]), How.INTERPOLATED
+        return before[0] + share * (after[0] - before[0]), LagMethod.INTERPOLATED
     slope = trail.slope()
-    return (after[0] - (after[1] - offset) / slope, How.EXTRAPOLATED) if slope > 0 else None
+    return (after[0] - (after[1] - offset) / slope, LagMethod.EXTRAPOLATED) if slope > 0 else None

@@ -6,31 +6,31 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.lag.book import Verdict
-from pipeline.lag.rules import Status
-from pipeline.lag.seconds import How
+from pipeline.lag.group_monitor import REMEMBER_SECONDS, GroupSnapshot
+from pipeline.lag.lag_evaluator import PartitionStatus
+from pipeline.lag.rules import LagStatus
+from pipeline.lag.seconds import LagMethod
 from pipeline.lag.sparkline import sparkline
-from pipeline.lag.watching import REMEMBER_SECONDS, Look
 
 WIDTH = 24
 COLOURS = {
-    Status.OK: "green",
-    Status.WARN: "yellow",
-    Status.STALL: "red",
-    Status.STOP: "red",
-    Status.REWIND: "magenta",
+    LagStatus.OK: "green",
+    LagStatus.WARN: "yellow",
+    LagStatus.STALL: "red",
+    LagStatus.STOP: "red",
+    LagStatus.REWIND: "magenta",
 }
 KNOWN_BY = {
-    How.NO_LAG: "",
-    How.RECORD: "record",
-    How.INTERPOLATED: "between looks",
-    How.EXTRAPOLATED: "extrapolated",
-    How.BOUNDED: "arrival: clock wrong",
+    LagMethod.NO_LAG: "",
+    LagMethod.RECORD: "record",
+    LagMethod.INTERPOLATED: "between looks",
+    LagMethod.EXTRAPOLATED: "extrapolated",
+    LagMethod.BOUNDED: "arrival: clock wrong",
 }
 UNKNOWN = "?"
 
 
-def table(look: Look, rows_max: int = 1_000) -> Table:
+def table(look: GroupSnapshot, rows_max: int = 1_000) -> Table:
     """Return the table of a look; with more partitions than rows the worst are shown."""
     members = "" if look.members else ", no members"
     made = Table(title=f"group {escape(look.group)}: {_coloured(look.status)}{members}", show_footer=True)
@@ -58,7 +58,7 @@ def table(look: Look, rows_max: int = 1_000) -> Table:
     return made
 
 
-def _row(look: Look, verdict: Verdict) -> list[str]:
+def _row(look: GroupSnapshot, verdict: PartitionStatus) -> list[str]:
     standing, seconds, found = verdict.standing, verdict.seconds, verdict.rates
     return [
         escape(str(standing.source)),
@@ -76,7 +76,7 @@ def _row(look: Look, verdict: Verdict) -> list[str]:
     ]
 
 
-def plain(look: Look) -> dict[str, Any]:
+def plain(look: GroupSnapshot) -> dict[str, Any]:
     """Return a look for JSON. What is unknown is null; ``grows`` says that the lag would never be worked off."""
     return {
         "group": look.group,
@@ -89,7 +89,7 @@ def plain(look: Look) -> dict[str, Any]:
     }
 
 
-def _plain(look: Look, verdict: Verdict) -> dict[str, Any]:
+def _plain(look: GroupSnapshot, verdict: PartitionStatus) -> dict[str, Any]:
     standing, seconds, found = verdict.standing, verdict.seconds, verdict.rates
     return {
         "topic": standing.source.topic,
@@ -121,7 +121,7 @@ def seconds_text(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 86_400 else f"{seconds / 86_400:.1f} d"
 
 
-def _coloured(status: Status) -> str:
+def _coloured(status: LagStatus) -> str:
     return f"[{COLOURS[status]}]{status.name}[/]"
 
 
@@ -129,6 +129,6 @@ def _rate(rate: float | None) -> str:
     return UNKNOWN if rate is None else f"{rate:,.1f}" if 0 < rate < 10 else f"{rate:,.0f}"
 
 
-def _sum(look: Look, name: str) -> float | None:
+def _sum(look: GroupSnapshot, name: str) -> float | None:
     found = [rate for verdict in look.verdicts if (rate := getattr(verdict.rates, name)) is not None]
     return sum(found) if found else None

@@ -1,1 +1,1 @@
-"""The runtime of a worker: the task manager and what executes its decisions."""
+"""The runtime of a worker: tasks, fetching, restoring, transactions."""

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from pipeline.batch import Source
-from pipeline.runtime.task_events import TaskEpoch
+from pipeline.records import TaskEpoch, TopicPartition
 
 
 class BatchStage(Enum):
@@ -20,7 +19,7 @@ class BatchStage(Enum):
 class BatchInFlight:
     """The records of a batch by task: for each partition the id under which its OffsetTracker knows them."""
 
-    records: Mapping[TaskEpoch, tuple[tuple[Source, int], ...]]
+    records: Mapping[TaskEpoch, tuple[tuple[TopicPartition, int], ...]]
     rows: int
     stage: BatchStage = BatchStage.COMPUTING
 
@@ -32,7 +31,7 @@ class BatchesInFlight:
         self._batches: dict[int, BatchInFlight] = {}
         self._last = 0
 
-    def add(self, records: Mapping[TaskEpoch, tuple[tuple[Source, int], ...]], rows: int) -> int:
+    def add(self, records: Mapping[TaskEpoch, tuple[tuple[TopicPartition, int], ...]], rows: int) -> int:
         """Note a batch that is handed out; return its number."""
         self._last += 1
         self._batches[self._last] = BatchInFlight(records, rows)

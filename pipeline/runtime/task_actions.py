@@ -6,9 +6,8 @@ Most are answered by an event.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.batch import Source, TaskId
-from pipeline.runtime.task_events import TaskEpoch
-from pipeline.tasks.states import State
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
+from pipeline.runtime.task_state import TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class RestoreState:
     """Bring the state of a task to these offsets. Answer: StateRestored, after RestoreStarted if that takes time."""
 
     task: TaskEpoch
-    offsets: Mapping[Source, int]
+    offsets: Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class StartFetching:
     """Fetch the partitions of a task from these offsets on."""
 
     task: TaskEpoch
-    offsets: Mapping[Source, int]
+    offsets: Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +116,8 @@ class SendOffsets:
     """
 
     transaction: int
-    offsets: Mapping[TaskEpoch, Mapping[Source, int]]
-    claims: Mapping[TaskEpoch, Mapping[Source, int]]
+    offsets: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
+    claims: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +135,8 @@ class ReportTransition:
     """Report that a task changed its state."""
 
     task: TaskId
-    before: State
-    after: State
+    before: TaskState
+    after: TaskState
 
 
 @dataclass(frozen=True, slots=True)

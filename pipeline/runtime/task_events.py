@@ -8,17 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.batch import Source, TaskId
-
-
-class TaskEpoch(NamedTuple):
-    """A task in one of its epochs. What belongs to an earlier epoch of the task is stale."""
-
-    task: TaskId
-    epoch: int
-
-    def __str__(self) -> str:
-        return f"{self.task}@{self.epoch}"
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
 
 
 class RecordSpan(NamedTuple):
@@ -28,7 +18,7 @@ class RecordSpan(NamedTuple):
     record in milliseconds since the epoch, None if there is none (only markers were read).
     """
 
-    source: Source
+    source: TopicPartition
     first_offset: int
     end: int
     rows: int
@@ -83,7 +73,7 @@ class TransactionsSettled:
 class OffsetsResolved:
     """The offsets where tasks start, by partition: committed and stable."""
 
-    offsets: Mapping[TaskEpoch, Mapping[Source, int]]
+    offsets: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +155,7 @@ class TransactionAborted:
 class FetchFailed:
     """A partition cannot be read on from where its fetching is."""
 
-    source: Source
+    source: TopicPartition
     task: TaskEpoch
 
 

@@ -11,20 +11,19 @@ handled, and the group metadata taken, under the lock under which rebalances are
 
 from collections.abc import Iterable, Mapping
 
-from pipeline.batch import Source, TaskId
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime import task_events as on
 from pipeline.runtime.batches_in_flight import BatchesInFlight, BatchStage
-from pipeline.runtime.initialization import Initialization
-from pipeline.runtime.managed_task import ManagedTask
-from pipeline.runtime.owned_tasks import OwnedTasks
+from pipeline.runtime.commit_policy import commit_time, retry_seconds
+from pipeline.runtime.initialization_steps import Initialization
+from pipeline.runtime.task import Task
 from pipeline.runtime.task_actions import ManagerAction
-from pipeline.runtime.task_events import ManagerEvent, TaskEpoch
-from pipeline.tasks.pace import commit_at
-from pipeline.tasks.states import Event, State
+from pipeline.runtime.task_events import ManagerEvent
+from pipeline.runtime.task_registry import TaskRegistry
+from pipeline.runtime.task_state import TaskEvent, TaskState
 
-RETRY_SECONDS = 0.05  # until a step of initialization is tried again; the first delay after a second abort in a row
-RETRY_SECONDS_MAX = 5.0  # the delay after further aborts, doubled with each: what fails for good must not spin
+RETRY_SECONDS = 0.05  # until a step of initialization is tried again: while a live member ends its transaction
 
 
 class TaskManager:
@@ -47,7 +46,7 @@ class TaskManager:
         self._interval = interval_seconds
         self._batch_rows_max = batch_rows_max
         self._close_deadline = close_deadline_seconds
-        self.tasks = OwnedTasks(topics)
+        self.tasks = TaskRegistry(topics)
         self._initialization = Initialization(identity)
         self._batches = BatchesInFlight()
         self._opened_at: float | None = None  # when the first output of the open transaction was to be produced
@@ -85,7 +84,7 @@ class TaskManager:
             case on.RestoreStarted():
                 return self._restore_started(event.task, now)
             case on.RestoreProgressed():
-                if (task := self.tasks.current(event.task)) is not None and task.state is State.RESTORING:
+                if (task := self.tasks.current(event.task)) is not None and task.state is TaskState.RESTORING:
                     task.moved_at = now
                 return []
             case on.StateRestored():
@@ -119,7 +118,7 @@ class TaskManager:
         """Return when the open transaction must be committed, in monotonic seconds; None if nothing is in it."""
         if self._opened_at is None or self._commit_asked or self._abort_asked:
             return None
-        return commit_at(
+        return commit_time(
             opened_at=self._opened_at,
             last_commit_at=self._last_commit_at,
             interval_seconds=self._interval,
@@ -139,6 +138,15 @@ class TaskManager:
         found = self._batches.get(batch, BatchStage.PRODUCING)
         return found is not None and not self._abort_asked and self.tasks.are_current(found.records)
 
+    def is_restoring(self, task: TaskEpoch) -> bool:
+        """Whether this epoch of the task waits for its state."""
+        owned = self.tasks.current(task)
+        return owned is not None and owned.state is TaskState.RESTORING
+
+    def running(self, source: TopicPartition) -> list[TaskEpoch]:
+        """Return the running tasks that read a partition."""
+        return [task.key for task in self.tasks if task.state is TaskState.RUNNING and source in task.sources]
+
     @property
     def wants_abort(self) -> bool:
         """Whether an abort was asked for and has not happened since."""
@@ -153,40 +161,42 @@ class TaskManager:
 
     def _assigned(self, tasks: Iterable[TaskId], now: float) -> list[ManagerAction]:
         tasks = tuple(tasks)
-        actions = self._close([task for task in tasks if task in self.tasks], Event.LOST, now)
+        actions = self._close([task for task in tasks if task in self.tasks], TaskEvent.LOST, now)
         gained = [self.tasks.add(id_, now) for id_ in tasks]
-        actions += [act.ReportTransition(task.id, State.CLOSED, State.OPENING) for task in gained]
+        actions += [act.ReportTransition(task.id, TaskState.CLOSED, TaskState.OPENING) for task in gained]
         return [*actions, *self._initialize([task.key for task in gained], 0.0)]
 
     def _revoked(self, tasks: Iterable[TaskId], now: float) -> list[ManagerAction]:
         owned = [self.tasks[id_] for id_ in tasks if id_ in self.tasks]
-        running = [task for task in owned if task.state is State.RUNNING]
+        running = [task for task in owned if task.state is TaskState.RUNNING]
         actions = self._close(
-            [task.id for task in owned if task.state in {State.OPENING, State.RESTORING}], Event.REVOKED, now
+            [task.id for task in owned if task.state in {TaskState.OPENING, TaskState.RESTORING}],
+            TaskEvent.REVOKED,
+            now,
         )
         for task in running:
             task.close_by = now + self._close_deadline
-            actions += self._happens(task, Event.REVOKED, now)
+            actions += self._happens(task, TaskEvent.REVOKED, now)
         if running:
             actions.append(act.StopFetching(tuple(task.id for task in running)))
         return [*actions, *self._close_finished(now), *self._commit_if_due(now)]
 
     def _lost(self, tasks: Iterable[TaskId], now: float) -> list[ManagerAction]:
-        return self._close([id_ for id_ in tasks if id_ in self.tasks], Event.LOST, now)
+        return self._close([id_ for id_ in tasks if id_ in self.tasks], TaskEvent.LOST, now)
 
     def _close_finished(self, now: float) -> list[ManagerAction]:
         """Close revoked tasks whose work is all committed."""
         return self._close(
-            [t.id for t in self.tasks if t.state is State.CLOSING and not t.outstanding], Event.CLOSED, now
+            [t.id for t in self.tasks if t.state is TaskState.CLOSING and not t.outstanding], TaskEvent.CLOSED, now
         )
 
     def _close_overdue(self, now: float) -> list[ManagerAction]:
         """Close revoked tasks whose deadline has passed; their work is aborted."""
         return self._close(
-            [t.id for t in self.tasks if t.state is State.CLOSING and t.close_by <= now], Event.CLOSED, now
+            [t.id for t in self.tasks if t.state is TaskState.CLOSING and t.close_by <= now], TaskEvent.CLOSED, now
         )
 
-    def _close(self, tasks: list[TaskId], event: Event, now: float) -> list[ManagerAction]:
+    def _close(self, tasks: list[TaskId], event: TaskEvent, now: float) -> list[ManagerAction]:
         """End the ownership of tasks. What they have in the open transaction must not be committed any more."""
         if not tasks:
             return []
@@ -203,23 +213,23 @@ class TaskManager:
             self._initialization.begin(task)
         return [act.FindOwners(tuple(tasks), after_seconds)] if tasks and not self._stopping else []
 
-    def _restart(self, tasks: Iterable[ManagedTask | None], after_seconds: float, now: float) -> list[ManagerAction]:
+    def _restart(self, tasks: Iterable[Task | None], after_seconds: float, now: float) -> list[ManagerAction]:
         """Initialize tasks that are not running yet from the first step on, in an epoch of its own."""
         actions: list[ManagerAction] = []
         again: list[TaskEpoch] = []
         for task in tasks:
-            if task is not None and task.state is State.OPENING:
-                actions += self._happens(task, Event.REWOUND, now)
+            if task is not None and task.state is TaskState.OPENING:
+                actions += self._happens(task, TaskEvent.REWOUND, now)
                 actions.append(act.DropOverlay(task.key))
                 again.append(task.key)
         return [*actions, *self._initialize(again, after_seconds)]
 
     def _restore_started(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
         task = self.tasks.current(key)
-        if task is None or task.state is not State.OPENING or self._initialization.offsets(key) is None:
+        if task is None or task.state is not TaskState.OPENING or self._initialization.offsets(key) is None:
             return []
         task.moved_at = now
-        return self._happens(task, Event.CLAIMED, now)
+        return self._happens(task, TaskEvent.CLAIMED, now)
 
     def _restored(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
         task, offsets = self.tasks.current(key), self._initialization.offsets(key)
@@ -228,17 +238,17 @@ class TaskManager:
         before = task.state
         self._initialization.forget(key)
         task.open(dict(offsets), now)
-        return [act.ReportTransition(task.id, before, State.RUNNING), act.StartFetching(key, dict(offsets))]
+        return [act.ReportTransition(task.id, before, TaskState.RUNNING), act.StartFetching(key, dict(offsets))]
 
     # Batches.
 
     def _hand_out(self, event: on.RecordsFetched, now: float) -> list[ManagerAction]:
-        records: dict[TaskEpoch, tuple[tuple[Source, int], ...]] = {}
+        records: dict[TaskEpoch, tuple[tuple[TopicPartition, int], ...]] = {}
         rows = 0
         actions: list[ManagerAction] = []
         for key, spans in event.records:
             task = self.tasks.current(key)
-            if task is None or task.state is not State.RUNNING:
+            if task is None or task.state is not TaskState.RUNNING:
                 continue
             try:
                 records[key] = records.get(key, ()) + task.hand_out(spans)
@@ -277,18 +287,18 @@ class TaskManager:
     def _reopen(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
         """Go back to the committed offsets of one running task."""
         task = self.tasks.current(key)
-        if task is None or task.state is not State.RUNNING:
+        if task is None or task.state is not TaskState.RUNNING:
             return []
         actions = self._rewind([task], 0.0, now)
         return [*actions, *self._abort_stale(f"task {key.task} went back to its committed offsets")]
 
-    def _rewind(self, tasks: Iterable[ManagedTask], after_seconds: float, now: float) -> list[ManagerAction]:
+    def _rewind(self, tasks: Iterable[Task], after_seconds: float, now: float) -> list[ManagerAction]:
         tasks = list(tasks)
         actions: list[ManagerAction] = []
-        closed = [task.id for task in tasks if task.state is State.CLOSING]
+        closed = [task.id for task in tasks if task.state is TaskState.CLOSING]
         for task in tasks:
-            actions += self._happens(task, Event.REWOUND, now)
-        again = [task for task in tasks if task.state is State.OPENING]
+            actions += self._happens(task, TaskEvent.REWOUND, now)
+        again = [task for task in tasks if task.state is TaskState.OPENING]
         actions += [act.DropOverlay(task.key) for task in again]
         if tasks:
             actions.append(act.StopFetching(tuple(task.id for task in tasks)))
@@ -327,7 +337,7 @@ class TaskManager:
                     source: at for source, at in task.committed.items() if source not in offsets.get(task.key, ())
                 }
                 for task in self.tasks
-                if task.state is State.RUNNING
+                if task.state is TaskState.RUNNING
             }
             self._refresh = False
         if not offsets and not claims:
@@ -366,11 +376,11 @@ class TaskManager:
         self._sent = self._opened_at = None
         self._commit_asked = self._abort_asked = False
         self._batches.clear()
-        delay = min(RETRY_SECONDS_MAX, RETRY_SECONDS * 2**self._aborts) if self._aborts else 0.0
+        delay = retry_seconds(self._aborts)
         self._aborts += 1
         # Also the tasks that have nothing in flight: what was committed last may yet turn out not to be
         # (ops/decisions/0002).
-        back = [t for t in self.tasks if t.state is State.RUNNING or t.outstanding]
+        back = [t for t in self.tasks if t.state is TaskState.RUNNING or t.outstanding]
         claiming = [self.tasks[key.task] for key in self._initialization.claims]
         return [*self._rewind(back, delay, now), *self._restart(claiming, max(delay, RETRY_SECONDS), now)]
 
@@ -388,9 +398,9 @@ class TaskManager:
         stages = (BatchStage.PRODUCING, BatchStage.PRODUCED) if self._sent is None else (BatchStage.PRODUCING,)
         return [] if self.tasks.are_current(self._batches.tasks(stages)) else self._abort(reason)
 
-    def _happens(self, task: ManagedTask, event: Event, now: float) -> list[ManagerAction]:
+    def _happens(self, task: Task, event: TaskEvent, now: float) -> list[ManagerAction]:
         before = task.state
-        if event is not Event.CLAIMED:
+        if event is not TaskEvent.CLAIMED:
             self._initialization.forget(task.key)
         self.tasks.happens(task, event, now)
         return [] if task.state is before else [act.ReportTransition(task.id, before, task.state)]

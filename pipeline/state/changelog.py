@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pipeline.errors import StateCorrupt
-from pipeline.state.format import Format
+from pipeline.state.row_serde import RowSerde
 
 Changes = Mapping[bytes, bytes | None]
-MEANING = b"\0meaning"
-GROWN = b"\0grown"
+TABLE_VERSION = b"\0meaning"
+PARTITION_HISTORY = b"\0grown"
 # Keys without a row. An event may have any key: the row of one of these would be taken for what stands there.
-ROWLESS: frozenset[bytes | None] = frozenset({None, MEANING, GROWN})
+RESERVED_KEYS: frozenset[bytes | None] = frozenset({None, TABLE_VERSION, PARTITION_HISTORY})
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class TableVersion:
     """What rows mean: a fingerprint of the table's declaration, and what of it is needed to read them (plain values).
 
     ``declared`` is None where that was not told.
@@ -36,7 +36,7 @@ class Meaning:
         return json.dumps({"fingerprint": self.fingerprint, "declared": self.declared}, sort_keys=True).encode()
 
     @classmethod
-    def load(cls, value: bytes) -> "Meaning":
+    def load(cls, value: bytes) -> "TableVersion":
         """Read what ``dump`` wrote; earlier versions wrote the bare fingerprint. Anything else is a meaning unknown."""
         try:
             found = json.loads(value)
@@ -45,15 +45,15 @@ class Meaning:
             return cls(value.decode(errors="replace"))
 
 
-class Reading:
+class ChangelogReader:
     """A partition of a changelog as it is read in order, for a table whose rows are kept in that format.
 
     It is judged at its end: what was written for another declaration is void when all of it was written anew since.
     ``meaning`` is what it said last of its rows, None for nothing.
     """
 
-    def __init__(self, format_: Format) -> None:
-        self.meaning: Meaning | None = None
+    def __init__(self, format_: RowSerde) -> None:
+        self.meaning: TableVersion | None = None
         self._format = format_
         self._odd: dict[bytes, int] = {}
 
@@ -65,9 +65,9 @@ class Reading:
         last = dict(zip(keys, values, strict=True))
         if None in last:
             raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes")
-        told = last.pop(MEANING, None)
-        self.meaning = self.meaning if told is None else Meaning.load(told)
-        last.pop(GROWN, None)
+        told = last.pop(TABLE_VERSION, None)
+        self.meaning = self.meaning if told is None else TableVersion.load(told)
+        last.pop(PARTITION_HISTORY, None)
         changes = cast("dict[bytes, bytes | None]", last)
         if self._odd:
             for key in self._odd.keys() & changes.keys():

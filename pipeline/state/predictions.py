@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import StateError
-from pipeline.state.format import Rows
+from pipeline.state.row_serde import Rows
 
 VERSION_BYTES = 64
 NOT_SCORED = np.nan

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import StateError, StateMismatch
-from pipeline.state.identity import Identity, Shape, differences, other_tables
+from pipeline.state.store_identity import StoreIdentity, TableSignature, differences, other_tables
 
 MANIFEST = "snapshot.json"
 
@@ -17,7 +17,7 @@ _Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]*$")]  # no p
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class SnapshotOrigin:
     """Where state belongs: a pipeline on a cluster, so many partitions of its events, and the shapes of its tables.
 
     A shape's fingerprint holds the id of the changelog too, as that of a store does.
@@ -26,15 +26,15 @@ class Home:
     pipeline: str
     cluster: str
     partitions: int
-    tables: Mapping[str, Shape]
+    tables: Mapping[str, TableSignature]
 
-    def identity(self, task: int) -> Identity:
+    def identity(self, task: int) -> StoreIdentity:
         """Return what the store of a task is made for."""
-        return Identity(self.pipeline, task, self.partitions, self.tables)
+        return StoreIdentity(self.pipeline, task, self.partitions, self.tables)
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class SnapshotFile:
     """A file of a store: its size, and the SHA-256 of its bytes as hex."""
 
     bytes: _Count
@@ -42,7 +42,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedTask:
     """The store of one task: whose it was, how far it includes each topic, rows by table, files by name.
 
     ``positions`` are offsets of the next record, of sources and changelogs. A task that had nothing on its disk yet
@@ -53,7 +53,7 @@ class Saved:
     worker: str
     positions: Mapping[str, _Count]
     rows: Mapping[str, _Count]
-    files: Mapping[_Name, File]
+    files: Mapping[_Name, SnapshotFile]
 
     @property
     def bytes(self) -> int:
@@ -65,8 +65,8 @@ class Saved:
 class Snapshot:
     """The stores of some tasks, each in a folder of its number."""
 
-    home: Home
-    tasks: tuple[Saved, ...]
+    home: SnapshotOrigin
+    tasks: tuple[SavedTask, ...]
 
     def dump(self) -> bytes:
         """Return it as JSON."""
@@ -87,7 +87,7 @@ class Snapshot:
             where = ".".join(str(part) for part in first["loc"])
             raise StateError(f"{path} is no snapshot of state: {f'{where}: ' if where else ''}{first['msg']}") from None
 
-    def check(self, wanted: Home) -> None:
+    def check(self, wanted: SnapshotOrigin) -> None:
         """Raise StateMismatch, with what would help, unless the snapshot belongs where it is wanted."""
         mine = self.home
         if mine.pipeline != wanted.pipeline:

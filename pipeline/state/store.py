@@ -22,8 +22,8 @@ from rocksdict import Rdict, WriteBatch
 from pipeline.errors import StateClosed, StateError, StateMismatch
 from pipeline.state.budget import Budget
 from pipeline.state.changelog import Changes
-from pipeline.state.damage import check_whole, damaged, translated
-from pipeline.state.identity import Difference, Identity, Kept
+from pipeline.state.rocksdb_errors import check_whole, is_corruption, translated
+from pipeline.state.store_identity import StoredIdentity, StoreIdentity, TableDifference
 
 _Absent = TypeVar("_Absent")
 
@@ -38,7 +38,7 @@ _BACKGROUND_THREADS = 2  # of the whole process: RocksDB shares them among its d
 _LOG_BYTES = 1 << 20
 
 
-class Memory:
+class StoreMemory:
     """What the stores of one worker share: the block cache."""
 
     def __init__(self, budget: Budget) -> None:
@@ -57,7 +57,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class StoreSize:
     """About how large a store is: rows of all tables, bytes of its files, bytes of its write buffers."""
 
     rows: int
@@ -73,7 +73,7 @@ class Store:
     """
 
     @classmethod
-    def open(cls, path: Path, identity: Identity, memory: Memory) -> "Store":
+    def open(cls, path: Path, identity: StoreIdentity, memory: StoreMemory) -> "Store":
         """Open the store in the folder ``path``, or make a new one there.
 
         Raises StateMismatch if it is of another pipeline, task or number of partitions.
@@ -91,7 +91,7 @@ class Store:
             raise
 
     @classmethod
-    def look(cls, path: Path, memory: Memory) -> "Store | None":
+    def look(cls, path: Path, memory: StoreMemory) -> "Store | None":
         """Open what is on the disk, to be read only, also while a worker has the store; None if that is nothing yet.
 
         It stays what it was at that moment, all of the first n writes, whatever is written meanwhile. Raises
@@ -110,14 +110,14 @@ class Store:
             with translated(path):
                 text = db.get(_IDENTITY)
             if text is not None:
-                return cls(path, db, Kept.load(text, path).identity, looks=True)
+                return cls(path, db, StoredIdentity.load(text, path).identity, looks=True)
         except BaseException:
             db.close()
             raise
         db.close()
         return None
 
-    def __init__(self, path: Path, db: Rdict, identity: Identity, *, looks: bool = False) -> None:
+    def __init__(self, path: Path, db: Rdict, identity: StoreIdentity, *, looks: bool = False) -> None:
         self.path = path
         self._db: Rdict | None = db
         self._looks = looks
@@ -129,12 +129,12 @@ class Store:
         self._kept.check(identity, path)
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> StoreIdentity:
         """What the store was made for."""
         return self._kept.identity
 
     @property
-    def differences(self) -> tuple[Difference, ...]:
+    def differences(self) -> tuple[TableDifference, ...]:
         """The tables that are kept in another shape than is wanted.
 
         They can be scanned, but neither read nor written.
@@ -167,11 +167,11 @@ class Store:
         number = self._kept.numbers.get(table)
         return [] if number is None else self._scan(bytes([number]), b"" if after is None else after + b"\0", limit)
 
-    def size(self) -> Size:
+    def size(self) -> StoreSize:
         """Return estimates, without reading the rows."""
         with self._in_use() as db:
             rows, disk, memory = (db.property_int_value(name) or 0 for name in _SIZES)
-        return Size(rows, disk, memory)
+        return StoreSize(rows, disk, memory)
 
     def flush(self) -> None:
         """Bring everything written so far to the disk. Other threads run meanwhile."""
@@ -224,15 +224,15 @@ class Store:
                 self._users -= 1
                 self._changed.notify_all()
 
-    def _identified(self) -> Kept:
+    def _identified(self) -> StoredIdentity:
         """Return what the store was made for; a new one is made for what is wanted."""
         with self._in_use() as db:
             text = db.get(_IDENTITY)
         if text is not None:
-            return Kept.load(text, self.path)
+            return StoredIdentity.load(text, self.path)
         if self._scan(b"", b"", 1):
-            raise damaged(self.path, "it holds rows, but not what it was made for")
-        kept = Kept.new(self._wanted)
+            raise is_corruption(self.path, "it holds rows, but not what it was made for")
+        kept = StoredIdentity.new(self._wanted)
         self._write([_Step([_IDENTITY], [kept.dump()])])
         return kept
 
@@ -321,7 +321,7 @@ def _write_options() -> rocksdict.WriteOptions:
     return options
 
 
-def _options(memory: Memory) -> rocksdict.Options:
+def _options(memory: StoreMemory) -> rocksdict.Options:
     """Return options for many point reads and batches of writes, by few threads within the budget."""
     blocks = rocksdict.BlockBasedOptions()
     blocks.set_block_cache(memory.cache)

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.state.changelog import Changes
-from pipeline.state.format import Format, Int64s, Rows
-from pipeline.state.recent import Recent, taken
+from pipeline.state.row_cache import RowCache, taken
+from pipeline.state.row_serde import Int64s, Rows, RowSerde
 from pipeline.state.store import Store
 
 Judge = Callable[[Rows], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TableWrite:
     """One write: what belongs into the changelog, record by record; a value of None is a row that was forgotten.
 
     ``number`` rises from write to write over all tables of the task.
@@ -35,7 +35,7 @@ class Written:
 
 
 @dataclass(slots=True)
-class Common:
+class TableSettings:
     """What the tables of a task have in common: a lock, the epoch whose writes count, the number of the last write."""
 
     epoch: int
@@ -43,20 +43,20 @@ class Common:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Table:
+class StateTable:
     """The rows of one table of a task.
 
     Rows are kept in ``room`` bytes of memory, unless more are written after it was said to be ``full``.
     """
 
-    def __init__(self, store: Store, name: str, format_: Format, room: int, common: Common) -> None:
+    def __init__(self, store: Store, name: str, format_: RowSerde, room: int, common: TableSettings) -> None:
         self.name = name
         self.format = format_
         self._store = store
         self._room = room
         self._common = common
-        self._recent = Recent(room)
-        self._uncommitted: list[Written] = []
+        self._recent = RowCache(room)
+        self._uncommitted: list[TableWrite] = []
         self._rows = self._bytes = 0  # of the uncommitted writes
         self._held: dict[bytes, bytes | None] = {}  # the uncommitted writes, last of each key
         self._swept: bytes | None = None
@@ -82,7 +82,7 @@ class Table:
         """Return what the disk has of each key, None for nothing. For any thread."""
         return self._store.read(self.name, keys, None)
 
-    def write(self, keys: list[bytes], rows: Rows, source_offset: int | Int64s, epoch: int) -> Written | None:
+    def write(self, keys: list[bytes], rows: Rows, source_offset: int | Int64s, epoch: int) -> TableWrite | None:
         """Put the rows of k distinct keys in, uncommitted, for the next ``read``. Only for the flow's thread.
 
         ``rows`` is as ``read`` returns it; ``source_offset`` that of the last source record in them, or int64 [k].
@@ -91,7 +91,7 @@ class Table:
         values = self.format.pack(rows, source_offset)
         return self._put(keys, values, values, epoch)
 
-    def forget(self, is_old: Judge, rows: int, epoch: int) -> Written | None:
+    def forget(self, is_old: Judge, rows: int, epoch: int) -> TableWrite | None:
         """Look at the next ``rows`` rows, round and round, and delete those that are old. Only for the flow's thread.
 
         ``is_old`` gives bool [k] for rows [k, ...]. Returns what to tell the changelog, or None if there is nothing.
@@ -149,12 +149,12 @@ class Table:
 
     def _put(
         self, keys: list[bytes], shown: list[bytes], values: list[bytes] | list[None], epoch: int
-    ) -> Written | None:
+    ) -> TableWrite | None:
         with self._common.lock:
             if epoch != self._common.epoch:
                 return None
             self._common.writes += 1
-            written = Written(self._common.writes, self.name, keys, values)
+            written = TableWrite(self._common.writes, self.name, keys, values)
             self._uncommitted.append(written)
             self._rows += len(keys)
             self._bytes += taken(keys, values)
@@ -163,7 +163,7 @@ class Table:
         return written
 
 
-def _last_of_each(writes: Iterable[Written]) -> dict[bytes, bytes | None]:
+def _last_of_each(writes: Iterable[TableWrite]) -> dict[bytes, bytes | None]:
     last: dict[bytes, bytes | None] = {}
     for each in writes:
         last.update(zip(each.keys, each.values, strict=True))

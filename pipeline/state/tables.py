@@ -5,30 +5,30 @@ from collections.abc import Mapping
 
 from pipeline.errors import StateError
 from pipeline.state.budget import Budget
-from pipeline.state.format import Format
+from pipeline.state.row_serde import RowSerde
 from pipeline.state.store import Store
-from pipeline.state.table import Common, Table
+from pipeline.state.table import StateTable, TableSettings
 
 
-class Tables:
+class TaskTables:
     """The tables over one store, by name. ``budget.rows`` is shared among them.
 
     The flow's thread uses the tables; the committing thread calls ``commit`` or ``drop`` when the transaction ended.
     The store is restored before this is made, and by nobody else written to meanwhile.
     """
 
-    def __init__(self, store: Store, formats: Mapping[str, Format], budget: Budget, epoch: int) -> None:
+    def __init__(self, store: Store, formats: Mapping[str, RowSerde], budget: Budget, epoch: int) -> None:
         self.store = store
-        self._common = Common(epoch)
+        self._common = TableSettings(epoch)
         self._ending = threading.Lock()  # a commit and a drop never mix
         self._on_disk = 0  # the last write that is
         self._dropped = 0  # the last write that never will be
         self._tables = {
-            name: Table(store, name, format_, budget.rows // len(formats), self._common)
+            name: StateTable(store, name, format_, budget.rows // len(formats), self._common)
             for name, format_ in formats.items()
         }
 
-    def __getitem__(self, name: str) -> Table:
+    def __getitem__(self, name: str) -> StateTable:
         return self._tables[name]
 
     @property

@@ -12,9 +12,9 @@ from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 
+from pipeline.telemetry.bulk_exposition import pages
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, Metric
-from pipeline.telemetry.wide import pages
 
 GROUP = Label("group", shape=r"[^\n]{1,255}", bound=10_000)
 TOPIC = Label("topic", shape=r"[a-zA-Z0-9._-]{1,249}", bound=10_000)

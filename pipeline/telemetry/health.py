@@ -21,7 +21,7 @@ FRAMES = 5  # of a silent thread's stack are shown, innermost first
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """The last sign of life of a part. Times are seconds on the monotonic clock."""
 
     part: str
@@ -49,7 +49,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthReport:
     """What fails; nothing failing is good."""
 
     silent: tuple[Failure, ...]
@@ -66,7 +66,7 @@ class Verdict:
         return not self.silent and not self.unmet
 
 
-def verdict(now: float, beats: Collection[Beat], conditions: Collection[Condition]) -> Verdict:
+def health_report(now: float, beats: Collection[Heartbeat], conditions: Collection[Condition]) -> HealthReport:
     """Judge signs of life and conditions at a time on the monotonic clock.
 
     No condition at all is not ready: nobody has said yet what being ready means.
@@ -87,7 +87,7 @@ def verdict(now: float, beats: Collection[Beat], conditions: Collection[Conditio
     )
     if not conditions:
         unmet = (Failure("conditions", "nobody has said yet what being ready means", now),)
-    return Verdict(silent, unmet)
+    return HealthReport(silent, unmet)
 
 
 class Health:
@@ -100,7 +100,7 @@ class Health:
         self._clock = clock
         self._lock = threading.Lock()
         start = clock.monotonic()
-        self._beats: dict[str, Beat] = {}
+        self._beats: dict[str, Heartbeat] = {}
         self._threads: dict[str, int] = {}
         self._conditions = {name: Condition(name, False, NOT_TOLD, start) for name in conditions}
 
@@ -109,7 +109,7 @@ class Health:
         if not deadline_seconds > 0:
             raise SurgetankError(f"health of {part!r}: its deadline is {deadline_seconds} s; it must be above 0")
         with self._lock:
-            self._beats[part] = Beat(part, self._clock.monotonic(), deadline_seconds)
+            self._beats[part] = Heartbeat(part, self._clock.monotonic(), deadline_seconds)
             self._threads.pop(part, None)
 
     def beat(self, part: str) -> None:
@@ -130,11 +130,11 @@ class Health:
             since = before.since if before and before.met == met else self._clock.monotonic()
             self._conditions[condition] = Condition(condition, met, why, since)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> HealthReport:
         """Judge as of now."""
         with self._lock:
             beats, conditions = tuple(self._beats.values()), tuple(self._conditions.values())
-        return verdict(self._clock.monotonic(), beats, conditions)
+        return health_report(self._clock.monotonic(), beats, conditions)
 
     def live(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the worker is alive, and the body of ``/live``."""

@@ -4,7 +4,7 @@ Use them as attributes, ``metrics.events_scored.add(len(batch), topic=...)``: a 
 type error. An attribute's name is the metric's name without ``surgetank_`` and the ``_total`` of counters.
 """
 
-from pipeline.batch import Reason, Stage
+from pipeline.records import DeadLetterReason, Step
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, MetricError
 
@@ -14,8 +14,8 @@ TOPIC = Label("topic", shape=r"[a-zA-Z0-9._-]{1,249}", bound=32)
 TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
-DIED_IN = Label("stage", values=frozenset(Stage))
-REASON = Label("reason", values=frozenset(Reason))
+DIED_IN = Label("stage", values=frozenset(Step))
+REASON = Label("reason", values=frozenset(DeadLetterReason))
 OUTCOME = Label("outcome", values=frozenset({"committed", "aborted", "fenced", "failed"}))
 STATE = Label("state", shape=r"[a-z_]{1,32}", bound=16)
 FROM = Label("from_state", shape=r"[a-z_]{1,32}", bound=16)

@@ -16,7 +16,7 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class AlertNotification:
     """An alert that fired or was resolved. ``key`` is the same whenever Alertmanager tells of it again."""
 
     key: Key
@@ -25,7 +25,7 @@ class Alert:
     details: Mapping[str, Any]
 
 
-def alerts(body: bytes, pipeline: str) -> list[Alert]:
+def alerts(body: bytes, pipeline: str) -> list[AlertNotification]:
     """Return the alerts of a notification, but those that name another pipeline. Raises ValueError, saying why."""
     try:
         notification = json.loads(body)
@@ -38,7 +38,7 @@ def alerts(body: bytes, pipeline: str) -> list[Alert]:
     return [each for each in found if each.details["labels"].get("pipeline", pipeline) == pipeline]
 
 
-def _alert(posted: Any) -> Alert:
+def _alert(posted: Any) -> AlertNotification:
     try:
         labels, annotations = dict(posted["labels"]), dict(posted.get("annotations") or {})
         name, status, starts = labels["alertname"], posted["status"], posted["startsAt"]
@@ -50,7 +50,7 @@ def _alert(posted: Any) -> Alert:
         raise ValueError(f"no alert of Alertmanager: {type(error).__name__} {error}") from None
     severity = f" ({labels['severity']})" if "severity" in labels else ""
     said = annotations.get("summary") or annotations.get("description") or ""
-    return Alert(
+    return AlertNotification(
         (fingerprint, starts, state),
         at_ms,
         f"{name}{severity} {state}{': ' if said else ''}{said}",
@@ -65,17 +65,17 @@ def _alert(posted: Any) -> Alert:
     )
 
 
-class Known:
+class KnownAlerts:
     """Which alerts were written already: Alertmanager repeats what goes on. The oldest are forgotten."""
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
         self._keys: OrderedDict[Key, None] = OrderedDict()
 
-    def __contains__(self, alert: Alert) -> bool:
+    def __contains__(self, alert: AlertNotification) -> bool:
         return alert.key in self._keys
 
-    def add(self, alert: Alert) -> None:
+    def add(self, alert: AlertNotification) -> None:
         """Remember one."""
         self._keys[alert.key] = None
         while len(self._keys) > self._most:

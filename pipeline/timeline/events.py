@@ -14,7 +14,7 @@ from typing import Any
 WHAT_MAX = 2000  # signs of what a person reads; the rest of a long reason is in the log
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What happens to a system. A reader takes kinds that it does not know, too."""
 
     WORKER_STARTED = "worker_started"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TimelineEvent:
     """Something that happened. ``at`` is milliseconds since the epoch, by the clock of ``who`` saw it.
 
     ``what`` is one sentence for people, ``details`` the same for programs: plain JSON values.
@@ -56,7 +56,7 @@ class Event:
         }
 
 
-def decoded(value: bytes | None) -> Event:
+def decoded(value: bytes | None) -> TimelineEvent:
     """Return the event of a record. Raises ValueError for what is none."""
     try:
         found = json.loads(value or b"")
@@ -73,10 +73,10 @@ def decoded(value: bytes | None) -> Event:
         raise ValueError("kind, who and what must be texts")
     details = found.get("details")
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return Event(round(at.timestamp() * 1000), kind, who, what, details if isinstance(details, dict) else {})
+    return TimelineEvent(round(at.timestamp() * 1000), kind, who, what, details if isinstance(details, dict) else {})
 
 
-def in_order(events: Iterable[Event]) -> list[Event]:
+def in_order(events: Iterable[TimelineEvent]) -> list[TimelineEvent]:
     """Return events by time; those of one time as they lie in the topic."""
     return sorted(events, key=lambda event: event.at)
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from pipeline.errors import SettingsError, SurgetankError
-from pipeline.timeline import measured
-from pipeline.timeline.events import Event
+from pipeline.timeline import prometheus_query
+from pipeline.timeline.events import TimelineEvent
+from pipeline.timeline.intervals import interval_rows, point_events
 from pipeline.timeline.report import Plot, report
-from pipeline.timeline.spans import lanes, marks
 from pipeline.timeline.svg import lanes_plot, lines_plot
 
 
-def draw_up(
+def incident_report(
     pipeline: str,
-    events: list[Event],
+    events: list[TimelineEvent],
     *,
     start: int,
     end: int,
@@ -37,10 +37,10 @@ def draw_up(
         return Plot(title, f"{folder.name}/{path.name}")
 
     title = "workers, anomalies and alerts"
-    plots = [keep("timeline", title, lanes_plot(lanes(events, start, end), marks(events), start, end))]
-    for query in measured.QUERIES if prometheus else ():
+    plots = [keep("timeline", title, lanes_plot(interval_rows(events, start, end), point_events(events), start, end))]
+    for query in prometheus_query.QUERIES if prometheus else ():
         try:
-            lines = measured.ask(str(prometheus), query, pipeline, start, end)
+            lines = prometheus_query.ask(str(prometheus), query, pipeline, start, end)
         except SurgetankError as error:
             plots.append(Plot(query.title, why_not=str(error)))
             continue

@@ -4,11 +4,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.batch import Records
 from pipeline.declaration import Pipeline
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.records import RecordBatch
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import Event, decoded, in_order
+from pipeline.timeline.events import TimelineEvent, decoded, in_order
 
 REMEMBERED = 10_000
 
@@ -25,15 +25,15 @@ class TimelineReader:
         self.unreadable = 0
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
-    def history(self) -> list[Event]:
+    def history(self) -> list[TimelineEvent]:
         """Return what is there by now, by time."""
         return in_order(event for records in self._reader.catch_up() for event in self._events(records))
 
-    def next(self, timeout: float) -> list[Event]:
+    def next(self, timeout: float) -> list[TimelineEvent]:
         """Return what comes within ``timeout`` seconds, as it comes."""
         return list(self._events(self._reader.read(timeout=timeout)))
 
-    def _events(self, records: Records) -> Iterator[Event]:
+    def _events(self, records: RecordBatch) -> Iterator[TimelineEvent]:
         for value in records.values:
             if value in self._seen:
                 continue
@@ -56,7 +56,7 @@ def reading(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int) -> Iterator
         yield TimelineReader(reader, since_ms)
 
 
-def history(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int, until_ms: int) -> list[Event]:
+def history(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int, until_ms: int) -> list[TimelineEvent]:
     """Return the events of a span of time, by time. Raises as ``reading`` does."""
     with reading(kafka, pipeline, since_ms) as reader:
         return [event for event in reader.history() if event.at <= until_ms]

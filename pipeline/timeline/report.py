@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.timeline.events import Event, Kind, moment
-from pipeline.timeline.spans import lanes
+from pipeline.timeline.events import EventKind, TimelineEvent, moment
+from pipeline.timeline.intervals import interval_rows
 
 ROWS_MAX = 2000
 _ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_`[]"} | {"<": "&lt;", ">": "&gt;"})
@@ -20,7 +20,9 @@ class Plot:
     why_not: str = ""
 
 
-def report(pipeline: str, events: Sequence[Event], plots: Sequence[Plot], start: int, end: int, written_at: int) -> str:
+def report(
+    pipeline: str, events: Sequence[TimelineEvent], plots: Sequence[Plot], start: int, end: int, written_at: int
+) -> str:
     """Return the report as Markdown. Times are milliseconds since the epoch; events are in order of time."""
     return "\n".join(
         [
@@ -59,23 +61,23 @@ def report(pipeline: str, events: Sequence[Event], plots: Sequence[Plot], start:
     )
 
 
-def _facts(pipeline: str, events: Sequence[Event], start: int, end: int, written_at: int) -> list[str]:
+def _facts(pipeline: str, events: Sequence[TimelineEvent], start: int, end: int, written_at: int) -> list[str]:
     count = Counter(str(event.kind) for event in events)
-    fired = [event for event in events if event.kind == Kind.ALERT and event.details.get("state") == "fired"]
-    failed = [event for event in events if event.kind == Kind.WORKER_FAILED]
+    fired = [event for event in events if event.kind == EventKind.ALERT and event.details.get("state") == "fired"]
+    failed = [event for event in events if event.kind == EventKind.WORKER_FAILED]
     codes = Counter(str(event.details.get("exit_code")) for event in failed)
-    open_ = [lane for lane in lanes(events, start, end) if not lane.spans[-1].ended]
+    open_ = [lane for lane in interval_rows(events, start, end) if not lane.spans[-1].ended]
     going_on = [f"{lane.kind} {lane.name}" for lane in open_ if lane.kind != "worker"]
     rows = [
         ("pipeline", pipeline),
         ("from, to", f"{moment(start)}, {moment(end)} ({(end - start) / 60_000:,.0f} min)"),
         ("first alert", f"{moment(fired[0].at)} {fired[0].what}" if fired else "none"),
         ("alerts", ", ".join(f"{n} x {name}" for name, n in _by(fired, "alert")) or "none"),
-        ("first anomaly", next((f"{moment(e.at)} {e.what}" for e in events if e.kind == Kind.ANOMALY), "none")),
+        ("first anomaly", next((f"{moment(e.at)} {e.what}" for e in events if e.kind == EventKind.ANOMALY), "none")),
         ("workers that failed", ", ".join(f"{n} with status {code}" for code, n in sorted(codes.items())) or "none"),
-        ("rebalances", str(count[Kind.REBALANCE])),
-        ("deploys", "; ".join(f"{moment(e.at)} {e.what}" for e in events if e.kind == Kind.DEPLOY) or "none"),
-        ("operators' commands", str(count[Kind.OPERATOR_COMMAND])),
+        ("rebalances", str(count[EventKind.REBALANCE])),
+        ("deploys", "; ".join(f"{moment(e.at)} {e.what}" for e in events if e.kind == EventKind.DEPLOY) or "none"),
+        ("operators' commands", str(count[EventKind.OPERATOR_COMMAND])),
         ("not over at the end", ", ".join(going_on) or "nothing"),
         ("severity, owner, status", "to be filled in"),
         ("drawn up", moment(written_at)),
@@ -83,7 +85,7 @@ def _facts(pipeline: str, events: Sequence[Event], start: int, end: int, written
     return ["| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows), ""]
 
 
-def _by(events: Sequence[Event], detail: str) -> list[tuple[str, int]]:
+def _by(events: Sequence[TimelineEvent], detail: str) -> list[tuple[str, int]]:
     return Counter(str(event.details.get(detail)) for event in events).most_common()
 
 
@@ -95,7 +97,7 @@ def _pictures(plots: Sequence[Plot]) -> list[str]:
     return lines
 
 
-def _timeline(events: Sequence[Event]) -> list[str]:
+def _timeline(events: Sequence[TimelineEvent]) -> list[str]:
     if not events:
         return ["*The timeline holds no event of this time.*", ""]
     rows = [

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
-from pipeline.timeline.spans import Lane, Mark
+from pipeline.timeline.intervals import IntervalRow, PointEvent
 
 WIDTH, LEFT, RIGHT, TOP = 1000, 230, 20, 30
 ROW = 22
@@ -24,7 +24,7 @@ LABEL_MAX = 34
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlotLine:
     """Measured values: times in milliseconds since the epoch, None where nothing was measured."""
 
     name: str
@@ -32,7 +32,7 @@ class Line:
     values: Sequence[float | None]
 
 
-def lanes_plot(lanes: Sequence[Lane], marks: Sequence[Mark], start: int, end: int) -> str:
+def lanes_plot(lanes: Sequence[IntervalRow], marks: Sequence[PointEvent], start: int, end: int) -> str:
     """Return the lanes as bars, one below the other, and the marks as upright lines through all of them."""
     height = TOP + ROW * max(1, len(lanes)) + 50
     body = _axis(start, end, height - 50)
@@ -62,7 +62,7 @@ def lanes_plot(lanes: Sequence[Lane], marks: Sequence[Mark], start: int, end: in
     return _svg(height, body)
 
 
-def lines_plot(title: str, lines: Sequence[Line], start: int, end: int) -> str:
+def lines_plot(title: str, lines: Sequence[PlotLine], start: int, end: int) -> str:
     """Return lines over time, from 0 (or the lowest value, if that is less) to the highest."""
     base = TOP + PLOT_HEIGHT
     known = [value for line in lines for value in line.values if value is not None]
@@ -86,7 +86,7 @@ def lines_plot(title: str, lines: Sequence[Line], start: int, end: int) -> str:
     return _svg(base + 50, body)
 
 
-def _pieces(line: Line) -> Iterable[list[tuple[int, float]]]:
+def _pieces(line: PlotLine) -> Iterable[list[tuple[int, float]]]:
     """Yield the runs of what was measured: a gap is a gap."""
     piece: list[tuple[int, float]] = []
     usual = min((b - a for a, b in pairwise(line.times)), default=0)

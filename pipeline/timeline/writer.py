@@ -5,12 +5,12 @@ from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.declaration import Pipeline
-from pipeline.kafka.besteffort import BestEffort, Outcome
+from pipeline.kafka.best_effort_producer import BestEffortProducer, Outcome
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import Event, Kind
+from pipeline.timeline.events import EventKind, TimelineEvent
 
 
-class Timeline:
+class TimelineWriter:
     """The events that ``who`` tells. ``ended`` is called with the outcome of each: written or lost."""
 
     def __init__(
@@ -25,12 +25,12 @@ class Timeline:
         self._topic = pipeline.timeline
         self._who = who
         self._clock = clock
-        self._sender = BestEffort(kafka, client_id=f"{who}-timeline", ended=ended)
+        self._sender = BestEffortProducer(kafka, client_id=f"{who}-timeline", ended=ended)
 
-    def tell(self, kind: Kind, what: str, details: Mapping[str, Any], at_ms: int | None = None) -> None:
+    def tell(self, kind: EventKind, what: str, details: Mapping[str, Any], at_ms: int | None = None) -> None:
         """Tell that something happened, now or at a time in milliseconds since the epoch. Returns at once."""
         at = round(self._clock.now() * 1000) if at_ms is None else at_ms
-        self._sender.send(self._topic, Event(at, kind, self._who, what, details).encoded(), at)
+        self._sender.send(self._topic, TimelineEvent(at, kind, self._who, what, details).encoded(), at)
 
     def close(self) -> None:
         """Write what waits, if the brokers take it within a few seconds."""

@@ -9,8 +9,8 @@ import pytest
 from events import Event, buried, real, send
 from stage import IN_PLAY, Stage
 
-from pipeline import batch
-from pipeline.batch import Reason
+from pipeline import records
+from pipeline.records import DeadLetterReason
 
 StageFactory = Callable[..., Stage]
 
@@ -44,14 +44,14 @@ def ten_times_larger(event: bytes, _: np.random.Generator) -> bytes:
     return event * 10
 
 
-POISONS: dict[Callable[[bytes, np.random.Generator], bytes | None], Reason] = {
-    truncated: Reason.UNDECODABLE,
-    of_unknown_schema: Reason.UNKNOWN_SCHEMA,
-    of_other_schema: Reason.UNKNOWN_SCHEMA,
-    random_bytes: Reason.NOT_FRAMED,
-    lambda *_: b"": Reason.EMPTY,
-    lambda *_: None: Reason.NULL_VALUE,
-    ten_times_larger: Reason.TOO_LARGE,
+POISONS: dict[Callable[[bytes, np.random.Generator], bytes | None], DeadLetterReason] = {
+    truncated: DeadLetterReason.UNDECODABLE,
+    of_unknown_schema: DeadLetterReason.UNKNOWN_SCHEMA,
+    of_other_schema: DeadLetterReason.UNKNOWN_SCHEMA,
+    random_bytes: DeadLetterReason.NOT_FRAMED,
+    lambda *_: b"": DeadLetterReason.EMPTY,
+    lambda *_: None: DeadLetterReason.NULL_VALUE,
+    ten_times_larger: DeadLetterReason.TOO_LARGE,
 }
 
 
@@ -99,7 +99,7 @@ def test_what_no_default_producer_could_send_is_dead_lettered_too(stage: StageFa
     assert found.ok, (found, under.logs())
     (letter,) = buried(under)
     assert letter.event == lying[letter.cause.source][letter.cause.offset] == huge
-    assert letter.cause.reason == Reason.TOO_LARGE
+    assert letter.cause.reason == DeadLetterReason.TOO_LARGE
 
 
 def test_a_score_that_its_topic_would_not_take_is_a_dead_letter(stage: StageFactory) -> None:
@@ -115,7 +115,7 @@ def test_a_score_that_its_topic_would_not_take_is_a_dead_letter(stage: StageFact
     assert found.ok, (found, under.logs())
     (letter,) = buried(under)
     assert letter.event == lying[letter.cause.source][letter.cause.offset] == events[500]
-    assert (letter.cause.stage, letter.cause.reason) == (batch.Stage.EMIT, Reason.TOO_LARGE)
+    assert (letter.cause.stage, letter.cause.reason) == (records.Step.EMIT, DeadLetterReason.TOO_LARGE)
 
 
 def mutated(event: bytes, donor: bytes, random: np.random.Generator) -> bytes:
@@ -161,7 +161,12 @@ def test_a_hundred_thousand_mutated_events_end_somewhere_each(stage: StageFactor
     for letter in buried(under):
         assert letter.event == lying[letter.cause.source][letter.cause.offset]
         reasons[letter.cause.reason] += 1
-    assert {Reason.UNDECODABLE, Reason.NOT_FRAMED, Reason.UNKNOWN_SCHEMA, Reason.EMPTY} <= set(reasons)
+    assert {
+        DeadLetterReason.UNDECODABLE,
+        DeadLetterReason.NOT_FRAMED,
+        DeadLetterReason.UNKNOWN_SCHEMA,
+        DeadLetterReason.EMPTY,
+    } <= set(reasons)
     assert worker.running, under.logs()
     assert under.fleet.stop(worker) == 0
 

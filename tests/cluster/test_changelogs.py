@@ -5,16 +5,17 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from remembered import Remembered
 from stage import IN_PLAY
 
-from pipeline.drills.crowd import crowd
 from pipeline.drills.recording import Recording
+from pipeline.drills.synthetic_keys import synthetic_keys
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
-from pipeline.tasks.restore import CALL_SECONDS
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.runtime.changelog_restorer import CALL_SECONDS
 
 EVENTS = 20_000
 KEYS = 500
@@ -29,14 +30,14 @@ class Recurring(Remembered):
     def events(self) -> Recording:
         """Return them."""
         recording = super().events()
-        parts = [(each, crowd(recording, each, KEYS, EVENTS).tables[0]) for each in recording.events]
+        parts = [(each, synthetic_keys(recording, each, KEYS, EVENTS).tables[0]) for each in recording.events]
         return Recording.merge(parts, lap=timedelta(hours=1))
 
 
-def partitions(under: Remembered) -> list[TopicPartition]:
+def partitions(under: Remembered) -> list[KafkaTopicPartition]:
     """Return the partitions of the changelogs."""
     numbers = range(under.pipeline.events.partitions)
-    return [TopicPartition(topic, number) for topic in under.pipeline.changelogs.values() for number in numbers]
+    return [KafkaTopicPartition(topic, number) for topic in under.pipeline.changelogs.values() for number in numbers]
 
 
 def configure(under: Remembered, **config: object) -> None:
@@ -96,7 +97,9 @@ def deleted_at_the_head(under: Remembered) -> None:
     under.until(lambda: under.lag() == 0, 60, "all is committed")
     configure(under, cleanup_policy="compact,delete")
     admin = clients.admin(under.kafka)
-    for future in admin.delete_records([TopicPartition(*where, high) for where, (_, high) in before.items()]).values():
+    for future in admin.delete_records(
+        [KafkaTopicPartition(*where, high) for where, (_, high) in before.items()]
+    ).values():
         future.result(30)
     configure(under, cleanup_policy="compact")
     assert {where: low for where, (low, _) in ends(under).items()} == {

@@ -7,9 +7,9 @@ from conftest import KafkaUnderTest
 from remembered import all_events
 from stage import real_events
 
-from pipeline.drills.chaos import Chaos, Plan
-from pipeline.drills.site import Site
-from pipeline.kafka import topics
+from pipeline.drills.chaos import Chaos, ChaosPlan
+from pipeline.drills.environment import DrillEnvironment
+from pipeline.kafka import provisioning
 from tests.topologies import remembering
 from tests.topologies.prefixed import ENVIRONMENT, prefixed
 
@@ -22,14 +22,14 @@ def test_eight_kills_of_workers_and_brokers_lose_and_double_nothing(
     prefix = f"chaos{tmp_path.name[-4:]}".replace("_", "")
     monkeypatch.setenv(ENVIRONMENT, prefix)
     pipeline = prefixed(prefix)
-    topics.apply(kafka3.settings, pipeline)
+    provisioning.apply(kafka3.settings, pipeline)
     events = real_events().to({"flights.boarding": pipeline.events.topic})
     models = {"model.directory": Path(__file__).parents[2] / "topology" / "models"}
-    site = Site(
+    site = DrillEnvironment(
         pipeline, "tests.topologies.prefixed", events, kafka3.cluster, kafka3.settings, tmp_path / "logs", models
     )
 
-    found = Chaos(site, Plan(kills=8, seed=11, mean_seconds=1.0, backlog=100_000), say=print).run()
+    found = Chaos(site, ChaosPlan(kills=8, seed=11, mean_seconds=1.0, backlog=100_000), say=print).run()
 
     for line in found.lines:
         print(line)
@@ -47,15 +47,15 @@ def test_kills_leave_every_key_as_its_events_make_it(
     monkeypatch.setenv(remembering.ENVIRONMENT, prefix)
     pipeline = remembering.remembering(prefix)
     remembering.publish(tmp_path / "models", pipeline)
-    topics.apply(kafka3.settings, pipeline)
+    provisioning.apply(kafka3.settings, pipeline)
     (facts,) = pipeline.facts
     events = all_events().to({"flights.boarding": pipeline.events.topic, "flights.departures": facts.topic})
     models = {"model.directory": tmp_path / "models"}
-    site = Site(
+    site = DrillEnvironment(
         pipeline, "tests.topologies.remembering", events, kafka3.cluster, kafka3.settings, tmp_path / "logs", models
     )
 
-    found = Chaos(site, Plan(kills=8, seed=12, mean_seconds=1.0, backlog=100_000), say=print).run()
+    found = Chaos(site, ChaosPlan(kills=8, seed=12, mean_seconds=1.0, backlog=100_000), say=print).run()
 
     for line in found.lines:
         print(line)

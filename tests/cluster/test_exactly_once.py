@@ -7,9 +7,9 @@ import pytest
 from conftest import KafkaUnderTest
 from stage import IN_PLAY, Stage
 
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
-from pipeline.telemetry.page import total
+from pipeline.telemetry.exposition_parser import sample_total
 
 StageFactory = Callable[..., Stage]
 
@@ -172,7 +172,7 @@ def _left_out(cluster: LocalCluster) -> int:
 
 
 def _received(page: str | None) -> float:
-    return total(page or "", "surgetank_events_received_total")
+    return sample_total(page or "", "surgetank_events_received_total")
 
 
 def _passed(under: Stage, seconds: float) -> Callable[[], bool]:

@@ -18,12 +18,12 @@ from stage import Stage
 
 from pipeline.clock import SystemClock
 from pipeline.errors import StartupError
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import Event, Kind
+from pipeline.timeline.alertmanager_webhook import AlertmanagerWebhook
+from pipeline.timeline.events import EventKind, TimelineEvent
 from pipeline.timeline.reading import history
-from pipeline.timeline.receive import Receiver
-from pipeline.timeline.writer import Timeline
+from pipeline.timeline.writer import TimelineWriter
 from tests.topologies.prefixed import ENVIRONMENT
 
 StageFactory = Callable[..., Stage]
@@ -56,7 +56,7 @@ def notification(*alerts: tuple[str, str]) -> bytes:
     return json.dumps({"version": "4", "alerts": posted}).encode()
 
 
-def told(under: Stage) -> list[Event]:
+def told(under: Stage) -> list[TimelineEvent]:
     """Return the whole timeline."""
     return history(under.kafka, under.pipeline, 0, 2**60)
 
@@ -119,7 +119,9 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
     cluster.up(timeout=120)
     with Stage(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
         under.apply_topics()
-        with Receiver(under.kafka, under.pipeline, host="127.0.0.1", port=0, clock=SystemClock()) as receiver:
+        with AlertmanagerWebhook(
+            under.kafka, under.pipeline, host="127.0.0.1", port=0, clock=SystemClock()
+        ) as receiver:
             assert post(receiver.url, notification(("First", "firing"))) == 200
             cluster.kill(cluster.ids[0])
             assert post(receiver.url, notification(("Second", "firing"))) == 503
@@ -127,7 +129,7 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
             under.until(lambda: post(receiver.url, notification(("Second", "firing"))) == 200, 60, "it is written")
             port = int(receiver.url.split(":")[2].split("/")[0])
             with pytest.raises(StartupError, match="--port"):
-                Receiver(under.kafka, under.pipeline, host="127.0.0.1", port=port, clock=SystemClock())
+                AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=port, clock=SystemClock())
         assert [event.details["alert"] for event in told(under)] == ["First", "Second"]
 
 
@@ -135,10 +137,10 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
     """First the history since the asked time, without what is older; then each event as it is told."""
     under = stage()
     clock = SystemClock()
-    timeline = Timeline(under.kafka, under.pipeline, who="test", clock=clock, ended=lambda _: None)
+    timeline = TimelineWriter(under.kafka, under.pipeline, who="test", clock=clock, ended=lambda _: None)
     for number, hours in enumerate((5, 1, 3)):
         at = round((clock.now() - hours * 3600) * 1000)
-        timeline.tell(Kind.OPERATOR_COMMAND, f"number {number}", {}, at)
+        timeline.tell(EventKind.OPERATOR_COMMAND, f"number {number}", {}, at)
     under.until(lambda: len(told(under)) == 3, 30, "all three are told")
     lines: list[str] = []
     seen = threading.Condition()
@@ -154,7 +156,7 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
         reader.start()
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 2, 60), lines
-        timeline.tell(Kind.OPERATOR_COMMAND, "number 3", {})
+        timeline.tell(EventKind.OPERATOR_COMMAND, "number 3", {})
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 3, 60), lines
         follower.send_signal(signal.SIGTERM)
@@ -168,10 +170,10 @@ def test_an_incident_is_drawn_up_from_the_timeline(stage: StageFactory, tmp_path
     """Markdown and its picture, of the asked span only; a span that ends before it begins is refused."""
     under = stage()
     clock = SystemClock()
-    timeline = Timeline(under.kafka, under.pipeline, who="w1", clock=clock, ended=lambda _: None)
+    timeline = TimelineWriter(under.kafka, under.pipeline, who="w1", clock=clock, ended=lambda _: None)
     now = round(clock.now() * 1000)
-    timeline.tell(Kind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
-    timeline.tell(Kind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
+    timeline.tell(EventKind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
+    timeline.tell(EventKind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
     timeline.close()
     file = tmp_path / "incident.md"
     with command(under, "incident", "report", TOPOLOGY, "--from", "1h", "--to", "now", "-o", str(file)) as drawing:

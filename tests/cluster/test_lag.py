@@ -19,17 +19,17 @@ from groups import Group, Sender, times, until
 from prometheus_client.parser import text_string_to_metric_families
 from stage import Stage
 
-from pipeline.batch import Source
 from pipeline.clock import SystemClock
 from pipeline.drills.fleet import Member
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
-from pipeline.kafka.survey import Question
-from pipeline.lag.asking import Asking
-from pipeline.lag.offsets import GroupOffsets
-from pipeline.lag.rules import Status
-from pipeline.lag.seconds import How
-from pipeline.lag.watching import Look, Watching
+from pipeline.kafka.offset_collector import OffsetQuery
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.lag.group_monitor import GroupMonitor, GroupSnapshot
+from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.lag.offset_collector_process import OffsetCollectorProcess
+from pipeline.lag.rules import LagStatus
+from pipeline.lag.seconds import LagMethod
+from pipeline.records import TopicPartition
 
 StageFactory = Callable[..., Stage]
 Traffic = Callable[[Sender, int], None]
@@ -67,14 +67,14 @@ def group(kafka: KafkaUnderTest) -> Iterator[Group]:
 
 
 @pytest.fixture
-def watching(kafka: KafkaUnderTest) -> Iterator[Callable[..., Watching]]:
+def watching(kafka: KafkaUnderTest) -> Iterator[Callable[..., GroupMonitor]]:
     """Return a function that watches a group, reading so many of its oldest records at a look."""
     with contextlib.ExitStack() as leaving:
 
-        def make(group: Group, clock: SystemClock, heads_max: int = 100) -> Watching:
-            asking = leaving.enter_context(Asking(kafka.settings))
-            return Watching(
-                Question(group=group.name, heads_max=heads_max), lambda about: asking.ask(about, 30.0), clock
+        def make(group: Group, clock: SystemClock, heads_max: int = 100) -> GroupMonitor:
+            asking = leaving.enter_context(OffsetCollectorProcess(kafka.settings))
+            return GroupMonitor(
+                OffsetQuery(group=group.name, heads_max=heads_max), lambda about: asking.ask(about, 30.0), clock
             )
 
         yield make
@@ -85,18 +85,18 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
     kafka: KafkaUnderTest,
     topic: Callable[..., str],
     group: Group,
-    watching: Callable[..., Watching],
+    watching: Callable[..., GroupMonitor],
     traffic: Traffic,
 ) -> None:
     """Of a group that trails by some seconds: within a tenth or half a second at every look.
 
     Without reading the records, it is as near as that, or as the distance of the looks.
     """
-    source = Source(topic(), 0)
+    source = TopicPartition(topic(), 0)
     sender, clock, pause = Sender(kafka.settings, source), SystemClock(), threading.Event()
     group.commit({source: 0})
     ways = [watching(group, clock, heads) for heads in (100, 0)]
-    looks: list[tuple[Look, Look]] = []
+    looks: list[tuple[GroupSnapshot, GroupSnapshot]] = []
     sent: list[tuple[float, int]] = [(clock.now(), 0)]
     for turn in range(TURNS):
         traffic(sender, turn)
@@ -118,10 +118,10 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
             committed, found = verdict.standing.committed, verdict.seconds
             assert committed is not None
             if verdict.lag == 0:
-                assert found == (0.0, How.NO_LAG)
+                assert found == (0.0, LagMethod.NO_LAG)
                 continue
             age = look.at - truth[source, committed]
-            if found is None or found.how is How.EXTRAPOLATED:
+            if found is None or found.how is LagMethod.EXTRAPOLATED:
                 # It was there before the first look: without reading it, nobody can know, and the guess is called one.
                 assert look is estimated
                 continue
@@ -130,15 +130,15 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
         if exact.lag:
             (verdict,) = exact.verdicts
             assert verdict.seconds is not None
-            assert verdict.seconds.how is How.RECORD
+            assert verdict.seconds.how is LagMethod.RECORD
     assert oldest > BEHIND_SECONDS
 
 
 def test_markers_behind_the_last_record_are_no_lag(
-    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watching: Callable[..., Watching]
+    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watching: Callable[..., GroupMonitor]
 ) -> None:
     """A group that did the last record of a transaction has done everything, although the log ends behind a marker."""
-    source = Source(topic(), 0)
+    source = TopicPartition(topic(), 0)
     producer = clients.transactional(kafka.settings, transactional_id=group.name)
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -151,12 +151,12 @@ def test_markers_behind_the_last_record_are_no_lag(
 
     assert (found.standing.committed, found.standing.end) == (10, 11)
     assert found.lag == 0
-    assert found.seconds == (0.0, How.NO_LAG)
+    assert found.seconds == (0.0, LagMethod.NO_LAG)
 
 
 def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
     """Without a pipeline, by the name of the group alone; watching gives look after look with rates."""
-    source = Source(topic(), 0)
+    source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(50)
     group.commit({source: 20})
     command = [sys.executable, "-m", "pipeline.cli", "lag", "--group", group.name, "--bootstrap", kafka.bootstrap]
@@ -252,11 +252,11 @@ def test_a_worker_whose_model_hangs_grows_older_and_stalls(stage: StageFactory, 
             assert youngest - max(TRUTH_SECONDS, TRUTH_SHARE * youngest) <= told
             assert told <= oldest + max(TRUTH_SECONDS, TRUTH_SHARE * youngest)
         ages.append(min(seconds.values(), default=0.0))
-        return set(scraped(worker, "lag_status").values()) == {Status.STALL}
+        return set(scraped(worker, "lag_status").values()) == {LagStatus.STALL}
 
     until(stalled, 90, "a status of STALL")
 
     assert max(ages) > 25
-    assert set(scraped(worker, "lag_seconds_how").values()) == {How.RECORD}
+    assert set(scraped(worker, "lag_seconds_how").values()) == {LagMethod.RECORD}
     assert set(scraped(worker, "drain_seconds").values()) == {float("inf")}
     under.fleet.kill(worker)

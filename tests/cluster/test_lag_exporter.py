@@ -20,14 +20,14 @@ from groups import Group, Sender, until
 from prometheus_client.parser import text_string_to_metric_families
 from proxy import Proxy
 
-from pipeline.batch import Source
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
-from pipeline.kafka.local import LocalCluster
-from pipeline.lag.asking import Asking
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.lag.exporter import Exporter
-from pipeline.lag.rules import Status
-from pipeline.lag.seconds import How
+from pipeline.lag.offset_collector_process import OffsetCollectorProcess
+from pipeline.lag.rules import LagStatus
+from pipeline.lag.seconds import LagMethod
+from pipeline.records import TopicPartition
 from pipeline.settings import ExporterSettings, KafkaSettings, TelemetrySettings
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.health import Health
@@ -43,7 +43,7 @@ class Watched:
         self.metrics = GroupMetrics()
         self.clock = SystemClock()
         self.health = Health(self.clock, conditions=("kafka",))
-        self.asking = Asking(kafka)
+        self.asking = OffsetCollectorProcess(kafka)
         settings = ExporterSettings(groups=groups, answer_seconds=answer_seconds)
         self.exporter = Exporter(settings, self.asking, self.metrics, self.health, self.clock)
 
@@ -94,7 +94,7 @@ def test_groups_of_any_application_are_told(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watched: Watched
 ) -> None:
     """Offsets, lag in records and seconds, rates and drain, for each partition where the group committed."""
-    one, other = (Source(topic(2), number) for number in (0, 1))
+    one, other = (TopicPartition(topic(2), number) for number in (0, 1))
     sender = Sender(kafka.settings, one)
     sender.send(50)
     group.commit({one: 20, other: 0})
@@ -108,11 +108,11 @@ def test_groups_of_any_application_are_told(
     assert found["group_committed_offset"] == {key: 110, quiet: 0}
     assert found["group_log_end_offset"] == {key: 150, quiet: 0}
     assert found["group_lag_records"] == {key: 40, quiet: 0}
-    assert found["group_lag_seconds_how"] == {key: How.RECORD, quiet: How.NO_LAG}
+    assert found["group_lag_seconds_how"] == {key: LagMethod.RECORD, quiet: LagMethod.NO_LAG}
     assert found["group_lag_seconds"][key] > 0
     assert found["group_arrival_records_per_second"][key] > found["group_arrival_records_per_second"][quiet] == 0
     assert found["group_drain_seconds"] == {key: float("inf"), quiet: 0}  # it grew from 30 to 40
-    assert found["group_status"] == {(group.name,): Status.OK}
+    assert found["group_status"] == {(group.name,): LagStatus.OK}
     assert found["exporter_up"] == {(): 1}
 
 
@@ -120,7 +120,7 @@ def test_a_deleted_group_vanishes(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watched: Watched
 ) -> None:
     """No series of it stays, and none becomes 0."""
-    group.commit({Source(topic(), 0): 0})
+    group.commit({TopicPartition(topic(), 0): 0})
     assert watched.look()["group_status"]
     admin = clients.admin(kafka.settings)
     admin.delete_consumer_groups([group.name])[group.name].result(30)
@@ -135,7 +135,7 @@ def test_a_topic_made_anew_is_a_rewind_and_no_negative_lag(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watched: Watched
 ) -> None:
     """The group begins again in a topic of the same name: its offset went back."""
-    source = Source(topic(), 0)
+    source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(100)
     group.commit({source: 100})
     watched.look()
@@ -152,8 +152,8 @@ def test_a_topic_made_anew_is_a_rewind_and_no_negative_lag(
     found = watched.page()
     key = (group.name, source.topic, "0")
     assert found["group_lag_records"] == {key: 6}
-    assert found["group_lag_status"] == {key: Status.REWIND}
-    assert found["group_status"] == {(group.name,): Status.REWIND}
+    assert found["group_lag_status"] == {key: LagStatus.REWIND}
+    assert found["group_status"] == {(group.name,): LagStatus.REWIND}
 
 
 @pytest.mark.parametrize("hours", [5, -5])
@@ -162,7 +162,7 @@ def test_a_producer_whose_clock_is_hours_off_is_noticed(
 ) -> None:
     """The records came between two looks; that is told in place of what they say, and that it is."""
     # By default Kafka refuses records from more than an hour ahead; topics may allow them.
-    source = Source(topic(config={"message.timestamp.after.max.ms": str(2**62)}), 0)
+    source = TopicPartition(topic(config={"message.timestamp.after.max.ms": str(2**62)}), 0)
     sender, clock = Sender(kafka.settings, source), SystemClock()
     sender.send(10)
     group.commit({source: 10})
@@ -173,7 +173,7 @@ def test_a_producer_whose_clock_is_hours_off_is_noticed(
     found = watched.look()
 
     key = (group.name, source.topic, "0")
-    assert found["group_lag_seconds_how"] == {key: How.BOUNDED}
+    assert found["group_lag_seconds_how"] == {key: LagMethod.BOUNDED}
     assert 0 <= found["group_lag_seconds"][key] <= clock.now() - before + 10  # the look before it is the other bound
 
 
@@ -184,7 +184,7 @@ def test_broker_away_means_unknown(local_cluster: Callable[..., LocalCluster]) -
     kafka = KafkaSettings(bootstrap=cluster.bootstrap)
     admin = clients.admin(kafka)
     admin.create_topics([NewTopic("requests", 1)])["requests"].result(30)
-    source, group = Source("requests", 0), Group(kafka, "application")
+    source, group = TopicPartition("requests", 0), Group(kafka, "application")
     Sender(kafka, source).send(10)
     group.commit({source: 4})
     with Watched(kafka, ".*", answer_seconds=20) as watched:
@@ -210,7 +210,7 @@ def test_a_client_that_ends_is_replaced_at_once(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, how: signal.Signals
 ) -> None:
     """librdkafka has ended its process by an assertion, and by a null pointer: the pass has its answer all the same."""
-    group.commit({Source(topic(), 0): 0})
+    group.commit({TopicPartition(topic(), 0): 0})
     with Watched(kafka.settings, group.name) as watched:
         watched.look()
         first = watched.asking.pid
@@ -226,7 +226,7 @@ def test_a_client_that_ends_is_replaced_at_once(
 
 def test_a_client_that_hangs_costs_one_pass(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
     """It does not answer in time: unknown; the next pass has a new client."""
-    group.commit({Source(topic(), 0): 0})
+    group.commit({TopicPartition(topic(), 0): 0})
     with Watched(kafka.settings, group.name, answer_seconds=5) as watched:
         watched.look()
         first = watched.asking.pid
@@ -260,7 +260,7 @@ def test_clients_that_end_again_and_again_are_not_asked_for_ever(kafka: KafkaUnd
 
 def test_ten_scrapers_ask_kafka_nothing(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
     """They are all given the same page, made once; the requests of a pass are as many as the metric says."""
-    source = Source(topic(), 0)
+    source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(10)
     group.commit({source: 4})
     with Proxy(kafka.bootstrap) as proxy, Watched(KafkaSettings(bootstrap=proxy.bootstrap), group.name) as watched:
@@ -289,7 +289,7 @@ def test_ten_scrapers_ask_kafka_nothing(kafka: KafkaUnderTest, topic: Callable[.
 
 def test_one_pass_from_the_command_line(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
     """It says what it found and what it took; without a broker it says so and ends with status 1."""
-    source = Source(topic(), 0)
+    source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(10)
     group.commit({source: 4})
     command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--once", "--json", "--groups", group.name]
@@ -311,7 +311,7 @@ def test_the_command_serves_until_it_is_told_to_stop(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group
 ) -> None:
     """SIGTERM ends it with status 0, and the process that asks with it."""
-    group.commit({Source(topic(), 0): 0})
+    group.commit({TopicPartition(topic(), 0): 0})
     command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--bootstrap", kafka.bootstrap]
     command += ["--groups", group.name, "--interval", "0.5"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as exporter:
@@ -321,7 +321,7 @@ def test_the_command_serves_until_it_is_told_to_stop(
 
         def told() -> bool:
             with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
-                return figures(answer.read().decode()).get("group_status") == {(group.name,): Status.OK}
+                return figures(answer.read().decode()).get("group_status") == {(group.name,): LagStatus.OK}
 
         until(told, 60, "the group is on the page")
         exporter.send_signal(signal.SIGTERM)

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 from conftest import KafkaUnderTest, free_ports, sweep
 
 from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka import clients, development, observe
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka import broker_settings, clients
+from pipeline.kafka.local import cluster_layout
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
 
 MakeCluster = Callable[..., LocalCluster]
@@ -51,7 +53,7 @@ def _produce(cluster: LocalCluster, topic: str, values: list[bytes], partition: 
 def _consume(cluster: LocalCluster, topic: str, count: int, partition: int = 0) -> list[bytes]:
     consumer: Consumer = clients.reader(_settings(cluster))
     try:
-        consumer.assign([TopicPartition(topic, partition, 0)])
+        consumer.assign([KafkaTopicPartition(topic, partition, 0)])
         return [message.value() for message in consumer.consume(count, timeout=60)]
     finally:
         consumer.close()
@@ -173,7 +175,7 @@ def test_other_processes_find_and_stop_it_and_ctrl_c_does_not_reach_it(local_clu
     status = _cli("status", "--data", data, "--json")
     told = json.loads(status.stdout)
     assert (status.returncode, told["running"], told["brokers"][0]["pid"]) == (0, True, broker)
-    expected = development.settings(1)
+    expected = cluster_layout.settings(1)
     differing = {name: setting["value"] for name, setting in told["settings"].items()}
     assert differing.items() <= expected.items()
     assert "group.initial.rebalance.delay.ms" in differing
@@ -190,14 +192,14 @@ def test_other_processes_find_and_stop_it_and_ctrl_c_does_not_reach_it(local_clu
     assert (down.returncode, json.loads(down.stdout)["running"]) == (1, False)
 
 
-@pytest.mark.parametrize("brokers", development.BROKERS)
+@pytest.mark.parametrize("brokers", cluster_layout.BROKERS)
 def test_the_broker_took_every_development_setting(request: pytest.FixtureRequest, brokers: int) -> None:
     """Kafka ignores names that it does not know: every broker is asked, and tells our value for each."""
     cluster = _own(request.getfixturevalue("kafka" if brokers == 1 else "kafka3"))
     admin = clients.admin(_settings(cluster))
     for broker in cluster.ids:
-        told = observe.broker_settings(admin, broker)
-        expected = development.settings(brokers)
+        told = broker_settings.broker_settings(admin, broker)
+        expected = cluster_layout.settings(brokers)
         assert {name: told[name].value for name in expected if name in told} == expected
 
 

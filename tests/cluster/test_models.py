@@ -10,9 +10,9 @@ import pytest
 from events import buried, far_away, real, send
 from stage import IN_PLAY, Stage, real_events
 
-from pipeline.batch import Reason
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.records import DeadLetterReason
 
 StageFactory = Callable[..., Stage]
 
@@ -22,12 +22,12 @@ EVENTS = 100_000
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (badmodels.raises_for_far_rows, Reason.MODEL_ERROR),
-        (badmodels.not_a_number_for_far_rows, Reason.NOT_A_NUMBER),
+        (badmodels.raises_for_far_rows, DeadLetterReason.MODEL_ERROR),
+        (badmodels.not_a_number_for_far_rows, DeadLetterReason.NOT_A_NUMBER),
     ],
 )
 def test_rows_that_the_model_cannot_score_are_dead_lettered(
-    stage: StageFactory, tmp_path: Path, model: Callable[[], bytes], reason: Reason
+    stage: StageFactory, tmp_path: Path, model: Callable[[], bytes], reason: DeadLetterReason
 ) -> None:
     """Exactly the guilty rows die, with the reason; their neighbours in the same batches are scored."""
     models = tmp_path / "models"

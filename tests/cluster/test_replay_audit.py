@@ -11,16 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import typer
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 from typer.testing import CliRunner
 
 from pipeline import Pipeline, Scores
-from pipeline.batch import DeadLetter, Reason, Records, Stage
-from pipeline.deadletters import envelope
 from pipeline.drills import pacing
 from pipeline.drills.audit import audit
-from pipeline.drills.compare import AuditReport
+from pipeline.drills.audit_comparison import AuditReport
 from pipeline.drills.latency import Latencies
 from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay, Sent
@@ -28,8 +27,10 @@ from pipeline.drills.scores import ScoreReader
 from pipeline.drills.wire import SCORE, decoder, encoder
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
-from pipeline.lag.offsets import GroupOffsets
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.processing import dead_letter
+from pipeline.records import DeadLetter, DeadLetterReason, RecordBatch, Step
 from pipeline.settings import KafkaSettings
 from topology.flights import flights
 from topology.recordings.flights import recording as flights_recording
@@ -54,11 +55,11 @@ class Ground:
         recording = self.recording if only is None else self.recording.only(only)
         return Replay(self.kafka, recording, pacing.at_rate(RATE), encoder(), count=count, **options).run()
 
-    def read(self, topic: str) -> Records:
+    def read(self, topic: str) -> RecordBatch:
         """All committed records of a topic."""
         with TopicReader(self.kafka, [topic]) as reader:
             parts = list(reader.catch_up())
-        return Records(
+        return RecordBatch(
             sources=parts[0].sources,
             source=np.concatenate([part.source for part in parts]),
             offsets=np.concatenate([part.offsets for part in parts]),
@@ -94,8 +95,8 @@ class Ground:
         good = set(decoder(self.pipeline.events.schema)(records).rows.tolist())
         own = clients.producer(self.kafka)
         for row in sorted(set(range(len(records))) - good):
-            dead = DeadLetter(row, Stage.DECODE, Reason.UNDECODABLE, "by hand")
-            key, value, headers = envelope.envelope(records, dead, pipeline=self.pipeline.name, now=0.0)
+            dead = DeadLetter(row, Step.DECODE, DeadLetterReason.UNDECODABLE, "by hand")
+            key, value, headers = dead_letter.dead_letter_records(records, dead, pipeline=self.pipeline.name, now=0.0)
             own.produce(self.pipeline.dead_letters, value, key, headers=headers)
         own.flush()
         return len(records) - len(good)
@@ -237,7 +238,7 @@ def test_replay_refuses_topics_that_are_not_there(ground: Ground) -> None:
 
 def test_no_broker_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Kafka the reader says so, with the address."""
-    monkeypatch.setattr("pipeline.kafka.reading._ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr("pipeline.kafka.topic_reader._ANSWER_SECONDS", 2.0)
     nowhere = KafkaSettings(bootstrap="127.0.0.1:9")
     with pytest.raises(BrokerError, match=r"no broker answers at 127\.0\.0\.1:9"):
         TopicReader(nowhere, ["any"])
@@ -415,7 +416,7 @@ def test_lag_is_what_is_there_and_not_committed(ground: Ground) -> None:
     consumer.subscribe([topic])
     while len(consumer.assignment()) < PARTITIONS:
         consumer.poll(0.1)
-    consumer.commit(offsets=[TopicPartition(topic, 0, 10)], asynchronous=False)
+    consumer.commit(offsets=[KafkaTopicPartition(topic, 0, 10)], asynchronous=False)
     first, *rest = offsets.now()
     assert (first.committed, first.lag, first.owner) == (10, first.end - 10, "worker-one")
     assert all(partition.lag == partition.end for partition in rest)
@@ -428,7 +429,7 @@ def test_the_lag_command_prints_what_scripts_read(ground: Ground, monkeypatch: p
     from pipeline.cli import lag
 
     ground.replay(count=100)
-    monkeypatch.setattr("pipeline.cli.resolve.resolve", lambda _: ground.pipeline)
+    monkeypatch.setattr("pipeline.cli.pipeline_argument.resolve", lambda _: ground.pipeline)
     app = typer.Typer()
     app.command()(lag.lag)
     result = CliRunner().invoke(app, ["flights", "--json", "--bootstrap", ground.kafka.bootstrap])

@@ -14,16 +14,16 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from conftest import KafkaUnderTest
 from remembered import Remembered
 from stage import IN_PLAY, Stage
 
-from pipeline.batch import Source
 from pipeline.declaration import Pipeline
-from pipeline.drills.recorded import RecordedReport, compare_recorded
 from pipeline.drills.recording import Recording
-from pipeline.kafka import clients, topics
+from pipeline.kafka import clients, provisioning
+from pipeline.offline.feature_log_check import RecordedReport, compare_recorded
+from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 from tests.topologies import faults
 from tests.topologies.leaving import leaving
@@ -77,10 +77,10 @@ class Leaving(Stage):
         self.until(lambda: replay.acknowledged == count, 120, "all of it was sent")
 
 
-def delete(kafka: KafkaSettings, source: Source, before: int) -> None:
+def delete(kafka: KafkaSettings, source: TopicPartition, before: int) -> None:
     """Delete the first records of a partition, as retention does."""
     admin = clients.admin(kafka)  # kept until the answer is here: with it that would be gone
-    admin.delete_records([TopicPartition(*source, before)])[TopicPartition(*source)].result(30)
+    admin.delete_records([KafkaTopicPartition(*source, before)])[KafkaTopicPartition(*source)].result(30)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def staged(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[Callable[[type[Sta
 
         def make(kind: type[Staged]) -> Staged:
             new = leaving_.enter_context(kind(kafka.settings, tmp_path, settings=IN_PLAY | RECORDING))
-            topics.apply(new.kafka, new.pipeline, recording=True)
+            provisioning.apply(new.kafka, new.pipeline, recording=True)
             return new
 
         yield make
@@ -149,7 +149,7 @@ def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], 
     assert found.ok, (found, under.logs())
     assert_no_skew(under, compare_recorded(under.kafka, under.pipeline), found.scores)
 
-    delete(under.kafka, Source(under.pipeline.events.topic, 1), before=50)
+    delete(under.kafka, TopicPartition(under.pipeline.events.topic, 1), before=50)
     ended = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "features", "compare", under.topology, "--json"],
         env=os.environ | {ENVIRONMENT: under.prefix, "SURGETANK_KAFKA__BOOTSTRAP": under.kafka.bootstrap},

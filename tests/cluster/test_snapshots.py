@@ -13,7 +13,7 @@ from conftest import KafkaUnderTest
 from remembered import ENVIRONMENT, Remembered, changelog_records, restored
 from stage import IN_PLAY
 
-from pipeline.batch import Source
+from pipeline.records import TopicPartition
 
 EVENTS = 100_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def test_a_snapshot_of_a_worker_under_load_saves_another_the_restoring(remembere
     imported = state(under, "import", out, "--worker", "there")
 
     assert imported.returncode == 0, imported.stderr
-    reached = {Source(topic, task["task"]): at for task in tasks for topic, at in task["positions"].items()}
+    reached = {TopicPartition(topic, task["task"]): at for task in tasks for topic, at in task["positions"].items()}
     later = changelog_records(under, reached)
     assert 0 < later < changelog_records(under) * 0.6
     second = under.worker(name="there")

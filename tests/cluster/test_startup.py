@@ -19,8 +19,8 @@ from conftest import KafkaUnderTest, free_ports
 from onnx import TensorProto
 from stage import Stage
 
-from pipeline.kafka import clients, topics
-from pipeline.kafka.local import LocalCluster
+from pipeline.kafka import clients, provisioning
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
 from tests.topologies.prefixed import ENVIRONMENT, prefixed
 
@@ -85,7 +85,7 @@ def assert_one_clear_error(ended: Ended, names: tuple[str, ...]) -> None:
 def prefix(kafka: KafkaUnderTest) -> str:
     """Return the prefix of a pipeline whose topics are there."""
     made = f"t{uuid.uuid4().hex[:10]}"
-    topics.apply(kafka.settings, prefixed(made))
+    provisioning.apply(kafka.settings, prefixed(made))
     return made
 
 
@@ -284,9 +284,9 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
     nowhere = f"127.0.0.1:{free_ports(1)}"
     absent = f"t{uuid.uuid4().hex[:10]}"
     narrow = prefixed(f"t{uuid.uuid4().hex[:10]}")
-    wanted = {spec.name: spec.partitions for spec in topics.needed(narrow)} | {narrow.scores.topic: 2}
+    wanted = {spec.name: spec.partitions for spec in provisioning.needed(narrow)} | {narrow.scores.topic: 2}
     shallow = prefixed(f"t{uuid.uuid4().hex[:10]}")
-    wanted |= {spec.name: spec.partitions for spec in topics.needed(shallow)}  # none of them set in any way
+    wanted |= {spec.name: spec.partitions for spec in provisioning.needed(shallow)}  # none of them set in any way
     admin = clients.admin(kafka.settings)
     for future in admin.create_topics([NewTopic(name, count) for name, count in wanted.items()]).values():
         future.result(30)

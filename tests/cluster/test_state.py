@@ -12,11 +12,11 @@ from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
 from remembered import Remembered, changelog_records, restored
 from stage import IN_PLAY
 
-from pipeline.batch import Source
 from pipeline.errors import DiskFull, TopicsError
-from pipeline.kafka import topics
-from pipeline.kafka.local import LocalCluster
-from pipeline.lag.offsets import GroupOffsets
+from pipeline.kafka import provisioning
+from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 from tests.topologies import faults
 
@@ -182,7 +182,7 @@ def test_offsets_of_facts_are_committed_again_before_brokers_forget_them(
         standing = GroupOffsets(under.kafka, under.pipeline.group, under.pipeline.sources)
         under.until(lambda: sum(each.lag for each in standing.now()) == 0, 60, "all is committed")
         bystander = Group(under.kafka, f"{under.prefix}-idle")  # commits once, and is forgotten
-        facts = Source(under.pipeline.facts[0].topic, 0)
+        facts = TopicPartition(under.pipeline.facts[0].topic, 0)
         bystander.commit({facts: 1})
         idle = GroupOffsets(under.kafka, bystander.name, [facts.topic])
 
@@ -263,9 +263,9 @@ def test_a_reset_begins_anew_on_every_disk(remembered: RememberedFactory) -> Non
     under.until(lambda: under.lag() == 0, 30, "all is committed")
     kafka, changelogs = under.kafka, list(under.pipeline.changelogs.values())
     with pytest.raises(TopicsError, match="stop them before"):
-        topics.renew(kafka, under.pipeline, changelogs)
+        provisioning.renew(kafka, under.pipeline, changelogs)
     assert under.fleet.stop(worker) == 0
-    topics.renew(kafka, under.pipeline, changelogs)
+    provisioning.renew(kafka, under.pipeline, changelogs)
 
     again = under.worker(name="reset")
 

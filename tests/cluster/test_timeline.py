@@ -10,8 +10,8 @@ import badmodels
 from events import far_away, real, send
 from stage import Stage
 
-from pipeline.kafka import clients, topics
-from pipeline.timeline.events import Event, Kind
+from pipeline.kafka import clients, provisioning
+from pipeline.timeline.events import EventKind, TimelineEvent
 from pipeline.timeline.reading import history
 from tests.topologies.prefixed import ENVIRONMENT
 
@@ -20,12 +20,12 @@ StageFactory = Callable[..., Stage]
 ALL = 4  # partitions of a stage
 
 
-def story(under: Stage) -> list[Event]:
+def story(under: Stage) -> list[TimelineEvent]:
     """Return all that happened, by time."""
     return history(under.kafka, under.pipeline, 0, 2**60)
 
 
-def of(under: Stage, worker: str, kind: Kind) -> list[Event]:
+def of(under: Stage, worker: str, kind: EventKind) -> list[TimelineEvent]:
     """Return what one worker told of a kind."""
     return [event for event in story(under) if event.kind == kind and event.who.endswith(worker)]
 
@@ -34,7 +34,7 @@ def moved(under: Stage, worker: str, change: str) -> int:
     """Return how many partitions a worker gained, gave up or lost in all."""
     return sum(
         len(event.details["partitions"])
-        for event in of(under, worker, Kind.REBALANCE)
+        for event in of(under, worker, EventKind.REBALANCE)
         if event.details["change"] == change
     )
 
@@ -43,7 +43,7 @@ def delete(under: Stage, topic: str) -> None:
     """Delete a topic, and wait until it is gone."""
     admin = clients.admin(under.kafka)
     admin.delete_topics([topic])[topic].result(30)
-    under.until(lambda: topic not in topics.existing(under.kafka), 30, f"{topic} is gone")
+    under.until(lambda: topic not in provisioning.existing(under.kafka), 30, f"{topic} is gone")
 
 
 def surgetank(under: Stage, *arguments: str) -> str:
@@ -63,7 +63,7 @@ def test_the_story_of_two_workers_is_told_in_order(stage: StageFactory) -> None:
     """Start, deploy, rebalances, a kill -9 and a clean stop come out as they happened, by the command line too."""
     under = stage()
     first = under.worker()
-    under.until(lambda: len(of(under, first.name, Kind.TASK_OPENED)) > 0, 30, "the first has told of its tasks")
+    under.until(lambda: len(of(under, first.name, EventKind.TASK_OPENED)) > 0, 30, "the first has told of its tasks")
     second = under.worker()
     under.until(lambda: moved(under, second.name, "gained") > 0, 60, "the second gained partitions")
     under.until(lambda: moved(under, first.name, "gave up") > 0, 60, "the first gave some up")
@@ -77,14 +77,14 @@ def test_the_story_of_two_workers_is_told_in_order(stage: StageFactory) -> None:
     told = story(under)
     assert [event.at for event in told] == sorted(event.at for event in told)
     chapters = [(event.kind, event.who.removeprefix(f"{under.prefix}-")) for event in told]
-    assert chapters[0] == (Kind.WORKER_STARTED, first.name), told
-    assert chapters[-1] == (Kind.WORKER_STOPPED, first.name), told
+    assert chapters[0] == (EventKind.WORKER_STARTED, first.name), told
+    assert chapters[-1] == (EventKind.WORKER_STOPPED, first.name), told
     assert told[-1].details["exit_code"] == 0
-    assert [kind for kind, _ in chapters].count(Kind.DEPLOY) == 1, "both are of one model and one code"
-    ends = [event for event in told if event.kind in {Kind.WORKER_STOPPED, Kind.WORKER_FAILED}]
+    assert [kind for kind, _ in chapters].count(EventKind.DEPLOY) == 1, "both are of one model and one code"
+    ends = [event for event in told if event.kind in {EventKind.WORKER_STOPPED, EventKind.WORKER_FAILED}]
     assert [event.who for event in ends] == [told[-1].who], "who is killed by -9 tells nothing"
-    assert chapters.index((Kind.WORKER_STARTED, second.name)) < chapters.index((Kind.REBALANCE, second.name))
-    assert [Kind.ANOMALY for kind, _ in chapters if kind == Kind.ANOMALY] == []
+    assert chapters.index((EventKind.WORKER_STARTED, second.name)) < chapters.index((EventKind.REBALANCE, second.name))
+    assert [EventKind.ANOMALY for kind, _ in chapters if kind == EventKind.ANOMALY] == []
 
     lines = surgetank(under, "timeline", "tests.topologies.prefixed", "--since", "1h", "--json").splitlines()
     assert [json.loads(line) for line in lines] == [event.as_dict() for event in told]
@@ -103,14 +103,14 @@ def test_the_end_of_a_stuck_worker_is_told_with_its_exit_code(stage: StageFactor
     hanging = under.worker(ready=False)
     assert hanging.process.wait(60) == 4, under.logs()
     successor = under.worker(environment={"SURGETANK_MODEL__VERSION": "1"})
-    under.until(lambda: bool(of(under, successor.name, Kind.DEPLOY)), 30, "the deploy is told")
+    under.until(lambda: bool(of(under, successor.name, EventKind.DEPLOY)), 30, "the deploy is told")
 
-    (failed,) = of(under, hanging.name, Kind.WORKER_FAILED)
+    (failed,) = of(under, hanging.name, EventKind.WORKER_FAILED)
     assert failed.details["exit_code"] == 4
     assert "a model call has run for" in failed.what
-    (back,) = of(under, successor.name, Kind.DEPLOY)
+    (back,) = of(under, successor.name, EventKind.DEPLOY)
     assert "1, before it" in back.what
-    (started,) = of(under, successor.name, Kind.WORKER_STARTED)
+    (started,) = of(under, successor.name, EventKind.WORKER_STARTED)
     assert failed.at <= started.at
 
 
@@ -137,5 +137,5 @@ def test_making_topics_is_told_as_an_operators_command(stage: StageFactory) -> N
     for _ in range(2):
         surgetank(under, "topics", "apply", "tests.topologies.prefixed")
     (told,) = story(under)
-    assert told.kind == Kind.OPERATOR_COMMAND
+    assert told.kind == EventKind.OPERATOR_COMMAND
     assert told.details["made"] == [under.pipeline.scores.topic]

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from conftest import KafkaUnderTest
 from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
@@ -12,8 +13,8 @@ from stage import IN_PLAY, Stage, real_events
 from pipeline.drills.fleet import Member
 from pipeline.drills.wire import encoder
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
-from pipeline.lag.offsets import GroupOffsets
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.lag.group_offsets import GroupOffsets
 
 EVENTS = 100_000
 SPIN = 1_000  # transactions that nothing here needs: a worker that comes to as many goes round in a busy loop
@@ -269,7 +270,7 @@ def held_back(under: Stage, partitions: set[int]) -> bool:
         with TopicReader(under.kafka, [topic]) as committed:
             stable = committed.ends()
         return all(
-            reader.get_watermark_offsets(TopicPartition(*source), timeout=5)[1] > end
+            reader.get_watermark_offsets(KafkaTopicPartition(*source), timeout=5)[1] > end
             for source, end in stable.items()
             if source.partition in partitions
         )

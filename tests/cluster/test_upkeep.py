@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewPartitions
 from conftest import KafkaUnderTest
 from remembered import ENVIRONMENT, Remembered
@@ -17,9 +17,9 @@ from stage import IN_PLAY
 
 from pipeline.declaration import PREDICTIONS
 from pipeline.drills.fleet import Member
-from pipeline.drills.states import last_values
-from pipeline.kafka import clients, topics
-from pipeline.lag.offsets import GroupOffsets
+from pipeline.drills.state_check import last_values
+from pipeline.kafka import clients, provisioning
+from pipeline.lag.group_offsets import GroupOffsets
 from tests.topologies import faults
 from tests.topologies.remembering import CHANGE, FEWER, WINDOW, publish, remembering
 
@@ -122,8 +122,8 @@ def test_a_pipeline_grows_in_mid_stream(operator: Operator) -> None:
 
     assert "from 4 partitions to 8, by murmur2" in said
     assert f"Events('{under.pipeline.events.topic}', partitions=8)" in said
-    there = topics.existing(under.kafka)
-    assert {there[spec.name] for spec in topics.needed(under.pipeline) if not spec.optional} == {8}
+    there = provisioning.existing(under.kafka)
+    assert {there[spec.name] for spec in provisioning.needed(under.pipeline) if not spec.optional} == {8}
     under.check_states()
     operator.works_off(EVENTS)
     assert "made for 4 partitions" in next(iter(under.fleet.members.values())).log.read_text()
@@ -216,7 +216,7 @@ def test_events_that_are_deleted_are_missed(operator: Operator) -> None:
 def cut(under: Remembered, records: int) -> None:
     """Delete the first records of the first partition of the events."""
     admin = clients.admin(under.kafka)
-    (deleted,) = admin.delete_records([TopicPartition(under.pipeline.events.topic, 0, records)]).values()
+    (deleted,) = admin.delete_records([KafkaTopicPartition(under.pipeline.events.topic, 0, records)]).values()
     deleted.result(30)
 
 
@@ -252,7 +252,7 @@ def rows(under: Remembered, topic: str) -> dict[tuple[int, bytes], bytes]:
 def test_what_cannot_be_done_is_refused_and_changes_nothing(operator: Operator) -> None:
     """Workers that run, events that wait, fewer partitions, strange tables: each is said, with the way out."""
     under = operator.under
-    before = topics.existing(under.kafka)
+    before = provisioning.existing(under.kafka)
     worker = operator.starts()
     for command in (["reshard", "--partitions", "8"], ["rebuild", "--from-events"]):
         status, said = operator.runs(*command)
@@ -272,4 +272,4 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(operator: Operator) 
     assert status == REFUSED
     assert "no table 'ships'" in said
 
-    assert topics.existing(under.kafka) == before
+    assert provisioning.existing(under.kafka) == before

@@ -9,21 +9,22 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as K
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from conftest import KafkaUnderTest
 from proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
 
-from pipeline.batch import Slice, Source, TaskId
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
-from pipeline.kafka.reading import TopicReader
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.records import TaskId, TaskRecords, TopicPartition
+from pipeline.runtime.fencing import GroupClient, owner_metadata
+from pipeline.runtime.fetcher import Fetcher, FetchPosition
+from pipeline.runtime.group_membership import GroupMembership, generation
+from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
-from pipeline.tasks.fetcher import Fetcher, Place
-from pipeline.tasks.inbox import Inbox
-from pipeline.tasks.membership import Membership, generation
-from pipeline.tasks.orphans import Ground, claim
-from pipeline.tasks.sweep import sweep
 
 BOTH = pytest.mark.parametrize("protocol", ["consumer", "classic"])
 CLOCK = SystemClock()
@@ -74,13 +75,13 @@ class Member:
             self.metadata = self._consumer.consumer_group_metadata()
         self._consumer.close()
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        consumer.incremental_assign([TopicPartition(p.topic, p.partition, 0) for p in partitions])
+    def _assigned(self, consumer: Consumer, partitions: list[KafkaTopicPartition]) -> None:
+        consumer.incremental_assign([KafkaTopicPartition(p.topic, p.partition, 0) for p in partitions])
         consumer.pause(partitions)
         self.metadata = consumer.consumer_group_metadata()
         self.owned |= {p.partition for p in partitions}
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _revoked(self, consumer: Consumer, partitions: list[KafkaTopicPartition]) -> None:
         consumer.incremental_unassign(partitions)
         self.owned -= {p.partition for p in partitions}
 
@@ -113,7 +114,7 @@ def test_the_current_member_may_commit_also_for_partitions_of_others(
 
     for partition in (0, 1):
         producer = transact()
-        producer.send_offsets_to_transaction([TopicPartition(name, partition, 1)], first.metadata, 10)
+        producer.send_offsets_to_transaction([KafkaTopicPartition(name, partition, 1)], first.metadata, 10)
         producer.commit_transaction(10)
 
     assert first.owned != second.owned
@@ -131,7 +132,7 @@ def test_a_member_that_left_is_refused(
     member.leave()
 
     producer = transact()
-    error = refused(producer, TopicPartition(name, 0, 1), kept)
+    error = refused(producer, KafkaTopicPartition(name, 0, 1), kept)
 
     assert error.code() == K.UNKNOWN_MEMBER_ID
     assert error.txn_requires_abort()
@@ -159,10 +160,10 @@ def test_a_member_whose_session_ended_is_refused_before_it_knows(
         zombie = join(name, protocol, at=at)
         until(lambda: zombie.owned == {0}, "it has the partition")
         kept = zombie.metadata
-    ground = Ground(kafka.settings, group)
+    ground = GroupClient(kafka.settings, group)
     until(lambda: not ground.live(5), "the group gave it up")
 
-    error = refused(transact(), TopicPartition(name, 0, 1), kept)
+    error = refused(transact(), KafkaTopicPartition(name, 0, 1), kept)
 
     assert error.code() == K.UNKNOWN_MEMBER_ID
     if protocol == "consumer":
@@ -183,11 +184,11 @@ def test_an_older_generation_is_good_at_most_for_partitions_that_stayed(
     settled(first, second)
     (stayed,), (given,) = first.owned, second.owned
 
-    assert refused(transact(), TopicPartition(name, given, 1), older).code() == K.ILLEGAL_GENERATION
+    assert refused(transact(), KafkaTopicPartition(name, given, 1), older).code() == K.ILLEGAL_GENERATION
     if protocol == "classic":
-        assert refused(transact(), TopicPartition(name, stayed, 1), older).code() == K.ILLEGAL_GENERATION
+        assert refused(transact(), KafkaTopicPartition(name, stayed, 1), older).code() == K.ILLEGAL_GENERATION
     else:
-        transact().send_offsets_to_transaction([TopicPartition(name, stayed, 1)], older, 10)
+        transact().send_offsets_to_transaction([KafkaTopicPartition(name, stayed, 1)], older, 10)
 
 
 @BOTH
@@ -202,10 +203,10 @@ def test_metadata_of_no_member_skips_every_check(
     stranger = clients.member(kafka.settings, group=group, client_id="stranger", protocol=protocol)
     metadata = stranger.consumer_group_metadata()
     producer = transact()
-    producer.send_offsets_to_transaction([TopicPartition(name, 0, 7)], metadata, 10)
+    producer.send_offsets_to_transaction([KafkaTopicPartition(name, 0, 7)], metadata, 10)
     producer.commit_transaction(10)
 
-    assert Ground(kafka.settings, group).committed([Source(name, 0)], 10) == {Source(name, 0): 7}
+    assert GroupClient(kafka.settings, group).committed([TopicPartition(name, 0)], 10) == {TopicPartition(name, 0): 7}
     assert bool(stranger.memberid()) is (protocol == "consumer")
     assert generation(metadata) == -1
     stranger.close()
@@ -221,7 +222,7 @@ def test_membership_gives_out_no_metadata_before_it_has_joined(
             proxy.on_request(kind, cut, times=10**6)
         at = kafka.settings.model_copy(update={"group_protocol": protocol, "bootstrap": proxy.bootstrap})
         polls: list[object] = []
-        membership = Membership(
+        membership = GroupMembership(
             at,
             group=group,
             topic=topic(1),
@@ -254,7 +255,7 @@ def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_it
     """What it gives out is accepted by the group; after the loss there is none until it joined anew."""
     name = topic(1)
     owner = Owner()
-    membership = Membership(
+    membership = GroupMembership(
         kafka.settings.model_copy(update={"group_protocol": protocol}),
         group=group,
         topic=name,
@@ -270,9 +271,9 @@ def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_it
     try:
         until(lambda: owner.owned == {0} and membership.metadata() is not None, "it has the partition")
         producer = transact()
-        producer.send_offsets_to_transaction([TopicPartition(name, 0, 1)], membership.metadata(), 10)
+        producer.send_offsets_to_transaction([KafkaTopicPartition(name, 0, 1)], membership.metadata(), 10)
         producer.commit_transaction(10)
-        assert Ground(kafka.settings, group).live(10) == {"me"}
+        assert GroupClient(kafka.settings, group).live(10) == {"me"}
     finally:
         membership.stop(10)
     assert owner.owned == set()
@@ -287,7 +288,7 @@ def test_the_description_of_a_group_names_the_client_ids(
     first, second = join(name, protocol, name="first"), join(name, protocol, name="second")
     until(lambda: len(first.owned) == len(second.owned) == 1, "each has one")
 
-    assert Ground(kafka.settings, group).live(10) == {"first", "second"}
+    assert GroupClient(kafka.settings, group).live(10) == {"first", "second"}
 
 
 # Offsets and transactions.
@@ -312,13 +313,13 @@ def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
     until(lambda: member.owned == {0, 1}, "it has all")
     earlier, later = (f"{group}-{each}" for each in ("earlier", "later"))
     first = transact(earlier)
-    offsets = [TopicPartition(name, partition, 5, claim(earlier)) for partition in (0, 1)]
+    offsets = [KafkaTopicPartition(name, partition, 5, owner_metadata(earlier)) for partition in (0, 1)]
     first.send_offsets_to_transaction(offsets, member.metadata, 10)
     first.commit_transaction(10)
     second = transact(later)
-    second.send_offsets_to_transaction([TopicPartition(name, 0, 9, claim(later))], member.metadata, 10)
-    pending, stable = Source(name, 0), Source(name, 1)
-    ground = Ground(kafka.settings, group)
+    second.send_offsets_to_transaction([KafkaTopicPartition(name, 0, 9, owner_metadata(later))], member.metadata, 10)
+    pending, stable = TopicPartition(name, 0), TopicPartition(name, 1)
+    ground = GroupClient(kafka.settings, group)
 
     assert ground.owners([pending, stable], 10) == {pending: earlier, stable: earlier}
     assert ground.committed([stable], 10) == {stable: 5}
@@ -344,13 +345,13 @@ def test_a_sweep_ends_what_lies_open_in_outputs_and_in_the_offsets_of_the_group(
     until(lambda: member.owned == {0, 1}, "it has all")
     producer = transact()
     producer.produce(name, b"kept", b"k", 1)
-    producer.send_offsets_to_transaction([TopicPartition(name, 0, 5)], member.metadata, 10)
+    producer.send_offsets_to_transaction([KafkaTopicPartition(name, 0, 5)], member.metadata, 10)
     producer.commit_transaction(10)
-    ground = Ground(kafka.settings, group)
-    sources = [Source(name, 0), Source(name, 1)]
+    ground = GroupClient(kafka.settings, group)
+    sources = [TopicPartition(name, 0), TopicPartition(name, 1)]
     before = ground.bounds(sources, 10)
 
-    sweep(producer, {(name, 0), (name, 1)}, ground.group, 10)
+    end_hanging_transactions(producer, {(name, 0), (name, 1)}, ground.group, 10)
 
     ends = {source: (low, high + 2) for source, (low, high) in before.items()}
     until(lambda: ground.bounds(sources, 10) == ends, "a record and its marker are behind what was there")
@@ -368,7 +369,7 @@ def test_offsets_whose_coordinator_died_do_not_keep_their_caller_waiting(
     events = topic()
     admin = clients.admin(kafka3.settings)
     reader = clients.reader(kafka3.settings, group_id=group)
-    offsets = [TopicPartition(events, 0, 1)]
+    offsets = [KafkaTopicPartition(events, 0, 1)]
     while not _answers(lambda: reader.committed(offsets, 10)):
         pass  # a coordinator that is not there yet would keep the producer waiting too
     no_member = reader.consumer_group_metadata()
@@ -430,7 +431,7 @@ def test_consume_waits_its_whole_time_and_poll_does_not(kafka: KafkaUnderTest, t
     name = topic(1)
     fill(kafka.settings, name, 1, 20)
     reader = clients.reader(kafka.settings)
-    reader.assign([TopicPartition(name, 0, 0)])
+    reader.assign([KafkaTopicPartition(name, 0, 0)])
     started = CLOCK.monotonic()
     assert reader.poll(60) is not None
     polled, started = CLOCK.monotonic() - started, CLOCK.monotonic()
@@ -515,7 +516,7 @@ class Storm:
         self._seen: set[tuple[int, int]] = set()
         self.failures: list[object] = []
         self.rows = 0
-        self._inbox = Inbox(50_000, lambda: None)
+        self._inbox = RecordQueues(50_000, lambda: None)
         self._fetcher = Fetcher(
             kafka,
             WorkerSettings(),
@@ -539,12 +540,12 @@ class Storm:
         for partition, offset in offsets.items():
             self._epoch[partition] = epoch = next(self._epochs)
             self._next[partition, epoch] = offset
-            places[Source(self._topic, partition)] = Place(TaskId("storm", partition), epoch, offset)
+            places[TopicPartition(self._topic, partition)] = FetchPosition(TaskId("storm", partition), epoch, offset)
         return self._fetcher.assign(places)
 
     def drop(self, partitions: list[int]) -> Future[None]:
         """Fetch these partitions no more."""
-        return self._fetcher.drop([Source(self._topic, partition) for partition in partitions])
+        return self._fetcher.drop([TopicPartition(self._topic, partition) for partition in partitions])
 
     def renew(self) -> Future[None]:
         """Go on with a new consumer: every epoch goes on where it was."""
@@ -563,18 +564,18 @@ class Storm:
         """Stop the fetcher."""
         self._fetcher.stop(30)
 
-    def _check(self, piece: Slice) -> None:
-        life = (piece.task.partition, piece.epoch)
+    def _check(self, piece: TaskRecords) -> None:
+        task_epoch = (piece.task.partition, piece.epoch)
         for run in piece.runs:
-            start = self._next[life]
+            start = self._next[task_epoch]
             expected = list(range(start, start + len(run)))
-            values = [b"%d:%d" % (life[0], offset) for offset in expected]
+            values = [b"%d:%d" % (task_epoch[0], offset) for offset in expected]
             if run.offsets.tolist() != expected or run.values != values:
-                self.failures.append(f"{life}: {run.offsets[:3]}... came where {start} was next")
+                self.failures.append(f"{task_epoch}: {run.offsets[:3]}... came where {start} was next")
             if len(run):
-                self._seen.add(life)
+                self._seen.add(task_epoch)
             self.rows += len(run)
-            self._next[life] = run.next_offset
+            self._next[task_epoch] = run.next_offset
 
 
 class Owner:
@@ -594,7 +595,7 @@ class Owner:
     lost = revoked
 
 
-def refused(producer: Producer, offset: TopicPartition, metadata: Any) -> Any:
+def refused(producer: Producer, offset: KafkaTopicPartition, metadata: Any) -> Any:
     """Return the error that an attempt to commit an offset ends with."""
     with pytest.raises(KafkaException) as refusal:
         producer.send_offsets_to_transaction([offset], metadata, 10)

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.batch import Source, TaskId
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime import task_events as on
 from pipeline.runtime.task_actions import ManagerAction
-from pipeline.runtime.task_events import ManagerEvent, RecordSpan, TaskEpoch
+from pipeline.runtime.task_events import ManagerEvent, RecordSpan
 from pipeline.runtime.task_manager import TaskManager
-from pipeline.tasks.states import State
+from pipeline.runtime.task_state import TaskState
 
 TOPICS = {"scoring": ("events", "facts"), "second": ("others",)}
 TASKS = (TaskId("scoring", 0), TaskId("scoring", 1), TaskId("second", 0))
@@ -29,19 +29,19 @@ ORDER = ("owners", "settle", "offsets", "restore")
 class Transaction:
     """An open transaction at the brokers: rows by partition, and the offsets that were sent."""
 
-    rows: dict[Source, list[int]] = field(default_factory=dict)
-    offsets: dict[Source, int] = field(default_factory=dict)
+    rows: dict[TopicPartition, list[int]] = field(default_factory=dict)
+    offsets: dict[TopicPartition, int] = field(default_factory=dict)
     number: int | None = None  # as SendOffsets gave it
 
 
 class Brokers:
-    """Source logs, committed offsets with their owners, committed outputs, one open transaction for each worker."""
+    """Logs, committed offsets with their owners, committed outputs, one open transaction for each worker."""
 
     def __init__(self) -> None:
-        self.logs: dict[Source, list[int]] = {}
-        self.committed: dict[Source, int] = {}
-        self.owner: dict[Source, str] = {}
-        self.outputs: dict[Source, list[int]] = {}
+        self.logs: dict[TopicPartition, list[int]] = {}
+        self.committed: dict[TopicPartition, int] = {}
+        self.owner: dict[TopicPartition, str] = {}
+        self.outputs: dict[TopicPartition, list[int]] = {}
         self.open: dict[str, Transaction] = {}
         self.members: set[str] = {ME}
         self.owned: set[TaskId] = set()  # by ME, as the group sees it
@@ -49,16 +49,16 @@ class Brokers:
             for source in sources(task):
                 self.logs[source], self.outputs[source] = [], []
 
-    def append(self, source: Source, rows: int, gap: int) -> None:
+    def append(self, source: TopicPartition, rows: int, gap: int) -> None:
         """Append rows behind a gap, as compaction or markers leave it."""
         first = self.end(source) + gap
         self.logs[source] += range(first, first + rows)
 
-    def end(self, source: Source) -> int:
+    def end(self, source: TopicPartition) -> int:
         """Return the offset behind the last row."""
         return self.logs[source][-1] + 1 if self.logs[source] else 0
 
-    def stable(self, source: Source) -> bool:
+    def stable(self, source: TopicPartition) -> bool:
         """Whether no offset of the partition is pending."""
         return not any(source in each.offsets for each in self.open.values())
 
@@ -78,9 +78,9 @@ class Brokers:
             assert rows == [offset for offset in self.logs[source] if offset < upto], source
 
 
-def sources(task: TaskId) -> list[Source]:
+def sources(task: TaskId) -> list[TopicPartition]:
     """Return the partitions of a task."""
-    return [Source(topic, task.partition) for topic in TOPICS[task[0]]]
+    return [TopicPartition(topic, task.partition) for topic in TOPICS[task[0]]]
 
 
 class WorkerModel:
@@ -102,11 +102,11 @@ class WorkerModel:
         self.producer: deque[ManagerAction] = deque()
         self.half_produced: int | None = None  # its outputs are in the transaction, which was not said yet
         self.computing: deque[int] = deque()
-        self.batches: dict[int, dict[Source, list[int]]] = {}
+        self.batches: dict[int, dict[TopicPartition, list[int]]] = {}
         self.fetched: deque[tuple[TaskEpoch, RecordSpan]] = deque()
-        self.positions: dict[Source, tuple[TaskEpoch, int]] = {}
-        self.handed: dict[tuple[TaskEpoch, Source], int] = {}  # the offset behind the last row handed out
-        self.disk: dict[TaskId, tuple[int, dict[Source, int]]] = {}  # epoch and positions of each store
+        self.positions: dict[TopicPartition, tuple[TaskEpoch, int]] = {}
+        self.handed: dict[tuple[TaskEpoch, TopicPartition], int] = {}  # the offset behind the last row handed out
+        self.disk: dict[TaskId, tuple[int, dict[TopicPartition, int]]] = {}  # epoch and positions of each store
         self.steps: dict[TaskEpoch, list[str]] = {}
         self.said: list[ManagerEvent] = []
         self.revoking: tuple[TaskId, ...] = ()
@@ -115,10 +115,10 @@ class WorkerModel:
 
     def post(self, event: ManagerEvent) -> list[ManagerAction]:
         """Handle an event, and queue what follows."""
-        running = {task.id for task in self.manager.tasks if task.state is State.RUNNING}
+        running = {task.id for task in self.manager.tasks if task.state is TaskState.RUNNING}
         actions = self.manager.handle(event, self.now)
         if isinstance(event, on.FetchFailed):  # it sends back nobody but the task that cannot be read
-            still = {task.id for task in self.manager.tasks if task.state is State.RUNNING}
+            still = {task.id for task in self.manager.tasks if task.state is TaskState.RUNNING}
             assert running - still <= {event.task.task}
         for action in actions:
             self._execute(action)
@@ -138,7 +138,7 @@ class WorkerModel:
             case act.StopFetching():
                 for task in action.tasks:
                     owned = self.manager.tasks.get(task)
-                    assert owned is None or owned.state is not State.RUNNING
+                    assert owned is None or owned.state is not TaskState.RUNNING
                     for source in sources(task):
                         self.positions.pop(source, None)
                 self.fetched = deque(each for each in self.fetched if each[0].task not in action.tasks)
@@ -153,7 +153,7 @@ class WorkerModel:
     def _start_fetching(self, action: act.StartFetching) -> None:
         owned = self.manager.tasks.current(action.task)
         assert owned is not None
-        assert owned.state is State.RUNNING
+        assert owned.state is TaskState.RUNNING
         assert self.steps[action.task] == list(ORDER)
         epoch, positions = self.disk[action.task.task]
         assert (epoch, positions) == (action.task.epoch, action.offsets), "its state is not that of its offsets"
@@ -318,7 +318,7 @@ class WorkerModel:
 
     # Fetching and computing.
 
-    def fetch(self, source: Source, rows: int) -> None:
+    def fetch(self, source: TopicPartition, rows: int) -> None:
         """Fetch rows of a partition, and the end of it."""
         task, position = self.positions[source]
         found = [offset for offset in self.brokers.logs[source] if offset >= position][:rows]
@@ -339,11 +339,11 @@ class WorkerModel:
                 self._process(action, offered)
 
     def _process(self, action: act.ProcessBatch, offered: dict[TaskEpoch, list[RecordSpan]]) -> None:
-        rows: dict[Source, list[int]] = {}
+        rows: dict[TopicPartition, list[int]] = {}
         for task in action.tasks:
             owned = self.manager.tasks.current(task)
             assert owned is not None
-            assert owned.state is State.RUNNING
+            assert owned.state is TaskState.RUNNING
             for span in offered[task]:
                 assert span.first_offset >= self.handed[task, span.source], "a record is handed out twice in an epoch"
                 self.handed[task, span.source] = span.end

@@ -9,24 +9,24 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.kafka.rewriting import Rewriter
+from pipeline.kafka.topic_rewriter import TopicRewriter
+from pipeline.runtime import worker_monitor
+from pipeline.runtime.changelog_restorer import ChangelogRestorer
+from pipeline.runtime.rebalance_listener import TaskRebalanceListener
+from pipeline.state.state_manager import StateManager
 from pipeline.state.store import Store
-from pipeline.tasks import runtime
-from pipeline.tasks.restore import Restorer
-from pipeline.tasks.runtime import Runtime
-from pipeline.tasks.vault import Vault
 
 ENVIRONMENT = "TEST_FAULT"
 
 NO_ROOM = "no room"
 REFRESH = "refresh"
 POINTS: dict[str, tuple[type, str]] = {
-    "gaining": (Runtime, "gained"),
-    "giving up": (Runtime, "revoked"),
-    "between commit and write": (Vault, "commit"),
+    "gaining": (TaskRebalanceListener, "gained"),
+    "giving up": (TaskRebalanceListener, "revoked"),
+    "between commit and write": (StateManager, "commit"),
     "in the write": (Store, "write"),
-    "in a restore": (Restorer, "_apply"),
-    "in a rewriting": (Rewriter, "put"),
+    "in a restore": (ChangelogRestorer, "_apply"),
+    "in a rewriting": (TopicRewriter, "put"),
 }
 
 
@@ -42,7 +42,7 @@ def arm(fault: str) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(call), int(call)))
             return
         if point == REFRESH:
-            runtime.REFRESH_SECONDS = float(call)
+            worker_monitor.REFRESH_SECONDS = float(call)
             return
         owner, name = POINTS[point]
         setattr(owner, name, _dying(getattr(owner, name), int(call)))

@@ -14,7 +14,7 @@ from topology import flights as origin
 
 def leaving(prefix: str, partitions: int = 4) -> Pipeline:
     """Return a pipeline with a table of aircraft, everything named after ``prefix``."""
-    planes = Table("planes", forget_after=days(30))
+    planes = Table("planes", ttl=days(30))
     delay = "dep_delay_minutes"
     return Pipeline(
         name=prefix,

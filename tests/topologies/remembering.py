@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from pipeline import Field, Pipeline, Scores, Table, days, hours, minutes
-from pipeline.models import bundle
+from pipeline.serving import bundle
 from tests.topologies import faults
 from topology import flights as origin
 
@@ -30,9 +30,9 @@ def remembering(prefix: str, partitions: int = 4, change: str = "") -> Pipeline:
 
     ``change``: FEWER asks less of the same rows, WINDOW has another window in each table.
     """
-    planes = Table("planes", forget_after=days(60))
+    planes = Table("planes", ttl=days(60))
     departures = replace(origin.departures, topic=f"{prefix}.departures", partitions=partitions)
-    aircraft = Table("aircraft", facts=departures, forget_after=days(60))
+    aircraft = Table("aircraft", facts=departures, ttl=days(60))
     fewer, more = change == FEWER, 2 if change == WINDOW else 1
     asked = (
         Field("distance"),

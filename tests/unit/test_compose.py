@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from pipeline.cli import app
-from pipeline.kafka import development, jars
+from pipeline.kafka.local import cluster_layout, jars
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
 _TEXT = {"type": "string", "minLength": 1}
@@ -121,10 +121,10 @@ def test_every_named_volume_is_declared_and_used_by_one_broker(compose: dict[str
 @pytest.mark.parametrize("broker", [1, 2, 3])
 def test_brokers_have_the_development_settings_and_nothing_else(compose: dict[str, Any], broker: int) -> None:
     """Each broker's settings are those of a local cluster of three, so that the two cannot drift apart."""
-    layout = development.Layout(3, 9092)
-    local = development.properties(layout, broker, {})
+    layout = cluster_layout.ClusterLayout(3, 9092)
+    local = cluster_layout.properties(layout, broker, {})
     docker = _properties(compose["services"][f"kafka-{broker}"])
-    development_settings = development.settings(3)
+    development_settings = cluster_layout.settings(3)
     assert {name: docker.get(name) for name in development_settings} == development_settings
     # What is left says where things are; it has the same names, and two more as Docker has two networks.
     networks = {"listener.security.protocol.map", "inter.broker.listener.name"}
@@ -152,7 +152,7 @@ def test_a_client_on_the_host_reaches_the_broker_it_is_told_of(compose: dict[str
 def test_the_bootstrap_address_is_the_same_with_and_without_docker(compose: dict[str, Any]) -> None:
     """Whoever changes from one to the other changes nothing in the clients."""
     published = [broker["ports"][0].rsplit(":", 1)[0] for broker in _brokers(compose)]
-    assert ",".join(published) == development.Layout(3, 9092).bootstrap
+    assert ",".join(published) == cluster_layout.ClusterLayout(3, 9092).bootstrap
 
 
 def test_no_two_services_want_one_port(compose: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pipeline import Events, Field, Pipeline, Scores, Table, hours
 from pipeline.errors import TopologyError
 from pipeline.features.spec import Input
-from pipeline.kafka.topics import needed, problems
+from pipeline.kafka.provisioning import needed, problems
 
 EVENTS = Events("payments", schema="payment", key="card", time="at")
 BLOCKS = Events("blocks", schema="block", key="card", time="at")

@@ -208,5 +208,5 @@ def test_no_admin_client_is_asked_for_committed_offsets_but_in_a_process_of_its_
             or (isinstance(node, ast.ImportFrom) and name in {each.name for each in node.names})
         }
 
-    assert users("list_consumer_group_offsets") == {"pipeline/kafka/survey.py"}
-    assert users("Surveyor") == {"pipeline/lag/asking.py"}
+    assert users("list_consumer_group_offsets") == {"pipeline/kafka/offset_collector.py"}
+    assert users("OffsetCollector") == {"pipeline/lag/offset_collector_process.py"}

@@ -14,7 +14,7 @@ from ops.alerts import series
 from ops.alerts.__main__ import made
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS, ALL
-from pipeline.lag.history import SPAN_SECONDS
+from pipeline.lag.end_offset_history import SPAN_SECONDS
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.metrics import LATENCY_SECONDS
 

@@ -128,9 +128,9 @@ class World:
             gauges[f"lag_status,{labels}"] = self.status[partition]
         told = gauges | {name: self._counted(rows, worker.born) for name, rows in counters.items()}
         for birth, (start, end) in enumerate(zip(worker.born, [*worker.born[1:], self.steps], strict=True)):
-            lives = np.full(self.steps, np.nan)
-            lives[start:end] = 1
-            told[f'worker_info,worker="{number}-{birth}",pipeline="flights"'] = lives
+            task_epochs = np.full(self.steps, np.nan)
+            task_epochs[start:end] = 1
+            told[f'worker_info,worker="{number}-{birth}",pipeline="flights"'] = task_epochs
         told["process_start_time_seconds"] = np.zeros(self.steps)
         for start in worker.born:
             told["process_start_time_seconds"][start:] = self.seconds[min(start, self.steps - 1)]

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.anomalies.alarm import CALM_SECONDS, Alarm, Change, Finding
+from pipeline.anomalies.alarm import CALM_SECONDS, Alarm, AlarmChange, Finding
 from pipeline.anomalies.bounds import deviations, ks_bound, psi_bound
 from pipeline.anomalies.drift import BLOCK, BLOCKS, SCORES, Drift, ks, psi
-from pipeline.anomalies.level import DAY_SLOTS, SLOT_SECONDS, VALUES, VALUES_MIN, Band, Level, Season, usual
-from pipeline.anomalies.rates import ArrivalRate, Latency, Share, Window, quantile
-from pipeline.anomalies.sample import ROWS_MAX, ROWS_PER_BATCH, Sample
-from pipeline.batch import Source
+from pipeline.anomalies.level import DAY_SLOTS, SLOT_SECONDS, VALUES, VALUES_MIN, Band, Level, Season, baseline
+from pipeline.anomalies.rates import ArrivalRate, Latency, RateWindow, Share, quantile
+from pipeline.anomalies.sample import ROWS_MAX, ROWS_PER_BATCH, ReservoirSample
+from pipeline.records import TopicPartition
 
 NUMBERS = st.floats(-1e6, 1e6)
 SAMPLES = st.lists(st.one_of(NUMBERS, st.integers(0, 3).map(float)), min_size=1, max_size=60).map(sorted).map(np.array)
@@ -89,8 +89,8 @@ def test_usual_is_not_moved_by_a_few_wild_values() -> None:
     random = np.random.default_rng(1)
     values = random.normal(100, 2, 180)
     wild = np.where(np.arange(180) % 3 == 0, 1e8, values)
-    assert usual(wild).middle == pytest.approx(100, abs=2)
-    assert usual(wild).spread < 8
+    assert baseline(wild).middle == pytest.approx(100, abs=2)
+    assert baseline(wild).spread < 8
 
 
 def test_a_season_knows_yesterday_and_last_week_and_no_more() -> None:
@@ -139,7 +139,7 @@ def test_memory_is_fixed_however_long_it_runs() -> None:
 @given(st.lists(st.tuples(st.floats(0.1, 5), st.integers(0, 1000)), min_size=1, max_size=80))
 def test_a_window_sums_the_last_20_seconds(looks: list[tuple[float, int]]) -> None:
     """Nothing older, nothing lost, whatever the times of the looks."""
-    window, now, seen = Window(), 0.0, []
+    window, now, seen = RateWindow(), 0.0, []
     for after, count in looks:
         now += after
         seen.append((now, count))
@@ -155,7 +155,7 @@ def finding(value: float) -> Finding:
 def test_an_alarm_that_comes_and_goes_is_one() -> None:
     """It begins at once, and ends when all was usual for a minute; looks that say nothing end nothing."""
     alarm = Alarm("x")
-    changes: list[tuple[float, Change]] = []
+    changes: list[tuple[float, AlarmChange]] = []
     for now in range(0, 200, 2):
         value = 3.0 if 20 <= now < 100 and now % 10 < 4 else 0.5
         look = None if 110 <= now < 120 else finding(value)
@@ -176,9 +176,9 @@ def test_an_alarm_is_judged_by_what_was_usual_when_it_began() -> None:
     assert alarm.score == 5.0
 
 
-def ends(offset: int, partitions: int) -> dict[Source, int]:
+def ends(offset: int, partitions: int) -> dict[TopicPartition, int]:
     """Return log ends that together have risen by ``offset``."""
-    return {Source("t", number): (offset + number) // partitions for number in range(partitions)}
+    return {TopicPartition("t", number): (offset + number) // partitions for number in range(partitions)}
 
 
 def test_a_rebalance_is_no_change_of_the_rate() -> None:
@@ -248,7 +248,7 @@ def test_a_share_that_moves_is_an_anomaly_where_it_matters(before: float, after:
 
 def test_a_sample_is_bounded_and_keeps_no_batch_alive() -> None:
     """Some rows of each batch, copied, up to a bound; what is taken is there once."""
-    sample = Sample(3)
+    sample = ReservoirSample(3)
     matrix = np.zeros((8192, 3), dtype=np.float32)
     matrix[:, 1] = np.nan
     for _ in range(1000):

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from ops.bench.job import BUNDLE, Avro, Features, Job
-from ops.bench.sameness import check
+from ops.bench.job import BUNDLE, Avro, BenchJob, Features
+from ops.bench.output_check import check
 from ops.bench.tables import tables
 from ops.bench.tuning import BATCH_ROWS_MAX, PRINTED
 from ops.training.flights_schedule import flights
@@ -49,7 +49,7 @@ def test_a_score_says_where_its_event_lies(events: pa.RecordBatch) -> None:
     values = Avro("boarding").encode(events.columns)
     assert len(values) <= BATCH_ROWS_MAX
     partitions, offsets = [row % 8 for row in range(ROWS)], list(range(ROWS))
-    scores = Avro("score").decode(Job("bench", "some.events").score(values, partitions, offsets)).to_pylist()
+    scores = Avro("score").decode(BenchJob("bench", "some.events").score(values, partitions, offsets)).to_pylist()
     assert [score["event_id"] for score in scores] == events["event_id"].to_pylist()
     assert [score["key"] for score in scores] == events["tailnum"].to_pylist()
     assert [(s["source_partition"], s["source_offset"]) for s in scores] == list(zip(partitions, offsets, strict=True))

@@ -9,11 +9,11 @@ import pytest
 from ops.bench.job import Avro
 from ops.bench.payments import LEAD, Paid, layout, made_up, memory, payments, warm
 from ops.bench.payments_job import BUNDLE, PaymentsJob, pack, unpack
-from pipeline.codec.contracts import Contracts
-from pipeline.drills.backfill import matrices, remembered
-from pipeline.drills.history import History, Taken
-from pipeline.inference.session import Session
-from pipeline.models.bundle import load
+from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.offline.backfill import matrices, remembered
+from pipeline.offline.history import History, Taken
+from pipeline.serving.bundle import load
+from pipeline.serving.onnx_model import OnnxModel
 
 LAST_MS = 1_750_000_000_000
 CARDS, COUNT = 300, 12_000
@@ -30,7 +30,7 @@ def test_the_bundle_fits_the_pipeline(paid: Paid) -> None:
     """Both the declaration and the schema; the model has learnt something of memory."""
     bundle = load(BUNDLE.parents[1], payments.model)
     bundle.check(payments.spec)
-    payments.check(Contracts.load().columns("card_payment"))
+    payments.check(SchemaRepository.load().columns("card_payment"))
     (figures,) = bundle.manifest.figures.values()
     assert figures["log_loss"] < figures["base_log_loss"] / 2
 
@@ -76,7 +76,7 @@ def test_by_hand_it_gives_the_scores_of_the_features_offline(paid: Paid) -> None
     statistics = remembered(payments, History({payments.events.topic: taken}))
     matrix = np.concatenate([part for _, part in matrices(payments, taken, statistics)])
     manifest = json.loads((BUNDLE / "manifest.json").read_text())
-    session = Session(
+    session = OnnxModel(
         BUNDLE / "model.onnx", input=manifest["input"], output=manifest["output"], features=payments.spec.names
     )
     np.testing.assert_allclose(found.field("score").to_numpy(), session.score(matrix), rtol=0, atol=1e-6)

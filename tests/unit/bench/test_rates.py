@@ -4,24 +4,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.bench.rates import FROM, TO, Run, Sample, growth, mark, ratios, run_of, summary
+from ops.bench.rates import FROM, TO, MeasuredRun, ProgressSample, growth, mark, ratios, run_of, summary
 
 
-def steady(rate: float, cpu_share: float, target: int, *, start: float = 100.0, idle: float = 2.0) -> list[Sample]:
+def steady(
+    rate: float, cpu_share: float, target: int, *, start: float = 100.0, idle: float = 2.0
+) -> list[ProgressSample]:
     """Return looks, ten a second, at a process that starts for ``idle`` seconds and is then steady."""
-    looks = [Sample(start + k / 10, 0, k / 10) for k in range(int(idle * 10))]
+    looks = [ProgressSample(start + k / 10, 0, k / 10) for k in range(int(idle * 10))]
     begin, used = start + idle, idle
     step = 0
     while not looks or looks[-1].done < target:
         seconds = step / 10
-        looks.append(Sample(begin + seconds, int(seconds * rate), used + seconds * cpu_share, seconds / 2))
+        looks.append(ProgressSample(begin + seconds, int(seconds * rate), used + seconds * cpu_share, seconds / 2))
         step += 1
     return looks
 
 
-def a_run(per_second: float, per_cpu_second: float) -> Run:
+def a_run(per_second: float, per_cpu_second: float) -> MeasuredRun:
     """Return a run with these rates."""
-    return Run(1, 1.0, 1.0, per_second, per_cpu_second, 0.1, 0.0)
+    return MeasuredRun(1, 1.0, 1.0, per_second, per_cpu_second, 0.1, 0.0)
 
 
 @settings(deadline=None)
@@ -43,15 +45,15 @@ def test_a_steady_process_has_its_rate_however_long_it_took_to_start(
 
 def test_the_end_of_a_run_in_which_partitions_run_dry_does_not_count() -> None:
     """What comes after 95 % of the scores may be as slow as it likes."""
-    looks = [Sample(float(k), k * 100, k / 2) for k in range(97)]
-    slow = [Sample(1000.0 + k, 9_600 + k, 500.0) for k in range(401)]
+    looks = [ProgressSample(float(k), k * 100, k / 2) for k in range(97)]
+    slow = [ProgressSample(1000.0 + k, 9_600 + k, 500.0) for k in range(401)]
     assert run_of([*looks, *slow], 10_000, started=0.0) == run_of(looks, 10_000, started=0.0)
 
 
 def test_what_only_warms_up_does_not_count() -> None:
     """However slow it was, and however much of the run it is."""
-    warming = [Sample(float(k), 10 * k, float(k)) for k in range(100)]
-    steadily = [Sample(100 + k / 10, 1_000 + 50 * k, 100 + k / 20) for k in range(201)]
+    warming = [ProgressSample(float(k), 10 * k, float(k)) for k in range(100)]
+    steadily = [ProgressSample(100 + k / 10, 1_000 + 50 * k, 100 + k / 20) for k in range(201)]
     run = run_of([*warming, *steadily], 11_000, started=0.0, warm=1_000)
     assert (run.events_per_second, run.events_per_cpu_second) == (500, 1_000)
     assert run.events == pytest.approx((TO - FROM) * 10_000, abs=50)
@@ -62,11 +64,11 @@ def test_what_only_warms_up_does_not_count() -> None:
     ("samples", "why"),
     [
         ([], "only 0 of 1,000"),
-        ([Sample(1.0, 0, 0.1), Sample(2.0, 900, 0.2)], "only 900 of 1,000"),
-        ([Sample(1.0, 0, 0.1), Sample(2.0, 1000, 0.2)], "too few to measure"),
+        ([ProgressSample(1.0, 0, 0.1), ProgressSample(2.0, 900, 0.2)], "only 900 of 1,000"),
+        ([ProgressSample(1.0, 0, 0.1), ProgressSample(2.0, 1000, 0.2)], "too few to measure"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(samples: list[Sample], why: str) -> None:
+def test_what_cannot_be_measured_is_refused(samples: list[ProgressSample], why: str) -> None:
     """A run that did not get far enough, or that is over between two looks, gives no figure."""
     with pytest.raises(ValueError, match=why):
         run_of(samples, 1_000, started=0.0)

@@ -10,8 +10,8 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 
-from pipeline.batch import Records, Source
-from pipeline.codec.contracts import Contracts
+from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.records import RecordBatch, TopicPartition
 
 BYTES_MAX = 10_000
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -35,9 +35,9 @@ def write_folder(folder: Path, *versions: Any, name: str = "event") -> Path:
     return folder
 
 
-def contracts_of(folder: Path, *versions: Any) -> Contracts:
+def contracts_of(folder: Path, *versions: Any) -> SchemaRepository:
     """Return the contracts of such a folder."""
-    return Contracts.load(write_folder(folder, *versions))
+    return SchemaRepository.load(write_folder(folder, *versions))
 
 
 def written(schema: Any, value: Any, schema_id: int = 1) -> bytes:
@@ -48,11 +48,11 @@ def written(schema: Any, value: Any, schema_id: int = 1) -> bytes:
     return out.getvalue()
 
 
-def records_of(values: Sequence[bytes | None]) -> Records:
+def records_of(values: Sequence[bytes | None]) -> RecordBatch:
     """Return records with these values, all of one partition."""
     n = len(values)
-    return Records(
-        sources=(Source("events", 0),),
+    return RecordBatch(
+        sources=(TopicPartition("events", 0),),
         source=np.zeros(n, dtype=np.int32),
         offsets=np.arange(n, dtype=np.int64),
         arrived_ms=np.zeros(n, dtype=np.int64),

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.batch import Reason, Stage
 from pipeline.codec.avro import Decoder, Encoder, Unencodable
-from pipeline.codec.contracts import Contracts
 from pipeline.codec.formats import Choose, Fast, Slow, format_of
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.errors import SchemaError
+from pipeline.records import DeadLetterReason, Step
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
 LISTS = record(
@@ -35,7 +35,7 @@ def small(i: int) -> dict[str, Any]:
     return {"name": f"n{i}", "count": i, "flag": i % 2 == 0, "maybe": None if i % 3 else i}
 
 
-def decoder_of(contracts: Contracts, choose: Choose) -> Decoder:
+def decoder_of(contracts: SchemaRepository, choose: Choose) -> Decoder:
     """Return a decoder of the schema 'event'."""
     return Decoder(contracts, "event", value_bytes_max=BYTES_MAX, choose=choose)
 
@@ -44,27 +44,35 @@ GOOD = written(SMALL, small(0))
 BODY = GOOD[5:]
 HEAD = GOOD[:5]
 BAD = {
-    "null": (None, Reason.NULL_VALUE, "the value is null"),
-    "no bytes": (b"", Reason.EMPTY, "no bytes"),
-    "too large": (written(SMALL, {**small(0), "name": "x" * BYTES_MAX}), Reason.TOO_LARGE, "at most 10000"),
-    "half a frame": (b"\0\0\0", Reason.NOT_FRAMED, "3 bytes"),
-    "other magic byte": (b"\1" + GOOD[1:], Reason.NOT_FRAMED, "the first byte is 1"),
-    "json": (b'{"name": "x"}', Reason.NOT_FRAMED, "the first byte is 123"),
-    "unknown id": (b"\0\0\0\0\7" + BODY, Reason.UNKNOWN_SCHEMA, "schema id 7; those of 'event': 1"),
-    "huge id": (b"\0\xff\xff\xff\xff" + BODY, Reason.UNKNOWN_SCHEMA, "schema id 4294967295"),
-    "frame only": (HEAD, Reason.UNDECODABLE, "field 'name': needs 1 bytes, 0 are left"),
-    "truncated": (GOOD[:-1], Reason.UNDECODABLE, "field 'maybe': needs 1 bytes, 0 are left"),
-    "trailing byte": (GOOD + b"\0", Reason.UNDECODABLE, "1 bytes follow the end"),
-    "twice": (GOOD + GOOD, Reason.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
-    "negative length": (HEAD + b"\1" + BODY[1:], Reason.UNDECODABLE, "field 'name': needs -1 bytes"),
-    "endless length": (HEAD + b"\xfe" + b"\xff" * 8 + b"\1", Reason.UNDECODABLE, "needs 9223372036854775807 bytes"),
-    "endless varint": (HEAD + b"\xff" * 40, Reason.UNDECODABLE, "a number of more than ten bytes"),
-    "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], Reason.UNDECODABLE, "field 'name': not UTF-8"),
-    "int of 33 bits": (HEAD + b"\2a\x80\x80\x80\x80\x10\1\0", Reason.UNDECODABLE, "field 'count': the number has more"),
-    "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", Reason.UNDECODABLE, "field 'count'"),
-    "boolean of 2": (HEAD + b"\2a\0\2\0", Reason.UNDECODABLE, "field 'flag': a boolean is 0 or 1, this is 2"),
-    "branch 2": (HEAD + b"\2a\0\1\4", Reason.UNDECODABLE, "field 'maybe': branch 2 of 2"),
-    "branch -2": (HEAD + b"\2a\0\1\3", Reason.UNDECODABLE, "field 'maybe': branch -2 of 2"),
+    "null": (None, DeadLetterReason.NULL_VALUE, "the value is null"),
+    "no bytes": (b"", DeadLetterReason.EMPTY, "no bytes"),
+    "too large": (written(SMALL, {**small(0), "name": "x" * BYTES_MAX}), DeadLetterReason.TOO_LARGE, "at most 10000"),
+    "half a frame": (b"\0\0\0", DeadLetterReason.NOT_FRAMED, "3 bytes"),
+    "other magic byte": (b"\1" + GOOD[1:], DeadLetterReason.NOT_FRAMED, "the first byte is 1"),
+    "json": (b'{"name": "x"}', DeadLetterReason.NOT_FRAMED, "the first byte is 123"),
+    "unknown id": (b"\0\0\0\0\7" + BODY, DeadLetterReason.UNKNOWN_SCHEMA, "schema id 7; those of 'event': 1"),
+    "huge id": (b"\0\xff\xff\xff\xff" + BODY, DeadLetterReason.UNKNOWN_SCHEMA, "schema id 4294967295"),
+    "frame only": (HEAD, DeadLetterReason.UNDECODABLE, "field 'name': needs 1 bytes, 0 are left"),
+    "truncated": (GOOD[:-1], DeadLetterReason.UNDECODABLE, "field 'maybe': needs 1 bytes, 0 are left"),
+    "trailing byte": (GOOD + b"\0", DeadLetterReason.UNDECODABLE, "1 bytes follow the end"),
+    "twice": (GOOD + GOOD, DeadLetterReason.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
+    "negative length": (HEAD + b"\1" + BODY[1:], DeadLetterReason.UNDECODABLE, "field 'name': needs -1 bytes"),
+    "endless length": (
+        HEAD + b"\xfe" + b"\xff" * 8 + b"\1",
+        DeadLetterReason.UNDECODABLE,
+        "needs 9223372036854775807 bytes",
+    ),
+    "endless varint": (HEAD + b"\xff" * 40, DeadLetterReason.UNDECODABLE, "a number of more than ten bytes"),
+    "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], DeadLetterReason.UNDECODABLE, "field 'name': not UTF-8"),
+    "int of 33 bits": (
+        HEAD + b"\2a\x80\x80\x80\x80\x10\1\0",
+        DeadLetterReason.UNDECODABLE,
+        "field 'count': the number has more",
+    ),
+    "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", DeadLetterReason.UNDECODABLE, "field 'count'"),
+    "boolean of 2": (HEAD + b"\2a\0\2\0", DeadLetterReason.UNDECODABLE, "field 'flag': a boolean is 0 or 1, this is 2"),
+    "branch 2": (HEAD + b"\2a\0\1\4", DeadLetterReason.UNDECODABLE, "field 'maybe': branch 2 of 2"),
+    "branch -2": (HEAD + b"\2a\0\1\3", DeadLetterReason.UNDECODABLE, "field 'maybe': branch -2 of 2"),
 }
 
 
@@ -76,7 +84,7 @@ def test_a_bad_record_is_dead_and_its_neighbours_live(tmp_path: Path, choose: Ch
     batch, dead = decoder_of(contracts_of(tmp_path, SMALL), choose).decode(
         records_of([*values[:4], value, *values[4:]])
     )
-    assert [(letter.row, letter.stage, letter.reason) for letter in dead] == [(4, Stage.DECODE, reason)]
+    assert [(letter.row, letter.stage, letter.reason) for letter in dead] == [(4, Step.DECODE, reason)]
     assert message in dead[0].message
     assert len(dead[0].message) <= 200
     assert batch.rows.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
@@ -146,7 +154,7 @@ def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path, choose: 
 def test_hostile_counts_and_places_are_dead(tmp_path: Path, choose: Choose, body: bytes, message: str) -> None:
     """Places that do not exist and counts that no bytes follow cost nothing and are dead letters."""
     batch, dead = decoder_of(contracts_of(tmp_path, LISTS), choose).decode(records_of([HEAD + body]))
-    assert [letter.reason for letter in dead] == [Reason.UNDECODABLE]
+    assert [letter.reason for letter in dead] == [DeadLetterReason.UNDECODABLE]
     assert message in dead[0].message
     assert len(batch) == 0
 
@@ -179,7 +187,7 @@ def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path, choose: 
         {"id": 1, "wide": 1, "free": 1} | fitted,
         {"id": 3, "wide": 3, "free": 3} | fitted,
     ]
-    assert [(letter.row, letter.reason) for letter in dead] == [(3, Reason.UNDECODABLE)]
+    assert [(letter.row, letter.reason) for letter in dead] == [(3, DeadLetterReason.UNDECODABLE)]
 
 
 def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path, choose: Choose) -> None:
@@ -197,14 +205,14 @@ def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path, choose: Ch
     values = [written(first, {"id": i, "part": {"colour": "green" if i == 1 else "red"}}, 1) for i in range(4)]
     batch, dead = decoder_of(contracts, choose).decode(records_of(values))
     assert rows_of(batch.columns) == [{"id": i, "part": {"colour": "red", "depth": 7}} for i in (0, 2, 3)]
-    assert [(letter.row, letter.reason) for letter in dead] == [(1, Reason.UNDECODABLE)]
+    assert [(letter.row, letter.reason) for letter in dead] == [(1, DeadLetterReason.UNDECODABLE)]
 
 
 def test_a_schema_that_is_not_there_is_named() -> None:
     """Decoders and encoders of unknown schemas say which there are."""
     for build in (
-        lambda: Decoder(Contracts.load(), "flight", value_bytes_max=1),
-        lambda: Encoder(Contracts.load(), "x"),
+        lambda: Decoder(SchemaRepository.load(), "flight", value_bytes_max=1),
+        lambda: Encoder(SchemaRepository.load(), "x"),
     ):
         with pytest.raises(SchemaError, match=r"no schema .*boarding, card_payment, departure, features, score"):
             build()

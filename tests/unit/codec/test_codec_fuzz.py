@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.batch import Reason
 from pipeline.codec.avro import Decoder
-from pipeline.codec.contracts import Contracts
 from pipeline.codec.formats import Choose, Fast, Flat, Slow
 from pipeline.codec.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.records import DeadLetterReason
 from tests.unit.codec.avro_samples import records_of, written
 
-CONTRACTS = Contracts.load()
+CONTRACTS = SchemaRepository.load()
 BYTES_MAX = 4096
 INTS = [each["name"] for each in CONTRACTS.schema("boarding")["fields"] if each["type"] == "int"]
 PLAIN = fastavro_schema(CONTRACTS.schema("boarding"))
@@ -72,7 +72,7 @@ def assert_sound(values: Sequence[bytes | None], choose: Choose) -> tuple[int, i
         assert values[row] is not None
         assert found == read_row(values[row], PLAIN), values[row]
     for letter in dead:
-        if letter.reason is Reason.UNDECODABLE:
+        if letter.reason is DeadLetterReason.UNDECODABLE:
             assert not is_good(values[letter.row]), (values[letter.row], letter)
     return len(kept), len(died)
 

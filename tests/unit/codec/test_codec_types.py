@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codec.avro import Decoder, Encoder
-from pipeline.codec.contracts import Contracts
 from pipeline.codec.formats import Fast, Flat, Slow, format_of
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.codec.types import parse, unfit_for_pyruhvro
 from pipeline.errors import SchemaError
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
@@ -262,7 +262,7 @@ def test_every_id_is_framed(tmp_path: Path, choose: Any, schema_id: int) -> None
     schema = record(("a", "int"))
     contracts_of(tmp_path, schema)
     (tmp_path / "ids.json").write_text(f'{{"{schema_id}": {{"schema": "event", "version": 1}}}}')
-    contracts = Contracts.load(tmp_path)
+    contracts = SchemaRepository.load(tmp_path)
     values = [written(schema, {"a": i}, schema_id) for i in range(3)]
     batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX, choose=choose).decode(records_of(values))
     assert (dead, batch.columns.column("a").to_pylist()) == ((), [0, 1, 2])

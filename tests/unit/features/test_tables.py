@@ -10,9 +10,9 @@ import pytest
 from pipeline import Events, Field
 from pipeline.errors import TopologyError
 from pipeline.features.derived import Difference, Log1p
-from pipeline.features.layout import Window
+from pipeline.features.row_layout import RingWindow
 from pipeline.features.spec import FeatureSpec
-from pipeline.features.tables import Memory, Statistic, Table, days, hours, memories, minutes, seconds
+from pipeline.features.tables import Aggregate, Table, TableState, days, hours, minutes, seconds, table_states
 
 DEPARTURES = Events("departures", schema="departure", key="tailnum", time="departed_at")
 AIRCRAFT = Table("aircraft", facts=DEPARTURES)
@@ -32,7 +32,7 @@ CARDS = Table("cards")
         (CARDS.max("amount", window=seconds(0.012)), "cards_max_amount_12ms"),
     ],
 )
-def test_names_say_what_it_is(statistic: Statistic, name: str) -> None:
+def test_names_say_what_it_is(statistic: Aggregate, name: str) -> None:
     """The table, the statistic, what of, the window, and the buckets where they are not twelve."""
     assert statistic.name == name
 
@@ -40,7 +40,7 @@ def test_names_say_what_it_is(statistic: Statistic, name: str) -> None:
 def test_equal_declarations_are_equal() -> None:
     """Twenty-four hours are a day, and two tables of the same fields are one table."""
     assert CARDS.count(window=hours(24)) == Table("cards").count(window=days(1))
-    assert CARDS.count(window=minutes(10)).window == Window(600_000, 12)
+    assert CARDS.count(window=minutes(10)).window == RingWindow(600_000, 12)
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_equal_declarations_are_equal() -> None:
         (CARDS.min("a", window=hours(1)), CARDS.max("a", window=hours(1))),
         (CARDS.last("a"), CARDS.last("b")),
         (CARDS.last("a"), Table("card").last("a")),
-        (CARDS.last("a"), Table("cards", forget_after=days(1)).last("a")),
+        (CARDS.last("a"), Table("cards", ttl=days(1)).last("a")),
         (CARDS.last("a"), Table("cards", facts=DEPARTURES).last("a")),
         (AIRCRAFT.last("a"), Table("aircraft", Events("d", schema="departure", key="k", time="at")).last("a")),
         (CARDS.last(Log1p("a")), CARDS.last("log1p_of_a")),
     ],
     ids=["span", "buckets", "kind", "value", "table", "memory", "fed by", "other facts", "derived"],
 )
-def test_every_difference_changes_the_fingerprint(one: Statistic, other: Statistic) -> None:
+def test_every_difference_changes_the_fingerprint(one: Aggregate, other: Aggregate) -> None:
     """A model trained on other numbers is never taken for one that fits."""
     assert FeatureSpec((one,)).fingerprint() != FeatureSpec((other,)).fingerprint()
 
@@ -93,22 +93,22 @@ def test_own_events_need_what_feeds_their_table() -> None:
 def test_statistics_are_gathered_by_table() -> None:
     """Each table once, in the order of first use, its statistics in their order, each value once."""
     first, second, third = CARDS.last("b"), AIRCRAFT.last("a"), CARDS.sum(Log1p("a"), window=hours(1))
-    cards, aircraft = memories([Field("x"), first, second, third])
-    assert cards == Memory(CARDS, (first, third))
-    assert aircraft == Memory(AIRCRAFT, (second,))
+    cards, aircraft = table_states([Field("x"), first, second, third])
+    assert cards == TableState(CARDS, (first, third))
+    assert aircraft == TableState(AIRCRAFT, (second,))
     assert sorted(map(repr, cards.values)) == sorted(map(repr, ("b", Log1p("a"))))
-    assert memories([Field("x")]) == ()
+    assert table_states([Field("x")]) == ()
 
 
 def test_the_numbers_of_a_batch() -> None:
     """float64 [n, V], C-contiguous, in the order of the layout, NaN for null; a table of counts needs none."""
-    (memory,) = memories([CARDS.last("b"), CARDS.last("a"), CARDS.sum("b", window=hours(1))])
+    (memory,) = table_states([CARDS.last("b"), CARDS.last("a"), CARDS.sum("b", window=hours(1))])
     columns = pa.record_batch({"a": [1, 2], "b": [None, 0.1]})
     found = memory.numbers(columns)
     assert memory.layout.values == ("a", "b")
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, [[1, np.nan], [2, 0.1]])
-    (counting,) = memories([CARDS.count(window=hours(1))])
+    (counting,) = table_states([CARDS.count(window=hours(1))])
     assert counting.numbers(columns).shape == (2, 0)
 
 
@@ -127,7 +127,7 @@ FACTS = pa.schema({"tailnum": pa.string(), "departed_at": pa.timestamp("ms", "UT
 )
 def test_facts_that_cannot_feed_the_table_are_named(schema: pa.Schema, message: str) -> None:
     """The error names table, statistic and column; events that fit pass."""
-    (memory,) = memories([AIRCRAFT.last("delay")])
+    (memory,) = table_states([AIRCRAFT.last("delay")])
     memory.check(FACTS)
     with pytest.raises(TopologyError, match=message):
         memory.check(schema)
@@ -138,12 +138,12 @@ def test_facts_that_cannot_feed_the_table_are_named(schema: pa.Schema, message: 
     [
         (lambda: Table("Cards"), "table name 'Cards'"),
         (lambda: Table("t", Events("topic", schema="s", time="at")), "'topic', have no key"),
-        (lambda: Table("t", forget_after=timedelta(0)), "forget_after is 0:00:00"),
+        (lambda: Table("t", ttl=timedelta(0)), "forget_after is 0:00:00"),
         (lambda: CARDS.count(window=timedelta(microseconds=1500)), "whole milliseconds"),
         (lambda: CARDS.count(window=-hours(1)), "'cards': window"),
         (lambda: CARDS.count(window=hours(1), buckets=7), r"table 'cards'.*choose buckets="),
-        (lambda: memories([CARDS.last("a"), Table("cards", forget_after=days(1)).last("b")]), "two different tables"),
-        (lambda: memories([Table("t", forget_after=days(1)).count(window=days(1))]), "table 't': forget_after is 1d"),
+        (lambda: table_states([CARDS.last("a"), Table("cards", ttl=days(1)).last("b")]), "two different tables"),
+        (lambda: table_states([Table("t", ttl=days(1)).count(window=days(1))]), "table 't': forget_after is 1d"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declare: Callable[[], object], message: str) -> None:

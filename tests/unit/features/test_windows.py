@@ -11,7 +11,7 @@ from histories import Event, Online, assert_as_expected, by_definition, historie
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.tables import Memory, Table, memories
+from pipeline.features.tables import Table, TableState, table_states
 from pipeline.features.windows import advance, plausible
 
 anytime = settings(deadline=None)  # tests share their machine
@@ -20,7 +20,7 @@ thoroughly = settings(deadline=None, max_examples=500)
 MS = timedelta(milliseconds=1)
 INT64 = np.iinfo(np.int64)
 CARDS = Table("cards")
-(SMALL,) = memories(
+(SMALL,) = table_states(
     [
         CARDS.count(window=12 * MS),
         CARDS.sum("a", window=12 * MS),
@@ -37,7 +37,7 @@ NAN = np.nan
 
 @thoroughly
 @given(tables(), histories())
-def test_it_says_what_the_definition_says(memory: Memory, events: list[Event]) -> None:
+def test_it_says_what_the_definition_says(memory: TableState, events: list[Event]) -> None:
     """Each event of one batch sees what a naive replay, one event at a time, says; the late ones are counted alike."""
     online = Online(memory)
     expected, late = by_definition(memory, events)
@@ -47,7 +47,7 @@ def test_it_says_what_the_definition_says(memory: Memory, events: list[Event]) -
 
 @anytime
 @given(tables(values=["a", "b"]), histories(whole_or_null))
-def test_sums_of_whole_numbers_are_exact(memory: Memory, events: list[Event]) -> None:
+def test_sums_of_whole_numbers_are_exact(memory: TableState, events: list[Event]) -> None:
     """Where no addition rounds, sums are equal bit for bit."""
     expected, _ = by_definition(memory, events)
     sums = [column for column, each in enumerate(memory.statistics) if each.kind.name == "SUM"]
@@ -57,7 +57,7 @@ def test_sums_of_whole_numbers_are_exact(memory: Memory, events: list[Event]) ->
 
 @anytime
 @given(tables(), histories(), st.data())
-def test_how_events_are_batched_changes_nothing(memory: Memory, events: list[Event], data: st.DataObject) -> None:
+def test_how_events_are_batched_changes_nothing(memory: TableState, events: list[Event], data: st.DataObject) -> None:
     """Any split into batches gives the same results, the same rows and the same count of late ones, bit for bit."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=5)))
     whole, split = Online(memory), Online(memory)
@@ -71,7 +71,7 @@ def test_how_events_are_batched_changes_nothing(memory: Memory, events: list[Eve
 
 @anytime
 @given(tables(), histories(), histories())
-def test_a_forgotten_row_is_not_missed(memory: Memory, events: list[Event], later: list[Event]) -> None:
+def test_a_forgotten_row_is_not_missed(memory: TableState, events: list[Event], later: list[Event]) -> None:
     """An event from the expiry of a row on, and all after it, sees the same as if the row were fresh, bit for bit."""
     online = Online(memory)
     online.take([event._replace(key="k", time_ms=event.time_ms % 1000) for event in events])
@@ -116,8 +116,8 @@ def test_a_late_event_reaches_its_bucket_while_the_ring_has_it() -> None:
 
 def test_what_is_longer_ago_than_forget_after_is_missing() -> None:
     """A last value or time is seen up to the bound, and not one millisecond beyond it."""
-    table = Table("t", forget_after=50 * MS)
-    online = Online(memories([table.last("a"), table.seconds_since_last()])[0])
+    table = Table("t", ttl=50 * MS)
+    online = Online(table_states([table.last("a"), table.seconds_since_last()])[0])
     results = online.take([Event("k", 100, 4.0), *(Event("k", time, writes=False) for time in (150, 151))])
     np.testing.assert_array_equal(results[1:], [[4, 0.05], [NAN, NAN]])
 

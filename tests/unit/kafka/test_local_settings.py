@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka import development, jars
-from pipeline.kafka.broker import Broker
-from pipeline.kafka.local import LocalCluster, new_cluster_id
+from pipeline.kafka.local import cluster_layout, jars
+from pipeline.kafka.local.broker import Broker
+from pipeline.kafka.local.cluster import LocalCluster, new_cluster_id
 
 
 def _loaded(text: str) -> dict[str, str]:
@@ -39,34 +39,34 @@ _STRINGS = st.text(st.characters(codec="utf-8"), min_size=1)
 @given(st.dictionaries(_STRINGS, _STRINGS))
 def test_rendered_properties_read_back_as_they_were(entries: dict[str, str]) -> None:
     """Whatever names and values hold (spaces, line ends, backslashes, emoji), Java reads the same."""
-    text = development.render(entries)
+    text = cluster_layout.render(entries)
     assert text.isascii()
     assert len(text.splitlines()) == len(entries)
     assert _loaded(text) == entries
 
 
-@given(st.sampled_from(development.BROKERS), st.integers(1024, 60_000))
+@given(st.sampled_from(cluster_layout.BROKERS), st.integers(1024, 60_000))
 def test_ports_of_a_cluster_are_a_row_without_overlap(brokers: int, port: int) -> None:
     """Clients' and controllers' ports are 2 x brokers different ports in a row from the first one."""
-    layout = development.Layout(brokers, port)
+    layout = cluster_layout.ClusterLayout(brokers, port)
     ports = [one for broker in layout.ids for one in layout.ports(broker)]
     assert sorted(ports) == list(range(port, port + 2 * brokers))
     assert layout.bootstrap.split(",")[0] == f"127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("brokers", development.BROKERS)
+@pytest.mark.parametrize("brokers", cluster_layout.BROKERS)
 def test_every_listener_is_on_loopback(brokers: int) -> None:
     """Nothing of a local cluster listens to, or is announced on, another interface than loopback."""
-    layout = development.Layout(brokers, 9092)
+    layout = cluster_layout.ClusterLayout(brokers, 9092)
     for broker in layout.ids:
-        entries = development.properties(layout, broker, {})
+        entries = cluster_layout.properties(layout, broker, {})
         addresses = entries["listeners"].split(",") + entries["advertised.listeners"].split(",")
         assert all("://127.0.0.1:" in address for address in addresses)
 
 
 def test_three_brokers_survive_one_and_a_single_one_can_write() -> None:
     """Of three brokers two must have a write; a single broker asks for no copies that it cannot have."""
-    three, one = development.settings(3), development.settings(1)
+    three, one = cluster_layout.settings(3), cluster_layout.settings(1)
     assert (three["default.replication.factor"], three["min.insync.replicas"]) == ("3", "2")
     assert (three["offsets.topic.replication.factor"], three["transaction.state.log.min.isr"]) == ("3", "2")
     replicas = {value for name, value in one.items() if "replication.factor" in name or "isr" in name}
@@ -75,9 +75,9 @@ def test_three_brokers_survive_one_and_a_single_one_can_write() -> None:
 
 def test_given_settings_go_over_the_development_settings_but_not_over_addresses() -> None:
     """A user may change how a broker behaves, not where it is: the cluster would not find itself."""
-    layout = development.Layout(1, 9092)
+    layout = cluster_layout.ClusterLayout(1, 9092)
     extra = {"num.partitions": "7", "auto.create.topics.enable": "true", "listeners": "PLAINTEXT://0.0.0.0:1"}
-    entries = development.properties(layout, 1, extra)
+    entries = cluster_layout.properties(layout, 1, extra)
     assert (entries["num.partitions"], entries["auto.create.topics.enable"]) == ("7", "true")
     assert "0.0.0.0" not in entries["listeners"]
 
@@ -85,7 +85,7 @@ def test_given_settings_go_over_the_development_settings_but_not_over_addresses(
 @pytest.mark.parametrize(("brokers", "port"), [(2, 9092), (0, 9092), (1, 80), (3, 65_531)])
 def test_a_cluster_that_cannot_be_is_refused(tmp_path: Path, brokers: int, port: int) -> None:
     """Broker counts other than 1 and 3 and ports out of range are refused when the cluster is described."""
-    with pytest.raises(StartupError, match=str(port if brokers in development.BROKERS else brokers)):
+    with pytest.raises(StartupError, match=str(port if brokers in cluster_layout.BROKERS else brokers)):
         LocalCluster(tmp_path, brokers, port)
 
 

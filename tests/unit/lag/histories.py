@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable
 
-from pipeline.lag.history import Observation, Trail, Window
+from pipeline.lag.end_offset_history import EndOffsetHistory, LagWindow, Observation
 
 
-def window(seen: Iterable[tuple[float, int, int]]) -> Window:
+def window(seen: Iterable[tuple[float, int, int]]) -> LagWindow:
     """Return the window that saw these (time, end, done) one after another."""
-    made = Window()
+    made = LagWindow()
     for at, end, done in seen:
         made.add(Observation(at, end, done))
     return made
 
 
-def every(seconds: float, ends: Iterable[int], done: Iterable[int]) -> Window:
+def every(seconds: float, ends: Iterable[int], done: Iterable[int]) -> LagWindow:
     """Return the window that looked at such intervals, from 0 on."""
     return window((n * seconds, e, d) for n, (e, d) in enumerate(zip(ends, done, strict=True)))
 
 
-def trail(points: Iterable[tuple[float, int]]) -> Trail:
+def trail(points: Iterable[tuple[float, int]]) -> EndOffsetHistory:
     """Return the trail of these points."""
-    made = Trail()
+    made = EndOffsetHistory()
     for at, end in points:
         made.add(at, end)
     return made

@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from pipeline.batch import Source
 from pipeline.errors import BrokerError
-from pipeline.kafka.survey import GroupAnswer, Question, Survey
+from pipeline.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
 from pipeline.lag.exporter import Exporter
-from pipeline.lag.rules import Status
+from pipeline.lag.rules import LagStatus
+from pipeline.records import TopicPartition
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.health import Health
@@ -22,25 +22,25 @@ class Kafka:
         self.clock = SetClock()
         self.metrics = GroupMetrics()
         self.health = Health(self.clock, conditions=("kafka",))
-        self.groups: dict[str, dict[Source, int | None]] | None = {}
-        self.ends: dict[Source, int] = {}
+        self.groups: dict[str, dict[TopicPartition, int | None]] | None = {}
+        self.ends: dict[TopicPartition, int] = {}
         self.unknown: tuple[str, ...] = ()
         self.members = True
-        self.asked: list[Question] = []
+        self.asked: list[OffsetQuery] = []
         self.stopping: threading.Event | None = None
         chosen = ExporterSettings.model_validate(settings)
         self.exporter = Exporter(chosen, self, self.metrics, self.health, self.clock)
 
-    def ask(self, question: Question, timeout: float) -> Survey:
+    def ask(self, question: OffsetQuery, timeout: float) -> CollectedOffsets:
         """Answer as the real one does."""
         self.asked.append(question)
         if self.stopping is not None and len(self.asked) == 3:
             self.stopping.set()
         if self.groups is None:
             raise BrokerError("nobody answers")
-        answers = {name: GroupAnswer(self.members, committed) for name, committed in self.groups.items()}
+        answers = {name: GroupDescription(self.members, committed) for name, committed in self.groups.items()}
         bounds = {source: (0, end) for source, end in self.ends.items()}
-        return Survey(answers, bounds, {}, self.unknown, 7, 0.0)
+        return CollectedOffsets(answers, bounds, {}, self.unknown, 7, 0.0)
 
     def look(self, after: float = 10.0) -> bool:
         """Let time pass, then look."""
@@ -53,7 +53,7 @@ class Kafka:
         return {line.partition("{")[0] for line in lines if line.startswith("surgetank_group")}
 
 
-ORDERS = Source("orders", 0)
+ORDERS = TopicPartition("orders", 0)
 
 
 def test_a_pass_without_an_answer_leaves_no_figures() -> None:
@@ -78,16 +78,16 @@ def test_before_the_first_pass_it_is_not_up() -> None:
 
 def test_a_group_that_stands_still_stalls_or_stops() -> None:
     """With members it stalls, without it stops, and the worst partition is the group's status."""
-    for members, expected in ((True, Status.STALL), (False, Status.STOP)):
+    for members, expected in ((True, LagStatus.STALL), (False, LagStatus.STOP)):
         kafka = Kafka()
         kafka.members = members
-        kafka.groups = {"billing": {ORDERS: 5, Source("orders", 1): 3}}
-        kafka.ends = {ORDERS: 9, Source("orders", 1): 3}
+        kafka.groups = {"billing": {ORDERS: 5, TopicPartition("orders", 1): 3}}
+        kafka.ends = {ORDERS: 9, TopicPartition("orders", 1): 3}
         for _ in range(5):
             kafka.look()
         assert kafka.metrics.group_lag_status.value(group="billing", topic="orders", partition=0) is not None
         assert kafka.metrics.group_lag_status.value(group="billing", topic="orders", partition=0) == expected
-        assert kafka.metrics.group_lag_status.value(group="billing", topic="orders", partition=1) == Status.OK
+        assert kafka.metrics.group_lag_status.value(group="billing", topic="orders", partition=1) == LagStatus.OK
         assert kafka.metrics.group_status.value(group="billing") == expected
 
 
@@ -101,19 +101,19 @@ def test_what_is_known_after_an_outage_is_compared_with_what_was_before() -> Non
         kafka.look()
     kafka.groups = {"billing": {ORDERS: 5}}
     kafka.look()
-    assert kafka.metrics.group_status.value(group="billing") == Status.STALL
+    assert kafka.metrics.group_status.value(group="billing") == LagStatus.STALL
 
 
 def test_groups_that_the_page_has_no_room_for_are_counted() -> None:
     """In the order of their names; the others are told as ever."""
     kafka = Kafka(partitions_max=4)
-    both = [Source("orders", number) for number in (0, 1)]
+    both = [TopicPartition("orders", number) for number in (0, 1)]
     kafka.ends = dict.fromkeys(both, 9)
     kafka.groups = {f"group-{number}": dict.fromkeys(both, 5) for number in range(5)}
     kafka.look()
     assert kafka.metrics.exporter_groups.value() == 2
     assert kafka.metrics.exporter_groups_left_out.value() == 3
-    assert kafka.metrics.group_status.value(group="group-1") == Status.OK
+    assert kafka.metrics.group_status.value(group="group-1") == LagStatus.OK
     assert kafka.metrics.group_status.value(group="group-2") is None
 
 

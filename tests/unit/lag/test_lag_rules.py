@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lag.history import Observation, Window
+from pipeline.lag.end_offset_history import LagWindow, Observation
 from pipeline.lag.rules import (
-    Status,
+    LagStatus,
     rule_1_rewind,
     rule_2_no_lag,
     rule_3_stop,
@@ -128,21 +128,21 @@ def test_rule_5_says_that_the_lag_only_grows(ends: list[int], done: list[int], h
 @pytest.mark.parametrize(
     ("seen", "now", "members", "expected"),
     [
-        ([], 0, True, Status.OK),
-        ([(0, 100, 100)], 1000, False, Status.OK),
-        ([(0, 100, 100), (1, 5, 5)], 2, True, Status.REWIND),  # before OK
-        ([(0, 100, 50), (1, 100, 40)], 40, False, Status.REWIND),  # before STOP
-        ([(0, 100, 50)], 40, False, Status.STOP),  # before STALL
-        ([(0, 100, 50)], 40, True, Status.STALL),
-        ([(0, 100, 50)], 40, None, Status.STALL),
-        ([(0, 100, 50)], 100, None, Status.STOP),
-        ([(2.0 * n, 100 * n + 100, n) for n in TEN], 18, True, Status.WARN),
-        ([(2.0 * n, 100 * n + 100, n) for n in TEN], 48, True, Status.STALL),  # before WARN
-        ([(2.0 * n, 100 * n + 100, 100 * n) for n in TEN], 18, True, Status.OK),
+        ([], 0, True, LagStatus.OK),
+        ([(0, 100, 100)], 1000, False, LagStatus.OK),
+        ([(0, 100, 100), (1, 5, 5)], 2, True, LagStatus.REWIND),  # before OK
+        ([(0, 100, 50), (1, 100, 40)], 40, False, LagStatus.REWIND),  # before STOP
+        ([(0, 100, 50)], 40, False, LagStatus.STOP),  # before STALL
+        ([(0, 100, 50)], 40, True, LagStatus.STALL),
+        ([(0, 100, 50)], 40, None, LagStatus.STALL),
+        ([(0, 100, 50)], 100, None, LagStatus.STOP),
+        ([(2.0 * n, 100 * n + 100, n) for n in TEN], 18, True, LagStatus.WARN),
+        ([(2.0 * n, 100 * n + 100, n) for n in TEN], 48, True, LagStatus.STALL),  # before WARN
+        ([(2.0 * n, 100 * n + 100, 100 * n) for n in TEN], 18, True, LagStatus.OK),
     ],
 )
 def test_the_first_rule_that_holds_wins(
-    seen: list[tuple[float, int, int]], now: float, members: bool | None, expected: Status
+    seen: list[tuple[float, int, int]], now: float, members: bool | None, expected: LagStatus
 ) -> None:
     """Rules are asked in their order."""
     assert status(window(seen), now, members) is expected
@@ -150,9 +150,9 @@ def test_the_first_rule_that_holds_wins(
 
 def test_the_worst_partition_wins() -> None:
     """A group is as bad as its worst partition; one without partitions is fine."""
-    assert worst([Status.OK, Status.STALL, Status.WARN]) is Status.STALL
-    assert worst(Status) is Status.REWIND
-    assert worst([]) is Status.OK
+    assert worst([LagStatus.OK, LagStatus.STALL, LagStatus.WARN]) is LagStatus.STALL
+    assert worst(LagStatus) is LagStatus.REWIND
+    assert worst([]) is LagStatus.OK
 
 
 steps = st.lists(
@@ -169,7 +169,7 @@ def test_whatever_happens_the_verdicts_keep_their_meaning(
     steps: list[tuple[float, int, int, bool]], members: bool | None, later: float
 ) -> None:
     """No lag is OK or REWIND; progress just now is never STALL nor STOP; time without news never makes it better."""
-    seen, at, end, done = Window(), 0.0, 0, 0
+    seen, at, end, done = LagWindow(), 0.0, 0, 0
     for seconds, arrived, worked, back in steps:
         at, end = at + seconds, end + arrived
         before, done = done, (done // 2 if back else min(end, done + worked))
@@ -177,10 +177,10 @@ def test_whatever_happens_the_verdicts_keep_their_meaning(
         verdict = status(seen, at, members)
         assert len(seen.observations) <= 10 + 600 / 0.1
         if done == end:
-            assert verdict in {Status.OK, Status.REWIND}
+            assert verdict in {LagStatus.OK, LagStatus.REWIND}
         if done > before:
-            assert verdict not in {Status.STALL, Status.STOP}
+            assert verdict not in {LagStatus.STALL, LagStatus.STOP}
         if back and done < before:
-            assert verdict is Status.REWIND
-    if status(seen, at, members) in {Status.STALL, Status.STOP}:
-        assert status(seen, at + later, members) in {Status.STALL, Status.STOP}
+            assert verdict is LagStatus.REWIND
+    if status(seen, at, members) in {LagStatus.STALL, LagStatus.STOP}:
+        assert status(seen, at + later, members) in {LagStatus.STALL, LagStatus.STOP}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lag.history import GROWTH, POINTS_MAX, Trail
+from pipeline.lag.end_offset_history import GROWTH, POINTS_MAX, EndOffsetHistory
 from pipeline.lag.rates import drain, rates
-from pipeline.lag.seconds import SKEW_SECONDS, How, LagSeconds, lag_seconds
+from pipeline.lag.seconds import SKEW_SECONDS, LagMethod, LagSeconds, lag_seconds
 from tests.unit.lag.histories import every, trail, window
 
 STEADY = [(0.0, 0), (10.0, 100), (20.0, 200)]  # ten a second
@@ -18,17 +18,17 @@ STEADY = [(0.0, 0), (10.0, 100), (20.0, 200)]  # ten a second
 @pytest.mark.parametrize(
     ("points", "done", "end", "record_at", "expected"),
     [
-        (STEADY, 200, 200, None, LagSeconds(0, How.NO_LAG)),
-        (STEADY, 250, 200, None, LagSeconds(0, How.NO_LAG)),
-        (STEADY, 150, 200, None, LagSeconds(15, How.INTERPOLATED)),
-        (STEADY, 100, 200, None, LagSeconds(20, How.INTERPOLATED)),
-        (STEADY, 150, 200, 14.5, LagSeconds(15.5, How.RECORD)),
-        ([(0.0, 50), (10.0, 100)], 25, 100, None, LagSeconds(35, How.EXTRAPOLATED)),
-        ([(0.0, 50), (10.0, 100)], 25, 100, -5000.0, LagSeconds(5030, How.RECORD)),  # an old backlog
+        (STEADY, 200, 200, None, LagSeconds(0, LagMethod.NO_LAG)),
+        (STEADY, 250, 200, None, LagSeconds(0, LagMethod.NO_LAG)),
+        (STEADY, 150, 200, None, LagSeconds(15, LagMethod.INTERPOLATED)),
+        (STEADY, 100, 200, None, LagSeconds(20, LagMethod.INTERPOLATED)),
+        (STEADY, 150, 200, 14.5, LagSeconds(15.5, LagMethod.RECORD)),
+        ([(0.0, 50), (10.0, 100)], 25, 100, None, LagSeconds(35, LagMethod.EXTRAPOLATED)),
+        ([(0.0, 50), (10.0, 100)], 25, 100, -5000.0, LagSeconds(5030, LagMethod.RECORD)),  # an old backlog
         ([(0.0, 50), (25.0, 50)], 25, 50, None, None),  # no line without traffic
         ([(0.0, 50)], 25, 50, None, None),  # nor through one point
         ([], 25, 50, None, None),
-        ([], 25, 50, 12.0, LagSeconds(18, How.RECORD)),
+        ([], 25, 50, 12.0, LagSeconds(18, LagMethod.RECORD)),
     ],
 )
 def test_the_best_that_is_known_is_said(
@@ -46,7 +46,7 @@ def test_the_best_that_is_known_is_said(
 def test_after_a_long_silence_a_burst_is_dated_by_the_burst() -> None:
     """Records that came after hours without traffic are not spread over these hours."""
     seen = trail([(0.0, 50), (1800.0, 50), (3600.0, 50), (3610.0, 100)])
-    assert lag_seconds(3612.0, 75, 100, seen) == LagSeconds(7.0, How.INTERPOLATED)
+    assert lag_seconds(3612.0, 75, 100, seen) == LagSeconds(7.0, LagMethod.INTERPOLATED)
     assert len(seen) == 3
 
 
@@ -54,13 +54,13 @@ def test_after_a_long_silence_a_burst_is_dated_by_the_burst() -> None:
 def test_a_clock_that_is_hours_off_does_not_fool_it(skew: float) -> None:
     """A record's time that contradicts what was seen is replaced by the arrival, and the result says so."""
     found = lag_seconds(30.0, 150, 200, trail(STEADY), 15.0 + skew)
-    assert found == LagSeconds(15.0, How.BOUNDED)
+    assert found == LagSeconds(15.0, LagMethod.BOUNDED)
 
 
 def test_a_clock_in_the_future_is_noticed_at_the_first_look() -> None:
     """What was there at the first look did not come later than that."""
-    assert lag_seconds(30.0, 10, 50, trail([(20.0, 50)]), 7200.0) == LagSeconds(10.0, How.BOUNDED)
-    assert lag_seconds(30.0, 10, 50, Trail(), 7200.0) == LagSeconds(0.0, How.BOUNDED)
+    assert lag_seconds(30.0, 10, 50, trail([(20.0, 50)]), 7200.0) == LagSeconds(10.0, LagMethod.BOUNDED)
+    assert lag_seconds(30.0, 10, 50, EndOffsetHistory(), 7200.0) == LagSeconds(0.0, LagMethod.BOUNDED)
 
 
 @given(skew=st.floats(-SKEW_SECONDS, SKEW_SECONDS))
@@ -68,7 +68,7 @@ def test_a_clock_that_is_a_little_off_is_trusted_and_never_negative(skew: float)
     """Within the tolerance the record's time counts; a record from the future has no negative age."""
     found = lag_seconds(20.0, 150, 200, trail(STEADY), 15.0 + skew)
     assert found is not None
-    assert found.how is How.RECORD
+    assert found.how is LagMethod.RECORD
     assert found.seconds == pytest.approx(max(0.0, 5.0 - skew), abs=1e-9)
 
 
@@ -78,7 +78,7 @@ bursts = st.lists(st.tuples(st.floats(0.5, 5), st.integers(0, 1000) | st.just(0)
 @given(looks=bursts, where=st.floats(0, 1), later=st.floats(0, 30))
 def test_thinning_keeps_a_tenth_whatever_the_bursts(looks: list[tuple[float, int]], where: float, later: float) -> None:
     """The age of any record is told to a tenth, or to the distance of two looks, however old and bursty the trail."""
-    seen, at, end = Trail(), 0.0, 0
+    seen, at, end = EndOffsetHistory(), 0.0, 0
     truth: list[tuple[int, float, float]] = []  # from this offset on, records came after the one, before the other time
     for seconds, arrived in looks:
         if arrived:
@@ -93,14 +93,14 @@ def test_thinning_keeps_a_tenth_whatever_the_bursts(looks: list[tuple[float, int
     now = at + later
     found = lag_seconds(now, offset, end, seen)
     assert found is not None
-    assert found.how is How.INTERPOLATED
+    assert found.how is LagMethod.INTERPOLATED
     slack = GROWTH * (now - after) + 1e-6
     assert now - before - max(slack, before - after) <= found.seconds <= now - after + max(slack, before - after)
 
 
 def test_a_trail_is_bounded() -> None:
     """A week of looks, one every five seconds, fits; the oldest is still there."""
-    seen = Trail()
+    seen = EndOffsetHistory()
     for second in range(0, 7 * 24 * 3600, 5):
         seen.add(float(second), second * 3)
     assert len(seen) <= POINTS_MAX

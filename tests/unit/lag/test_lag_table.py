@@ -7,15 +7,15 @@ import math
 import pytest
 from rich.console import Console
 
-from pipeline.batch import Source
-from pipeline.kafka.heads import Head, Place
-from pipeline.kafka.survey import GroupAnswer, Question, Survey
+from pipeline.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
+from pipeline.kafka.oldest_records import OldestRecord, ReadPosition
+from pipeline.lag.group_monitor import GroupMonitor, GroupSnapshot
 from pipeline.lag.sparkline import sparkline
 from pipeline.lag.table import plain, seconds_text, table
-from pipeline.lag.watching import Look, Watching
+from pipeline.records import TopicPartition
 from tests.unit.lag.clocks import SetClock
 
-ORDERS = [Source("orders", number) for number in range(3)]
+ORDERS = [TopicPartition("orders", number) for number in range(3)]
 
 
 class Cluster:
@@ -24,18 +24,18 @@ class Cluster:
     def __init__(self) -> None:
         self.clock = SetClock()
         self.ends = dict.fromkeys(ORDERS, 100)
-        self.committed: dict[Source, int | None] = {ORDERS[0]: 100, ORDERS[1]: 60, ORDERS[2]: None}
-        self.heads: dict[Place, Head] = {}
-        self.watching = Watching(Question(group="[billing]", topics=("orders",)), self.survey, self.clock)
+        self.committed: dict[TopicPartition, int | None] = {ORDERS[0]: 100, ORDERS[1]: 60, ORDERS[2]: None}
+        self.heads: dict[ReadPosition, OldestRecord] = {}
+        self.watching = GroupMonitor(OffsetQuery(group="[billing]", topics=("orders",)), self.survey, self.clock)
 
-    def survey(self, question: Question) -> Survey:
+    def survey(self, question: OffsetQuery) -> CollectedOffsets:
         """Answer as Kafka does."""
         owners = {ORDERS[0]: "worker-1"}
-        answer = GroupAnswer(True, dict(self.committed), owners)
+        answer = GroupDescription(True, dict(self.committed), owners)
         bounds = {source: (0, end) for source, end in self.ends.items()}
-        return Survey({"[billing]": answer}, bounds, self.heads, (), 9, 0.5)
+        return CollectedOffsets({"[billing]": answer}, bounds, self.heads, (), 9, 0.5)
 
-    def look(self) -> Look:
+    def look(self) -> GroupSnapshot:
         """Look once, two seconds after the last time."""
         self.clock.at += 2
         return self.watching.look()
@@ -47,7 +47,7 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-def shown(look: Look, rows_max: int = 100) -> str:
+def shown(look: GroupSnapshot, rows_max: int = 100) -> str:
     """Return the table as text."""
     console = Console(file=io.StringIO(), width=220)
     console.print(table(look, rows_max))
@@ -70,7 +70,7 @@ def test_the_table_shows_what_is_known_and_what_is_not(cluster: Cluster) -> None
 def test_the_table_follows_the_lag(cluster: Cluster) -> None:
     """Rates, drain and a line of the last minutes."""
     cluster.look()
-    cluster.heads[Place(ORDERS[1], 80)] = Head(cluster.clock.ms(ago=33), empty=False)
+    cluster.heads[ReadPosition(ORDERS[1], 80)] = OldestRecord(cluster.clock.ms(ago=33), empty=False)
     cluster.committed[ORDERS[1]] = 80
     cluster.ends[ORDERS[1]] = 110
     row = next(line for line in shown(cluster.look()).splitlines() if "orders[1]" in line)

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 import pytest
 
 from ops.pictures.overview import worded as legend
-from ops.pictures.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, Line, page, segments, ticks, worded
+from ops.pictures.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, ChartLine, page, segments, ticks, worded
 from tests.promtool import ROOT
 
-LAG = Line("flights", [0, 5, 10, 15], [0.0, 10.0, 20.0, 10.0])
+LAG = ChartLine("flights", [0, 5, 10, 15], [0.0, 10.0, 20.0, 10.0])
 
 
 def points(svg: str) -> list[tuple[float, float]]:
@@ -30,13 +30,13 @@ def test_a_line_is_to_scale() -> None:
 
 def test_texts_from_labels_do_not_break_the_file() -> None:
     """A topic or a model may be called anything."""
-    svg = page("<a> & b", [Chart("<c>", "ops", (Line('"d" <&>', [0, 5], [1.0, 2.0]),), limit=1.5)], 5, 5)
+    svg = page("<a> & b", [Chart("<c>", "ops", (ChartLine('"d" <&>', [0, 5], [1.0, 2.0]),), limit=1.5)], 5, 5)
     assert "<a> & b" in "".join(ElementTree.fromstring(svg).itertext())
 
 
 def test_a_chart_of_nothing_is_a_chart() -> None:
     """No line, or only zeros, or no number at all still gives axes."""
-    lines = (Line("zero", [0, 5], [0.0, 0.0]), Line("nan", [0, 5], [math.nan, math.inf]))
+    lines = (ChartLine("zero", [0, 5], [0.0, 0.0]), ChartLine("nan", [0, 5], [math.nan, math.inf]))
     svg = page("x", [Chart("none", "s", ()), Chart("flat", "s", lines)], 5, 5)
     assert len(points(svg)) == 2
 
@@ -52,7 +52,7 @@ def test_a_chart_of_nothing_is_a_chart() -> None:
 )
 def test_a_line_is_cut_where_nothing_was_seen(seconds: list[float], values: list[float], parts: list[int]) -> None:
     """A gap in the data is a gap in the picture: nothing is made up."""
-    assert [len(part) for part in segments(Line("", seconds, values), 5)] == parts
+    assert [len(part) for part in segments(ChartLine("", seconds, values), 5)] == parts
 
 
 @pytest.mark.parametrize(

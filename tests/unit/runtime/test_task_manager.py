@@ -3,17 +3,17 @@
 import pytest
 from support.worker_model import ME, OTHER
 
-from pipeline.batch import Source, TaskId
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime import task_events as on
 from pipeline.runtime.task_actions import ManagerAction
-from pipeline.runtime.task_events import RecordSpan, TaskEpoch
+from pipeline.runtime.task_events import RecordSpan
 from pipeline.runtime.task_manager import TaskManager
-from pipeline.tasks.states import State
+from pipeline.runtime.task_state import TaskState
 
 TASK, TWIN = TaskId("scoring", 0), TaskId("scoring", 1)
 ELSEWHERE = TaskId("second", 0)
-SOURCE = Source("events", 0)
+SOURCE = TopicPartition("events", 0)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_tasks_of_several_pipelines_have_their_own_partitions(manager: TaskManag
     keys = start(manager, TASK, ELSEWHERE, at=3)
 
     assert {task.id for task in manager.tasks} == {TASK, ELSEWHERE}
-    assert manager.tasks.positions() == {SOURCE: (3, None), Source("others", 0): (3, None)}
+    assert manager.tasks.positions() == {SOURCE: (3, None), TopicPartition("others", 0): (3, None)}
     manager.handle(on.PartitionsLost((TASK,)), 1.0)
     assert [task.key for task in manager.tasks] == [keys[1]]
 
@@ -104,7 +104,7 @@ def test_an_answer_of_an_earlier_epoch_changes_nothing(manager: TaskManager) -> 
     assert manager.handle(on.TransactionsSettled((old,)), 0.0) == []
     assert manager.handle(on.OffsetsResolved({old: {SOURCE: 0}}), 0.0) == []
     assert manager.handle(on.StateRestored(old), 0.0) == []
-    assert manager.tasks[TASK].state is State.OPENING
+    assert manager.tasks[TASK].state is TaskState.OPENING
 
 
 def test_a_revoked_task_is_closed_when_its_work_is_committed(manager: TaskManager) -> None:
@@ -159,7 +159,7 @@ def test_a_partition_that_cannot_be_read_sends_back_its_own_task_only(manager: T
 
     assert act.StopFetching((TASK,)) in actions
     assert manager.tasks[TWIN].key == keys[1]
-    assert manager.tasks[TWIN].state is State.RUNNING
+    assert manager.tasks[TWIN].state is TaskState.RUNNING
 
 
 def test_an_owner_is_fenced_once_and_again_for_tasks_that_came_later(manager: TaskManager) -> None:
@@ -220,3 +220,105 @@ def test_offsets_that_do_not_change_are_committed_again(manager: TaskManager) ->
     assert manager.handle(on.CommitReady(), 1.0) == [act.SendOffsets(1, {}, {key: {SOURCE: 7}})]
     assert manager.handle(on.TransactionCommitted(1), 1.0) == []
     assert manager.handle(on.CommitReady(), 2.0) == []
+
+
+def test_a_task_may_be_taken_away_while_it_is_restored(manager: TaskManager) -> None:
+    """It is closed at once, and the end of its restore starts nothing; an abort leaves it where it is."""
+    manager.handle(on.PartitionsAssigned((TASK,)), 0.0)
+    key = manager.tasks[TASK].key
+    manager.handle(on.OwnersFound({key: frozenset([ME])}, frozenset()), 0.0)
+    manager.handle(on.TransactionsSettled((key,)), 0.0)
+    manager.handle(on.OffsetsResolved({key: {SOURCE: 5}}), 0.0)
+    manager.handle(on.RestoreStarted(key), 0.0)
+
+    assert manager.is_restoring(key)
+    assert manager.tasks.share_running == 0
+    assert manager.handle(on.TransactionAborted(), 0.0) == []
+    assert manager.is_restoring(key)
+    assert shown(manager.handle(on.PartitionsRevoked((TASK,)), 0.0)) == ["StopFetching", "CloseStores"]
+    assert manager.handle(on.StateRestored(key), 0.0) == []
+
+
+def test_outputs_that_the_offsets_leave_out_are_never_committed(manager: TaskManager) -> None:
+    """The second batch of a task is produced and the first is not: a commit would make its outputs come twice."""
+    (key,) = start(manager, TASK)
+    hand_out(manager, key)
+    second = hand_out(manager, key, first=5)
+    manager.handle(on.BatchComputed(second, usable=True), 1.0)
+    manager.handle(on.BatchProduced(second, waiting_rows=0), 1.0)
+
+    with pytest.raises(ValueError, match="out of order"):
+        manager.handle(on.CommitReady(), 1.0)
+
+
+def test_a_rebalance_leaves_the_tasks_that_stay_alone(manager: TaskManager) -> None:
+    """A rebalance is a difference: epochs and progress of the kept tasks stay as they are."""
+    keys = start(manager, TASK, TWIN)
+    batch = hand_out(manager, keys[0])
+
+    manager.handle(on.PartitionsRevoked((TWIN,)), 1.0)
+    manager.handle(on.PartitionsAssigned((ELSEWHERE,)), 1.0)
+
+    assert manager.tasks[TASK].key == keys[0]
+    assert manager.handle(on.BatchComputed(batch, usable=True), 1.0) == [act.ProduceBatch(batch)]
+
+
+def test_an_epoch_never_comes_twice(manager: TaskManager) -> None:
+    """A partition that leaves and returns begins a new epoch: records of the old one stay void."""
+    (old,) = start(manager, TASK)
+    manager.handle(on.PartitionsRevoked((TASK,)), 1.0)
+    (new,) = start(manager, TASK)
+
+    assert new.epoch > old.epoch
+    assert manager.handle(on.RecordsFetched(((old, (RecordSpan(SOURCE, 0, 1, 1, 0),)),)), 1.0) == []
+
+
+def test_records_that_do_not_follow_send_the_task_back(manager: TaskManager) -> None:
+    """Records from before the position mean that the fetching went wrong: the task is initialized again."""
+    keys = start(manager, TASK, TWIN, at=5)
+    offered = tuple(
+        (key, (RecordSpan(manager.tasks.sources([key.task])[0], at, 9, 3, 0),))
+        for key, at in zip(keys, (3, 5), strict=True)
+    )
+
+    actions = manager.handle(on.RecordsFetched(offered), 1.0)
+
+    assert shown(actions) == ["DropOverlay", "StopFetching", "FindOwners", "ProcessBatch"]
+    assert actions[-1] == act.ProcessBatch(1, (keys[1],))
+    assert manager.tasks[TASK].state is TaskState.OPENING
+
+
+def test_nothing_is_committed_once_outputs_of_a_stale_epoch_were_produced(manager: TaskManager) -> None:
+    """Also what is committable by itself waits for the abort, and is handed out again."""
+    (key,) = start(manager, TASK)
+    produce(manager, key, now=0.0)
+
+    assert shown(manager.handle(on.BatchProduced(77, waiting_rows=0), 0.0)) == ["AbortTransaction"]
+    assert manager.handle(on.CommitReady(), 0.0) == []
+    assert manager.wants_abort
+
+
+def test_the_oldest_record_of_each_source_is_known_until_it_is_committed(manager: TaskManager) -> None:
+    """Of what was handed out; committed offsets stand beside it."""
+    (key,) = start(manager, TASK, at=3)
+    manager.handle(on.RecordsFetched(((key, (RecordSpan(SOURCE, 4, 6, 2, 1000),)),)), 1.0)
+    assert manager.tasks.positions() == {SOURCE: (3, (4, 1000))}
+
+    manager.handle(on.BatchComputed(1, usable=True), 1.0)
+    manager.handle(on.BatchProduced(1, waiting_rows=0), 1.0)
+    manager.handle(on.CommitReady(), 1.0)
+    manager.handle(on.TransactionCommitted(1), 1.0)
+
+    assert manager.tasks.positions() == {SOURCE: (6, None)}
+
+
+def test_a_flooded_worker_commits_at_its_interval_and_one_that_keeps_up_at_once(manager: TaskManager) -> None:
+    """While many rows wait, outputs of several batches go into one transaction."""
+    (key,) = start(manager, TASK)
+    batch = hand_out(manager, key)
+    manager.handle(on.BatchComputed(batch, usable=True), 1.0)
+
+    assert manager.handle(on.BatchProduced(batch, waiting_rows=1000), 1.0) == []
+    assert manager.commit_due(waiting_rows=1000) == pytest.approx(1.1)
+    assert manager.handle(on.DeadlinePassed(1000), 1.09) == []
+    assert manager.handle(on.DeadlinePassed(1000), 1.11) == [act.CommitTransaction()]

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.worker_model import ME, OTHER, TASKS, THREADS, Brokers, Transaction, WorkerModel, sources
 
-from pipeline.batch import Source, TaskId
+from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime import task_events as on
-from pipeline.tasks.states import State
+from pipeline.runtime.task_state import TaskState
 
 ALL_SOURCES = [source for task in TASKS for source in sources(task)]
 WORKS = st.sampled_from([True, False])
@@ -30,7 +30,7 @@ class RandomWorker(RuleBasedStateMachine):
             self.worker.settle_down()
 
     @rule(source=st.sampled_from(ALL_SOURCES), rows=st.integers(1, 5), gap=st.integers(0, 2))
-    def append(self, source: Source, rows: int, gap: int) -> None:
+    def append(self, source: TopicPartition, rows: int, gap: int) -> None:
         """Rows arrive."""
         self.brokers.append(source, rows, gap)
 
@@ -124,7 +124,7 @@ class RandomWorker(RuleBasedStateMachine):
 
     @rule(source=st.sampled_from(ALL_SOURCES), rows=st.integers(1, 4))
     @precondition(lambda self: self.worker.positions)
-    def fetch(self, source: Source, rows: int) -> None:
+    def fetch(self, source: TopicPartition, rows: int) -> None:
         """The fetcher reads."""
         if source in self.worker.positions:
             self.worker.fetch(source, rows)
@@ -154,7 +154,7 @@ class RandomWorker(RuleBasedStateMachine):
 
     @rule(source=st.sampled_from(ALL_SOURCES))
     @precondition(lambda self: self.worker.positions)
-    def fail_to_fetch(self, source: Source) -> None:
+    def fail_to_fetch(self, source: TopicPartition) -> None:
         """A partition cannot be read on."""
         if source in self.worker.positions:
             self.worker.post(on.FetchFailed(source, self.worker.positions[source][0]))
@@ -205,7 +205,7 @@ class RandomWorker(RuleBasedStateMachine):
         self.brokers.check_exactly_once()
         assert {task.id for task in self.worker.manager.tasks} == self.brokers.owned
         for task in self.brokers.owned:
-            assert self.worker.manager.tasks[task].state is State.RUNNING, task
+            assert self.worker.manager.tasks[task].state is TaskState.RUNNING, task
             for source in sources(task):
                 assert self.brokers.committed.get(source, 0) == self.brokers.end(source)
         assert not self.worker.manager.tasks.in_flight

@@ -6,25 +6,25 @@ import numpy as np
 
 from pipeline.state.budget import Budget
 from pipeline.state.changelog import Changes
-from pipeline.state.identity import Identity, Shape
-from pipeline.state.sparse import Sparse
-from pipeline.state.store import Memory, Store
+from pipeline.state.sparse_serde import SparseSerde
+from pipeline.state.store import Store, StoreMemory
+from pipeline.state.store_identity import StoreIdentity, TableSignature
 
 MIB = 1 << 20
 SMALL = Budget(block_cache=4 * MIB, write_buffer=64 << 10, rows=MIB, open_files=32)
 
-CARDS = Sparse(np.array([np.nan, 0.0, -1.0]))
-SHOPS = Sparse(np.zeros(1))
+CARDS = SparseSerde(np.array([np.nan, 0.0, -1.0]))
+SHOPS = SparseSerde(np.zeros(1))
 FORMATS = {"cards": CARDS, "shops": SHOPS}
-SHAPES = {name: Shape(format_.size, f"{name}-1") for name, format_ in FORMATS.items()}
-PAYMENTS = Identity("payments", 3, 12, SHAPES)
+SHAPES = {name: TableSignature(format_.size, f"{name}-1") for name, format_ in FORMATS.items()}
+PAYMENTS = StoreIdentity("payments", 3, 12, SHAPES)
 
 SOURCE, CHANGELOG = "payments.events", "payments.cards.changelog"
 
 
-def opened(path: Path, identity: Identity = PAYMENTS, budget: Budget = SMALL) -> Store:
+def opened(path: Path, identity: StoreIdentity = PAYMENTS, budget: Budget = SMALL) -> Store:
     """Open a store with a memory of its own."""
-    return Store.open(path, identity, Memory(budget))
+    return Store.open(path, identity, StoreMemory(budget))
 
 
 def step(number: int, rows: int = 150) -> dict[str, Changes]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
 from pipeline.state.budget import MIB, share, steps
-from pipeline.state.recent import Recent
+from pipeline.state.row_cache import RowCache
 
 
 @given(memory=st.integers(1, 1 << 16), tasks=st.integers(1, 2_000))
@@ -56,7 +56,7 @@ def test_the_rows_that_python_holds_fit_in_their_share(value_bytes: int) -> None
     """What is kept takes no more than the budget's bytes, measured by Python's own allocator, and not much less."""
     budget = share(32, 2)
     rows = budget.rows // value_bytes  # more than fit
-    recent = Recent(budget.rows)
+    recent = RowCache(budget.rows)
     tracemalloc.start()
     try:
         for start in range(0, 2 * rows, 500):

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import StateCorrupt
-from pipeline.state.changelog import GROWN, MEANING, Meaning, Reading
-from pipeline.state.sparse import Sparse
+from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, ChangelogReader, TableVersion
+from pipeline.state.sparse_serde import SparseSerde
 
-NUMBERS = Sparse(np.array([np.nan, -1.0]))
+NUMBERS = SparseSerde(np.array([np.nan, -1.0]))
 TOPIC = "payments.cards.changelog"
 
 RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.integers(0, 99)), max_size=30)
@@ -19,7 +19,7 @@ RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st
 
 def value(number: float, width: int = 2) -> bytes:
     """Return the value of a row."""
-    return Sparse(np.full(width, np.nan)).pack(np.full((1, width), number), 0)[0]
+    return SparseSerde(np.full(width, np.nan)).pack(np.full((1, width), number), 0)[0]
 
 
 @given(RECORDS)
@@ -28,31 +28,33 @@ def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | Non
     values = [None if number is None else value(number) for _, number in records]
     keys = [key for key, _ in records]
 
-    assert Reading(NUMBERS).take(keys, values, TOPIC) == dict(zip(keys, values, strict=True))
+    assert ChangelogReader(NUMBERS).take(keys, values, TOPIC) == dict(zip(keys, values, strict=True))
 
 
 def test_a_record_without_key_is_refused() -> None:
     """No worker writes one, so the topic is not what it should be."""
     with pytest.raises(StateCorrupt, match="without key"):
-        Reading(NUMBERS).take([None], [NUMBERS.absent], TOPIC)
+        ChangelogReader(NUMBERS).take([None], [NUMBERS.absent], TOPIC)
 
 
-MEANT = Meaning("cards-2", {"measures": []})
+MEANT = TableVersion("cards-2", {"measures": []})
 
 
 @given(st.text(), st.none() | st.dictionaries(st.text(), st.integers() | st.text()))
 def test_a_meaning_comes_back(fingerprint: str, told: dict[str, int | str] | None) -> None:
     """What is written under MEANING is read again, and the bare fingerprint of earlier versions too."""
-    assert Meaning.load(Meaning(fingerprint, told).dump()) == Meaning(fingerprint, told)
-    assert Meaning.load(b"0123abcd") == Meaning("0123abcd")
-    assert Meaning.load(b"\xff1") == Meaning("\ufffd1")
+    assert TableVersion.load(TableVersion(fingerprint, told).dump()) == TableVersion(fingerprint, told)
+    assert TableVersion.load(b"0123abcd") == TableVersion("0123abcd")
+    assert TableVersion.load(b"\xff1") == TableVersion("\ufffd1")
 
 
 def test_rows_of_another_declaration_do_not_fit() -> None:
     """What rows mean stands beside them, and is no row itself."""
-    reading = Reading(NUMBERS)
+    reading = ChangelogReader(NUMBERS)
 
-    assert reading.take([MEANING, GROWN, b"a"], [MEANT.dump(), b"{}", NUMBERS.absent], TOPIC) == {b"a": NUMBERS.absent}
+    assert reading.take([TABLE_VERSION, PARTITION_HISTORY, b"a"], [MEANT.dump(), b"{}", NUMBERS.absent], TOPIC) == {
+        b"a": NUMBERS.absent
+    }
     assert reading.unfit("cards-2") is None
     assert "another declaration" in (reading.unfit("cards-3") or "")
     assert reading.meaning == MEANT
@@ -62,7 +64,7 @@ def test_rows_of_another_declaration_do_not_fit() -> None:
 
 def test_rows_of_another_width_do_not_fit_and_are_kept_out() -> None:
     """As long as one is the last of its key, the reason names its size and key."""
-    reading = Reading(NUMBERS)
+    reading = ChangelogReader(NUMBERS)
 
     assert reading.take([b"a", b"b"], [value(1), value(1, width=5)], TOPIC) == {b"a": value(1)}
     assert re.search(r"a value of 56 bytes under key b'b', which is no row", reading.unfit("") or "")
@@ -73,11 +75,11 @@ def test_rows_of_another_width_do_not_fit_and_are_kept_out() -> None:
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.sampled_from([2, 3])), max_size=12))
 def test_what_was_written_anew_voids_what_lay_before(records: list[tuple[bytes, int | None]]) -> None:
     """However old rows lie before it and wherever bursts end, a whole rewriting fits, and nothing old is left."""
-    log: list[tuple[bytes, bytes | None]] = [(MEANING, b"cards-1")]
+    log: list[tuple[bytes, bytes | None]] = [(TABLE_VERSION, b"cards-1")]
     log += [(key, None if width is None else value(7, width)) for key, width in records]
-    log += [(MEANING, MEANT.dump()), (b"a", value(1)), (b"b", None), (b"c", value(3))]
+    log += [(TABLE_VERSION, MEANT.dump()), (b"a", value(1)), (b"b", None), (b"c", value(3))]
     for size in (1, 2, 5, 99):
-        reading, held = Reading(NUMBERS), {}
+        reading, held = ChangelogReader(NUMBERS), {}
         for start in range(0, len(log), size):
             keys, values = zip(*log[start : start + size], strict=True)
             held |= reading.take(keys, values, TOPIC)

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StateError, StateMismatch
-from pipeline.state.identity import Identity, Shape
-from pipeline.state.snapshot import MANIFEST, File, Home, Saved, Snapshot
+from pipeline.state.snapshot import MANIFEST, SavedTask, Snapshot, SnapshotFile, SnapshotOrigin
+from pipeline.state.store_identity import StoreIdentity, TableSignature
 
-TABLES = {"cards": Shape(32, "cards-1@id1"), "shops": Shape(16, "shops-1@id2")}
-HOME = Home("payments", "cluster-a", 12, TABLES)
-SAVED = Saved(3, "w1", {"events": 10, "changelog": 7}, {"cards": 2, "shops": 0}, {"000008.sst": File(5, "ab" * 32)})
-NOTHING = Saved(4, "w1", {}, {}, {})
+TABLES = {"cards": TableSignature(32, "cards-1@id1"), "shops": TableSignature(16, "shops-1@id2")}
+HOME = SnapshotOrigin("payments", "cluster-a", 12, TABLES)
+SAVED = SavedTask(
+    3, "w1", {"events": 10, "changelog": 7}, {"cards": 2, "shops": 0}, {"000008.sst": SnapshotFile(5, "ab" * 32)}
+)
+NOTHING = SavedTask(4, "w1", {}, {}, {})
 
 
 def written(folder: Path, text: bytes) -> Path:
@@ -30,7 +32,7 @@ def test_what_was_dumped_is_loaded(tmp_path: Path) -> None:
 
 def test_a_home_gives_what_its_stores_are_made_for() -> None:
     """The identity of one task."""
-    assert HOME.identity(3) == Identity("payments", 3, 12, TABLES)
+    assert HOME.identity(3) == StoreIdentity("payments", 3, 12, TABLES)
 
 
 def test_a_folder_without_a_manifest_is_no_snapshot(tmp_path: Path) -> None:
@@ -63,11 +65,11 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path: Path, was: bytes, now:
         (replace(HOME, pipeline="flights"), "of pipeline 'payments', not of 'flights'"),
         (replace(HOME, cluster="cluster-b"), "made on cluster cluster-a, and this is cluster-b"),
         (replace(HOME, partitions=24), "made for 12 partitions and the events now have 24"),
-        (replace(HOME, tables=TABLES | {"cards": Shape(32, "cards-1@id9")}), "has other rows of cards than"),
+        (replace(HOME, tables=TABLES | {"cards": TableSignature(32, "cards-1@id9")}), "has other rows of cards than"),
         (replace(HOME, tables={"cards": TABLES["cards"]}), "has other rows of shops than"),
     ],
 )
-def test_a_snapshot_of_something_else_is_refused(wanted: Home, told: str) -> None:
+def test_a_snapshot_of_something_else_is_refused(wanted: SnapshotOrigin, told: str) -> None:
     """Another pipeline, cluster, number of partitions, declaration or changelog."""
     snapshot = Snapshot(HOME, (SAVED,))
     snapshot.check(HOME)

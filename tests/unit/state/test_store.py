@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StateCorrupt, StateError, StateMismatch
-from pipeline.state.identity import Difference, Shape
-from pipeline.state.store import Memory, Store
+from pipeline.state.store import Store, StoreMemory
+from pipeline.state.store_identity import TableDifference, TableSignature
 from tests.unit.state.stores import (
     CARDS,
     CHANGELOG,
@@ -120,7 +120,7 @@ def test_sizes_are_told(path: Path) -> None:
 
 def test_stores_share_one_cache_also_when_opened_again(tmp_path: Path) -> None:
     """Blocks that are read go into the worker's cache, never into one of the store's own."""
-    memory = Memory(SMALL)
+    memory = StoreMemory(SMALL)
     for number in range(2):
         written(tmp_path / str(number), 20).close()
         store = Store.open(tmp_path / str(number), PAYMENTS, memory)
@@ -132,7 +132,7 @@ def test_stores_share_one_cache_also_when_opened_again(tmp_path: Path) -> None:
 
 def test_the_budget_can_change_while_open(path: Path) -> None:
     """Memory and store take another budget and go on."""
-    memory = Memory(SMALL)
+    memory = StoreMemory(SMALL)
     store = Store.open(path, PAYMENTS, memory)
     budget = replace(SMALL, write_buffer=1 << 20, block_cache=8 << 20)
     memory.resize(budget)
@@ -229,7 +229,7 @@ def test_a_store_for_other_partitions_is_not_believed(path: Path) -> None:
     store.close()
 
 
-WIDER = Shape(CARDS.size + 8, "cards-2")
+WIDER = TableSignature(CARDS.size + 8, "cards-2")
 CHANGED = replace(PAYMENTS, tables=SHAPES | {"cards": WIDER})
 
 
@@ -237,7 +237,7 @@ def test_a_table_of_another_shape_is_told_and_not_touched(path: Path) -> None:
     """Its rows can be scanned, but neither read nor written; other tables work; nothing is changed on disk."""
     written(path, 3).close()
     store = opened(path, CHANGED)
-    assert store.differences == (Difference("cards", SHAPES["cards"], WIDER),)
+    assert store.differences == (TableDifference("cards", SHAPES["cards"], WIDER),)
     with pytest.raises(StateMismatch, match="'cards'"):
         store.read("cards", [b"a"], None)
     with pytest.raises(StateMismatch, match="'cards'"):

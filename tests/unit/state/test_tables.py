@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StateError
-from pipeline.state.changelog import Reading
+from pipeline.state.changelog import ChangelogReader
 from pipeline.state.store import Store
-from pipeline.state.table import Written
-from pipeline.state.tables import Tables
+from pipeline.state.table import TableWrite
+from pipeline.state.tables import TaskTables
 from tests.unit.state.stores import CARDS, CHANGELOG, FORMATS, SMALL, SOURCE, opened
 
 FEW = replace(SMALL, rows=8 * 2 * 320)  # memory for about eight rows of each table
@@ -32,9 +32,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def tables(store: Store) -> Tables:
+def tables(store: Store) -> TaskTables:
     """Tables over it, in epoch 1."""
-    return Tables(store, FORMATS, SMALL, epoch=1)
+    return TaskTables(store, FORMATS, SMALL, epoch=1)
 
 
 def rows_of(*numbers: float) -> np.ndarray:
@@ -42,19 +42,19 @@ def rows_of(*numbers: float) -> np.ndarray:
     return np.array([[number, -number, 0.5] for number in numbers]).reshape(-1, 3)
 
 
-def numbers_in(tables: Tables, *keys: bytes) -> list[float]:
+def numbers_in(tables: TaskTables, *keys: bytes) -> list[float]:
     """Return the numbers in the rows of cards, NaN for fresh ones."""
     return tables["cards"].read(keys)[:, 0].tolist()
 
 
-def write(tables: Tables, keys: list[bytes], *numbers: float, epoch: int = 1) -> Written:
+def write(tables: TaskTables, keys: list[bytes], *numbers: float, epoch: int = 1) -> TableWrite:
     """Write cards, and expect that they are taken."""
     written = tables["cards"].write(keys, rows_of(*numbers), 0, epoch)
     assert written is not None
     return written
 
 
-def test_a_key_never_seen_has_the_fresh_row(tables: Tables) -> None:
+def test_a_key_never_seen_has_the_fresh_row(tables: TaskTables) -> None:
     """Rows come as float64 [k, W], contiguous and the caller's own; no keys give no rows."""
     rows = tables["cards"].read([b"a", b"b"])
     np.testing.assert_array_equal(rows, [[np.nan, 0, -1]] * 2)
@@ -64,7 +64,7 @@ def test_a_key_never_seen_has_the_fresh_row(tables: Tables) -> None:
     assert tables["cards"].read([]).shape == (0, 3)
 
 
-def test_what_was_written_is_read_before_it_is_committed_and_after(tables: Tables, store: Store) -> None:
+def test_what_was_written_is_read_before_it_is_committed_and_after(tables: TaskTables, store: Store) -> None:
     """The next read sees a write at once; the disk sees it with the commit, and not before."""
     written = write(tables, [b"a", b"b"], 1, 2)
     assert numbers_in(tables, b"b", b"a") == [2, 1]
@@ -75,7 +75,7 @@ def test_what_was_written_is_read_before_it_is_committed_and_after(tables: Table
     assert store.positions() == {SOURCE: 10, CHANGELOG: 2}
 
 
-def test_a_write_tells_the_changelog_what_the_disk_will_hold(tables: Tables) -> None:
+def test_a_write_tells_the_changelog_what_the_disk_will_hold(tables: TaskTables) -> None:
     """Keys and values of a write are the records, with the source offset that the rows include."""
     written = tables["cards"].write([b"a", b"b"], rows_of(1, 2), np.array([8, 9]), 1)
     assert written is not None
@@ -86,7 +86,7 @@ def test_a_write_tells_the_changelog_what_the_disk_will_hold(tables: Tables) -> 
     assert CARDS.source_offsets(values).tolist() == [8, 9]
 
 
-def test_a_commit_covers_what_its_transaction_had_and_no_more(tables: Tables) -> None:
+def test_a_commit_covers_what_its_transaction_had_and_no_more(tables: TaskTables) -> None:
     """Writes of the next transaction stay uncommitted, also over the same keys, and survive as they are."""
     first = write(tables, [b"a", b"b"], 1, 2)
     second = write(tables, [b"a", b"c"], 10, 30)
@@ -100,7 +100,7 @@ def test_a_commit_covers_what_its_transaction_had_and_no_more(tables: Tables) ->
     assert second.number > first.number
 
 
-def test_tables_are_committed_together_in_one_write(tables: Tables, store: Store) -> None:
+def test_tables_are_committed_together_in_one_write(tables: TaskTables, store: Store) -> None:
     """Rows of all tables and the positions are one write, or none."""
     number = write(tables, [b"a"], 1).number
     shops = tables["shops"].write([b"s"], np.array([[5.0]]), 0, 1)
@@ -114,7 +114,7 @@ def test_tables_are_committed_together_in_one_write(tables: Tables, store: Store
     assert store.positions() == {SOURCE: 3}
 
 
-def test_an_abort_gives_back_what_is_committed(tables: Tables) -> None:
+def test_an_abort_gives_back_what_is_committed(tables: TaskTables) -> None:
     """Thrown-away writes are gone from all tables, whether the key was on disk or not."""
     tables.commit(write(tables, [b"a"], 1).number, {})
     write(tables, [b"a", b"b"], 2, 2)
@@ -125,7 +125,7 @@ def test_an_abort_gives_back_what_is_committed(tables: Tables) -> None:
     assert tables["cards"].uncommitted == 0
 
 
-def test_what_was_worked_out_before_an_abort_is_not_taken_after_it(tables: Tables) -> None:
+def test_what_was_worked_out_before_an_abort_is_not_taken_after_it(tables: TaskTables) -> None:
     """A write of an epoch that is over changes nothing."""
     rows = tables["cards"].read([b"a"])
     tables.drop(2)
@@ -135,7 +135,7 @@ def test_what_was_worked_out_before_an_abort_is_not_taken_after_it(tables: Table
     assert numbers_in(tables, b"a") == [3]
 
 
-def test_what_was_thrown_away_cannot_be_committed(tables: Tables, store: Store) -> None:
+def test_what_was_thrown_away_cannot_be_committed(tables: TaskTables, store: Store) -> None:
     """The disk never says that it includes rows that it does not have."""
     kept, lost = write(tables, [b"a"], 1), write(tables, [b"a"], 2)
     tables.commit(kept.number, {SOURCE: 1})
@@ -146,7 +146,7 @@ def test_what_was_thrown_away_cannot_be_committed(tables: Tables, store: Store) 
     assert store.positions() == {SOURCE: 3}
 
 
-def test_a_commit_that_fails_keeps_everything(tables: Tables, store: Store) -> None:
+def test_a_commit_that_fails_keeps_everything(tables: TaskTables, store: Store) -> None:
     """If the disk refuses, the rows are still read and can be committed once more."""
     written = write(tables, [b"a"], 1)
     store.close()
@@ -158,7 +158,7 @@ def test_a_commit_that_fails_keeps_everything(tables: Tables, store: Store) -> N
 
 def test_it_says_when_it_is_full(store: Store) -> None:
     """Uncommitted rows beyond the bound are told, and a commit or an abort makes room."""
-    tables = Tables(store, FORMATS, FEW, epoch=1)
+    tables = TaskTables(store, FORMATS, FEW, epoch=1)
     write(tables, [b"a"], 1)
     assert not tables.full
     last = write(tables, [b"a", b"b"], 2, 3)
@@ -175,14 +175,14 @@ def test_it_says_when_it_is_full(store: Store) -> None:
 
 def test_an_uncommitted_row_outlives_any_number_of_reads(store: Store) -> None:
     """Rows that are read push out what is on disk, never what is not."""
-    tables = Tables(store, FORMATS, FEW, epoch=1)
+    tables = TaskTables(store, FORMATS, FEW, epoch=1)
     write(tables, [b"a"], 1)
     for number in range(20):
         numbers_in(tables, *(b"%d-%d" % (number, other) for other in range(10)))
     assert numbers_in(tables, b"a") == [1]
 
 
-def test_old_rows_are_forgotten_a_few_at_a_time(tables: Tables, store: Store) -> None:
+def test_old_rows_are_forgotten_a_few_at_a_time(tables: TaskTables, store: Store) -> None:
     """Each call looks at so many rows, round and round; what is old becomes fresh, and a deletion for the changelog."""
     keys = [b"%02d" % number for number in range(10)]
     tables.commit(write(tables, keys, *range(10)).number, {})
@@ -201,7 +201,7 @@ def test_old_rows_are_forgotten_a_few_at_a_time(tables: Tables, store: Store) ->
     assert [key for key, _ in store.scan("cards", None, 99)] == [b"02", b"07", b"08", b"09"]
 
 
-def test_a_forgotten_key_that_comes_again_starts_fresh(tables: Tables, store: Store) -> None:
+def test_a_forgotten_key_that_comes_again_starts_fresh(tables: TaskTables, store: Store) -> None:
     """Forgetting and writing again, in one transaction or two, leaves what was written last."""
     tables.commit(write(tables, [b"a"], 1).number, {})
     forgotten = tables["cards"].forget(lambda rows: np.ones(len(rows), dtype=bool), 9, epoch=1)
@@ -214,7 +214,7 @@ def test_a_forgotten_key_that_comes_again_starts_fresh(tables: Tables, store: St
     assert [CARDS.unpack([value])[0, 0] for _, value in store.scan("cards", None, 9)] == [5]
 
 
-def test_an_abort_remembers_what_was_forgotten(tables: Tables) -> None:
+def test_an_abort_remembers_what_was_forgotten(tables: TaskTables) -> None:
     """Deletions of a transaction that is thrown away are thrown away too."""
     tables.commit(write(tables, [b"a"], 1).number, {})
     tables["cards"].forget(lambda rows: np.ones(len(rows), dtype=bool), 9, epoch=1)
@@ -222,7 +222,7 @@ def test_an_abort_remembers_what_was_forgotten(tables: Tables) -> None:
     assert numbers_in(tables, b"a") == [1]
 
 
-def test_a_changelog_gives_back_the_same_table(tables: Tables, store: Store, tmp_path: Path) -> None:
+def test_a_changelog_gives_back_the_same_table(tables: TaskTables, store: Store, tmp_path: Path) -> None:
     """What the writes told the changelog, applied in bursts to an empty store, makes the same rows."""
     rng = random.Random(4)
     told = list[tuple[bytes, bytes | None]]()
@@ -237,7 +237,7 @@ def test_a_changelog_gives_back_the_same_table(tables: Tables, store: Store, tmp
     restored = opened(tmp_path / "restored")
     for start in range(0, len(told), 70):
         keys, values = zip(*told[start : start + 70], strict=True)
-        restored.write({"cards": Reading(CARDS).take(keys, values, CHANGELOG)}, {CHANGELOG: start + len(keys)})
+        restored.write({"cards": ChangelogReader(CARDS).take(keys, values, CHANGELOG)}, {CHANGELOG: start + len(keys)})
     assert any(value is None for _, value in told)
     assert restored.scan("cards", None, 999) == store.scan("cards", None, 999)
     assert restored.positions() == {CHANGELOG: len(told)}
@@ -277,7 +277,7 @@ def test_it_is_a_dict_that_can_go_back(steps: list[tuple[str, object]]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         store = opened(Path(folder) / "store")
-        tables = Tables(store, FORMATS, FEW, epoch)
+        tables = TaskTables(store, FORMATS, FEW, epoch)
         for what, argument in steps:
             number += 1
             if what == "write":
@@ -311,7 +311,7 @@ def test_it_is_a_dict_that_can_go_back(steps: list[tuple[str, object]]) -> None:
                 else:
                     store.close()
                     store = opened(Path(folder) / "store")
-                    tables = Tables(store, FORMATS, FEW, epoch)
+                    tables = TaskTables(store, FORMATS, FEW, epoch)
         np.testing.assert_array_equal(numbers_in(tables, *KEYS), [expected().get(key, np.nan) for key in KEYS])
         store.close()
 
@@ -319,7 +319,7 @@ def test_it_is_a_dict_that_can_go_back(steps: list[tuple[str, object]]) -> None:
 class Ending:
     """The committing thread of a task: commits what the flow has handed over, and now and then aborts."""
 
-    def __init__(self, tables: Tables, seed: int) -> None:
+    def __init__(self, tables: TaskTables, seed: int) -> None:
         self.tables = tables
         self.rng = random.Random(seed)
         self.epoch = 1
@@ -351,7 +351,7 @@ def test_flow_and_commits_in_two_threads(store: Store, seed: int) -> None:
     In the end the disk holds what was committed.
     """
     rng = random.Random(100 + seed)
-    tables = Tables(store, FORMATS, replace(SMALL, rows=2 * 60 * 320), epoch=1)
+    tables = TaskTables(store, FORMATS, replace(SMALL, rows=2 * 60 * 320), epoch=1)
     ending = Ending(tables, seed)
     thread = threading.Thread(target=ending.run)
     thread.start()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SurgetankError
-from pipeline.telemetry.health import Beat, Condition, Health, verdict
+from pipeline.telemetry.health import Condition, Health, Heartbeat, health_report
 
 
 @dataclass
@@ -27,7 +27,7 @@ class SetClock:
 
 
 beats = st.lists(
-    st.builds(Beat, part=st.text(min_size=1), at=st.floats(0, 1000), deadline_seconds=st.floats(0.1, 100)),
+    st.builds(Heartbeat, part=st.text(min_size=1), at=st.floats(0, 1000), deadline_seconds=st.floats(0.1, 100)),
     max_size=6,
 )
 conditions = st.lists(
@@ -37,9 +37,9 @@ conditions = st.lists(
 
 
 @given(now=st.floats(0, 2000), beats=beats, conditions=conditions)
-def test_the_verdict_names_exactly_what_fails(now: float, beats: list[Beat], conditions: list[Condition]) -> None:
+def test_the_verdict_names_exactly_what_fails(now: float, beats: list[Heartbeat], conditions: list[Condition]) -> None:
     """Silent are the parts past their deadline, unmet the conditions that are false, in the order given."""
-    found = verdict(now, beats, conditions)
+    found = health_report(now, beats, conditions)
     assert [each.name for each in found.silent] == [b.part for b in beats if now - b.at > b.deadline_seconds]
     if conditions:
         assert [each.name for each in found.unmet] == [each.name for each in conditions if not each.met]

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.batch import TaskId
+from pipeline.records import TaskId
 from pipeline.settings import TelemetrySettings
 from pipeline.telemetry.logs import QUIET, configure, event
 
-log = logging.getLogger("pipeline.tasks.service")
+log = logging.getLogger("pipeline.runtime.faust_host")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_an_event_in_json_has_its_fields_and_who_says_it() -> None:
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "level": "INFO",
-        "logger": "pipeline.tasks.service",
+        "logger": "pipeline.runtime.faust_host",
         "event": "task_opened",
         "worker": "w-1",
         "pipeline": "flights",
@@ -88,7 +88,7 @@ def test_an_event_in_text_is_one_readable_line() -> None:
     stream = lines("text")
     event(log, "task_opened", level=logging.WARNING, task=TaskId("flights", 3), why="a b", at=1 / 3, none="")
     _, _, rest = stream.getvalue().split(" ", 2)
-    assert rest == 'WARNING task_opened task=flights/3 why="a b" at=0.333333 none="" (tasks.service)\n'
+    assert rest == 'WARNING task_opened task=flights/3 why="a b" at=0.333333 none="" (runtime.faust_host)\n'
 
 
 def test_a_message_of_a_library_comes_out_in_the_same_shape() -> None:
@@ -131,7 +131,7 @@ def test_a_field_cannot_hide_a_fixed_name() -> None:
     event(log, "x", worker="other", time=5, logger="y")
     line = only(stream)
     assert (line["worker"], line["worker_"], line["time_"], line["logger_"]) == ("w-1", "other", 5, "y")
-    assert line["logger"] == "pipeline.tasks.service"
+    assert line["logger"] == "pipeline.runtime.faust_host"
 
 
 values = st.recursive(

@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from pipeline.batch import Reason, Stage
+from pipeline.records import DeadLetterReason, Step
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.metrics import MetricError, Metrics
@@ -121,8 +121,8 @@ def test_what_is_true_of_the_moment_is_measured_when_it_is_asked() -> None:
 def test_all_reasons_of_dead_letters_are_labels() -> None:
     """Whatever a step may give as stage and reason can be counted."""
     metrics = Metrics()
-    for stage in Stage:
-        for reason in Reason:
+    for stage in Step:
+        for reason in DeadLetterReason:
             metrics.events_dead.add(stage=stage, reason=reason)
     assert {sample.value for sample in metrics.events_dead.family().samples} == {1.0}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.timeline.alerts import Known, alerts
+from pipeline.timeline.alerts import KnownAlerts, alerts
 
 
 def posted(**changes: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_alerts_of_other_pipelines_are_left_out() -> None:
 
 def test_what_goes_on_is_known_until_it_fires_anew() -> None:
     """The same start is the same alert, posted again; a later start is another."""
-    known = Known(most=2)
+    known = KnownAlerts(most=2)
     (first,) = alerts(body(posted()), "flights")
     (again,) = alerts(body(posted(annotations={"summary": "still"})), "flights")
     (anew,) = alerts(body(posted(startsAt="2026-01-05T14:00:00Z")), "flights")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.timeline.events import Event, Kind, decoded, in_order, listed, moment
-from pipeline.timeline.moments import moment_ms, span_seconds
+from pipeline.timeline.events import EventKind, TimelineEvent, decoded, in_order, listed, moment
+from pipeline.timeline.time_parsing import moment_ms, span_seconds
 
 TEXT = st.text(max_size=50)
 JSON = st.recursive(
@@ -17,9 +17,9 @@ JSON = st.recursive(
     max_leaves=8,
 )
 EVENTS = st.builds(
-    Event,
+    TimelineEvent,
     at=st.integers(0, 4_000_000_000_000),
-    kind=st.sampled_from(Kind) | TEXT,
+    kind=st.sampled_from(EventKind) | TEXT,
     who=TEXT,
     what=TEXT,
     details=st.dictionaries(TEXT, JSON, max_size=4),
@@ -28,7 +28,7 @@ NOON = 1_767_614_400.0  # 2026-01-05 12:00 UTC, a Monday
 
 
 @given(EVENTS)
-def test_what_is_written_is_read(event: Event) -> None:
+def test_what_is_written_is_read(event: TimelineEvent) -> None:
     """To the millisecond, with all details, whatever signs they hold; kinds that are not known too."""
     assert decoded(event.encoded()) == event
 
@@ -61,7 +61,7 @@ def test_a_reader_takes_what_a_later_writer_adds() -> None:
 
 
 @given(st.lists(EVENTS, max_size=20))
-def test_events_come_by_time_and_those_of_one_time_as_they_lie(events: list[Event]) -> None:
+def test_events_come_by_time_and_those_of_one_time_as_they_lie(events: list[TimelineEvent]) -> None:
     """A stable order: the topic's among equals."""
     ordered = in_order(events)
     assert [event.at for event in ordered] == sorted(event.at for event in events)
@@ -81,7 +81,7 @@ def test_a_list_of_numbers_names_each_once(numbers: set[int]) -> None:
 
 def test_a_long_reason_is_cut_for_people() -> None:
     """The sentence has a bound; the log has the whole."""
-    assert len(Event(0, Kind.WORKER_FAILED, "w", "x" * 10_000).encoded()) < 3_000
+    assert len(TimelineEvent(0, EventKind.WORKER_FAILED, "w", "x" * 10_000).encoded()) < 3_000
 
 
 @pytest.mark.parametrize(

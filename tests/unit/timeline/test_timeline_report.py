@@ -14,73 +14,76 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import SettingsError, SurgetankError
-from pipeline.kafka.broker import free_ports
+from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.metrics import Metrics
-from pipeline.timeline import measured
-from pipeline.timeline.events import Event, Kind
-from pipeline.timeline.incident import draw_up
+from pipeline.timeline import prometheus_query
+from pipeline.timeline.events import EventKind, TimelineEvent
+from pipeline.timeline.incident import incident_report
+from pipeline.timeline.intervals import Interval, interval_rows, point_events
 from pipeline.timeline.report import Plot, report
-from pipeline.timeline.spans import Span, lanes, marks
-from pipeline.timeline.svg import Line, lanes_plot, lines_plot
+from pipeline.timeline.svg import PlotLine, lanes_plot, lines_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOUR = 3_600_000
 
 
-def anomaly(at: int, who: str, state: str) -> Event:
+def anomaly(at: int, who: str, state: str) -> TimelineEvent:
     """Return the event of an anomaly of the latency."""
-    return Event(at, Kind.ANOMALY, who, f"latency {state}", {"signal": "latency", "state": state})
+    return TimelineEvent(at, EventKind.ANOMALY, who, f"latency {state}", {"signal": "latency", "state": state})
 
 
-def alert(at: int, state: str) -> Event:
+def alert(at: int, state: str) -> TimelineEvent:
     """Return the event of an alert."""
-    return Event(at, Kind.ALERT, "alertmanager", f"Slow {state}", {"alert": "Slow", "state": state})
+    return TimelineEvent(at, EventKind.ALERT, "alertmanager", f"Slow {state}", {"alert": "Slow", "state": state})
 
 
 STORY = [
-    Event(100, Kind.REBALANCE, "w0", "gained partitions 0", {"change": "gained"}),
-    Event(1000, Kind.WORKER_STARTED, "w1", "started"),
+    TimelineEvent(100, EventKind.REBALANCE, "w0", "gained partitions 0", {"change": "gained"}),
+    TimelineEvent(1000, EventKind.WORKER_STARTED, "w1", "started"),
     anomaly(1500, "w1", "begins"),
     alert(1600, "fired"),
     anomaly(1700, "w0", "begins"),
     anomaly(1800, "w0", "ends"),
-    Event(2000, Kind.WORKER_FAILED, "w1", "ends with status 4: stuck", {"exit_code": 4}),
-    Event(2100, Kind.DEPLOY, "w1", "model m 1, before it m 2"),
-    Event(2200, Kind.WORKER_STARTED, "w1", "started"),
-    Event(2600, Kind.WORKER_STOPPED, "w1", "stopped as asked", {"exit_code": 0}),
+    TimelineEvent(2000, EventKind.WORKER_FAILED, "w1", "ends with status 4: stuck", {"exit_code": 4}),
+    TimelineEvent(2100, EventKind.DEPLOY, "w1", "model m 1, before it m 2"),
+    TimelineEvent(2200, EventKind.WORKER_STARTED, "w1", "started"),
+    TimelineEvent(2600, EventKind.WORKER_STOPPED, "w1", "stopped as asked", {"exit_code": 0}),
 ]
 
 
 def test_what_lasted_is_found_from_its_ends() -> None:
     """What began before is cut at the start, what goes on at the end; who dies sees nothing any more."""
-    found = {(lane.kind, lane.name): lane.spans for lane in lanes(STORY, 0, 3000)}
+    found = {(lane.kind, lane.name): lane.spans for lane in interval_rows(STORY, 0, 3000)}
     assert found == {
-        ("worker", "w0"): [Span(0, 3000, ended=False)],
-        ("worker", "w1"): [Span(1000, 2000, bad=True), Span(2200, 2600)],
-        ("anomaly", "latency of w0"): [Span(1700, 1800)],
-        ("anomaly", "latency of w1"): [Span(1500, 2000)],
-        ("alert", "Slow"): [Span(1600, 3000, ended=False)],
+        ("worker", "w0"): [Interval(0, 3000, ended=False)],
+        ("worker", "w1"): [Interval(1000, 2000, bad=True), Interval(2200, 2600)],
+        ("anomaly", "latency of w0"): [Interval(1700, 1800)],
+        ("anomaly", "latency of w1"): [Interval(1500, 2000)],
+        ("alert", "Slow"): [Interval(1600, 3000, ended=False)],
     }
-    assert [lane.kind for lane in lanes(STORY, 0, 3000)] == ["worker", "worker", "anomaly", "anomaly", "alert"]
-    assert [mark.at for mark in marks(STORY)] == [100, 2000, 2100]
+    assert [lane.kind for lane in interval_rows(STORY, 0, 3000)] == ["worker", "worker", "anomaly", "anomaly", "alert"]
+    assert [mark.at for mark in point_events(STORY)] == [100, 2000, 2100]
 
 
 def test_an_end_without_a_beginning_lasted_from_the_start() -> None:
     """An alert that was resolved within the time that is reported fired before it."""
-    (lane,) = lanes([alert(500, "resolved")], 0, 3000)
-    assert lane.spans == [Span(0, 500)]
+    (lane,) = interval_rows([alert(500, "resolved")], 0, 3000)
+    assert lane.spans == [Interval(0, 500)]
 
 
 def test_plots_are_svg_whatever_the_names_hold() -> None:
     """They parse as XML, and hold a bar for each span and a line for each run of values."""
-    wild = [Event(10, Kind.WORKER_STARTED, "<w> & 'co' " + "x" * 99, "s"), Event(20, Kind.DEPLOY, "<", "]]>")]
-    tree = ElementTree.fromstring(lanes_plot(lanes(wild, 0, HOUR), marks(wild), 0, HOUR))
+    wild = [
+        TimelineEvent(10, EventKind.WORKER_STARTED, "<w> & 'co' " + "x" * 99, "s"),
+        TimelineEvent(20, EventKind.DEPLOY, "<", "]]>"),
+    ]
+    tree = ElementTree.fromstring(lanes_plot(interval_rows(wild, 0, HOUR), point_events(wild), 0, HOUR))
     bars = [each for each in tree.iter(f"{SVG}rect") if each.find(f"{SVG}title") is not None]
     assert len(bars) == 1
     assert "<w> & 'co'" in str(bars[0].findtext(f"{SVG}title"))
 
     times = [0, 1000, 2000, 9000, 10_000]
-    line = Line("<le>", times, [1.0, None, 3.0, 4.0, 5.0])
+    line = PlotLine("<le>", times, [1.0, None, 3.0, 4.0, 5.0])
     tree = ElementTree.fromstring(lines_plot("a < b", [line], 0, 10_000))
     pieces = [each.attrib["points"].split() for each in tree.iter(f"{SVG}polyline")]
     assert [len(piece) for piece in pieces] == [1, 1, 2], "a gap is a gap"
@@ -91,7 +94,7 @@ def test_plots_are_svg_whatever_the_names_hold() -> None:
 @pytest.mark.parametrize("values", [[], [0.0, 0.0], [-5.0, 5.0], [1e300, 1e-300]])
 def test_any_values_can_be_plotted(values: list[float]) -> None:
     """Nothing, zeros, negative and extreme ones: all points lie in the picture."""
-    picture = lines_plot("t", [Line("x", range(0, 1000 * len(values), 1000), values)], 0, 5000)
+    picture = lines_plot("t", [PlotLine("x", range(0, 1000 * len(values), 1000), values)], 0, 5000)
     tree = ElementTree.fromstring(picture)
     height = float(tree.attrib["height"])
     for each in tree.iter(f"{SVG}polyline"):
@@ -114,7 +117,9 @@ def test_the_report_has_the_facts_and_asks_for_the_rest() -> None:
 
 def test_what_came_from_outside_stays_in_its_cell() -> None:
     """Pipes, line breaks, links and tags of an event are text."""
-    wild = Event(5, Kind.ALERT, "a|b", "x\n| y <script> [z](http://evil) `c`", {"alert": "A", "state": "fired"})
+    wild = TimelineEvent(
+        5, EventKind.ALERT, "a|b", "x\n| y <script> [z](http://evil) `c`", {"alert": "A", "state": "fired"}
+    )
     (row,) = [line for line in report("p", [wild], [], 0, 9, 9).splitlines() if line.startswith("| 1970")]
     assert len(re.findall(r"(?<!\\)\|", row)) == 5
     assert "<script>" not in row
@@ -124,26 +129,26 @@ def test_what_came_from_outside_stays_in_its_cell() -> None:
 def test_a_report_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     """Somebody may have worked on it."""
     file = tmp_path / "i.md"
-    written = draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=None)
+    written = incident_report("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=None)
     assert written == [file, tmp_path / "i-plots" / "timeline.svg"]
     assert "i-plots/timeline.svg" in file.read_text()
     with pytest.raises(SettingsError, match="choose another file"):
-        draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=None)
+        incident_report("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=None)
 
 
 def test_a_prometheus_that_does_not_answer_leaves_its_plots_out(tmp_path: Path) -> None:
     """The report is written all the same, and says why."""
     file = tmp_path / "i.md"
     url = f"http://127.0.0.1:{free_ports(1)}"
-    draw_up("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=url)
-    assert file.read_text().count("does not answer") == len(measured.QUERIES)
+    incident_report("flights", STORY, start=0, end=3000, written_at=1, file=file, prometheus=url)
+    assert file.read_text().count("does not answer") == len(prometheus_query.QUERIES)
 
 
 def test_every_query_asks_for_metrics_that_there_are() -> None:
     """By the names that the catalogue of a worker gives them, and with labels that they have."""
     there = {f"{each.name}{'_total' if each.kind == 'counter' else ''}": each for each in Metrics()}
     there |= {f"{each.name}_bucket": each for each in Metrics() if each.kind == "histogram"}
-    for query in measured.QUERIES:
+    for query in prometheus_query.QUERIES:
         names = re.findall(r"surgetank_[a-z_]+", query.of("flights", 60))
         assert set(names) <= set(there), query
         assert not query.legend or query.legend in [label.name for label in there[names[0]].labels]
@@ -210,15 +215,17 @@ def test_plots_of_what_a_real_prometheus_measured(tmp_path: Path) -> None:
                     lines += [f'{name}{{{labels},topic="t",partition="{p}"}} {lag} {at}' for p in (0, 1)]
     lines.sort(key=lambda line: (line.split()[2 if line[0] == "#" else 0].partition("{")[0], line[0] != "#"))
     with prometheus(tmp_path, "\n".join([*lines, "# EOF", ""])) as url:
-        lag = next(query for query in measured.QUERIES if query.name == "lag")
-        (line,) = measured.ask(url, lag, "flights", start * 1000, end * 1000)
+        lag = next(query for query in prometheus_query.QUERIES if query.name == "lag")
+        (line,) = prometheus_query.ask(url, lag, "flights", start * 1000, end * 1000)
         assert len(line.times) > 200
         assert set(line.values) == {2 * (7 + 5)}
         with pytest.raises(SurgetankError, match="refuses a query"):
-            measured.ask(url, measured.Query("x", "x", "sum("), "flights", start * 1000, end * 1000)
+            prometheus_query.ask(
+                url, prometheus_query.RangeQuery("x", "x", "sum("), "flights", start * 1000, end * 1000
+            )
 
         file = tmp_path / "incident.md"
-        written = draw_up(
+        written = incident_report(
             "flights", [], start=start * 1000, end=end * 1000, written_at=end * 1000, file=file, prometheus=url
         )
     assert tmp_path / "incident-plots" / "lag.svg" in written
@@ -226,4 +233,4 @@ def test_plots_of_what_a_real_prometheus_measured(tmp_path: Path) -> None:
         ElementTree.fromstring(path.read_text())
     text = file.read_text()
     assert "records that wait](incident-plots/lag.svg)" in text
-    assert text.count("Prometheus has nothing of it") == len(measured.QUERIES) - 1
+    assert text.count("Prometheus has nothing of it") == len(prometheus_query.QUERIES) - 1

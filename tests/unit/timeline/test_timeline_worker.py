@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.timeline.events import Event, Kind
-from pipeline.timeline.worker import code_version, deploy, last_deploy
+from pipeline.timeline.events import EventKind, TimelineEvent
+from pipeline.timeline.timeline_reporter import code_version, deploy, last_deploy
 from topology.flights import flights
 
 NOW = {"model": "m", "model_version": "2", "code": "0.1.0+aa"}
@@ -28,8 +28,8 @@ def test_a_deploy_is_told_with_what_was_before(before: dict[str, str] | None, wh
 
 def test_the_last_deploy_is_what_counts() -> None:
     """Other events between do not matter; none at all is None."""
-    events = [Event(at, Kind.DEPLOY, "w", "x", NOW | {"model_version": str(at)}) for at in (1, 2)]
-    events.append(Event(3, Kind.WORKER_STARTED, "w", "x", NOW))
+    events = [TimelineEvent(at, EventKind.DEPLOY, "w", "x", NOW | {"model_version": str(at)}) for at in (1, 2)]
+    events.append(TimelineEvent(3, EventKind.WORKER_STARTED, "w", "x", NOW))
     assert last_deploy(events) == NOW | {"model_version": "2"}
     assert last_deploy(events[2:]) is None
 

@@ -11,8 +11,8 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 import topology.flights as declared
 from ops.training import flights_schedule as schedule
 from ops.training.flights import LATE_MINUTES, examples
-from pipeline.inference.session import Session
-from pipeline.models.bundle import Bundle, load
+from pipeline.serving.bundle import Bundle, load
+from pipeline.serving.onnx_model import OnnxModel
 from topology.flights import flights
 from topology.recordings.flights import raw_flights
 
@@ -31,7 +31,7 @@ def scored(bundle: Bundle) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool
     """The scores, the labels and the months of all flights that arrived."""
     matrix, late, month = examples(flights)
     names = bundle.manifest
-    session = Session(bundle.model, input=names.input, output=names.output, features=bundle.features)
+    session = OnnxModel(bundle.model, input=names.input, output=names.output, features=bundle.features)
     return session.score(matrix), late, month
 
 

@@ -11,8 +11,8 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 import topology.flights as declared
 from ops.training.flights_schedule import flights
-from pipeline.inference.session import Session
-from pipeline.models.bundle import Bundle, load
+from pipeline.serving.bundle import Bundle, load
+from pipeline.serving.onnx_model import OnnxModel
 from topology.recordings.flights import boarding_table, raw_flights
 
 MODELS = Path(declared.__file__).parent / "models"
@@ -25,10 +25,10 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def session(bundle: Bundle) -> Session:
+def session(bundle: Bundle) -> OnnxModel:
     """The checked-in model."""
     names = bundle.manifest
-    return Session(bundle.model, input=names.input, output=names.output, features=bundle.features)
+    return OnnxModel(bundle.model, input=names.input, output=names.output, features=bundle.features)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_vocabularies_are_those_of_the_recording(columns: pa.RecordBatch) ->
     [("train, January to August", range(1, 9)), ("test, September to December", range(9, 13))],
 )
 def test_the_figures_are_true(
-    bundle: Bundle, session: Session, columns: pa.RecordBatch, part: str, months: range
+    bundle: Bundle, session: OnnxModel, columns: pa.RecordBatch, part: str, months: range
 ) -> None:
     """AUC, log loss and Brier score of the manifest are those of the checked-in model on the real flights."""
     recorded = raw_flights()
@@ -104,14 +104,14 @@ def test_the_model_says_more_than_the_average(bundle: Bundle) -> None:
     assert unseen["log_loss"] < unseen["base_log_loss"]
 
 
-def test_all_real_events_get_a_probability(session: Session, columns: pa.RecordBatch) -> None:
+def test_all_real_events_get_a_probability(session: OnnxModel, columns: pa.RecordBatch) -> None:
     """Cancelled flights and flights without a tail number too: every score is between 0 and 1."""
     scores = session.score(flights.spec.matrix(columns))
     assert len(scores) == 336_776
     assert ((scores > 0) & (scores < 1)).all()
 
 
-def test_the_size_of_a_batch_does_not_change_a_score(session: Session, columns: pa.RecordBatch) -> None:
+def test_the_size_of_a_batch_does_not_change_a_score(session: OnnxModel, columns: pa.RecordBatch) -> None:
     """A flight has the same score alone and in any company, to the last bit."""
     matrix = flights.spec.matrix(columns.slice(0, 5_000))
     whole = session.score(matrix)
@@ -120,6 +120,6 @@ def test_the_size_of_a_batch_does_not_change_a_score(session: Session, columns: 
         np.testing.assert_array_equal(np.concatenate(parts)[:1_000], whole[:1_000])
 
 
-def test_missing_values_are_scored(session: Session) -> None:
+def test_missing_values_are_scored(session: OnnxModel) -> None:
     """An event of which nothing is known still gets a finite score."""
     assert np.isfinite(session.score(np.full((1, len(flights.spec.names)), np.nan, dtype=np.float32))).all()

@@ -1,0 +1,156 @@
+"""One run of one contender over a backlog, and rounds of all of them in turn."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka.admin import AdminClient
+
+from ops.bench import output_check
+from ops.bench.backlog import PARTITIONS, ends, fill, make_topics, remove_topics, remove_topics_of
+from ops.bench.contender_args import ContenderArgs
+from ops.bench.contenders import Contender, running, tail, watch
+from ops.bench.jobs import Workload
+from ops.bench.profile import profiled
+from ops.bench.rates import MeasuredRun, ProgressSample, mark, run_of, summary
+from pipeline.errors import SurgetankError
+from pipeline.settings import KafkaSettings
+
+WATCHED = 0.96  # a run is over when so many of its scores are there
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Where the bench tells what it does: a line that stays, and what goes on just now."""
+
+    say: Callable[[str], None]
+    doing: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchEnvironment:
+    """Where everything runs. ``broker`` is None if it is not ours, and so not measured."""
+
+    kafka: KafkaSettings
+    admin: AdminClient
+    home: Path
+    broker: psutil.Process | None
+    talk: Reporter
+
+
+def topics_of(job: ContenderArgs, work: Workload) -> list[str]:
+    """Return the topics that a run writes to; a name ends with its kind."""
+    written = [job.scores, f"{job.name}.dead-letters"]
+    return [*written, job.changelog] if work.memory else written
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkRun:
+    """A backlog of one job on one topic. ``partitions`` is the number that all topics of its runs have."""
+
+    site: BenchEnvironment
+    work: Workload
+    events: str
+    partitions: int = PARTITIONS
+
+    def run(
+        self,
+        contender: Contender,
+        *,
+        look_at_scores: bool = False,
+        profile: Path | None = None,
+        afterwards: Callable[[ContenderArgs, Path], None] = lambda *_: None,
+    ) -> tuple[MeasuredRun, output_check.Scores | None]:
+        """Let one contender score its share of the backlog, in a group and to topics of its own.
+
+        ``afterwards`` is called when it has been stopped, before its topics are removed, with its errand and its log.
+        """
+        site = self.site
+        name = f"bench-{contender.key.replace('_', '-')}-{time.time_ns()}"
+        folder = site.home / name
+        job = ContenderArgs(
+            site.kafka.bootstrap, name, self.events, f"{name}.scores", f"{name}.cards.changelog", str(folder)
+        )
+        log = site.home / f"{name}.log"
+
+        def told(sample: ProgressSample) -> None:
+            site.talk.doing(f"{contender.title}: {sample.done:,} of {contender.events:,} scores")
+
+        try:
+            make_topics(site.kafka, topics_of(job, self.work), self.partitions)
+            started = time.monotonic()
+            with running(contender, job, log) as process, profiled(process, contender.key, profile):
+                looks = watch(
+                    contender,
+                    job,
+                    site.admin,
+                    process,
+                    log,
+                    until=round(mark(WATCHED, contender.events, self.work.warm)),
+                    broker=site.broker,
+                    told=told,
+                )
+                scores = output_check.first_scores(site.kafka, job) if look_at_scores else None
+            try:
+                run = run_of(looks, contender.events, started, self.work.warm)
+            except ValueError as error:
+                raise SurgetankError(f"{contender.title}: {error}; {log} ends:\n{tail(log)}") from None
+            afterwards(job, log)
+            return run, scores
+        finally:
+            remove_topics_of(site.kafka, name)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def changelog_records(self, job: ContenderArgs) -> int:
+        """Return how many records a run has written to the changelog of its rows, end markers included."""
+        return ends(self.site.admin, job.changelog, self.partitions) or 0
+
+
+@contextlib.contextmanager
+def course(
+    site: BenchEnvironment, work: Workload, backlog: int, partitions: int = PARTITIONS
+) -> Iterator[BenchmarkRun]:
+    """Put a backlog on a topic, and remove it at the end."""
+    topic = f"bench.events.{time.time_ns()}"
+    try:
+        make_topics(site.kafka, [topic], partitions)
+        site.talk.doing(f"putting {backlog:,} events on {topic}")
+        fill(site.kafka, topic, work, backlog)
+        yield BenchmarkRun(site, work, topic, partitions)
+    finally:
+        remove_topics(site.kafka, [topic])
+
+
+def rounds(
+    run: BenchmarkRun, those: Sequence[Contender], number_of: int, *, same: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Let all of them run in turn, so many rounds; return the summary of each.
+
+    The order turns with each round: what grows or warms up over time favours nobody. ``same``: check, in the first
+    round, that all of them gave the same scores.
+    """
+    runs: dict[str, list[MeasuredRun]] = {each.key: [] for each in those}
+    samples: dict[str, output_check.Scores] = {}
+    for number in range(number_of):
+        for each in those if number % 2 == 0 else reversed(those):
+            found, scores = run.run(each, look_at_scores=same and number == 0)
+            runs[each.key].append(found)
+            if scores is not None:
+                samples[each.key] = scores
+            run.site.talk.say(_line(number, each, found))
+    if samples:
+        output_check.check(samples)
+    return {key: summary(each) for key, each in runs.items()}
+
+
+def _line(number: int, contender: Contender, run: MeasuredRun) -> str:
+    return (
+        f"{contender.title:<28} round {number + 1}: {run.events_per_second:>9,.0f}/s "
+        f"{run.events_per_cpu_second:>9,.0f}/CPU s  first score {run.first_score_seconds:.1f} s  "
+        f"broker {run.broker_cpu_share:.0%} of a core"
+    )

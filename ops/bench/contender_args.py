@@ -1,0 +1,32 @@
+"""What the bench tells a contender on its command line. Needs the standard library only."""
+
+import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ContenderArgs:
+    """Read ``events``, write ``scores``, as consumer group and pipeline ``name``, on the Kafka at ``bootstrap``.
+
+    A job with memory keeps its state in ``folder`` and on the topic ``changelog``.
+    """
+
+    bootstrap: str
+    name: str
+    events: str
+    scores: str
+    changelog: str = ""
+    folder: str = ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The errand as arguments for another process."""
+        return [self.bootstrap, self.name, self.events, self.scores, self.changelog, self.folder]
+
+
+def contender_args() -> ContenderArgs:
+    """Return what this process was told to do."""
+    parser = argparse.ArgumentParser()
+    for name in ("bootstrap", "name", "events", "scores", "changelog", "folder"):
+        parser.add_argument(name)
+    return ContenderArgs(**vars(parser.parse_args()))

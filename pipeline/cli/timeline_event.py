@@ -1,0 +1,26 @@
+"""Tells a pipeline's timeline what an operator did by a command."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.declaration import Pipeline
+    from pipeline.settings import KafkaSettings
+
+
+def write_timeline_event(kafka: "KafkaSettings", pipeline: "Pipeline", what: str, **details: Any) -> None:
+    """Write an event, if the brokers take it within a few seconds: a command that worked does not fail for this."""
+    import getpass
+    import socket
+
+    from pipeline.clock import SystemClock
+    from pipeline.timeline.events import EventKind
+    from pipeline.timeline.writer import TimelineWriter
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "somebody"
+    who = f"{user}@{socket.gethostname()}"
+    timeline = TimelineWriter(kafka, pipeline, who=who, clock=SystemClock(), ended=lambda _: None)
+    timeline.tell(EventKind.OPERATOR_COMMAND, what, details)
+    timeline.close()

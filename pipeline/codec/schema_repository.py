@@ -1,0 +1,158 @@
+"""The schemas folder: every version of every schema, and the ids that stand for them on the wire.
+
+schemas/README.md says what is in the folder and what its rules are.
+"""
+
+import json
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import fastavro
+import pyarrow as pa
+from fastavro.schema import SchemaParseException, UnknownType
+
+from pipeline.codec.types import Json, Record, arrow_schema, parse
+from pipeline.errors import SchemaError
+
+IDS = "ids.json"
+_ID_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaVersion:
+    """One version of a schema, and the id that says on the wire that a value was written with it."""
+
+    name: str
+    number: int
+    id: int
+    path: Path
+    avro: Json = field(repr=False, compare=False)
+    record: Record = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRepository:
+    """All schemas of a folder. ``versions`` has every schema by name, its versions 1 to n in order."""
+
+    versions: dict[str, tuple[SchemaVersion, ...]]
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Self:
+        """Read a folder; by default that of the package ``schemas``.
+
+        Raises SchemaError, which says which file is missing or wrong, and what to do.
+        """
+        folder = folder or packaged()
+        ids = _read_ids(folder)
+        current = sorted(path.stem for path in folder.glob("*.avsc"))
+        without = [name for name in current if not any(each == name for each, _ in ids)]
+        if without:
+            raise SchemaError(
+                f"{folder / IDS} has no id for schema {without[0]!r}; "
+                f'add "{max(ids.values(), default=0) + 1}": {{"schema": "{without[0]}", "version": 1}}'
+            )
+        versions: dict[str, list[SchemaVersion]] = {}
+        for (name, number), schema_id in sorted(ids.items()):
+            known = versions.setdefault(name, [])
+            if number != len(known) + 1:
+                raise SchemaError(
+                    f"{folder / IDS}: schema {name!r} has version {number} and no version {len(known) + 1}; "
+                    "count versions from 1 and never drop one: its events may still be on the topic"
+                )
+            last = (name, number + 1) not in ids
+            path = folder / f"{name}.avsc" if last else released(folder, name, number)
+            avro = read_schema(path)
+            known.append(SchemaVersion(name, number, schema_id, path, avro, _columns_of(avro, path)))
+        return cls({name: tuple(each) for name, each in versions.items()})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The schemas, by name."""
+        return tuple(self.versions)
+
+    def current(self, name: str) -> SchemaVersion:
+        """Return the version that is written today. Raises SchemaError if there is no such schema."""
+        if name not in self.versions:
+            raise SchemaError(f"no schema {name!r}; schemas/ has: {', '.join(self.names) or 'none'}")
+        return self.versions[name][-1]
+
+    def schema(self, name: str) -> Json:
+        """Return the current schema as its file has it. Raises SchemaError if there is no such schema."""
+        return self.current(name).avro
+
+    def columns(self, name: str) -> pa.Schema:
+        """Return the Arrow schema of what is decoded. Raises SchemaError if there is no such schema."""
+        return arrow_schema(self.current(name).record)
+
+
+def released(folder: Path, name: str, number: int) -> Path:
+    """Return where a released version lies."""
+    return folder / "released" / name / f"{number}.avsc"
+
+
+def read_schema(path: Path) -> Json:
+    """Read one Avro schema. Raises SchemaError, which says what is wrong with the file."""
+    avro = _read_json(path)
+    try:
+        # A copy, with the names that it defines kept to itself: the library writes into what it is given.
+        fastavro.parse_schema(json.loads(json.dumps(avro)), named_schemas={})
+    except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SchemaError(f"{path} is no Avro schema: {type(error).__name__}: {error}") from None
+    return avro
+
+
+def packaged() -> Path:
+    """Return the folder of the package ``schemas``."""
+    return Path(str(files("schemas")))
+
+
+def _columns_of(avro: Json, path: Path) -> Record:
+    try:
+        return parse(avro)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
+
+
+def _read_ids(folder: Path) -> dict[tuple[str, int], int]:
+    path = folder / IDS
+    listed = _read_json(path)
+    if not isinstance(listed, dict):
+        raise SchemaError(f'{path}: must be an object such as {{"1": {{"schema": "boarding", "version": 1}}}}')
+    ids: dict[tuple[str, int], int] = {}
+    for text, meaning in listed.items():
+        if not (text.isascii() and text.isdigit() and str(int(text)) == text and 0 < int(text) <= _ID_MAX):
+            raise SchemaError(f"{path}: id {text!r}; ids are the whole numbers 1 to {_ID_MAX}")
+        match meaning:
+            case {"schema": str(name), "version": int(number), **rest} if number > 0 and not rest:
+                pass
+            case _:
+                raise SchemaError(f'{path}: id {text}: write {{"schema": <name>, "version": <1 or more>}}')
+        if (name, number) in ids:
+            raise SchemaError(
+                f"{path}: ids {ids[name, number]} and {text} are both version {number} of {name!r}; keep one"
+            )
+        ids[name, number] = int(text)
+    return ids
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes(), object_pairs_hook=_once)
+    except FileNotFoundError:
+        raise SchemaError(f"{path} is missing; schemas/README.md says which files there must be") from None
+    except OSError as error:
+        raise SchemaError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SchemaError(f"{path} is not JSON: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object whose names are not repeated: of two equal ids the first would be lost unseen."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is there twice")
+    return found

@@ -1,1 +1,0 @@
-"""What could not be scored, with its reason."""

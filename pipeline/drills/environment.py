@@ -1,0 +1,51 @@
+"""Where a drill takes place: a pipeline with recorded events, its workers, and a Kafka that may be hurt."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.declaration import Pipeline
+from pipeline.drills.fleet import Fleet
+from pipeline.drills.recording import Recording
+from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.settings import KafkaSettings, load
+
+
+@dataclass(frozen=True, slots=True)
+class DrillEnvironment:
+    """``topology`` names the module for the workers; ``settings`` go to each of them; logs go to ``folder``."""
+
+    pipeline: Pipeline
+    topology: str
+    recording: Recording
+    cluster: LocalCluster
+    kafka: KafkaSettings
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def fleet(self, settings: dict[str, Any] | None = None) -> Fleet:
+        """Return the workers, none started yet; ``settings`` are what the site does not say."""
+        return Fleet(
+            self.topology,
+            bootstrap=self.kafka.bootstrap,
+            folder=self.folder,
+            settings=(settings or {}) | self.settings,
+        )
+
+
+@contextmanager
+def local_environment(
+    pipeline: Pipeline, topology: str, recording: Recording, *, home: Path, brokers: int, protocol: str
+) -> Iterator[DrillEnvironment]:
+    """Start a fresh cluster in ``home`` for one drill; it is stopped at the end. Raises BrokerError."""
+    cluster = LocalCluster(home / "kafka", brokers=brokers, port=free_ports(2 * brokers))
+    try:
+        cluster.up(fresh=True)
+        settings = load({"kafka.bootstrap": cluster.bootstrap, "kafka.group_protocol": protocol})
+        workers = {"kafka.group_protocol": protocol}
+        yield DrillEnvironment(pipeline, topology, recording, cluster, settings.kafka, home / "logs", workers)
+    finally:
+        cluster.down()

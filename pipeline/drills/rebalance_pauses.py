@@ -1,0 +1,294 @@
+"""How long the partitions that stay with a worker pause when another worker joins or leaves. Nothing is killed.
+
+A reader of committed scores notes when something of each partition was in its hands. What a rebalance costs is the
+longest silence of a partition around it, of those partitions only that the first worker had before and after.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.drills.audit import audit
+from pipeline.drills.environment import DrillEnvironment
+from pipeline.drills.fleet import Member
+from pipeline.drills.pacing import at_rate
+from pipeline.drills.replay import Replay
+from pipeline.drills.synthetic_keys import SyntheticKeys
+from pipeline.drills.topic_listener import TopicListener
+from pipeline.drills.wire import encoder
+from pipeline.kafka import provisioning
+from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.records import RecordBatch
+
+CALM_SECONDS = 2.0  # between two rebalances: what one of them held up has come out before the next
+WAIT_SECONDS = 60.0
+
+GOAL_PAUSE_MS = 300.0
+GOAL_FIRST_SECONDS = 5.0
+GOAL_JOIN_SECONDS = 5.0  # and two heartbeat intervals
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Some durations in milliseconds: how many, and their percentiles; all 0 if there are none."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> "Spread":
+        """Sum up durations given in seconds."""
+        if not seconds:
+            return cls(0, 0.0, 0.0, 0.0)
+        p50, p99 = (round(1000 * float(value), 1) for value in np.percentile(seconds, [50, 99]))
+        return cls(len(seconds), p50, p99, round(1000 * max(seconds), 1))
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceReport:
+    """What was measured. ``aborted`` counts forced aborts of both workers; ``calm`` is the same without rebalances."""
+
+    protocol: str
+    rounds: int
+    rate: float
+    first_score_seconds: float
+    join_seconds: list[float]
+    leave_seconds: list[float]
+    joining: Spread
+    leaving: Spread
+    pauses: Spread
+    calm: Spread
+    aborted: int
+    exits: list[int]
+    audit: dict[str, Any]
+    goals: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """The report in words."""
+        spreads = (
+            ("without a rebalance", self.calm),
+            ("another joins", self.joining),
+            ("another leaves", self.leaving),
+            ("both", self.pauses),
+        )
+        return [
+            *(
+                f"longest silence, {label:20s} p50 {spread.p50_ms:6.0f}  p99 {spread.p99_ms:6.0f}  "
+                f"max {spread.max_ms:6.0f} ms  ({spread.count} partitions)"
+                for label, spread in spreads
+            ),
+            (
+                f"first score {self.first_score_seconds:.1f} s, joining {max(self.join_seconds):.1f} s at most, "
+                f"forced aborts {self.aborted}, lost {self.audit['lost']}, duplicates {self.audit['duplicates']}"
+            ),
+            *(f"{'met   ' if met else 'MISSED'} {goal}" for goal, met in self.goals.items()),
+        ]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was lost or doubled. Goals of time are reported, not judged: machines differ."""
+        return bool(self.audit["ok"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"passed": self.passed, **asdict(self)}
+
+
+class Arrivals:
+    """When a reader had scores of each partition in hand; monotonic seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._times: dict[int, list[float]] = {}
+        self._lock = threading.Lock()
+
+    def heard(self, records: RecordBatch) -> None:
+        """Note that these scores are in hand."""
+        at = self._clock.monotonic()
+        with self._lock:
+            for number in np.unique(records.source).tolist():
+                self._times.setdefault(records.sources[number].partition, []).append(at)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything came."""
+        return bool(self._times)
+
+    def longest_gap(self, partition: int, start: float, stop: float) -> float:
+        """Return the longest silence of a partition that has a part between ``start`` and ``stop``, in seconds."""
+        with self._lock:
+            times = np.array(self._times.get(partition, []))
+        return longest_gap(times, start, stop)
+
+
+def longest_gap(times: Floats, start: float, stop: float) -> float:
+    """Return the longest interval between two of the rising ``times`` that overlaps [start, stop]. Pure.
+
+    Before the first and after the last time nothing is known, so a silence there counts as far as [start, stop] goes.
+    """
+    first = max(0, int(np.searchsorted(times, start, side="right")) - 1)
+    last = int(np.searchsorted(times, stop, side="left")) + 1
+    inside = times[first:last]
+    if not len(inside):
+        return stop - start
+    edges = np.concatenate(([min(start, inside[0])], inside, [max(stop, inside[-1])]))
+    return float(np.diff(edges).max())
+
+
+class RebalanceDrill:
+    """One run. ``say`` gets a line for each thing that happens.
+
+    With ``keys`` the tables of the pipeline have so many keys before anything is measured: who joins must restore.
+    """
+
+    def __init__(
+        self,
+        site: DrillEnvironment,
+        *,
+        rounds: int,
+        rate: float,
+        keys: int = 0,
+        heartbeat_seconds: float = 1.0,
+        say: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._pipeline = site.pipeline
+        self._crowd = SyntheticKeys(site.pipeline, site.recording, keys) if keys else None
+        self._recording = self._crowd.events if self._crowd else site.recording
+        self._rounds = rounds
+        self._rate = rate
+        self._kafka = site.kafka
+        self._heartbeat = heartbeat_seconds
+        self._say = say
+        self._clock = clock or SystemClock()
+        self._fleet = site.fleet()
+        self._arrivals = Arrivals(self._clock)
+        self._never = threading.Event()
+        self._joining: list[float] = []
+        self._leaving: list[float] = []
+        self._calm: list[float] = []
+        self._join_seconds: list[float] = []
+        self._leave_seconds: list[float] = []
+        self._exits: list[int] = []
+        self._aborted = 0
+
+    def run(self) -> RebalanceReport:
+        """Do the whole run. Raises SurgetankError if a worker does not come up, or goes by itself."""
+        provisioning.apply(self._kafka, self._pipeline)
+        self._offsets = GroupOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)
+        if self._crowd is not None:
+            self._say(f"{self._crowd.fill(self._kafka):,} records fill the tables with {self._crowd.keys:,} keys")
+        replay = Replay(self._kafka, self._recording, at_rate(self._rate), encoder(), count=10**9)
+        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._arrivals.heard, self._clock)
+        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
+            sending = sender.submit(replay.run)
+            try:
+                started = self._clock.monotonic()
+                first = self._fleet.start()
+                first_score = self._until(lambda: self._arrivals.any, "a first score", first, started)
+                self._say(f"first score {first_score:.1f} s after the start of the first worker")
+                self._until(
+                    lambda: len(self._owned(first)) == self._pipeline.events.partitions, "all partitions", first
+                )
+                self._until(self._caught_up, "no backlog", first)
+                for number in range(self._rounds):
+                    self._round(number + 1, first)
+                self._aborted += _aborts(first)
+            finally:
+                replay.stop()
+            sending.result()
+            found = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
+            self._exits.append(self._fleet.stop(first))
+        pauses = Spread.of(self._joining + self._leaving)
+        return RebalanceReport(
+            protocol=self._kafka.group_protocol,
+            rounds=self._rounds,
+            rate=self._rate,
+            first_score_seconds=round(first_score, 2),
+            join_seconds=self._join_seconds,
+            leave_seconds=self._leave_seconds,
+            joining=Spread.of(self._joining),
+            leaving=Spread.of(self._leaving),
+            pauses=pauses,
+            calm=Spread.of(self._calm),
+            aborted=self._aborted,
+            exits=self._exits,
+            audit=found.as_dict(),
+            goals={
+                f"p99 of pauses <= {GOAL_PAUSE_MS:.0f} ms": pauses.p99_ms <= GOAL_PAUSE_MS,
+                f"first score <= {GOAL_FIRST_SECONDS:.0f} s": first_score <= GOAL_FIRST_SECONDS,
+                f"joining <= two heartbeats + {GOAL_JOIN_SECONDS:.0f} s": max(self._join_seconds, default=0.0)
+                <= GOAL_JOIN_SECONDS + 2 * self._heartbeat,
+            },
+        )
+
+    def _round(self, number: int, first: Member) -> None:
+        had = self._owned(first)
+        calm_from = self._clock.monotonic()
+        self._pass_time(CALM_SECONDS)
+        self._calm += self._gaps(had, calm_from, self._clock.monotonic())
+
+        started = self._clock.monotonic()
+        other = self._fleet.start()
+        took = self._until(lambda: _scored(other) > 0, "a score of the worker that joined", other, started)
+        stayed = had & self._owned(first)
+        self._pass_time(CALM_SECONDS)
+        joining = self._gaps(stayed, started, self._clock.monotonic())
+
+        stayed = self._owned(first)
+        self._aborted += _aborts(other)
+        started = self._clock.monotonic()
+        self._exits.append(self._fleet.stop(other))
+        self._until(lambda: self._owned(first) == had, "its partitions back", first, started)
+        left = self._clock.monotonic() - started
+        self._until(self._caught_up, "no backlog", first)
+        self._pass_time(CALM_SECONDS)
+        leaving = self._gaps(stayed, started, self._clock.monotonic())
+
+        self._join_seconds.append(round(took, 2))
+        self._leave_seconds.append(round(left, 2))
+        self._joining += joining
+        self._leaving += leaving
+        self._say(
+            f"{number}/{self._rounds}  joined in {took:.1f} s, longest pause of {len(joining)} partitions that stayed "
+            f"{1000 * max(joining, default=0):.0f} ms; left in {left:.1f} s, "
+            f"{1000 * max(leaving, default=0):.0f} ms of {len(leaving)}"
+        )
+
+    def _gaps(self, partitions: set[int], start: float, stop: float) -> list[float]:
+        return [self._arrivals.longest_gap(partition, start, stop) for partition in sorted(partitions)]
+
+    def _owned(self, worker: Member) -> set[int]:
+        return {
+            each.source.partition
+            for each in self._offsets.now()
+            if each.owner is not None and each.owner.endswith(worker.name)
+        }
+
+    def _caught_up(self) -> bool:
+        return sum(each.lag for each in self._offsets.now()) < self._rate
+
+    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
+        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
+
+    def _pass_time(self, seconds: float) -> None:
+        self._never.wait(seconds)
+
+
+def _scored(worker: Member) -> float:
+    return worker.total("surgetank_events_scored_total")
+
+
+def _aborts(worker: Member) -> int:
+    return round(sum(worker.total("surgetank_transactions_total", outcome=how) for how in ("aborted", "fenced")))

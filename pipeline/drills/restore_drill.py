@@ -1,0 +1,327 @@
+"""How soon the partitions of a worker with many keys are served again after it was killed, or stopped.
+
+All of a group's partitions belong to one worker, which is killed under a light load. A partition is served again when
+a reader of committed scores has the score of an event that was sent after the blow.
+"""
+
+import statistics
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.drills.audit import audit
+from pipeline.drills.environment import DrillEnvironment
+from pipeline.drills.fleet import Member
+from pipeline.drills.pacing import at_rate
+from pipeline.drills.replay import Replay
+from pipeline.drills.state_check import compare_states, words
+from pipeline.drills.synthetic_keys import SyntheticKeys
+from pipeline.drills.topic_listener import TopicListener
+from pipeline.drills.wire import SCORE, decoder, encoder
+from pipeline.errors import SurgetankError
+from pipeline.kafka import clients, provisioning
+from pipeline.kafka.broker_settings import broker_settings
+from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.records import RecordBatch
+from pipeline.telemetry.exposition_parser import sample_total
+
+WAIT_SECONDS = 180.0
+METRICS_SECONDS = 0.25  # a worker that restores is asked no more often: each answer costs it milliseconds
+CALM_SECONDS = 3.0  # between two blows: what the one before held up is over
+
+GOAL_EMPTY_SECONDS = 10.0  # and the session timeout
+GOAL_OWN_SECONDS = 4.0
+GOAL_RECORDS_PER_SECOND = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRound:
+    """How a worker came back. Seconds count from the blow; ``started`` is when the new process was started.
+
+    ``accepted`` is when the group gave it its first partition, ``served`` when the last partition was served again;
+    ``restored`` are changelog records, ``restoring`` the seconds that they took, and ``cpu`` those of the process.
+    """
+
+    started: float
+    accepted: float
+    served: float
+    restored: int
+    restoring: float
+    cpu: float
+
+    @property
+    def rate(self) -> float:
+        """Changelog records restored per second; 0 if there were none."""
+        return self.restored / self.restoring if self.restoring else 0.0
+
+    @property
+    def cpu_rate(self) -> float:
+        """Changelog records restored per CPU second of the worker, whoever else uses the machine; 0 if none were."""
+        return self.restored / self.cpu if self.cpu else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was measured. ``empty``: killed, and followed from an empty disk; ``own``: killed, and started again under
+    the same name; ``clean``: stopped and started again under the same name."""
+
+    protocol: str
+    keys: int
+    changelog_records: int
+    session_seconds: float
+    empty: list[RestoreRound]
+    own: list[RestoreRound]
+    clean: list[RestoreRound]
+    audit: dict[str, Any]
+    states: list[dict[str, Any]]
+    goals: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """The report in words."""
+        table = [f"{'seconds, medians':42s} started  accepted  served   records restored  a second  a CPU second"]
+        for label, returns in (
+            ("killed, a successor with an empty disk", self.empty),
+            ("killed, started again on its own disk", self.own),
+            ("stopped, started again on its own disk", self.clean),
+        ):
+            started, accepted, served, restored, rate, cpu_rate = (
+                statistics.median(getattr(each, name) for each in returns)
+                for name in ("started", "accepted", "served", "restored", "rate", "cpu_rate")
+            )
+            table.append(
+                f"{label:42s} {started:7.1f} {accepted:9.1f} {served:7.1f} {restored:18,.0f} {rate:9,.0f} "
+                f"{cpu_rate:13,.0f}"
+            )
+        return [
+            f"{self.keys:,} keys, {self.changelog_records:,} changelog records, session {self.session_seconds:g} s",
+            *table,
+            f"lost {self.audit['lost']}, duplicates {self.audit['duplicates']}",
+            *map(words, self.states),
+            *(f"{'met   ' if met else 'MISSED'} {goal}" for goal, met in self.goals.items()),
+        ]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was lost, doubled or wrong. Goals of time are reported, not judged: machines differ."""
+        return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"passed": self.passed, **asdict(self)}
+
+
+def goals(session_seconds: float, empty: list[RestoreRound], own: list[RestoreRound]) -> dict[str, bool]:
+    """Return what was promised and whether it was kept, by medians. Pure."""
+    bound = session_seconds + GOAL_EMPTY_SECONDS
+    return {
+        f"from an empty disk <= session timeout + {GOAL_EMPTY_SECONDS:.0f} s": statistics.median(
+            each.served for each in empty
+        )
+        <= bound,
+        f"on its own disk <= {GOAL_OWN_SECONDS:.0f} s after it was accepted": statistics.median(
+            each.served - each.accepted for each in own
+        )
+        <= GOAL_OWN_SECONDS,
+        f"restoring >= {GOAL_RECORDS_PER_SECOND:,} records a second": statistics.median(each.rate for each in empty)
+        >= GOAL_RECORDS_PER_SECOND,
+    }
+
+
+class RestoreRate:
+    """How many changelog records a worker restored, and for how long its count rose."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._from = self._to = self._at = (0.0, 0.0)
+
+    def due(self, at: float) -> bool:
+        """Return whether it is time to look again."""
+        return at - self._at[0] >= METRICS_SECONDS
+
+    def look(self, records: float, at: float, cpu: float) -> None:
+        """Take note of what the worker counts at a time, and of the CPU seconds that it used by then."""
+        self._at = (at, cpu)
+        if not records:
+            self._from = self._to = self._at
+        elif records > self.records:
+            self.records, self._to = round(records), self._at
+
+    @property
+    def seconds(self) -> float:
+        """From the last look that found none to the first one that found all."""
+        return round(self._to[0] - self._from[0], 3)
+
+    @property
+    def cpu(self) -> float:
+        """The CPU seconds of that time."""
+        return round(self._to[1] - self._from[1], 3)
+
+
+class FirstScores:
+    """Up to which event each partition is scored, as a reader of committed scores knows it."""
+
+    def __init__(self) -> None:
+        self._decode = decoder(SCORE)
+        self._reached: dict[int, int] = {}
+
+    def heard(self, records: RecordBatch) -> None:
+        """Note that these scores are in hand."""
+        columns = self._decode(records).columns
+        partitions, offsets = columns["source_partition"].to_numpy(), columns["source_offset"].to_numpy()
+        for partition in np.unique(partitions).tolist():
+            self._reached[partition] = int(offsets[partitions == partition].max())  # they rise
+
+    def all(self, ends: dict[int, int]) -> bool:
+        """Return whether each partition has the score of an event at or behind these offsets."""
+        return all(self._reached.get(partition, -1) >= end for partition, end in ends.items())
+
+
+class RestoreDrill:
+    """One run. ``say`` gets a line for each thing that happens."""
+
+    def __init__(
+        self,
+        site: DrillEnvironment,
+        *,
+        keys: int,
+        rounds: int,
+        rate: float,
+        say: Callable[[str], None] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._pipeline = site.pipeline
+        self._kafka = site.kafka
+        self._cluster = site.cluster
+        self._crowd = SyntheticKeys(site.pipeline, site.recording, keys)
+        self._rounds = rounds
+        self._rate = rate
+        self._say = say
+        self._clock = clock or SystemClock()
+        self._fleet = site.fleet()
+        self._served = FirstScores()
+        self._never = threading.Event()
+
+    def run(self) -> RestoreReport:
+        """Do the whole run. Raises SurgetankError if the pipeline has no tables, or a worker does not come back."""
+        if not self._pipeline.memories:
+            raise SurgetankError(f"pipeline {self._pipeline.name!r} remembers nothing: there is nothing to restore")
+        provisioning.apply(self._kafka, self._pipeline)
+        self._offsets = GroupOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)
+        self._say(f"sending {self._crowd.keys:,} keys")
+        self._crowd.fill(self._kafka)
+        replay = Replay(self._kafka, self._crowd.events, at_rate(self._rate), encoder(), count=10**9)
+        empty: list[RestoreRound] = []
+        own: list[RestoreRound] = []
+        clean: list[RestoreRound] = []
+        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.heard, self._clock)
+        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
+            owner = self._fleet.start()
+            self._until(lambda: self._lag() == 0, "all of its state", owner)
+            records = self._changelog_records()
+            self._say(f"all keys are known: {records:,} changelog records")
+            sending = sender.submit(replay.run)
+            try:
+                ends = self._ends()
+                self._until(lambda: self._served.all(ends), "scores of all partitions", owner)
+                for number in range(self._rounds):
+                    self._say(f"round {number + 1} of {self._rounds}")
+                    owner = self._return(empty, owner, self._fleet.kill, "")
+                    owner = self._return(own, owner, self._fleet.kill, owner.name)
+                    owner = self._return(clean, owner, self._fleet.stop, owner.name)
+            finally:
+                replay.stop()
+            sending.result()
+            found = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
+            self._say("comparing the state of every key")
+            states = compare_states(self._kafka, self._pipeline)
+        session = self._session_seconds()
+        return RestoreReport(
+            protocol=self._kafka.group_protocol,
+            keys=self._crowd.keys,
+            changelog_records=records,
+            session_seconds=session,
+            empty=empty,
+            own=own,
+            clean=clean,
+            audit=found.as_dict(),
+            states=[state.as_dict() for state in states],
+            goals=goals(session, empty, own),
+        )
+
+    def _return(
+        self, returns: list[RestoreRound], owner: Member, blow: Callable[[Member], object], name: str
+    ) -> Member:
+        """Hurt the owner, start a worker of that name (none: a new one) in its place, and see how it comes back."""
+        self._until(lambda: self._lag() < self._rate, "no backlog", owner)
+        self._never.wait(CALM_SECONDS)
+        since = self._clock.monotonic()
+        blow(owner)
+        ends = self._ends()
+        successor = self._fleet.start(name=name)
+        started = self._clock.monotonic() - since
+        accepted = self._until(
+            lambda: successor.total("surgetank_rebalances_total", change="assigned") > 0, "partitions", successor, since
+        )
+        restoring = RestoreRate()
+
+        def look() -> None:
+            page = successor.ask("/metrics") or ""
+            restored, cpu = (
+                sample_total(page, name) for name in ("surgetank_restore_records_total", "process_cpu_seconds_total")
+            )
+            restoring.look(restored, self._clock.monotonic(), cpu)
+
+        def serves() -> bool:
+            if restoring.due(self._clock.monotonic()):
+                look()
+            return self._served.all(ends)
+
+        served = self._until(serves, "scores of all partitions", successor, since)
+        look()
+        found = RestoreRound(
+            started=round(started, 2),
+            accepted=round(accepted, 2),
+            served=round(served, 2),
+            restored=restoring.records,
+            restoring=restoring.seconds,
+            cpu=restoring.cpu,
+        )
+        self._say(
+            f"  {successor.name}: accepted after {accepted:.1f} s, serves after {served:.1f} s, "
+            f"{found.restored:,} records restored, {found.rate:,.0f} a second"
+        )
+        returns.append(found)
+        return successor
+
+    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
+        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
+
+    def _lag(self) -> int:
+        return sum(each.lag for each in self._offsets.now())
+
+    def _ends(self) -> dict[int, int]:
+        """Return where the events of each partition end now."""
+        return {
+            each.source.partition: each.end
+            for each in self._offsets.now()
+            if each.source.topic == self._pipeline.events.topic
+        }
+
+    def _changelog_records(self) -> int:
+        return sum(
+            each.end - each.start
+            for each in GroupOffsets(self._kafka, self._pipeline.group, list(self._pipeline.changelogs.values())).now()
+        )
+
+    def _session_seconds(self) -> float:
+        """Return how long the group waits for a worker that is silent."""
+        if self._kafka.group_protocol == "classic":
+            return self._kafka.session_timeout_seconds
+        settings = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
+        return int(settings["group.consumer.session.timeout.ms"].value or 0) / 1000

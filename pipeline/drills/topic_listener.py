@@ -1,0 +1,87 @@
+"""Hears what comes out of a topic while a drill goes on."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+from pipeline.clock import Clock
+from pipeline.drills.fleet import Member
+from pipeline.errors import BrokerError, SurgetankError
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.records import RecordBatch
+from pipeline.settings import KafkaSettings
+
+LEADERS_SECONDS = 60.0
+_AGAIN_SECONDS = 0.2
+_READ_SECONDS = 0.1
+_LOOK_SECONDS = 0.02
+
+
+class TopicListener:
+    """Reads committed records in a thread of its own; ``heard`` is called there with each read. Use it as a context."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, heard: Callable[[RecordBatch], None], clock: Clock) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._heard = heard
+        self._clock = clock
+        self._stopping = threading.Event()
+
+    def check(self) -> None:
+        """Raise what ended the reading, if anything did."""
+        if self._reading.done():
+            self._reading.result()  # it ends before it is told to only by an error
+
+    def until(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        worker: Member,
+        *,
+        wait: float,
+        since: float | None = None,
+    ) -> float:
+        """Wait for something of a worker; return the seconds since then (default: now).
+
+        Raises SurgetankError if the worker ends before, or it takes more than ``wait`` seconds.
+        """
+        since = self._clock.monotonic() if since is None else since
+        while not condition():
+            self.check()
+            waited = self._clock.monotonic() - since
+            if not worker.running or waited > wait:
+                raise SurgetankError(
+                    f"worker {worker.name} {'has no' if worker.running else 'ended before it had'} {what} after "
+                    f"{waited:.0f} s; its log: {worker.log}"
+                )
+            self._stopping.wait(_LOOK_SECONDS)
+        return self._clock.monotonic() - since
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="listener")
+        self._reading = self._pool.submit(self._read)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._pool.shutdown()
+        self.check()
+
+    def _read(self) -> None:
+        with self._opened() as reader:
+            while not self._stopping.is_set():
+                records = reader.read(timeout=_READ_SECONDS)
+                if len(records):
+                    self._heard(records)
+
+    def _opened(self) -> TopicReader:
+        """Return a reader; topics that were just made have no leaders yet."""
+        since = self._clock.monotonic()
+        while True:
+            try:
+                return TopicReader(self._kafka, [self._topic])
+            except BrokerError:
+                if self._clock.monotonic() - since > LEADERS_SECONDS:
+                    raise
+            self._stopping.wait(_AGAIN_SECONDS)

@@ -1,0 +1,1 @@
+"""HTTP: lookups by key, and requests to workers."""

@@ -1,0 +1,167 @@
+"""Last scores and features by key, over HTTP, from whichever worker is asked.
+
+    GET /v1/<pipeline>/predictions/<key>          the last score of a key
+    GET /v1/<pipeline>/features/<key>             what the tables of features hold of it, named
+    GET /v1/<pipeline>/predictions?key=a&key=b    many keys in one request
+
+Which partition a key lies in, its producer decided. So a worker looks into the tables of its own tasks, and asks those
+that own the others: each committed offset names its owner's address (``tasks/orphans``), so nothing is kept for this.
+Only what is committed and on the disk is shown. A key that nobody has is 404 only if every partition was asked; else it
+is 503: the task that may have it is being restored, or its worker does not answer.
+"""
+
+import json
+import logging
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+
+from pipeline.clock import Clock
+from pipeline.declaration import PREDICTIONS, Pipeline
+from pipeline.features.row_layout import SEEN
+from pipeline.state.row_serde import RowSerde
+
+log = logging.getLogger(__name__)
+
+KEYS_MAX = 100  # in one request
+PEERS_MAX = 64
+PEER_SECONDS = 2.0
+
+Answer = tuple[HTTPStatus, bytes, str]
+Row = tuple[float, dict[str, Any]]  # how new it is, and what it says
+
+
+class CommittedRows(Protocol):
+    """The tables of the tasks that run here."""
+
+    def committed(self, table: str, keys: Sequence[bytes]) -> dict[int, list[bytes | None]]:
+        """Return by partition what its disk has of each key."""
+        ...
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known of some keys, and the partitions that were looked into."""
+
+    rows: dict[str, dict[str, Row]] = field(default_factory=dict)  # by key, then table
+    partitions: set[int] = field(default_factory=set)
+
+    def add(self, key: str, table: str, row: Row) -> None:
+        """Note a row; of two of one key (it came to two partitions) the newer one counts."""
+        known = self.rows.setdefault(key, {})
+        if table not in known or known[table][0] < row[0]:
+            known[table] = row
+
+
+class Lookup:
+    """Answers for one pipeline of ``partitions`` partitions.
+
+    ``peers`` returns the addresses of the workers that committed last, this one's too; ``me`` is this one's.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        formats: Mapping[str, RowSerde],
+        shelf: CommittedRows,
+        *,
+        partitions: int,
+        me: str,
+        peers: Callable[[], set[str]],
+        clock: Clock,
+    ) -> None:
+        self._name = pipeline.name
+        self._formats = formats
+        self._layouts = {memory.table.name: memory.layout for memory in pipeline.memories}
+        self._tables = {"features": tuple(self._layouts)} | (
+            {"predictions": (PREDICTIONS,)} if pipeline.keeps_predictions else {}
+        )
+        self._shelf = shelf
+        self._partitions = set(range(partitions))
+        self._me = me
+        self._peers = peers
+        self._clock = clock
+        self._asking = ThreadPoolExecutor(8, thread_name_prefix="lookup")
+
+    def answer(self, target: str) -> Answer | None:
+        """Answer a request target, path and query; None if it is not for this."""
+        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
+        parts = [unquote(part) for part in path.split("/")]
+        if len(parts) not in {4, 5} or parts[:3] != ["", "v1", self._name] or parts[3] not in self._tables:
+            return None
+        keys = list(dict.fromkeys(parts[4:] or query.get("key", [])))
+        if not 0 < len(keys) <= KEYS_MAX or "" in keys:
+            return _told(HTTPStatus.BAD_REQUEST, {"error": f"ask for 1 to {KEYS_MAX} keys: ?key=...&key=..."})
+        found = self._local(self._tables[parts[3]], keys)
+        if query.get("local"):
+            return _told(HTTPStatus.OK, {"rows": found.rows, "partitions": sorted(found.partitions)})
+        if found.partitions < self._partitions:
+            self._ask_peers(parts[3], keys, found)
+        shown = {key: self._shown(parts[3], key, found.rows[key]) for key in keys if key in found.rows}
+        whole = found.partitions >= self._partitions
+        if len(parts) == 4:
+            left = [key for key in keys if key not in shown]
+            return _told(HTTPStatus.OK, {"found": shown, "unknown" if whole else "unavailable": left})
+        if keys[0] in shown:
+            return _told(HTTPStatus.OK, shown[keys[0]])
+        if whole:
+            return _told(HTTPStatus.NOT_FOUND, {"error": f"nothing is known of key {keys[0]!r}"})
+        missing = sorted(self._partitions - found.partitions)
+        return _told(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"partitions {missing} are not answered for just now"})
+
+    def _local(self, tables: Iterable[str], keys: Sequence[str]) -> _Found:
+        found = _Found()
+        for table in tables:
+            read = self._shelf.committed(table, [key.encode() for key in keys])
+            for partition, values in read.items():
+                found.partitions.add(partition)
+                for key, value in zip(keys, values, strict=True):
+                    if value is not None:
+                        found.add(key, table, self._named(table, value))
+        return found
+
+    def _named(self, table: str, value: bytes) -> Row:
+        row = self._formats[table].unpack([value])[0]
+        if table != PREDICTIONS:
+            return float(row[SEEN]), self._layouts[table].named(row)
+        return float(row["scored_ms"]), {
+            "score": float(row["score"]),
+            "event_ms": int(row["event_ms"]),
+            "scored_ms": int(row["scored_ms"]),
+            "model_version": bytes(row["model_version"]).decode(),
+        }
+
+    def _shown(self, kind: str, key: str, rows: dict[str, Row]) -> dict[str, Any]:
+        if kind == "features":
+            return {"key": key, "tables": {table: row for table, (_, row) in rows.items()}}
+        ((_, row),) = rows.values()
+        return {"key": key, **row, "age_seconds": round(self._clock.now() - row["scored_ms"] / 1000, 3)}
+
+    def _ask_peers(self, kind: str, keys: Sequence[str], found: _Found) -> None:
+        others = sorted(self._peers() - {self._me})[:PEERS_MAX]
+        query = urlencode([("local", "1"), *(("key", key) for key in keys)])
+        urls = [f"{address}/v1/{quote(self._name)}/{kind}?{query}" for address in others]
+        for told in self._asking.map(_asked, urls):
+            found.partitions |= set(told.get("partitions", []))
+            for key, tables in told.get("rows", {}).items():
+                for table, (at, row) in tables.items():
+                    found.add(key, table, (at, row))
+
+
+def _asked(url: str) -> dict[str, Any]:
+    """Return what a peer tells; nothing, if it does not in time."""
+    try:
+        with urllib.request.urlopen(url, timeout=PEER_SECONDS) as answer:
+            told: dict[str, Any] = json.loads(answer.read())
+            return told
+    except (OSError, ValueError) as error:
+        log.debug("a peer does not answer: %s", error)
+        return {}
+
+
+def _told(status: HTTPStatus, body: dict[str, Any]) -> Answer:
+    return status, json.dumps(body).encode() + b"\n", "application/json"

@@ -1,0 +1,40 @@
+"""Where the workers of a pipeline answer over HTTP: asked of Kafka, and remembered for a moment."""
+
+import logging
+import threading
+
+from confluent_kafka import KafkaException
+
+from pipeline.clock import Clock
+from pipeline.records import TopicPartition
+from pipeline.runtime.fencing import GroupClient
+from pipeline.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 1.0
+CALL_SECONDS = 2.0
+
+
+class PeerAddresses:
+    """The addresses of those who last committed the partitions of a topic. For any thread."""
+
+    def __init__(self, kafka: KafkaSettings, group: str, topic: str, partitions: int, clock: Clock) -> None:
+        self._ground = GroupClient(kafka, group)
+        self._sources = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        self._asked_at: float | None = None
+
+    def __call__(self) -> set[str]:
+        """Return them, at most a second old; the last ones known, if Kafka does not answer."""
+        with self._lock:
+            now = self._clock.monotonic()
+            if self._asked_at is None or now - self._asked_at > FRESH_SECONDS:
+                self._asked_at = now
+                try:
+                    self._known = self._ground.addresses(self._sources, CALL_SECONDS)
+                except KafkaException as error:
+                    log.debug("who owns what is not known: %s", error)
+            return self._known

@@ -1,0 +1,1 @@
+"""A local Apache Kafka cluster without Docker."""

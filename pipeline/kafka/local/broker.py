@@ -1,0 +1,201 @@
+"""One broker process of a local cluster and the folder that it lives in.
+
+The folder holds server.properties, server.log, pid, and data/. The process has a session of its own: Ctrl-C
+at the terminal does not reach it, and any later process can find and stop it through the folder.
+"""
+
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pipeline.errors import BrokerError, StartupError
+from pipeline.kafka.local.jars import Kafka
+
+_PORTS = range(20_000, 32_000, 10)
+_LOG_BYTES_MAX = 32 * 1024 * 1024
+# The kernel tells the time of boot, from which start times are counted, in whole seconds.
+_START_SECONDS = 2.0
+# Fast to start and small beside other work on few cores; the heap is touched as it is needed.
+_FLAGS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One broker: its node id, its folder, and the ports that it listens on."""
+
+    id: int
+    folder: Path
+    ports: tuple[int, int]
+
+    @property
+    def properties(self) -> Path:
+        """The file that the broker is started with; its path is how the process is recognised."""
+        return self.folder / "server.properties"
+
+    @property
+    def log(self) -> Path:
+        """What the broker wrote."""
+        return self.folder / "server.log"
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """The running process, or None.
+
+        A pid alone may be stale and its number in use again. So the process must also have started when ours
+        did or, as start times move when the wall clock is set, with this broker's properties.
+        """
+        try:
+            pid, started = (self.folder / "pid").read_text().split()
+            process = psutil.Process(int(pid))
+            same_start = abs(process.create_time() - float(started)) < _START_SECONDS
+            mine = same_start or str(self.properties) in process.cmdline()
+            mine = mine and process.status() != psutil.STATUS_ZOMBIE
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process if mine else None
+
+    def write(self, rendered: str) -> None:
+        """Write the properties file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.properties.write_text(rendered, encoding="ascii")
+
+    def format(self, kafka: Kafka, cluster_id: str) -> "subprocess.Popen[str] | None":
+        """Begin to prepare an empty data folder; None where it is prepared already."""
+        if (self.folder / "data" / "meta.properties").exists():
+            return None
+        arguments = ("format", "--cluster-id", cluster_id, "--config", str(self.properties))
+        # It lives for half a second: the optimising compiler would only be in the way.
+        flags = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+        return subprocess.Popen(
+            kafka.command("kafka.tools.StorageTool", *arguments, flags=flags),
+            cwd=self.folder,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def launch(self, kafka: Kafka, heap_mb: int) -> None:
+        """Start the process; it is not ready yet. Raises StartupError where a port is taken."""
+        for port in self.ports:
+            check_free(port)
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        flags = (f"-Xmx{heap_mb}m", *_FLAGS)
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(
+                kafka.command("kafka.Kafka", str(self.properties), flags=flags),
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        (self.folder / "pid").write_text(f"{child.pid} {psutil.Process(child.pid).create_time()}\n")
+
+    def running(self) -> psutil.Process:
+        """Return the running process. Raises BrokerError where there is none."""
+        process = self.process
+        if process is None:
+            raise BrokerError(f"broker {self.id} in {self.folder} does not run; start it first")
+        return process
+
+    def pause(self) -> None:
+        """Pause the process, and see it paused."""
+        process = self.running()
+        process.suspend()
+        while process.status() != psutil.STATUS_STOPPED:  # a signal takes a moment to arrive
+            time.sleep(0.001)
+
+    def kill(self) -> None:
+        """Kill the process and wait until it is gone."""
+        process = self.process
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def last_lines(self, count: int = 12) -> str:
+        """Return the end of the log."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 16_384))
+                return last_lines(log.read().decode(errors="replace"), count)
+        except OSError:
+            return "  (no log)"
+
+
+def last_lines(output: str, count: int) -> str:
+    """Return the last lines of what a Java program wrote, indented, without the frames of stack traces."""
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return "\n".join(f"  {line.strip()}" for line in lines[-count:])
+
+
+def stop_all(brokers: Sequence[Broker], deadline_seconds: float) -> list[Broker]:
+    """Stop brokers, all at once; return those that did not obey within the deadline and had to be killed.
+
+    All at once: stopped one by one, the last brokers would wait for a majority of controllers that is gone.
+    """
+    processes = {process: broker for broker in brokers if (process := broker.process)}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end in between
+            process.terminate()
+            process.resume()  # a paused process would not see the signal
+    _, stubborn = psutil.wait_procs(list(processes), timeout=deadline_seconds)
+    for process in stubborn:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn)
+    return [processes[process] for process in stubborn]
+
+
+def check_free(port: int) -> None:
+    """Raise StartupError, which names who listens there if that is known, unless the port is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StartupError(
+                f"port {port} on 127.0.0.1 cannot be had ({error.strerror}), {_listener(port)}; "
+                "stop that, or take other ports with --port"
+            ) from None
+
+
+def free_ports(count: int) -> int:
+    """Return the first of so many free ports in a row, chosen at random. Raises StartupError if there are none.
+
+    They lie below those that systems give to outgoing connections, so that a stopped broker finds its port free again.
+    """
+    for first in random.sample(_PORTS, len(_PORTS)):
+        try:
+            for port in range(first, first + count):
+                check_free(port)
+        except StartupError:
+            continue
+        return first
+    raise StartupError(f"no {count} free ports in a row from {_PORTS.start} to {_PORTS.stop} on 127.0.0.1")
+
+
+def _listener(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                process = psutil.Process(connection.pid)
+                return f"process {process.pid} listens there ({' '.join(process.cmdline())[-120:]})"
+    except (psutil.Error, OSError, TypeError):
+        pass
+    return "by whom is not known"
+
+
+def _environment() -> Mapping[str, str]:
+    # In the C locale a JVM cannot open paths with letters beyond ASCII.
+    return os.environ | {"LC_ALL": "C.UTF-8"}

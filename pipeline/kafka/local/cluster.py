@@ -1,0 +1,326 @@
+"""A real Apache Kafka without Docker: one or three brokers as processes on this machine, loopback only.
+
+All that is known of a cluster lies in its data folder, so that any process can look at it, stop it or start
+it again: cluster.json says its shape, and broker.py says what broker-1/ and so on hold.
+"""
+
+import base64
+import fcntl
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka.admin import AdminClient
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.errors import BrokerError, StartupError
+from pipeline.kafka import broker_settings, clients
+from pipeline.kafka.local import jars
+from pipeline.kafka.local.broker import Broker, last_lines, stop_all
+from pipeline.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
+from pipeline.settings import KafkaSettings
+
+_HEAP_MB = {1: 512, 3: 400}
+_POLL_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """One broker: ``state`` is running, paused or down. Megabytes are 2^20 bytes. None: it is down."""
+
+    id: int
+    state: str
+    port: int
+    controller_port: int
+    heap_mb: int
+    log: str
+    pid: int | None = None
+    uptime_seconds: float | None = None
+    resident_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """One or three brokers in a data folder.
+
+    Broker N listens for clients on ``port`` + N - 1; as many ports behind those are the controllers'.
+    ``settings`` are broker properties that go over the development settings. ``heap_mb`` bounds the heap of
+    each broker; 0: 512 for a single one, 400 for each of three. Raises StartupError for a shape that
+    cannot be.
+    """
+
+    data: Path
+    brokers: int = 1
+    port: int = 9092
+    settings: Mapping[str, str] = field(default_factory=dict)
+    heap_mb: int = 0
+    clock: Clock = field(default_factory=SystemClock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.brokers not in BROKERS:
+            raise StartupError(f"a local Kafka has 1 or 3 brokers, not {self.brokers}")
+        highest = 65_536 - 2 * self.brokers
+        if not 1024 <= self.port <= highest:
+            raise StartupError(f"port {self.port} for a local Kafka: choose one from 1024 to {highest}")
+        object.__setattr__(self, "data", Path(self.data).absolute())
+        object.__setattr__(self, "heap_mb", self.heap_mb or _HEAP_MB[self.brokers])
+
+    @classmethod
+    def found(cls, data: Path) -> "LocalCluster":
+        """Return the cluster of a data folder, running or not. Raises BrokerError where there is none."""
+        known = _read(data)
+        if known is None:
+            raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
+        return cls(data, known["brokers"], known["port"], known["settings"], known["heap_mb"])
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect."""
+        return self._layout.bootstrap
+
+    @property
+    def ids(self) -> range:
+        """The broker ids, from 1."""
+        return self._layout.ids
+
+    def up(self, *, fresh: bool = False, timeout: float = 60.0) -> tuple[int, ...]:
+        """Start the brokers that do not run, resume the paused, wait until ready; return those started.
+
+        ``fresh`` stops what runs here and begins with empty data. What this call started, it stops when it
+        fails. Raises StartupError (Java, Maven, a port, another cluster in the folder) or BrokerError (a
+        broker ends, or is not ready within ``timeout`` seconds).
+        """
+        self._check_folder()
+        with self._locked():
+            if not fresh:
+                self._agreed()
+            kafka = jars.ready()  # what is refused costs no fetching, and nothing is erased where Java is missing
+            if fresh:
+                self._erase()
+            self._keep(self._agreed())
+            missing = [broker for broker in self._all() if broker.process is None]
+            try:
+                self._format(kafka, missing)
+                for broker in self._all():
+                    if broker in missing:
+                        broker.launch(kafka, self.heap_mb)
+                    else:
+                        self.resume(broker.id)
+                self.wait(timeout)
+            except BaseException:
+                stop_all(missing, deadline_seconds=1.0)
+                raise
+        return tuple(broker.id for broker in missing)
+
+    def down(self, deadline: float = 20.0) -> tuple[int, ...]:
+        """Stop all brokers at once; return those that were killed because the deadline (seconds) ended."""
+        if not self.data.is_dir():
+            return ()
+        with self._locked():
+            return self._stop(self._all(), deadline)
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Wait until every broker serves and a controller is active.
+
+        Raises BrokerError at once, with the end of its log, when a broker does not run; or when the timeout
+        (seconds) ends, with what was still missing.
+        """
+        cluster_id = self._cluster_id()
+
+        def obstacle(admin: AdminClient) -> str | None:
+            for broker in self._all():
+                if broker.process is None:
+                    raise BrokerError(f"broker {broker.id} does not run. {broker.log} ends:\n{broker.last_lines()}")
+            return broker_settings.unready(admin, cluster_id, self.brokers)
+
+        self._until(obstacle, timeout, "ready")
+
+    def wait_in_sync(self, timeout: float = 60.0) -> None:
+        """Wait until every replica of every partition is in sync. Raises BrokerError at the timeout."""
+        self._until(broker_settings.unreplicated, timeout, "in sync")
+
+    def status(self) -> tuple[BrokerStatus, ...]:
+        """Return what is known of each broker; nothing is asked over the network."""
+        return tuple(self._status(broker) for broker in self._all())
+
+    def differing(self) -> tuple[broker_settings.BrokerSetting, ...]:
+        """Return the settings that differ from Kafka's defaults, as the first running broker tells them.
+
+        Addresses and identities are left out. Raises BrokerError where no broker answers.
+        """
+        running = next((broker.id for broker in self._all() if broker.process), None)
+        if running is None:
+            raise BrokerError(f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them")
+        plumbing = {"broker.id", *properties(self._layout, running, {})} - settings(self.brokers).keys()
+        told = broker_settings.broker_settings(self._admin(), running).values()
+        return tuple(one for one in told if one.value != one.default and one.name not in plumbing)
+
+    def kill(self, broker: int) -> None:
+        """SIGKILL one broker, and see it gone."""
+        self._one(broker).kill()
+
+    def stop(self, broker: int, deadline: float = 20.0) -> bool:
+        """Stop one broker; return whether it obeyed within the deadline (seconds), so was not killed."""
+        return self._stop([self._one(broker)], deadline) == ()
+
+    def start(self, broker: int) -> None:
+        """Start one broker of a cluster that was up before, unless it runs; ``wait`` tells when it serves."""
+        if self._one(broker).process is None:
+            self._one(broker).launch(jars.ready(), self.heap_mb)
+
+    def pause(self, broker: int) -> None:
+        """SIGSTOP one broker: its connections stay, and it answers nothing."""
+        self._one(broker).pause()
+
+    def resume(self, broker: int) -> None:
+        """SIGCONT one broker; nothing happens where it was not paused."""
+        self._one(broker).running().resume()
+
+    @property
+    def _layout(self) -> ClusterLayout:
+        return ClusterLayout(self.brokers, self.port)
+
+    def _one(self, broker: int) -> Broker:
+        if broker not in self.ids:
+            raise BrokerError(f"no broker {broker} in {self.data}: it has {', '.join(map(str, self.ids))}")
+        return Broker(broker, self.data / f"broker-{broker}", self._layout.ports(broker))
+
+    def _all(self) -> list[Broker]:
+        return [self._one(broker) for broker in self.ids]
+
+    def _admin(self) -> AdminClient:
+        # While brokers start, every try to connect is refused: no news, and trying again soon costs nothing.
+        quiet = KafkaSettings(bootstrap=self.bootstrap, client={"log_level": "0"})
+        return clients.admin(quiet, reconnect_backoff_max_ms=100)
+
+    def _cluster_id(self) -> str:
+        known = _read(self.data)
+        if known is None:
+            raise BrokerError(f"no local Kafka in {self.data}; `surgetank kafka up --data {self.data}` starts one")
+        return str(known["cluster_id"])
+
+    def _shape(self) -> dict[str, Any]:
+        return {
+            "brokers": self.brokers,
+            "port": self.port,
+            "heap_mb": self.heap_mb,
+            "settings": dict(self.settings),
+        }
+
+    def _check_folder(self) -> None:
+        """Refuse a folder that holds other things: ``fresh`` must never erase what is not ours."""
+        if self.data.is_dir() and _read(self.data) is None and any(_others(self.data)):
+            raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
+
+    def _agreed(self) -> dict[str, Any]:
+        """Return what cluster.json shall say. Raises StartupError for what cannot be changed now."""
+        wanted = self._shape()
+        known = _read(self.data)
+        if known is None:
+            return wanted | {"cluster_id": new_cluster_id(uuid.uuid4())}
+        if known["brokers"] != self.brokers:
+            raise StartupError(
+                f"{self.data} holds a cluster of {known['brokers']}, not {self.brokers}: add --fresh to "
+                "erase it and begin anew, or give another folder with --data"
+            )
+        changed = [name for name, value in wanted.items() if known[name] != value]
+        if changed and any(broker.process for broker in self._all()):
+            raise StartupError(
+                f"the cluster in {self.data} runs with another {' and '.join(changed)} "
+                f"({', '.join(str(known[name]) for name in changed)}): stop it first (surgetank kafka down)"
+            )
+        return wanted | {"cluster_id": known["cluster_id"]}
+
+    def _keep(self, known: dict[str, Any]) -> None:
+        (self.data / "cluster.json").write_text(json.dumps(known, indent=2) + "\n")
+        for broker in self._all():
+            broker.write(render(properties(self._layout, broker.id, self.settings)))
+
+    def _erase(self) -> None:
+        known = _read(self.data)
+        if known is not None:
+            old = LocalCluster(self.data, known["brokers"])
+            old._stop(old._all(), deadline=5.0)
+            for broker in old._all():
+                shutil.rmtree(broker.folder, ignore_errors=True)
+            (self.data / "cluster.json").unlink()
+
+    def _format(self, kafka: jars.Kafka, brokers: Sequence[Broker]) -> None:
+        cluster_id = self._cluster_id()
+        started = [(broker, broker.format(kafka, cluster_id)) for broker in brokers]
+        for broker, process in started:
+            output = process.communicate()[0] if process else ""
+            if process and process.returncode != 0:
+                said = last_lines(output, 8)
+                raise BrokerError(f"the data folder of broker {broker.id} cannot be formatted:\n{said}")
+
+    def _stop(self, brokers: Sequence[Broker], deadline: float) -> tuple[int, ...]:
+        killed = tuple(broker.id for broker in stop_all(brokers, deadline))
+        if killed:
+            log.warning("broker %s did not stop within %.0f s and was killed", ", ".join(map(str, killed)), deadline)
+        return killed
+
+    def _until(self, obstacle: Callable[[AdminClient], str | None], timeout: float, what: str) -> None:
+        admin = self._admin()
+        end = self.clock.monotonic() + timeout
+        while reason := obstacle(admin):
+            if self.clock.monotonic() > end:
+                logs = ", ".join(str(broker.log) for broker in self._all())
+                raise BrokerError(
+                    f"the local Kafka at {self.bootstrap} is not {what} after {timeout:.0f} s: {reason}; see {logs}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _status(self, broker: Broker) -> BrokerStatus:
+        down = BrokerStatus(broker.id, "down", *broker.ports, self.heap_mb, str(broker.log))
+        process = broker.process
+        if process is None:
+            return down
+        try:
+            running = {
+                "state": "paused" if process.status() == psutil.STATUS_STOPPED else "running",
+                "pid": process.pid,
+                "uptime_seconds": round(self.clock.now() - process.create_time(), 1),
+                "resident_mb": round(process.memory_info().rss / 2**20, 1),
+            }
+        except psutil.NoSuchProcess:
+            return down
+        return BrokerStatus(**(asdict(down) | running))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time start or stop the brokers of this folder."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        with (self.data / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _read(data: Path) -> dict[str, Any] | None:
+    try:
+        known: dict[str, Any] = json.loads((data / "cluster.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{data}/cluster.json cannot be read ({error}); remove the folder {data}") from None
+    return known
+
+
+def _others(data: Path) -> Iterator[Path]:
+    return (path for path in data.iterdir() if path.name != ".lock")
+
+
+def new_cluster_id(random: uuid.UUID) -> str:
+    """Return 16 random bytes as Kafka writes them, never with a dash in front: its tools take that for an option."""
+    encoded = base64.urlsafe_b64encode(random.bytes).decode().rstrip("=")
+    return "A" + encoded[1:] if encoded.startswith("-") else encoded

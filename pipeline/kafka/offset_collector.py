@@ -1,0 +1,231 @@
+"""Asks Kafka, in one pass, where many consumer groups stand: their offsets, the ends of the logs, the oldest records.
+
+Nothing is written and no group is joined. For G groups and B brokers a pass sends one list of groups per broker, two
+requests per group (its coordinator, its offsets; all groups at the same time), the metadata once, and the first and the
+end offsets, each in one request per leader however many partitions there are. Of partitions where somebody lags at most
+``heads_max`` are read, one record each.
+"""
+
+import re
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from pipeline.errors import BrokerError, TopicsError
+from pipeline.kafka import clients
+from pipeline.kafka.oldest_records import OldestRecord, OldestRecords, ReadPosition
+from pipeline.records import TopicPartition
+from pipeline.settings import KafkaSettings
+
+ANSWER_SECONDS = 10.0
+HEADS_SECONDS = 2.0
+_NOBODY = {ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD}
+
+Answer = Future[Any]
+Bounds = dict[TopicPartition, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetQuery:
+    """Which groups to ask about: all whose name matches ``pattern`` as a whole, or the one named ``group``.
+
+    Of one group the owners are told too, and its partitions of ``topics`` also where it committed nothing.
+    """
+
+    pattern: str = ".*"
+    group: str | None = None
+    topics: tuple[str, ...] = ()
+    heads_max: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDescription:
+    """Where a group stands: has it members, what is committed (None: nothing), the client ids that own partitions."""
+
+    members: bool
+    committed: dict[TopicPartition, int | None]
+    owners: dict[TopicPartition, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedOffsets:
+    """What a pass found.
+
+    ``bounds`` are the first and the last stable offset of each partition that has a leader; ``heads`` what lies at the
+    committed offsets, where that was read; ``unknown`` the groups whose offsets Kafka did not tell; ``requests`` is how
+    many were sent; ``old_seconds`` is how long ago the bounds were told.
+    """
+
+    groups: dict[str, GroupDescription]
+    bounds: Bounds
+    heads: dict[ReadPosition, OldestRecord]
+    unknown: tuple[str, ...]
+    requests: int
+    old_seconds: float
+
+
+class OffsetCollector:
+    """Makes pass after pass with the same clients. Raises BrokerError if Kafka does not answer; then make a new one.
+
+    For ``lag.asking`` alone, which gives it a process of its own: what it asks of librdkafka's admin client may end the
+    process (ops/decisions/0002), and consumers, who are asked elsewhere, answer for one group each.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._bootstrap = kafka.bootstrap
+        self._admin = clients.admin(kafka)
+        self._heads = OldestRecords(kafka)
+        self._known: dict[ReadPosition, OldestRecord] = {}
+        self._seen: set[ReadPosition] = set()
+        self._sources: dict[TopicPartition, TopicPartition] = {}
+        self._requests = 0
+
+    def survey(self, question: OffsetQuery) -> CollectedOffsets:
+        """Return where the groups stand. What is committed is asked before the ends, so a lag is never too small."""
+        self._requests = 0
+        self._sources = {}
+        try:
+            group = question.group
+            groups, unknown = self._many(question.pattern) if group is None else self._one(group, question.topics)
+            bounds = self._bounds({source for group in groups.values() for source in group.committed})
+        except KafkaException as error:
+            raise BrokerError(f"{self._bootstrap} does not tell of consumer groups: {error.args[0].str()}") from None
+        told_at = time.monotonic()
+        heads = self._read_heads(groups, bounds, question.heads_max)
+        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - told_at)
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._heads.close()
+
+    def _many(self, pattern: str) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
+        listed = self._admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result()
+        if listed.errors and not listed.valid:
+            raise KafkaException(listed.errors[0])
+        states = {each.group_id: each.state for each in listed.valid if re.fullmatch(pattern, each.group_id)}
+        asked = {group: self._ask(group) for group in states}
+        groups: dict[str, GroupDescription] = {}
+        unknown: list[str] = []
+        failure: KafkaException | None = None
+        for group, answer in asked.items():
+            try:
+                groups[group] = GroupDescription(states[group] not in _NOBODY, self._committed(answer))
+            except KafkaException as error:
+                unknown.append(group)
+                failure = error
+        if failure is not None and not groups:
+            raise failure
+        return groups, tuple(unknown)
+
+    def _one(self, group: str, topics: tuple[str, ...]) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
+        answer = self._ask(group)
+        members, owners = self._members(group)
+        committed = self._committed(answer)
+        named = {source: None for topic in topics for source in self._partitions(topic)} | dict.fromkeys(owners)
+        if topics:
+            committed = {source: offset for source, offset in committed.items() if source.topic in topics}
+        return {group: GroupDescription(members, named | committed, owners)}, ()
+
+    def _ask(self, group: str) -> Answer:
+        self._requests += 2  # who coordinates it, and its offsets
+        question = [ConsumerGroupTopicPartitions(group)]
+        answers: dict[str, Answer] = self._admin.list_consumer_group_offsets(question, request_timeout=ANSWER_SECONDS)
+        return answers[group]
+
+    def _committed(self, answer: Answer) -> dict[TopicPartition, int | None]:
+        try:
+            found = answer.result().topic_partitions
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # it never ran, or was deleted since
+                return {}
+            raise
+        return {self._same(tp): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
+
+    def _members(self, group: str) -> tuple[bool, dict[TopicPartition, str]]:
+        self._requests += 2
+        answer = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)[group]
+        try:
+            members = answer.result().members
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return False, {}
+            raise
+        owners = {
+            self._same(tp): member.client_id
+            for member in members
+            for tp in (member.assignment.topic_partitions if member.assignment else ())
+        }
+        return bool(members), owners
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        self._requests += 1
+        metadata = self._admin.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
+        if metadata.error is not None or not metadata.partitions:
+            raise TopicsError(f"{self._bootstrap} has no topic {topic!r}")
+        return [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
+
+    def _bounds(self, sources: set[TopicPartition]) -> Bounds:
+        """Return the bounds of the partitions that are there and led: one that is not would hold up all others."""
+        if not sources:
+            return {}
+        self._requests += 1
+        cluster = self._admin.list_topics(timeout=ANSWER_SECONDS)
+        led = [
+            source
+            for source in sources
+            if (topic := cluster.topics.get(source.topic)) is not None
+            and (partition := topic.partitions.get(source.partition)) is not None
+            and partition.leader >= 0
+        ]
+        starts, ends = (self._offsets(led, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+        self._requests += 2 * len({cluster.topics[s.topic].partitions[s.partition].leader for s in led})
+        return {source: (starts[source], ends[source]) for source in led if source in starts and source in ends}
+
+    def _offsets(self, sources: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        answers = self._admin.list_offsets(
+            {KafkaTopicPartition(*source): spec for source in sources},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=ANSWER_SECONDS,
+        )
+        found: dict[TopicPartition, int] = {}
+        failure: KafkaException | None = None
+        for tp, answer in answers.items():
+            try:
+                found[self._same(tp)] = answer.result().offset
+            except KafkaException as error:  # a topic that is deleted meanwhile
+                failure = error
+        if failure is not None and not found:
+            raise failure
+        return found
+
+    def _read_heads(
+        self, groups: dict[str, GroupDescription], bounds: Bounds, heads_max: int
+    ) -> dict[ReadPosition, OldestRecord]:
+        """Read the oldest records that are not done: those that lie still first, then of the longest lags."""
+        lags: dict[ReadPosition, int] = {}
+        for group in groups.values():
+            for source, offset in group.committed.items():
+                if source in bounds:
+                    start, end = bounds[source]
+                    done = max(start, start if offset is None else offset)
+                    if done < end:
+                        lags[ReadPosition(source, done)] = end - done
+        # Of a place all that can change is that something comes to lie there.
+        known = {place: head for place, head in self._known.items() if place in lags and not head.empty}
+        new = sorted(lags.keys() - known.keys(), key=lambda place: (place not in self._seen, -lags[place]))
+        one_each = {place.source: place for place in reversed(new)}
+        chosen = [place for place in new if one_each[place.source] is place][:heads_max]
+        self._known = known | (self._heads.read(chosen, HEADS_SECONDS) if chosen else {})
+        self._seen = set(lags)
+        self._requests += len(chosen)
+        return self._known
+
+    def _same(self, tp: Any) -> TopicPartition:
+        """Return the one value that stands for a partition: a pass names the same partition a thousand times."""
+        source = TopicPartition(tp.topic, tp.partition)
+        return self._sources.setdefault(source, source)

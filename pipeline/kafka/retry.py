@@ -1,0 +1,33 @@
+"""Asks Kafka again while it does not answer: for seconds after a broker died, nobody may know who decides."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipeline.clock import Clock
+from pipeline.errors import BrokerError
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30.0  # a new controller or coordinator is there after some seconds
+AGAIN_SECONDS = 0.5
+
+Answer = TypeVar("Answer")
+
+
+def retry_until_available(ask: Callable[[], Answer], clock: Clock, seconds: float = PATIENCE_SECONDS) -> Answer:
+    """Return the answer; a question that finds no broker is asked again for so many seconds, and that is logged.
+
+    Raises the last BrokerError then, and anything else at once.
+    """
+    since, pause = clock.monotonic(), threading.Event()
+    while True:
+        try:
+            return ask()
+        except BrokerError as error:
+            waited = clock.monotonic() - since
+            if waited >= seconds:
+                raise
+            log.warning("Kafka does not answer yet, %.0f s of %.0f: %s", waited, seconds, error)
+        pause.wait(AGAIN_SECONDS)

@@ -1,0 +1,109 @@
+"""Writes to many partitions in transactions of any size, while no worker runs: all of a transaction or nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from pipeline.errors import BrokerError
+from pipeline.kafka import clients
+from pipeline.records import TopicPartition
+from pipeline.settings import KafkaSettings
+
+# A partition with its millions of rows is one transaction: as long as brokers let one last by default.
+_TRANSACTION_MS = 15 * 60 * 1000
+_CALL_SECONDS = 60.0
+_FLUSH_SECONDS = 600.0
+_ROOM_SECONDS = 0.1
+
+
+class TopicRewriter:
+    """One transactional producer, for one thread. Whoever has the same ``identity`` and began before is fenced.
+
+    ``group`` is the consumer group whose offsets a transaction may hold too, and ``permit`` is called before each
+    commit; what it raises aborts the transaction. Raises BrokerError if the brokers refuse something.
+    """
+
+    def __init__(self, kafka: KafkaSettings, identity: str, group: str, permit: Callable[[], None]) -> None:
+        self._permit = permit
+        self._group = clients.reader(kafka, group_id=group)
+        self._failed: KafkaError | None = None
+        self._producer = clients.transactional(
+            kafka, transactional_id=identity, transaction_timeout_ms=_TRANSACTION_MS, linger_ms=5
+        )
+        with _told("begin"):
+            self._producer.init_transactions(_CALL_SECONDS)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is put inside, or nothing of it if that raises."""
+        with _told("begin"):
+            self._producer.begin_transaction()
+        try:
+            yield
+            self._flush()
+            self._permit()
+            with _told("commit"):
+                self._producer.commit_transaction(_CALL_SECONDS)
+        except BaseException:
+            self._abort()
+            raise
+
+    def put(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
+        """Write a record. Waits where much is under way."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered)
+            except BufferError:
+                self._producer.poll(_ROOM_SECONDS)
+            except KafkaException as error:
+                raise _broken("write", error) from None
+            else:
+                self._producer.poll(0)
+                return
+
+    def offsets(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets of the group with the transaction. Only of partitions that nobody has committed in before."""
+        places = [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
+        if places:
+            with _told("write offsets"):
+                metadata = self._group.consumer_group_metadata()
+                self._producer.send_offsets_to_transaction(places, metadata, _CALL_SECONDS)
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._group.close()
+
+    def _flush(self) -> None:
+        with _told("write"):
+            left = self._producer.flush(_FLUSH_SECONDS)
+        if left or self._failed is not None:
+            why = self._failed.str() if self._failed is not None else f"{left} records got no answer"
+            raise BrokerError(f"state was not written: {why}; nothing of it counts, run it again")
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        self._failed = self._failed or error
+
+    def _abort(self) -> None:
+        try:
+            self._producer.abort_transaction(_CALL_SECONDS)
+        except KafkaException:  # what led here is told; the next one with this identity ends what is open
+            return
+
+
+@contextmanager
+def _told(step: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise _broken(step, error) from None
+
+
+def _broken(step: str, error: KafkaException) -> BrokerError:
+    found = error.args[0]
+    if found.code() == KafkaError._FENCED:
+        return BrokerError("upkeep of the same pipeline was begun elsewhere and goes on there; this one ends")
+    if found.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+        return BrokerError(f"the brokers' transaction.max.timeout.ms must be {_TRANSACTION_MS} or more for this")
+    return BrokerError(f"state was not written ({step}): {found.str()}; nothing of it counts, run it again")

@@ -1,0 +1,59 @@
+"""A transactional producer that can be waited for: librdkafka's, but for one call that may never return.
+
+``send_offsets_to_transaction`` asks the group's coordinator and does not look at its timeout while it does. When that
+broker dies it may wait for as long as no other broker comes or goes (librdkafka #5456 and #5511, open in 2.16; seen
+here to stand still for minutes after the kill of one broker of three).
+"""
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+_Job = tuple[Callable[[], None], "Future[None]"]
+
+
+class TransactionalProducer(Producer):  # type: ignore[misc]
+    """As ``confluent_kafka.Producer``. After a call that timed out it is good for nothing but to be thrown away."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        threading.Thread(target=_work_off, args=(self._jobs,), name="send offsets", daemon=True).start()
+        weakref.finalize(self, self._jobs.put, None)
+
+    def send_offsets_to_transaction(
+        self, positions: Sequence[KafkaTopicPartition], metadata: Any, timeout: float
+    ) -> None:
+        """Add offsets to the open transaction. Raises KafkaException, with _TIMED_OUT after ``timeout`` seconds.
+
+        The call itself is left to its fate, in a thread that ends with it: what it may yet send is of this producer's
+        epoch, which the brokers refuse once another producer has called ``init_transactions`` with the same id.
+        """
+        call = super().send_offsets_to_transaction
+        done: Future[None] = Future()
+        self._jobs.put((lambda: call(positions, metadata, timeout), done))
+        try:
+            done.result(timeout)
+        except TimeoutError:
+            raise KafkaException(
+                KafkaError(KafkaError._TIMED_OUT, f"no answer to the offsets of a transaction in {timeout:g} s")
+            ) from None
+
+
+def _work_off(jobs: "queue.SimpleQueue[_Job | None]") -> None:
+    """Make the calls one after the other. Keeps no hold of the producer while it waits for the next one."""
+    while (job := jobs.get()) is not None:
+        call, done = job
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - it goes to whoever asked for the call
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+        del job, call, done

@@ -1,0 +1,37 @@
+"""The rows of one partition of a changelog, all of them in memory."""
+
+from dataclasses import dataclass
+
+from pipeline.errors import StateCorrupt
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.migration.partition_history import PartitionHistory
+from pipeline.records import TopicPartition
+from pipeline.settings import KafkaSettings
+from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
+
+
+@dataclass(frozen=True, slots=True)
+class ChangelogRows:
+    """What stands last under each key of a partition of a changelog: rows, what they mean, how keys moved."""
+
+    rows: dict[bytes, bytes]
+    meaning: TableVersion | None
+    growth: PartitionHistory | None
+
+    @classmethod
+    def read(cls, kafka: KafkaSettings, source: TopicPartition, bounds: tuple[int, int]) -> "ChangelogRows":
+        """Read it. Raises BrokerError or TopicsError if it cannot be read, StateCorrupt for a record without key."""
+        low, end = bounds
+        last: dict[bytes | None, bytes | None] = {}
+        if low < end:
+            with TopicReader(kafka, [source.topic], start={source: low}) as reader:
+                for records in reader.catch_up({source: end}):
+                    last.update(zip(records.keys, records.values, strict=True))
+        if None in last:
+            raise StateCorrupt(f"changelog {source} has a record without key, which no worker writes")
+        meaning, growth = last.pop(TABLE_VERSION, None), last.pop(PARTITION_HISTORY, None)
+        return cls(
+            {key: value for key, value in last.items() if key is not None and value is not None},
+            None if meaning is None else TableVersion.load(meaning),
+            None if growth is None else PartitionHistory.load(growth),
+        )

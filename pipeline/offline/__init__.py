@@ -1,0 +1,1 @@
+"""Features computed offline, and their comparison with those computed online."""

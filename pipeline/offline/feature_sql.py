@@ -1,0 +1,168 @@
+"""The statistics of a table as one DuckDB query over recorded events: for training, and to prove what runs online.
+
+The query does not replay the rings; it says what they mean. For each event and bucket that it may see, ASOF JOIN
+finds what the bucket held just before the event; what it held is a running aggregate of those that fell into it. A
+late event needs no rule: its bucket has left the ring, and what has left it is not seen again. The work grows with
+events x buckets, however many events a key has.
+"""
+
+from collections.abc import Iterator
+
+from pipeline.errors import TopologyError
+from pipeline.features.derived import quoted, sql_of
+from pipeline.features.row_layout import TIME_BOUND_MS, AggregateKind, RingWindow
+from pipeline.features.tables import Aggregate, TableState
+
+_GIVEN = ("ordinal", "key", "time_ms", "reads", "writes")
+
+_KEYED = """keyed AS (
+    SELECT ordinal, key, reads, writes, {columns}
+    FROM {events} WHERE key IS NOT NULL
+)"""
+
+_LATEST = """latest AS (  -- what the key did before each event
+    SELECT *, {columns}
+    FROM keyed
+    WINDOW earlier AS (PARTITION BY key ORDER BY ordinal ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+)"""
+
+_RING = """r{ring}_events AS (  -- its bucket, and the newest bucket before it
+    SELECT *, {bucket} AS bucket, {newest} AS newest FROM latest
+), r{ring}_held AS (  -- what a bucket holds after each of its events
+    SELECT key, bucket, ordinal, {running}
+    FROM r{ring}_events WHERE writes
+    WINDOW so_far AS (PARTITION BY key, bucket ORDER BY ordinal ROWS UNBOUNDED PRECEDING)
+), r{ring}_seen AS (  -- what an event sees, bucket by bucket
+    SELECT seen.ordinal, held.* EXCLUDE (key, bucket, ordinal)
+    FROM (
+        SELECT ordinal, key, unnest(range(
+            greatest(bucket - {buckets}, newest - {slots}) + 1, least(bucket, newest) + 1
+        )) AS bucket
+        FROM r{ring}_events WHERE reads AND newest IS NOT NULL
+    ) AS seen
+    ASOF JOIN r{ring}_held AS held
+    ON seen.key = held.key AND seen.bucket = held.bucket AND seen.ordinal > held.ordinal
+){means}, r{ring} AS (
+    SELECT ordinal, {merged} FROM r{ring}_seen{with_means} GROUP BY ordinal
+)"""
+
+_MEANS = """, r{ring}_means AS (
+    SELECT ordinal, {means} FROM r{ring}_seen GROUP BY ordinal
+)"""
+
+
+def sql(memory: TableState, events: str = "events") -> str:
+    """Return a query that computes the statistics of a table for each event that reads.
+
+    ``events`` is a relation of all that the table processed: ``ordinal`` BIGINT (unique, and rising in the order in
+    which the events of a key were processed), ``key`` (NULL: none), ``time_ms`` BIGINT (event time), ``reads`` and
+    ``writes`` BOOLEAN (``plausible`` helps with the latter), and the columns that the statistics read, which may be
+    NULL in events that do not write.
+
+    The result has ``ordinal`` and a DOUBLE for each statistic, by its name, NULL where it is missing, ordered by
+    ``ordinal``: the numbers that ``windows.advance`` gives; sums may differ in the last digits. Raises TopologyError
+    where a statistic reads a column that is named as one of the five.
+    """
+    if taken := [column for each in memory.statistics for column in each.fed_with if column.lower() in _GIVEN]:
+        raise TopologyError(
+            f"table {memory.table.name!r} reads a column {taken[0]!r}, a name that the offline query has for itself; "
+            "rename the column"
+        )
+    steps = [_keyed(memory, events), _latest(memory)]
+    steps += [_ring(memory, number, window) for number, window in enumerate(memory.layout.windows)]
+    chosen = ",\n    ".join(f"{_result(memory, each)} AS {quoted(each.name)}" for each in memory.statistics)
+    rings = "".join(f"\nLEFT JOIN r{number} USING (ordinal)" for number in range(len(memory.layout.windows)))
+    return (
+        f"WITH {', '.join(steps)}\nSELECT ordinal,\n    {chosen}\n"
+        f"FROM (SELECT ordinal FROM {events} WHERE reads) LEFT JOIN latest USING (ordinal){rings}\nORDER BY ordinal"
+    )
+
+
+def plausible(past_ms: int, future_ms: int) -> str:
+    """Return a condition on the columns ``time_ms`` and ``arrived_ms``: that of ``windows.plausible``."""
+    time, arrived = "CAST(time_ms AS HUGEINT)", "CAST(arrived_ms AS HUGEINT)"
+    return f"({time} BETWEEN {arrived} - {past_ms} AND {arrived} + {future_ms})"
+
+
+def _keyed(memory: TableState, events: str) -> str:
+    time = f"least(greatest(CAST(time_ms AS BIGINT), -{TIME_BOUND_MS}), {TIME_BOUND_MS}) AS at_ms"
+    values = [f"{sql_of(value)} AS v{number}" for number, value in enumerate(memory.values)]
+    return _KEYED.format(columns=", ".join([time, *values]), events=events)
+
+
+def _latest(memory: TableState) -> str:
+    """Return the step that adds what the key last did before each event."""
+    columns = ["max(at_ms) FILTER (WHERE writes) OVER earlier AS seen_ms"]
+    for number in sorted({_number(memory, each) for each in memory.statistics if each.kind is AggregateKind.LAST}):
+        known = f"FILTER (WHERE writes AND v{number} IS NOT NULL) OVER earlier"
+        columns.append(f"max(at_ms) {known} AS last{number}_ms")
+        columns.append(f"arg_max(v{number}, (at_ms, ordinal)) {known} AS last{number}")
+    return _LATEST.format(columns=", ".join(columns))
+
+
+def _ring(memory: TableState, number: int, window: RingWindow) -> str:
+    """Return the steps that compute the statistics of one window."""
+    own = [each for each in memory.statistics if each.window == window and each.value is not None]
+    taken = sorted({_number(memory, each) for each in own})
+    spread = sorted({_number(memory, each) for each in own if each.kind is AggregateKind.STD})
+    means = ", ".join(f"sum(total{v}) / sum(n{v}) AS middle{v}" for v in spread)
+    return _RING.format(
+        ring=number,
+        slots=window.slots,
+        buckets=window.buckets,
+        bucket=_floor("at_ms", window.bucket_ms),
+        newest=_floor("seen_ms", window.bucket_ms),
+        running=", ".join(["count(*) OVER so_far AS n", *(part for v in taken for part in _running(v, v in spread))]),
+        means=_MEANS.format(ring=number, means=means) if spread else "",
+        with_means=f" JOIN r{number}_means USING (ordinal)" if spread else "",
+        merged=", ".join(["sum(n) AS n", *(part for v in taken for part in _merged(v, v in spread))]),
+    )
+
+
+def _running(v: int, spread: bool) -> Iterator[str]:
+    """Yield what a bucket holds of value ``v``."""
+    yield f"count(v{v}) OVER so_far AS n{v}"
+    yield f"coalesce(sum(v{v}) OVER so_far, 0) AS total{v}"
+    yield f"min(v{v}) OVER so_far AS least{v}"
+    yield f"max(v{v}) OVER so_far AS greatest{v}"
+    if spread:
+        yield f"avg(v{v}) OVER so_far AS mean{v}, var_pop(v{v}) OVER so_far AS spread{v}"
+
+
+def _merged(v: int, spread: bool) -> Iterator[str]:
+    """Yield what the buckets hold together; the spread is that within them and that between their means."""
+    yield f"sum(n{v}) AS n{v}, sum(total{v}) AS total{v}, min(least{v}) AS least{v}, max(greatest{v}) AS greatest{v}"
+    if spread:
+        between = f"(mean{v} - middle{v}) * (mean{v} - middle{v})"
+        yield f"sqrt(sum(n{v} * (spread{v} + {between})) / nullif(sum(n{v}), 0)) AS deviation{v}"
+
+
+def _result(memory: TableState, each: Aggregate) -> str:
+    """Return the expression of one statistic."""
+    if each.window is None:
+        last = each.kind is AggregateKind.LAST
+        time = f"last{_number(memory, each)}_ms" if last else "seen_ms"
+        found = f"last{_number(memory, each)}" if last else "CAST(at_ms - seen_ms AS DOUBLE) / 1000e0"
+        ttl = memory.layout.ttl_ms
+        return found if ttl is None else f"CASE WHEN at_ms - {time} <= {ttl} THEN {found} END"
+    ring = f"r{memory.layout.windows.index(each.window)}"
+    if each.kind is AggregateKind.COUNT:
+        return f"CASE WHEN latest.ordinal IS NOT NULL THEN CAST(coalesce({ring}.n, 0) AS DOUBLE) END"
+    v = _number(memory, each)
+    return {
+        AggregateKind.SUM: f"CASE WHEN latest.ordinal IS NOT NULL THEN coalesce({ring}.total{v}, 0) END",
+        AggregateKind.MEAN: f"{ring}.total{v} / nullif({ring}.n{v}, 0)",
+        AggregateKind.MIN: f"{ring}.least{v}",
+        AggregateKind.MAX: f"{ring}.greatest{v}",
+        AggregateKind.STD: f"{ring}.deviation{v}",
+    }[each.kind]
+
+
+def _number(memory: TableState, each: Aggregate) -> int:
+    """Return the number of the value that a statistic is taken of."""
+    return memory.layout.values.index(each.measure.value or "")
+
+
+def _floor(time: str, width: int) -> str:
+    """Return the bucket of a time: DuckDB's // rounds towards zero, so what is left over is taken off first."""
+    return f"({time} - ({time} % {width} + {width}) % {width}) // {width}"

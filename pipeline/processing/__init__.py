@@ -1,0 +1,1 @@
+"""The steps of a batch, from records to outputs."""

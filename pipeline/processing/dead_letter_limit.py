@@ -1,0 +1,61 @@
+"""When too many events die, a deploy is bad: say so, before the topic is emptied into the dead letters."""
+
+from collections import deque
+from dataclasses import dataclass
+
+_BUCKETS = 60
+
+
+@dataclass(slots=True)
+class _Bucket:
+    number: int
+    events: int = 0
+    dead: int = 0
+
+
+class DeadLetterLimit:
+    """Counts events and dead letters in a sliding window.
+
+    It trips when, of at least ``minimum_events`` (1 or more) in the last ``window_seconds`` (above 0), more than
+    ``share_max`` (0 to 1) died. The window is counted in 60 buckets, so its oldest 60th part leaves at once.
+    Times are seconds on any clock that never goes back; one that does is taken as standing still.
+    """
+
+    def __init__(self, share_max: float, window_seconds: float, minimum_events: int) -> None:
+        self._share_max = share_max
+        self._window_seconds = window_seconds
+        self._minimum_events = minimum_events
+        self._buckets: deque[_Bucket] = deque()
+        self._events = 0
+        self._dead = 0
+
+    def observe(self, now: float, events: int, dead: int) -> None:
+        """Count a batch of ``events`` events, ``dead`` of which died."""
+        self._forget(now)
+        number = self._number(now)
+        if not self._buckets or self._buckets[-1].number < number:
+            self._buckets.append(_Bucket(number))
+        self._buckets[-1].events += events
+        self._buckets[-1].dead += dead
+        self._events += events
+        self._dead += dead
+
+    def tripped(self, now: float) -> str | None:
+        """Return what to say if the share of dead letters is over its bound, else None."""
+        self._forget(now)
+        if self._events < self._minimum_events or self._dead <= self._share_max * self._events:
+            return None
+        return (
+            f"{self._dead} of the last {self._events} events ({self._dead / self._events:.1%}) were "
+            f"dead-lettered within {self._window_seconds:g} s; at most {self._share_max:.1%} may be. Their headers "
+            "say why. Nothing is lost: mend the cause, replay the dead letters, start again"
+        )
+
+    def _number(self, now: float) -> int:
+        return int(now // (self._window_seconds / _BUCKETS))
+
+    def _forget(self, now: float) -> None:
+        while self._buckets and self._buckets[0].number <= self._number(now) - _BUCKETS:
+            old = self._buckets.popleft()
+            self._events -= old.events
+            self._dead -= old.dead

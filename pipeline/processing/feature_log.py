@@ -1,0 +1,109 @@
+"""Writes down what was computed of each scored event, so that it can be compared with what is computed offline.
+
+A record goes into the transaction of its score, to the partition of the same number: there is one for each score,
+whatever happens. It also says which facts the tables had taken before the event, which nothing else tells afterwards:
+facts and events of a task are taken as they arrive.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.codec.avro import Encoder
+from pipeline.declaration import Pipeline
+from pipeline.features.spec import Feature, Float32s, Float64s
+from pipeline.processing.event_reference import event_reference
+from pipeline.records import DecodedBatch, OutputRecords, RecordBatch, TaskEpoch, TaskId, TaskRecords, row_ranges
+
+Int64s = npt.NDArray[np.int64]
+Start = Callable[[TaskEpoch], Mapping[str, int]]  # by topic the offset at which a task began in this epoch
+
+
+class FeatureLog:
+    """Makes the records of one pipeline's features. For the flow's thread; it must be shown every batch.
+
+    ``encoder`` writes the schema ``features``; ``start`` is asked with the first batch of a task's epoch, where facts
+    feed a table.
+    """
+
+    def __init__(self, pipeline: Pipeline, encoder: Encoder, start: Start) -> None:
+        self._events = pipeline.events
+        self._topic = pipeline.recorded
+        self._fingerprint = pipeline.spec.fingerprint()
+        remembered = ((at, each) for at, each in enumerate(pipeline.features) if not isinstance(each, Feature))
+        self._statistics = [(at, each.name) for at, each in remembered]
+        self._encoder = encoder
+        self._taken = _Taken([fact.topic for fact in pipeline.feeds], start)
+
+    def record(
+        self,
+        slices: Sequence[TaskRecords],
+        batch: DecodedBatch,
+        matrix: Float32s,
+        seen: Mapping[str, Float64s],
+        kept: Int64s,
+        scores: OutputRecords,
+    ) -> OutputRecords:
+        """Return a record for each of k scores.
+
+        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``seen`` float64 [m] each statistic;
+        ``kept`` int64 [k] says which of them have the ``scores``. Raises what ``start`` raises.
+        """
+        rows = batch.rows[kept]
+        taken = self._taken.before(slices, batch.records, rows)
+        values = matrix[kept].astype(np.float64)
+        for at, name in self._statistics:
+            values[:, at] = seen[name][kept]
+        columns = batch.columns.select([self._events.id, self._events.time])
+        if len(kept) != len(batch):
+            columns = columns.take(pa.array(kept))
+        columns = self._columns(batch.records, rows, columns, values, taken)
+        return OutputRecords(self._topic, scores.partitions, scores.keys, self._encoder.encode(columns))
+
+    def _columns(
+        self, records: RecordBatch, rows: Int64s, columns: pa.RecordBatch, values: Float64s, taken: Int64s
+    ) -> pa.RecordBatch:
+        arrays = event_reference(self._events, records, rows, columns) | {
+            "fingerprint": pa.repeat(self._fingerprint, len(rows)),
+            "values": self._lists("values", values, np.isnan(values)),
+            "facts": self._lists("facts", taken),
+        }
+        return pa.RecordBatch.from_pydict(arrays)
+
+    def _lists(self, name: str, of: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+        """Return the rows of a matrix as a column of lists."""
+        rows, width = of.shape
+        offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * np.int32(width))
+        items = pa.array(of.reshape(-1), mask=None if missing is None else missing.reshape(-1))
+        return pa.ListArray.from_arrays(offsets, items, type=self._encoder.schema.field(name).type)
+
+
+class _Taken:
+    """How far the facts of each task were taken."""
+
+    def __init__(self, topics: Sequence[str], start: Start) -> None:
+        self._topics = topics
+        self._start = start
+        self._reached: dict[TaskId, tuple[int, dict[str, int]]] = {}  # the epoch, and by topic the next offset
+
+    def before(self, slices: Sequence[TaskRecords], records: RecordBatch, rows: Int64s) -> Int64s:
+        """Return int64 [k, T]: for each row of ``rows`` [k], rising, the offset behind the last fact before it."""
+        found = np.zeros((len(rows), len(self._topics)), dtype=np.int64)
+        for place, topic in enumerate(self._topics):
+            facts = records.of_topic(topic)
+            for task_epoch, first, end in row_ranges(slices):
+                ours = facts[slice(*np.searchsorted(facts, (first, end)))]
+                asking = slice(*np.searchsorted(rows, (first, end)))
+                reached = self._of(task_epoch)
+                behind = np.concatenate([[reached.get(topic, 0)], records.offsets[ours] + 1])
+                found[asking, place] = behind[np.searchsorted(ours, rows[asking])]
+                reached[topic] = int(behind[-1])
+        return found
+
+    def _of(self, task_epoch: TaskEpoch) -> dict[str, int]:
+        task, epoch = task_epoch
+        if task not in self._reached or self._reached[task][0] != epoch:
+            self._reached[task] = epoch, dict(self._start(task_epoch))
+        return self._reached[task][1]

@@ -1,0 +1,257 @@
+"""The values that flow: Slice in, Batch through the steps, Scores and DeadLetters out.
+
+Everything is in columns. A row number means the same record from the moment its slice is taken until its
+score or dead letter is produced.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+OutputPartition = tuple[str, int]  # a partition of an output topic
+
+
+class TaskId(NamedTuple):
+    """A unit of work: the source partitions of one number of one pipeline."""
+
+    pipeline: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.pipeline}/{self.partition}"
+
+
+class TaskEpoch(NamedTuple):
+    """A task in one of its epochs. What belongs to an earlier epoch of the task is stale."""
+
+    task: TaskId
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.task}@{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRecords:
+    """Contiguous records of one source partition, in offset order.
+
+    ``next_offset`` is what may be committed once all of the run is done: it lies behind gaps and markers that
+    follow the last record. A run may be empty (only markers were read); then only ``next_offset`` matters.
+
+    ``offsets`` is int64 [n]; ``arrived_ms`` is int64 [n], the record timestamps in milliseconds since the epoch.
+    ``headers_of(i)`` gives the headers of record i; it is asked only when a record is dead-lettered.
+    """
+
+    source: TopicPartition
+    next_offset: int
+    offsets: npt.NDArray[np.int64]
+    arrived_ms: npt.NDArray[np.int64]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def split(self, rows: int) -> tuple["PartitionRecords", "PartitionRecords"]:
+        """Return the first ``rows`` records and the rest, 0 < rows < n."""
+        headers_of = self.headers_of
+        head = PartitionRecords(
+            self.source,
+            int(self.offsets[rows]),
+            self.offsets[:rows],
+            self.arrived_ms[:rows],
+            self.keys[:rows],
+            self.values[:rows],
+            headers_of,
+        )
+        tail = PartitionRecords(
+            self.source,
+            self.next_offset,
+            self.offsets[rows:],
+            self.arrived_ms[rows:],
+            self.keys[rows:],
+            self.values[rows:],
+            lambda row: headers_of(row + rows),
+        )
+        return head, tail
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecords:
+    """A run from each of some source partitions of one task, all of one epoch of that task."""
+
+    task: TaskId
+    epoch: int
+    runs: tuple[PartitionRecords, ...]
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """The undecoded records of several slices, end to end. All columns have the same n rows.
+
+    ``source`` is int32 [n], an index into ``sources``; ``offsets`` and ``arrived_ms`` are int64 [n].
+    """
+
+    sources: tuple[TopicPartition, ...]
+    source: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    arrived_ms: npt.NDArray[np.int64]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def of_topic(self, topic: str) -> npt.NDArray[np.int64]:
+        """Return int64 [k], rising: the rows of one topic."""
+        ours = np.array([source.topic == topic for source in self.sources], dtype=np.bool_)
+        return np.flatnonzero(ours[self.source]) if len(ours) else np.zeros(0, dtype=np.int64)
+
+    @classmethod
+    def of(cls, slices: Sequence[TaskRecords], topic: str | None = None) -> "RecordBatch":
+        """Lay the runs of the slices end to end, in the order given; those of one topic only, if it is named."""
+        runs = [run for piece in slices for run in piece.runs if len(run) and topic in {None, run.source.topic}]
+        sources = tuple(run.source for run in runs)
+        lengths = np.array([len(run) for run in runs], dtype=np.int64)
+        starts = np.concatenate(([0], np.cumsum(lengths))) if runs else np.zeros(1, dtype=np.int64)
+
+        def headers_of(row: int) -> Headers:
+            which = int(np.searchsorted(starts, row, side="right")) - 1
+            return runs[which].headers_of(row - int(starts[which]))
+
+        return cls(
+            sources=sources,
+            source=np.repeat(np.arange(len(runs), dtype=np.int32), lengths),
+            offsets=_joined([run.offsets for run in runs]),
+            arrived_ms=_joined([run.arrived_ms for run in runs]),
+            keys=list(chain.from_iterable(run.keys for run in runs)),
+            values=list(chain.from_iterable(run.values for run in runs)),
+            headers_of=headers_of,
+        )
+
+
+def row_ranges(slices: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]]:
+    """Return the rows [first, end) of each task in Records; a task whose records are none is left out."""
+    found, first = [], 0
+    for piece in slices:
+        end = first + len(piece)
+        if end > first:
+            found.append((TaskEpoch(piece.task, piece.epoch), first, end))
+        first = end
+    return found
+
+
+def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    return np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+
+
+class Step(StrEnum):
+    """Where in the flow a record died."""
+
+    DECODE = "decode"
+    FEATURES = "features"
+    INFER = "infer"
+    EMIT = "emit"
+
+
+class DeadLetterReason(StrEnum):
+    """Why a record died: a bounded set, used as a metric label and in the dead letter."""
+
+    NULL_VALUE = "null_value"  # a tombstone, or no value at all
+    EMPTY = "empty"  # zero bytes
+    TOO_LARGE = "too_large"  # longer than the set bound
+    NOT_FRAMED = "not_framed"  # no Confluent magic byte, or fewer than five bytes
+    UNKNOWN_SCHEMA = "unknown_schema"  # a schema id that schemas/ does not define for this topic
+    UNDECODABLE = "undecodable"  # the bytes are not what the schema says
+    MODEL_ERROR = "model_error"  # the model raised, also for this record alone
+    NOT_A_NUMBER = "not_a_number"  # the model gave NaN or infinity
+    NO_FEATURES = "no_features"  # a feature could not be computed
+    UNENCODABLE = "unencodable"  # the score could not be written
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record that will not be scored: its row in Records, where and why it died."""
+
+    row: int
+    stage: Step
+    reason: DeadLetterReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBatch:
+    """Decoded events. ``columns`` has m rows; ``rows`` is int64 [m], their row numbers in ``records``."""
+
+    records: RecordBatch
+    rows: npt.NDArray[np.int64]
+    columns: pa.RecordBatch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecords:
+    """Records to produce, to one topic, in columns of the same length.
+
+    ``headers`` is None where no record has any.
+    """
+
+    topic: str
+    partitions: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(slots=True)
+class StateChanges:
+    """What a work changes in the state of tasks.
+
+    ``bursts`` are records for changelogs, each for one partition, and ``writes`` the number of the last write of each
+    task.
+    """
+
+    bursts: list[OutputRecords] = field(default_factory=list)
+    writes: dict[TaskEpoch, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRows:
+    """What a model said of a batch of m rows.
+
+    ``kept`` is int64 [k], the positions in the batch (0 to m-1, rising) that have a score; ``scores`` is float64 [k],
+    all finite. The other m-k rows are in ``dead``.
+    """
+
+    kept: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    dead: tuple[DeadLetter, ...]

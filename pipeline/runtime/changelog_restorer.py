@@ -1,0 +1,349 @@
+"""Restores the state of tasks from their changelogs, several at a time, through a consumer that is in no group.
+
+A changelog is read until the read_committed position reaches the *high watermark*, as it was after the task's committed
+offsets were read: everything that belongs to those offsets lies before it. The position is that of an end-of-partition
+event, because the last records may be compacted away or be markers.
+
+Whether the rows are of what is declared is judged at the end: what was written for another declaration lies there until
+the brokers compact it, and is void when all keys were written anew behind it.
+
+A restore that is cut short goes on where it was: rows and positions are written together, and the task's source
+positions come last, so a store without them, or with old ones, is never taken for whole.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from pipeline.clock import Clock
+from pipeline.errors import StateClosed, StateCorrupt, StateMismatch
+from pipeline.kafka import clients
+from pipeline.records import TaskEpoch, TopicPartition
+from pipeline.runtime.poll_result import by_partition, split_poll_result
+from pipeline.runtime.restore_plan import rest, restore_plan
+from pipeline.settings import KafkaSettings
+from pipeline.state.changelog import ChangelogReader
+from pipeline.state.state_manager import StateManager
+from pipeline.state.store import Store
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 5.0
+POLL_SECONDS = 0.05
+ROWS = 4096  # in one write; it holds the GIL for some milliseconds
+FETCH_BYTES = 4 << 20  # of one partition in one answer of a broker: a megabyte is soon read
+AGAIN_SECONDS = 0.5
+TELL_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Part:
+    """A changelog partition that is read: where the reading is, and how far it must come."""
+
+    table: str
+    position: int
+    target: int
+    reading: ChangelogReader
+
+
+@dataclass(slots=True)
+class _Job:
+    """A task that is restored. ``starts`` are the offsets that it will run from."""
+
+    task_epoch: TaskEpoch
+    starts: dict[TopicPartition, int]
+    since: float
+    not_before: float = 0.0
+    store: Store | None = None
+    parts: dict[TopicPartition, _Part] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    records: int = 0
+
+
+class ChangelogRestorer:
+    """Brings the state of tasks to what is committed, in a thread of its own.
+
+    ``wanted`` tells whether a life still waits for its state; ``restored`` is called, in this thread, when it is there;
+    ``moved`` when it came nearer. ``running`` tells which part of the worker's tasks run, see ``rest``.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        vault: StateManager,
+        *,
+        client_id: str,
+        share: float,
+        wanted: Callable[[TaskEpoch], bool],
+        moved: Callable[[TaskEpoch], None],
+        restored: Callable[[TaskEpoch, dict[TopicPartition, int]], None],
+        running: Callable[[], float],
+        clock: Clock,
+        metrics: Metrics,
+        beat: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._make: Callable[[], Consumer] = lambda: clients.reader(
+            kafka,
+            group_id="surgetank-restorer",
+            client_id=f"{client_id}-restorer",
+            enable_partition_eof=True,
+            auto_offset_reset="error",
+            fetch_queue_backoff_ms=5,
+            fetch_error_backoff_ms=100,
+            fetch_wait_max_ms=100,
+            fetch_message_max_bytes=FETCH_BYTES,
+        )
+        self._ask: Callable[[], Consumer] = lambda: clients.reader(
+            kafka, group_id="surgetank-restorer", isolation_level="read_uncommitted"
+        )
+        self._vault = vault
+        self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
+        self._share = share
+        self._wanted = wanted
+        self._moved = moved
+        self._restored = restored
+        self._running = running
+        self._clock = clock
+        self._metrics = metrics
+        self._beat = beat
+        self._on_failure = on_failure
+        self._arriving: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: list[_Job] = []
+        self._jobs: dict[TaskEpoch, _Job] = {}
+        self._consumer: Consumer | None = None
+        self._asked: Consumer | None = None
+        self._told_at = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="restorer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def restore(self, task_epoch: TaskEpoch, starts: dict[TopicPartition, int]) -> None:
+        """Restore the state of a task as it was when these offsets were committed."""
+        self._arriving.put(_Job(task_epoch, starts, self._clock.monotonic()))
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; what is not restored yet goes on another time."""
+        self._stopping.set()
+        self._arriving.put(None)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._beat()
+                self._arrived(0.0 if self._jobs else POLL_SECONDS if self._waiting else 0.5)
+                self._forsake()
+                self._begin_due()
+                if self._jobs:
+                    self._advance()
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+        finally:
+            for consumer in (self._consumer, self._asked):
+                if consumer is not None:
+                    consumer.close()
+
+    def _arrived(self, timeout: float) -> None:
+        try:
+            job = self._arriving.get(timeout=timeout) if timeout else self._arriving.get_nowait()
+            while True:
+                self._waiting += [job] if job is not None else []
+                job = self._arriving.get_nowait()
+        except queue.Empty:
+            return
+
+    def _forsake(self) -> None:
+        """Leave the jobs of lives that are over."""
+        self._waiting = [job for job in self._waiting if self._wanted(job.task_epoch)]
+        for job in [job for job in self._jobs.values() if not self._wanted(job.task_epoch)]:
+            self._leave(job)
+
+    def _begin_due(self) -> None:
+        now = self._clock.monotonic()
+        due = [job for job in self._waiting if job.not_before <= now]
+        for job in due:
+            self._beat()
+            self._waiting.remove(job)
+            if not self._wanted(job.task_epoch):
+                continue
+            try:
+                self._begin(job)
+            except StateClosed:
+                log.debug("%s was given up before it was restored", job.task_epoch[0])
+            except StateCorrupt as error:
+                self._vault.mark_corrupted(job.task_epoch[0].partition, str(error))
+                self._again(job, str(error))
+            except KafkaException as error:
+                self._again(job, error.args[0].str())
+
+    def _begin(self, job: _Job) -> None:
+        store = self._still(job, self._vault.open(job.task_epoch))
+        bounds = self._bounds(job.task_epoch[0].partition)
+        found = restore_plan(store.positions(), {source.topic: at for source, at in job.starts.items()}, bounds)
+        if found.drop is not None:
+            store = self._still(job, self._vault.renew(job.task_epoch, found.drop))
+        job.store = store
+        job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
+        job.parts = {
+            TopicPartition(topic, job.task_epoch[0].partition): _Part(
+                self._tables[topic],
+                start,
+                bounds[topic][1],
+                ChangelogReader(self._vault.kept.formats[self._tables[topic]]),
+            )
+            for topic, start in found.start.items()
+        }
+        self._jobs[job.task_epoch] = job
+        if not job.parts:
+            self._finish(job)
+            return
+        if self._consumer is None:
+            self._consumer = self._make()
+        self._consumer.incremental_assign(
+            [KafkaTopicPartition(*source, part.position) for source, part in job.parts.items()]
+        )
+
+    def _still(self, job: _Job, store: Store) -> Store:
+        """Return the store. Raises StateClosed if the task was given up when there was none to close yet."""
+        if not self._wanted(job.task_epoch):
+            self._vault.close([job.task_epoch[0]])
+            raise StateClosed(f"task {job.task_epoch[0]} was given up while its store was opened")
+        return store
+
+    def _bounds(self, partition: int) -> dict[str, tuple[int, int]]:
+        """Return the first offset and the high watermark of the changelogs of a task."""
+        if self._asked is None:
+            self._asked = self._ask()
+        try:
+            return {
+                topic: self._asked.get_watermark_offsets(
+                    KafkaTopicPartition(topic, partition), CALL_SECONDS, cached=False
+                )
+                for topic in self._tables
+            }
+        except KafkaException:
+            clients.close_in_background(
+                self._asked
+            )  # one that failed a question is not asked again (ops/decisions/0002)
+            self._asked = None
+            raise
+
+    def _advance(self) -> None:
+        assert self._consumer is not None
+        first = self._consumer.poll(POLL_SECONDS)
+        if first is not None:
+            started = self._clock.monotonic()
+            self._take([first, *self._consumer.consume(ROWS - 1, 0)])
+            spent = self._clock.monotonic() - started
+            self._stopping.wait(rest(spent, self._share, self._running()))
+        self._tell()
+
+    def _take(self, messages: list[Message]) -> None:
+        jobs = {source: job for job in self._jobs.values() for source in job.parts}
+        for source, records in by_partition(messages, one_topic=False):
+            job = jobs.get(source)
+            if job is None or job.task_epoch not in self._jobs:
+                continue
+            try:
+                self._apply(job, source, records)
+            except StateClosed:
+                self._leave(job)
+            except StateCorrupt as error:
+                self._vault.mark_corrupted(job.task_epoch[0].partition, str(error))
+                self._again(job, str(error))
+
+    def _apply(self, job: _Job, source: TopicPartition, messages: list[Message]) -> None:
+        part, store = job.parts.get(source), job.store
+        if part is None or store is None:
+            return
+        records, end, troubles = split_poll_result(messages)
+        if troubles:
+            self._again(job, f"{source} cannot be read on: {troubles[0].str()}")
+            return
+        if records:
+            part.position = records[-1].offset() + 1
+        part.position = max(part.position, end or 0)
+        keys, values = list(map(Message.key, records)), list(map(Message.value, records))
+        try:
+            changes = part.reading.take(keys, values, source.topic)
+        except StateCorrupt as error:  # to read it again would not help
+            raise self._refused(part, str(error)) from None
+        unfit = part.reading.unfit(self._vault.kept.meanings[part.table])
+        # What does not fit may be void by what follows: until then the store does not say that it has read so far.
+        store.write({part.table: changes}, {} if unfit else {source.topic: part.position})
+        job.records += len(records)
+        self._metrics.restore_records.add(len(records))
+        self._moved(job.task_epoch)
+        if part.position >= part.target:
+            if unfit:
+                raise self._refused(part, f"changelog {source.topic} {unfit}")
+            job.ends[source.topic] = part.position
+            self._unassign([source])
+            del job.parts[source]
+            if not job.parts:
+                self._finish(job)
+
+    def _refused(self, part: _Part, why: str) -> StateMismatch:
+        pipeline = self._vault.kept.pipeline
+        return StateMismatch(
+            f"table {part.table!r} cannot be restored: {why}. Stop the workers "
+            f"and run `surgetank state rebuild {pipeline}`, which keeps what is known of keys (--dry-run says how); or "
+            f"declare the table as before, or begin anew: `surgetank state reset {pipeline}`"
+        )
+
+    def _finish(self, job: _Job) -> None:
+        """Write down what the store now includes, and let the task run."""
+        assert job.store is not None
+        del self._jobs[job.task_epoch]
+        job.store.write({}, {source.topic: at for source, at in job.starts.items()} | job.ends)
+        seconds = self._clock.monotonic() - job.since
+        self._metrics.restore_seconds.observe(seconds)
+        if job.records:
+            log.info(
+                "task %s: %d records restored in %.1f s (%.0f a second)",
+                *(job.task_epoch[0], job.records, seconds, job.records / max(seconds, 1e-3)),
+            )
+        if self._vault.install(job.task_epoch):
+            self._restored(job.task_epoch, job.starts)
+
+    def _again(self, job: _Job, why: str) -> None:
+        log.warning("task %s: restoring begins again: %s", job.task_epoch[0], why)
+        self._leave(job)
+        again = _Job(job.task_epoch, job.starts, job.since, self._clock.monotonic() + AGAIN_SECONDS)
+        self._waiting.append(again)
+
+    def _leave(self, job: _Job) -> None:
+        self._jobs.pop(job.task_epoch, None)
+        self._unassign(list(job.parts))
+        self._metrics.restore_remaining_records.set(self._left())
+
+    def _unassign(self, sources: list[TopicPartition]) -> None:
+        if sources and self._consumer is not None:
+            self._consumer.incremental_unassign([KafkaTopicPartition(*source) for source in sources])
+
+    def _tell(self) -> None:
+        now, left = self._clock.monotonic(), self._left()
+        self._metrics.restore_remaining_records.set(left)
+        if self._jobs and now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            done = sum(job.records for job in self._jobs.values())
+            since = now - min(job.since for job in self._jobs.values())
+            log.info(
+                "restoring %d tasks: %d records done, %d offsets left, %.0f records a second",
+                *(len(self._jobs), done, left, done / max(since, 1e-3)),
+            )
+
+    def _left(self) -> int:
+        """Return how many offsets are still to be read."""
+        return sum(max(0, part.target - part.position) for job in self._jobs.values() for part in job.parts.values())

@@ -1,0 +1,148 @@
+"""What a dead worker left open, and how its successor ends it at once.
+
+After ``kill -9`` an open transaction holds back read_committed readers and, with pending offsets, the next owner,
+until the broker's timeout. So the metadata of every committed offset names the transactional id of its owner, an
+owner commits that claim before its first output, and the successor of an owner that is no longer in the group calls
+``init_transactions`` with its id, which aborts whatever is open.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from pipeline.kafka import clients
+from pipeline.records import OutputPartition, TopicPartition
+from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.settings import KafkaSettings
+
+_MARK = "owner="
+_AT = "\nat="
+
+
+def owner_metadata(transactional_id: str, address: str = "") -> str:
+    """Return the metadata that says whose offset this is, and where its owner answers over HTTP."""
+    return f"{_MARK}{transactional_id}" + (f"{_AT}{address}" if address else "")
+
+
+def owner_of(metadata: str | None) -> str | None:
+    """Return the transactional id that the metadata of an offset names, if it does."""
+    return metadata.removeprefix(_MARK).partition(_AT)[0] if metadata and metadata.startswith(_MARK) else None
+
+
+def address_of(metadata: str | None) -> str | None:
+    """Return where the owner that the metadata of an offset names answers, if it says so."""
+    return (metadata or "").partition(_AT)[2] or None
+
+
+def stale_owners(owners: Iterable[str | None], live: set[str], me: str) -> set[str]:
+    """Return the owners that must be fenced: named, not me, and not in the group. A live member never is. Pure."""
+    return {owner for owner in owners if owner and owner != me and owner not in live}
+
+
+class GroupClient:
+    """What the brokers say of a group's offsets, members and topics. For one thread; raises KafkaException.
+
+    Offsets are asked of consumers, not of an admin client: after an outage librdkafka's admin client may go on timing
+    out for minutes, and a question of it that timed out has ended the process with an assertion. A consumer that
+    failed is not asked again: one was seen to answer "unknown partition" for minutes, of a topic that every broker and
+    each new client knew (ops/decisions/0002).
+    """
+
+    def __init__(self, kafka: KafkaSettings, group: str) -> None:
+        self._kafka = kafka
+        self._group = group
+
+    def committed(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int] | None:
+        """Return the stable committed offset of each source (negative: none yet); None while one is unstable."""
+        try:
+            found = self._stable.committed([KafkaTopicPartition(*source) for source in sources], timeout)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._TIMED_OUT:
+                return None
+            self._forget()
+            raise
+        return {TopicPartition(partition.topic, partition.partition): partition.offset for partition in found}
+
+    def owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, str | None]:
+        """Return who last committed each source, also where something newer is pending."""
+        try:
+            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
+        except KafkaException:
+            self._forget()
+            raise
+        return {
+            TopicPartition(partition.topic, partition.partition): owner_of(partition.metadata) for partition in found
+        }
+
+    def addresses(self, sources: list[TopicPartition], timeout: float) -> set[str]:
+        """Return where those who last committed these sources answer over HTTP."""
+        try:
+            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
+        except KafkaException:
+            self._forget()
+            raise
+        return {address for partition in found if (address := address_of(partition.metadata)) is not None}
+
+    def live(self, timeout: float) -> set[str]:
+        """Return the client ids of the group's members, which are their transactional ids."""
+        return {member.client_id for member in self._members(timeout)}
+
+    def duplicate_members(self, client_id: str, me: str | None, timeout: float) -> bool:
+        """Whether another member of the group has this client id; ``me`` is my member id."""
+        return any(member.client_id == client_id and member.member_id != me for member in self._members(timeout))
+
+    def bounds(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the first offset and the last stable offset of each source."""
+        try:
+            return {
+                source: self._stable.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)
+                for source in sources
+            }
+        except KafkaException:
+            self._forget()
+            raise
+
+    def exists(self, topic: str, timeout: float) -> bool:
+        """Whether there is such a topic. An admin client would make it, where brokers make what is asked for."""
+        try:
+            return self._stable.list_topics(topic, timeout).topics[topic].error is None
+        except KafkaException:
+            self._forget()
+            raise
+
+    def fence(self, transactional_id: str, outputs: set[OutputPartition], timeout: float) -> None:
+        """Abort whatever the transactional id has open, and refuse its owner from now on.
+
+        What it may have left without an end in these output partitions is ended too. Raises BrokerError if that did
+        not work in time.
+        """
+        producer = clients.transactional(self._kafka, transactional_id=transactional_id)
+        producer.init_transactions(timeout)
+        end_hanging_transactions(producer, outputs, self.group, timeout)
+
+    @property
+    def group(self) -> Any:
+        """The metadata of the group, without a member."""
+        return self._stable.consumer_group_metadata()
+
+    @cached_property
+    def _stable(self) -> Consumer:
+        return clients.reader(self._kafka, group_id=self._group)
+
+    @cached_property
+    def _pending(self) -> Consumer:
+        return clients.reader(self._kafka, group_id=self._group, isolation_level="read_uncommitted")
+
+    def _forget(self) -> None:
+        """Let the next question make new consumers."""
+        for name in ("_stable", "_pending"):
+            if (consumer := self.__dict__.pop(name, None)) is not None:
+                clients.close_in_background(consumer)
+
+    def _members(self, timeout: float) -> list[Any]:
+        admin = clients.admin(self._kafka)
+        described = admin.describe_consumer_groups([self._group], request_timeout=timeout)
+        return list(described[self._group].result().members)

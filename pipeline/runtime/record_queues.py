@@ -1,0 +1,77 @@
+"""What was fetched and is not yet in a batch: filled by the fetcher's thread, emptied by whole batches.
+
+Natural batching lives here: while one batch is worked on, the next one gathers.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartition
+
+
+class RecordQueues:
+    """Runs in the order they were fetched. ``rows_max`` bounds memory: when full, the fetcher stops fetching.
+
+    ``on_arrival`` is called, from the fetcher's thread, whenever something was put.
+    """
+
+    def __init__(self, rows_max: int, on_arrival: Callable[[], None]) -> None:
+        self._rows_max = rows_max
+        self._on_arrival = on_arrival
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._runs: deque[tuple[TaskId, int, PartitionRecords]] = deque()
+        self._rows = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows waiting."""
+        return self._rows
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def put(self, fetched: list[tuple[TaskId, int, PartitionRecords]]) -> None:
+        """Add runs with their task and epoch."""
+        with self._lock:
+            self._runs.extend(fetched)
+            self._rows += sum(len(run) for _, _, run in fetched)
+        self._on_arrival()
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait until fewer than ``rows_max`` rows wait; False if that took longer than the timeout (seconds)."""
+        with self._room:
+            return self._room.wait_for(lambda: self._rows < self._rows_max, timeout)
+
+    def take(self, rows_max: int) -> tuple[TaskRecords, ...]:
+        """Take up to ``rows_max`` rows, oldest first, as one slice per task. A run may be split."""
+        pieces: dict[tuple[TaskId, int], list[PartitionRecords]] = {}
+        with self._lock:
+            room = rows_max
+            while self._runs and room > 0:
+                task, epoch, run = self._runs.popleft()
+                if len(run) > room:
+                    run, rest = run.split(room)
+                    self._runs.appendleft((task, epoch, rest))
+                room -= len(run)
+                self._rows -= len(run)
+                pieces.setdefault((task, epoch), []).append(run)
+            self._room.notify_all()
+        return tuple(TaskRecords(task, epoch, tuple(runs)) for (task, epoch), runs in pieces.items())
+
+    def heads(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return offset and time (ms) of the oldest waiting record of each source."""
+        found: dict[TopicPartition, tuple[int, int]] = {}
+        with self._lock:
+            for _, _, run in self._runs:
+                if len(run) and run.source not in found:
+                    found[run.source] = (int(run.offsets[0]), int(run.arrived_ms[0]))
+        return found
+
+    def discard(self, tasks: set[TaskId]) -> None:
+        """Throw away what waits for the tasks."""
+        with self._lock:
+            self._runs = deque(entry for entry in self._runs if entry[0] not in tasks)
+            self._rows = sum(len(run) for _, _, run in self._runs)
+            self._room.notify_all()

@@ -1,0 +1,101 @@
+"""The local state of a worker's tasks as the runtime sees it; where the pipeline has no tables, there is none."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from pipeline.clock import Clock
+from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
+from pipeline.runtime.batch_output import CommittedOffsets
+from pipeline.runtime.changelog_restorer import ChangelogRestorer
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.task_events import RestoreProgressed, RestoreStarted, StateRestored
+from pipeline.settings import Settings
+from pipeline.state.state_manager import StateManager
+from pipeline.telemetry.metrics import Metrics
+
+
+class StateLifecycle:
+    """Stores and their restoring. Posts how far each task is."""
+
+    def __init__(
+        self,
+        stores: StateManager | None,
+        settings: Settings,
+        mailbox: Mailbox,
+        *,
+        client_id: str,
+        clock: Clock,
+        metrics: Metrics,
+        watch: Callable[[str, float], Callable[[], None]],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._stores = stores
+        self._mailbox = mailbox
+        self._metrics = metrics
+        self._restorer: ChangelogRestorer | None = None
+        if stores is not None:
+            self._restorer = ChangelogRestorer(
+                settings.kafka,
+                stores,
+                client_id=client_id,
+                share=settings.state.restore_share,
+                wanted=lambda task: mailbox.ask(lambda manager: manager.is_restoring(task)),
+                moved=lambda task: self._post(RestoreProgressed(task)),
+                restored=lambda task, _: self._post(StateRestored(task)),
+                running=lambda: mailbox.ask(lambda manager: manager.tasks.share_running),
+                clock=clock,
+                metrics=metrics,
+                beat=watch("restorer", settings.worker.stuck_deadline_seconds),
+                on_failure=on_failure,
+            )
+
+    def start(self) -> None:
+        """Start the thread that restores."""
+        if self._restorer is not None:
+            self._restorer.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread, and bring everything to the disk."""
+        if self._restorer is not None and self._stores is not None:
+            self._restorer.stop(timeout)
+            self._stores.stop(timeout)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to commit, because of what is held in memory."""
+        return self._stores is not None and self._stores.full
+
+    def restore(self, task: TaskEpoch, offsets: Mapping[TopicPartition, int]) -> None:
+        """Bring the state of a task to these offsets, now if it is there already, or in the thread that restores."""
+        if self._restorer is None or self._stores is None or self._stores.current(task, offsets):
+            self._post(StateRestored(task))
+        else:
+            self._post(RestoreStarted(task))
+            self._restorer.restore(task, dict(offsets))
+
+    def commit(
+        self, committed: CommittedOffsets, writes: Mapping[TaskEpoch, int], reached: Mapping[OutputPartition, int]
+    ) -> None:
+        """Bring to the disk what was just committed."""
+        if self._stores is not None:
+            self._stores.commit(committed, writes, reached)
+
+    def drop(self, tasks: Iterable[TaskEpoch]) -> None:
+        """Drop what these tasks, which begin a new epoch, did not commit."""
+        if self._stores is not None:
+            self._stores.drop(tasks)
+
+    def close(self, tasks: Iterable[TaskId]) -> None:
+        """Close the stores of these tasks."""
+        if self._stores is not None:
+            self._stores.close(tasks)
+
+    def report(self) -> None:
+        """Report the size of all stores."""
+        if self._stores is not None:
+            size = self._stores.size()
+            self._metrics.state_rows.set(size.rows)
+            self._metrics.state_disk_bytes.set(size.disk_bytes)
+            self._metrics.state_cache_bytes.set(size.memory_bytes)
+
+    def _post(self, event: RestoreStarted | RestoreProgressed | StateRestored) -> None:
+        self._mailbox.post(event)

@@ -1,0 +1,238 @@
+"""Asks the brokers what the initialization of tasks needs to know, and posts the answers.
+
+A thread of its own, so that a task that must wait keeps nobody else waiting. The order of the steps is the task
+manager's; what is asked here is asked for all tasks together that are due.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from confluent_kafka import KafkaException
+
+from pipeline.errors import BrokerError, TopicsError
+from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
+from pipeline.runtime.fencing import GroupClient, stale_owners
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.task_actions import FenceOwner, FindOwners, ResolveOffsets, RestoreState
+from pipeline.runtime.task_events import InitializationFailed, OffsetsResolved, OwnerFenced, OwnersFound
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 5.0
+QUESTION_SECONDS = 1.5  # of a broker that may have died: the next question goes elsewhere, and has twice the time
+STABLE_SECONDS = 1.0
+STABLE_ALONE_SECONDS = 0.2
+
+
+def start_offset(committed: int, low: int, high: int, reset: Literal["earliest", "latest"]) -> tuple[int, str | None]:
+    """Return where to start, and what must be said of it. Pure.
+
+    ``committed`` is negative where the group has none yet; ``low`` and ``high`` bound what the topic holds.
+    """
+    if committed < 0:
+        return (low if reset == "earliest" else high), None
+    if committed < low:
+        return low, f"{low - committed} records were deleted by retention before they were read"
+    if committed > high:
+        return (
+            low,
+            f"committed offset {committed} lies behind the end {high}: the topic was made anew; from its start",
+        )
+    return committed, None
+
+
+Question = FindOwners | ResolveOffsets | RestoreState
+
+
+class TaskInitializer:
+    """Executes the questions of initialization. ``identity`` is this worker's name as an owner of offsets.
+
+    ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. While the topic
+    ``migration`` exists no task is initialized: the state is being changed.
+    """
+
+    def __init__(
+        self,
+        group: GroupClient,
+        mailbox: Mailbox,
+        state: StateLifecycle,
+        *,
+        identity: str,
+        outputs: tuple[str, ...],
+        migration: str,
+        reset: Literal["earliest", "latest"],
+        monotonic: Callable[[], float],
+        beat: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._group = group
+        self._mailbox = mailbox
+        self._state = state
+        self._identity = identity
+        self._outputs = outputs
+        self._migration = migration
+        self._reset = reset
+        self._monotonic = monotonic
+        self._beat = beat
+        self._on_failure = on_failure
+        self._queue: queue.SimpleQueue[tuple[float, Question] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="initializer", daemon=True)
+        self._stopping = threading.Event()
+        # librdkafka waits half a second between two attempts to fence: not in the thread that asks for other tasks.
+        self._fences = ThreadPoolExecutor(1, thread_name_prefix="fence")
+        self._failures = 0  # in a row
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def ask(self, question: Question) -> None:
+        """Ask in the initializer's thread, after the questions before, once its time has come."""
+        after = question.after_seconds if isinstance(question, FindOwners) else 0.0
+        self._queue.put((self._monotonic() + after, question))
+
+    def fence(self, action: FenceOwner) -> None:
+        """Fence a stale owner, in a thread of its own."""
+        self._fences.submit(self._fence, action)
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; what is not initialized yet stays so."""
+        self._stopping.set()
+        self._queue.put(None)
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        waiting: list[tuple[float, Question]] = []
+        try:
+            while not self._stopping.is_set():
+                self._beat()
+                now = self._monotonic()
+                waiting += self._arrived(max(0.0, min([0.5, *(at - now for at, _ in waiting)])))
+                now = self._monotonic()
+                due = [question for at, question in waiting if at <= now]
+                waiting = [(at, question) for at, question in waiting if at > now]
+                self._answer(due)
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+
+    def _arrived(self, timeout: float) -> list[tuple[float, Question]]:
+        arrived: list[tuple[float, Question]] = []
+        try:
+            entry = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
+            while True:
+                arrived += [entry] if entry is not None else []
+                entry = self._queue.get_nowait()
+        except queue.Empty:
+            return arrived
+
+    def _answer(self, questions: list[Question]) -> None:
+        for question in questions:
+            if isinstance(question, RestoreState) and self._current([question.task]):
+                self._state.restore(question.task, question.offsets)
+        self._try(
+            [task for each in questions if isinstance(each, ResolveOffsets) for task in each.tasks], self._resolve
+        )
+        self._try(
+            [task for each in questions if isinstance(each, FindOwners) for task in each.tasks], self._find_owners
+        )
+
+    def _try(self, tasks: list[TaskEpoch], step: Callable[[list[TaskEpoch]], None]) -> None:
+        """Take a step for the tasks whose epoch goes on; post that it failed if brokers do not answer.
+
+        Raises TopicsError while the state is being changed.
+        """
+        if not (tasks := self._current(tasks)):
+            return
+        try:
+            step(tasks)
+        except (KafkaException, BrokerError) as error:
+            why = error.args[0]
+            log.warning("tasks wait to be opened: %s", why.str() if hasattr(why, "str") else why)
+            self._failures += 1
+            self._mailbox.post(InitializationFailed(tuple(tasks)))
+        else:
+            self._failures = 0
+
+    def _current(self, tasks: Iterable[TaskEpoch]) -> list[TaskEpoch]:
+        return self._mailbox.ask(lambda manager: [task for task in tasks if manager.tasks.current(task) is not None])
+
+    @property
+    def _question_seconds(self) -> float:
+        return min(CALL_SECONDS, QUESTION_SECONDS * 2.0**self._failures)
+
+    def _sources(self, tasks: Iterable[TaskEpoch]) -> dict[TaskEpoch, list[TopicPartition]]:
+        return self._mailbox.ask(lambda manager: {task: manager.tasks.sources([task.task]) for task in tasks})
+
+    def _find_owners(self, tasks: list[TaskEpoch]) -> None:
+        # A migration creates its topic and looks for members; a member looks for the topic: one of them sees the other.
+        if self._group.exists(self._migration, self._question_seconds):
+            raise TopicsError(f"topic {self._migration!r} is there: the state is being changed; start again after that")
+        sources = self._sources(tasks)
+        owners = self._group.owners([source for each in sources.values() for source in each], self._question_seconds)
+        unknown = set(owners.values()) - {None, self._identity}
+        stale = stale_owners(unknown, self._group.live(self._question_seconds), self._identity) if unknown else set()
+        self._mailbox.post(
+            OwnersFound(
+                {task: frozenset(owners[source] for source in each) for task, each in sources.items()},
+                frozenset(stale),
+            )
+        )
+
+    def _fence(self, action: FenceOwner) -> None:
+        try:
+            self._group.fence(
+                action.owner, self._outputs_of(task.task.partition for task in action.tasks), CALL_SECONDS
+            )
+        except (KafkaException, BrokerError) as error:
+            log.warning("%s cannot be fenced yet: %s", action.owner, error)
+            self._mailbox.post(InitializationFailed(action.tasks, action.owner))
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+        else:
+            log.info("fenced %s, which is no longer in the group", action.owner)
+            self._mailbox.post(OwnerFenced(action.owner, action.tasks))
+
+    def _outputs_of(self, partitions: Iterable[int]) -> set[OutputPartition]:
+        """Return the partitions that the tasks of these numbers write to."""
+        return {(topic, partition) for partition in partitions for topic in self._outputs}
+
+    def _resolve(self, tasks: list[TaskEpoch]) -> None:
+        sources = self._sources(tasks)
+        committed = self._committed(sources)
+        if pending := tuple(task for task in tasks if task not in committed):
+            self._mailbox.post(InitializationFailed(pending))
+        if committed:
+            self._mailbox.post(OffsetsResolved(self._starts(committed)))
+
+    def _committed(
+        self, tasks: dict[TaskEpoch, list[TopicPartition]]
+    ) -> Mapping[TaskEpoch, Mapping[TopicPartition, int]]:
+        """Return the stable offsets of the tasks; those that a live member still has pending are left out."""
+        found = self._group.committed([source for each in tasks.values() for source in each], STABLE_SECONDS)
+        if found is not None:
+            return {task: {source: found[source] for source in each} for task, each in tasks.items()}
+        if len(tasks) == 1:
+            return {}
+        # One that is pending keeps the others of the same question waiting: ask for each alone.
+        alone = {task: self._group.committed(each, STABLE_ALONE_SECONDS) for task, each in tasks.items()}
+        return {task: offsets for task, offsets in alone.items() if offsets is not None}
+
+    def _starts(
+        self, committed: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
+    ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
+        bounds = self._group.bounds([source for at in committed.values() for source in at], self._question_seconds)
+        starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
+        for task, offsets in committed.items():
+            starts[task] = {}
+            for source, offset in offsets.items():
+                start, remark = start_offset(offset, *bounds[source], self._reset)
+                if remark:
+                    log.warning("%s: %s", source, remark)
+                starts[task][source] = start
+        return starts

@@ -1,0 +1,344 @@
+"""The transactions of a worker: scores, dead letters, changelogs and source offsets of all its tasks, all or nothing.
+
+Everything here runs in one thread (a SerialExecutor): it executes what the task manager decides of transactions, and
+posts what became of it. Producing goes on while the next batch is computed; committing waits for the brokers without
+holding anybody else up.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from pipeline.clock import Clock
+from pipeline.errors import BrokerError
+from pipeline.kafka import clients
+from pipeline.records import OutputPartition, OutputRecords
+from pipeline.runtime.batch_output import BatchOutput, OpenTransaction, TaskBatch
+from pipeline.runtime.fencing import GroupClient, owner_metadata
+from pipeline.runtime.group_membership import GroupMembership
+from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.task_actions import SendOffsets
+from pipeline.runtime.task_events import BatchProduced, CommitReady, TransactionAborted, TransactionCommitted
+from pipeline.settings import KafkaSettings
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
+FLUSH_SECONDS = 0.1  # for answers that are as good as there: a transaction that must be aborted sends nothing more
+OFFSETS_SECONDS = 3.0  # a coordinator that lives answers in milliseconds; one that died keeps its caller waiting
+CALL_SECONDS = 5.0  # any other blocking call to librdkafka
+
+
+def is_retriable(error: KafkaError) -> bool:
+    """Whether a failed transactional call may simply be made again: nothing is lost and nothing is decided. Pure."""
+    if error.fatal() or error.txn_requires_abort():
+        return False
+    return bool(error.retriable()) or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}
+
+
+class _Failed(BrokerError):  # noqa: N818 - internal control flow
+    """The transaction cannot be committed. Out of here it gets only from ``prepare``, when a worker starts."""
+
+    def __init__(self, step: str, error: KafkaError | None = None) -> None:
+        super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")
+        self.error = error
+        # To produce after the fence says only that something was fatal.
+        self.fenced = error is not None and error.code() in {KafkaError._FENCED, KafkaError._FATAL}
+
+
+class TransactionManager:
+    """One transactional producer and its open transaction. Call everything in one thread.
+
+    ``membership`` gives the metadata that the offsets carry, ``group`` asks for duplicate members. ``state`` is brought
+    to the disk after each commit. Events come from the topic ``events``, facts from all others.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        mailbox: Mailbox,
+        *,
+        transactional_id: str,
+        address: str,
+        membership: GroupMembership,
+        group: GroupClient,
+        records: RecordQueues,
+        state: StateLifecycle,
+        events: str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._kafka = kafka
+        self._mailbox = mailbox
+        self._id = transactional_id
+        self._claim = owner_metadata(transactional_id, address)
+        self._membership = membership
+        self._group = group
+        self._records = records
+        self._state = state
+        self._events = events
+        self._clock = clock
+        self._metrics = metrics
+        self._producer: Producer | None = None
+        self._open: OpenTransaction | None = None
+        self._last: set[OutputPartition] = set()  # what the last committed transaction wrote to
+        self._unswept: set[OutputPartition] = set()  # what may hold records of a transaction without an end
+        self._swept: set[OutputPartition] = set()  # what does not, since the last time that a transaction was given up
+
+    def prepare(self) -> None:
+        """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds.
+
+        Raises BrokerError if the brokers refuse it.
+        """
+        while self._producer is None:
+            self._make()
+
+    def settle(self, mine: set[OutputPartition], others: set[OutputPartition]) -> bool:
+        """End whatever this name has open, or may have left without an end in partitions that were ``mine``.
+
+        False: not yet. In ``others`` another worker wrote last.
+        """
+        if not self.commit():
+            return False
+        try:
+            self._make()
+            unswept = self._unswept | (mine - self._swept)
+            if self._producer is not None and unswept:
+                end_hanging_transactions(self._producer, unswept, self._group.group, CALL_SECONDS)
+                self._unswept, self._swept = set(), self._swept | unswept
+            self._swept |= others
+        except KafkaException as error:
+            self._give_up(_Failed("sweep", error.args[0]))
+        except BrokerError as error:
+            log.warning("%s", error)
+            self._close_in_background()
+        return self._producer is not None
+
+    def _make(self) -> None:
+        """Make the producer, if there is none; there is still none if the brokers did not answer in time."""
+        if self._producer is not None:
+            return
+        producer = clients.transactional(self._kafka, transactional_id=self._id)
+        try:
+            producer.init_transactions(CALL_SECONDS)
+        except KafkaException as error:
+            if not is_retriable(error.args[0]):
+                raise _Failed("init_transactions", error.args[0]) from None
+            log.warning("init_transactions: %s; again", error.args[0].str())
+        else:
+            self._producer = producer
+
+    def produce(self, batch: TaskBatch, output: BatchOutput) -> None:
+        """Put the outputs of a batch into the open transaction, unless it may not be committed any more."""
+        if not self._mailbox.ask(lambda manager: manager.can_produce(batch.number)):
+            return
+        try:
+            self._put(batch, output)
+        except _Failed as failure:
+            self._give_up(failure)
+        else:
+            self._mailbox.post(BatchProduced(batch.number, self._records.rows, self._state.full))
+
+    def commit(self) -> bool:
+        """Commit what the task manager says may be committed now; False if it had to be aborted.
+
+        Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker checks
+        the generation, but not who owns which partition.
+        """
+        started = self._clock.monotonic()
+        actions, metadata = self._mailbox.post_and_read(CommitReady(), self._membership.metadata)
+        sending = next((action for action in actions if isinstance(action, SendOffsets)), None)
+        if sending is None:
+            if self._open is not None:
+                self._give_up(_Failed("send_offsets"))
+                return False
+            return True
+        try:
+            opened = self._begin()
+            self._send_offsets(sending, metadata)
+            self._call("commit_transaction", lambda: self._live.commit_transaction(COMMIT_SECONDS))
+        except _Failed as failure:
+            self._give_up(failure)
+            return False
+        self._open = None
+        self._last = opened.touched
+        self._state.commit(sending.offsets, opened.writes, opened.reached)
+        self._mailbox.post(TransactionCommitted(sending.transaction))
+        self._report(opened, started)
+        return True
+
+    def abort(self, reason: str) -> None:
+        """Abort what is open, if that is still wanted."""
+        if self._mailbox.ask(lambda manager: manager.wants_abort):
+            self._give_up(_Failed(reason))
+
+    @property
+    def _live(self) -> Producer:
+        assert self._producer is not None
+        return self._producer
+
+    def _begin(self) -> OpenTransaction:
+        if self._open is None:
+            if self._producer is None:
+                raise _Failed("begin_transaction before a new producer")
+            try:
+                self._live.begin_transaction()
+            except KafkaException as error:
+                raise _Failed("begin_transaction", error.args[0]) from None
+            self._open = OpenTransaction(since=self._clock.monotonic())
+        return self._open
+
+    def _put(self, batch: TaskBatch, output: BatchOutput) -> None:
+        opened = self._begin()
+        started = self._clock.monotonic()
+        for outgoing in output.outgoing:
+            opened.touched |= {(outgoing.topic, partition) for partition in set(outgoing.partitions)}
+            self._produce(outgoing)
+        for burst in output.changes.bursts:
+            self._produce_burst(burst, opened)
+        opened.writes |= output.changes.writes
+        self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
+        opened.arrived_ms.append(output.arrived_ms)
+        for piece in batch.slices:
+            for run in piece.runs:
+                opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
+
+    def _produce(self, out: OutputRecords) -> None:
+        rows = zip(out.values, out.keys, out.partitions, strict=True)
+        produce, topic = self._live.produce, out.topic
+        try:
+            if out.headers is None:  # a call with positional arguments costs two thirds of one with keywords
+                for value, key, partition in rows:
+                    try:
+                        produce(topic, value, key, partition)
+                    except BufferError:
+                        self._produce_patiently(topic, value, key, partition)
+            else:
+                for (value, key, partition), headers in zip(rows, out.headers, strict=True):
+                    self._produce_patiently(topic, value, key, partition, headers=headers)
+            self._live.poll(0)
+        except KafkaException as error:  # a poll too tells of a fatal one
+            raise _Failed("produce", error.args[0]) from None
+
+    def _produce_burst(self, burst: OutputRecords, opened: OpenTransaction) -> None:
+        """Produce what one partition of a changelog is given, and have it noted where its last record comes to lie."""
+        output = (burst.topic, burst.partitions[0])
+        opened.touched.add(output)
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                opened.reached[output] = (message.offset() or 0) + 1
+
+        head = OutputRecords(burst.topic, burst.partitions[:-1], burst.keys[:-1], burst.values[:-1])
+        self._produce(head)
+        try:
+            self._produce_patiently(
+                burst.topic, burst.values[-1], burst.keys[-1], burst.partitions[-1], on_delivery=delivered
+            )
+        except KafkaException as error:
+            raise _Failed("produce", error.args[0]) from None
+
+    def _produce_patiently(self, *record: Any, **more: Any) -> None:
+        """Produce a record; while the queue is full, since the brokers are slower than we are, wait for deliveries."""
+        while True:
+            try:
+                self._live.produce(*record, **more)
+            except BufferError:
+                self._live.poll(0.01)
+            else:
+                return
+
+    def _send_offsets(self, sending: SendOffsets, metadata: Any | None) -> None:
+        if metadata is None:
+            raise _Failed("send_offsets without membership")
+        offsets = [
+            KafkaTopicPartition(source.topic, source.partition, offset, self._claim)
+            for covered in (*sending.claims.values(), *sending.offsets.values())
+            for source, offset in covered.items()
+        ]
+        self._call("send_offsets", lambda: self._live.send_offsets_to_transaction(offsets, metadata, OFFSETS_SECONDS))
+
+    def _call(self, step: str, call: Callable[[], None]) -> None:
+        """Make a transactional call once: a time-out too ends the transaction.
+
+        librdkafka allows to make it again, but after an outage such a call has been seen to hang for good. Nothing is
+        lost by giving up: what became of the transaction, the stable committed offsets tell afterwards.
+        """
+        try:
+            call()
+        except KafkaException as error:
+            raise _Failed(step, error.args[0]) from None
+
+    def _give_up(self, failure: _Failed) -> None:
+        """Abort what is open, and post that: the tasks go back to their committed offsets.
+
+        Unless nothing of it can be left anywhere, the producer is thrown away too: a record that it sent, and that is
+        still on its way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch
+        and be committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
+        ``init_transactions`` of the next producer raises the epoch, and the brokers refuse what is older.
+        """
+        opened, self._open = self._open, None
+        if opened is not None:
+            log.warning("transaction aborted: %s", failure)
+            self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
+            self._metrics.transaction_seconds.observe(self._clock.monotonic() - opened.since)
+            if self._ended(failure):
+                self._unswept |= self._last - opened.touched
+            else:
+                self._unswept |= self._last | opened.touched
+                self._close_in_background()
+        elif failure.error is not None:
+            self._close_in_background()
+        self._mailbox.post(TransactionAborted(failure.fenced and self._has_duplicate_member()))
+
+    def _has_duplicate_member(self) -> bool:
+        try:
+            return self._group.duplicate_members(self._id, self._membership.member_id, CALL_SECONDS)
+        except KafkaException:
+            return False
+
+    def _ended(self, failure: _Failed) -> bool:
+        """Abort; return whether that is all, since every record was answered for and the cluster is well.
+
+        So it is when the group has moved on, as it does at each rebalance of the classic protocol.
+        """
+        if failure.error is not None and is_retriable(failure.error):
+            return False  # the next producer's init would come sooner, and an abort after a time-out was seen to hang
+        moved = failure.error is None or failure.error.code() == KafkaError.ILLEGAL_GENERATION
+        try:
+            answered = moved and int(self._live.flush(FLUSH_SECONDS)) == 0
+            self._live.abort_transaction(CALL_SECONDS)
+        except KafkaException as error:
+            log.debug("abort_transaction: %s", error.args[0].str())
+            return False
+        return answered
+
+    def _close_in_background(self) -> None:
+        """Throw the producer away. To destroy one whose brokers are away may take its time: not in this thread."""
+        if self._producer is None:
+            return
+        grave, self._producer = [self._producer], None
+        self._swept = set()
+        threading.Thread(target=grave.clear, name="grave", daemon=True).start()
+        self._metrics.producer_restarts.add(1)
+
+    def _report(self, opened: OpenTransaction, started: float) -> None:
+        now = self._clock.monotonic()
+        self._metrics.transactions.add(1, outcome="committed")
+        self._metrics.transaction_seconds.observe(now - opened.since)
+        self._metrics.stage_seconds.observe(now - started, stage="commit")
+        for topic, rows in opened.scored.items():
+            counter = self._metrics.events_scored if topic == self._events else self._metrics.facts_applied
+            counter.add(rows, topic=topic)
+        if opened.arrived_ms:
+            arrived = np.concatenate(opened.arrived_ms)
+            self._metrics.end_to_end_seconds.observe_many(self._clock.now() - arrived / 1000.0)

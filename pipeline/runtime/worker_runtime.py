@@ -1,0 +1,370 @@
+"""The runtime of a worker: builds its threads and starts in them what the task manager decides. Knows no Faust.
+
+Threads: *membership* (rebalances), *fetcher* (reads), *initializer* and *fence* (ask brokers before a task runs),
+*restorer* (reads changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). Batches are computed
+wherever the host does it, one at a time. What a thread has found out it posts into the mailbox.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
+
+from pipeline.clock import Clock
+from pipeline.errors import LostIdentity
+from pipeline.records import OutputPartition, TaskEpoch, TaskId, TaskRecords, TopicPartition
+from pipeline.runtime import task_actions as act
+from pipeline.runtime.batch_output import BatchOutput, TaskBatch
+from pipeline.runtime.commit_policy import linger_seconds
+from pipeline.runtime.fencing import GroupClient
+from pipeline.runtime.fetcher import Fetcher, FetchPosition
+from pipeline.runtime.group_membership import GroupMembership
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.observer import RuntimeObserver
+from pipeline.runtime.rebalance_listener import TaskRebalanceListener
+from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.serial_executor import SerialExecutor
+from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.task_actions import ManagerAction
+from pipeline.runtime.task_events import (
+    BatchComputed,
+    DeadlinePassed,
+    FetchFailed,
+    InitializationFailed,
+    RecordsFetched,
+    RecordSpan,
+    StopAsked,
+    TransactionsSettled,
+)
+from pipeline.runtime.task_initializer import TaskInitializer
+from pipeline.runtime.task_manager import TaskManager
+from pipeline.runtime.transaction_manager import TransactionManager
+from pipeline.runtime.worker_monitor import LagReporter, WorkerMonitor
+from pipeline.settings import Settings
+from pipeline.state.state_manager import StateManager
+from pipeline.telemetry.health import Health
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.004
+
+
+class WorkerRuntime:
+    """Owns tasks of one pipeline. ``on_arrival`` is called from another thread when there is something to take.
+
+    ``topics`` are the sources of a task, the events first; ``stores`` is there where it has tables, and ``address`` is
+    where this worker answers over HTTP. ``on_failure`` is called, from whichever thread, with what ends the worker.
+    ``call_started_at`` returns since when (monotonic seconds) a model call runs, None when none does. ``lag`` is told
+    how far the tasks have come.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pipeline: str,
+        group: str,
+        topics: tuple[str, ...],
+        outputs: tuple[str, ...],
+        migration: str,
+        stores: StateManager | None,
+        identity: str,
+        address: str,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+        on_arrival: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        call_started_at: Callable[[], float | None],
+        lag: LagReporter,
+        observer: RuntimeObserver,
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._outputs = outputs
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._on_failure = on_failure
+        self._lag = lag
+        self._observer = observer
+        kafka, worker = settings.kafka, settings.worker
+        manager = TaskManager(
+            {pipeline: topics},
+            identity=identity,
+            interval_seconds=worker.commit_interval_seconds,
+            batch_rows_max=worker.batch_rows_max,
+            close_deadline_seconds=worker.close_deadline_seconds,
+        )
+        self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
+        self.records = RecordQueues(worker.buffered_rows_max, on_arrival)
+        self._computed: dict[int, tuple[TaskBatch, BatchOutput, Future[None]]] = {}  # waits for the producer
+        self._listener = TaskRebalanceListener(
+            mailbox,
+            pipeline=pipeline,
+            close_deadline_seconds=worker.close_deadline_seconds,
+            clock=clock,
+            metrics=metrics,
+            observer=observer,
+        )
+        self._membership = GroupMembership(
+            kafka,
+            group=group,
+            topic=topics[0],
+            client_id=identity,
+            owner=self._listener,
+            tasks=None if stores is None else stores.kept.partitions,
+            patience_seconds=worker.stuck_deadline_seconds,
+            clock=clock,
+            beat=self._beat("membership", worker.close_deadline_seconds + 10),
+            on_failure=on_failure,
+        )
+        self._fetcher = Fetcher(
+            kafka,
+            worker,
+            group=group,
+            client_id=identity,
+            inbox=self.records,
+            beat=self._beat("fetcher", 10),
+            on_trouble=self._fetch_failed,
+            on_failure=on_failure,
+        )
+        self._state = StateLifecycle(
+            stores,
+            settings,
+            mailbox,
+            client_id=identity,
+            clock=clock,
+            metrics=metrics,
+            watch=self._beat,
+            on_failure=on_failure,
+        )
+        self._transactions = TransactionManager(
+            kafka,
+            mailbox,
+            transactional_id=identity,
+            address=address,
+            membership=self._membership,
+            group=GroupClient(kafka, group),
+            records=self.records,
+            state=self._state,
+            events=topics[0],
+            clock=clock,
+            metrics=metrics,
+        )
+        self._producer = SerialExecutor(
+            "transactions",
+            due=self._commit_due,
+            on_due=lambda: mailbox.post(DeadlinePassed(self.records.rows)),
+            beat=self._beat("transactions", worker.stuck_deadline_seconds),
+            on_failure=on_failure,
+        )
+        self._initializer = TaskInitializer(
+            GroupClient(kafka, group),
+            mailbox,
+            self._state,
+            identity=identity,
+            outputs=outputs,
+            migration=migration,
+            reset=kafka.reset,
+            monotonic=clock.monotonic,
+            beat=self._beat("opener", worker.stuck_deadline_seconds),
+            on_failure=on_failure,
+        )
+        self._monitor = WorkerMonitor(
+            settings,
+            mailbox,
+            group=GroupClient(kafka, group),
+            records=self.records,
+            fetcher=self._fetcher,
+            state=self._state,
+            refresh=len(topics) > 1,
+            call_started_at=call_started_at,
+            lag=lag,
+            observer=observer,
+            clock=clock,
+            metrics=metrics,
+            health=health,
+            on_failure=on_failure,
+        )
+        mailbox.connect(self._start)
+
+    def start(self) -> None:
+        """Start the threads and join the group. Blocks until the brokers were found."""
+        self._producer.start()
+        prepared = self._producer.submit(self._transactions.prepare)
+        self._fetcher.start(list(self._topics))
+        prepared.result()
+        self._state.start()
+        self._initializer.start()
+        self._membership.start()
+        self._monitor.start()
+
+    def positions(self) -> dict[TopicPartition, tuple[int, tuple[int, int] | None]]:
+        """Return what is committed of each source of a running task, and offset and time (ms) of its oldest record.
+
+        That is the oldest one of those fetched and not committed, None if there are none.
+        """
+        waiting = self.records.heads()  # before the manager: a record moves from the one to the other
+        positions = self._mailbox.ask(lambda manager: manager.tasks.positions())
+        return {source: (at, head or waiting.get(source)) for source, (at, head) in positions.items()}
+
+    def stop(self) -> None:
+        """Commit what is open, leave the group, end the threads. What is left then is nothing to be redone."""
+        self._monitor.stop()
+        self._mailbox.post(StopAsked())
+        self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
+        self._initializer.stop(STOP_SECONDS)
+        self._producer.stop(STOP_SECONDS)
+        self._fetcher.stop(STOP_SECONDS)
+        self._state.stop(STOP_SECONDS)
+
+    def abandon(self) -> None:
+        """Abort what is open and leave the group, as well as that can be done: the process is about to end."""
+        self._monitor.stop()
+        self._listener.lose_all()
+        self._membership.stop(STOP_SECONDS)
+
+    # What the host calls, one batch at a time.
+
+    def take(self) -> TaskBatch | None:
+        """Hand out a batch of what waits; None if nothing does."""
+        while self.records:
+            slices = self.records.take(self._settings.worker.batch_rows_max)
+            actions = self._mailbox.post(RecordsFetched(tuple((_epoch(piece), _spans(piece)) for piece in slices)))
+            for action in actions:
+                if isinstance(action, act.DropOverlay):
+                    log.warning("records of task %s did not follow on one another; reopening it", action.task.task)
+                if isinstance(action, act.ProcessBatch):
+                    return self._batch(action, slices)
+        return None
+
+    def linger_seconds(self) -> float:
+        """Return for how many seconds the next batch may gather before it is asked again; 0: take it now."""
+        rows = self.records.rows
+        if self._producer.waiting and rows < self._settings.worker.batch_rows_max:
+            return LOOK_AGAIN_SECONDS  # outputs wait for the commit under way; the next ones would wait behind them
+        return linger_seconds(
+            now=self._clock.monotonic(),
+            last_commit_at=self._mailbox.ask(lambda manager: manager.last_commit_at),
+            interval_seconds=self._settings.worker.commit_interval_seconds,
+            waiting_rows=rows,
+        )
+
+    def submit(self, batch: TaskBatch, output: BatchOutput | None) -> Future[None]:
+        """Put the outputs of a batch into the open transaction, and commit when it is time.
+
+        None: it came to nothing that may count, and its tasks go back. The future is done when the outputs are in the
+        transaction, or are dropped.
+        """
+        done: Future[None] = Future()
+        if output is not None:
+            self._computed[batch.number] = (batch, output, done)
+        actions = self._mailbox.post(BatchComputed(batch.number, usable=output is not None))
+        if not any(isinstance(action, act.ProduceBatch) for action in actions):
+            self._computed.pop(batch.number, None)
+            done.set_result(None)
+        return done
+
+    def _batch(self, action: act.ProcessBatch, slices: Iterable[TaskRecords]) -> TaskBatch:
+        kept = set(action.tasks)
+        batch = TaskBatch(action.batch, tuple(piece for piece in slices if _epoch(piece) in kept))
+        for piece in batch.slices:
+            for run in piece.runs:
+                self._metrics.events_received.add(len(run), topic=run.source.topic)
+        return batch
+
+    # What the manager decides. Nothing here blocks, and nothing posts: the mailbox is locked.
+
+    def _start(self, action: ManagerAction) -> None:
+        match action:
+            case act.FindOwners() | act.ResolveOffsets() | act.RestoreState():
+                self._initializer.ask(action)
+            case act.FenceOwner():
+                self._initializer.fence(action)
+            case act.SettleTransactions():
+                self._producer.submit(partial(self._settle, action))
+            case act.ProduceBatch():
+                self._producer.submit(partial(self._produce, action.batch))
+            case act.CommitTransaction():
+                self._producer.submit(self._transactions.commit)
+            case act.AbortTransaction():
+                self._producer.submit(partial(self._transactions.abort, action.reason))
+            case act.StartFetching():
+                task, epoch = action.task
+                self._fetcher.assign({s: FetchPosition(task, epoch, offset) for s, offset in action.offsets.items()})
+                self._observer.moved("opened", [task.partition])
+            case act.StopFetching():
+                self._fetcher.drop(self._sources(action.tasks))
+                self.records.discard(set(action.tasks))
+            case act.DropOverlay():
+                self._state.drop([action.task])
+            case act.CloseStores():
+                self._close(action.tasks)
+            case act.ReportTransition():
+                self._metrics.task_transitions.add(1, from_state=action.before, to_state=action.after)
+            case act.LeaveGroup():
+                self._membership.leave()
+            case act.EndProcess():
+                self._on_failure(LostIdentity(action.message))
+            case act.ProcessBatch() | act.SendOffsets():
+                pass  # whoever posted the event does that
+
+    def _close(self, tasks: tuple[TaskId, ...]) -> None:
+        self._state.close(tasks)
+        sources = self._sources(tasks)
+        for source in sources:
+            self._metrics.lag_records.remove(topic=source.topic, partition=str(source.partition))
+        self._lag.forget(sources)
+
+    def _sources(self, tasks: Iterable[TaskId]) -> list[TopicPartition]:
+        return [TopicPartition(topic, task.partition) for task in tasks for topic in self._topics]
+
+    # What other threads do for the manager.
+
+    def _produce(self, number: int) -> None:
+        batch, output, done = self._computed.pop(number)
+        try:
+            self._transactions.produce(batch, output)
+        finally:
+            done.set_result(None)
+
+    def _settle(self, action: act.SettleTransactions) -> None:
+        settled = self._transactions.settle(self._written(action.mine), self._written(action.others))
+        answer = TransactionsSettled(action.tasks) if settled else InitializationFailed(action.tasks)
+        self._mailbox.post(answer)
+
+    def _written(self, tasks: Iterable[TaskId]) -> set[OutputPartition]:
+        return {(topic, task.partition) for task in tasks for topic in self._outputs}
+
+    def _commit_due(self) -> float | None:
+        due = self._mailbox.ask(lambda manager: manager.commit_due(self.records.rows))
+        return None if due is None else due - self._clock.monotonic()
+
+    def _fetch_failed(self, source: TopicPartition, what: str) -> None:
+        log.warning("%s cannot be read on: %s; reopening", source, what)
+        for task in self._mailbox.ask(lambda manager: manager.running(source)):
+            self._mailbox.post(FetchFailed(source, task))
+
+    def _beat(self, part: str, deadline_seconds: float) -> Callable[[], None]:
+        self._health.watch(part, deadline_seconds=deadline_seconds)
+        return lambda: self._health.beat(part)
+
+
+def _epoch(piece: TaskRecords) -> TaskEpoch:
+    return TaskEpoch(piece.task, piece.epoch)
+
+
+def _spans(piece: TaskRecords) -> tuple[RecordSpan, ...]:
+    return tuple(
+        RecordSpan(
+            run.source,
+            int(run.offsets[0]) if len(run) else run.next_offset,
+            run.next_offset,
+            len(run),
+            int(run.arrived_ms[0]) if len(run) else None,
+        )
+        for run in piece.runs
+    )

@@ -1,0 +1,1 @@
+"""Models: bundles, ONNX Runtime, scoring of batches."""

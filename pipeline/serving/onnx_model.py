@@ -1,0 +1,126 @@
+"""A model that ONNX Runtime runs: a float32 matrix in, one float64 score per row out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from pipeline.errors import ModelError
+
+Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+
+_LOG_ERRORS = 3
+
+
+class OnnxModel:
+    """One loaded model with its signature checked. ``score`` may be called by several threads at once.
+
+    ``model`` is a path or the bytes of an ONNX file. ``input`` and ``output`` name a tensor each; the input
+    is float32 [rows, len(features)], the output is floats [rows], [rows, 1], or [rows, 2] with the
+    probabilities of no and yes, of which yes is the score. Raises ModelError if the model cannot be loaded or
+    is not like that.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        input: str,  # noqa: A002 - ONNX's own word
+        output: str,
+        features: Sequence[str],
+        threads: int = 1,
+    ) -> None:
+        self._what = f"model {model}" if isinstance(model, Path) else "model"
+        self._session = self._open(model, threads)
+        self._input, self._output, self._features = input, output, tuple(features)
+        self._check_input()
+        self._check_output()
+
+    def score(self, matrix: Float32s) -> Float64s:
+        """Return float64 [m] for float32 [m, F]. Raises what ONNX Runtime raises."""
+        (answer,) = self._session.run([self._output], {self._input: matrix})
+        column = answer[:, -1] if answer.ndim == 2 else answer
+        return column.astype(np.float64)  # type: ignore[no-any-return]
+
+    def warm_up(self, rows_max: int) -> None:
+        """Score one row and ``rows_max`` rows of zeros: the first real batch then finds memory ready."""
+        for rows in sorted({1, rows_max}):
+            self.score(np.zeros((rows, len(self._features)), dtype=np.float32))
+
+    def _open(self, model: Path | bytes, threads: int) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _LOG_ERRORS
+        # A pattern would be kept for every batch size ever seen; natural batching has thousands of sizes.
+        options.enable_mem_pattern = False
+        # Threads that spin while they wait take the CPU from decoding, and from the clients' heartbeats.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        content = str(model) if isinstance(model, Path) else model
+        try:
+            return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
+            raise ModelError(f"{self._what}: ONNX Runtime cannot load it: {error}") from error
+
+    def _check_input(self) -> None:
+        inputs = {tensor.name: tensor for tensor in self._session.get_inputs()}
+        if set(inputs) != {self._input}:
+            raise ModelError(
+                f"{self._what} takes the inputs {_listed(inputs)}; it must take one matrix named {self._input!r}"
+            )
+        tensor = inputs[self._input]
+        if tensor.type != "tensor(float)":
+            raise ModelError(f"{self._what}: input {self._input!r} is {tensor.type}; it must be float32")
+        if len(tensor.shape) != 2 or isinstance(tensor.shape[0], int):
+            raise ModelError(
+                f"{self._what}: input {self._input!r} has the shape {tensor.shape}; it must be "
+                f"[any number of rows, {len(self._features)}]"
+            )
+        self._check_width(tensor.shape[1])
+
+    def _check_width(self, width: int | str | None) -> None:
+        features = self._features
+        if not isinstance(width, int) or width == len(features):
+            return  # a model that does not say its width shows it when it is tried, in _check_output
+        if width < len(features):
+            gap = f"it has no column for feature {features[width]!r}"
+        else:
+            gap = f"no feature is there for its column {len(features)} and those after it"
+        raise ModelError(
+            f"{self._what}: input {self._input!r} has {width} columns and the pipeline {len(features)} "
+            f"features: {gap} (the features: {_listed(features)})"
+        )
+
+    def _check_output(self) -> None:
+        """Look at an answer, not at the declared shape: exporters often leave that open, or get it wrong."""
+        outputs = {tensor.name: tensor for tensor in self._session.get_outputs()}
+        if self._output not in outputs:
+            raise ModelError(f"{self._what} gives {_listed(outputs)}; it has no output {self._output!r}")
+        rows = 3
+        zeros = np.zeros((rows, len(self._features)), dtype=np.float32)
+        try:
+            (answer,) = self._session.run([self._output], {self._input: zeros})
+        except Exception as error:
+            raise ModelError(
+                f"{self._what} fails on a matrix of zeros for the features {_listed(self._features)}: {error}"
+            ) from error
+        if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":
+            raise ModelError(
+                f"{self._what}: output {self._output!r} is {outputs[self._output].type}; it must be a tensor "
+                "of floats (a classifier from scikit-learn must be converted with zipmap off)"
+            )
+        if answer.shape not in {(rows,), (rows, 1), (rows, 2)}:
+            raise ModelError(
+                f"{self._what}: output {self._output!r} has the shape {answer.shape} for {rows} rows; "
+                "it must be [rows], [rows, 1] or [rows, 2]"
+            )
+
+
+def _listed(names: Sequence[str] | dict[str, object]) -> str:
+    return ", ".join(repr(name) for name in names) or "nothing"

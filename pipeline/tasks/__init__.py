@@ -1,1 +1,0 @@
-"""The runtime of a worker: membership, fetching, tasks, progress, transactions."""

@@ -1,1 +1,0 @@
-"""What a worker answers over HTTP beside its metrics: what it remembers of keys."""

@@ -1,0 +1,136 @@
+"""The schemas folder: what it gives, and what it says when a file is missing or wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.wire import frame
+from pipeline.errors import SchemaError
+from tests.unit.codec.avro_samples import record, write_folder
+
+ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int", "default": 0})
+
+
+def test_the_packaged_schemas_are_there() -> None:
+    """The project's own contracts load, each with one id."""
+    contracts = SchemaRepository.load()
+    assert contracts.names == ("boarding", "card_payment", "departure", "features", "score")
+    assert [[version.id for version in contracts.versions[name]] for name in contracts.names] == [
+        [1],
+        [4],
+        [2],
+        [5],
+        [3],
+    ]
+    assert contracts.columns("departure").field("departed_at").type == pa.timestamp("ms", "UTC")
+
+
+@pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "features", "score"])
+def test_every_field_is_documented(name: str) -> None:
+    """Each record and each of its fields has a doc string."""
+    schema = SchemaRepository.load().schema(name)
+    assert [each["name"] for each in [schema, *schema["fields"]] if len(each.get("doc", "")) < 10] == []
+
+
+def test_a_boarding_says_nothing_that_is_known_later() -> None:
+    """The event that is scored holds the schedule only: no delay, no actual time."""
+    names = SchemaRepository.load().columns("boarding").names
+    assert [name for name in names if "delay" in name or ("depart" in name and "scheduled" not in name)] == []
+
+
+def test_versions_have_ids_of_their_own(tmp_path: Path) -> None:
+    """The highest version is the current one; values may carry the id of any of them."""
+    contracts = SchemaRepository.load(write_folder(tmp_path, ONE, TWO))
+    assert [version.id for version in contracts.versions["event"]] == [1, 2]
+    assert contracts.current("event").id == 2
+    assert contracts.schema("event") == TWO
+    assert [version.avro for version in contracts.versions["event"]] == [ONE, TWO]
+    assert frame(contracts.current("event").id) == b"\0\0\0\0\2"
+
+
+def test_an_unknown_schema_lists_the_known_ones(tmp_path: Path) -> None:
+    """Asking for a schema that is not there names those that are."""
+    contracts = SchemaRepository.load(write_folder(tmp_path, ONE))
+    for ask in (contracts.schema, contracts.columns, contracts.current):
+        with pytest.raises(SchemaError, match=r"no schema 'flights'; schemas/ has: event"):
+            ask("flights")
+
+
+IDS: dict[str, tuple[Any, str]] = {
+    "not JSON": ("{", "ids.json is not JSON"),
+    "no object": ("[]", "ids.json: must be an object"),
+    "an id twice": ('{"1": {"schema": "event", "version": 1}, "1": {}}', "'1' is there twice"),
+    "an id that is no number": ({"one": {"schema": "event", "version": 1}}, "id 'one'; ids are the whole numbers"),
+    "an id of zero": ({"0": {"schema": "event", "version": 1}}, "id '0'"),
+    "an id of 32 bits": ({str(2**31): {"schema": "event", "version": 1}}, "id '2147483648'"),
+    "a plain name": ({"1": "event"}, "id 1: write"),
+    "no version": ({"1": {"schema": "event"}}, "id 1: write"),
+    "a version of zero": ({"1": {"schema": "event", "version": 0}}, "id 1: write"),
+    "something more": ({"1": {"schema": "event", "version": 1, "file": "x"}}, "id 1: write"),
+    "a version twice": (
+        {"1": {"schema": "event", "version": 1}, "2": {"schema": "event", "version": 1}},
+        "ids 1 and 2 are both version 1 of 'event'",
+    ),
+    "a version left out": (
+        {"1": {"schema": "event", "version": 1}, "2": {"schema": "event", "version": 3}},
+        "has version 3 and no version 2",
+    ),
+    "a schema without an id": ({}, 'add "1": {"schema": "event", "version": 1}'),
+    "a schema without a file": (
+        {"1": {"schema": "event", "version": 1}, "2": {"schema": "flight", "version": 1}},
+        "flight.avsc is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_wrong_list_of_ids_is_explained(tmp_path: Path, name: str) -> None:
+    """Whatever is wrong with ids.json, the error names the file, the entry and what to write."""
+    ids, says = IDS[name]
+    write_folder(tmp_path, ONE)
+    (tmp_path / "ids.json").write_text(ids if isinstance(ids, str) else json.dumps(ids))
+    with pytest.raises(SchemaError) as refused:
+        SchemaRepository.load(tmp_path)
+    assert says in str(refused.value)
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is not JSON"),
+        ("\udcff", "is not JSON"),
+        ('{"type": "record"}', "is no Avro schema"),
+        ('"string"', "the top level must be a record"),
+        ("3", "is no Avro schema"),
+        (json.dumps(record(("a", "text"))), "is no Avro schema: UnknownType: text"),
+        (json.dumps(record(("a", ["int", "string"]))), "field 'a': a union"),
+        (json.dumps(record(("a", "int"), ("a", "int"))), "record 'Event' has the field 'a' twice"),
+    ],
+)
+def test_a_wrong_schema_names_its_file(tmp_path: Path, text: str, says: str) -> None:
+    """A schema file that is no Avro schema, or that columns cannot hold, is named in the error."""
+    write_folder(tmp_path, ONE)
+    (tmp_path / "event.avsc").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(SchemaError) as refused:
+        SchemaRepository.load(tmp_path)
+    assert str(refused.value).startswith(str(tmp_path / "event.avsc"))
+    assert says in str(refused.value)
+
+
+def test_a_missing_release_is_named(tmp_path: Path) -> None:
+    """An older version whose file is gone is an error: its events could not be read."""
+    write_folder(tmp_path, ONE, TWO)
+    (tmp_path / "released" / "event" / "1.avsc").unlink()
+    with pytest.raises(SchemaError, match=r"released/event/1\.avsc is missing; schemas/README\.md"):
+        SchemaRepository.load(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A folder without schemas is an error that names what was looked for."""
+    with pytest.raises(SchemaError, match=r"nowhere/ids\.json is missing"):
+        SchemaRepository.load(tmp_path / "nowhere")

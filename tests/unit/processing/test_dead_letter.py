@@ -1,0 +1,121 @@
+"""Dead letters keep what came and say what happened; both can be read back."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.processing.dead_letter import MESSAGE_MAX, NAMES, DeadLetterCause, dead_letter_records, parse_dead_letter
+from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, Step, TopicPartition
+
+NOW = 1_700_000_000.25
+HEADERS = st.lists(
+    st.tuples(st.sampled_from([*NAMES, "trace", ""]) | st.text(max_size=8), st.none() | st.binary(max_size=8)),
+    max_size=12,
+)
+
+
+def records(key: bytes | None, value: bytes | None, headers: Headers, offset: int = 42) -> RecordBatch:
+    """Return two records of two partitions; the one with these parts is the second."""
+    return RecordBatch(
+        sources=(TopicPartition("other", 0), TopicPartition("flights.boarding", 7)),
+        source=np.array([0, 1], dtype=np.int32),
+        offsets=np.array([1, offset], dtype=np.int64),
+        arrived_ms=np.array([5, 1_699_999_999_123], dtype=np.int64),
+        keys=[b"no", key],
+        values=[b"no", value],
+        headers_of=lambda row: headers if row == 1 else [("wrong", b"row")],
+    )
+
+
+def letter(message: str = "field 'x'") -> DeadLetter:
+    """Return a dead letter for the second record."""
+    return DeadLetter(1, Step.DECODE, DeadLetterReason.UNDECODABLE, message)
+
+
+def test_key_value_and_headers_stay_as_they_came() -> None:
+    """The original bytes and headers are untouched; ours follow in a fixed order, readable as text."""
+    original = [("trace", b"\xff"), ("empty", None)]
+    made = dead_letter_records(records(b"\x00k", b"\xffv", original), letter(), pipeline="flights", now=NOW)
+    assert (made.key, made.value) == (b"\x00k", b"\xffv")
+    assert made.headers == [
+        *original,
+        ("surgetank.topic", b"flights.boarding"),
+        ("surgetank.partition", b"7"),
+        ("surgetank.offset", b"42"),
+        ("surgetank.stage", b"decode"),
+        ("surgetank.reason", b"undecodable"),
+        ("surgetank.message", b"field 'x'"),
+        ("surgetank.time", b"2023-11-14T22:13:20.250+00:00"),
+        ("surgetank.arrived", b"1699999999123"),
+        ("surgetank.pipeline", b"flights"),
+    ]
+
+
+def test_null_stays_null() -> None:
+    """A null key and a null value are not turned into empty ones."""
+    made = dead_letter_records(records(None, None, []), letter(), pipeline="flights", now=NOW)
+    assert made[:2] == (None, None)
+
+
+@given(
+    headers=HEADERS,
+    message=st.text(max_size=MESSAGE_MAX),
+    stage=st.sampled_from(Step),
+    reason=st.sampled_from(DeadLetterReason),
+    offset=st.integers(0, 2**63 - 1),
+    now_ms=st.integers(0, 4_000_000_000_000),
+)
+def test_what_happened_is_read_back(
+    headers: Headers, message: str, stage: Step, reason: DeadLetterReason, offset: int, now_ms: int
+) -> None:
+    """Whatever headers the record had, even ours from an earlier death: the last death and they come back."""
+    dead = DeadLetter(1, stage, reason, message)
+    made = dead_letter_records(records(b"k", b"v", headers, offset), dead, pipeline="flights", now=now_ms / 1000)
+    assert parse_dead_letter(made.headers) == DeadLetterCause(
+        source=TopicPartition("flights.boarding", 7),
+        offset=offset,
+        stage=stage,
+        reason=reason,
+        message=message,
+        time=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=now_ms),
+        arrived_ms=1_699_999_999_123,
+        pipeline="flights",
+    )
+    assert made.headers[: -len(NAMES)] == headers
+
+
+def test_dying_twice_tells_of_the_second_time() -> None:
+    """A replayed dead letter that dies again: the last cause counts, and the first can be read beneath it."""
+    first = dead_letter_records(records(b"k", b"v", [("trace", b"1")]), letter("first"), pipeline="flights", now=NOW)
+    second = dead_letter_records(records(b"k", b"v", first.headers), letter("second"), pipeline="flights", now=NOW + 1)
+    assert parse_dead_letter(second.headers).message == "second"
+    assert parse_dead_letter(second.headers[: -len(NAMES)]).message == "first"
+
+
+@pytest.mark.parametrize(("message", "kept"), [("x" * 9999, "x" * MESSAGE_MAX), ("a\udcffb", "a\\udcffb")])
+def test_a_message_is_always_writable(message: str, kept: str) -> None:
+    """Long messages are cut off, and what is no text is escaped."""
+    made = dead_letter_records(records(b"k", b"v", []), letter(message), pipeline="flights", now=NOW)
+    assert parse_dead_letter(made.headers).message == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({name: None}, f"'{name}' is missing") for name in NAMES]
+    + [
+        ({"surgetank.offset": b"x"}, "not as it was written"),
+        ({"surgetank.reason": b"boredom"}, "not as it was written"),
+        ({"surgetank.time": b"noon"}, "not as it was written"),
+        ({"surgetank.topic": b"\xff"}, "'surgetank.topic' is not UTF-8"),
+    ],
+)
+def test_headers_that_are_not_ours_are_refused(change: dict[str, Any], says: str) -> None:
+    """A header that is missing or garbled is a ValueError which says so."""
+    made = dead_letter_records(records(b"k", b"v", []), letter(), pipeline="flights", now=NOW)
+    headers = [(name, change.get(name, value)) for name, value in made.headers]
+    with pytest.raises(ValueError, match=says):
+        parse_dead_letter(headers)

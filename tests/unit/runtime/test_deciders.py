@@ -1,0 +1,132 @@
+"""The small decisions of the runtime: pure functions of values and times."""
+
+import pytest
+from confluent_kafka import KafkaError
+
+from pipeline.records import TaskId, TopicPartition
+from pipeline.runtime.commit_policy import WORTHWHILE_ROWS, commit_time, linger_seconds
+from pipeline.runtime.fencing import address_of, owner_metadata, owner_of, stale_owners
+from pipeline.runtime.group_membership import has_code
+from pipeline.runtime.task_initializer import start_offset
+from pipeline.runtime.task_state import TaskState
+from pipeline.runtime.watchdog import hung_call, stuck_task
+
+SOURCE = TopicPartition("events", 0)
+TASK = TaskId("flights", 0)
+
+
+@pytest.mark.parametrize(
+    ("committed", "reset", "expected"),
+    [(-1001, "earliest", 10), (-1001, "latest", 90), (50, "earliest", 50), (90, "latest", 90)],
+)
+def test_a_task_starts_where_the_group_stands(committed: int, reset: str, expected: int) -> None:
+    """A committed offset counts; without one, the setting says from which end to start."""
+    assert start_offset(committed, 10, 90, reset) == (expected, None)  # type: ignore[arg-type]
+
+
+def test_records_that_retention_took_are_said() -> None:
+    """An offset before the first record is not passed over in silence."""
+    offset, remark = start_offset(3, 10, 90, "latest")
+
+    assert offset == 10
+    assert remark is not None
+    assert "7 records" in remark
+
+
+def test_a_topic_made_anew_is_read_from_its_start() -> None:
+    """An offset behind the end belongs to a topic that is no more."""
+    offset, remark = start_offset(1000, 0, 90, "latest")
+
+    assert offset == 0
+    assert remark is not None
+    assert "made anew" in remark
+
+
+def test_only_the_named_and_dead_are_fenced() -> None:
+    """A live member is never fenced, nor is this worker itself, nor an offset without a name."""
+    owners = [
+        owner_of(owner_metadata("a")),
+        owner_of(owner_metadata("b")),
+        owner_of(owner_metadata("me")),
+        owner_of("other text"),
+        None,
+    ]
+
+    assert stale_owners(owners, live={"b"}, me="me") == {"a"}
+
+
+def test_a_claim_says_whose_it_is_and_where_its_owner_answers() -> None:
+    """The address is told apart from the name; a claim without one, as older workers make it, says nothing of it."""
+    with_address = owner_metadata("flights-w1", "http://127.0.0.1:8080")
+
+    assert owner_of(with_address) == "flights-w1"
+    assert address_of(with_address) == "http://127.0.0.1:8080"
+    assert owner_of(owner_metadata("flights-w1")) == "flights-w1"
+    assert address_of(owner_metadata("flights-w1")) is None
+    assert address_of(None) is None
+
+
+def test_a_worker_that_keeps_up_commits_at_once_and_a_flooded_one_at_the_interval() -> None:
+    """Latency first while it keeps up, throughput when it is flooded."""
+    after_a_silence = commit_time(opened_at=50.0, last_commit_at=10.0, interval_seconds=0.1, flooded=False)
+    soon_after_another = commit_time(opened_at=10.005, last_commit_at=10.0, interval_seconds=0.1, flooded=False)
+    flooded = commit_time(opened_at=10.01, last_commit_at=10.0, interval_seconds=0.1, flooded=True)
+
+    assert after_a_silence < 50.0
+    assert soon_after_another == pytest.approx(10.01)
+    assert flooded == pytest.approx(10.11)
+
+
+def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
+    """Lag without progress for the deadline, or an opening that never ends."""
+    running = (TASK, TaskState.RUNNING, 0.0, 100.0, {SOURCE: 5})
+
+    assert stuck_task(161.0, [running], {SOURCE: 9}, 60.0) == (
+        "task flights/0 lags (events[0] by 4 records) and committed nothing for 61 s"
+    )
+    assert stuck_task(159.0, [running], {SOURCE: 9}, 60.0) is None
+    assert stuck_task(161.0, [(TASK, TaskState.OPENING, 100.0, 0.0, {})], {}, 60.0) is not None
+
+
+def test_a_restore_that_comes_no_nearer_is_stuck() -> None:
+    """However long it takes as a whole: what counts is when it last moved."""
+    restoring = (TASK, TaskState.RESTORING, 0.0, 100.0, {})
+
+    assert stuck_task(161.0, [restoring], {}, 60.0) == "task flights/0 has restored nothing for 61 s"
+    assert stuck_task(159.0, [restoring], {}, 60.0) is None
+
+
+def test_no_lag_and_unknown_ends_are_not_stuck() -> None:
+    """A quiet partition, or one whose end no broker tells, is not a reason to end the process."""
+    running = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 5})
+
+    assert stuck_task(1000.0, [running], {SOURCE: 5}, 60.0) is None
+    assert stuck_task(1000.0, [running], {}, 60.0) is None
+
+
+def test_a_model_call_past_its_deadline_hangs() -> None:
+    """Between calls nothing hangs."""
+    assert hung_call(100.0, None, 20.0) is None
+    assert hung_call(100.0, 81.0, 20.0) is None
+    assert hung_call(100.0, 79.0, 20.0) is not None
+
+
+def test_a_batch_gathers_only_as_long_as_its_commit_is_not_due() -> None:
+    """After a silence, with many rows, or once the commit is due, nothing waits."""
+    wait = linger_seconds(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1)
+
+    assert wait == pytest.approx(0.005)
+    assert linger_seconds(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=WORTHWHILE_ROWS) == 0
+    assert linger_seconds(now=10.01, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == pytest.approx(0)
+    assert linger_seconds(now=50.0, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == 0
+
+
+def test_a_fatal_error_is_known_by_its_words() -> None:
+    """librdkafka gives all fatal errors of a consumer one code; which it is, only the text says."""
+    taken = KafkaError.UNRELEASED_INSTANCE_ID
+    fatal = KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(taken).str()}: ConsumerGroupHeartbeat fatal error")
+
+    assert has_code(KafkaError(taken), taken)
+    assert has_code(fatal, taken)
+    assert not has_code(fatal, KafkaError.FENCED_INSTANCE_ID)
+    assert not has_code(KafkaError(KafkaError._TRANSPORT, KafkaError(taken).str()), taken)

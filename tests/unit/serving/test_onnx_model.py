@@ -1,0 +1,167 @@
+"""pipeline.serving.onnx_model: real ONNX models, accepted or refused with an error that says why."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from pipeline.errors import ModelError
+from pipeline.serving.onnx_model import OnnxModel
+
+FEATURES = ("distance", "carrier", "hour")
+FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
+
+
+def model(
+    nodes: list[onnx.NodeProto],
+    width: int | str | None = 3,
+    *,
+    rows: int | str = "n",
+    dtype: int = FLOAT,
+    out: int = FLOAT,
+    extra_input: bool = False,
+) -> bytes:
+    """Return a model from x [rows, width] to y by these nodes."""
+    inputs = [helper.make_tensor_value_info("x", dtype, [rows, width])]
+    if extra_input:
+        inputs.append(helper.make_tensor_value_info("z", FLOAT, ["n"]))
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", out, None)])
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    content: bytes = helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    return content
+
+
+def total(keepdims: int) -> list[onnx.NodeProto]:
+    """Nodes that add up each row."""
+    axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
+    return [axis, helper.make_node("ReduceSum", ["x", "axis"], ["y"], keepdims=keepdims)]
+
+
+def two_classes() -> list[onnx.NodeProto]:
+    """Nodes that give [rows, 2]: ten times the sum for no, the sum for yes."""
+    axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
+    ten = helper.make_node("Constant", [], ["ten"], value_floats=[10.0])
+    add = helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1)
+    no = helper.make_node("Mul", ["sum", "ten"], ["no"])
+    return [axis, ten, add, no, helper.make_node("Concat", ["no", "sum"], ["y"], axis=1)]
+
+
+def opened(content: bytes | Path, features: tuple[str, ...] = FEATURES, **names: str) -> OnnxModel:
+    """Return a session with the usual names."""
+    return OnnxModel(content, input=names.get("input", "x"), output=names.get("output", "y"), features=features)
+
+
+def refusal(content: bytes | Path, features: tuple[str, ...] = FEATURES, **names: str) -> str:
+    """Return the message with which this model is refused."""
+    with pytest.raises(ModelError) as caught:
+        opened(content, features, **names)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("nodes", [total(0), total(1), two_classes()], ids=["[n]", "[n, 1]", "[n, 2]"])
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_each_shape_of_score_is_understood(nodes: list[onnx.NodeProto], rows: int) -> None:
+    """Scores are float64 [m] whether the model gives [n], [n, 1], or [n, 2] with yes as the second."""
+    matrix = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
+    scores = opened(model(nodes)).score(matrix)
+    assert scores.dtype == np.float64
+    np.testing.assert_array_equal(scores, matrix.sum(axis=1))
+
+
+def test_missing_values_reach_the_model() -> None:
+    """NaN goes in and, here, comes out: the session hides nothing."""
+    matrix = np.array([[1, 2, 3], [1, np.nan, 3]], dtype=np.float32)
+    np.testing.assert_array_equal(opened(model(total(0))).score(matrix), [6, np.nan])
+
+
+def test_a_path_does_as_well_as_bytes(tmp_path: Path) -> None:
+    """A model can be given as a file."""
+    (tmp_path / "model.onnx").write_bytes(model(total(0)))
+    session = opened(tmp_path / "model.onnx")
+    session.warm_up(16)
+    assert session.score(np.ones((1, 3), dtype=np.float32)).tolist() == [3.0]
+
+
+def test_several_threads_may_ask_at_once() -> None:
+    """Each caller gets the scores of its own matrix."""
+    session = opened(model(total(0)))
+    matrices = [np.full((50, 3), i, dtype=np.float32) for i in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(session.score, matrices))
+    assert all((answer == 3 * i).all() for i, answer in enumerate(answers))
+
+
+def test_a_missing_column_is_named() -> None:
+    """A model with fewer columns than features: the first feature without a column is named."""
+    message = refusal(model(total(0), width=2))
+    assert "2 columns and the pipeline 3 features" in message
+    assert "no column for feature 'hour'" in message
+
+
+def test_a_column_too_many_is_named() -> None:
+    """A model with more columns than features: the first without a feature is named."""
+    message = refusal(model(total(0), width=4))
+    assert "4 columns and the pipeline 3 features: no feature is there for its column 3" in message
+    assert "'distance', 'carrier', 'hour'" in message
+
+
+def test_a_width_that_is_only_found_by_trying_is_found_at_start() -> None:
+    """A model that declares no width, and cannot do this one, is refused with the features' names."""
+    weights = helper.make_node("Constant", [], ["w"], value_floats=[1.0, 1.0])
+    message = refusal(model([weights, helper.make_node("Mul", ["x", "w"], ["y"])], width="any"))
+    assert "fails on a matrix of zeros for the features 'distance', 'carrier', 'hour'" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (model(total(0), dtype=DOUBLE, out=DOUBLE), "input 'x' is tensor(double); it must be float32"),
+        (model(total(0), rows=8), "input 'x' has the shape [8, 3]; it must be [any number of rows, 3]"),
+        (model(total(0), extra_input=True), "takes the inputs 'x', 'z'; it must take one matrix named 'x'"),
+        (model([helper.make_node("Identity", ["x"], ["y"])]), "output 'y' has the shape (3, 3) for 3 rows"),
+        (
+            model([helper.make_node("Cast", ["x"], ["y"], to=INT64)], out=INT64),
+            "output 'y' is tensor(int64); it must be a tensor of floats",
+        ),
+        (b"this is no model", "ONNX Runtime cannot load it"),
+    ],
+    ids=["double input", "fixed batch", "two inputs", "output shape", "integer output", "garbage"],
+)
+def test_a_model_of_another_shape_is_refused(content: bytes, part: str) -> None:
+    """The message names the tensor, what it is, and what it must be."""
+    assert part in refusal(content)
+
+
+def test_names_that_the_model_does_not_have_are_refused() -> None:
+    """The message says which names there are."""
+    assert "takes the inputs 'x'; it must take one matrix named 'X'" in refusal(model(total(0)), input="X")
+    assert "gives 'y'; it has no output 'label'" in refusal(model(total(0)), output="label")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """The message has the path."""
+    assert str(tmp_path / "none.onnx") in refusal(tmp_path / "none.onnx")
+
+
+def test_a_list_of_maps_is_refused() -> None:
+    """A classifier that was exported with a ZipMap gives Python dictionaries; the message says what to do."""
+    zipmap = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
+    graph = helper.make_graph(
+        [zipmap],
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 3])],
+        [
+            helper.make_value_info(
+                "y",
+                helper.make_sequence_type_proto(
+                    helper.make_map_type_proto(INT64, helper.make_tensor_type_proto(FLOAT, []))
+                ),
+            )
+        ],
+    )
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    content = helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    assert "zipmap off" in refusal(content)

@@ -1,0 +1,47 @@
+"""pipeline.state.file_limits: how many files a worker may have open."""
+
+import resource
+
+import pytest
+
+from pipeline.state import file_limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised"),
+    [
+        ((1024, 500_000), (file_limits.WANTED, 500_000)),
+        ((1024, resource.RLIM_INFINITY), (file_limits.WANTED, resource.RLIM_INFINITY)),
+        ((1024, 4096), (4096, 4096)),
+        ((4096, 4096), None),
+        ((500_000, 500_000), None),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None),
+    ],
+)
+def test_the_limit_is_raised_as_far_as_may_be(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised: tuple[int, int] | None
+) -> None:
+    """The hard limit stays, and a soft one that is enough does too."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
+
+    file_limits.raise_limit()
+
+    assert told == ([raised] if raised else [])
+
+
+def test_a_system_that_refuses_is_no_reason_not_to_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said, with the limit that stays."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 10_000))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+
+    file_limits.raise_limit()
+
+    assert "at most 256 files may be open" in caplog.text
