@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +185,7 @@ class Worker:
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
         self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
-    def runtime(self, on_arrival: Callable[[], None]) -> WorkerRuntime:
+    def runtime(self) -> WorkerRuntime:
         """Return the runtime of this worker."""
         lag = WorkerLag(self.metrics, self.clock, standings=lambda: self._runtime.positions() if self._runtime else {})
         self.metrics.refresh = lag.refresh
@@ -203,7 +202,6 @@ class Worker:
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
-            on_arrival=on_arrival,
             on_failure=self.fail,
             call_started_at=lambda: self._scorer.started_at,
             lag=lag,
@@ -211,13 +209,13 @@ class Worker:
         )
         return self._runtime
 
-    def compute(self, work: TaskBatch) -> BatchOutput | None:
-        """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
+    def compute(self, batch: TaskBatch) -> BatchOutput | None:
+        """Process a batch; None if nothing of it may count, because the state of a task is gone.
 
         Too many dead letters stop the worker before any of them is committed.
         """
         try:
-            outcome = self._flow.run(work.slices)
+            outcome = self._flow.run(batch.slices)
         except StateClosed as error:
             log.debug("%s", error)
             return None

@@ -15,15 +15,18 @@ def commit_time(*, opened_at: float, last_commit_at: float, interval_seconds: fl
     return opened_at + interval_seconds if flooded else last_commit_at + interval_seconds / 10
 
 
-def linger_seconds(*, now: float, last_commit_at: float, interval_seconds: float, waiting_rows: int) -> float:
+def linger_seconds(
+    *, now: float, last_commit_at: float, interval_seconds: float, waiting_rows: int, committing: bool
+) -> float:
     """Return how many seconds the next batch may gather for; times are monotonic seconds. Pure.
 
-    What would be computed now could not be committed before the next commit anyway, and many small batches cost many
-    times what one does. A batch that is worth its while, or whose commit is due, goes at once.
+    What would be computed now could not be committed before the commit under way has ended, or before the next one is
+    due, and many small batches cost many times what one does. A batch that is worth its while goes at once.
+    ``committing``: a commit is under way; its end is to be waited for, at most for the returned time.
     """
     if waiting_rows >= WORTHWHILE_ROWS:
         return 0.0
-    return max(0.0, last_commit_at + interval_seconds / 10 - now)
+    return interval_seconds if committing else max(0.0, last_commit_at + interval_seconds / 10 - now)
 
 
 def retry_seconds(aborts: int) -> float:

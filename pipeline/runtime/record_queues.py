@@ -1,24 +1,19 @@
-"""What was fetched and is not yet in a batch: filled by the fetcher's thread, emptied by whole batches.
+"""What was fetched and is not yet in a batch: filled by the fetcher, emptied by whole batches.
 
 Natural batching lives here: while one batch is worked on, the next one gathers.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
 
 from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartition
 
 
 class RecordQueues:
-    """Runs in the order they were fetched. ``rows_max`` bounds memory: when full, the fetcher stops fetching.
+    """Runs in the order they were fetched. ``rows_max`` bounds memory: when full, the fetcher stops fetching."""
 
-    ``on_arrival`` is called, from the fetcher's thread, whenever something was put.
-    """
-
-    def __init__(self, rows_max: int, on_arrival: Callable[[], None]) -> None:
+    def __init__(self, rows_max: int) -> None:
         self._rows_max = rows_max
-        self._on_arrival = on_arrival
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._runs: deque[tuple[TaskId, int, PartitionRecords]] = deque()
@@ -37,7 +32,6 @@ class RecordQueues:
         with self._lock:
             self._runs.extend(fetched)
             self._rows += sum(len(run) for _, _, run in fetched)
-        self._on_arrival()
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until fewer than ``rows_max`` rows wait; False if that took longer than the timeout (seconds)."""

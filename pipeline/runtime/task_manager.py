@@ -153,6 +153,11 @@ class TaskManager:
         return self._abort_asked
 
     @property
+    def committing(self) -> bool:
+        """Whether a commit is under way, or asked for."""
+        return self._commit_asked
+
+    @property
     def last_commit_at(self) -> float:
         """When the last commit began, in monotonic seconds."""
         return self._last_commit_at

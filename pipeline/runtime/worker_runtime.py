@@ -1,13 +1,12 @@
 """The runtime of a worker: builds its threads and starts in them what the task manager decides. Knows no Faust.
 
-Threads: *membership* (rebalances), *fetcher* (reads), *initializer* and *fence* (ask brokers before a task runs),
-*restorer* (reads changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). Batches are computed
-wherever the host does it, one at a time. What a thread has found out it posts into the mailbox.
+Threads: *membership* (rebalances), *initializer* and *fence* (ask brokers before a task runs),
+*restorer* (reads changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). The host's
+thread fetches and computes, one batch at a time. What a thread has found out it posts into the mailbox.
 """
 
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from functools import partial
 
 from pipeline.clock import Clock
@@ -48,11 +47,11 @@ from pipeline.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
-LOOK_AGAIN_SECONDS = 0.004
+BATCHES_AHEAD = 2  # that may wait for the producer while the next one is computed
 
 
 class WorkerRuntime:
-    """Owns tasks of one pipeline. ``on_arrival`` is called from another thread when there is something to take.
+    """Owns tasks of one pipeline.
 
     ``topics`` are the sources of a task, the events first; ``stores`` is there where it has tables, and ``address`` is
     where this worker answers over HTTP. ``on_failure`` is called, from whichever thread, with what ends the worker.
@@ -75,7 +74,6 @@ class WorkerRuntime:
         clock: Clock,
         metrics: Metrics,
         health: Health,
-        on_arrival: Callable[[], None],
         on_failure: Callable[[BaseException], None],
         call_started_at: Callable[[], float | None],
         lag: LagReporter,
@@ -99,8 +97,8 @@ class WorkerRuntime:
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
-        self.records = RecordQueues(worker.buffered_rows_max, on_arrival)
-        self._computed: dict[int, tuple[TaskBatch, BatchOutput, Future[None]]] = {}  # waits for the producer
+        self.records = RecordQueues(worker.buffered_rows_max)
+        self._computed: dict[int, tuple[TaskBatch, BatchOutput]] = {}  # waits for the producer
         self._listener = TaskRebalanceListener(
             mailbox,
             pipeline=pipeline,
@@ -127,9 +125,7 @@ class WorkerRuntime:
             group=group,
             client_id=identity,
             inbox=self.records,
-            beat=self._beat("fetcher", 10),
             on_trouble=self._fetch_failed,
-            on_failure=on_failure,
         )
         self._state = StateLifecycle(
             stores,
@@ -195,7 +191,7 @@ class WorkerRuntime:
         """Start the threads and join the group. Blocks until the brokers were found."""
         self._producer.start()
         prepared = self._producer.submit(self._transactions.prepare)
-        self._fetcher.start(list(self._topics))
+        self._fetcher.look_up(list(self._topics))
         prepared.result()
         self._state.start()
         self._initializer.start()
@@ -218,7 +214,7 @@ class WorkerRuntime:
         self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
         self._initializer.stop(STOP_SECONDS)
         self._producer.stop(STOP_SECONDS)
-        self._fetcher.stop(STOP_SECONDS)
+        self._fetcher.stop()
         self._state.stop(STOP_SECONDS)
 
     def abandon(self) -> None:
@@ -229,44 +225,63 @@ class WorkerRuntime:
 
     # What the host calls, one batch at a time.
 
-    def take(self) -> TaskBatch | None:
-        """Hand out a batch of what waits; None if nothing does."""
-        while self.records:
-            slices = self.records.take(self._settings.worker.batch_rows_max)
-            actions = self._mailbox.post(RecordsFetched(tuple((_epoch(piece), _spans(piece)) for piece in slices)))
-            for action in actions:
-                if isinstance(action, act.DropOverlay):
-                    log.warning("records of task %s did not follow on one another; reopening it", action.task.task)
-                if isinstance(action, act.ProcessBatch):
-                    return self._batch(action, slices)
+    def next_batch(self, timeout: float) -> TaskBatch | None:
+        """Fetch, and hand out a batch when it has gathered as long as that delays nothing.
+
+        None if there was nothing to hand out within ``timeout`` seconds. Blocks the calling thread.
+        """
+        give_up = self._clock.monotonic() + timeout
+        while (left := give_up - self._clock.monotonic()) > 0:
+            if not self.records:
+                self._fetcher.poll(left)
+                continue
+            if (linger := self._mailbox.ask(self._linger_seconds)) > 0:
+                self._mailbox.wait_for(lambda manager: self._linger_seconds(manager) <= 0, min(linger, left))
+                self._fetcher.poll(0)
+                continue
+            self._fill()
+            if (batch := self._hand_out()) is not None:
+                return batch
         return None
 
-    def linger_seconds(self) -> float:
-        """Return for how many seconds the next batch may gather before it is asked again; 0: take it now."""
-        rows = self.records.rows
-        if self._producer.waiting and rows < self._settings.worker.batch_rows_max:
-            return LOOK_AGAIN_SECONDS  # outputs wait for the commit under way; the next ones would wait behind them
+    def _fill(self) -> None:
+        """Fetch what is there: two batches at most, which says that this worker does not keep up."""
+        while self.records.rows < 2 * self._settings.worker.batch_rows_max and self._fetcher.poll(0):
+            pass
+
+    def _hand_out(self) -> TaskBatch | None:
+        slices = self.records.take(self._settings.worker.batch_rows_max)
+        actions = self._mailbox.post(RecordsFetched(tuple((_epoch(piece), _spans(piece)) for piece in slices)))
+        for action in actions:
+            if isinstance(action, act.DropOverlay):
+                log.warning("records of task %s did not follow on one another; reopening it", action.task.task)
+            if isinstance(action, act.ProcessBatch):
+                return self._batch(action, slices)
+        return None
+
+    def _linger_seconds(self, manager: TaskManager) -> float:
+        """Return for how many seconds the next batch may gather; 0: take it now."""
+        worker, rows, held = self._settings.worker, self.records.rows, len(self._computed)
+        if held >= BATCHES_AHEAD or (held and rows < worker.batch_rows_max):
+            return worker.commit_interval_seconds  # outputs wait for the producer; the next ones would wait behind them
         return linger_seconds(
             now=self._clock.monotonic(),
-            last_commit_at=self._mailbox.ask(lambda manager: manager.last_commit_at),
-            interval_seconds=self._settings.worker.commit_interval_seconds,
+            last_commit_at=manager.last_commit_at,
+            interval_seconds=worker.commit_interval_seconds,
             waiting_rows=rows,
+            committing=manager.committing,
         )
 
-    def submit(self, batch: TaskBatch, output: BatchOutput | None) -> Future[None]:
+    def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
         """Put the outputs of a batch into the open transaction, and commit when it is time.
 
-        None: it came to nothing that may count, and its tasks go back. The future is done when the outputs are in the
-        transaction, or are dropped.
+        None: it came to nothing that may count, and its tasks go back.
         """
-        done: Future[None] = Future()
         if output is not None:
-            self._computed[batch.number] = (batch, output, done)
+            self._computed[batch.number] = (batch, output)
         actions = self._mailbox.post(BatchComputed(batch.number, usable=output is not None))
         if not any(isinstance(action, act.ProduceBatch) for action in actions):
             self._computed.pop(batch.number, None)
-            done.set_result(None)
-        return done
 
     def _batch(self, action: act.ProcessBatch, slices: Iterable[TaskRecords]) -> TaskBatch:
         kept = set(action.tasks)
@@ -325,11 +340,7 @@ class WorkerRuntime:
     # What other threads do for the manager.
 
     def _produce(self, number: int) -> None:
-        batch, output, done = self._computed.pop(number)
-        try:
-            self._transactions.produce(batch, output)
-        finally:
-            done.set_result(None)
+        self._transactions.produce(*self._computed.pop(number))
 
     def _settle(self, action: act.SettleTransactions) -> None:
         settled = self._transactions.settle(self._written(action.mine), self._written(action.others))

@@ -14,10 +14,8 @@ def test_an_error_that_is_of_no_partition_ends_nobody() -> None:
         WorkerSettings(),
         group="g",
         client_id="w",
-        inbox=RecordQueues(10, lambda: None),
-        beat=lambda: None,
+        inbox=RecordQueues(10),
         on_trouble=lambda *_: None,
-        on_failure=lambda _: None,
     )
     error = Message(error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
     record = Message(topic="events", partition=3, offset=5, key=b"a")

@@ -23,7 +23,7 @@ def run_of(partition: int, first: int, rows: int) -> PartitionRecords:
 
 def test_the_oldest_waiting_record_of_each_source_is_known() -> None:
     """Also when its run was split, and not of runs that hold markers only."""
-    inbox = RecordQueues(rows_max=100, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=100)
     task = TaskId("s", 0)
     inbox.put([(task, 1, run_of(0, 5, 0)), (task, 1, run_of(0, 5, 4)), (task, 1, run_of(1, 7, 2))])
     inbox.put([(task, 1, run_of(0, 9, 1))])
@@ -41,7 +41,7 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_over_the_cap(
     arrivals: list[tuple[int, int]], caps: list[int]
 ) -> None:
     """Whatever is put is taken exactly once, in offset order within a partition, split where the cap says."""
-    inbox = RecordQueues(rows_max=10**6, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=10**6)
     ends = {0: 0, 1: 0, 2: 0}
     for partition, rows in arrivals:
         inbox.put([(TaskId("s", partition), 1, run_of(partition, ends[partition], rows))])
@@ -67,7 +67,7 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_over_the_cap(
 
 def test_a_full_inbox_says_so_until_something_is_taken() -> None:
     """The fetcher waits while the bound is reached: that is what bounds the memory of a backlog."""
-    inbox = RecordQueues(rows_max=10, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=10)
     inbox.put([(TaskId("s", 0), 1, run_of(0, 0, 10))])
     assert not inbox.wait_for_room(0)
 
@@ -78,7 +78,7 @@ def test_a_full_inbox_says_so_until_something_is_taken() -> None:
 
 def test_discarding_a_task_leaves_the_others() -> None:
     """What waits for a task that was given up is thrown away; the rest stays in order."""
-    inbox = RecordQueues(rows_max=100, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=100)
     inbox.put([(TaskId("s", p), 1, run_of(p, 0, 3)) for p in (0, 1)])
 
     inbox.discard({TaskId("s", 0)})
