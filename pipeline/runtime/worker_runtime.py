@@ -236,13 +236,22 @@ class WorkerRuntime:
                 self._fetcher.poll(left)
                 continue
             if (linger := self._mailbox.ask(self._linger_seconds)) > 0:
-                self._mailbox.wait_for(lambda manager: self._linger_seconds(manager) <= 0, min(linger, left))
+                self._wait_for_change(min(linger, left))
                 self._fetcher.poll(0)
                 continue
             self._fill()
             if (batch := self._hand_out()) is not None:
                 return batch
         return None
+
+    def _wait_for_change(self, timeout: float) -> None:
+        """Wait until a commit ends or begins, or a computed batch was produced: how long to linger is another then."""
+
+        def standing(manager: TaskManager) -> tuple[bool, int]:
+            return manager.committing, len(self._computed)
+
+        before = self._mailbox.ask(standing)
+        self._mailbox.wait_for(lambda manager: standing(manager) != before, timeout)
 
     def _fill(self) -> None:
         """Fetch what is there: two batches at most, which says that this worker does not keep up."""
