@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench chaos install clean rules needs-python needs-java needs-prometheus
+.PHONY: help demo test check bench chaos install clean rules reference needs-python needs-java needs-prometheus
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,11 @@ bench: needs-java install  ## Surgetank beside a hand-written loop, plain Faust 
 
 rules: install  ## Write the Prometheus rules and Grafana dashboards from the metric catalogue and the objectives
 	@$(BIN)/python -m ops.alerts $(ARGS)
+
+reference: install  ## Write docs/settings.md and docs/metrics.md from the settings and the metric catalogues
+	@mkdir -p docs
+	@$(BIN)/python -m pipeline.settings.reference > docs/settings.md
+	@$(BIN)/python -m pipeline.telemetry.reference > docs/metrics.md
 
 chaos: needs-java install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)

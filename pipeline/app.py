@@ -7,6 +7,7 @@ import gc
 import inspect
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -34,8 +35,10 @@ from pipeline.errors import (
 from pipeline.http.lookup import Lookup
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
+from pipeline.kafka.clients import MESSAGE_BYTES_MAX
 from pipeline.kafka.retry import retry_until_available
 from pipeline.lag.worker_lag import WorkerLag
+from pipeline.migration.partition_history import stayed
 from pipeline.processing.dead_letter_limit import DeadLetterLimit
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor
@@ -80,14 +83,22 @@ class _App(faust.App):  # type: ignore[misc]
 
 
 class _Process(faust.Worker):  # type: ignore[misc]
-    """Faust's process without its logs and spinner: ours come out alike, whichever command started it.
+    """Faust's process without its logs, spinner and debugging signals.
 
-    Left to itself, ``faust worker`` would log every event twice, and lose our last words at ``-l error``.
+    Left to itself, ``faust worker`` would log every event twice, and lose our last words at ``-l error``. On SIGUSR1 it
+    would print all stacks with their local variables, passwords among them, and on SIGUSR2 open a debugger.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"override_logging": False, "quiet": True})
         self.spinner = None
+
+    def install_signal_handlers(self) -> None:
+        """Stop on SIGTERM and SIGINT; ignore SIGUSR1 and SIGUSR2, which would otherwise end the process."""
+        self.loop.add_signal_handler(signal.SIGINT, self._on_sigint)
+        self.loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        for ignored in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(ignored, signal.SIG_IGN)
 
 
 class Worker:
@@ -173,6 +184,7 @@ class Worker:
             model=chosen.name,
             model_version=chosen.version,
             score_bytes_max=limits[pipeline.scores.topic] - provisioning.FRAME_BYTES,
+            dead_letter_bytes_max=min(limits[pipeline.dead_letters], MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
             saw=self._watch.saw,
@@ -297,7 +309,9 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
         for table, shape in shapes.items()
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+    feeds = {memory.table.name: pipeline.feed_of(memory).topic for memory in pipeline.memories}
+    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # last scores are of events
+    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings, feeds, stayed)
 
 
 def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "StatefulFeatures | None") -> FeatureLog:

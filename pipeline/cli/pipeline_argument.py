@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.declaration import Pipeline
 from pipeline.errors import SettingsError, TopologyError
+from pipeline.settings.names import OPTIONS, variable_of
+from pipeline.settings.secret_options import is_secret
 
 if TYPE_CHECKING:
     from pipeline.drills.recording import Recording
@@ -38,14 +40,30 @@ def located(name: str) -> tuple[Pipeline, ModuleType]:
 
 
 def assigned(assignments: Iterable[str]) -> dict[str, str]:
-    """Return the flags that ``--set NAME=VALUE`` means. Raises SettingsError for what is not written so."""
+    """Return the flags that ``--set NAME=VALUE`` means.
+
+    Raises SettingsError for what is not written so, and for a secret: other users of the machine can read a command
+    line in the list of processes.
+    """
     found = {}
     for assignment in assignments:
         dotted, equals, value = assignment.partition("=")
+        if is_secret(dotted):
+            raise SettingsError(_not_on_a_command_line(dotted if equals else ""))
         if not equals:
             raise SettingsError(f"--set {assignment!r}: write it as NAME=VALUE, as worker.batch_rows_max=1024")
         found[dotted] = value
     return found
+
+
+def _not_on_a_command_line(dotted: str) -> str:
+    """Return why a secret is refused, and where it belongs. ``dotted``: its name, empty if it is not known."""
+    option = dotted.removeprefix(f"{OPTIONS}.") or "sasl.password"
+    return (
+        f"--set {dotted or '***'}: a secret does not belong on a command line, where every user of this machine can "
+        f"read it in the list of processes; set {variable_of(f'{OPTIONS}.{option}')} in the environment, or "
+        f'"{option}" below [{OPTIONS}] in the settings file'
+    )
 
 
 def recording_of(pipeline: Pipeline) -> "Recording":

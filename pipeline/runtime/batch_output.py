@@ -37,6 +37,7 @@ class OpenTransaction:
     """What the open transaction holds."""
 
     since: float
+    tasks: set[TaskEpoch] = field(default_factory=set)
     touched: set[OutputPartition] = field(default_factory=set)
     arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
     scored: dict[str, int] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from pipeline.clock import Clock
 from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.batch_output import CommittedOffsets
 from pipeline.runtime.changelog_restorer import ChangelogRestorer
+from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.task_events import RestoreProgressed, RestoreStarted, StateRestored
 from pipeline.settings import Settings
@@ -14,7 +15,10 @@ from pipeline.telemetry.metrics import Metrics
 
 
 class StateLifecycle:
-    """Stores and their restoring. Posts how far each task is."""
+    """Stores and their restoring. Posts how far each task is.
+
+    ``group`` is asked for committed offsets, in the thread that restores.
+    """
 
     def __init__(
         self,
@@ -23,6 +27,7 @@ class StateLifecycle:
         mailbox: Mailbox,
         *,
         client_id: str,
+        group: GroupClient,
         clock: Clock,
         metrics: Metrics,
         watch: Callable[[str, float], Callable[[], None]],
@@ -38,6 +43,7 @@ class StateLifecycle:
                 stores,
                 client_id=client_id,
                 share=settings.state.restore_share,
+                committed=group.committed,
                 wanted=lambda task: mailbox.ask(lambda manager: manager.is_restoring(task)),
                 moved=lambda task: self._post(RestoreProgressed(task)),
                 restored=lambda task, _: self._post(StateRestored(task)),

@@ -9,11 +9,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import KafkaException
 
-from pipeline.errors import BrokerError, TopicsError
+from pipeline.errors import BrokerError, OffsetsError, TopicsError
 from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
 from pipeline.runtime.fencing import GroupClient, stale_owners
 from pipeline.runtime.mailbox import Mailbox
@@ -27,23 +28,46 @@ CALL_SECONDS = 5.0
 QUESTION_SECONDS = 1.5  # of a broker that may have died: the next question goes elsewhere, and has twice the time
 STABLE_SECONDS = 1.0
 STABLE_ALONE_SECONDS = 0.2
+# A leader that was just elected may report too low an end at first: only then is an offset beyond it believed.
+BEYOND_SECONDS = 3.0
 
 
-def start_offset(committed: int, low: int, high: int, reset: Literal["earliest", "latest"]) -> tuple[int, str | None]:
-    """Return where to start, and what must be said of it. Pure.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a partition holds: its first offset, its last stable offset and its high watermark."""
 
-    ``committed`` is negative where the group has none yet; ``low`` and ``high`` bound what the topic holds.
+    low: int
+    stable: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to start, and what must be said of it. ``offset`` None: the committed offset is beyond the end."""
+
+    offset: int | None
+    remark: str | None = None
+
+
+def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "latest"], *, claimed: bool) -> Start:
+    """Return where to start. Pure.
+
+    ``committed`` is negative where the group has none yet; ``claimed`` says whether a worker committed it. An offset
+    between the last stable offset and the high watermark is right: a transaction of somebody else is open before it.
     """
     if committed < 0:
-        return (low if reset == "earliest" else high), None
-    if committed < low:
-        return low, f"{low - committed} records were deleted by retention before they were read"
-    if committed > high:
-        return (
-            low,
-            f"committed offset {committed} lies behind the end {high}: the topic was made anew; from its start",
+        return Start(bounds.low if reset == "earliest" else bounds.stable)
+    if committed < bounds.low:
+        return Start(bounds.low, f"{bounds.low - committed} records were deleted by retention before they were read")
+    if committed > bounds.high:
+        return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
+    if not claimed:
+        return Start(
+            committed,
+            f"the offset {committed} was not committed by a worker of this pipeline but set otherwise: events before "
+            "it that no worker had processed are skipped, events behind it that one had are processed again",
         )
-    return committed, None
+    return Start(committed)
 
 
 Question = FindOwners | ResolveOffsets | RestoreState
@@ -86,6 +110,8 @@ class TaskInitializer:
         # librdkafka waits half a second between two attempts to fence: not in the thread that asks for other tasks.
         self._fences = ThreadPoolExecutor(1, thread_name_prefix="fence")
         self._failures = 0  # in a row
+        self._owners: dict[TaskEpoch, dict[TopicPartition, str | None]] = {}  # until the offsets are resolved
+        self._beyond: dict[TopicPartition, float] = {}  # since when a committed offset is beyond the end
 
     def start(self) -> None:
         """Start the thread."""
@@ -145,7 +171,7 @@ class TaskInitializer:
     def _try(self, tasks: list[TaskEpoch], step: Callable[[list[TaskEpoch]], None]) -> None:
         """Take a step for the tasks whose epoch goes on; post that it failed if brokers do not answer.
 
-        Raises TopicsError while the state is being changed.
+        Raises TopicsError while the state is being changed, and OffsetsError for offsets beyond the end.
         """
         if not (tasks := self._current(tasks)):
             return
@@ -175,6 +201,8 @@ class TaskInitializer:
             raise TopicsError(f"topic {self._migration!r} is there: the state is being changed; start again after that")
         sources = self._sources(tasks)
         owners = self._group.owners([source for each in sources.values() for source in each], self._question_seconds)
+        self._owners = {task: self._owners[task] for task in self._current(self._owners)}
+        self._owners |= {task: {source: owners[source] for source in each} for task, each in sources.items()}
         unknown = set(owners.values()) - {None, self._identity}
         stale = stale_owners(unknown, self._group.live(self._question_seconds), self._identity) if unknown else set()
         self._mailbox.post(
@@ -205,10 +233,11 @@ class TaskInitializer:
     def _resolve(self, tasks: list[TaskEpoch]) -> None:
         sources = self._sources(tasks)
         committed = self._committed(sources)
-        if pending := tuple(task for task in tasks if task not in committed):
-            self._mailbox.post(InitializationFailed(pending))
-        if committed:
-            self._mailbox.post(OffsetsResolved(self._starts(committed)))
+        starts = self._starts(committed) if committed else {}
+        if waiting := tuple(task for task in tasks if task not in starts):
+            self._mailbox.post(InitializationFailed(waiting))
+        if starts:
+            self._mailbox.post(OffsetsResolved(starts))
 
     def _committed(
         self, tasks: dict[TaskEpoch, list[TopicPartition]]
@@ -226,13 +255,44 @@ class TaskInitializer:
     def _starts(
         self, committed: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
     ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
-        bounds = self._group.bounds([source for at in committed.values() for source in at], self._question_seconds)
+        """Return where tasks start; those with a committed offset beyond the end, for now, are left out."""
+        bounds = self._bounds([source for at in committed.values() for source in at])
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
         for task, offsets in committed.items():
-            starts[task] = {}
-            for source, offset in offsets.items():
-                start, remark = start_offset(offset, *bounds[source], self._reset)
-                if remark:
-                    log.warning("%s: %s", source, remark)
-                starts[task][source] = start
+            owners = self._owners.pop(task)
+            found = {
+                source: start_offset(offset, bounds[source], self._reset, claimed=owners[source] is not None)
+                for source, offset in offsets.items()
+            }
+            beyond = [source for source, start in found.items() if start.offset is None]
+            self._doubt(beyond, found)
+            if beyond:
+                continue
+            for source, start in found.items():
+                if start.remark:
+                    log.warning("%s: %s", source, start.remark)
+            starts[task] = {source: start.offset for source, start in found.items() if start.offset is not None}
         return starts
+
+    def _bounds(self, sources: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        """Return what the sources hold. The high watermark comes last, so that it is not the lower one."""
+        stable = self._group.bounds(sources, self._question_seconds)
+        high = self._group.high_watermarks(sources, self._question_seconds)
+        return {source: Bounds(*stable[source], high[source]) for source in sources}
+
+    def _doubt(self, beyond: list[TopicPartition], found: dict[TopicPartition, Start]) -> None:
+        """Raise OffsetsError if the committed offset of one of the sources has been beyond its end for long enough."""
+        now = self._monotonic()
+        self._beyond = {s: at for s, at in self._beyond.items() if s not in found} | {
+            source: self._beyond.get(source, now) for source in beyond
+        }
+        for source in beyond:
+            if now - self._beyond[source] >= BEYOND_SECONDS:
+                group = self._group.group_id
+                raise OffsetsError(
+                    f"{source}: {found[source].remark}: the offset was set by hand, the brokers lost records, or the "
+                    "topic was made anew while a worker ran. Which events are still to be processed cannot be told "
+                    f"from here: set the offsets of group {group!r} to where it must go on (kafka-consumer-groups "
+                    f"--group {group} --topic {source.topic} --reset-offsets --execute with --to-earliest, --to-latest "
+                    "or --to-offset), then start again"
+                )

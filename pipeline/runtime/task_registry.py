@@ -65,6 +65,14 @@ class TaskRegistry:
         """Return the partitions of these tasks, owned or not."""
         return [TopicPartition(topic, task.partition) for task in tasks for topic in self._topics[task.pipeline]]
 
+    def committed(self, keys: Iterable[TaskEpoch]) -> dict[TaskId, dict[TopicPartition, int]]:
+        """Return the committed offsets of those of the tasks that run in this epoch."""
+        return {
+            key.task: task.committed
+            for key in keys
+            if (task := self.current(key)) is not None and task.state is TaskState.RUNNING
+        }
+
     @property
     def closing(self) -> bool:
         """Whether a task is revoked and its work is not committed."""

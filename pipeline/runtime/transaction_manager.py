@@ -17,12 +17,13 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from pipeline.clock import Clock
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
-from pipeline.records import OutputPartition, OutputRecords
+from pipeline.records import OutputPartition, OutputRecords, TaskEpoch
 from pipeline.runtime.batch_output import BatchOutput, OpenTransaction, TaskBatch
 from pipeline.runtime.fencing import GroupClient, owner_metadata
 from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
 from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.output_refusals import RefusalCounter
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import SendOffsets
@@ -93,6 +94,7 @@ class TransactionManager:
         self._last: set[OutputPartition] = set()  # what the last committed transaction wrote to
         self._unswept: set[OutputPartition] = set()  # what may hold records of a transaction without an end
         self._swept: set[OutputPartition] = set()  # what does not, since the last time that a transaction was given up
+        self._refusals = RefusalCounter()
 
     def prepare(self) -> None:
         """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds.
@@ -173,6 +175,7 @@ class TransactionManager:
         self._last = opened.touched
         self._state.commit(sending.offsets, opened.writes, opened.reached)
         self._mailbox.post(TransactionCommitted(sending.transaction))
+        self._refusals.committed(each.task for each in sending.offsets)
         self._report(opened, started)
         return True
 
@@ -199,6 +202,7 @@ class TransactionManager:
 
     def _put(self, batch: TaskBatch, output: BatchOutput) -> None:
         opened = self._begin()
+        opened.tasks |= {TaskEpoch(piece.task, piece.epoch) for piece in batch.slices}
         started = self._clock.monotonic()
         for outgoing in output.outgoing:
             opened.touched |= {(outgoing.topic, partition) for partition in set(outgoing.partitions)}
@@ -285,6 +289,7 @@ class TransactionManager:
         still on its way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch
         and be committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
         ``init_transactions`` of the next producer raises the epoch, and the brokers refuse what is older.
+        Raises OutputRefused where the brokers have refused the same again and again.
         """
         opened, self._open = self._open, None
         if opened is not None:
@@ -298,6 +303,9 @@ class TransactionManager:
                 self._close_in_background()
         elif failure.error is not None:
             self._close_in_background()
+        if opened is not None and failure.error is not None:
+            committed = self._mailbox.ask(lambda manager: manager.tasks.committed(opened.tasks))
+            self._refusals.check(failure.error.code(), str(failure), committed)
         self._mailbox.post(TransactionAborted(failure.fenced and self._has_duplicate_member()))
 
     def _has_duplicate_member(self) -> bool:

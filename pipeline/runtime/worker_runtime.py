@@ -132,6 +132,7 @@ class WorkerRuntime:
             settings,
             mailbox,
             client_id=identity,
+            group=GroupClient(kafka, group),
             clock=clock,
             metrics=metrics,
             watch=self._beat,

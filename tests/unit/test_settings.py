@@ -10,10 +10,11 @@ import typer
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from pipeline.errors import SettingsError
-from pipeline.settings import Settings, describe, load
+from pipeline.settings import Settings, WorkerSettings, describe, load
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,27 @@ def test_the_file_is_chosen_by_argument_then_variable_then_folder(monkeypatch: p
     monkeypatch.setenv("SURGETANK_CONFIG", str(written("[worker]\nname = 'variable'", "a.toml")))
     assert load().worker.name == "variable"
     assert load(file=written("[worker]\nname = 'argument'", "b.toml")).worker.name == "argument"
+
+
+def test_constructing_settings_reads_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only ``load`` reads the file and the environment: settings made in code are what they were given."""
+    defaults = Settings()
+    written("[worker]\nname = 'file'")
+    monkeypatch.setenv("SURGETANK_KAFKA__RESET", "latest")
+    monkeypatch.setenv("SURGETANK_WORKER_NAME", "unknown")
+    assert Settings() == defaults
+    assert Settings(worker=WorkerSettings(name="w")).worker.name == "w"
+
+
+def test_the_file_may_be_a_pipe() -> None:
+    """A file that can be read only once, as a shell's process substitution gives, is read."""
+    ours, theirs = os.pipe()
+    os.write(theirs, b"[worker]\nname = 'pipe'")
+    os.close(theirs)
+    try:
+        assert load(file=Path(f"/dev/fd/{ours}")).worker.name == "pipe"
+    finally:
+        os.close(ours)
 
 
 @pytest.mark.parametrize(
@@ -264,22 +286,33 @@ def test_kafka_options_are_merged_one_by_one(monkeypatch: pytest.MonkeyPatch) ->
     written('[kafka.client]\n"security.protocol" = "SASL_SSL"\nsasl.mechanism = "PLAIN"\nsasl.password = "old"')
     monkeypatch.setenv("SURGETANK_KAFKA__CLIENT__SASL_PASSWORD", "new")
     expected = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.password": "new"}
-    assert load().kafka.client == expected
+    assert load().kafka.client_options() == expected
+    assert load().kafka.client["sasl.password"] == SecretStr("new")
     told = {each.name: each for each in describe()}["kafka.client"]
     assert told.value == expected | {"sasl.password": "***"}
     assert told.origin == "surgetank.toml + the environment"
 
 
 @pytest.mark.parametrize(
-    "option", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"]
+    "option",
+    [
+        "sasl.password",
+        "ssl.key.password",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+        "ssl.key.pem",
+    ],
 )
 def test_secrets_are_never_shown(option: str) -> None:
-    """Neither the list of settings nor an error message holds a secret."""
+    """Neither the list of settings, nor the settings as text, nor an error message holds a secret."""
     shown = str(describe({f"kafka.client.{option}": "hunter2"}))
     assert "***" in shown
     assert "hunter2" not in shown
     assert "***" in refusal({f"kafka.client.{option}": 271828})
     assert "271828" not in refusal({f"kafka.client.{option}": 271828})
+    settings = load({f"kafka.client.{option}": "hunter2"})
+    assert settings.kafka.client_options()[option] == "hunter2"
+    assert "hunter2" not in f"{settings} {settings!r} {settings.kafka.client} {settings.kafka.client!r}"
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
