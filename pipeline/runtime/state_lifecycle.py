@@ -44,7 +44,7 @@ class StateLifecycle:
                 client_id=client_id,
                 share=settings.state.restore_share,
                 committed=group.committed,
-                wanted=lambda task: mailbox.ask(lambda manager: manager.is_restoring(task)),
+                wanted=lambda task: mailbox.ask(lambda manager: manager.tasks.is_restoring(task)),
                 moved=lambda task: self._post(RestoreProgressed(task)),
                 restored=lambda task, _: self._post(StateRestored(task)),
                 running=lambda: mailbox.ask(lambda manager: manager.tasks.share_running),

@@ -112,8 +112,6 @@ class TaskManager:
                 self._stopping = True
                 return [act.LeaveGroup()]
 
-    # What the runtime and those who watch it ask. Nothing of this changes anything.
-
     def commit_due(self, waiting_rows: int) -> float | None:
         """Return when the open transaction must be committed, in monotonic seconds; None if nothing is in it."""
         if self._opened_at is None or self._commit_asked or self._abort_asked:
@@ -137,15 +135,6 @@ class TaskManager:
         """Whether a batch waits for the producer and all of it may still be committed."""
         found = self._batches.get(batch, BatchStage.PRODUCING)
         return found is not None and not self._abort_asked and self.tasks.are_current(found.records)
-
-    def is_restoring(self, task: TaskEpoch) -> bool:
-        """Whether this epoch of the task waits for its state."""
-        owned = self.tasks.current(task)
-        return owned is not None and owned.state is TaskState.RESTORING
-
-    def running(self, source: TopicPartition) -> list[TaskEpoch]:
-        """Return the running tasks that read a partition."""
-        return [task.key for task in self.tasks if task.state is TaskState.RUNNING and source in task.sources]
 
     @property
     def wants_abort(self) -> bool:

@@ -73,6 +73,15 @@ class TaskRegistry:
             if (task := self.current(key)) is not None and task.state is TaskState.RUNNING
         }
 
+    def is_restoring(self, key: TaskEpoch) -> bool:
+        """Whether this epoch of the task waits for its state."""
+        task = self.current(key)
+        return task is not None and task.state is TaskState.RESTORING
+
+    def running(self, source: TopicPartition) -> list[TaskEpoch]:
+        """Return the running tasks that read a partition."""
+        return [task.key for task in self if task.state is TaskState.RUNNING and source in task.sources]
+
     @property
     def closing(self) -> bool:
         """Whether a task is revoked and its work is not committed."""

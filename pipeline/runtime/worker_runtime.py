@@ -11,10 +11,10 @@ from functools import partial
 
 from pipeline.clock import Clock
 from pipeline.errors import LostIdentity
-from pipeline.records import OutputPartition, TaskEpoch, TaskId, TaskRecords, TopicPartition
+from pipeline.records import OutputPartition, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
+from pipeline.runtime.batch_assembler import BatchAssembler
 from pipeline.runtime.batch_output import BatchOutput, TaskBatch
-from pipeline.runtime.commit_policy import linger_seconds
 from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership
@@ -26,12 +26,9 @@ from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import ManagerAction
 from pipeline.runtime.task_events import (
-    BatchComputed,
     DeadlinePassed,
     FetchFailed,
     InitializationFailed,
-    RecordsFetched,
-    RecordSpan,
     StopAsked,
     TransactionsSettled,
 )
@@ -47,7 +44,6 @@ from pipeline.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
-BATCHES_AHEAD = 2  # that may wait for the producer while the next one is computed
 
 
 class WorkerRuntime:
@@ -98,7 +94,6 @@ class WorkerRuntime:
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
         self.records = RecordQueues(worker.buffered_rows_max)
-        self._computed: dict[int, tuple[TaskBatch, BatchOutput]] = {}  # waits for the producer
         self._listener = TaskRebalanceListener(
             mailbox,
             pipeline=pipeline,
@@ -127,6 +122,7 @@ class WorkerRuntime:
             inbox=self.records,
             on_trouble=self._fetch_failed,
         )
+        self._assembler = BatchAssembler(worker, mailbox, self._fetcher, self.records, clock=clock, metrics=metrics)
         self._state = StateLifecycle(
             stores,
             settings,
@@ -224,82 +220,13 @@ class WorkerRuntime:
         self._listener.lose_all()
         self._membership.stop(STOP_SECONDS)
 
-    # What the host calls, one batch at a time.
-
     def next_batch(self, timeout: float) -> TaskBatch | None:
-        """Fetch, and hand out a batch when it has gathered as long as that delays nothing.
-
-        None if there was nothing to hand out within ``timeout`` seconds. Blocks the calling thread.
-        """
-        give_up = self._clock.monotonic() + timeout
-        while (left := give_up - self._clock.monotonic()) > 0:
-            if not self.records:
-                self._fetcher.poll(left)
-                continue
-            if (linger := self._mailbox.ask(self._linger_seconds)) > 0:
-                self._wait_for_change(min(linger, left))
-                self._fetcher.poll(0)
-                continue
-            self._fill()
-            if (batch := self._hand_out()) is not None:
-                return batch
-        return None
-
-    def _wait_for_change(self, timeout: float) -> None:
-        """Wait until a commit ends or begins, or a computed batch was produced: how long to linger is another then."""
-
-        def standing(manager: TaskManager) -> tuple[bool, int]:
-            return manager.committing, len(self._computed)
-
-        before = self._mailbox.ask(standing)
-        self._mailbox.wait_for(lambda manager: standing(manager) != before, timeout)
-
-    def _fill(self) -> None:
-        """Fetch what is there: two batches at most, which says that this worker does not keep up."""
-        while self.records.rows < 2 * self._settings.worker.batch_rows_max and self._fetcher.poll(0):
-            pass
-
-    def _hand_out(self) -> TaskBatch | None:
-        slices = self.records.take(self._settings.worker.batch_rows_max)
-        actions = self._mailbox.post(RecordsFetched(tuple((_epoch(piece), _spans(piece)) for piece in slices)))
-        for action in actions:
-            if isinstance(action, act.DropOverlay):
-                log.warning("records of task %s did not follow on one another; reopening it", action.task.task)
-            if isinstance(action, act.ProcessBatch):
-                return self._batch(action, slices)
-        return None
-
-    def _linger_seconds(self, manager: TaskManager) -> float:
-        """Return for how many seconds the next batch may gather; 0: take it now."""
-        worker, rows, held = self._settings.worker, self.records.rows, len(self._computed)
-        if held >= BATCHES_AHEAD or (held and rows < worker.batch_rows_max):
-            return worker.commit_interval_seconds  # outputs wait for the producer; the next ones would wait behind them
-        return linger_seconds(
-            now=self._clock.monotonic(),
-            last_commit_at=manager.last_commit_at,
-            interval_seconds=worker.commit_interval_seconds,
-            waiting_rows=rows,
-            committing=manager.committing,
-        )
+        """Fetch and hand out a batch; None if there was none within ``timeout`` seconds. Blocks the calling thread."""
+        return self._assembler.next_batch(timeout)
 
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
-        """Put the outputs of a batch into the open transaction, and commit when it is time.
-
-        None: it came to nothing that may count, and its tasks go back.
-        """
-        if output is not None:
-            self._computed[batch.number] = (batch, output)
-        actions = self._mailbox.post(BatchComputed(batch.number, usable=output is not None))
-        if not any(isinstance(action, act.ProduceBatch) for action in actions):
-            self._computed.pop(batch.number, None)
-
-    def _batch(self, action: act.ProcessBatch, slices: Iterable[TaskRecords]) -> TaskBatch:
-        kept = set(action.tasks)
-        batch = TaskBatch(action.batch, tuple(piece for piece in slices if _epoch(piece) in kept))
-        for piece in batch.slices:
-            for run in piece.runs:
-                self._metrics.events_received.add(len(run), topic=run.source.topic)
-        return batch
+        """Put the outputs of a batch into the open transaction; None: it came to nothing, and its tasks go back."""
+        self._assembler.submit(batch, output)
 
     # What the manager decides. Nothing here blocks, and nothing posts: the mailbox is locked.
 
@@ -350,7 +277,7 @@ class WorkerRuntime:
     # What other threads do for the manager.
 
     def _produce(self, number: int) -> None:
-        self._transactions.produce(*self._computed.pop(number))
+        self._transactions.produce(*self._assembler.computed(number))
 
     def _settle(self, action: act.SettleTransactions) -> None:
         settled = self._transactions.settle(self._written(action.mine), self._written(action.others))
@@ -366,26 +293,9 @@ class WorkerRuntime:
 
     def _fetch_failed(self, source: TopicPartition, what: str) -> None:
         log.warning("%s cannot be read on: %s; reopening", source, what)
-        for task in self._mailbox.ask(lambda manager: manager.running(source)):
+        for task in self._mailbox.ask(lambda manager: manager.tasks.running(source)):
             self._mailbox.post(FetchFailed(source, task))
 
     def _beat(self, part: str, deadline_seconds: float) -> Callable[[], None]:
         self._health.watch(part, deadline_seconds=deadline_seconds)
         return lambda: self._health.beat(part)
-
-
-def _epoch(piece: TaskRecords) -> TaskEpoch:
-    return TaskEpoch(piece.task, piece.epoch)
-
-
-def _spans(piece: TaskRecords) -> tuple[RecordSpan, ...]:
-    return tuple(
-        RecordSpan(
-            run.source,
-            int(run.offsets[0]) if len(run) else run.next_offset,
-            run.next_offset,
-            len(run),
-            int(run.arrived_ms[0]) if len(run) else None,
-        )
-        for run in piece.runs
-    )

@@ -231,10 +231,10 @@ def test_a_task_may_be_taken_away_while_it_is_restored(manager: TaskManager) -> 
     manager.handle(on.OffsetsResolved({key: {SOURCE: 5}}), 0.0)
     manager.handle(on.RestoreStarted(key), 0.0)
 
-    assert manager.is_restoring(key)
+    assert manager.tasks.is_restoring(key)
     assert manager.tasks.share_running == 0
     assert manager.handle(on.TransactionAborted(), 0.0) == []
-    assert manager.is_restoring(key)
+    assert manager.tasks.is_restoring(key)
     assert shown(manager.handle(on.PartitionsRevoked((TASK,)), 0.0)) == ["StopFetching", "CloseStores"]
     assert manager.handle(on.StateRestored(key), 0.0) == []
 
