@@ -33,6 +33,8 @@ from pipeline.errors import (
     TopicsError,
 )
 from pipeline.http.lookup import Lookup
+from pipeline.http.monitoring import monitoring_server
+from pipeline.http.peer_address import peer_address
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
 from pipeline.kafka.clients import MESSAGE_BYTES_MAX
@@ -55,7 +57,6 @@ from pipeline.state.store_identity import TableSignature
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
-from pipeline.telemetry.server import TelemetryServer
 from pipeline.timeline.timeline_reporter import TimelineReporter
 from pipeline.timeline.writer import TimelineWriter
 from pipeline.worker_listener import WorkerListener
@@ -191,9 +192,10 @@ class Worker:
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
-        self.server = TelemetryServer(settings.telemetry, self.metrics, self.health)
+        self.server = monitoring_server(settings.telemetry, self.metrics, self.health)
+        self._address = peer_address(settings, self.server.url)
         if self._vault is not None:
-            self.server.also(_lookup(pipeline, settings, self._vault, self.server.url, self.clock).answer)
+            _lookup(pipeline, settings, self._vault, self._address, self.clock).register(self.server)
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
         self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
@@ -210,7 +212,7 @@ class Worker:
             migration=self.pipeline.upkeep,
             stores=self._vault,
             identity=self.identity,
-            address=self.settings.telemetry.address or self.server.url,
+            address=self._address,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
@@ -321,7 +323,7 @@ def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "Stateful
     )
 
 
-def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, url: str, clock: Clock) -> Lookup:
+def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, address: str, clock: Clock) -> Lookup:
     """Return what answers by key."""
     kept, topic = vault.kept, pipeline.events.topic
     return Lookup(
@@ -329,7 +331,7 @@ def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, url: st
         kept.formats,
         vault,
         partitions=kept.partitions,
-        me=settings.telemetry.address or url,
+        me=address,
         peers=PeerAddresses(settings.kafka, pipeline.group, topic, kept.partitions, clock),
         clock=clock,
     )

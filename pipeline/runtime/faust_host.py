@@ -7,11 +7,11 @@ from typing import Any, Protocol
 import mode
 
 from pipeline.errors import BrokerError, SurgetankError
+from pipeline.http.server import HttpServer
 from pipeline.runtime.batch_output import BatchOutput, TaskBatch
 from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.settings import Settings
 from pipeline.telemetry.health import Health, beat_forever
-from pipeline.telemetry.server import TelemetryServer
 
 FETCH_SECONDS = 0.02  # how long the event loop may stand still for a first record
 LOOP_SECONDS = 5.0  # without a sign of life of the event loop, beside what a model call may take
@@ -22,7 +22,7 @@ class HostedWorker(Protocol):
 
     settings: Settings
     health: Health
-    server: TelemetryServer
+    server: HttpServer
 
     def runtime(self) -> WorkerRuntime:
         """Return the runtime."""

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from remembered import Remembered
-from stage import Stage
 
 from pipeline.kafka import clients, provisioning
 from pipeline.migration.rebuild import Rebuild
 from pipeline.records import TopicPartition
 from pipeline.settings import Settings
+from tests.support.live_pipeline import Stage
+from tests.support.stateful_pipeline import Remembered
 
 StageFactory = Callable[..., Stage]
 RememberedFactory = Callable[..., Remembered]

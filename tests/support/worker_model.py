@@ -96,7 +96,7 @@ class WorkerModel:
             batch_rows_max=ROWS_PER_BATCH,
             close_deadline_seconds=CLOSE_SECONDS,
         )
-        self.initializing: deque[ManagerAction] = deque()
+        self.initializing: deque[act.FindOwners | act.ResolveOffsets | act.RestoreState] = deque()
         self.fencing: list[act.FenceOwner] = []
         self.restoring: list[act.RestoreState] = []
         self.producer: deque[ManagerAction] = deque()

@@ -23,7 +23,7 @@ from pipeline.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
 from tests.unit.state.stores import CARDS, FORMATS, SHAPES
 
-LIFE: TaskEpoch = (TaskId("payments", 3), 1)
+LIFE = TaskEpoch(TaskId("payments", 3), 1)
 STARTS = {TopicPartition("payments.events", 3): 10}
 SOURCE = TopicPartition("payments.events", 3)
 KEPT = StateSpec(

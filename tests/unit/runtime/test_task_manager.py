@@ -1,7 +1,6 @@
 """The task manager, one decision at a time."""
 
 import pytest
-from support.worker_model import ME, OTHER
 
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
@@ -10,6 +9,7 @@ from pipeline.runtime.task_actions import ManagerAction
 from pipeline.runtime.task_events import RecordSpan
 from pipeline.runtime.task_manager import TaskManager
 from pipeline.runtime.task_state import TaskState
+from tests.support.worker_model import ME, OTHER
 
 TASK, TWIN = TaskId("scoring", 0), TaskId("scoring", 1)
 ELSEWHERE = TaskId("second", 0)

@@ -2,12 +2,19 @@
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.worker_model import ME, OTHER, TASKS, THREADS, Brokers, Transaction, WorkerModel, sources
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime import task_events as on
 from pipeline.runtime.task_state import TaskState
+from tests.support.worker_model import ME, OTHER, TASKS, THREADS, Brokers, Transaction, WorkerModel, sources
 
 ALL_SOURCES = [source for task in TASKS for source in sources(task)]
 WORKS = st.sampled_from([True, False])
@@ -211,10 +218,11 @@ class RandomWorker(RuleBasedStateMachine):
         assert not self.worker.manager.tasks.in_flight
 
 
-RandomWorker.TestCase.settings = settings(
-    max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-
-
-class TestRandomWorker(RandomWorker.TestCase):  # type: ignore[misc]
-    """Run the machine."""
+def test_random_sequences_of_events_keep_what_exactly_once_rests_on() -> None:
+    """Whatever happens in whatever order, each row is committed once, in order, and every task comes to run."""
+    run_state_machine_as_test(
+        RandomWorker,
+        settings=settings(
+            max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
