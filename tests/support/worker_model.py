@@ -32,6 +32,7 @@ class Transaction:
     rows: dict[TopicPartition, list[int]] = field(default_factory=dict)
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     number: int | None = None  # as SendOffsets gave it
+    fenced: bool = False  # the brokers have aborted it, and whoever goes on with it is told so
 
 
 class Brokers:
@@ -259,6 +260,9 @@ class WorkerModel:
 
     def _produce(self, batch: int, works: bool) -> None:
         transaction = self.brokers.open.setdefault(ME, Transaction())
+        if transaction.fenced:
+            self._abort()
+            return
         for source, rows in self.batches[batch].items():
             transaction.rows[source] = transaction.rows.get(source, []) + rows
         if works:
@@ -274,6 +278,9 @@ class WorkerModel:
                 self._abort()
             return
         mine = self.brokers.open.setdefault(ME, Transaction())
+        if mine.fenced:
+            self._abort()
+            return
         for task, offsets in sent[0].offsets.items():
             assert self.manager.tasks.current(task) is not None
             assert task.task in self.brokers.owned | set(self.revoking) or ME not in self.brokers.members
@@ -297,7 +304,7 @@ class WorkerModel:
         mine.offsets, mine.number = every, sent[0].transaction
 
     def _end_commit(self, mine: Transaction, works: bool, acknowledged: bool) -> None:
-        if not works:
+        if not works or mine.fenced:
             self._abort()
             return
         self.brokers.commit(ME)

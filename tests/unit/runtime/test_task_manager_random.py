@@ -73,7 +73,8 @@ class RandomWorker(RuleBasedStateMachine):
         lost = tuple(sorted(self.brokers.owned))
         self.brokers.owned.clear()
         self.brokers.members.discard(ME)
-        self.brokers.open.pop(ME, None)
+        if ME in self.brokers.open:
+            self.brokers.open[ME] = Transaction(number=self.brokers.open[ME].number, fenced=True)
         self.worker.post(on.PartitionsLost(lost))
 
     @rule(task=st.sampled_from(TASKS), rows=st.integers(1, 4), dies=st.booleans())
@@ -220,8 +221,10 @@ class RandomWorker(RuleBasedStateMachine):
 
 def test_random_sequences_of_events_keep_what_exactly_once_rests_on() -> None:
     """Whatever happens in whatever order, each row is committed once, in order, and every task comes to run."""
+    machine = RandomWorker
+    assert machine.rules()
     run_state_machine_as_test(
-        RandomWorker,
+        machine,
         settings=settings(
             max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
