@@ -221,10 +221,9 @@ class RandomWorker(RuleBasedStateMachine):
 
 def test_random_sequences_of_events_keep_what_exactly_once_rests_on() -> None:
     """Whatever happens in whatever order, each row is committed once, in order, and every task comes to run."""
-    machine = RandomWorker
-    assert machine.rules()
+    assert RandomWorker.rules
     run_state_machine_as_test(
-        machine,
+        RandomWorker,
         settings=settings(
             max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
