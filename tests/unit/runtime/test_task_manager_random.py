@@ -25,6 +25,8 @@ SELDOM = st.sampled_from([False, False, False, False, True])
 class RandomWorker(RuleBasedStateMachine):
     """A worker and another one, rebalances, failing steps, stale answers, in any order."""
 
+    finished = 0  # sequences that were run to their end
+
     @initialize(rows=st.integers(0, 12), running=st.booleans())
     def begin(self, rows: int, running: bool) -> None:
         """Begin with some rows in each partition, and all tasks assigned."""
@@ -217,14 +219,15 @@ class RandomWorker(RuleBasedStateMachine):
             for source in sources(task):
                 assert self.brokers.committed.get(source, 0) == self.brokers.end(source)
         assert not self.worker.manager.tasks.in_flight
+        RandomWorker.finished += 1
 
 
 def test_random_sequences_of_events_keep_what_exactly_once_rests_on() -> None:
     """Whatever happens in whatever order, each row is committed once, in order, and every task comes to run."""
-    assert RandomWorker.rules
     run_state_machine_as_test(
         RandomWorker,
         settings=settings(
             max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )
+    assert RandomWorker.finished >= 300
