@@ -56,16 +56,23 @@ OutputPartition = tuple[str, int]  # a partition of an output topic
 
 
 class TaskId(NamedTuple):
-    """A unit of work: the source partitions of one number of one stage."""
+    """A unit of work: the source partitions of one number of one pipeline."""
 
-    stage: str
+    pipeline: str
     partition: int
 
     def __str__(self) -> str:
-        return f"{self.stage}/{self.partition}"
+        return f"{self.pipeline}/{self.partition}"
 
 
-TaskEpoch = tuple[TaskId, int]  # a task in one of its epochs
+class TaskEpoch(NamedTuple):
+    """A task in one of its epochs. What belongs to an earlier epoch of the task is stale."""
+
+    task: TaskId
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.task}@{self.epoch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +196,7 @@ def row_ranges(slices: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]
     for piece in slices:
         end = first + len(piece)
         if end > first:
-            found.append(((piece.task, piece.epoch), first, end))
+            found.append((TaskEpoch(piece.task, piece.epoch), first, end))
         first = end
     return found
 

@@ -1,13 +1,12 @@
-"""Fetches the records of the open tasks, in a thread of its own, through a consumer that is in no group.
+"""Fetches the records of the open tasks through a consumer that is in no group, whenever it is polled.
 
 What is assigned changes by difference, always with explicit offsets; ``seek`` is never used, since it fails on
-partitions that are not yet fetching. All changes run in the fetching thread, between two reads, so whatever a read
+partitions that are not yet fetching. All changes run in the thread that polls, between two reads, so whatever a read
 returns belongs to the assignment before or after a change, never to a mixture. Each assignment carries the epoch of
 its task, and each run the epoch it was fetched under.
 """
 
 import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -20,13 +19,8 @@ from pipeline.records import PartitionRecords, TaskId, TopicPartition
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 
-POLL_SECONDS = 0.02  # how long a change of assignment may wait for an idle read to end
 READ_ROWS_MAX = 4096
 READ_BYTES_MAX = 16 << 20  # of keys and values
-# Events that come one by one are read in small heaps: each read costs what hundreds of rows cost. The first event after
-# a silence is read at once.
-HEAP_SECONDS = 0.004
-HEAP_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +33,7 @@ class FetchPosition:
 
 
 class Fetcher:
-    """Reads into an inbox. ``on_trouble`` is called, in the fetching thread, when a source cannot be read on."""
+    """Reads into an inbox. ``on_trouble`` is called, in the polling thread, when a source cannot be read on."""
 
     def __init__(
         self,
@@ -49,9 +43,7 @@ class Fetcher:
         group: str,
         client_id: str,
         inbox: RecordQueues,
-        beat: Callable[[], None],
         on_trouble: Callable[[TopicPartition, str], None],
-        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._make: Callable[[], BatchConsumer] = lambda: batch_consumer(
             clients.reader_options(
@@ -71,38 +63,44 @@ class Fetcher:
         )
         self._consumer = self._make()
         self._inbox = inbox
-        self._beat = beat
         self._on_trouble = on_trouble
-        self._on_failure = on_failure
         self._places: dict[TopicPartition, FetchPosition] = {}
         self._reached: dict[TopicPartition, int] = {}  # the next offset of the last run of each source
         self._changes: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
 
-    def start(self, topics: list[str]) -> None:
-        """Start reading. ``topics`` are looked up now, so that the first assignment finds their leaders known."""
+    def look_up(self, topics: list[str]) -> None:
+        """Ask for the leaders of topics, so that the first assignment finds them known."""
         for topic in topics:
             self._consumer.look_up(topic, 10)
-        self._thread.start()
+
+    def poll(self, timeout: float) -> bool:
+        """Read what there is; wait up to ``timeout`` seconds for a first record. Return whether anything was read.
+
+        Nothing is read while the record queues are full. Call it in one thread.
+        """
+        self._apply_changes()
+        if not self._inbox.wait_for_room(0):
+            return False
+        fetched = list(self._current(self._read(timeout).records))
+        if fetched:
+            self._inbox.put(fetched)
+        return bool(fetched)
 
     def assign(self, places: dict[TopicPartition, FetchPosition]) -> Future[None]:
         """Read these sources from their places on, also."""
         return self._change(lambda: self._assign(places))
 
     def drop(self, sources: list[TopicPartition]) -> Future[None]:
-        """Read these sources no more. Done when the future is: nothing of them is put into the inbox after."""
+        """Read these sources no more, from the next poll on."""
         return self._change(lambda: self._drop(sources))
 
     def renew(self) -> Future[None]:
         """Go on with a new consumer: one that answers nothing any more, after an outage, is not to be mended."""
         return self._change(self._renew)
 
-    def stop(self, timeout: float) -> None:
-        """Stop the thread and close the consumer."""
-        self._stopping.set()
-        if self._thread.ident is not None:  # else it was never started
-            self._thread.join(timeout)
+    def stop(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
 
     def _change(self, change: Callable[[], None]) -> Future[None]:
         done: Future[None] = Future()
@@ -128,24 +126,6 @@ class Fetcher:
         self._places = {}
         self._assign(places)
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._beat()
-                self._apply_changes()
-                if not self._inbox.wait_for_room(POLL_SECONDS):
-                    continue
-                polled = self._read()
-                fetched = list(self._current(polled.records))
-                if fetched:
-                    self._inbox.put(fetched)
-                    if polled.rows < HEAP_ROWS:
-                        self._stopping.wait(HEAP_SECONDS)
-        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
-            self._on_failure(error)
-        finally:
-            self._consumer.close()
-
     def _apply_changes(self) -> None:
         while True:
             try:
@@ -159,8 +139,8 @@ class Fetcher:
             else:
                 done.set_result(None)
 
-    def _read(self) -> Polled:
-        polled = self._consumer.poll(POLL_SECONDS, rows_max=READ_ROWS_MAX, bytes_max=READ_BYTES_MAX)
+    def _read(self, timeout: float) -> Polled:
+        polled = self._consumer.poll(timeout, rows_max=READ_ROWS_MAX, bytes_max=READ_BYTES_MAX)
         for source, error in polled.errors:
             if source in self._places:
                 self._on_trouble(source, error.str())

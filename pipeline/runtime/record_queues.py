@@ -1,11 +1,10 @@
-"""What was fetched and is not yet in a batch: filled by the fetcher's thread, emptied by whole batches.
+"""What was fetched and is not yet in a batch: filled by the fetcher, emptied by whole batches.
 
 Natural batching lives here: while one batch is worked on, the next one gathers.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
 
 from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartition
 
@@ -13,13 +12,11 @@ from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartiti
 class RecordQueues:
     """Runs in the order they were fetched. ``rows_max`` and ``bytes_max``, of keys and values, bound memory: at one
     of them fetching pauses. What one read brings is put in whole, so the queues may exceed their bounds by that much.
-    ``on_arrival`` is called, from the fetcher's thread, whenever something was put.
     """
 
-    def __init__(self, rows_max: int, bytes_max: int, on_arrival: Callable[[], None]) -> None:
+    def __init__(self, rows_max: int, bytes_max: int) -> None:
         self._rows_max = rows_max
         self._bytes_max = bytes_max
-        self._on_arrival = on_arrival
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._runs: deque[tuple[TaskId, int, PartitionRecords]] = deque()
@@ -44,7 +41,6 @@ class RecordQueues:
             self._runs.extend(fetched)
             self._rows += sum(len(run) for _, _, run in fetched)
             self._payload_bytes += sum(run.payload_bytes for _, _, run in fetched)
-        self._on_arrival()
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait until both bounds leave room; False if that took longer than the timeout (seconds)."""

@@ -225,7 +225,7 @@ class StateManager:
         """Return, by the number of each task that runs, what its disk has of each key."""
         found: dict[int, list[bytes | None]] = {}
         for task, held in list(self._held.items()):
-            tables = self.tables((task, held.epoch))
+            tables = self.tables(TaskEpoch(task, held.epoch))
             if tables is not None:
                 try:
                     found[task.partition] = tables[table].committed(keys)

@@ -524,18 +524,19 @@ class Storm:
         self._seen: set[tuple[int, int]] = set()
         self.failures: list[object] = []
         self.rows = 0
-        self._inbox = RecordQueues(50_000, 1 << 30, lambda: None)
+        self._inbox = RecordQueues(50_000, 1 << 30)
         self._fetcher = Fetcher(
             kafka,
             WorkerSettings(),
             group="contract",
             client_id="storm",
             inbox=self._inbox,
-            beat=lambda: None,
             on_trouble=lambda source, what: self.failures.append((source, what)),
-            on_failure=self.failures.append,
         )
-        self._fetcher.start([topic])
+        self._fetcher.look_up([topic])
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll)
+        self._thread.start()
 
     @property
     def lives_with_rows(self) -> int:
@@ -570,7 +571,16 @@ class Storm:
 
     def stop(self) -> None:
         """Stop the fetcher."""
-        self._fetcher.stop(30)
+        self._stopping.set()
+        self._thread.join(30)
+        self._fetcher.stop()
+
+    def _poll(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._fetcher.poll(0.02)
+        except Exception as error:  # noqa: BLE001 - the test shows it
+            self.failures.append(error)
 
     def _check(self, piece: TaskRecords) -> None:
         task_epoch = (piece.task.partition, piece.epoch)

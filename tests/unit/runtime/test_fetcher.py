@@ -20,10 +20,8 @@ def fetcher_of(troubles: list[tuple[TopicPartition, str]]) -> Fetcher:
         WorkerSettings(),
         group="g",
         client_id="w",
-        inbox=RecordQueues(10, 1000, lambda: None),
-        beat=lambda: None,
+        inbox=RecordQueues(10, 1000),
         on_trouble=lambda source, text: troubles.append((source, text)),
-        on_failure=lambda _: None,
     )
     fetcher._assign({HELD: FetchPosition(TaskId("s", 3), 7, 5)})
     return fetcher
@@ -48,7 +46,7 @@ def test_an_error_that_is_of_no_assigned_partition_stops_no_task(monkeypatch: py
     polled = Polled([read(HELD, 6, 5)], errors, 1)
     monkeypatch.setattr(fetcher._consumer, "poll", lambda *_, **__: polled)
 
-    assert fetcher._read() is polled
+    assert fetcher._read(0) is polled
     assert troubles == [(HELD, KafkaError(KafkaError._AUTO_OFFSET_RESET, "gone").str())]
 
 

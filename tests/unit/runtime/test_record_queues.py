@@ -23,7 +23,7 @@ def run_of(partition: int, first: int, rows: int) -> PartitionRecords:
 
 def test_the_oldest_waiting_record_of_each_source_is_known() -> None:
     """Also when its run was split, and not of runs that hold markers only."""
-    inbox = RecordQueues(rows_max=100, bytes_max=10**9, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=100, bytes_max=10**9)
     task = TaskId("s", 0)
     inbox.put([(task, 1, run_of(0, 5, 0)), (task, 1, run_of(0, 5, 4)), (task, 1, run_of(1, 7, 2))])
     inbox.put([(task, 1, run_of(0, 9, 1))])
@@ -41,7 +41,7 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_over_the_cap(
     arrivals: list[tuple[int, int]], caps: list[int]
 ) -> None:
     """Whatever is put is taken exactly once, in offset order within a partition, split where the cap says."""
-    inbox = RecordQueues(rows_max=10**6, bytes_max=10**9, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=10**6, bytes_max=10**9)
     ends = {0: 0, 1: 0, 2: 0}
     for partition, rows in arrivals:
         inbox.put([(TaskId("s", partition), 1, run_of(partition, ends[partition], rows))])
@@ -67,7 +67,7 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_over_the_cap(
 
 def test_a_full_inbox_says_so_until_something_is_taken() -> None:
     """The fetcher waits while the bound is reached: that is what bounds the memory of a backlog."""
-    inbox = RecordQueues(rows_max=10, bytes_max=10**9, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=10, bytes_max=10**9)
     inbox.put([(TaskId("s", 0), 1, run_of(0, 0, 10))])
     assert not inbox.wait_for_room(0)
 
@@ -78,7 +78,7 @@ def test_a_full_inbox_says_so_until_something_is_taken() -> None:
 
 def test_discarding_a_task_leaves_the_others() -> None:
     """What waits for a task that was given up is thrown away; the rest stays in order."""
-    inbox = RecordQueues(rows_max=100, bytes_max=10**9, on_arrival=lambda: None)
+    inbox = RecordQueues(rows_max=100, bytes_max=10**9)
     inbox.put([(TaskId("s", p), 1, run_of(p, 0, 3)) for p in (0, 1)])
 
     inbox.discard({TaskId("s", 0)})
@@ -89,7 +89,7 @@ def test_discarding_a_task_leaves_the_others() -> None:
 
 def test_queues_are_full_at_their_bound_of_bytes() -> None:
     """Few large records are held back as many small ones are; what is taken or discarded makes room."""
-    queues = RecordQueues(rows_max=10**6, bytes_max=100, on_arrival=lambda: None)
+    queues = RecordQueues(rows_max=10**6, bytes_max=100)
     tasks = [TaskId("s", number) for number in (0, 1)]
     queues.put([(tasks[0], 1, sized([40, 30])), (tasks[1], 1, sized([20, 9]))])
     assert queues.payload_bytes == 99
@@ -114,7 +114,7 @@ def test_no_batch_is_over_its_bound_of_bytes_unless_it_is_one_record(
     runs: list[list[int]], rows_max: int, bytes_max: int
 ) -> None:
     """Batches are as large as both bounds allow, and every row comes out once, in order."""
-    queues = RecordQueues(rows_max=10**6, bytes_max=10**9, on_arrival=lambda: None)
+    queues = RecordQueues(rows_max=10**6, bytes_max=10**9)
     queues.put([(TaskId("s", 0), 1, sized(sizes)) for sizes in runs])
     expected = [size for sizes in runs for size in sizes]
 
