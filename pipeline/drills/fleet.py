@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SurgetankError
-from pipeline.http.http_get import http_get
+from pipeline.http.http_get import answer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.exposition_parser import sample_total
 
@@ -36,7 +36,7 @@ class Member:
 
     def ask(self, path: str, timeout: float = 1.0) -> str | None:
         """Return what the worker answers over HTTP with status 200; None if it does not."""
-        return http_get(f"http://127.0.0.1:{self.port}{path}", timeout)
+        return answer(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     @property
     def ready(self) -> bool:

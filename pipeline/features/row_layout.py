@@ -127,6 +127,17 @@ class Cell(NamedTuple):
     value: str | None
     is_time: bool = False
 
+    @property
+    def fingerprinted(self) -> str:
+        """Return the text that goes into the fingerprint of a layout.
+
+        Stores and changelogs keep that fingerprint, so the text must not follow the names of classes. It has the names
+        that the classes had when state was first written.
+        """
+        window = self.window and f"Window(span_ms={self.window.span_ms}, buckets={self.window.buckets})"
+        part = self.part if self.part is None else f"<Part.{self.part.name}: {self.part.value}>"
+        return f"Cell(window={window}, slot={self.slot}, part={part}, value={self.value!r}, is_time={self.is_time})"
+
 
 @dataclass(frozen=True)
 class RowLayout:
@@ -200,7 +211,7 @@ class RowLayout:
 
     def fingerprint(self) -> str:
         """Return a hash, the same in every process, that differs wherever rows could mean something else."""
-        meaning = [self.fed_by, self.memory_ms, [str(cell) for cell in self.cells]]
+        meaning = [self.fed_by, self.memory_ms, [cell.fingerprinted for cell in self.cells]]
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
     def declaration(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import psutil
 import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer, cimpl
-from conftest import KafkaUnderTest
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
@@ -25,6 +24,7 @@ from pipeline.kafka.columnar.producer import ColumnarProducer, handle
 from pipeline.kafka.columnar.results import Polled
 from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
+from tests.support.kafka_under_test import KafkaUnderTest
 
 CLOCK = SystemClock()
 MIB = 1 << 20
@@ -367,8 +367,13 @@ def test_an_offset_out_of_range_is_an_error_of_its_source(
     consumer = open_consumer(implementation)
     consumer.assign({broken: 1_000, good: 0})
     polled: list[Polled] = []
-    until(lambda: polled.append(consumer.poll(0.5, rows_max=9, bytes_max=MIB)) or any(p.errors for p in polled))
-    until(lambda: polled.append(consumer.poll(0.5, rows_max=9, bytes_max=MIB)) or any(p.rows for p in polled))
+
+    def read() -> list[Polled]:
+        polled.append(consumer.poll(0.5, rows_max=9, bytes_max=MIB))
+        return polled
+
+    until(lambda: any(each.errors for each in read()))
+    until(lambda: any(each.rows for each in read()))
 
     errors = {(each.source, each.error.code()) for p in polled for each in p.errors}
     texts = [each.error.str() for p in polled for each in p.errors]

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ def producer() -> Producer:
 
 def test_the_layout_of_a_message_is_that_of_the_header_file() -> None:
     """Names, places and sizes of all fields, padding included."""
-    expected = {name: (getattr(CMessage, name).offset, getattr(CMessage, name).size) for name, _ in CMessage._fields_}
-    fields = library.MESSAGE.fields or {}
+    names = [field[0] for field in CMessage._fields_]
+    expected = {name: (getattr(CMessage, name).offset, getattr(CMessage, name).size) for name in names}
+    fields: Mapping[str, Any] = library.MESSAGE.fields or {}
 
     assert {name: (place, dtype.itemsize) for name, (dtype, place, *_) in fields.items()} == expected
     assert library.MESSAGE_BYTES == ctypes.sizeof(CMessage) == 72

@@ -1,0 +1,128 @@
+"""For each alert a fault that must raise it: what is done to the world, and from when on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ops.alerts import objectives as o
+from tests.support.simulated_metrics import World
+
+CALM = 300  # seconds before the fault
+HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``spoil`` the world from a second on, until another. ``labels`` are some that the alert must carry.
+
+    It must be over ``over`` seconds after the fault is.
+    """
+
+    spoil: Callable[[World, slice], None]
+    labels: str = 'pipeline="flights"'
+    calm: int = CALM
+    lasts: int = 600
+    step: int = 5
+    over: int = 900
+
+
+def _lag(values: Callable[[World, slice], np.ndarray]) -> Callable[[World, slice], None]:
+    def spoil(world: World, when: slice) -> None:
+        world.lag[1, when] += values(world, when)
+
+    return spoil
+
+
+def _status(value: int) -> Callable[[World, slice], None]:
+    """Let partition 1 stand still; the status says so after 30 s, the window of the lag rules."""
+
+    def spoil(world: World, when: slice) -> None:
+        world.lag[1, when] += world.ramp(when, 1.0)
+        world.status[1, when.start + 30 // world.step : when.stop] = value
+
+    return spoil
+
+
+def _dead(reason: str, share: float) -> Callable[[World, slice], None]:
+    def spoil(world: World, when: slice) -> None:
+        world.workers[0].dead[reason][when] = share
+
+    return spoil
+
+
+def _late(share: float) -> Callable[[World, slice], None]:
+    def spoil(world: World, when: slice) -> None:
+        for worker in world.workers:
+            worker.late[when] = share
+
+    return spoil
+
+
+def _anomaly(signal: str) -> Callable[[World, slice], None]:
+    def spoil(world: World, when: slice) -> None:
+        world.anomalies[signal][when] = 1
+
+    return spoil
+
+
+def _crash_loop(world: World, when: slice) -> None:
+    for second in range(int(world.seconds[when.start]), int(world.seconds[when.stop]), 120):
+        world.restart(world.workers[1], second, 20)
+
+
+def _silent(world: World, when: slice) -> None:
+    world.workers[1].gone[when] = True
+
+
+def _storm(world: World, when: slice) -> None:
+    for worker in world.workers:
+        worker.rebalances[when.start : when.stop : 15 // world.step] += 1
+
+
+def _aborting(world: World, when: slice) -> None:
+    for worker in world.workers:
+        worker.aborts[when] = 2
+
+
+def _restoring(world: World, when: slice) -> None:
+    world.workers[0].remaining[when] = np.linspace(1e6, 1, when.stop - when.start)
+
+
+def _filling(world: World, when: slice) -> None:
+    grows = np.linspace(1.0, o.STATE_DISK_BYTES_MAX / 2**30, when.stop - when.start)
+    world.workers[0].disk[when] = grows * 2**30
+
+
+def _blind(world: World, when: slice) -> None:
+    world.exporter_up[when] = 0
+
+
+FAULTS: dict[str, Fault] = {
+    "LagSecondsHigh": Fault(_lag(lambda world, when: world.ramp(when, 1.0)), 'group="flights"'),
+    "LagGrowing": Fault(_lag(lambda world, when: world.ramp(when, 0.2)), 'group="flights"'),
+    "CapacityRunsOut": Fault(
+        _lag(lambda world, when: world.ramp(when, 0.06)), 'group="flights",severity="ticket"', lasts=900
+    ),
+    "PartitionStalled": Fault(_status(2), 'group="flights",topic="flights.boarding"'),
+    "PartitionStopped": Fault(_status(3), 'group="flights",topic="flights.boarding"'),
+    "ScoredLateFastBurn": Fault(
+        _late(0.6), calm=HOUR + 60, step=10, over=2400
+    ),  # full windows; the slow pair looks back half an hour; its group is looked at every 10 s
+    "ScoredLateSlowBurn": Fault(_late(0.005), calm=12 * HOUR, lasts=18 * HOUR, step=60, over=12 * HOUR),
+    "DeadLetterShareHigh": Fault(_dead("undecodable", 0.05)),
+    "ModelErrors": Fault(_dead("model_error", 0.005)),
+    "NotANumberShareHigh": Fault(_dead("not_a_number", 0.005)),
+    "RestoreTakesLong": Fault(_restoring),
+    "RebalanceStorm": Fault(_storm, lasts=900, over=1200),
+    "WorkerRestarts": Fault(_crash_loop, 'instance="worker-1:9100"', lasts=900, over=1200),
+    "TransactionsAborted": Fault(_aborting, lasts=900),
+    "DiskFillsUp": Fault(_filling, 'instance="worker-0:9100"', lasts=4 * HOUR, step=30, over=2 * HOUR),
+    "AnomalyArrivalRate": Fault(_anomaly("arrival_rate"), 'pipeline="flights",signal="arrival_rate"'),
+    "AnomalyLatency": Fault(_anomaly("latency")),
+    "AnomalyErrorRate": Fault(_anomaly("error_rate")),
+    "AnomalyScores": Fault(_anomaly("score_ks")),
+    "AnomalyInputs": Fault(_anomaly("missing:distance"), 'pipeline="flights",signal="missing:distance"'),
+    "WorkerNotReady": Fault(_silent, 'instance="worker-1:9100"'),
+    "ExporterDown": Fault(_blind, 'severity="page"'),
+}

@@ -1,0 +1,151 @@
+"""A pipeline of a test's own on a real Kafka: its topics, its workers, what is sent to it and what came out."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from pipeline.clock import SystemClock
+from pipeline.declaration import Pipeline
+from pipeline.drills.audit import audit
+from pipeline.drills.audit_comparison import AuditReport
+from pipeline.drills.fleet import Fleet, Member
+from pipeline.drills.recording import Recording
+from pipeline.drills.replay import Replay, Sent
+from pipeline.drills.wire import encoder
+from pipeline.kafka import clients, provisioning
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.settings import KafkaSettings
+from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
+from topology.recordings.flights import recording
+
+# At least 100,000 events are in play: a worker holds that many fetched and not yet committed.
+IN_PLAY = {
+    "worker.buffered_rows_max": 150_000,
+    "worker.batch_rows_max": 4096,
+    "worker.commit_interval_seconds": 0.5,
+}
+
+
+@lru_cache(maxsize=1)
+def real_events() -> Recording:
+    """Return the boarding events of the year; read once."""
+    return recording().only("boarding")
+
+
+class Stage:
+    """One pipeline under test. Use it as a context: it stops its workers."""
+
+    topology = "tests.support.topologies.stateless_flights"
+
+    def __init__(
+        self, kafka: KafkaSettings, folder: Path, *, settings: dict[str, Any] | None = None, partitions: int = 4
+    ) -> None:
+        self.kafka = kafka
+        self.prefix = f"t{uuid.uuid4().hex[:10]}"
+        self.folder = folder
+        self.pipeline, self.models = self.declared(partitions)
+        self.fleet = Fleet(
+            self.topology,
+            bootstrap=kafka.bootstrap,
+            folder=folder,
+            settings={"model.directory": self.models} | (settings or {}),
+        )
+        self.clock = SystemClock()
+        self._replays: list[tuple[Replay, threading.Thread]] = []
+
+    def declared(self, partitions: int) -> tuple[Pipeline, Path]:
+        """Return the pipeline, which ``topology`` declares too, and where its models are."""
+        return prefixed(self.prefix, partitions), Path(__file__).parents[2] / "topology" / "models"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for replay, thread in self._replays:
+            replay.stop()
+            thread.join()
+        self.fleet.close()
+
+    def apply_topics(self) -> None:
+        """Make the topics."""
+        provisioning.apply(self.kafka, self.pipeline)
+
+    def worker(self, *, ready: bool = True, environment: dict[str, str] | None = None, name: str = "") -> Member:
+        """Start a worker; wait until it is ready, unless told otherwise. With a ``name`` it comes back to its disk."""
+        member = self.fleet.start({ENVIRONMENT: self.prefix} | (environment or {}), name)
+        if ready:
+            self.fleet.wait_ready(member)
+        return member
+
+    def send(self, count: int, rate: float = 1e9) -> Sent:
+        """Send real events and wait until Kafka has them."""
+        return self._replay(count, rate).run()
+
+    def sending(self, count: int, rate: float) -> Replay:
+        """Send real events in the background."""
+        replay = self._replay(count, rate)
+        thread = threading.Thread(target=replay.run, daemon=True)
+        thread.start()
+        self._replays.append((replay, thread))
+        return replay
+
+    def put(self, values: list[bytes | None], keys: list[bytes | None] | None = None) -> None:
+        """Send these bytes as events, spread over the partitions in turn."""
+        producer = clients.producer(self.kafka, message_max_bytes=8_000_000)
+        failed: list[object] = []
+        for row, value in enumerate(values):
+            producer.produce(
+                self.pipeline.events.topic,
+                value,
+                keys[row] if keys else None,
+                row % self.pipeline.events.partitions,
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
+            producer.poll(0)
+        producer.flush(60)
+        assert not failed
+
+    def audit(self, wait: float = 30.0) -> AuditReport:
+        """Count every event; wait for the last ones."""
+        return audit(self.kafka, self.pipeline, wait=wait)
+
+    def lag(self) -> int:
+        """Return the events that are not committed."""
+        return sum(p.lag for p in GroupOffsets(self.kafka, self.pipeline.group, [self.pipeline.events.topic]).now())
+
+    def until(self, condition: Callable[[], bool], timeout: float, what: str) -> float:
+        """Wait for a condition; return the seconds it took. Fails the test, saying what was waited for."""
+        started = self.clock.monotonic()
+        never = threading.Event()
+        while not condition():
+            assert self.clock.monotonic() - started < timeout, f"{what}: not within {timeout:.0f} s\n{self.logs()}"
+            never.wait(0.05)
+        return self.clock.monotonic() - started
+
+    def scores(self) -> int:
+        """Return how many committed scores there are."""
+        with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
+            return sum(len(records) for records in reader.catch_up())
+
+    def logs(self) -> str:
+        """Return the last lines of every worker's log."""
+        return "\n".join(
+            f"--- {member.name}\n" + "\n".join(member.log.read_text(errors="replace").splitlines()[-12:])
+            for member in self.fleet.members.values()
+        )
+
+    def events(self) -> Recording:
+        """Return what is sent."""
+        return real_events().to({"flights.boarding": self.pipeline.events.topic})
+
+    def _replay(self, count: int, rate: float) -> Replay:
+        def pace(start: int, stop: int) -> np.ndarray:
+            return np.arange(start, stop) / rate
+
+        return Replay(self.kafka, self.events(), pace, encoder(), count=count)

@@ -1,0 +1,127 @@
+"""Real ONNX models that misbehave, in real bundles that fit the flights pipeline without memory.
+
+Each answers a row by its distance; those of flights over 4,000 miles (to Honolulu, 707 in the year) are FAR.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from ops.training.flights_schedule import flights
+from pipeline.serving import bundle
+
+FAR = 4_000.0
+NAME = flights.model
+_DISTANCE = flights.spec.names.index("distance")
+_OPSETS = [helper.make_opsetid("", 18)]
+_FOREVER = 2**60  # rounds of a loop
+
+
+def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
+    """Write a bundle of flights-late with this model."""
+    declaration = flights.spec.declaration()
+    manifest = bundle.Manifest(
+        name=NAME,
+        version=version,
+        meaning="nothing: it is for tests",
+        features=declaration,
+        fingerprint=flights.spec.fingerprint(),
+        sha256=bundle.sha256(model),
+        input="features",
+        output="score",
+        figures={},
+        created_by="tests/misbehaving_models.py",
+    )
+    return bundle.write(directory, manifest, model)
+
+
+def good() -> bytes:
+    """Score each row by its distance alone."""
+    return _model([helper.make_node("Mul", ["distance", "thousandth"], ["score"])])
+
+
+def raises_for_far_rows() -> bytes:
+    """Raise an error at run time for a batch with a far row in it: a look-up behind the end of its table."""
+    return _model(
+        [
+            helper.make_node("Greater", ["distance", "far"], ["is_far"]),
+            helper.make_node("Cast", ["is_far"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "place"], ["looked_up"]),
+            helper.make_node("Mul", ["looked_up", "distance"], ["score"]),
+        ]
+    )
+
+
+def not_a_number_for_far_rows() -> bytes:
+    """Give NaN for far rows: the logarithm of a negative number."""
+    return _model(
+        [helper.make_node("Sub", ["far", "distance"], ["left"]), helper.make_node("Log", ["left"], ["score"])]
+    )
+
+
+def hangs_beyond(miles: float) -> bytes:
+    """Loop for ever if the batch holds a distance of more than so many miles; else score by distance."""
+    step = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["still_go_on"]),
+            helper.make_node("Cos", ["carried"], ["carried_on"]),  # something that no optimiser can leave out
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("still_go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried_on", TensorProto.FLOAT, []),
+        ],
+    )
+    return _model(
+        [
+            helper.make_node("Constant", [], ["limit"], value_float=miles),
+            helper.make_node("ReduceMax", ["distance"], ["farthest"], keepdims=0),
+            helper.make_node("Greater", ["farthest", "limit"], ["too_far"]),
+            helper.make_node("Constant", [], ["for_ever"], value_int=_FOREVER),
+            helper.make_node("Constant", [], ["once"], value_int=1),
+            helper.make_node("Where", ["too_far", "for_ever", "once"], ["rounds"]),
+            helper.make_node("Loop", ["rounds", "", "farthest"], ["looped"], body=step),
+            helper.make_node("Mul", ["distance", "thousandth"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "looped"], ["score"]),
+        ]
+    )
+
+
+def with_input(width: int, dtype: int = TensorProto.FLOAT) -> bytes:
+    """Return a model that takes so many columns of this type, and would score by the sum of them."""
+    axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
+    add = helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=0)
+    narrow = helper.make_node("Cast", ["sum"], ["score"], to=TensorProto.FLOAT)
+    return _serialized([axis, add, narrow], width, dtype)
+
+
+def _model(nodes: Sequence[onnx.NodeProto]) -> bytes:
+    """Return a model in which ``distance`` [rows] and some constants are there for the nodes to use."""
+    given = [
+        helper.make_node("Constant", [], ["column"], value_int=_DISTANCE),
+        helper.make_node("Gather", ["features", "column"], ["distance"], axis=1),
+        helper.make_node("Constant", [], ["far"], value_float=FAR),
+        helper.make_node("Constant", [], ["thousandth"], value_float=0.001),
+        helper.make_node("Constant", [], ["table"], value_floats=[0.001]),
+    ]
+    return _serialized([*given, *nodes], len(flights.spec.names), TensorProto.FLOAT)
+
+
+def _serialized(nodes: Sequence[onnx.NodeProto], width: int, dtype: int) -> bytes:
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info("features", dtype, ["rows", width])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows"])],
+    )
+    model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,0 +1,204 @@
+"""Traffic of simulated days: daily and weekly season, noise that is not only counting, and faults put into it.
+
+Run as a module it prints the false alarms of quiet weeks and the delays until faults are seen, for many seeds. It
+exits with status 1 if a week has more than one false alarm of a signal.
+"""
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.anomalies.alarm import Alarm, AlarmChange, Finding
+from pipeline.anomalies.drift import Drift
+from pipeline.anomalies.rates import ArrivalRate, Latency, Share
+from pipeline.records import TopicPartition
+from pipeline.telemetry.metrics import LATENCY_SECONDS
+
+Float64s = npt.NDArray[np.float64]
+
+LOOK = 2.0
+DAY = 24 * 3600.0
+WEEK = 7 * DAY
+MONDAY = 1_767_571_200.0  # 2026-01-05 00:00 UTC
+PARTITIONS = 4
+SIGNALS = ("arrival_rate", "latency", "error_rate", "missing", "scores")
+
+
+def times(seconds: float) -> Float64s:
+    """Return the times of looks, seconds from Monday 0:00."""
+    return np.arange(LOOK, seconds, LOOK)
+
+
+def season(at: Float64s) -> Float64s:
+    """Return what to multiply a rate with: nights have a sixth of the days, weekends three fifths of the week."""
+    daily = 1 + 0.72 * np.sin(2 * math.pi * (at / DAY - 0.3))
+    weekend = np.where(at % WEEK >= 5 * DAY, 0.6, 1.0)
+    # Friday night does not fall off a cliff: the weekend comes and goes within three hours.
+    return daily * np.convolve(np.pad(weekend, 2700, mode="edge"), np.full(5401, 1 / 5401), mode="valid")
+
+
+def wander(random: np.random.Generator, count: int, deviation: float, minutes: float) -> Float64s:
+    """Return noise with a memory of some minutes, float64 [count], normal with that deviation."""
+    keep = math.exp(-LOOK / (60 * minutes))
+    steps = random.normal(0, deviation * math.sqrt(1 - keep**2), count)
+    noise = np.empty(count)
+    at = 0.0
+    for number, step in enumerate(steps.tolist()):
+        at = keep * at + step
+        noise[number] = at
+    return noise
+
+
+def arrivals(random: np.random.Generator, at: Float64s, rate: float, start: float = 0.0) -> Float64s:
+    """Return the records that arrive between looks, at about ``rate`` a second: Poisson, of a wandering rate."""
+    lively = np.exp(wander(random, len(at), 0.1, 5) + wander(random, len(at), 0.08, 0.3))
+    return random.poisson(rate * LOOK * season(at + start) * lively).astype(np.float64)
+
+
+def alarms(
+    at: Float64s, looks: Callable[[int, float, float], Iterator[Finding | None]]
+) -> list[tuple[float, AlarmChange]]:
+    """Return the changes of one detector: ``looks(number, now, wall)`` gives its findings."""
+    told: dict[str, Alarm] = {}
+    changes = []
+    for number, now in enumerate(at.tolist()):
+        for finding in looks(number, now, MONDAY + now):
+            if finding is not None:
+                alarm = told.setdefault(finding.signal, Alarm(finding.signal))
+                if change := alarm.look(now, finding):
+                    changes.append((now, change))
+    return changes
+
+
+def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, AlarmChange]]:
+    """Return what the detector of the arrival rate says of these counts."""
+    detector = ArrivalRate()
+    ends = np.cumsum(counts).astype(np.int64).tolist()
+    sources = [TopicPartition("t", number) for number in range(PARTITIONS)]
+    return alarms(
+        at,
+        lambda number, now, wall: iter(
+            [detector.look(now, wall, {s: (ends[number] + s.partition) // PARTITIONS for s in sources})]
+        ),
+    )
+
+
+def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
+    """Return what the detector of latency says of log-normal latencies around these medians in seconds."""
+    random = np.random.default_rng(seed)
+    detector = Latency(LATENCY_SECONDS)
+    edges = np.log(LATENCY_SECONDS)
+    draws = random.normal(0, 0.5, 200_000)
+
+    def looks(number: int, _: float, wall: float) -> Iterator[Finding | None]:
+        start = int(random.integers(0, len(draws) - 400))
+        events = draws[start : start + min(100, int(counts[number]))] + math.log(medians[number])
+        buckets = np.bincount(np.searchsorted(edges, events), minlength=len(edges) + 1).astype(np.float64)
+        yield detector.look(_, wall, buckets)
+
+    return alarms(at, looks)
+
+
+def share_alarms(
+    at: Float64s, counts: Float64s, shares: Float64s, seed: int, **what: bool
+) -> list[tuple[float, AlarmChange]]:
+    """Return what the detector of a share says of events that are such with these probabilities."""
+    random = np.random.default_rng(seed)
+    such = random.binomial(counts.astype(np.int64), np.clip(shares, 0, 1))
+    detector = Share("share", "are such", step=0.005 if not what.get("falls") else 0.01, falls=what.get("falls", False))
+    return alarms(at, lambda number, now, wall: iter([detector.look(now, wall, counts[number], float(such[number]))]))
+
+
+def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
+    """Return what the detectors of scores say of scores of deviation 1 around these means, put into 0 to 1."""
+    random = np.random.default_rng(seed)
+    detector = Drift(seed)
+
+    def looks(number: int, now: float, wall: float) -> Iterator[Finding | None]:
+        scores = 1 / (1 + np.exp(-random.normal(means[number], 1, int(counts[number])) + 2))
+        yield from detector.look(now, wall, scores)
+
+    return alarms(at, looks)
+
+
+def quiet(signal: str, seed: int, days: float = 7, first_day: int = 0) -> Counter[str]:
+    """Return the false alarms, by signal, of one kind of detector in quiet days; ``first_day`` is 0 for Monday."""
+    random = np.random.default_rng(seed)
+    at = times(days * DAY) + first_day * DAY
+    daily = np.sin(2 * math.pi * at / DAY)
+    counts = arrivals(random, at, 40)
+    if signal == "arrival_rate":
+        found = rate_alarms(at, counts)
+    elif signal == "latency":
+        found = latency_alarms(at, counts, 0.03 * np.exp(0.3 * daily + wander(random, len(at), 0.15, 3)), seed)
+    elif signal == "error_rate":
+        found = share_alarms(at, counts, 0.002 * np.exp(wander(random, len(at), 0.3, 5)), seed)
+    elif signal == "missing":
+        shares = 0.05 * (1 + 0.4 * daily) * np.exp(wander(random, len(at), 0.1, 5))
+        found = share_alarms(at, counts, shares, seed, falls=True)
+    else:
+        few = random.poisson(5 * LOOK * season(at)).astype(np.float64)
+        found = score_alarms(at, few, 0.3 * daily + wander(random, len(at), 0.05, 10), seed)
+    return Counter(change.signal for _, change in found if change.begins)
+
+
+def rate_delay(seed: int, factor: float, rate: float, hour: float) -> float | None:
+    """Return the seconds until a sudden change of the rate is seen, an hour after the start; None for never."""
+    random = np.random.default_rng(seed)
+    at = times(3600 + 300)
+    now = hour * 3600.0 - 3600  # at the hour, the rate is what is asked for
+    counts = arrivals(random, at, rate / float(season(np.array([now + 3600]))[0]), now)
+    counts = np.where(at > 3600, random.poisson(counts * factor), counts).astype(np.float64)
+    seen = [now - 3600 for now, change in rate_alarms(at, counts) if change.begins and now > 3600]
+    return seen[0] if seen else None
+
+
+def score_delay(seed: int, shift: float, rate: float) -> dict[str, float]:
+    """Return after how many events a shift of the scores, in standard deviations, is seen by each signal."""
+    random = np.random.default_rng(seed)
+    start = max(1800.0, 4000 / rate)
+    at = times(start + max(120.0, 4000 / rate))
+    counts = random.poisson(rate * LOOK, len(at)).astype(np.float64)
+    after = np.cumsum(np.where(at > start, counts, 0))
+    found = score_alarms(at, counts, np.where(at > start, shift, 0.0), seed)
+    return {
+        change.signal: float(after[np.searchsorted(at, now)]) for now, change in found if change.begins and now > start
+    }
+
+
+def main() -> int:
+    """Print the figures; return 1 if a quiet week has more than one false alarm of a signal."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--weeks", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=20)
+    wanted = parser.parse_args()
+    noisy = False
+    for signal in SIGNALS:
+        weeks = [quiet(signal, seed) for seed in range(wanted.weeks)]
+        noisy |= any(count > 1 for week in weeks for count in week.values())
+        found = sum(weeks, Counter[str]())
+        print(f"{signal}: false alarms in {wanted.weeks} quiet weeks: {dict(found) or 'none'}", flush=True)
+    for factor in (3.0, 1 / 3, 0.0):
+        for rate in (5.0, 20.0, 2000.0):
+            delays = [rate_delay(seed, factor, rate, hour=13) for seed in range(wanted.seeds)]
+            _print(f"rate x{factor:.2g} at {rate:g}/s", delays, "s")
+    for rate in (20.0, 100.0, 400.0):
+        runs = [score_delay(seed, 0.5, rate) for seed in range(wanted.seeds)]
+        for signal in Drift.signals:
+            _print(f"scores + 0.5 deviations at {rate:g}/s, {signal}", [run.get(signal) for run in runs], "events")
+    return int(noisy)
+
+
+def _print(what: str, delays: list[float | None], unit: str) -> None:
+    seen = sorted(delay for delay in delays if delay is not None)
+    middle = f"median {seen[len(seen) // 2]:,.0f} {unit}, worst {seen[-1]:,.0f}" if seen else ""
+    print(f"{what}: seen in {len(seen)} of {len(delays)}; {middle}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""A pipeline with memory on a real Kafka: departures and boardings are sent, and the state of every key is counted."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pipeline.declaration import Pipeline
+from pipeline.drills.fleet import Member
+from pipeline.drills.recording import Recording
+from pipeline.drills.state_check import compare_states
+from pipeline.drills.wire import SCORE, decoder
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.offline import feature_sql
+from pipeline.processing.stateful_features import milliseconds, plausible_times
+from pipeline.records import TopicPartition
+from pipeline.settings import StateSettings
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateful_flights import ENVIRONMENT, MISSING, publish, remembering, weights
+from topology.recordings.flights import recording
+
+__all__ = ["ENVIRONMENT", "Remembered", "changelog_records", "restored"]
+
+
+@lru_cache(maxsize=1)
+def all_events() -> Recording:
+    """Return boardings and departures of the year; read once."""
+    return recording()
+
+
+class Remembered(Stage):
+    """One pipeline with memory under test."""
+
+    topology = "tests.support.topologies.stateful_flights"
+
+    def declared(self, partitions: int) -> tuple[Pipeline, Path]:
+        """Return the pipeline of tests/support/topologies/stateful_flights.py, with its model made now."""
+        pipeline, models = remembering(self.prefix, partitions), self.folder / "models"
+        publish(models, pipeline)
+        return pipeline, models
+
+    def events(self) -> Recording:
+        """Return boardings, which are scored, and departures."""
+        (facts,) = self.pipeline.facts
+        return all_events().to({"flights.boarding": self.pipeline.events.topic, "flights.departures": facts.topic})
+
+    def check_states(self) -> None:
+        """Fail unless the state of every key of every table is what the events make it."""
+        for report in compare_states(self.kafka, self.pipeline):
+            print(report.line)
+            assert report.keys > 100
+            assert report.ok, f"{report.line}\n{self.logs()}"
+
+    def check_scores(self) -> None:
+        """Fail unless each score shows what its key had done before, as worked out anew from all events."""
+        (planes, _) = self.pipeline.memories
+        events = self._sent()
+        events = events.append_column("reads", pa.array(np.ones(len(events), dtype=np.bool_)))
+        with duckdb.connect() as db:
+            db.register("events", events)
+            found = db.sql(feature_sql.sql(planes)).to_arrow_table()
+        order = np.argsort(events["ordinal"].to_numpy())
+        remembered = {
+            each.name: found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in planes.statistics
+        }
+        nothing = np.full(len(events), np.nan)  # of departures: the model leaves them out
+        remembered |= {name: remembered.get(name, nothing) for name in self.pipeline.spec.names}
+        (columns,) = events.take(order).combine_chunks().to_batches()
+        matrix = self.pipeline.spec.matrix(columns, remembered).astype(np.float64)
+        expected = np.where(np.isnan(matrix), MISSING, matrix) @ np.array(weights(self.pipeline))
+        scores = dict(zip(*self._scored(), strict=True))
+        numbers = np.array([scores[ordinal] for ordinal in events["ordinal"].take(order).to_pylist()])
+        np.testing.assert_allclose(numbers, expected, rtol=1e-5)
+
+    def last_scores(self) -> dict[str, float]:
+        """Return the last score of each key."""
+        decode, last = decoder(SCORE), dict[str, float]()
+        with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
+            for records in reader.catch_up():
+                batch = decode(records)
+                keys = records.keys.take(pa.array(batch.rows)).to_pylist()
+                last |= {
+                    key.decode(): score
+                    for key, score in zip(keys, batch.columns["score"].to_pylist(), strict=True)
+                    if key is not None
+                }
+        return last
+
+    def _sent(self) -> pa.Table:
+        """Return the events with what the offline query wants beside their fields."""
+        decode, parts = decoder(self.pipeline.events.schema), []
+        believes = plausible_times(StateSettings())
+        with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
+            for records in reader.catch_up():
+                batch = decode(records)
+                places = np.array([source.partition for source in records.sources])[records.source] << 40
+                table = pa.Table.from_batches([batch.columns])
+                table = table.append_column("ordinal", pa.array((places + records.offsets)[batch.rows]))
+                # A key that came to two partitions would be two keys; recorded keys do not.
+                table = table.append_column("key", table["tailnum"])
+                times, _ = milliseconds(batch.columns.column(self.pipeline.events.time))
+                table = table.append_column("time_ms", pa.array(times))
+                parts.append(table.append_column("writes", pa.array(believes(times, records.arrived_ms[batch.rows]))))
+        return pa.concat_tables(parts)
+
+    def _scored(self) -> tuple[list[int], list[float]]:
+        """Return the ordinal of the event of each score, and the score."""
+        decode, ordinals, scores = decoder(SCORE), [], []
+        with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
+            for records in reader.catch_up():
+                columns = decode(records).columns
+                places = columns["source_partition"].to_numpy().astype(np.int64) << 40
+                ordinals += (places + columns["source_offset"].to_numpy()).tolist()
+                scores += columns["score"].to_pylist()
+        return ordinals, scores
+
+
+def restored(worker: Member) -> float:
+    """Return how many changelog records a worker has restored."""
+    return worker.total("surgetank_restore_records_total")
+
+
+def changelog_records(under: Remembered, since: Mapping[TopicPartition, int] | None = None) -> int:
+    """Return how many records the changelogs hold, or hold from these offsets on."""
+    count = 0
+    with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:
+        for records in reader.catch_up():
+            starts = np.array([(since or {}).get(each, 0) for each in records.sources], dtype=np.int64)
+            count += int(np.count_nonzero(records.offsets >= starts[records.source]))
+    return count
