@@ -364,8 +364,8 @@ class ChangelogRestorer:
         raise StateMismatch(
             f"the state of task {job.task_epoch[0]} includes events of {said}: the committed offsets were set back, or "
             "the topic was made anew. Events would count twice. Set the offsets forward again; or stop the workers and "
-            f"run `surgetank state rebuild {job.task_epoch[0].pipeline} --from-events`, which computes the state from the "
-            f"events before the offsets; or delete the state: `surgetank state reset {job.task_epoch[0].pipeline}`"
+            f"run `surgetank state rebuild {job.task_epoch[0].pipeline} --from-events`, which computes the state from "
+            f"the events before the offsets; or delete the state: `surgetank state reset {job.task_epoch[0].pipeline}`"
         )
 
     def _again(self, job: _Job, why: str) -> None:

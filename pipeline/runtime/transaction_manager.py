@@ -18,6 +18,7 @@ from pipeline.clock import Clock
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.kafka.columnar.interface import BatchProducer
+from pipeline.kafka.columnar.produce_all import Delivered, produce_all
 from pipeline.kafka.columnar.select import batch_producer
 from pipeline.records import OutputPartition, OutputRecords, TaskEpoch
 from pipeline.runtime.batch_output import BatchOutput, OpenTransaction, TaskBatch
@@ -220,21 +221,12 @@ class TransactionManager:
             for run in piece.runs:
                 opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
 
-    def _produce(self, out: OutputRecords) -> None:
-        """Append records to the producer's queue; while that is full, wait for deliveries."""
+    def _produce(self, out: OutputRecords, delivered: Delivered | None = None) -> None:
         assert self._batches is not None
-        row = 0
         try:
-            while True:
-                row, error = self._batches.append(out, row)
-                if error is None:
-                    break
-                if error.code() != KafkaError._QUEUE_FULL:
-                    raise _Failed("produce", error)
-                self._live.poll(0.01)
-            self._live.poll(0)
-        except KafkaException as raised:  # a poll too tells of a fatal error
-            raise _Failed("produce", raised.args[0]) from None
+            produce_all(self._live, self._batches, out, delivered)
+        except KafkaException as error:
+            raise _Failed("produce", error.args[0]) from None
 
     def _produce_burst(self, burst: OutputRecords, opened: OpenTransaction) -> None:
         """Produce what one partition of a changelog is given, and have it noted where its last record comes to lie."""
@@ -245,23 +237,7 @@ class TransactionManager:
             if error is None:
                 opened.reached[output] = (message.offset() or 0) + 1
 
-        last = len(burst) - 1
-        self._produce(burst.slice(0, last))
-        key, value = burst.keys[last].as_py(), burst.values[last].as_py()
-        try:
-            self._produce_patiently(burst.topic, value, key, output[1], on_delivery=delivered)
-        except KafkaException as error:
-            raise _Failed("produce", error.args[0]) from None
-
-    def _produce_patiently(self, *record: Any, **more: Any) -> None:
-        """Produce a record; while the queue is full, since the brokers are slower than we are, wait for deliveries."""
-        while True:
-            try:
-                self._live.produce(*record, **more)
-            except BufferError:
-                self._live.poll(0.01)
-            else:
-                return
+        self._produce(burst, delivered)
 
     def _send_offsets(self, sending: SendOffsets, metadata: Any | None) -> None:
         if metadata is None:

@@ -152,7 +152,7 @@ def test_alerts_too_large_or_too_many_are_written_once_or_refused_for_good(stage
             assert post(webhook.url, json.dumps(odd).encode()) == 413
             assert post(webhook.url, b" " * BODY_BYTES_MAX + many) == 413
     with TopicReader(under.kafka, [under.pipeline.timeline], start="earliest") as reader:
-        values = [value for records in reader.catch_up() for value in records.values]
+        values = [value for records in reader.catch_up() for value in records.values.to_pylist()]
     written = [decode(value).details for value in values]
     assert len(written) == 20_002
     assert {each["alert"] for each in written} == {f"Alert{number}" for number in range(20_000)} | {"Wordy", "Good"}

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer, cimpl
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, cimpl
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
@@ -20,6 +20,7 @@ from pipeline.kafka.columnar.consumer import ColumnarConsumer
 from pipeline.kafka.columnar.interface import BatchConsumer, BatchProducer
 from pipeline.kafka.columnar.library import COPY
 from pipeline.kafka.columnar.plain import PlainConsumer, PlainProducer
+from pipeline.kafka.columnar.produce_all import produce_all
 from pipeline.kafka.columnar.producer import ColumnarProducer, handle
 from pipeline.kafka.columnar.results import Polled
 from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
@@ -480,6 +481,35 @@ def test_a_full_queue_stops_at_a_row_and_goes_on_from_it(
     assert row == 1000
     assert stops[0] == 64
     assert Everything(consumer, {source: 1000}).values(source) == values
+
+
+@both
+def test_all_rows_are_produced_and_the_delivery_of_the_last_is_reported(
+    kafka: KafkaUnderTest, topic: Topic, open_consumer: Open, implementation: str
+) -> None:
+    """Also through a queue that is full all the time; a row that is refused raises its error."""
+    name = topic(1)
+    source = TopicPartition(name, 0)
+    values = [b"%d" % row for row in range(1000)]
+    options = {"queue_buffering_max_messages": 64, "message_max_bytes": 1000}
+    producer = clients.producer(kafka.settings, client_id=CLIENT, **options)
+    mine, reported = batch_producer(implementation, producer), []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        reported.append((error, message.offset()))
+
+    for some in (values, [b"alone"], []):
+        produce_all(producer, mine, records(name, [None] * len(some), some), delivered)
+    produce_all(producer, mine, records(name, [None] * 100, [b"more"] * 100))
+    with pytest.raises(KafkaException) as refused:
+        produce_all(producer, mine, records(name, [None], [bytes(2000)]))
+    assert producer.flush(30) == 0
+    consumer = open_consumer(implementation)
+    consumer.assign({source: 0})
+
+    assert reported == [(None, 999), (None, 1000)]
+    assert refused.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+    assert Everything(consumer, {source: 1101}).values(source) == [*values, b"alone", *[b"more"] * 100]
 
 
 @both
