@@ -200,7 +200,7 @@ class RowLayout:
 
     def fingerprint(self) -> str:
         """Return a hash, the same in every process, that differs wherever rows could mean something else."""
-        meaning = [self.fed_by, self.memory_ms, [str(cell) for cell in self.cells]]
+        meaning = [self.fed_by, self.memory_ms, [_fingerprint_text(cell) for cell in self.cells]]
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
     def declaration(self) -> dict[str, Any]:
@@ -325,6 +325,19 @@ def _program(layout: RowLayout) -> UpdateProgram:
     ]
     tables = ((rings, 8), (updates, 4), (reads, 4), (lasts, 2), (latest, 3))
     return UpdateProgram(*(np.array(table, dtype=np.int64).reshape(-1, width) for table, width in tables))
+
+
+def _fingerprint_text(cell: Cell) -> str:
+    """Return the text of a cell that is hashed into the fingerprint.
+
+    Stores and changelogs hold that hash, so the text must not change when a class or field of this module is renamed.
+    """
+    window, part = cell.window, cell.part
+    window_text = None if window is None else f"Window(span_ms={window.span_ms}, buckets={window.buckets})"
+    part_text = None if part is None else f"<Part.{part.name}: {part.value}>"
+    return (
+        f"Cell(window={window_text}, slot={cell.slot}, part={part_text}, value={cell.value!r}, is_time={cell.is_time})"
+    )
 
 
 def _part_name(cell: Cell) -> str:

@@ -89,6 +89,15 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
     assert other.stdout.strip() == ours.fingerprint()
 
 
+def test_the_fingerprint_is_the_one_that_existing_state_was_written_with() -> None:
+    """A change of the fingerprint would make workers discard all existing state."""
+    kinds = (AggregateKind.STD, AggregateKind.MIN, AggregateKind.LAST)
+    std, smallest, last = (AggregateSpec(kind, "a", None if kind is AggregateKind.LAST else WINDOW) for kind in kinds)
+    count = AggregateSpec(AggregateKind.COUNT, None, RingWindow(24, 6))
+    found = layout(std, smallest, last, count, ttl_ms=100, fed_by="x").fingerprint()
+    assert found == "154e9e222ebc5c84a62fb070764961cb862a3b1db584b88c0511f9c3b52b7bef"
+
+
 @anytime
 @given(tables(), histories(), st.data())
 def test_migrated_rows_are_those_of_the_new_declaration(
