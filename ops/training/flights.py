@@ -24,7 +24,7 @@ from ops.training.flights_schedule import flights as schedule
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from pipeline.declaration import Pipeline
 from pipeline.errors import ModelError
-from pipeline.offline.backfill import matrices, remembered
+from pipeline.offline.backfill import compute_aggregates, matrices
 from pipeline.offline.history import History
 from pipeline.serving.bundle import Manifest, load, sha256, write
 from pipeline.serving.onnx_model import OnnxModel
@@ -47,7 +47,7 @@ def examples(pipeline: Pipeline) -> tuple[Matrix, Labels, npt.NDArray[np.int64]]
     """Return features float32 [n, F], late bool [n] and month int64 [n] of the flights that arrived."""
     history = History.of(recording(), pipeline)
     taken = history.topics[pipeline.events.topic]
-    statistics = remembered(pipeline, history)
+    statistics = compute_aggregates(pipeline, history)
     matrix = np.concatenate([part for _, part in matrices(pipeline, taken, statistics)])
     # From the order of time to that of the file, which is the order of the labels.
     place = pc.index_in(boarding_table()["event_id"], value_set=taken.table["event_id"].combine_chunks())

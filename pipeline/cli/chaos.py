@@ -118,9 +118,9 @@ def _tell(found: "ChaosReport | RebalanceReport | RestoreReport", report: Path, 
     """Write and print a report; end with status 1 if the drill did not pass."""
     import json
 
-    from pipeline.drills.fleet import dumped
+    from pipeline.drills.fleet import write_report
 
-    dumped(found.as_dict(), report)
+    write_report(found.as_dict(), report)
     for line in [json.dumps(found.as_dict())] if as_json else found.lines:
         typer.echo(line)
     if not found.passed:

@@ -31,7 +31,7 @@ def demo(
     from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
-    from pipeline.drills.fleet import dumped
+    from pipeline.drills.fleet import write_report
     from pipeline.kafka.local.broker import free_ports
     from pipeline.kafka.local.cluster import LocalCluster
     from pipeline.settings import KafkaSettings, load
@@ -75,7 +75,7 @@ def demo(
             except KeyboardInterrupt:
                 console.print("stopped; cleaning up")
                 raise typer.Exit(130) from None
-    dumped(result.as_dict(), report)
+    write_report(result.as_dict(), report)
     console.print(_summary(result))
     for what, examples in audit.examples.items():
         console.print(f"  {what}: {', '.join(examples)}")

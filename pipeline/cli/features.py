@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.offline.feature_log_check import RecordedReport
+    from pipeline.offline.feature_log_check import FeatureLogReport
 
 app = typer.Typer(
     help="The model's inputs: computed offline for training, and compared with those of workers.", no_args_is_help=True
@@ -97,13 +97,13 @@ def compare(
     from rich.console import Console
 
     from pipeline.cli.pipeline_argument import resolve
-    from pipeline.offline.feature_log_check import compare_recorded
+    from pipeline.offline.feature_log_check import check_feature_log
     from pipeline.settings import load
 
     settings = load({"kafka.bootstrap": bootstrap})
     pipeline = resolve(name)
     with Console(stderr=True).status("") as status:
-        report = compare_recorded(settings.kafka, pipeline, settings.state, status.update)
+        report = check_feature_log(settings.kafka, pipeline, settings.state, status.update)
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
     else:
@@ -112,7 +112,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def _show(report: "RecordedReport") -> None:
+def _show(report: "FeatureLogReport") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

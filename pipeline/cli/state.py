@@ -202,7 +202,7 @@ def rebuild(
             tables=table or (),
             from_events=from_events,
             from_what_is_left=from_what_is_left,
-            told=told,
+            report_progress=told,
         )
         steps = work.plan() if dry_run else work.run()
     if not dry_run:

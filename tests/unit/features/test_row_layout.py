@@ -52,7 +52,7 @@ def test_a_ring_holds_what_its_statistics_need(measures: list[AggregateSpec], wi
 @given(tables(), st.data())
 def test_the_order_of_declaration_does_not_matter(memory: TableState, data: st.DataObject) -> None:
     """The same statistics in another order have the same row and the same fingerprint."""
-    (other,) = table_states(data.draw(st.permutations(memory.statistics)))
+    (other,) = table_states(data.draw(st.permutations(memory.aggregates)))
     assert other.layout.cells == memory.layout.cells
     assert other.layout.fingerprint() == memory.layout.fingerprint()
 
@@ -104,7 +104,7 @@ def test_migrated_rows_are_those_of_the_new_declaration(
     memory: TableState, events: list[Event], data: st.DataObject
 ) -> None:
     """Rows carried over to fewer statistics equal, bit for bit, those that these would have had from the start."""
-    fewer = data.draw(st.lists(st.sampled_from(memory.statistics), min_size=1, unique=True))
+    fewer = data.draw(st.lists(st.sampled_from(memory.aggregates), min_size=1, unique=True))
     (wanted,) = table_states(fewer)
     old, new = Online(memory), Online(wanted)
     old.take(events)
@@ -112,8 +112,8 @@ def test_migrated_rows_are_those_of_the_new_declaration(
     for key, row in old.rows.items():
         migrated = migrate(memory.layout, wanted.layout, row.reshape(1, -1))
         if migrated is None:
-            assert memory.layout.memory_ms is not None  # what was forgotten cannot be carried over
-            assert wanted.layout.memory_ms is None or wanted.layout.memory_ms > memory.layout.memory_ms
+            assert memory.layout.retention_ms is not None  # what was forgotten cannot be carried over
+            assert wanted.layout.retention_ms is None or wanted.layout.retention_ms > memory.layout.retention_ms
         else:
             np.testing.assert_array_equal(migrated[0], new.rows[key])
             assert migrated.flags.c_contiguous
@@ -194,7 +194,7 @@ def test_a_row_can_be_read_by_people() -> None:
     (memory,) = table_states([table.last("a"), table.mean("a", window=12 * MS, buckets=3)])
     online = Online(memory)
     online.take([Event("k", -3, 2.5), Event("k", 1, None), Event("k", 9, 4.0), Event("k", 10, 6.0)])
-    named = memory.layout.named(online.rows["k"])
+    named = memory.layout.describe(online.rows["k"])
     assert json.loads(json.dumps(named)) == {
         "seen_ms": 10,
         "last": {"a": {"time_ms": 10, "value": 6}},
@@ -205,5 +205,5 @@ def test_a_row_can_be_read_by_people() -> None:
             ]
         },
     }
-    empty = memory.layout.named(memory.layout.rows(1)[0])
+    empty = memory.layout.describe(memory.layout.rows(1)[0])
     assert empty == {"seen_ms": None, "last": {"a": {"time_ms": None, "value": None}}, "windows": {"12ms/3": []}}

@@ -124,7 +124,7 @@ def test_keys_go_where_their_producer_sends_them() -> None:
     move = ReshardStep(4, 8, PartitionHistory("murmur2", ()))
     keys = [b"%d" % number for number in range(200) if move.growth.home(b"%d" % number, 4) == 3]
 
-    away = move.away(keys, 3)
+    away = move.misplaced(keys, 3)
 
     assert set(away) == {7}
     assert {move.growth.home(key, 8) for key in set(keys) - set(away[7])} == {3}

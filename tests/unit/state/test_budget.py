@@ -61,13 +61,13 @@ def test_the_rows_that_python_holds_fit_in_their_share(value_bytes: int) -> None
     try:
         for start in range(0, 2 * rows, 500):
             keys = [b"%010d" % number for number in range(start, start + 500)]
-            recent.keep(keys, [bytes(value_bytes) for _ in keys], {})
+            recent.put(keys, [bytes(value_bytes) for _ in keys], {})
         del keys
         gc.collect()
-        taken, _ = tracemalloc.get_traced_memory()
+        memory_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert budget.rows // 4 < taken <= budget.rows
+    assert budget.rows // 4 < memory_bytes <= budget.rows
 
 
 def test_tasks_are_counted_in_steps_that_grow_with_them() -> None:

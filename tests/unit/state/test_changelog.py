@@ -24,7 +24,7 @@ def value(number: float, width: int = 2) -> bytes:
 
 @given(RECORDS)
 def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | None]]) -> None:
-    """A burst says the same as its records taken one by one; a null is the end of a key."""
+    """A burst says the same as its records memory_bytes one by one; a null is the end of a key."""
     values = [None if number is None else value(number) for _, number in records]
     keys = [key for key, _ in records]
 
