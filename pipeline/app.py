@@ -7,6 +7,7 @@ import gc
 import inspect
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -33,10 +34,14 @@ from pipeline.errors import (
     TopicsError,
 )
 from pipeline.http.lookup import Lookup
+from pipeline.http.monitoring import monitoring_server
+from pipeline.http.peer_address import peer_address
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
+from pipeline.kafka.clients import MESSAGE_BYTES_MAX
 from pipeline.kafka.retry import retry_until_available
 from pipeline.lag.worker_lag import WorkerLag
+from pipeline.migration.partition_history import stayed
 from pipeline.processing.dead_letter_limit import DeadLetterLimit
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor
@@ -54,7 +59,6 @@ from pipeline.state.store_identity import TableSignature
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
-from pipeline.telemetry.server import TelemetryServer
 from pipeline.timeline.timeline_reporter import TimelineReporter
 from pipeline.timeline.writer import TimelineWriter
 from pipeline.worker_listener import WorkerListener
@@ -82,14 +86,22 @@ class _App(faust.App):  # type: ignore[misc]
 
 
 class _Process(faust.Worker):  # type: ignore[misc]
-    """Faust's process without its logs and spinner: ours come out alike, whichever command started it.
+    """Faust's process without its logs, spinner and debugging signals.
 
-    Left to itself, ``faust worker`` would log every event twice, and lose our last words at ``-l error``.
+    Left to itself, ``faust worker`` would log every event twice, and lose our last words at ``-l error``. On SIGUSR1 it
+    would print all stacks with their local variables, passwords among them, and on SIGUSR2 open a debugger.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"override_logging": False, "quiet": True})
         self.spinner = None
+
+    def install_signal_handlers(self) -> None:
+        """Stop on SIGTERM and SIGINT; ignore SIGUSR1 and SIGUSR2, which would otherwise end the process."""
+        self.loop.add_signal_handler(signal.SIGINT, self._on_sigint)
+        self.loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        for ignored in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(ignored, signal.SIG_IGN)
 
 
 class Worker:
@@ -175,15 +187,17 @@ class Worker:
             model=chosen.name,
             model_version=chosen.version,
             score_bytes_max=limits[pipeline.scores.topic] - provisioning.FRAME_BYTES,
+            dead_letter_bytes_max=min(limits[pipeline.dead_letters], MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
             saw=self._watch.saw,
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
-        self.server = TelemetryServer(settings.telemetry, self.metrics, self.health)
+        self.server = monitoring_server(settings.telemetry, self.metrics, self.health)
+        self._address = peer_address(settings, self.server.url)
         if self._vault is not None:
-            self.server.also(_lookup(pipeline, settings, self._vault, self.server.url, self.clock).answer)
+            _lookup(pipeline, settings, self._vault, self._address, self.clock).register(self.server)
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
         self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
@@ -200,7 +214,7 @@ class Worker:
             upkeep=self.pipeline.upkeep,
             vault=self._vault,
             identity=self.identity,
-            address=self.settings.telemetry.address or self.server.url,
+            address=self._address,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
@@ -300,7 +314,9 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
         for table, shape in shapes.items()
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings)
+    feeds = {memory.table.name: pipeline.feed_of(memory).topic for memory in pipeline.memories}
+    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # last scores are of events
+    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings, feeds, stayed)
 
 
 def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "StatefulFeatures | None") -> FeatureLog:
@@ -310,7 +326,7 @@ def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "Stateful
     )
 
 
-def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, url: str, clock: Clock) -> Lookup:
+def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, address: str, clock: Clock) -> Lookup:
     """Return what answers by key."""
     kept, topic = vault.kept, pipeline.events.topic
     return Lookup(
@@ -318,7 +334,7 @@ def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, url: st
         kept.formats,
         vault,
         partitions=kept.partitions,
-        me=settings.telemetry.address or url,
+        me=address,
         peers=PeerAddresses(settings.kafka, pipeline.group, topic, kept.partitions, clock),
         clock=clock,
     )

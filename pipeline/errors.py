@@ -8,10 +8,12 @@ SurgetankError
 │   ├── TopicsError       topics are missing or shaped wrongly
 │   ├── ModelError        a model is missing or does not fit the pipeline
 │   ├── BrokerError       no broker answers
-│   └── StateMismatch     local state was made for something else than what is to run
+│   ├── OffsetsError      committed offsets do not fit what the topics hold
+│   └── StateMismatch     state was made for something else than what is to run
 ├── TooManyDeadLetters    the share of bad events is over its bound (exit 3)
 ├── Stuck                 something made no progress within its deadline (exit 4)
 ├── LostIdentity          another live worker runs under this worker's name (exit 5)
+├── OutputRefused         the brokers refuse what a task writes, each time that it is tried (exit 7)
 └── StateError            the state of a task cannot be read or written
     ├── StateCorrupt      what lies on disk, or in the changelog, is not what was written
     ├── StateClosed       the task was given up meanwhile
@@ -74,8 +76,18 @@ class LostIdentity(SurgetankError):  # noqa: N818 - the name is what happened
     exit_code = 5
 
 
+class OutputRefused(SurgetankError):  # noqa: N818 - the name is what happened
+    """The brokers refuse what a task writes, each time that it is tried; nothing of it was committed."""
+
+    exit_code = 7
+
+
+class OffsetsError(StartupError):
+    """Committed offsets do not fit what the topics hold."""
+
+
 class StateMismatch(StartupError):  # noqa: N818 - the name is what happened
-    """Local state was made for something else than what is to run."""
+    """State was made for something else than what is to run, or includes events that are to be read again."""
 
 
 class StateError(SurgetankError):

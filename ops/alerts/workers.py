@@ -31,7 +31,7 @@ RULES = Rules(
             "{{ $labels.instance }} was started {{ $value }} times in 15 minutes",
             "The process at {{ $labels.instance }} ({{ $labels.job }}) was started {{ $value }} times in "
             "15 minutes; a deploy starts it once. The exit code says why: 2 something to mend, 3 too many dead "
-            "letters, 4 stuck, 5 a name that another has.",
+            "letters, 4 stuck, 5 a name that another has, 6 no room for state, 7 an output that brokers refuse.",
             "Scores may arrive a little later than usual. None is lost.",
             about="instance",
         ),

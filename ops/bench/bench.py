@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from ops.bench import arrivals, environment, keyed_state, latency
-from ops.bench.benchmark_run import BenchEnvironment, Reporter, course, rounds
+from ops.bench import arrivals, cpu_breakdown, cpu_parts, environment, keyed_state, latency_rounds, worker_parts
+from ops.bench.benchmark_run import BenchEnvironment, BenchmarkRun, Reporter, course, rounds
 from ops.bench.contenders import Contender
 from ops.bench.jobs import Flights, Payments, Workload
 from ops.bench.rates import ratios
@@ -21,8 +21,8 @@ from pipeline.kafka.local.broker import free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings, Settings
 
-LOADS = (20, 50, 80)  # per cent of Surgetank's capacity
-MEASURED_LATENCY = ("hand_loop", "hand_state", "surgetank")
+# Of these also the latency and the CPU of each part of a batch.
+MEASURED = ("hand_loop", "hand_transactions", "hand_state", "hand_state_transactions", "surgetank")
 JOBS: dict[str, Workload] = {"flights": Flights(), "payments": Payments()}
 
 
@@ -36,7 +36,8 @@ class BenchPlan:
     job: str = "flights"
     rounds: int = 3
     share: float = 1.0
-    latency_seconds: float = 12.0
+    latency_rounds: int = 3
+    latency_seconds: float = 9.0
     growth: bool = True
     only: tuple[str, ...] = ()
     profile: Path | None = None
@@ -58,18 +59,20 @@ def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
 
     if plan.work.memory:
         all_of_them = [
-            one("hand_state", "hand-written loop, rocksdict", 2_000_000),
+            one("hand_state", "hand loop, state", 2_000_000),
+            one("hand_state_transactions", "hand loop, state, tx", 2_000_000, "exactly once"),
             one("surgetank", "Surgetank", 2_000_000, "exactly once", module="surgetank_payments"),
-            one("faust_table", "plain Faust agent, Table", 40_000),
-            one("quix_state", "Quix Streams, state", 120_000, python=quix),
+            one("faust_table", "Faust agent, Table", 40_000),
+            one("quix_state", "Quix, state", 120_000, python=quix),
         ]
     else:
         all_of_them = [
-            one("hand_loop", "hand-written loop", 2_000_000),
+            one("hand_loop", "hand loop", 2_000_000),
+            one("hand_transactions", "hand loop, tx", 2_000_000, "exactly once"),
             one("surgetank", "Surgetank", 2_000_000, "exactly once", module="surgetank_worker"),
-            one("plain_faust", "plain Faust agent", 40_000),
-            one("quix", "Quix Streams, batching sink", 500_000, module="quix_sink", python=quix),
-            one("quix_dataframe", "Quix Streams, dataframe", 120_000, python=quix),
+            one("plain_faust", "Faust agent", 40_000),
+            one("quix", "Quix, batching sink", 500_000, module="quix_sink", python=quix),
+            one("quix_dataframe", "Quix, dataframe", 120_000, python=quix),
         ]
     return [each for each in all_of_them if not plan.only or each.key in plan.only]
 
@@ -89,9 +92,10 @@ def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None 
         backlog = max(each.events for each in those)
         with course(site, plan.work, backlog) as run:
             found = rounds(run, those, plan.rounds, same=True)
+            parts = {each.key: part for each in those if each.key in MEASURED and (part := _cpu_parts(run, each))}
             if plan.profile:
                 for each in those:
-                    if each.key in MEASURED_LATENCY:
+                    if each.key in MEASURED:
                         talk.doing(f"profiling {each.title}")
                         run.run(each, profile=plan.profile)
                         talk.say(f"profile of {each.title}: {plan.profile / each.key}.speedscope.json")
@@ -99,8 +103,10 @@ def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None 
             **found,
             "job": plan.job,
             "ratios": ratios(found),
+            "cpu_us_per_event": parts,
             "latency_ms": {},
             "latency_runs": {},
+            "latency_ratios": {},
             "guarantees": {each.key: each.guarantee for each in those},
             "settings": _settings(plan, those, site.kafka, backlog),
             "machine": _machine(),
@@ -114,22 +120,26 @@ def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None 
 
 
 def _latencies(report: dict[str, Any], plan: BenchPlan, those: list[Contender], site: BenchEnvironment) -> None:
+    measured = [each for each in those if each.key in MEASURED]
     capacity = report["surgetank"]["events_per_second"]
-    for per_cent in LOADS:
-        for each in those:
-            if each.key not in MEASURED_LATENCY:
-                continue
-            rate = round(capacity * per_cent / 100)
-            site.talk.doing(f"{each.title} at {per_cent} % load, {rate:,} events/s")
-            load = latency.Load(rate, plan.latency_seconds)
-            told = latency.measure(each, site.kafka, site.admin, load, plan.work, site.home)
-            report["latency_runs"].setdefault(each.key, {})[str(per_cent)] = told
-            shown = {name: told[name] for name in ("p50", "p99", "p999")}
-            report["latency_ms"].setdefault(each.key, {})[str(per_cent)] = shown
-            site.talk.say(
-                f"{each.title:<28} {per_cent} %: p50 {told['p50']} p99 {told['p99']} p99.9 {told['p999']} ms, "
-                f"sent {told['achieved_rate']:,.0f} of {told['intended_rate']:,.0f}/s"
-            )
+    runs = latency_rounds.measure(site, plan.work, measured, capacity, plan.latency_rounds, plan.latency_seconds)
+    found = latency_rounds.medians(runs)
+    baseline = "hand_state_transactions" if plan.work.memory else "hand_transactions"
+    report["latency_runs"], report["latency_ms"] = runs, found
+    report["latency_ratios"] = latency_rounds.ratios(found, "surgetank", baseline)
+
+
+def _cpu_parts(run: BenchmarkRun, contender: Contender) -> dict[str, float] | None:
+    """Return the CPU of each part of a batch, in microseconds per event, of one run of a contender; None: too short."""
+    file = run.site.home / f"{contender.key}.cpu-parts.jsonl"
+    run.site.talk.doing(f"measuring the CPU of the parts of {contender.title}")
+    run.run(contender, environment={cpu_parts.VARIABLE: str(file)})
+    try:
+        looks = cpu_breakdown.window(file.read_text().splitlines(keepends=True), contender.events)
+    except ValueError as error:
+        run.site.talk.say(f"{contender.title}: {error}")
+        return None
+    return cpu_breakdown.breakdown(*looks, worker_parts.THREADS if contender.key == "surgetank" else {})
 
 
 def _site(bootstrap: str | None, home: Path, leaving: contextlib.ExitStack, talk: Reporter) -> BenchEnvironment:
@@ -160,6 +170,7 @@ def _settings(plan: BenchPlan, those: list[Contender], kafka: KafkaSettings, bac
         "partitions": 8,
         "bootstrap": kafka.bootstrap,
         "events_per_run": {each.key: each.events for each in those},
+        "latency_rounds": plan.latency_rounds,
         "latency_seconds": plan.latency_seconds,
         "latency_reader_partitions": list(arrivals.PARTITIONS),
         "contenders": {

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from ops.bench import output_check
 from ops.bench.backlog import PARTITIONS, ends, fill, make_topics, remove_topics, remove_topics_of
 from ops.bench.contender_args import ContenderArgs
-from ops.bench.contenders import Contender, running, tail, watch
+from ops.bench.contenders import NOTHING, Contender, running, tail, watch
 from ops.bench.jobs import Workload
 from ops.bench.profile import profiled
 from ops.bench.rates import MeasuredRun, ProgressSample, mark, run_of, summary
@@ -64,6 +64,7 @@ class BenchmarkRun:
         *,
         look_at_scores: bool = False,
         profile: Path | None = None,
+        environment: Mapping[str, str] = NOTHING,
         afterwards: Callable[[ContenderArgs, Path], None] = lambda *_: None,
     ) -> tuple[MeasuredRun, output_check.Scores | None]:
         """Let one contender score its share of the backlog, in a group and to topics of its own.
@@ -84,7 +85,7 @@ class BenchmarkRun:
         try:
             make_topics(site.kafka, topics_of(job, self.work), self.partitions)
             started = time.monotonic()
-            with running(contender, job, log) as process, profiled(process, contender.key, profile):
+            with running(contender, job, log, environment) as process, profiled(process, contender.key, profile):
                 looks = watch(
                     contender,
                     job,
@@ -150,7 +151,7 @@ def rounds(
 
 def _line(number: int, contender: Contender, run: MeasuredRun) -> str:
     return (
-        f"{contender.title:<28} round {number + 1}: {run.events_per_second:>9,.0f}/s "
+        f"{contender.title:<25} round {number + 1}: {run.events_per_second:>9,.0f}/s "
         f"{run.events_per_cpu_second:>9,.0f}/CPU s  first score {run.first_score_seconds:.1f} s  "
         f"broker {run.broker_cpu_share:.0%} of a core"
     )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ops.bench.bench import BenchPlan, bench
 from ops.bench.benchmark_run import Reporter
-from ops.bench.tables import tables
+from ops.bench.tables import WIDTH, tables
 
 HOME = Path(".surgetank") / "bench"
 
@@ -21,6 +21,7 @@ def main(
     rounds: int,
     only: list[str] | None,
     latency: bool,
+    latency_rounds: int,
     growth: bool,
     bootstrap: str | None,
     profile: Path | None,
@@ -38,7 +39,8 @@ def main(
         job=job,
         rounds=1 if quick else rounds,
         share=0.2 if quick else 1.0,
-        latency_seconds=(6.0 if quick else 12.0) if latency else 0.0,
+        latency_rounds=1 if quick else latency_rounds,
+        latency_seconds=(5.0 if quick else 9.0) if latency else 0.0,
         growth=growth,
         only=tuple(only or ()),
         profile=profile,
@@ -51,7 +53,7 @@ def main(
         console.print("stopped; everything that was started has ended")
         raise SystemExit(130) from None
     report.write_text(json.dumps(found, indent=2) + "\n")
-    wide = Console(width=max(console.width, 130))
+    shown = Console(width=max(console.width, WIDTH))
     for table in tables(found):
-        wide.print(table)
+        shown.print(table)
     console.print(f"report: {report}   logs: {HOME}   {found['seconds']:.0f} s", highlight=False)

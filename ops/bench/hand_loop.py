@@ -11,7 +11,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
+from ops.bench import cpu_parts
 from ops.bench.contender_args import ContenderArgs, contender_args
+from ops.bench.cpu_parts import CpuParts
 from ops.bench.job import BenchJob
 from ops.bench.tuning import BATCH_ROWS_MAX, HAND_COMMIT_SECONDS, HAND_CONSUMER, HAND_PRODUCER
 
@@ -47,6 +49,7 @@ def main(job: ContenderArgs) -> None:
     )
     scorer = BenchJob(job.name, job.events)
     assigned(consumer, job)
+    parts = cpu_parts.from_environment()
     gc.disable()  # nothing here makes cycles, and each of the messages of a batch would count towards a run of it
 
     done: dict[int, int] = {}
@@ -61,26 +64,34 @@ def main(job: ContenderArgs) -> None:
             consumer.commit(offsets=places, asynchronous=not wait)
 
     while not stopping:
+        parts.start()
         messages = [first] if (first := consumer.poll(0.1)) is not None else []
         if messages:
             messages += consumer.consume(BATCH_ROWS_MAX - 1, 0)
-            work(messages, scorer, producer, job.scores, done)
+            parts.end("pull")
+            work(messages, scorer, producer, job.scores, done, parts)
         producer.poll(0)
+        parts.end("produce")
         if time.monotonic() >= commit_at:
             commit(wait=False)
             commit_at = time.monotonic() + HAND_COMMIT_SECONDS
+            parts.end("commit")
     commit(wait=True)
     consumer.close()
 
 
-def work(messages: list[Any], scorer: BenchJob, producer: Producer, topic: str, done: dict[int, int]) -> None:
+def work(
+    messages: list[Any], scorer: BenchJob, producer: Producer, topic: str, done: dict[int, int], parts: CpuParts
+) -> None:
     """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
     for message in messages:
         if message.error() is not None:
             raise KafkaException(message.error())
     partitions = [message.partition() for message in messages]
     offsets = [message.offset() for message in messages]
-    scores = scorer.score([message.value() for message in messages], partitions, offsets)
+    values = [message.value() for message in messages]
+    parts.end("pull")
+    scores = scorer.score(values, partitions, offsets, parts.end)
     produce = producer.produce
     for message, score, partition in zip(messages, scores, partitions, strict=True):
         while True:
@@ -90,6 +101,7 @@ def work(messages: list[Any], scorer: BenchJob, producer: Producer, topic: str, 
             except BufferError:
                 producer.poll(0.01)
     done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
+    parts.count(len(messages))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rocksdict
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from rocksdict import Rdict, WriteBatch
 
+from ops.bench import cpu_parts
 from ops.bench.contender_args import ContenderArgs, contender_args
+from ops.bench.cpu_parts import CpuParts
 from ops.bench.hand_loop import assigned
 from ops.bench.payments import layout
 from ops.bench.payments_job import PaymentsJob, pack, unpack
@@ -127,28 +129,40 @@ def _options() -> rocksdict.Options:
 
 
 def restore(cards: Cards, job: ContenderArgs, partitions: list[int]) -> int:
-    """Read the changelog to its end into RocksDB; return how many records that were."""
-    reader = Consumer({"bootstrap.servers": job.bootstrap, "group.id": f"{job.name}-restore", **HAND_CONSUMER})
+    """Read the changelog to its end, committed records only, into RocksDB; return how many records that were."""
+    own = {"bootstrap.servers": job.bootstrap, "group.id": f"{job.name}-restore", "enable.partition.eof": True}
+    reader = Consumer({**HAND_CONSUMER, **own})
     records = 0
     try:
-        ends = {
-            n: reader.get_watermark_offsets(KafkaTopicPartition(job.changelog, n), timeout=10)[1] for n in partitions
-        }
-        left = {n for n, end in ends.items() if end > 0}
+        left = set(partitions)
         reader.assign([KafkaTopicPartition(job.changelog, n, 0) for n in sorted(left)])
         while left:
-            messages = reader.consume(100_000, 0.1)
-            for message in messages:
-                if message.error() is not None:
-                    raise KafkaException(message.error())
-            last = {message.key(): message.value() for message in messages}
+            last: dict[Any, Any] = {}
+            for message in reader.consume(100_000, 0.1):
+                error = message.error()
+                if error is None:
+                    last[message.key()] = message.value()
+                    records += 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(message.partition())
+                else:
+                    raise KafkaException(error)
             cards.write(list(last), list(last.values()))
-            records += len(messages)
-            at = {place.partition: place.offset for place in reader.position(reader.assignment())}
-            left = {n for n in left if at.get(n, 0) < ends[n]}
     finally:
         reader.close()
     return records
+
+
+def produce_rows(producer: Producer, topic: str, keys: list[bytes], values: list[bytes], where: list[int]) -> None:
+    """Produce rows to a changelog; ``where`` are their partitions."""
+    produce = producer.produce
+    for key, value, partition in zip(keys, values, where, strict=True):
+        while True:
+            try:
+                produce(topic, value, key, partition)
+                break
+            except BufferError:
+                producer.poll(0.01)
 
 
 def main(job: ContenderArgs) -> None:
@@ -168,19 +182,12 @@ def main(job: ContenderArgs) -> None:
         records = restore(cards, job, partitions)
         print(json.dumps({"restored": records, "seconds": time.monotonic() - began}), flush=True)
     scorer = PaymentsJob(job.name, job.events)
+    parts = cpu_parts.from_environment()
     gc.disable()
     done: dict[int, int] = {}
 
     def commit(*, wait: bool) -> None:
-        keys, values, where = cards.take()
-        produce = changelog.produce
-        for key, value, partition in zip(keys, values, where, strict=True):
-            while True:
-                try:
-                    produce(job.changelog, value, key, partition)
-                    break
-                except BufferError:
-                    changelog.poll(0.01)
+        produce_rows(changelog, job.changelog, *cards.take())
         changelog.flush()
         producer.flush()
         if failed:
@@ -197,23 +204,34 @@ def main(job: ContenderArgs) -> None:
 
     commit_at = time.monotonic() + HAND_COMMIT_SECONDS
     while not stopping:
+        parts.start()
         messages = [first] if (first := consumer.poll(0.1)) is not None else []
         if messages:
             messages += consumer.consume(BATCH_ROWS_MAX - 1, 0)
+            parts.end("pull")
             room_for(len(messages))
-            work(messages, scorer, cards, producer, job.scores, done)
+            parts.end("commit")
+            work(messages, scorer, cards, producer, job.scores, done, parts)
         producer.poll(0)
         changelog.poll(0)
+        parts.end("produce")
         if time.monotonic() >= commit_at:
             commit(wait=False)
             commit_at = time.monotonic() + HAND_COMMIT_SECONDS
+            parts.end("commit")
     commit(wait=True)
     consumer.close()
     cards.close()
 
 
 def work(
-    messages: list[Any], scorer: PaymentsJob, cards: Cards, producer: Producer, topic: str, done: dict[int, int]
+    messages: list[Any],
+    scorer: PaymentsJob,
+    cards: Cards,
+    producer: Producer,
+    topic: str,
+    done: dict[int, int],
+    parts: CpuParts,
 ) -> None:
     """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
     for message in messages:
@@ -222,13 +240,16 @@ def work(
     keys = [message.key() for message in messages]
     partitions = [message.partition() for message in messages]
     offsets = [message.offset() for message in messages]
+    values = [message.value() for message in messages]
+    parts.end("pull")
     found = cards.find(keys)
     if None in found:
         new = {key: partition for key, partition, at in zip(keys, partitions, found, strict=True) if at is None}
         cards.fetch(list(new), list(new.values()))
         found = cards.find(keys)
     places = np.array(found, dtype=np.int64)
-    scores = scorer.score([message.value() for message in messages], cards.rows, places, partitions, offsets)
+    parts.end("features")
+    scores = scorer.score(values, cards.rows, places, partitions, offsets, parts.end)
     cards.touched(places)
     produce = producer.produce
     for key, score, partition in zip(keys, scores, partitions, strict=True):
@@ -239,6 +260,7 @@ def work(
             except BufferError:
                 producer.poll(0.01)
     done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
+    parts.count(len(messages))
 
 
 if __name__ == "__main__":

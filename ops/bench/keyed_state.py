@@ -14,7 +14,7 @@ from ops.bench.contenders import START_SECONDS, Contender, cpu_seconds, running,
 from ops.bench.jobs import Payments
 from ops.bench.rates import growth
 from pipeline.errors import SurgetankError
-from pipeline.http.http_get import http_get
+from pipeline.http.http_get import answer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.exposition_parser import sample_total
 
@@ -121,7 +121,7 @@ class _Page:
 
     def look(self) -> tuple[int, float] | None:
         """Return records and seconds when all is restored."""
-        page = http_get(self._url, timeout=2)
+        page = answer(self._url, timeout=2)
         if page is None:
             return None
         now = time.monotonic()

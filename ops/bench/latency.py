@@ -1,11 +1,14 @@
-"""End-to-end latency: from the intended send time of an event to the reader of its score, at a set rate.
+"""End-to-end latency: from the intended send time of an event to the reader of its score, at set rates.
 
+One process of a contender is measured at several rates, one after the other.
 Sender, contender, reader and broker share the machine. What the sender did not manage is told with the figures.
 """
 
 import contextlib
 import json
+import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import psutil
 from confluent_kafka.admin import AdminClient
 
 from ops.bench import arrivals, sender
-from ops.bench.backlog import ends, make_topics, remove_topics_of
+from ops.bench.backlog import PARTITIONS, ends, make_topics, remove_topics_of
 from ops.bench.benchmark_run import topics_of
 from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import Contender, cpu_seconds, module_process, running, tail
@@ -24,7 +27,7 @@ from ops.bench.jobs import Workload
 from pipeline.errors import SurgetankError
 from pipeline.settings import KafkaSettings
 
-WARM_UP_SECONDS = 3.0
+WARM_UP_SECONDS = 2.0
 START_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 
@@ -38,6 +41,11 @@ class Load:
     rate: float
     seconds: float
 
+    @property
+    def counted(self) -> float:
+        """How many seconds count."""
+        return self.seconds - WARM_UP_SECONDS
+
 
 def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) -> dict[str, Any]:
     """Return count and percentiles of the scores whose events were due from ``begin_ms`` on, before ``end_ms``."""
@@ -49,9 +57,9 @@ def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) 
 
 
 def measure(
-    contender: Contender, kafka: KafkaSettings, admin: AdminClient, load: Load, work: Workload, folder: Path
-) -> dict[str, Any]:
-    """Run a contender under a load, on topics of its own, and return its figures in milliseconds.
+    contender: Contender, kafka: KafkaSettings, admin: AdminClient, loads: Sequence[Load], work: Workload, folder: Path
+) -> list[dict[str, Any]]:
+    """Run a contender under each load in turn, on topics of its own; return the figures of each, in milliseconds.
 
     Raises SurgetankError if it does not start, or if the sender or the reader fails.
     """
@@ -61,35 +69,43 @@ def measure(
     )
     logs = {part: folder / f"{name}.{part}.log" for part in ("worker", "sender", "reader")}
     found = folder / f"{name}.npz"
+    results: list[dict[str, Any]] = []
+    starts: list[float] = []
     with contextlib.ExitStack() as leaving:
+        leaving.callback(shutil.rmtree, job.folder, ignore_errors=True)
         leaving.callback(remove_topics_of, kafka, name)
         make_topics(kafka, [job.events, *topics_of(job, work)])
         worker = leaving.enter_context(running(contender, job, logs["worker"]))
         _greet(contender, job, admin, work, worker, logs["worker"])
         read = module_process("ops.bench.arrivals", [kafka.bootstrap, job.scores, str(found)], logs["reader"])
         with read as reader:
-            cpu = cpu_seconds(worker)
-            sent = _send(kafka, job.events, load, work, logs["sender"])
-            cpu = cpu_seconds(worker) - cpu
-            _drain(contender, job, admin, sent["sent"])
+            for load in loads:
+                cpu, reading = cpu_seconds(worker), cpu_seconds(reader)
+                sent = _send(kafka, job.events, load, work, logs["sender"])
+                results.append(
+                    {
+                        "intended_rate": sent["intended_rate"],
+                        "achieved_rate": sent["achieved_rate"],
+                        "sender_late_ms": sent["late_ms"],
+                        "sender_cpu_share": round(sent["cpu_seconds"] / load.seconds, 2),
+                        "worker_cpu_share": round((cpu_seconds(worker) - cpu) / load.seconds, 2),
+                        "reader_cpu_share": round((cpu_seconds(reader) - reading) / load.seconds, 2),
+                        "expected": round(load.rate * load.counted * len(arrivals.PARTITIONS) / PARTITIONS),
+                    }
+                )
+                starts.append(sent["start"])
+                _drain(contender, job, admin, sent["sent"])
             reader.terminate()
             reader.wait()
     if not found.exists():
         raise SurgetankError(f"the reader of scores failed; its log {logs['reader']} ends:\n{tail(logs['reader'])}")
     with np.load(found) as arrived:
-        begin = (sent["start"] + WARM_UP_SECONDS) * 1000
-        end = (sent["start"] + load.seconds) * 1000
-        result = figures(arrived["due_ms"], arrived["took_ms"], begin_ms=begin, end_ms=end)
-        result["expected"] = round(load.rate * (load.seconds - WARM_UP_SECONDS) * len(arrivals.PARTITIONS) / 8)
-        result["reader_cpu_share"] = round(float(arrived["cpu_seconds"]) / load.seconds, 2)
-    result |= {
-        "intended_rate": sent["intended_rate"],
-        "achieved_rate": sent["achieved_rate"],
-        "sender_late_ms": sent["late_ms"],
-        "sender_cpu_share": round(sent["cpu_seconds"] / load.seconds, 2),
-        "worker_cpu_share": round(cpu / load.seconds, 2),
-    }
-    return result
+        due, took = arrived["due_ms"], arrived["took_ms"]
+    ends_ms = [(start + load.seconds) * 1000 for start, load in zip(starts, loads, strict=True)]
+    return [
+        result | figures(due, took, begin_ms=end - load.counted * 1000, end_ms=end)
+        for result, load, end in zip(results, loads, ends_ms, strict=True)
+    ]
 
 
 def _greet(

@@ -4,7 +4,7 @@ The update of the rows is the engine's own compiled one (``pipeline.features.win
 comparison is of what stands around it, and none of the others is made slower by arithmetic in Python.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +40,14 @@ class PaymentsJob(Scoring):
         index: Int64s,
         partitions: Sequence[int],
         offsets: Sequence[int],
+        spent: Callable[[str], None] = lambda _: None,
     ) -> list[bytes]:
-        """Return one framed score per event, at most BATCH_ROWS_MAX.
+        """Return one framed score per event, at most BATCH_ROWS_MAX. ``spent`` is called with the name of each part.
 
         ``rows`` are state rows, float64 [k, W], changed in place; ``index`` int64 [m] says which is that of an event.
         """
         events = self._events.decode(values)
+        spent("decode")
         amount: Float64s = events.field("amount").to_numpy()
         times: Int64s = events.field("paid_at").view(pa.int64()).to_numpy()
         always = self._always[: len(values)]
@@ -53,8 +55,13 @@ class PaymentsJob(Scoring):
         matrix = np.empty((len(values), 1 + seen.shape[1]), dtype=np.float32)
         matrix[:, 0] = amount
         matrix[:, 1:] = seen
+        spent("features")
+        scores = self.infer(matrix)
+        spent("infer")
         ids, keys = events.field("event_id"), events.field("card")
-        return self.encode(ids, keys, self.infer(matrix), events.field("paid_at"), partitions, offsets)
+        encoded = self.encode(ids, keys, scores, events.field("paid_at"), partitions, offsets)
+        spent("encode")
+        return encoded
 
 
 def pack(rows: Float64s) -> list[bytes]:

@@ -24,7 +24,9 @@ def settings(job: ContenderArgs) -> Settings:
 
 
 if __name__ == "__main__":
+    from ops.bench import cpu_parts, worker_parts
     from pipeline import app
 
+    worker_parts.install(cpu_parts.from_environment(), tables=True)
     told = contender_args()
     app.run(pipeline(told), settings(told), models=BUNDLE.parents[1])

@@ -35,6 +35,18 @@ HAND_PRODUCER: Settings = {
     "delivery.report.only.error": True,
 }
 HAND_COMMIT_SECONDS = 1.0
+# With transactions: see hand_transactions.py for the reasons.
+HAND_GROUP_MEMBER: Settings = {
+    "group.protocol": "consumer",
+    "socket.nagle.disable": True,
+}
+HAND_TRANSACTIONAL: Settings = {
+    **HAND_PRODUCER,
+    "socket.nagle.disable": True,
+    "retry.backoff.ms": 2,
+    "retry.backoff.max.ms": 250,
+}
+TRANSACTION_SECONDS = 0.25
 # With memory: a quarter of a gigabyte, as Surgetank has by default, half of it rows that are in use (680 bytes each).
 HAND_CHANGELOG: Settings = HAND_PRODUCER
 HAND_ROWS = 180_000
@@ -87,10 +99,28 @@ PRINTED: dict[str, Settings] = {
         "garbage collector": "off",
         "threads": 1,
     },
+    "hand_transactions": {
+        **HAND_CONSUMER,
+        **HAND_GROUP_MEMBER,
+        **HAND_TRANSACTIONAL,
+        "commit": f"after each batch that is not full, else every {TRANSACTION_SECONDS:g} s",
+        "garbage collector": "off",
+        "threads": 1,
+    },
     "hand_state": {
         **HAND_CONSUMER,
         **HAND_PRODUCER,
         "commit": f"every {HAND_COMMIT_SECONDS:g} s after a flush, with each row that changed",
+        "rows in memory": HAND_ROWS,
+        **HAND_ROCKSDB,
+        "garbage collector": "off",
+        "threads": 1,
+    },
+    "hand_state_transactions": {
+        **HAND_CONSUMER,
+        **HAND_GROUP_MEMBER,
+        **HAND_TRANSACTIONAL,
+        "commit": f"after each batch that is not full, else every {TRANSACTION_SECONDS:g} s, with each changed row",
         "rows in memory": HAND_ROWS,
         **HAND_ROCKSDB,
         "garbage collector": "off",

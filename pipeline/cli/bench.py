@@ -21,7 +21,8 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="A smoke run: one short round of each.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each contender.")] = 3,
     only: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given several times.")] = None,
-    latency: Annotated[bool, typer.Option(help="Measure latencies too, about two minutes.")] = True,
+    latency: Annotated[bool, typer.Option(help="Measure latencies too, about 13 minutes.")] = True,
+    latency_rounds: Annotated[int, typer.Option(min=1, help="Latency runs of each contender.")] = 3,
     growth: Annotated[
         bool, typer.Option(help="Of payments: also a million keys, 4 and 64 partitions, and restoring.")
     ] = True,
@@ -46,6 +47,7 @@ def bench(
         rounds=rounds,
         only=only,
         latency=latency,
+        latency_rounds=latency_rounds,
         growth=growth,
         bootstrap=bootstrap,
         profile=profile,

@@ -32,6 +32,7 @@ def demo(
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
     from pipeline.drills.fleet import write_report
+    from pipeline.kafka.broker_warm_up import warm_up
     from pipeline.kafka.local.broker import free_ports
     from pipeline.kafka.local.cluster import LocalCluster
     from pipeline.settings import KafkaSettings, load
@@ -48,10 +49,12 @@ def demo(
         recording = recording_of(pipeline)
         if bootstrap is None:
             console.print("starting Apache Kafka (the first time, its jars are fetched)")
-            cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2))
+            cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2), short_lived=True)
             leaving.callback(cluster.down)
             cluster.up(fresh=True)
             kafka = KafkaSettings(bootstrap=cluster.bootstrap)
+            console.print("warming up the broker, which has just started")
+            warm_up(kafka)
         else:
             kafka = load({"kafka.bootstrap": bootstrap}).kafka
         with Live(console=console, refresh_per_second=4) as live:

@@ -32,13 +32,13 @@ def lag_exporter(
     import threading
 
     from pipeline.clock import SystemClock
+    from pipeline.http.monitoring import monitoring_server
     from pipeline.lag.exporter import Exporter
     from pipeline.lag.offset_collector_process import OffsetCollectorProcess
     from pipeline.settings import load
     from pipeline.telemetry import logs
     from pipeline.telemetry.groups import GroupMetrics
     from pipeline.telemetry.health import Health
-    from pipeline.telemetry.server import TelemetryServer
 
     flags = {
         "kafka.bootstrap": bootstrap,
@@ -66,7 +66,7 @@ def lag_exporter(
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        with TelemetryServer(settings.telemetry, metrics, health):
+        with monitoring_server(settings.telemetry, metrics, health):
             exporter.run(stopping)
 
 

@@ -27,6 +27,7 @@ Set = Annotated[
 
 
 WATCH_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0  # a worker that asks its peers takes two
 
 
 @app.command()
@@ -50,24 +51,23 @@ def inspect(
     name: Name, key: Annotated[str, typer.Argument(help="a key, as its producer sends it")], bootstrap: Bootstrap = None
 ) -> None:
     """Print what the workers that run remember of a key: its rows, named, and its last score. Status 1 if nothing."""
-    import urllib.error
-    import urllib.request
     from urllib.parse import quote
 
     from pipeline.errors import BrokerError
+    from pipeline.http.http_get import get
 
     place = _found(name, bootstrap)
     pipeline, peers = place.pipeline, _peers(place)()
     told: dict[str, Any] = {}
     for address in sorted(peers):
         for kind in ("features", "predictions"):
-            try:
-                with urllib.request.urlopen(f"{address}/v1/{pipeline.name}/{kind}/{quote(key, safe='')}") as answer:
-                    told[kind] = json.loads(answer.read())
-            except urllib.error.HTTPError as error:
-                told.setdefault(kind, json.loads(error.read() or b"{}"))
-            except OSError:
+            reply = get(f"{address}/v1/{pipeline.name}/{kind}/{quote(key, safe='')}", _ANSWER_SECONDS)
+            if reply is None:
                 break
+            if reply.status == 200:
+                told[kind] = json.loads(reply.body)
+            else:
+                told.setdefault(kind, json.loads(reply.body or b"{}"))
         else:
             break
     if not told:
@@ -352,9 +352,9 @@ def _peers(found: _Found) -> "PeerAddresses":
 
 def _page(address: str) -> str | None:
     """Return the metrics of a worker; None if it does not answer, or not to the end."""
-    from pipeline.http.http_get import http_get
+    from pipeline.http.http_get import answer
 
-    return http_get(f"{address}/metrics", timeout=1)
+    return answer(f"{address}/metrics", timeout=1)
 
 
 def _home(found: _Found) -> "SnapshotOrigin":

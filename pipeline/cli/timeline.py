@@ -114,12 +114,11 @@ def receive(
     import threading
 
     from pipeline.cli.pipeline_argument import resolve
-    from pipeline.clock import SystemClock
+    from pipeline.http.alertmanager_webhook import AlertmanagerWebhook
     from pipeline.kafka import clients
     from pipeline.kafka.topic_reader import partitions
     from pipeline.settings import load
     from pipeline.telemetry import logs
-    from pipeline.timeline.alertmanager_webhook import AlertmanagerWebhook
 
     settings = load({"kafka.bootstrap": bootstrap})
     pipeline = resolve(name)
@@ -127,8 +126,8 @@ def receive(
     partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with AlertmanagerWebhook(settings.kafka, pipeline, host=host, port=port, clock=SystemClock()) as receiver:
-        typer.echo(f"Alertmanager may post to {receiver.url}")
+    with AlertmanagerWebhook(settings.kafka, pipeline, host=host, port=port) as webhook:
+        typer.echo(f"Alertmanager may post to {webhook.url}")
         try:
             stopping.wait()
         except KeyboardInterrupt:

@@ -23,7 +23,7 @@ def worker(
     """Run one worker until SIGTERM or Ctrl-C. Start more, anywhere, to share the partitions.
 
     Exit status: 0 stopped as asked, 2 something must be mended first, 3 too many dead letters, 4 stuck,
-    5 another live worker has this name.
+    5 another live worker has this name, 6 no room for state, 7 the brokers refuse what it writes.
     """
     from pipeline.cli.pipeline_argument import assigned, located
     from pipeline.settings import load

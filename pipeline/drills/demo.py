@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from pipeline.settings import KafkaSettings
 
 LOOK_SECONDS = 0.5
 RECENT_SECONDS = 5.0
+READY_SECONDS = 60.0
 DRAIN_SECONDS = 60.0
 
 
@@ -170,6 +171,7 @@ def demo(
             started = clock.now()
             for member in [fleet.start() for _ in range(plan.workers)]:
                 fleet.wait_ready(member)
+            _wait_running(fleet, provisioning.existing(kafka)[pipeline.events.topic])
             ready = clock.now() - started
             say(f"workers ready after {ready:.1f} s; replaying {plan.count:,} real events")
             following = [pool.submit(watcher.follow_scores), pool.submit(watcher.follow_events)]
@@ -211,6 +213,28 @@ def demo(
         peak_rate=round(plan.rate * plan.spike.factor, 1),
         first_score_seconds=round(max(0.0, watcher.first_score_at - began), 2),
     ), found
+
+
+def all_running(tasks: Sequence[int], partitions: int) -> bool:
+    """Return whether the workers, which run so many tasks each, have shared out all partitions. Pure.
+
+    Each has one at least, as long as there are enough: until then the group has not seen every worker.
+    """
+    return sum(tasks) == partitions and sum(count > 0 for count in tasks) == min(partitions, len(tasks))
+
+
+def _wait_running(fleet: Fleet, partitions: int) -> None:
+    """Wait until every partition has a running task: a worker is ready before the group has given it partitions.
+
+    Raises SurgetankError after about READY_SECONDS.
+    """
+    pause = threading.Event()
+    for _ in range(round(READY_SECONDS / LOOK_SECONDS)):
+        tasks = [member.partitions for member in fleet.members.values()]
+        if all_running(tasks, partitions):
+            return
+        pause.wait(LOOK_SECONDS)
+    raise SurgetankError(f"the workers run {tasks} tasks after {READY_SECONDS:.0f} s, not {partitions} in all")
 
 
 def _watch(

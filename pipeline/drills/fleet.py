@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SurgetankError
-from pipeline.http.http_get import http_get
+from pipeline.http.http_get import answer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.exposition_parser import sample_total
 
@@ -36,7 +36,7 @@ class Member:
 
     def ask(self, path: str, timeout: float = 1.0) -> str | None:
         """Return the body of the worker's HTTP response; None unless its status is 200."""
-        return http_get(f"http://127.0.0.1:{self.port}{path}", timeout)
+        return answer(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     @property
     def ready(self) -> bool:

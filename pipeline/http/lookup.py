@@ -10,19 +10,22 @@ Only what is committed and on the disk is shown. A key that nobody has is 404 on
 is 503: the task that may have it is being restored, or its worker does not answer.
 """
 
+import asyncio
 import json
 import logging
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader, TCPConnector, web
 
 from pipeline.clock import Clock
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.features.row_layout import NEWEST_TIME
+from pipeline.http.server import HttpServer, json_response
 from pipeline.state.row_serde import RowSerde
 
 log = logging.getLogger(__name__)
@@ -30,12 +33,14 @@ log = logging.getLogger(__name__)
 KEYS_MAX = 100  # in one request
 PEERS_MAX = 64
 PEER_SECONDS = 2.0
+PEER_REQUESTS_MAX = 32  # under way at once, of all lookups; the others wait, and their time runs
+PEER_BYTES_MAX = 16 * 1024 * 1024
+READERS = 4  # threads that read the tables
 
-Answer = tuple[HTTPStatus, bytes, str]
 Row = tuple[float, dict[str, Any]]  # how new it is, and what it says
 
 
-class CommittedRows(Protocol):
+class Shelf(Protocol):
     """The tables of the tasks that run here."""
 
     def committed(self, table: str, keys: Sequence[bytes]) -> dict[int, list[bytes | None]]:
@@ -56,6 +61,20 @@ class _Found:
         if table not in known or known[table][0] < row[0]:
             known[table] = row
 
+    def add_reply(self, told: Mapping[str, Any]) -> None:
+        """Note what a peer told. Raises ValueError, TypeError, AttributeError or KeyError if that is no reply."""
+        self.partitions |= {int(partition) for partition in told.get("partitions", [])}
+        for key, tables in told.get("rows", {}).items():
+            for table, (at, row) in tables.items():
+                self.add(key, table, (float(at), dict(row)))
+
+    def merge(self, other: "_Found") -> None:
+        """Note all that another one has."""
+        self.partitions |= other.partitions
+        for key, tables in other.rows.items():
+            for table, row in tables.items():
+                self.add(key, table, row)
+
 
 class Lookup:
     """Answers for one pipeline of ``partitions`` partitions.
@@ -67,7 +86,7 @@ class Lookup:
         self,
         pipeline: Pipeline,
         formats: Mapping[str, RowSerde],
-        shelf: CommittedRows,
+        shelf: Shelf,
         *,
         partitions: int,
         me: str,
@@ -85,33 +104,48 @@ class Lookup:
         self._me = me
         self._peers = peers
         self._clock = clock
-        self._asking = ThreadPoolExecutor(8, thread_name_prefix="lookup")
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="lookup")
+        self._session: ClientSession | None = None
 
-    def answer(self, target: str) -> Answer | None:
-        """Answer a request target, path and query; None if it is not for this."""
+    def register(self, server: HttpServer) -> None:
+        """Register the route of the pipeline."""
+        server.route_prefix("GET", f"/v1/{quote(self._name)}/", self.lookup)
+        server.at_stop(self.close)
+
+    async def close(self) -> None:
+        """Close the connections to peers."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def lookup(self, request: web.BaseRequest) -> web.Response | None:
+        """Answer a request; None if its path is not for this."""
+        target = request.raw_path
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         parts = [unquote(part) for part in path.split("/")]
         if len(parts) not in {4, 5} or parts[:3] != ["", "v1", self._name] or parts[3] not in self._tables:
             return None
         keys = list(dict.fromkeys(parts[4:] or query.get("key", [])))
         if not 0 < len(keys) <= KEYS_MAX or "" in keys:
-            return _told(HTTPStatus.BAD_REQUEST, {"error": f"ask for 1 to {KEYS_MAX} keys: ?key=...&key=..."})
-        found = self._local(self._tables[parts[3]], keys)
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": f"ask for 1 to {KEYS_MAX} keys: ?key=...&key=..."})
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._reading, self._local, self._tables[parts[3]], keys)
         if query.get("local"):
-            return _told(HTTPStatus.OK, {"rows": found.rows, "partitions": sorted(found.partitions)})
+            return json_response(HTTPStatus.OK, {"rows": found.rows, "partitions": sorted(found.partitions)})
         if found.partitions < self._partitions:
-            self._ask_peers(parts[3], keys, found)
+            await self._ask_peers(parts[3], keys, found)
         shown = {key: self._shown(parts[3], key, found.rows[key]) for key in keys if key in found.rows}
         whole = found.partitions >= self._partitions
         if len(parts) == 4:
             left = [key for key in keys if key not in shown]
-            return _told(HTTPStatus.OK, {"found": shown, "unknown" if whole else "unavailable": left})
+            return json_response(HTTPStatus.OK, {"found": shown, "unknown" if whole else "unavailable": left})
         if keys[0] in shown:
-            return _told(HTTPStatus.OK, shown[keys[0]])
+            return json_response(HTTPStatus.OK, shown[keys[0]])
         if whole:
-            return _told(HTTPStatus.NOT_FOUND, {"error": f"nothing is known of key {keys[0]!r}"})
+            return json_response(HTTPStatus.NOT_FOUND, {"error": f"nothing is known of key {keys[0]!r}"})
         missing = sorted(self._partitions - found.partitions)
-        return _told(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"partitions {missing} are not answered for just now"})
+        return json_response(
+            HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"partitions {missing} are not answered for just now"}
+        )
 
     def _local(self, tables: Iterable[str], keys: Sequence[str]) -> _Found:
         found = _Found()
@@ -141,27 +175,37 @@ class Lookup:
         ((_, row),) = rows.values()
         return {"key": key, **row, "age_seconds": round(self._clock.now() - row["scored_ms"] / 1000, 3)}
 
-    def _ask_peers(self, kind: str, keys: Sequence[str], found: _Found) -> None:
-        others = sorted(self._peers() - {self._me})[:PEERS_MAX]
-        query = urlencode([("local", "1"), *(("key", key) for key in keys)])
-        urls = [f"{address}/v1/{quote(self._name)}/{kind}?{query}" for address in others]
-        for told in self._asking.map(_asked, urls):
-            found.partitions |= set(told.get("partitions", []))
-            for key, tables in told.get("rows", {}).items():
-                for table, (at, row) in tables.items():
-                    found.add(key, table, (at, row))
+    async def _ask_peers(self, kind: str, keys: Sequence[str], found: _Found) -> None:
+        peers = await asyncio.get_running_loop().run_in_executor(self._reading, self._peers)
+        urls = [f"{each}/v1/{quote(self._name)}/{kind}" for each in sorted(peers - {self._me})[:PEERS_MAX]]
+        for reply in await asyncio.gather(*(self._ask(url, keys) for url in urls)):
+            found.merge(reply)
+
+    async def _ask(self, url: str, keys: Sequence[str]) -> _Found:
+        """Return what a peer has; nothing, if it does not tell in time."""
+        if self._session is None:
+            self._session = ClientSession(
+                connector=TCPConnector(limit=PEER_REQUESTS_MAX, force_close=True),
+                timeout=ClientTimeout(total=PEER_SECONDS),
+                trust_env=False,  # a proxy in the environment is for the internet, not for workers
+            )
+        found = _Found()
+        query = [("local", "1"), *(("key", key) for key in keys)]
+        try:
+            async with self._session.get(url, params=query, allow_redirects=False) as reply:
+                if reply.status == HTTPStatus.OK:
+                    found.add_reply(json.loads(await _body(reply.content)))
+        except (ClientError, OSError, TimeoutError, ValueError, TypeError, AttributeError, KeyError) as error:
+            log.debug("a peer does not answer: %r", error)
+            return _Found()
+        return found
 
 
-def _asked(url: str) -> dict[str, Any]:
-    """Return what a peer tells; nothing, if it does not in time."""
-    try:
-        with urllib.request.urlopen(url, timeout=PEER_SECONDS) as answer:
-            told: dict[str, Any] = json.loads(answer.read())
-            return told
-    except (OSError, ValueError) as error:
-        log.debug("a peer does not answer: %s", error)
-        return {}
-
-
-def _told(status: HTTPStatus, body: dict[str, Any]) -> Answer:
-    return status, json.dumps(body).encode() + b"\n", "application/json"
+async def _body(content: StreamReader) -> bytes:
+    """Return a whole body. Raises ValueError if it is longer than a peer's answer may be."""
+    body = bytearray()
+    async for part in content.iter_any():
+        body += part
+        if len(body) > PEER_BYTES_MAX:
+            raise ValueError(f"more than {PEER_BYTES_MAX} bytes")
+    return bytes(body)

@@ -12,6 +12,10 @@ from pipeline.settings import KafkaSettings
 
 Log = Callable[[str], None]
 
+# The largest record that a transactional producer sends, before compression: an event that Kafka took, compressed,
+# must fit as a dead letter too.
+MESSAGE_BYTES_MAX = 100_000_000
+
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
     """Return the options that every client shares; ``overrides`` are librdkafka names with '_' for '.'."""
@@ -92,8 +96,7 @@ def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: A
         "linger_ms": 50,
         "queue_buffering_max_messages": 1_000_000,
         "queue_buffering_max_kbytes": 262_144,
-        # Applies before compression: an event that Kafka took, compressed, must fit as a dead letter too.
-        "message_max_bytes": 100_000_000,
+        "message_max_bytes": MESSAGE_BYTES_MAX,
         # The first requests of a transaction meet the end of the one before and are told to try again; the default
         # of 100 ms would be the time of every transaction under load (ops/decisions/0001).
         "retry_backoff_ms": 2,

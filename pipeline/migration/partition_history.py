@@ -6,7 +6,7 @@ the partitions in which its keys lay before.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,6 +64,15 @@ class PartitionHistory:
         ]
         PARTITIONERS[found["partitioner"]]
         return cls(found["partitioner"], tuple(stages))
+
+
+def stayed(value: bytes, partition: int) -> Callable[[bytes], bool]:
+    """Return what tells which keys have always been in this partition. ``value`` is that of a record under GROWN.
+
+    A row of another key may carry the offset of an event in another partition. Raises StateCorrupt as ``load`` does.
+    """
+    growth = PartitionHistory.load(value)
+    return lambda key: all(growth.home(key, stage.partitions) == partition for stage in growth.stages)
 
 
 def longest(found: Iterable[PartitionHistory | None]) -> PartitionHistory | None:

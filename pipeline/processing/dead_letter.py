@@ -18,9 +18,11 @@ MESSAGE = "surgetank.message"
 TIME = "surgetank.time"
 ARRIVED = "surgetank.arrived"
 PIPELINE = "surgetank.pipeline"
+OVERSIZE = "surgetank.oversize"  # only of a dead letter whose value was left out: how many bytes the value had
 NAMES = (TOPIC, PARTITION, OFFSET, STAGE, REASON, MESSAGE, TIME, ARRIVED, PIPELINE)
 
 MESSAGE_MAX = 500
+_HEADER_BYTES = 10  # two lengths of at most five bytes each, before a header's name and before its value
 
 
 class DeadLetterRecord(NamedTuple):
@@ -48,11 +50,16 @@ class DeadLetterCause:
     pipeline: str
 
 
-def dead_letter_records(records: RecordBatch, dead: DeadLetter, *, pipeline: str, now: float) -> DeadLetterRecord:
+def dead_letter_records(
+    records: RecordBatch, dead: DeadLetter, *, pipeline: str, now: float, bytes_max: int
+) -> DeadLetterRecord:
     """Return the record that is written for a dead letter. ``now`` is in seconds since the epoch.
 
     Key and value are the original bytes; a null stays null. The headers are the original ones, then ours, in
     the order of ``NAMES``. The message is cut off after ``MESSAGE_MAX`` characters.
+
+    A record of more than ``bytes_max`` bytes, uncompressed, is cut until it fits: first the value is left out, then the
+    original headers, then the key. It has the header ``OVERSIZE`` then, before ours, and ours say where the event lies.
     """
     row = dead.row
     source = records.sources[records.source[row]]
@@ -69,7 +76,19 @@ def dead_letter_records(records: RecordBatch, dead: DeadLetter, *, pipeline: str
     )
     # A message may quote bytes that are no text.
     stamped = [(name, text.encode(errors="backslashreplace")) for name, text in zip(NAMES, ours, strict=True)]
-    return DeadLetterRecord(records.keys[row], records.values[row], [*records.headers_of(row), *stamped])
+    key, value, headers = records.keys[row], records.values[row], list(records.headers_of(row))
+    whole = DeadLetterRecord(key, value, [*headers, *stamped])
+    if size(whole) <= bytes_max:
+        return whole
+    cut = [(OVERSIZE, str(len(value or b"")).encode()), *stamped]
+    shorter = (DeadLetterRecord(key, None, [*headers, *cut]), DeadLetterRecord(key, None, cut))
+    return next((each for each in shorter if size(each) <= bytes_max), DeadLetterRecord(None, None, cut))
+
+
+def size(letter: DeadLetterRecord) -> int:
+    """Return how many bytes a record has at most in a batch, beside the batch's own frame, uncompressed."""
+    headers = sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in letter.headers)
+    return len(letter.key or b"") + len(letter.value or b"") + headers
 
 
 def parse_dead_letter(headers: Headers) -> DeadLetterCause:

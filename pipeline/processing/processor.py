@@ -64,7 +64,8 @@ class BatchProcessor:
     ``facts`` decodes each topic of facts; ``recall`` is there where the pipeline remembers something, and ``recorder``
     where features are recorded.
     A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: no broker would take
-    it, and nothing of its partition could ever be committed again. ``saw`` is shown the inputs and the scores of each
+    it, and nothing of its partition could ever be committed again. A dead letter of more than
+    ``dead_letter_bytes_max`` is cut (``envelope``). ``saw`` is shown the inputs and the scores of each
     batch, and must be quick.
     """
 
@@ -82,6 +83,7 @@ class BatchProcessor:
         model: str,
         model_version: str,
         score_bytes_max: int,
+        dead_letter_bytes_max: int,
         clock: Clock,
         metrics: Metrics,
         saw: Callable[[Float32s, npt.NDArray[np.float64]], None],
@@ -97,6 +99,7 @@ class BatchProcessor:
         self._model = model
         self._model_version = model_version
         self._score_bytes_max = score_bytes_max
+        self._dead_letter_bytes_max = dead_letter_bytes_max
         self._clock = clock
         self._metrics = metrics
         self._saw = saw
@@ -221,7 +224,12 @@ class BatchProcessor:
 
     def _dead_letters(self, records: RecordBatch, dead: tuple[DeadLetter, ...]) -> OutputRecords:
         now = self._clock.now()
-        letters = [dead_letter_records(records, letter, pipeline=self._pipeline.name, now=now) for letter in dead]
+        letters = [
+            dead_letter_records(
+                records, letter, pipeline=self._pipeline.name, now=now, bytes_max=self._dead_letter_bytes_max
+            )
+            for letter in dead
+        ]
         rows = np.array([letter.row for letter in dead], dtype=np.int64)
         return OutputRecords(
             self._pipeline.dead_letters,

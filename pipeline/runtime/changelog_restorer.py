@@ -5,7 +5,8 @@ offsets were read: everything that belongs to those offsets lies before it. The 
 event, because the last records may be compacted away or be markers.
 
 Whether the rows are of what is declared is judged at the end: what was written for another declaration lies there until
-the brokers compact it, and is void when all keys were written anew behind it.
+the brokers compact it, and is void when all keys were written anew behind it. So is whether rows include events at or
+behind the offsets from which the task goes on, as they do where those were set back: the events would count twice.
 
 A restore that is cut short goes on where it was: rows and positions are written together, and the task's source
 positions come last, so a store without them, or with old ones, is never taken for whole.
@@ -24,6 +25,7 @@ from pipeline.clock import Clock
 from pipeline.errors import StateClosed, StateCorrupt, StateMismatch
 from pipeline.kafka import clients
 from pipeline.records import TaskEpoch, TopicPartition
+from pipeline.runtime.included_offsets import included
 from pipeline.runtime.poll_result import by_partition, split_poll_result
 from pipeline.runtime.restore_plan import rest, restore_plan
 from pipeline.settings import KafkaSettings
@@ -44,11 +46,15 @@ TELL_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _Part:
-    """A changelog partition that is read: where the reading is, and how far it must come."""
+    """A changelog partition that is read: where the reading is, and how far it must come.
+
+    ``whole``: whether it was read from its first offset on.
+    """
 
     table: str
     position: int
     target: int
+    whole: bool
     reading: ChangelogReader
 
 
@@ -62,6 +68,7 @@ class _Job:
     not_before: float = 0.0
     store: Store | None = None
     parts: dict[TopicPartition, _Part] = field(default_factory=dict)
+    done: list[_Part] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
     records: int = 0
 
@@ -70,7 +77,8 @@ class ChangelogRestorer:
     """Brings the state of tasks to what is committed, in a thread of its own.
 
     ``wanted`` tells whether a life still waits for its state; ``restored`` is called, in this thread, when it is there;
-    ``moved`` when it came nearer. ``running`` tells which part of the worker's tasks run, see ``rest``.
+    ``moved`` when it came nearer. ``running`` tells which part of the worker's tasks run, see ``rest``. ``committed``
+    returns the stable committed offsets of sources, within so many seconds, None while one is unstable.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class ChangelogRestorer:
         *,
         client_id: str,
         share: float,
+        committed: Callable[[list[TopicPartition], float], dict[TopicPartition, int] | None],
         wanted: Callable[[TaskEpoch], bool],
         moved: Callable[[TaskEpoch], None],
         restored: Callable[[TaskEpoch, dict[TopicPartition, int]], None],
@@ -106,6 +115,7 @@ class ChangelogRestorer:
         self._vault = vault
         self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
         self._share = share
+        self._committed = committed
         self._wanted = wanted
         self._moved = moved
         self._restored = restored
@@ -190,18 +200,15 @@ class ChangelogRestorer:
     def _begin(self, job: _Job) -> None:
         store = self._still(job, self._vault.open(job.task_epoch))
         bounds = self._bounds(job.task_epoch[0].partition)
-        found = restore_plan(store.positions(), {source.topic: at for source, at in job.starts.items()}, bounds)
+        starts = {source.topic: at for source, at in job.starts.items()}
+        found = restore_plan(store.positions(), store.restoring(), starts, bounds)
         if found.drop is not None:
             store = self._still(job, self._vault.renew(job.task_epoch, found.drop))
+        store.begin_restore(starts)
         job.store = store
         job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
         job.parts = {
-            TopicPartition(topic, job.task_epoch[0].partition): _Part(
-                self._tables[topic],
-                start,
-                bounds[topic][1],
-                ChangelogReader(self._vault.kept.formats[self._tables[topic]]),
-            )
+            TopicPartition(topic, job.task_epoch[0].partition): self._part(topic, start, bounds[topic], starts)
             for topic, start in found.start.items()
         }
         self._jobs[job.task_epoch] = job
@@ -213,6 +220,11 @@ class ChangelogRestorer:
         self._consumer.incremental_assign(
             [KafkaTopicPartition(*source, part.position) for source, part in job.parts.items()]
         )
+
+    def _part(self, topic: str, start: int, bounds: tuple[int, int], starts: dict[str, int]) -> _Part:
+        table, (low, high) = self._tables[topic], bounds
+        kept = self._vault.kept
+        return _Part(table, start, high, start <= low, ChangelogReader(kept.formats[table], starts[kept.feeds[table]]))
 
     def _still(self, job: _Job, store: Store) -> Store:
         """Return the store. Raises StateClosed if the task was given up when there was none to close yet."""
@@ -281,7 +293,7 @@ class ChangelogRestorer:
             raise self._refused(part, str(error)) from None
         unfit = part.reading.unfit(self._vault.kept.meanings[part.table])
         # What does not fit may be void by what follows: until then the store does not say that it has read so far.
-        store.write({part.table: changes}, {} if unfit else {source.topic: part.position})
+        store.write({part.table: changes}, {} if unfit or part.reading.ahead else {source.topic: part.position})
         job.records += len(records)
         self._metrics.restore_records.add(len(records))
         self._moved(job.task_epoch)
@@ -290,7 +302,7 @@ class ChangelogRestorer:
                 raise self._refused(part, f"changelog {source.topic} {unfit}")
             job.ends[source.topic] = part.position
             self._unassign([source])
-            del job.parts[source]
+            job.done.append(job.parts.pop(source))
             if not job.parts:
                 self._finish(job)
 
@@ -306,6 +318,9 @@ class ChangelogRestorer:
         """Write down what the store now includes, and let the task run."""
         assert job.store is not None
         del self._jobs[job.task_epoch]
+        if later := self._later(job, job.store):
+            self._judge(job, later)
+            return
         job.store.write({}, {source.topic: at for source, at in job.starts.items()} | job.ends)
         seconds = self._clock.monotonic() - job.since
         self._metrics.restore_seconds.observe(seconds)
@@ -316,6 +331,45 @@ class ChangelogRestorer:
             )
         if self._vault.install(job.task_epoch):
             self._restored(job.task_epoch, job.starts)
+
+    def _later(self, job: _Job, store: Store) -> dict[TopicPartition, int]:
+        """Return by source behind which event rows go, of those that go further than the task's start."""
+        kept, partition = self._vault.kept, job.task_epoch[0].partition
+        found: dict[TopicPartition, int] = {}
+        for part in job.done:
+            if part.reading.ahead:
+                source = TopicPartition(kept.feeds[part.table], partition)
+                grown = part.reading.grown
+                ours = kept.stayed(grown, partition) if grown is not None else lambda _: True
+                end = included(store, part.table, kept.formats[part.table], job.starts[source], ours, self._beat)
+                if end is not None:
+                    found[source] = max(end, found.get(source, 0))
+        return found
+
+    def _judge(self, job: _Job, later: dict[TopicPartition, int]) -> None:
+        """Raise StateMismatch if the rows include events that would be read again, or have the task restored again."""
+        if not all(part.whole for part in job.done):  # what was read before may say whose offsets these are
+            self._vault.renew(job.task_epoch, "rows include events that are to be read again")
+            self._again(job, "its changelogs are read whole")
+            return
+        try:
+            committed = self._committed(list(job.starts), CALL_SECONDS)
+        except KafkaException as error:
+            self._again(job, error.args[0].str())
+            return
+        if committed is None or any(committed[source] > at for source, at in job.starts.items()):
+            self._again(job, "another worker has gone on with it")  # this one is told soon
+            return
+        pipeline = self._vault.kept.pipeline
+        said = ", ".join(
+            f"{source} up to {end} and is to go on from {job.starts[source]}" for source, end in later.items()
+        )
+        raise StateMismatch(
+            f"the state of task {job.task_epoch[0]} includes events of {said}: the committed offsets were set back, or "
+            "the topic was made anew. Events would count twice. Set the offsets forward again; or stop the workers and "
+            f"run `surgetank state rebuild {pipeline} --from-events`, which computes the state from the events before "
+            f"the offsets; or delete the state: `surgetank state reset {pipeline}`"
+        )
 
     def _again(self, job: _Job, why: str) -> None:
         log.warning("task %s: restoring begins again: %s", job.task_epoch[0], why)

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import mode
 
 from pipeline.errors import BrokerError, SurgetankError
+from pipeline.http.server import HttpServer
 from pipeline.runtime.batch_output import BatchOutput
 from pipeline.runtime.commit_policy import WORTHWHILE_ROWS
 from pipeline.runtime.task_registry import TaskBatch
 from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.telemetry.health import Health, beat_forever
-from pipeline.telemetry.server import TelemetryServer
 
 EMISSIONS_AHEAD = 2  # works that may wait for the transaction while the next one is computed
 
@@ -24,7 +24,7 @@ class HostedWorker(Protocol):
     """The worker that the service runs: its parts, and what it computes."""
 
     health: Health
-    server: TelemetryServer
+    server: HttpServer
 
     def runtime(self, on_arrival: Callable[[], None]) -> WorkerRuntime:
         """Return the runtime; ``on_arrival`` may be called from any thread."""

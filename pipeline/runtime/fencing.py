@@ -52,8 +52,8 @@ class GroupClient:
     """
 
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
+        self.group_id = group
         self._kafka = kafka
-        self._group = group
 
     def committed(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int] | None:
         """Return the stable committed offset of each source (negative: none yet); None while one is unstable."""
@@ -105,6 +105,17 @@ class GroupClient:
             self._forget()
             raise
 
+    def high_watermarks(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int]:
+        """Return the high watermark of each source: its end, whatever transactions are open before it."""
+        try:
+            return {
+                source: self._pending.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)[1]
+                for source in sources
+            }
+        except KafkaException:
+            self._forget()
+            raise
+
     def exists(self, topic: str, timeout: float) -> bool:
         """Whether there is such a topic. An admin client would make it, where brokers make what is asked for."""
         try:
@@ -130,11 +141,11 @@ class GroupClient:
 
     @cached_property
     def _stable(self) -> Consumer:
-        return clients.reader(self._kafka, group_id=self._group)
+        return clients.reader(self._kafka, group_id=self.group_id)
 
     @cached_property
     def _pending(self) -> Consumer:
-        return clients.reader(self._kafka, group_id=self._group, isolation_level="read_uncommitted")
+        return clients.reader(self._kafka, group_id=self.group_id, isolation_level="read_uncommitted")
 
     def _forget(self) -> None:
         """Let the next question make new consumers."""
@@ -144,5 +155,5 @@ class GroupClient:
 
     def _members(self, timeout: float) -> list[Any]:
         admin = clients.admin(self._kafka)
-        described = admin.describe_consumer_groups([self._group], request_timeout=timeout)
-        return list(described[self._group].result().members)
+        described = admin.describe_consumer_groups([self.group_id], request_timeout=timeout)
+        return list(described[self.group_id].result().members)

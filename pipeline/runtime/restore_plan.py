@@ -16,12 +16,16 @@ class RestorePlan:
 
 
 def restore_plan(
-    have: Mapping[str, int], starts: Mapping[str, int], changelogs: Mapping[str, tuple[int, int]]
+    have: Mapping[str, int],
+    restoring: Mapping[str, int],
+    starts: Mapping[str, int],
+    changelogs: Mapping[str, tuple[int, int]],
 ) -> RestorePlan:
     """Return what a store needs. Pure.
 
-    ``have`` are the store's positions, ``starts`` the committed offsets of the sources, ``changelogs`` the first offset
-    and the high watermark of each changelog, all by topic.
+    ``have`` are the store's positions, ``restoring`` up to where it may include sources because a restore was cut
+    short, ``starts`` the committed offsets of the sources, ``changelogs`` the first offset and the high watermark of
+    each changelog, all by topic.
     """
     whole = {topic: low for topic, (low, high) in changelogs.items() if low < high}
     for topic, (low, high) in changelogs.items():
@@ -31,8 +35,8 @@ def restore_plan(
         if at is not None and at < low:
             return RestorePlan(whole, f"it includes {topic} up to {at}, which now begins at {low}: it is too old")
     for topic, offset in starts.items():
-        at = have.get(topic)
-        if at is not None and at > offset:
+        at = max(have.get(topic, 0), restoring.get(topic, 0))
+        if at > offset:
             return RestorePlan(whole, f"it includes {topic} up to {at}, but only {offset} is committed")
     # Also where the sources say that nothing is missing: a changelog may have been written anew meanwhile
     # (`surgetank state rebuild`). Mostly there is a marker to read.

@@ -13,7 +13,10 @@ from pipeline.telemetry.metrics import Metrics
 
 
 class StateLifecycle:
-    """Stores and their restoring. ``opened`` is called with each task whose state is as its offsets say."""
+    """Stores and their restoring. ``opened`` is called with each task whose state is as its offsets say.
+
+    ``committed`` returns the stable committed offsets of sources, within so many seconds, None while one is unstable.
+    """
 
     def __init__(
         self,
@@ -22,6 +25,7 @@ class StateLifecycle:
         ledger: TaskRegistry,
         *,
         client_id: str,
+        committed: Callable[[list[TopicPartition], float], dict[TopicPartition, int] | None],
         opened: Callable[[TaskEpoch, dict[TopicPartition, int]], None],
         clock: Clock,
         metrics: Metrics,
@@ -39,6 +43,7 @@ class StateLifecycle:
                 vault,
                 client_id=client_id,
                 share=settings.state.restore_share,
+                committed=committed,
                 wanted=ledger.restoring,
                 moved=ledger.restore_progressed,
                 restored=opened,

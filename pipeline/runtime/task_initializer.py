@@ -8,11 +8,12 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from confluent_kafka import KafkaException
 
-from pipeline.errors import BrokerError, TopicsError
+from pipeline.errors import BrokerError, OffsetsError, TopicsError
 from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
 from pipeline.runtime.fencing import GroupClient, stale_owners
 from pipeline.runtime.task_registry import TaskRegistry
@@ -24,24 +25,47 @@ QUESTION_SECONDS = 1.5  # of a broker that may have died: the next question goes
 FENCE_SECONDS = 0.05  # mostly it takes less, and then all that is due is opened at once
 STABLE_SECONDS = 1.0
 STABLE_ALONE_SECONDS = 0.2
+# A leader that was just elected may report too low an end at first: only then is an offset beyond it believed.
+BEYOND_SECONDS = 3.0
 LOOK_AGAIN_SECONDS = 0.05  # while a live member ends its transaction, or a broker is away
 
 
-def start_offset(committed: int, low: int, high: int, reset: Literal["earliest", "latest"]) -> tuple[int, str | None]:
-    """Return where to start, and what must be said of it. Pure.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a partition holds: its first offset, its last stable offset and its high watermark."""
 
-    ``committed`` is negative where the group has none yet; ``low`` and ``high`` bound what the topic holds.
+    low: int
+    stable: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to start, and what must be said of it. ``offset`` None: the committed offset is beyond the end."""
+
+    offset: int | None
+    remark: str | None = None
+
+
+def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "latest"], *, claimed: bool) -> Start:
+    """Return where to start. Pure.
+
+    ``committed`` is negative where the group has none yet; ``claimed`` says whether a worker committed it. An offset
+    between the last stable offset and the high watermark is right: a transaction of somebody else is open before it.
     """
     if committed < 0:
-        return (low if reset == "earliest" else high), None
-    if committed < low:
-        return low, f"{low - committed} records were deleted by retention before they were read"
-    if committed > high:
-        return (
-            low,
-            f"committed offset {committed} lies behind the end {high}: the topic was made anew; from its start",
+        return Start(bounds.low if reset == "earliest" else bounds.stable)
+    if committed < bounds.low:
+        return Start(bounds.low, f"{bounds.low - committed} records were deleted by retention before they were read")
+    if committed > bounds.high:
+        return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
+    if not claimed:
+        return Start(
+            committed,
+            f"the offset {committed} was not committed by a worker of this pipeline but set otherwise: events before "
+            "it that no worker had processed are skipped, events behind it that one had are processed again",
         )
-    return committed, None
+    return Start(committed)
 
 
 class TaskInitializer:
@@ -87,6 +111,7 @@ class TaskInitializer:
         self._executioner = ThreadPoolExecutor(1, thread_name_prefix="fence")
         self._fencing: dict[str, Future[None]] = {}
         self._failures = 0  # in a row
+        self._beyond: dict[TopicPartition, float] = {}  # since when a committed offset is beyond the end
 
     def start(self) -> None:
         """Start the thread."""
@@ -149,7 +174,10 @@ class TaskInitializer:
         return min(CALL_SECONDS, QUESTION_SECONDS * 2.0**self._failures)
 
     def _attempt(self, task_epochs: list[TaskEpoch]) -> list[TaskEpoch]:
-        """Open what can be opened; return what must wait. Raises TopicsError while upkeep of the state is under way."""
+        """Open what can be opened; return what must wait.
+
+        Raises TopicsError while upkeep of the state is under way, and OffsetsError for offsets beyond the end.
+        """
         # Whoever does upkeep sets the mark and looks for members; a member looks for the mark: one sees the other.
         if self._ground.exists(self._upkeep, self._question_seconds):
             raise TopicsError(f"topic {self._upkeep!r} is there: the state is being changed; start again after that")
@@ -212,15 +240,21 @@ class TaskInitializer:
     def _start(
         self, committed: dict[TaskEpoch, dict[TopicPartition, int]], owners: dict[TopicPartition, str | None]
     ) -> None:
-        bounds = self._ground.bounds([source for at in committed.values() for source in at], self._question_seconds)
+        bounds = self._bounds([source for at in committed.values() for source in at])
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
         for task_epoch, offsets in committed.items():
-            starts[task_epoch] = {}
-            for source, offset in offsets.items():
-                start, remark = start_offset(offset, *bounds[source], self._reset)
-                if remark:
-                    log.warning("%s: %s", source, remark)
-                starts[task_epoch][source] = start
+            found = {
+                source: start_offset(offset, bounds[source], self._reset, claimed=owners[source] is not None)
+                for source, offset in offsets.items()
+            }
+            beyond = [source for source, start in found.items() if start.offset is None]
+            self._doubt(beyond, found)
+            if beyond:
+                continue
+            for source, start in found.items():
+                if start.remark:
+                    log.warning("%s: %s", source, start.remark)
+            starts[task_epoch] = {source: start.offset for source, start in found.items() if start.offset is not None}
         strange = {
             task_epoch: at for task_epoch, at in starts.items() if any(owners[source] != self._me for source in at)
         }
@@ -228,3 +262,26 @@ class TaskInitializer:
             starts = {task_epoch: at for task_epoch, at in starts.items() if task_epoch not in strange}
         for task_epoch, at in starts.items():
             self._claimed(task_epoch, at)
+
+    def _bounds(self, sources: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
+        """Return what the sources hold. The high watermark comes last, so that it is not the lower one."""
+        stable = self._ground.bounds(sources, self._question_seconds)
+        high = self._ground.high_watermarks(sources, self._question_seconds)
+        return {source: Bounds(*stable[source], high[source]) for source in sources}
+
+    def _doubt(self, beyond: list[TopicPartition], found: dict[TopicPartition, Start]) -> None:
+        """Raise OffsetsError if the committed offset of one of the sources has been beyond its end for long enough."""
+        now = self._monotonic()
+        self._beyond = {s: at for s, at in self._beyond.items() if s not in found} | {
+            source: self._beyond.get(source, now) for source in beyond
+        }
+        for source in beyond:
+            if now - self._beyond[source] >= BEYOND_SECONDS:
+                group = self._ground.group_id
+                raise OffsetsError(
+                    f"{source}: {found[source].remark}: the offset was set by hand, the brokers lost records, or the "
+                    "topic was made anew while a worker ran. Which events are still to be processed cannot be told "
+                    f"from here: set the offsets of group {group!r} to where it must go on (kafka-consumer-groups "
+                    f"--group {group} --topic {source.topic} --reset-offsets --execute with --to-earliest, --to-latest "
+                    "or --to-offset), then start again"
+                )

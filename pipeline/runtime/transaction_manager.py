@@ -21,6 +21,7 @@ from pipeline.runtime.batch_output import BatchOutput, CommittedOffsets, OpenTra
 from pipeline.runtime.commit_policy import commit_time, linger_seconds
 from pipeline.runtime.fencing import owner_metadata
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.runtime.output_refusals import RefusalCounter
 from pipeline.runtime.task_registry import TaskBatch, TaskRegistry
 from pipeline.settings import KafkaSettings
 from pipeline.telemetry.metrics import Metrics
@@ -97,6 +98,7 @@ class TransactionManager:
         self._unswept: set[OutputPartition] = set()  # what may hold records of a transaction without an end
         self._swept: set[OutputPartition] = set()  # what does not, since the last time that a transaction was given up
         self._aborts = 0  # since the last commit of any score
+        self._refusals = RefusalCounter()
 
     def prepare(self) -> None:
         """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds.
@@ -207,6 +209,7 @@ class TransactionManager:
         self._last = opened.touched
         self._keep(commitment, opened.writes, opened.reached)
         self._ledger.committed(commitment)
+        self._refusals.committed(task for task, _ in commitment)
         self._tell(opened, started)
         return True
 
@@ -336,6 +339,7 @@ class TransactionManager:
         still on its way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch
         and be committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
         ``init_transactions`` of the next producer raises the epoch, and the brokers refuse what is older.
+        Raises OutputRefused where the brokers have refused the same again and again.
         """
         opened, self._open = self._open, None
         if opened is not None:
@@ -353,6 +357,13 @@ class TransactionManager:
             raise LostIdentity(
                 f"another live worker is named {self._id!r}; give each worker its own worker.name, or leave it unset"
             )
+        if opened is not None and failure.error is not None:
+            standing = {
+                task_epoch[0]: at
+                for task_epoch, at in self._ledger.standing().items()
+                if task_epoch in opened.task_epochs
+            }
+            self._refusals.check(failure.error.code(), str(failure), standing)
         pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
         self._aborts += 1
         self._rewound(self._ledger.rewind(), pause)

@@ -27,7 +27,7 @@ from pipeline.runtime.task_initializer import TaskInitializer
 from pipeline.runtime.task_registry import TaskBatch, TaskRegistry
 from pipeline.runtime.task_state import TaskState
 from pipeline.runtime.transaction_manager import TransactionManager
-from pipeline.runtime.watchdog import hung_call, stuck_task
+from pipeline.runtime.watchdog import Snapshot, hung_call, stuck_task
 from pipeline.settings import Settings
 from pipeline.state.state_manager import StateManager
 from pipeline.telemetry.health import Health
@@ -127,6 +127,7 @@ class WorkerRuntime:
             settings,
             self.ledger,
             client_id=identity,
+            committed=GroupClient(settings.kafka, group).committed,
             opened=self._opened,
             clock=clock,
             metrics=metrics,
@@ -370,11 +371,7 @@ class WorkerRuntime:
                 self._on_failure(Stuck(f"{why}; nothing of it was committed"))
                 return
 
-    def _report(
-        self,
-        snapshot: list[tuple[TaskId, TaskState, float, float, dict[TopicPartition, int]]],
-        ends: dict[TopicPartition, int],
-    ) -> None:
+    def _report(self, snapshot: list[Snapshot], ends: dict[TopicPartition, int]) -> None:
         states = [state for _, state, _, _, _ in snapshot]
         self._metrics.tasks.replace({(state,): states.count(state) for state in TaskState})
         self._metrics.buffered_rows.set(self.inbox.rows)

@@ -49,12 +49,16 @@ class ChangelogReader:
     """A partition of a changelog as it is read in order, for a table whose rows are kept in that format.
 
     It is judged at its end: what was written for another declaration is void when all of it was written anew since.
-    ``meaning`` is what it said last of its rows, None for nothing.
+    ``meaning`` is what it said last of its rows, None for nothing, and ``grown`` the last value under GROWN. ``ahead``
+    says whether a row included an event at or behind the offset ``start`` of the source; it may be void by now.
     """
 
-    def __init__(self, format_: RowSerde) -> None:
+    def __init__(self, format_: RowSerde, start: int) -> None:
         self.meaning: TableVersion | None = None
+        self.grown: bytes | None = None
+        self.ahead = False
         self._format = format_
+        self._start = start
         self._odd: dict[bytes, int] = {}
 
     def take(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], topic: str) -> Changes:
@@ -67,13 +71,16 @@ class ChangelogReader:
             raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes")
         told = last.pop(TABLE_VERSION, None)
         self.meaning = self.meaning if told is None else TableVersion.load(told)
-        last.pop(PARTITION_HISTORY, None)
+        self.grown = last.pop(PARTITION_HISTORY, None) or self.grown
         changes = cast("dict[bytes, bytes | None]", last)
         if self._odd:
             for key in self._odd.keys() & changes.keys():
                 del self._odd[key]
         rows = [value for value in changes.values() if value is not None]
         fit = self._format.fits(rows)
+        fitting = rows if fit.all() else [row for row, fits in zip(rows, fit, strict=True) if fits]
+        if fitting and not self.ahead:
+            self.ahead = bool((self._format.source_offsets(fitting) >= self._start).any())
         if not fit.all():
             names = (key for key, value in changes.items() if value is not None)
             odd = {key: len(row) for key, row, fits in zip(names, rows, fit, strict=True) if not fits}

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ class StateSpec:
     """What is to be kept: how the rows of each table are stored, whose they are, and the topic of their changelog.
 
     ``meanings`` are the fingerprints of what the rows mean, as changelogs have them. ``partitions`` is the number of
-    tasks that share the keys.
+    tasks that share the keys. ``feeds`` is by table the source topic whose offsets its rows carry, and ``stayed``
+    tells of a value under GROWN and a partition which keys have always been there.
     """
 
     pipeline: str
@@ -46,6 +47,8 @@ class StateSpec:
     shapes: Mapping[str, TableSignature]
     changelogs: Mapping[str, str]
     meanings: Mapping[str, str]
+    feeds: Mapping[str, str]
+    stayed: Callable[[bytes, int], Callable[[bytes], bool]]
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ _Absent = TypeVar("_Absent")
 
 _IDENTITY = b"\0identity"
 _POSITION = b"\0position "
+_RESTORING = b"\0restoring "
 _SIZES = ("rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _STALLED = "Write stall"  # what RocksDB says when a write would have to wait
 
@@ -158,6 +159,14 @@ class Store:
     def positions(self) -> dict[str, int]:
         """Return by topic the offset up to which the store includes it."""
         return {topic.decode(): int.from_bytes(at, "little") for topic, at in self._scan(_POSITION, b"", None)}
+
+    def begin_restore(self, starts: Mapping[str, int]) -> None:
+        """Note up to which offset of each source topic rows may be included from now on: before they are written."""
+        self._write([_reached(starts, _RESTORING)])
+
+    def restoring(self) -> dict[str, int]:
+        """Return what ``begin_restore`` noted last."""
+        return {topic.decode(): int.from_bytes(at, "little") for topic, at in self._scan(_RESTORING, b"", None)}
 
     def scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         """Return up to ``limit`` keys and values of a table, in the order of keys, from the first one behind ``after``.
@@ -308,8 +317,8 @@ def destroy(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _reached(positions: Mapping[str, int]) -> _Step:
-    keys = [_POSITION + topic.encode() for topic in positions]
+def _reached(positions: Mapping[str, int], prefix: bytes = _POSITION) -> _Step:
+    keys = [prefix + topic.encode() for topic in positions]
     return _Step(keys, [at.to_bytes(8, "little") for at in positions.values()])
 
 

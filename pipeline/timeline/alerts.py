@@ -3,6 +3,7 @@
 The body is version 4 of its webhook: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 """
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-REMEMBERED = 10_000
+REMEMBERED = 250_000  # more than one notification can hold
 
 Key = tuple[str, str, str]
 
@@ -25,7 +26,7 @@ class AlertNotification:
     details: Mapping[str, Any]
 
 
-def alerts(body: bytes, pipeline: str) -> list[AlertNotification]:
+def alerts(body: bytes | bytearray, pipeline: str) -> list[AlertNotification]:
     """Return the alerts of a notification, but those that name another pipeline. Raises ValueError, saying why."""
     try:
         notification = json.loads(body)
@@ -46,7 +47,7 @@ def _alert(posted: Any) -> AlertNotification:
         at = datetime.fromisoformat(starts if state == "fired" else posted["endsAt"])
         at_ms = round(at.timestamp() * 1000)
         fingerprint = str(posted.get("fingerprint") or sorted(labels.items()))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"no alert of Alertmanager: {type(error).__name__} {error}") from None
     severity = f" ({labels['severity']})" if "severity" in labels else ""
     said = annotations.get("summary") or annotations.get("description") or ""
@@ -70,13 +71,17 @@ class KnownAlerts:
 
     def __init__(self, most: int = REMEMBERED) -> None:
         self._most = most
-        self._keys: OrderedDict[Key, None] = OrderedDict()
+        self._digests: OrderedDict[bytes, None] = OrderedDict()  # short ones: a key is as long as its sender likes
 
     def __contains__(self, alert: AlertNotification) -> bool:
-        return alert.key in self._keys
+        return _digest(alert) in self._digests
 
     def add(self, alert: AlertNotification) -> None:
         """Remember one."""
-        self._keys[alert.key] = None
-        while len(self._keys) > self._most:
-            self._keys.popitem(last=False)
+        self._digests[_digest(alert)] = None
+        while len(self._digests) > self._most:
+            self._digests.popitem(last=False)
+
+
+def _digest(alert: AlertNotification) -> bytes:
+    return hashlib.blake2b(repr(alert.key).encode(errors="surrogatepass"), digest_size=16).digest()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -14,14 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from stage import Stage
 
 from pipeline.clock import SystemClock
 from pipeline.errors import StartupError
+from pipeline.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
+from pipeline.kafka import clients
 from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.kafka.topic_reader import TopicReader
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.alertmanager_webhook import AlertmanagerWebhook
-from pipeline.timeline.events import EventKind, TimelineEvent
+from pipeline.timeline.events import EventKind, TimelineEvent, decoded
 from pipeline.timeline.reading import history
 from pipeline.timeline.writer import TimelineWriter
 from tests.topologies.prefixed import ENVIRONMENT
@@ -119,9 +123,7 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
     cluster.up(timeout=120)
     with Stage(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
         under.apply_topics()
-        with AlertmanagerWebhook(
-            under.kafka, under.pipeline, host="127.0.0.1", port=0, clock=SystemClock()
-        ) as receiver:
+        with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as receiver:
             assert post(receiver.url, notification(("First", "firing"))) == 200
             cluster.kill(cluster.ids[0])
             assert post(receiver.url, notification(("Second", "firing"))) == 503
@@ -129,8 +131,52 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
             under.until(lambda: post(receiver.url, notification(("Second", "firing"))) == 200, 60, "it is written")
             port = int(receiver.url.split(":")[2].split("/")[0])
             with pytest.raises(StartupError, match="--port"):
-                AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=port, clock=SystemClock())
+                AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=port)
         assert [event.details["alert"] for event in told(under)] == ["First", "Second"]
+
+
+def test_alerts_too_large_or_too_many_are_written_once_or_refused_for_good(stage: StageFactory) -> None:
+    """No answer makes Alertmanager post for ever: 3 MiB of text are cut, 20,000 alerts fit, the impossible is a 413."""
+    under = stage()
+    many = notification(*((f"Alert{number}", "firing") for number in range(20_000)))
+    wordy = json.loads(notification(("Wordy", "firing")))
+    wordy["alerts"][0]["annotations"]["description"] = "x" * (3 * 1024 * 1024)
+    odd = json.loads(notification(("Good", "firing"), ("Odd", "firing")))
+    odd["alerts"][1]["labels"]["huge"] = "x" * (3 * 1024 * 1024)
+    with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as webhook:
+        # A slow machine may need more than one answer's time: what was written meanwhile is not written again.
+        under.until(lambda: post(webhook.url, many) == 200, 120, "all are written")
+        for _ in range(2):
+            assert post(webhook.url, many) == 200
+            assert post(webhook.url, json.dumps(wordy).encode()) == 200
+            assert post(webhook.url, json.dumps(odd).encode()) == 413
+            assert post(webhook.url, b" " * BODY_BYTES_MAX + many) == 413
+    with TopicReader(under.kafka, [under.pipeline.timeline], start="earliest") as reader:
+        values = [value for records in reader.catch_up() for value in records.values]
+    written = [decoded(value).details for value in values]
+    assert len(written) == 20_002
+    assert {each["alert"] for each in written} == {f"Alert{number}" for number in range(20_000)} | {"Wordy", "Good"}
+    (cut,) = [each for each in written if each["alert"] == "Wordy"]
+    assert cut["annotations_cut"] is True
+    assert len(cut["annotations"]["description"]) == 1000
+
+
+def test_alerts_that_the_topic_refuses_are_refused_for_good(stage: StageFactory) -> None:
+    """A timeline that takes only small records: a 503 would be repeated for ever."""
+    under = stage()
+    resource = ConfigResource(ConfigResource.Type.TOPIC, under.pipeline.timeline)
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = clients.admin(under.kafka)
+    (altered,) = admin.incremental_alter_configs([resource]).values()
+    altered.result(30)
+    large = json.loads(notification(("Large", "firing")))
+    large["alerts"][0]["labels"]["random"] = random.Random(1).randbytes(20_000).hex()
+    with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as webhook:
+        assert post(webhook.url, json.dumps(large).encode()) == 413
+        assert post(webhook.url, notification(("Small", "firing"))) == 200
+    assert [event.details["alert"] for event in told(under)] == ["Small"]
 
 
 def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy import Proxy
 
 from pipeline.clock import SystemClock
+from pipeline.http.monitoring import monitoring_server
 from pipeline.kafka import clients
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.lag.exporter import Exporter
@@ -31,7 +32,6 @@ from pipeline.records import TopicPartition
 from pipeline.settings import ExporterSettings, KafkaSettings, TelemetrySettings
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.health import Health
-from pipeline.telemetry.server import TelemetryServer
 
 Figures = dict[str, dict[tuple[str, ...], float]]
 
@@ -271,7 +271,10 @@ def test_ten_scrapers_ask_kafka_nothing(kafka: KafkaUnderTest, topic: Callable[.
         assert asked == pytest.approx(watched.metrics.exporter_requests.value(), abs=3)
 
         telemetry = TelemetrySettings()
-        with TelemetryServer(telemetry, watched.metrics, watched.health) as server, ThreadPoolExecutor(10) as scrapers:
+        with (
+            monitoring_server(telemetry, watched.metrics, watched.health) as server,
+            ThreadPoolExecutor(10) as scrapers,
+        ):
             barrier = threading.Barrier(10)
 
             def scrape(_: int) -> bytes:

@@ -96,7 +96,9 @@ class Ground:
         own = clients.producer(self.kafka)
         for row in sorted(set(range(len(records))) - good):
             dead = DeadLetter(row, Step.DECODE, DeadLetterReason.UNDECODABLE, "by hand")
-            key, value, headers = dead_letter.dead_letter_records(records, dead, pipeline=self.pipeline.name, now=0.0)
+            key, value, headers = dead_letter.dead_letter_records(
+                records, dead, pipeline=self.pipeline.name, now=0.0, bytes_max=1_000_000
+            )
             own.produce(self.pipeline.dead_letters, value, key, headers=headers)
         own.flush()
         return len(records) - len(good)

@@ -294,15 +294,25 @@ def test_kafka_options_are_merged_one_by_one(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "option", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem"]
+    "option",
+    [
+        "sasl.password",
+        "ssl.key.password",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+        "ssl.key.pem",
+    ],
 )
 def test_secrets_are_never_shown(option: str) -> None:
-    """Neither the list of settings nor an error message holds a secret."""
+    """Neither the list of settings, nor the settings as text, nor an error message holds a secret."""
     shown = str(describe({f"kafka.client.{option}": "hunter2"}))
     assert "***" in shown
     assert "hunter2" not in shown
     assert "***" in refusal({f"kafka.client.{option}": 271828})
     assert "271828" not in refusal({f"kafka.client.{option}": 271828})
+    settings = load({f"kafka.client.{option}": "hunter2"})
+    assert settings.kafka.client_options()[option] == "hunter2"
+    assert "hunter2" not in f"{settings} {settings!r} {settings.kafka.client} {settings.kafka.client!r}"
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

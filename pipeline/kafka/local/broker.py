@@ -25,6 +25,7 @@ _LOG_BYTES_MAX = 32 * 1024 * 1024
 _START_SECONDS = 2.0
 # Fast to start and small beside other work on few cores; the heap is touched as it is needed.
 _FLAGS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+_QUICK = "-XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Broker:
             return None
         arguments = ("format", "--cluster-id", cluster_id, "--config", str(self.properties))
         # It lives for half a second: the optimising compiler would only be in the way.
-        flags = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+        flags = ("-XX:+UseSerialGC", _QUICK)
         return subprocess.Popen(
             kafka.command("kafka.tools.StorageTool", *arguments, flags=flags),
             cwd=self.folder,
@@ -83,13 +84,16 @@ class Broker:
             text=True,
         )
 
-    def launch(self, kafka: Kafka, heap_mb: int) -> None:
-        """Start the process; it is not ready yet. Raises StartupError where a port is taken."""
+    def launch(self, kafka: Kafka, heap_mb: int, *, short_lived: bool = False) -> None:
+        """Start the process; it is not ready yet. Raises StartupError where a port is taken.
+
+        ``short_lived``: compile with the quick compiler only.
+        """
         for port in self.ports:
             check_free(port)
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
-        flags = (f"-Xmx{heap_mb}m", *_FLAGS)
+        flags = jvm_flags(heap_mb, short_lived=short_lived)
         with self.log.open("ab") as log:
             child = subprocess.Popen(
                 kafka.command("kafka.Kafka", str(self.properties), flags=flags),
@@ -137,6 +141,11 @@ def last_lines(output: str, count: int) -> str:
     """Return the last lines of what a Java program wrote, indented, without the frames of stack traces."""
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("\tat ")]
     return "\n".join(f"  {line.strip()}" for line in lines[-count:])
+
+
+def jvm_flags(heap_mb: int, *, short_lived: bool) -> tuple[str, ...]:
+    """Return the JVM's flags of a broker. One that is short-lived is compiled by the quick compiler only."""
+    return (f"-Xmx{heap_mb}m", *_FLAGS, *((_QUICK,) if short_lived else ()))
 
 
 def stop_all(brokers: Sequence[Broker], deadline_seconds: float) -> list[Broker]:

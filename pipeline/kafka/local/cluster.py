@@ -55,8 +55,9 @@ class LocalCluster:
 
     Broker N listens for clients on ``port`` + N - 1; as many ports behind those are the controllers'.
     ``settings`` are broker properties that go over the development settings. ``heap_mb`` bounds the heap of
-    each broker; 0: 512 for a single one, 400 for each of three. Raises StartupError for a shape that
-    cannot be.
+    each broker; 0: 512 for a single one, 400 for each of three. ``short_lived``: the brokers are wanted for a minute
+    or two; the optimising compiler of the JVM, which uses a core for the first ten seconds of load, is off.
+    Raises StartupError for a shape that cannot be.
     """
 
     data: Path
@@ -64,6 +65,7 @@ class LocalCluster:
     port: int = 9092
     settings: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 0
+    short_lived: bool = False
     clock: Clock = field(default_factory=SystemClock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class LocalCluster:
                 self._format(kafka, missing)
                 for broker in self._all():
                     if broker in missing:
-                        broker.launch(kafka, self.heap_mb)
+                        broker.launch(kafka, self.heap_mb, short_lived=self.short_lived)
                     else:
                         self.resume(broker.id)
                 self.wait(timeout)
@@ -176,7 +178,7 @@ class LocalCluster:
     def start(self, broker: int) -> None:
         """Start one broker of a cluster that was up before, unless it runs; ``wait`` tells when it serves."""
         if self._one(broker).process is None:
-            self._one(broker).launch(jars.ready(), self.heap_mb)
+            self._one(broker).launch(jars.ready(), self.heap_mb, short_lived=self.short_lived)
 
     def pause(self, broker: int) -> None:
         """SIGSTOP one broker: its connections stay, and it answers nothing."""

@@ -1,21 +1,26 @@
 """pipeline.http.lookup: what is remembered of a key, from this worker and from its peers, over real HTTP."""
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from pipeline import Events, Pipeline, Scores, Table, hours
+from pipeline.http.http_get import get
 from pipeline.http.lookup import KEYS_MAX, Lookup
+from pipeline.http.monitoring import monitoring_server
+from pipeline.http.server import response
 from pipeline.processing.stateful_features import row_serdes
 from pipeline.settings import TelemetrySettings
 from pipeline.state.predictions import predictions
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
-from pipeline.telemetry.server import TelemetryServer
 
 CARDS = Table("cards")
 PIPELINE = Pipeline(
@@ -56,24 +61,25 @@ class Worker:
 
     def __init__(self, rows: dict[int, dict[str, dict[bytes, bytes]]]) -> None:
         clock = Stopped()
+        self.shelf = Shelf(rows)
         self.peers: set[str] = set()
-        self.server = TelemetryServer(TelemetrySettings(), Metrics(), Health(clock))
+        self.server = monitoring_server(TelemetrySettings(), Metrics(), Health(clock))
         self.lookup = Lookup(
             PIPELINE,
             FORMATS,
-            Shelf(rows),
+            self.shelf,
             partitions=2,
             me=self.server.url,
             peers=lambda: self.peers,
             clock=clock,
         )
-        self.server.also(self.lookup.answer)
+        self.lookup.register(self.server)
 
     def get(self, target: str) -> tuple[HTTPStatus, Any]:
         """Return status and body of a request."""
-        answer = self.lookup.answer(target)
-        assert answer is not None
-        return answer[0], json.loads(answer[1])
+        reply = get(f"{self.server.url}{target}", timeout=30)
+        assert reply is not None
+        return HTTPStatus(reply.status), json.loads(reply.body)
 
 
 def scored(score: float, at_ms: int) -> dict[str, dict[bytes, bytes]]:
@@ -140,8 +146,8 @@ def test_a_key_of_a_partition_that_nobody_answers_for_is_unavailable(two: tuple[
 def test_of_a_key_in_two_partitions_the_newer_row_counts() -> None:
     """A key whose events came to two partitions has two rows; the later score is the last one."""
     worker = Worker({0: scored(0.5, 2000), 1: scored(0.25, 1000)})
-
-    assert worker.get("/v1/payments/predictions/a")[1]["score"] == 0.5
+    with worker.server:
+        assert worker.get("/v1/payments/predictions/a")[1]["score"] == 0.5
 
 
 @pytest.mark.parametrize("target", ["/v1/payments/predictions", "/v1/payments/predictions/"])
@@ -149,20 +155,74 @@ def test_a_request_without_a_key_is_told_so(target: str) -> None:
     """And so is one with too many: what a request costs is bounded."""
     worker = Worker({})
     many = "&".join(f"key={number}" for number in range(KEYS_MAX + 1))
+    with worker.server:
+        assert worker.get(target)[0] == HTTPStatus.BAD_REQUEST
+        assert worker.get(f"/v1/payments/predictions?{many}")[0] == HTTPStatus.BAD_REQUEST
 
-    assert worker.get(target)[0] == HTTPStatus.BAD_REQUEST
-    assert worker.get(f"/v1/payments/predictions?{many}")[0] == HTTPStatus.BAD_REQUEST
 
-
-@pytest.mark.parametrize("target", ["/v1/flights/predictions/a", "/v1/payments/other/a", "/metrics"])
+@pytest.mark.parametrize("target", ["/v1/flights/predictions/a", "/v1/payments/other/a", "/v1/payments/"])
 def test_other_paths_are_not_its_own(target: str) -> None:
     """What belongs to nobody is left to the server, which says what there is."""
-    assert Worker({}).lookup.answer(target) is None
+    worker = Worker({})
+    with worker.server:
+        status, found = worker.get(target)
+    assert status == HTTPStatus.NOT_FOUND
+    assert found == {"error": f"nothing at {target}", "paths": ["/live", "/metrics", "/ready"]}
 
 
-def test_a_key_may_hold_any_character() -> None:
-    """Keys are percent-encoded in the path, slashes too."""
-    row = scored(0.5, 1)["predictions"][b"a"]
-    worker = Worker({0: {"predictions": {"a/ä".encode(): row}}, 1: {}})
+@pytest.mark.parametrize("key", ["a/ä", "a b+c", "50%", "a&key=b", "../a", "#;?\x00"])
+def test_a_key_may_hold_any_character(two: tuple[Worker, Worker], key: str) -> None:
+    """Keys are percent-encoded, slashes too, and reach a peer as they are."""
+    one, other = two
+    other.shelf.rows[1]["predictions"][key.encode()] = other.shelf.rows[1]["predictions"][b"a"]
 
-    assert worker.get("/v1/payments/predictions/a%2F%C3%A4")[1]["key"] == "a/ä"
+    for worker in (other, one):
+        assert worker.get(f"/v1/payments/predictions/{quote(key, safe='')}")[1]["key"] == key
+        assert list(worker.get(f"/v1/payments/predictions?{urlencode({'key': key})}")[1]["found"]) == [key]
+
+
+def test_a_hundred_long_keys_fit_in_a_request(two: tuple[Worker, Worker]) -> None:
+    """As many keys as may be asked for, each of hundreds of characters, are asked of peers too."""
+    query = "&".join(f"key={number:0300d}" for number in range(KEYS_MAX))
+
+    status, found = two[0].get(f"/v1/payments/predictions?{query}")
+
+    assert status == HTTPStatus.OK
+    assert len(found["unknown"]) == KEYS_MAX
+
+
+def test_a_proxy_in_the_environment_is_not_asked(two: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers, and commands that ask them, reach each other directly, whatever http_proxy says."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+
+        assert two[0].get("/v1/payments/predictions/a")[0] == HTTPStatus.OK
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"[]",
+        b"no JSON",
+        b'{"rows": {"a": 1}, "partitions": [1]}',
+        b'{"rows": {"a": {"predictions": [5, {}, 1]}}, "partitions": [1]}',
+        b'{"rows": {}, "partitions": ["x"]}',
+    ],
+)
+def test_what_another_program_answers_at_a_peers_address_counts_for_nothing(told: bytes) -> None:
+    """A port may belong to something else by now: the key is unavailable, as without an answer."""
+    worker, other = Worker({0: {}}), monitoring_server(TelemetrySettings(), Metrics(), Health(Stopped()))
+
+    async def odd(_: web.BaseRequest) -> web.Response:
+        return response(HTTPStatus.OK, told, "application/json")
+
+    other.route_prefix("GET", "/", odd)
+    worker.peers = {other.url, "http://no such host", "nonsense"}
+    with worker.server, other:
+        assert worker.get("/v1/payments/predictions/a")[0] == HTTPStatus.SERVICE_UNAVAILABLE

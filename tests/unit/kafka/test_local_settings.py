@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka.local import cluster_layout, jars
-from pipeline.kafka.local.broker import Broker
+from pipeline.kafka.local.broker import Broker, jvm_flags
 from pipeline.kafka.local.cluster import LocalCluster, new_cluster_id
 
 
@@ -195,3 +195,11 @@ def test_a_cluster_id_is_never_taken_for_an_option() -> None:
 
     assert not [one for one in ids if one.startswith("-")]
     assert {len(one) for one in ids} == {22}
+
+
+def test_only_a_short_lived_broker_goes_without_the_optimising_compiler() -> None:
+    """One that is to be measured is compiled as well as the JVM can."""
+    quick = "-XX:TieredStopAtLevel=1"
+    assert quick in jvm_flags(512, short_lived=True)
+    assert quick not in jvm_flags(512, short_lived=False)
+    assert set(jvm_flags(300, short_lived=True)) - {quick} == set(jvm_flags(300, short_lived=False))

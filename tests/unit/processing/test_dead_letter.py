@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.processing.dead_letter import MESSAGE_MAX, NAMES, DeadLetterCause, dead_letter_records, parse_dead_letter
+from pipeline.processing.dead_letter import (
+    MESSAGE_MAX,
+    NAMES,
+    OVERSIZE,
+    DeadLetterCause,
+    dead_letter_records,
+    parse_dead_letter,
+    size,
+)
 from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, Step, TopicPartition
 
 NOW = 1_700_000_000.25
+BYTES_MAX = 1_000_000
 HEADERS = st.lists(
     st.tuples(st.sampled_from([*NAMES, "trace", ""]) | st.text(max_size=8), st.none() | st.binary(max_size=8)),
     max_size=12,
@@ -39,7 +48,9 @@ def letter(message: str = "field 'x'") -> DeadLetter:
 def test_key_value_and_headers_stay_as_they_came() -> None:
     """The original bytes and headers are untouched; ours follow in a fixed order, readable as text."""
     original = [("trace", b"\xff"), ("empty", None)]
-    made = dead_letter_records(records(b"\x00k", b"\xffv", original), letter(), pipeline="flights", now=NOW)
+    made = dead_letter_records(
+        records(b"\x00k", b"\xffv", original), letter(), pipeline="flights", now=NOW, bytes_max=BYTES_MAX
+    )
     assert (made.key, made.value) == (b"\x00k", b"\xffv")
     assert made.headers == [
         *original,
@@ -57,7 +68,7 @@ def test_key_value_and_headers_stay_as_they_came() -> None:
 
 def test_null_stays_null() -> None:
     """A null key and a null value are not turned into empty ones."""
-    made = dead_letter_records(records(None, None, []), letter(), pipeline="flights", now=NOW)
+    made = dead_letter_records(records(None, None, []), letter(), pipeline="flights", now=NOW, bytes_max=BYTES_MAX)
     assert made[:2] == (None, None)
 
 
@@ -74,7 +85,9 @@ def test_what_happened_is_read_back(
 ) -> None:
     """Whatever headers the record had, even ours from an earlier death: the last death and they come back."""
     dead = DeadLetter(1, stage, reason, message)
-    made = dead_letter_records(records(b"k", b"v", headers, offset), dead, pipeline="flights", now=now_ms / 1000)
+    made = dead_letter_records(
+        records(b"k", b"v", headers, offset), dead, pipeline="flights", now=now_ms / 1000, bytes_max=BYTES_MAX
+    )
     assert parse_dead_letter(made.headers) == DeadLetterCause(
         source=TopicPartition("flights.boarding", 7),
         offset=offset,
@@ -90,8 +103,12 @@ def test_what_happened_is_read_back(
 
 def test_dying_twice_tells_of_the_second_time() -> None:
     """A replayed dead letter that dies again: the last cause counts, and the first can be read beneath it."""
-    first = dead_letter_records(records(b"k", b"v", [("trace", b"1")]), letter("first"), pipeline="flights", now=NOW)
-    second = dead_letter_records(records(b"k", b"v", first.headers), letter("second"), pipeline="flights", now=NOW + 1)
+    first = dead_letter_records(
+        records(b"k", b"v", [("trace", b"1")]), letter("first"), pipeline="flights", now=NOW, bytes_max=BYTES_MAX
+    )
+    second = dead_letter_records(
+        records(b"k", b"v", first.headers), letter("second"), pipeline="flights", now=NOW + 1, bytes_max=BYTES_MAX
+    )
     assert parse_dead_letter(second.headers).message == "second"
     assert parse_dead_letter(second.headers[: -len(NAMES)]).message == "first"
 
@@ -99,7 +116,9 @@ def test_dying_twice_tells_of_the_second_time() -> None:
 @pytest.mark.parametrize(("message", "kept"), [("x" * 9999, "x" * MESSAGE_MAX), ("a\udcffb", "a\\udcffb")])
 def test_a_message_is_always_writable(message: str, kept: str) -> None:
     """Long messages are cut off, and what is no text is escaped."""
-    made = dead_letter_records(records(b"k", b"v", []), letter(message), pipeline="flights", now=NOW)
+    made = dead_letter_records(
+        records(b"k", b"v", []), letter(message), pipeline="flights", now=NOW, bytes_max=BYTES_MAX
+    )
     assert parse_dead_letter(made.headers).message == kept
 
 
@@ -115,7 +134,52 @@ def test_a_message_is_always_writable(message: str, kept: str) -> None:
 )
 def test_headers_that_are_not_ours_are_refused(change: dict[str, Any], says: str) -> None:
     """A header that is missing or garbled is a ValueError which says so."""
-    made = dead_letter_records(records(b"k", b"v", []), letter(), pipeline="flights", now=NOW)
+    made = dead_letter_records(records(b"k", b"v", []), letter(), pipeline="flights", now=NOW, bytes_max=BYTES_MAX)
     headers = [(name, change.get(name, value)) for name, value in made.headers]
     with pytest.raises(ValueError, match=says):
         parse_dead_letter(headers)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "trace", "kept"),
+    [
+        (4, 5_000, 4, (True, True)),  # the value does not fit
+        (4, 5_000, 5_000, (True, False)),  # nor do the headers that came with it
+        (5_000, 5_000, 4, (False, False)),  # nor does the key
+        (5_000, None, 4, (False, False)),
+    ],
+)
+def test_a_dead_letter_that_is_too_large_is_cut_until_it_fits(
+    key: int, value: int | None, trace: int, kept: tuple[bool, bool]
+) -> None:
+    """What is left says where the event lies, and how large its value was."""
+    original = [("trace", bytes(trace))]
+    came = records(bytes(key), None if value is None else bytes(value), original)
+
+    made = dead_letter_records(came, letter(), pipeline="flights", now=NOW, bytes_max=2_000)
+
+    assert size(made) <= 2_000
+    assert made.value is None
+    assert (made.key == bytes(key), ("trace", bytes(trace)) in made.headers) == kept
+    assert (OVERSIZE, str(value or 0).encode()) in made.headers
+    assert (parse_dead_letter(made.headers).source, parse_dead_letter(made.headers).offset) == (
+        TopicPartition("flights.boarding", 7),
+        42,
+    )
+
+
+@given(st.none() | st.binary(max_size=300), st.none() | st.binary(max_size=300), HEADERS)
+def test_a_dead_letter_that_fits_exactly_is_not_cut(key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    """At its own size it stays whole; with one byte less it is cut, if there is anything to cut."""
+    whole = dead_letter_records(
+        records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=BYTES_MAX
+    )
+
+    assert (
+        dead_letter_records(records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=size(whole))
+        == whole
+    )
+    cut = dead_letter_records(
+        records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=size(whole) - 1
+    )
+    assert OVERSIZE in dict(cut.headers)

@@ -52,6 +52,7 @@ def run(folder: Path, values: list[bytes], *, recording: bool) -> ProcessedBatch
         model="m",
         model_version="1",
         score_bytes_max=BYTES_MAX,
+        dead_letter_bytes_max=BYTES_MAX,
         clock=clock,
         metrics=Metrics(),
         saw=lambda _, __: None,

@@ -5,23 +5,36 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError, Message
 
+from pipeline.errors import StateMismatch
+from pipeline.migration.partition_history import PartitionEra as Era
+from pipeline.migration.partition_history import PartitionHistory, stayed
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.changelog_restorer import AGAIN_SECONDS, ChangelogRestorer
 from pipeline.settings import KafkaSettings
+from pipeline.state.changelog import PARTITION_HISTORY
 from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
 from pipeline.state.store import Store
 from pipeline.telemetry.exposition_parser import sample_total
 from pipeline.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
-from tests.unit.state.stores import FORMATS, SHAPES
+from tests.unit.state.stores import CARDS, FORMATS, SHAPES
 
 LIFE: TaskEpoch = (TaskId("payments", 3), 1)
 STARTS = {TopicPartition("payments.events", 3): 10}
+SOURCE = TopicPartition("payments.events", 3)
 KEPT = StateSpec(
-    "payments", 12, FORMATS, SHAPES, {"cards": "cards.changelog", "shops": "shops.changelog"}, dict.fromkeys(SHAPES, "")
+    "payments",
+    12,
+    FORMATS,
+    SHAPES,
+    {"cards": "cards.changelog", "shops": "shops.changelog"},
+    dict.fromkeys(SHAPES, ""),
+    dict.fromkeys(SHAPES, "payments.events"),
+    stayed,
 )
 
 
@@ -31,6 +44,7 @@ class Stage:
     def __init__(self, folder: Path, high: int) -> None:
         self.vault = StateManager(StateDirectory(folder, "w"), KEPT, 64)
         self.wanted = {LIFE}
+        self.committed: dict[TopicPartition, int] | None = dict(STARTS)
         self.restored: list[TaskEpoch] = []
         self.clock = SetClock()
         self.metrics = Metrics()
@@ -39,6 +53,7 @@ class Stage:
             self.vault,
             client_id="w",
             share=0.5,
+            committed=lambda *_: self.committed,
             wanted=self.wanted.__contains__,
             moved=lambda _: None,
             restored=lambda task_epoch, _: self.restored.append(task_epoch),
@@ -145,3 +160,97 @@ def test_an_error_that_is_of_no_partition_ends_nobody(tmp_path: Path) -> None:
 def end(table: str) -> Message:
     """Return what a consumer gives at the end of a changelog."""
     return Message(topic=KEPT.changelogs[table], partition=3, offset=7, error=KafkaError(KafkaError._PARTITION_EOF))
+
+
+def record(key: bytes, value: bytes | None, offset: int) -> Message:
+    """Return a record of the changelog of cards."""
+    return Message(topic=KEPT.changelogs["cards"], partition=3, offset=offset, key=key, value=value)
+
+
+def row(source_offset: int) -> bytes:
+    """Return a row of cards that includes the event at this offset last."""
+    return CARDS.pack(np.zeros((1, 3)), source_offset)[0]
+
+
+def restored_from(stage: Stage, *messages: Message) -> None:
+    """Let the task be restored from these records of cards, and from no shops."""
+    stage.restorer.restore(LIFE, STARTS)
+    stage.step()
+    stage.restorer._take([*messages, *map(end, KEPT.changelogs)])
+
+
+@pytest.fixture
+def seven(tmp_path: Path) -> Iterator[Stage]:
+    """A restorer whose changelogs end at offset 7. The task goes on from event 10."""
+    stage = Stage(tmp_path, 7)
+    yield stage
+    stage.vault.stop(10)
+
+
+def test_state_that_includes_events_to_be_read_again_is_refused(seven: Stage) -> None:
+    """They would count twice; the error says from where to where, and what can be done."""
+    with pytest.raises(StateMismatch, match=r"payments.events\[3\] up to 13 and is to go on from 10.*--from-events"):
+        restored_from(seven, record(b"a", row(9), 0), record(b"b", row(12), 1), record(b"c", row(10), 2))
+
+    assert seven.restored == []
+
+
+def test_events_that_only_lie_before_the_start_are_no_reason(seven: Stage) -> None:
+    """The last event that counts is that right before the offset that is committed."""
+    restored_from(seven, record(b"a", row(9), 0))
+
+    assert seven.restored == [LIFE]
+
+
+def test_rows_that_were_rewritten_or_forgotten_since_do_not_count(seven: Stage) -> None:
+    """As after `surgetank state rebuild`: the last record of each key is what the state is."""
+    later = [record(b"a", row(12), 0), record(b"b", row(12), 1), record(b"a", row(8), 2), record(b"b", None, 3)]
+
+    restored_from(seven, *later)
+
+    assert seven.restored == [LIFE]
+
+
+def test_rows_that_came_from_another_partition_do_not_count(seven: Stage) -> None:
+    """After a reshard a row may carry an offset of the partition from which it came."""
+    growth = PartitionHistory("crc32", (Era(2, {"payments.events": (50, 50)}),))
+    restored_from(seven, record(PARTITION_HISTORY, growth.dump(), 0), record(b"moved", row(40), 1))
+
+    assert seven.restored == [LIFE]
+
+
+@pytest.mark.parametrize("committed", [None, {SOURCE: 13}])
+def test_a_task_that_another_worker_has_gone_on_with_is_no_fault(
+    seven: Stage, committed: dict[TopicPartition, int] | None
+) -> None:
+    """Its rows may be here before this worker is told that it is no owner any more: it restores again until then."""
+    seven.committed = committed
+
+    restored_from(seven, record(b"b", row(12), 1))
+
+    assert seven.restored == []
+    assert [job.task_epoch for job in seven.restorer._waiting] == [LIFE]
+
+
+def test_a_refusal_rests_on_whole_changelogs(seven: Stage) -> None:
+    """Where only the end was read, all is read again, since what lies before says how keys moved."""
+    seven.vault.open(LIFE).write({}, {SOURCE.topic: 9, KEPT.changelogs["cards"]: 5})
+
+    restored_from(seven, record(b"b", row(12), 5))
+
+    assert seven.restored == []
+    with pytest.raises(StateMismatch):
+        restored_from(seven, record(b"b", row(12), 5))
+
+
+def test_what_a_restore_that_is_cut_short_wrote_is_not_trusted_further_back(seven: Stage) -> None:
+    """Its store has no source positions yet, but rows that include more than is committed now."""
+    store = seven.vault.open(LIFE)
+    store.begin_restore({SOURCE.topic: 13})
+    store.write({"cards": {b"b": row(12)}}, {KEPT.changelogs["cards"]: 5})
+
+    seven.restorer.restore(LIFE, STARTS)
+    seven.step()
+
+    assert seven.vault.open(LIFE).scan("cards", None, 9) == []
+    assert seven.left == 2 * 7

@@ -7,39 +7,57 @@ from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime.commit_policy import WORTHWHILE_ROWS, commit_time, linger_seconds
 from pipeline.runtime.fencing import address_of, owner_metadata, owner_of, stale_owners
 from pipeline.runtime.group_membership import has_code
-from pipeline.runtime.task_initializer import start_offset
+from pipeline.runtime.task_initializer import Bounds, Start, start_offset
 from pipeline.runtime.task_state import TaskState
 from pipeline.runtime.watchdog import hung_call, stuck_task
 
 SOURCE = TopicPartition("events", 0)
 TASK = TaskId("flights", 0)
+BOUNDS = Bounds(low=10, stable=90, high=95)  # somebody's transaction is open from offset 90 on
 
 
 @pytest.mark.parametrize(
     ("committed", "reset", "expected"),
-    [(-1001, "earliest", 10), (-1001, "latest", 90), (50, "earliest", 50), (90, "latest", 90)],
+    [
+        (-1001, "earliest", 10),
+        (-1001, "latest", 90),
+        (50, "earliest", 50),
+        (90, "latest", 90),
+        (92, "earliest", 92),
+        (95, "latest", 95),
+    ],
 )
 def test_a_task_starts_where_the_group_stands(committed: int, reset: str, expected: int) -> None:
-    """A committed offset counts; without one, the setting says from which end to start."""
-    assert start_offset(committed, 10, 90, reset) == (expected, None)  # type: ignore[arg-type]
+    """A committed offset counts, also beyond the last stable offset; without one, the setting says where to start."""
+    assert start_offset(committed, BOUNDS, reset, claimed=True) == Start(expected)  # type: ignore[arg-type]
 
 
 def test_records_that_retention_took_are_said() -> None:
     """An offset before the first record is not passed over in silence."""
-    offset, remark = start_offset(3, 10, 90, "latest")
+    start = start_offset(3, BOUNDS, "latest", claimed=True)
 
-    assert offset == 10
-    assert remark is not None
-    assert "7 records" in remark
+    assert start.offset == 10
+    assert start.remark is not None
+    assert "7 records" in start.remark
 
 
-def test_a_topic_made_anew_is_read_from_its_start() -> None:
-    """An offset behind the end belongs to a topic that is no more."""
-    offset, remark = start_offset(1000, 0, 90, "latest")
+@pytest.mark.parametrize("claimed", [True, False])
+def test_an_offset_beyond_the_end_is_no_place_to_start(claimed: bool) -> None:
+    """Beyond the high watermark there is neither a next event nor a reason to read all again."""
+    start = start_offset(96, BOUNDS, "latest", claimed=claimed)
 
-    assert offset == 0
-    assert remark is not None
-    assert "made anew" in remark
+    assert start.offset is None
+    assert start.remark is not None
+    assert "96 is beyond its end 95" in start.remark
+
+
+def test_an_offset_that_no_worker_committed_is_said() -> None:
+    """It counts, and events that are skipped or processed again by that are not a surprise."""
+    start = start_offset(50, BOUNDS, "latest", claimed=False)
+
+    assert start.offset == 50
+    assert start.remark is not None
+    assert "not committed by a worker" in start.remark
 
 
 def test_only_the_named_and_dead_are_fenced() -> None:
@@ -102,6 +120,13 @@ def test_no_lag_and_unknown_ends_are_not_stuck() -> None:
 
     assert stuck_task(1000.0, [running], {SOURCE: 5}, 60.0) is None
     assert stuck_task(1000.0, [running], {}, 60.0) is None
+
+
+def test_a_task_that_waits_beyond_the_last_stable_offset_is_not_stuck() -> None:
+    """There is nothing to be read before the transaction of somebody else has ended, however long that takes."""
+    running = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 95})
+
+    assert stuck_task(1000.0, [running], {SOURCE: 90}, 60.0) is None
 
 
 def test_a_model_call_past_its_deadline_hangs() -> None:

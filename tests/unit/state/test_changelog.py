@@ -13,6 +13,7 @@ from pipeline.state.sparse_serde import SparseSerde
 
 NUMBERS = SparseSerde(np.array([np.nan, -1.0]))
 TOPIC = "payments.cards.changelog"
+FAR = 1 << 40  # an offset behind all events
 
 RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.integers(0, 99)), max_size=30)
 
@@ -28,13 +29,13 @@ def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | Non
     values = [None if number is None else value(number) for _, number in records]
     keys = [key for key, _ in records]
 
-    assert ChangelogReader(NUMBERS).take(keys, values, TOPIC) == dict(zip(keys, values, strict=True))
+    assert ChangelogReader(NUMBERS, FAR).take(keys, values, TOPIC) == dict(zip(keys, values, strict=True))
 
 
 def test_a_record_without_key_is_refused() -> None:
     """No worker writes one, so the topic is not what it should be."""
     with pytest.raises(StateCorrupt, match="without key"):
-        ChangelogReader(NUMBERS).take([None], [NUMBERS.absent], TOPIC)
+        ChangelogReader(NUMBERS, FAR).take([None], [NUMBERS.absent], TOPIC)
 
 
 MEANT = TableVersion("cards-2", {"measures": []})
@@ -50,7 +51,7 @@ def test_a_meaning_comes_back(fingerprint: str, told: dict[str, int | str] | Non
 
 def test_rows_of_another_declaration_do_not_fit() -> None:
     """What rows mean stands beside them, and is no row itself."""
-    reading = ChangelogReader(NUMBERS)
+    reading = ChangelogReader(NUMBERS, FAR)
 
     assert reading.take([TABLE_VERSION, PARTITION_HISTORY, b"a"], [MEANT.dump(), b"{}", NUMBERS.absent], TOPIC) == {
         b"a": NUMBERS.absent
@@ -64,7 +65,7 @@ def test_rows_of_another_declaration_do_not_fit() -> None:
 
 def test_rows_of_another_width_do_not_fit_and_are_kept_out() -> None:
     """As long as one is the last of its key, the reason names its size and key."""
-    reading = ChangelogReader(NUMBERS)
+    reading = ChangelogReader(NUMBERS, FAR)
 
     assert reading.take([b"a", b"b"], [value(1), value(1, width=5)], TOPIC) == {b"a": value(1)}
     assert re.search(r"a value of 56 bytes under key b'b', which is no row", reading.unfit("") or "")
@@ -79,9 +80,20 @@ def test_what_was_written_anew_voids_what_lay_before(records: list[tuple[bytes, 
     log += [(key, None if width is None else value(7, width)) for key, width in records]
     log += [(TABLE_VERSION, MEANT.dump()), (b"a", value(1)), (b"b", None), (b"c", value(3))]
     for size in (1, 2, 5, 99):
-        reading, held = ChangelogReader(NUMBERS), {}
+        reading, held = ChangelogReader(NUMBERS, FAR), {}
         for start in range(0, len(log), size):
             keys, values = zip(*log[start : start + size], strict=True)
             held |= reading.take(keys, values, TOPIC)
         assert reading.unfit("cards-2") is None
         assert {key: it for key, it in held.items() if it is not None} == {b"a": value(1), b"c": value(3)}
+
+
+def test_rows_that_include_events_to_be_read_again_are_noticed() -> None:
+    """A row says which event it includes last; what stands under GROWN last is kept too."""
+    reading = ChangelogReader(NUMBERS, 100)
+
+    reading.take([b"a", PARTITION_HISTORY], [*NUMBERS.pack(np.zeros((1, 2)), 99), b"{}"], TOPIC)
+    assert (reading.ahead, reading.grown) == (False, b"{}")
+    reading.take([b"a", b"b"], [*NUMBERS.pack(np.zeros((1, 2)), 100), value(1, width=5)], TOPIC)
+    reading.take([b"a"], [None], TOPIC)
+    assert (reading.ahead, reading.grown) == (True, b"{}")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StateClosed, StateError
+from pipeline.migration.partition_history import stayed
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
 from tests.unit.state.stores import FORMATS, SHAPES
@@ -15,7 +16,7 @@ TASK = TaskId("payments", 3)
 LIFE: TaskEpoch = (TASK, 1)
 SOURCE = TopicPartition("payments.events", 3)
 LOG = "payments.cards.changelog"
-KEPT = StateSpec("payments", 12, FORMATS, SHAPES, {"cards": LOG, "shops": "payments.shops.changelog"}, {})
+KEPT = StateSpec("payments", 12, FORMATS, SHAPES, {"cards": LOG, "shops": "payments.shops.changelog"}, {}, {}, stayed)
 
 
 def made(folder: Path, name: str = "w") -> StateManager:
@@ -123,7 +124,9 @@ def test_a_store_of_other_rows_is_dropped(
 ) -> None:
     """Where a table is declared otherwise now, the store is deleted, and that is said."""
     vault.stop(10)
-    kept = StateSpec("payments", 12, {"cards": FORMATS["cards"]}, {"cards": SHAPES["cards"]}, {"cards": LOG}, {})
+    kept = StateSpec(
+        "payments", 12, {"cards": FORMATS["cards"]}, {"cards": SHAPES["cards"]}, {"cards": LOG}, {}, {}, stayed
+    )
     other = StateManager(StateDirectory(tmp_path, "w"), kept, 64)
 
     assert other.open(LIFE).positions() == {}

@@ -1,0 +1,137 @@
+"""The hand-written loop with transactions: what exactly once costs at best, and the baseline of a worker's latency.
+
+One thread, one member of a KIP-848 consumer group, one transactional producer. Scores and offsets are committed in one
+transaction, the offsets with the group metadata, so that a member that was replaced cannot commit. Any error ends the
+process: the next one with the same transactional id aborts what was left open and continues at the committed offsets.
+
+Choices, all in ``tuning.py``:
+
+- Natural batches: a batch is what arrived while the last one was computed and committed, at most ``BATCH_ROWS_MAX``.
+- A batch that is not full is committed at once. A commit takes a few round trips to the brokers, during which the next
+  batch gathers; waiting longer would only add latency. Full batches mean that the loop is flooded: then one commit per
+  ``TRANSACTION_SECONDS`` is enough, and the wait for the brokers becomes a small share of the time.
+- ``retry.backoff.ms``: the brokers refuse the first requests of a transaction while they still end the one before;
+  librdkafka's default of 100 ms would be the duration of every transaction.
+- A short ``linger.ms``: the records are on their way while the offsets are added to the transaction.
+- No second thread for commits: it would overlap computing and committing, at the price of hand-overs of the interpreter
+  for each batch and of a second set of batches in flight.
+"""
+
+import gc
+import signal
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from ops.bench import cpu_parts
+from ops.bench.contender_args import ContenderArgs, contender_args
+from ops.bench.hand_loop import work
+from ops.bench.job import BenchJob
+from ops.bench.tuning import (
+    BATCH_ROWS_MAX,
+    HAND_CONSUMER,
+    HAND_GROUP_MEMBER,
+    HAND_TRANSACTIONAL,
+    TRANSACTION_SECONDS,
+)
+
+CALL_SECONDS = 30.0
+
+
+class TransactionalClients:
+    """A group member and a transactional producer that commit together. For one thread.
+
+    ``done`` holds the offset to commit of each partition that has records in the open transaction. Every method raises
+    KafkaException if the brokers refuse a request; the process must end then.
+    """
+
+    def __init__(self, job: ContenderArgs) -> None:
+        self._events = job.events
+        self.producer = Producer(
+            {"bootstrap.servers": job.bootstrap, "transactional.id": job.name, **HAND_TRANSACTIONAL}
+        )
+        self.producer.init_transactions(CALL_SECONDS)
+        self._consumer = Consumer(
+            {"bootstrap.servers": job.bootstrap, "group.id": job.name, **HAND_CONSUMER, **HAND_GROUP_MEMBER}
+        )
+        self.done: dict[int, int] = {}
+        self._opened_at: float | None = None
+
+    def subscribe(self, **callbacks: Any) -> None:
+        """Join the group. ``on_assign`` and ``on_revoke`` as in confluent-kafka; by default a revocation commits."""
+        default = {"on_revoke": lambda *_: self.commit(), "on_lost": self._lost}
+        self._consumer.subscribe([self._events], **(default | callbacks))
+
+    def poll(self) -> list[Any]:
+        """Return what has arrived, at most BATCH_ROWS_MAX messages; wait up to 0.1 seconds for the first."""
+        first = self._consumer.poll(0.1)
+        return [] if first is None else [first, *self._consumer.consume(BATCH_ROWS_MAX - 1, 0)]
+
+    def begin(self) -> None:
+        """Begin a transaction, unless one is open."""
+        if self._opened_at is None:
+            self.producer.begin_transaction()
+            self._opened_at = time.monotonic()
+
+    def due(self, rows: int) -> bool:
+        """Return whether to commit after a batch of so many rows."""
+        return self._opened_at is not None and commit_due(time.monotonic() - self._opened_at, rows)
+
+    def commit(self) -> None:
+        """Commit the records and offsets of the open transaction, if one is open."""
+        if self._opened_at is None:
+            return
+        offsets = [KafkaTopicPartition(self._events, number, offset) for number, offset in self.done.items()]
+        self.producer.send_offsets_to_transaction(offsets, self._consumer.consumer_group_metadata(), CALL_SECONDS)
+        self.producer.commit_transaction(CALL_SECONDS)
+        self.done.clear()
+        self._opened_at = None
+
+    def close(self) -> None:
+        """Commit what is open and leave the group."""
+        self.commit()
+        self._consumer.close()
+
+    def _lost(self, *_: Any) -> None:
+        raise SystemExit("partitions were lost; nothing of the open transaction is committed")
+
+
+def commit_due(open_seconds: float, rows: int) -> bool:
+    """Return whether a transaction that has been open for ``open_seconds`` is to be committed. Pure.
+
+    ``rows`` is the size of the last batch: one that is not full leaves nothing waiting.
+    """
+    return rows < BATCH_ROWS_MAX or open_seconds >= TRANSACTION_SECONDS
+
+
+def main(job: ContenderArgs) -> None:
+    """Run until SIGTERM."""
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
+    scorer = BenchJob(job.name, job.events)
+    clients = TransactionalClients(job)
+    clients.subscribe()
+    parts = cpu_parts.from_environment()
+    gc.disable()  # as in the loop without transactions
+    while not stopping:
+        parts.start()
+        messages = clients.poll()
+        parts.end("pull")
+        if messages:
+            clients.begin()
+            work(messages, scorer, clients.producer, job.scores, clients.done, parts)
+            clients.producer.poll(0)
+            parts.end("produce")
+        if clients.due(len(messages)):
+            clients.commit()
+            parts.end("commit")
+    clients.close()
+
+
+if __name__ == "__main__":
+    try:
+        main(contender_args())
+    except KafkaException as error:
+        raise SystemExit(f"the brokers refuse a request: {error.args[0]}") from None

@@ -1,0 +1,38 @@
+"""Where the CPU parts of a Surgetank worker are measured: which public methods, and which threads.
+
+Methods are measured inside the thread that computes; other threads have one part each. A part that is not listed,
+such as assembling a batch or the event loop, is ``rest``.
+"""
+
+from typing import Any
+
+from ops.bench.cpu_parts import CpuParts
+from pipeline.codec.avro import Decoder, Encoder
+from pipeline.features.spec import FeatureSpec
+from pipeline.runtime.transaction_manager import TransactionManager
+from pipeline.serving.onnx_model import OnnxModel
+
+THREADS = {"fetcher": "pull", "transactions": "produce", "send offsets": "commit"}
+METHODS: tuple[tuple[Any, str, str], ...] = (
+    (Decoder, "decode", "decode"),
+    (FeatureSpec, "matrix", "features"),
+    (Encoder, "encode", "encode"),
+    (TransactionManager, "commit", "commit"),
+)
+
+
+def install(parts: CpuParts, *, tables: bool) -> None:
+    """Measure the methods from now on, if the bench asked for it. Call it before the worker is built.
+
+    ``tables``: the pipeline has tables, whose reads, updates and writes are part of the features.
+    """
+    if not parts.enabled:
+        return
+    for owner, name, part in METHODS:
+        parts.wrap(owner, name, part)
+    parts.wrap(OnnxModel, "score", "infer", events=lambda _, matrix: len(matrix))
+    if tables:
+        from pipeline.processing.stateful_features import StatefulFeatures  # loads compiled code
+
+        for name in ("remember", "keep"):
+            parts.wrap(StatefulFeatures, name, "features")

@@ -1,0 +1,102 @@
+"""Bounds how many connections a server holds and how long a client may take, so that a new client is always served.
+
+A full server closes a connection that it has instead of refusing the new one: a probe that connects and asks at once
+is answered however many clients hold connections open or reconnect.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+CONNECTIONS_MAX = 256
+REQUEST_SECONDS = 5.0  # from accepting a connection to having the whole head of its request
+RESPONSE_SECONDS = 5.0  # from having a response to its last byte being taken
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Candidate(Protocol):
+    """A connection as far as choosing one to close goes."""
+
+    @property
+    def peer(self) -> str:
+        """The IP address of the client."""
+        ...
+
+    @property
+    def answering(self) -> bool:
+        """Whether its request has arrived."""
+        ...
+
+
+def connection_to_close(connections: Sequence[Candidate]) -> int:
+    """Return the index of the connection that makes room for another; ``connections`` are the oldest first. Pure.
+
+    It belongs to the client address with the most connections, so one client cannot push out the others; of these it
+    is the oldest whose request has not arrived, else the oldest.
+    """
+    count = Counter(each.peer for each in connections)
+    most = max(count.values())
+    eligible = [index for index, each in enumerate(connections) if count[each.peer] == most]
+    return next((index for index in eligible if not connections[index].answering), eligible[0])
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    transport: asyncio.Transport
+    peer: str
+    timer: asyncio.TimerHandle
+    answering: bool = False
+
+
+class Connections:
+    """The open connections of a server. For the thread of its event loop."""
+
+    def __init__(self) -> None:
+        self._open: dict[asyncio.BaseTransport, _Open] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """Add a connection that was just accepted, and close another one if there are too many."""
+        if len(self._open) >= CONNECTIONS_MAX:
+            connections = list(self._open.values())
+            self._make_room(connections[connection_to_close(connections)])
+        peer = transport.get_extra_info("peername")  # None: the client is gone already
+        timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
+        self._open[transport] = _Open(transport, str(peer[0]) if peer else "", timer)
+
+    def request_arrived(self, transport: asyncio.BaseTransport | None) -> None:
+        """Stop the client's time: its request is here, and the handler has its own limits."""
+        if transport is not None and (connection := self._open.get(transport)) is not None:
+            connection.timer.cancel()
+            connection.answering = True
+
+    def response_ready(self, transport: asyncio.BaseTransport | None) -> None:
+        """Start the client's time again: it has to take the response."""
+        if transport is not None and (connection := self._open.get(transport)) is not None:
+            connection.timer = asyncio.get_running_loop().call_later(RESPONSE_SECONDS, connection.transport.abort)
+
+    def closed(self, transport: asyncio.BaseTransport) -> None:
+        """Remove a connection; one that is not known is ignored."""
+        if (connection := self._open.pop(transport, None)) is not None:
+            connection.timer.cancel()
+
+    def abort_all(self) -> None:
+        """Close every connection at once, whatever is sent or received on it."""
+        for connection in list(self._open.values()):
+            self.closed(connection.transport)
+            connection.transport.abort()
+
+    def _make_room(self, connection: _Open) -> None:
+        self.closed(connection.transport)
+        if connection.answering:
+            connection.transport.abort()
+        else:
+            connection.transport.write(_BUSY)
+            connection.transport.close()
+            # A client that takes nothing would keep it open.
+            asyncio.get_running_loop().call_later(RESPONSE_SECONDS, connection.transport.abort)

@@ -1,0 +1,71 @@
+"""Tells outputs that the brokers refuse for good from those that fail for now. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError
+
+from pipeline.errors import OutputRefused
+from pipeline.records import TaskId, TopicPartition
+
+# Aborts of the same task from the same offsets with the same refusal, after which the worker ends: some six seconds
+# with the pauses between attempts, enough for an operator's change of a topic or a right to reach all brokers.
+REFUSALS_MAX = 6
+# The answer to the same records is the same as long as nobody changes a topic, a right or the records.
+REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.OFFSET_METADATA_TOO_LARGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    code: int
+    offsets: Mapping[TopicPartition, int]
+    times: int
+
+
+class RefusalCounter:
+    """Counts, by task, the aborts in a row from the same committed offsets for the same refusal."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[TaskId, _Refused] = {}
+
+    def check(self, code: int, why: str, offsets: Mapping[TaskId, Mapping[TopicPartition, int]]) -> None:
+        """Note an abort of these tasks. Raises OutputRefused, which quotes ``why``, if it is one too many."""
+        if refused := self.refused(code, offsets):
+            places = ", ".join(f"{source} from {at}" for task in refused for source, at in offsets[task].items())
+            raise OutputRefused(
+                f"the brokers refused {REFUSALS_MAX} times what was to be written for {places} ({why}). Nothing of it "
+                "was committed, and trying again would not help: mend the topic or the right that it names "
+                "(max.message.bytes of scores, dead letters and changelogs, ACLs), or the records, and start again"
+            )
+
+    def refused(self, code: int, offsets: Mapping[TaskId, Mapping[TopicPartition, int]]) -> list[TaskId]:
+        """Note an abort of these tasks; return those that are refused for good.
+
+        ``code`` is that of the error; ``offsets`` are the committed offsets of the tasks in the transaction.
+        """
+        if code not in REFUSALS:
+            return []
+        for task, at in offsets.items():
+            before = self._tasks.get(task)
+            again = before is not None and (before.code, before.offsets) == (code, at)
+            self._tasks[task] = _Refused(code, at, before.times + 1 if before is not None and again else 1)
+        return [task for task in offsets if self._tasks[task].times >= REFUSALS_MAX]
+
+    def committed(self, tasks: Iterable[TaskId]) -> None:
+        """Note that something of these tasks was committed."""
+        for task in tasks:
+            self._tasks.pop(task, None)

@@ -1,0 +1,158 @@
+"""Committed offsets that others changed, as with Kafka's own tool: nothing is scored or counted twice unseen."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from remembered import Remembered
+from stage import Stage
+
+from pipeline.kafka import clients, provisioning
+from pipeline.migration.rebuild import Rebuild
+from pipeline.records import TopicPartition
+from pipeline.settings import Settings
+
+StageFactory = Callable[..., Stage]
+RememberedFactory = Callable[..., Remembered]
+
+EVENTS = 400
+MORE = 80
+CALL_SECONDS = 10.0
+
+
+def ends(under: Stage) -> dict[TopicPartition, int]:
+    """Return the high watermark of each partition of the events."""
+    reader = clients.reader(under.kafka, isolation_level="read_uncommitted")
+    found = {
+        TopicPartition(under.pipeline.events.topic, number): reader.get_watermark_offsets(
+            KafkaTopicPartition(under.pipeline.events.topic, number), CALL_SECONDS
+        )[1]
+        for number in range(under.pipeline.events.partitions)
+    }
+    reader.close()
+    return found
+
+
+def set_offsets(under: Stage, offsets: dict[TopicPartition, int]) -> None:
+    """Set offsets of the group, whose workers are stopped, by the call that kafka-consumer-groups makes."""
+    wanted = [KafkaTopicPartition(*source, offset) for source, offset in offsets.items()]
+    request = ConsumerGroupTopicPartitions(under.pipeline.group, wanted)
+    admin = clients.admin(under.kafka)  # kept until the answers are here: with it they would be gone
+    for future in admin.alter_consumer_group_offsets([request]).values():
+        assert all(each.error is None for each in future.result(CALL_SECONDS).topic_partitions)
+
+
+@contextmanager
+def hanging_transaction(under: Stage) -> Iterator[None]:
+    """Hold the last stable offset of each partition of the events back, by one record each; abort at the end."""
+    producer = clients.transactional(
+        under.kafka, transactional_id=f"{under.prefix}-upstream", transaction_timeout_ms=120_000
+    )
+    producer.init_transactions(CALL_SECONDS)
+    producer.begin_transaction()
+    for number in range(under.pipeline.events.partitions):
+        producer.produce(under.pipeline.events.topic, b"never committed", b"K", number)
+    assert producer.flush(CALL_SECONDS) == 0
+    yield
+    producer.abort_transaction(CALL_SECONDS)
+
+
+def scored_and_stopped(under: Stage) -> None:
+    """Have a first worker score some events, and stop it."""
+    under.send(EVENTS)
+    worker = under.worker()
+    under.until(lambda: under.scores() == EVENTS, 60, "all events are scored")
+    assert under.fleet.stop(worker) == 0
+
+
+def refused(under: Stage, *words: str, name: str = "") -> None:
+    """Start a worker and fail unless it ends with status 2 and says all of it."""
+    worker = under.worker(ready=False, name=name)
+    under.until(lambda: not worker.running, 60, "the worker has ended")
+    said = worker.log.read_text(errors="replace")
+    assert worker.process.returncode == 2, said
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+
+
+def test_offsets_at_the_end_of_the_log_score_nothing_again_while_a_transaction_hangs(stage: StageFactory) -> None:
+    """The worker waits beyond the last stable offset, and goes on from there once the transaction has ended."""
+    under = stage()
+    scored_and_stopped(under)
+    with hanging_transaction(under):
+        set_offsets(under, ends(under))
+        worker = under.worker()
+        under.until(lambda: worker.partitions == under.pipeline.events.partitions, 30, "all tasks run")
+        assert under.scores() == EVENTS
+    under.send(MORE)
+    under.until(lambda: under.scores() >= EVENTS + MORE, 60, "the events after it are scored")
+
+    assert under.scores() == EVENTS + MORE
+    assert "not committed by a worker" in worker.log.read_text()
+    assert under.fleet.stop(worker) == 0
+
+
+def test_offsets_beyond_the_end_of_the_log_are_refused(stage: StageFactory) -> None:
+    """Neither is all scored again, nor are the next events skipped."""
+    under = stage()
+    scored_and_stopped(under)
+    before = ends(under)
+    set_offsets(under, {source: end + 1_000 for source, end in before.items()})
+
+    refused(under, "beyond its end", "kafka-consumer-groups")
+
+    assert under.scores() == EVENTS
+    set_offsets(under, before)
+    under.worker()
+    under.send(MORE)
+    under.until(lambda: under.scores() == EVENTS + MORE, 60, "the events after it are scored")
+
+
+def test_a_topic_made_anew_is_read_from_its_start(stage: StageFactory) -> None:
+    """Kafka forgets the offsets of a topic that is deleted, so those of its successor start anew."""
+    under = stage()
+    scored_and_stopped(under)
+    provisioning.delete(under.kafka, [under.pipeline.events.topic])
+    under.apply_topics()
+
+    under.worker()
+    under.send(MORE)
+
+    under.until(lambda: under.scores() == EVENTS + MORE, 60, "the events of the new topic are scored")
+
+
+def test_offsets_set_back_are_refused_where_tables_would_count_events_twice(remembered: RememberedFactory) -> None:
+    """Refused with the ways out, though the worker has its own disk; set forward again, all goes on."""
+    under = remembered()
+    under.send(4 * EVENTS)
+    worker = under.worker(name="w")
+    under.until(lambda: under.lag() == 0, 60, "all is committed")
+    assert under.fleet.stop(worker) == 0
+    before = ends(under)
+    set_offsets(under, {source: end - 20 for source, end in before.items()})
+
+    refused(under, "set back", "state rebuild", "--from-events", "state reset", name="w")
+
+    set_offsets(under, before)
+    under.worker(name="w")
+    under.send(4 * EVENTS)
+    under.until(lambda: under.lag() == 0, 60, "all is committed")
+    under.check_states()
+
+
+def test_state_that_is_rebuilt_counts_events_once_that_are_read_again(remembered: RememberedFactory) -> None:
+    """The way out that is named leads out: the same events are scored again, and the state is what they make it."""
+    under = remembered()
+    under.send(4 * EVENTS)
+    worker = under.worker(name="w")
+    under.until(lambda: under.lag() == 0, 60, "all is committed")
+    assert under.fleet.stop(worker) == 0
+    set_offsets(under, {source: end - 20 for source, end in ends(under).items()})
+
+    Rebuild(Settings(kafka=under.kafka), under.pipeline, from_events=True, told=lambda *_: None).run()
+
+    under.worker(name="w")
+    under.until(lambda: under.lag() == 0, 60, "all is committed")
+    under.check_states()

@@ -1,0 +1,75 @@
+"""What brokers refuse to take: a dead letter that is too large is cut; what stays refused ends the worker."""
+
+from collections.abc import Callable
+
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+from events import real
+from stage import Stage
+
+from pipeline.kafka import clients
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.processing import dead_letter
+
+StageFactory = Callable[..., Stage]
+
+EVENTS = 100
+HUGE_BYTES = 20 * 1024 * 1024
+
+
+def send(under: Stage, key: bytes, value: bytes) -> None:
+    """Send real events and amid them one that is compressed well, all to partition 0."""
+    events = [(event.key, event.value) for event in real(EVENTS)]
+    events.insert(EVENTS // 2, (key, value))
+    producer = clients.producer(under.kafka, message_max_bytes=100_000_000, compression_type="gzip")
+    failed: list[object] = []
+    for each_key, each_value in events:
+        producer.produce(
+            under.pipeline.events.topic,
+            each_value,
+            each_key,
+            0,
+            headers=[("trace", b"1")],
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+        )
+        producer.flush(30)
+    assert not failed
+
+
+def test_a_dead_letter_that_is_too_large_for_its_topic_is_cut_to_its_headers(stage: StageFactory) -> None:
+    """A value of 20 MiB came gzip-compressed: its dead letter says where it lies, and the events around it score."""
+    under = stage(**{"dead_letters.share_max": 1})
+    send(under, b"N12345", bytes(HUGE_BYTES))
+
+    under.worker()
+
+    found = under.audit(wait=20)
+    assert found.ok, (found, under.logs())
+    assert (found.scores, found.dead_letters) == (EVENTS, 1)
+    with TopicReader(under.kafka, [under.pipeline.dead_letters]) as reader:
+        (records,) = list(reader.catch_up())
+    headers = dict(records.headers_of(0))
+    cause = dead_letter.parse_dead_letter(records.headers_of(0))
+    assert (cause.source.topic, cause.source.partition, cause.offset) == (under.pipeline.events.topic, 0, EVENTS // 2)
+    assert (records.keys[0], records.values[0]) == (b"N12345", None)
+    assert headers[dead_letter.OVERSIZE] == str(HUGE_BYTES).encode()
+    assert headers["trace"] == b"1"
+
+
+def test_an_output_that_stays_refused_ends_the_worker_with_the_brokers_words(stage: StageFactory) -> None:
+    """A limit that was lowered under a running worker: nothing can be committed, and trying again does not help."""
+    under = stage(**{"dead_letters.share_max": 1})
+    worker = under.worker()
+    entry = ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, under.pipeline.dead_letters, incremental_configs=[entry])
+    admin = clients.admin(under.kafka)
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+
+    send(under, b"N12345", bytes(10_000))
+
+    under.until(lambda: not worker.running, 60, "the worker has ended")
+    said = worker.log.read_text(errors="replace")
+    assert worker.process.returncode == 7, said
+    assert "Message size too large" in said
+    assert f"{under.pipeline.events.topic}[0] from " in said
+    assert "Traceback" not in said
