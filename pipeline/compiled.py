@@ -1,4 +1,4 @@
-"""Compiles row-by-row loops to machine code with numba."""
+"""Compiles the loops that go row by row to machine code, by numba."""
 
 import logging
 from collections.abc import Callable
@@ -12,9 +12,9 @@ _log = logging.getLogger(__name__)
 
 
 def compiled(signature: object = None) -> Callable[[Function], Function]:
-    """Compile to machine code that runs without the GIL; cached on disk for later processes if possible.
+    """Compile to machine code that runs without the GIL; kept on disk for the next process where that can be.
 
-    A function without a signature is compiled, and cached, as part of its caller.
+    What is compiled without a signature is a part of what calls it, and kept with that.
     """
     compiler: Any = njit
 
@@ -23,10 +23,10 @@ def compiled(signature: object = None) -> Callable[[Function], Function]:
             return cast("Function", compiler(nogil=True)(function))
         try:
             return cast("Function", compiler(signature, nogil=True, cache=True)(function))
-        except Exception as error:  # noqa: BLE001 - no folder, no space, or any error of a truncated cache file
+        except Exception as error:  # noqa: BLE001 - no folder, no room, or whatever a file that was cut short raises
             _log.warning(
-                "%s is compiled at each start, which takes seconds: the cache of compiled code cannot be written or "
-                "read (%r); set NUMBA_CACHE_DIR to a writable folder, or empty it",
+                "%s is compiled at each start, some seconds: compiled code cannot be kept, or what was kept cannot be "
+                "read (%r); set NUMBA_CACHE_DIR to a folder that can be written, or empty it",
                 function.__qualname__,
                 error,
             )

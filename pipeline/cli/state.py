@@ -297,7 +297,7 @@ def import_(
     from pipeline.errors import SettingsError
     from pipeline.state.import_snapshot import import_snapshot
     from pipeline.state.snapshot import Snapshot
-    from pipeline.state.state_manager import StateDirectory
+    from pipeline.state.state_directory import StateDirectory
 
     place = _found(name, bootstrap)
     snapshot = Snapshot.load(folder)

@@ -9,7 +9,9 @@ import pytest
 from pipeline.errors import StateClosed, StateError
 from pipeline.migration.partition_history import stayed
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
-from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
+from pipeline.state.state_directory import StateDirectory
+from pipeline.state.state_manager import StateManager
+from pipeline.state.state_spec import StateSpec
 from tests.unit.state.stores import FORMATS, SHAPES
 
 TASK = TaskId("payments", 3)
