@@ -1,4 +1,4 @@
-"""``surgetank demo``: the whole system once, on real Kafka."""
+"""``surgetank demo``: run the whole system once, on real Kafka."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""``surgetank features``: the inputs of the model, computed from recorded events, and beside those of workers."""
+"""``surgetank features``: compute the model's inputs offline, and compare them with those of workers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

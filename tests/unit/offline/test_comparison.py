@@ -92,7 +92,7 @@ def test_what_one_side_lacks_is_found() -> None:
 
 def test_a_name_of_two_events_is_refused() -> None:
     """Nobody could say which is which."""
-    with pytest.raises(ValueError, match="online: a name stands for two events"):
+    with pytest.raises(ValueError, match="online: two events have the same id"):
         compare(STATISTICS, computed(ids="aab"), computed())
 
 

@@ -34,7 +34,7 @@ def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | Non
 
 def test_a_record_without_key_is_refused() -> None:
     """No worker writes one, so the topic is not what it should be."""
-    with pytest.raises(StateCorrupt, match="without key"):
+    with pytest.raises(StateCorrupt, match="without a key"):
         ChangelogReader(NUMBERS, FAR).take([None], [NUMBERS.absent], TOPIC)
 
 

@@ -119,7 +119,7 @@ def test_what_is_in_memory_only_is_not_there_yet(base: Path, tmp_path: Path) -> 
     """A task that runs and has nothing on the disk is told as such beside others; nothing at all is an error."""
     running = opened(base / "w1" / "3")
     running.write(step(1), positions(1))
-    with pytest.raises(StateError, match="on the disk yet"):
+    with pytest.raises(StateError, match="on disk yet"):
         export_snapshot(base, tmp_path / "out", HOME, silent)
     assert not (tmp_path / "out").exists()
     written(base / "w1" / "4", 2, replace(PAYMENTS, task=4))
@@ -143,8 +143,8 @@ def test_state_that_no_worker_would_take_is_refused(base: Path, tmp_path: Path) 
     """Of other partitions, or of another declaration; no folder is left."""
     written(base / "w1" / "3", 2)
     for home, told in (
-        (replace(HOME, partitions=24), "of 12 partitions, not of payments/3 of 24"),
-        (replace(HOME, tables={"cards": SHAPES["cards"]}), "other rows of shops than are declared"),
+        (replace(HOME, partitions=24), "of 12 partitions, not to payments/3 of 24"),
+        (replace(HOME, tables={"cards": SHAPES["cards"]}), "rows of shops of another declaration"),
     ):
         with pytest.raises(StateMismatch, match=told):
             export_snapshot(base, tmp_path / "out", home, silent)

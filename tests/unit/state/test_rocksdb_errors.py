@@ -177,7 +177,7 @@ def test_rows_of_nobody_are_damage(tmp_path: Path) -> None:
     store._write([_Step([], [], [b"\0identity"])])
     store.write(step(1), positions(1))
     store.close()
-    with pytest.raises(StateCorrupt, match="not what it was made for"):
+    with pytest.raises(StateCorrupt, match="no identity"):
         opened(tmp_path / "store")
 
 

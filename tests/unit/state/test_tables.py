@@ -140,7 +140,7 @@ def test_what_was_thrown_away_cannot_be_committed(tables: TaskTables, store: Sto
     kept, lost = write(tables, [b"a"], 1), write(tables, [b"a"], 2)
     tables.commit(kept.number, {SOURCE: 1})
     tables.drop(2)
-    with pytest.raises(StateError, match=r"write 2 .* thrown away .* open the task again"):
+    with pytest.raises(StateError, match=r"write 2 .* discarded .* reopen the task"):
         tables.commit(lost.number, {SOURCE: 2})
     tables.commit(0, {SOURCE: 3})  # a transaction without writes is no problem
     assert store.positions() == {SOURCE: 3}
