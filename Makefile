@@ -1,9 +1,11 @@
-# Needs Python 3.11+, a JDK 17+ and Maven (its tests Prometheus and Alertmanager too); everything else is installed from the locked requirements into .venv.
+# Needs Python 3.11+, a JDK 17+ and Maven (tests of alerts: Prometheus and Alertmanager, else they are skipped);
+# everything else is installed from the locked requirements into .venv, or .venv-3.13 with PYTHON=python3.13.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV := $(or $(patsubst python%,.venv-%,$(filter python3.%,$(notdir $(PYTHON)))),.venv)
+BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test check bench chaos install clean rules reference needs-python needs-java needs-prometheus
+.PHONY: help demo test unit weeks check bench chaos install clean rules reference needs-python needs-java
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -11,14 +13,20 @@ help:  ## Say what there is
 demo: needs-java install  ## The whole thing on real Kafka, about two minutes: spike, live figures, audit
 	@$(BIN)/surgetank demo $(ARGS)
 
-test: needs-java needs-prometheus install  ## All tests, on real brokers
+test: needs-java install  ## All tests, on real brokers
 	@$(BIN)/pytest $(ARGS)
+
+unit: install  ## The tests that need no Kafka, no JDK and no Prometheus, in two processes; PYTHON=python3.13 for another
+	@$(BIN)/pytest tests/unit -n 2 $(ARGS)
+
+weeks: install  ## Quiet weeks and faults of simulated traffic: false alarms, and delays until faults are seen
+	@$(BIN)/python -m tests.support.simulated_traffic $(ARGS)
 
 check: install  ## Format, lint, types, import rules, schema compatibility
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --config .importlinter --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@$(BIN)/lint-imports --config .importlinter --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
 	@$(BIN)/python -m pipeline.codec.evolution
 	@echo "check: all clean"
 
@@ -36,13 +44,14 @@ reference: install  ## Write docs/settings.md and docs/metrics.md from the setti
 chaos: needs-java install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)
 
-install: .venv/installed  ## Make .venv from the locked requirements
+install: $(VENV)/installed  ## Make .venv from the locked requirements
 
-.venv/installed: requirements/dev.txt pyproject.toml | needs-python
-	@echo "installing into .venv (once; about a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(VENV)/installed: requirements/dev.txt pyproject.toml | needs-python
+	@echo "installing into $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pipeline.compiled
 	@touch $@
 
 needs-python:
@@ -55,9 +64,5 @@ needs-java:
 	@command -v mvn >/dev/null \
 	  || { echo "Surgetank needs Maven to fetch Apache Kafka's jars: install maven, or use Docker (docker compose up) with --bootstrap"; exit 2; }
 
-needs-prometheus:
-	@command -v promtool >/dev/null && command -v amtool >/dev/null \
-	  || { echo "The tests of alerts run Prometheus and Alertmanager: install Debian's packages prometheus and prometheus-alertmanager, or put promtool, prometheus, amtool and alertmanager into PATH"; exit 2; }
-
 clean:  ## Remove .venv and everything that was made here
-	@rm -rf .venv .venv-quix .surgetank build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-* .surgetank build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

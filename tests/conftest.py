@@ -8,9 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -22,28 +20,18 @@ from pipeline.kafka import clients
 from pipeline.kafka.local.broker import free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
+from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
+from tests.support.programs import needed
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("surgetank", deadline=None)
 hypothesis.settings.load_profile("surgetank")
 
 
-@dataclass(frozen=True)
-class KafkaUnderTest:
-    """A Kafka that answers. ``cluster`` is None where it was started by others (``--bootstrap``)."""
-
-    settings: KafkaSettings
-    cluster: LocalCluster | None
-
-    @property
-    def bootstrap(self) -> str:
-        """Where clients connect."""
-        return self.settings.bootstrap
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of this project."""
     parser.addoption("--bootstrap", metavar="HOST:PORT", help="use this Kafka instead of starting one broker")
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped has failed, as in CI")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,8 +40,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if "kafka3" in fixtures:
             item.add_marker("cluster3")
-        if "kafka3" in fixtures or "kafka" in fixtures or "local_cluster" in fixtures:
+        if {"kafka", "kafka3", "clusters"} & set(fixtures):
             item.add_marker("cluster")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure under ``--no-skips``. An expected failure is no skip."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --no-skips forbids: {report.longreprtext}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn the skip of a whole file into an error under ``--no-skips``."""
+    report = yield
+    if report.skipped and collector.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --no-skips forbids: {report.longreprtext}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def prometheus_programs() -> None:
+    """Skip the test if a program of Prometheus or Alertmanager is missing."""
+    needed("prometheus", "promtool")
+    needed("prometheus", "prometheus")
+    needed("prometheus-alertmanager", "amtool")
+    needed("prometheus-alertmanager", "alertmanager", "prometheus-alertmanager")
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +94,14 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaUnderTest]:
     if bootstrap := request.config.getoption("--bootstrap"):
         yield KafkaUnderTest(KafkaSettings(bootstrap=bootstrap), None)
         return
-    with _running(request.getfixturevalue("clusters") / "kafka", brokers=1) as cluster:
+    with running(request.getfixturevalue("clusters") / "kafka", brokers=1) as cluster:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 
 
 @pytest.fixture(scope="session")
 def kafka3(clusters: Path) -> Iterator[KafkaUnderTest]:
     """Three brokers for the whole session, replication 3, two in sync at least."""
-    with _running(clusters / "kafka3", brokers=3) as cluster:
+    with running(clusters / "kafka3", brokers=3) as cluster:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 
 
@@ -130,40 +149,4 @@ def local_cluster(clusters: Path) -> Iterator[Callable[..., LocalCluster]]:
 
     yield make
     for cluster in made:
-        _discard(cluster.data)
-
-
-def sweep(base: Path) -> None:
-    """Stop and remove what test sessions left whose process is gone."""
-    for session in base.iterdir():
-        if not _lives(session):
-            for folder in session.iterdir():
-                _discard(folder)
-            shutil.rmtree(session, ignore_errors=True)
-
-
-@contextmanager
-def _running(data: Path, brokers: int) -> Iterator[LocalCluster]:
-    try:
-        cluster = LocalCluster(data, brokers, free_ports(2 * brokers))
-        cluster.up(timeout=120)
-        yield cluster
-    finally:
-        _discard(data)
-
-
-def _discard(data: Path) -> None:
-    """Kill the cluster of this folder, whose data nobody needs, and remove it."""
-    if (data / "cluster.json").exists():
-        cluster = LocalCluster.found(data)
-        for broker in cluster.ids:
-            cluster.kill(broker)
-    shutil.rmtree(data, ignore_errors=True)
-
-
-def _lives(session: Path) -> bool:
-    pid, started = session.name.split("-")
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) < 2
-    except psutil.NoSuchProcess:
-        return False
+        discard(cluster.data)

@@ -10,7 +10,7 @@ import json
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class Cards:
     def fetch(self, keys: list[bytes], partitions: list[int]) -> None:
         """Bring the rows of distinct keys into memory, for which there must be room."""
         places = [self._free.pop() for _ in keys]
-        self.rows[places] = unpack(self._db.get(keys))
+        self.rows[places] = unpack(cast("list[bytes | None]", self._db.get([*keys])))
         self._slot.update(zip(keys, places, strict=True))
         self._partition[places] = partitions
         for place, key in zip(places, keys, strict=True):

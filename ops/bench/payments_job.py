@@ -6,6 +6,7 @@ comparison is of what stands around it, and none of the others is made slower by
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,8 +67,9 @@ class PaymentsJob(Scoring):
 
 def pack(rows: Float64s) -> list[bytes]:
     """Return k rows, float64 [k, W], as bytes."""
-    packed: list[bytes] = np.ascontiguousarray(rows).view(_VOID).reshape(-1).tolist()
-    return packed
+    packed: Any = np.ascontiguousarray(rows).view(_VOID).reshape(-1)
+    values: list[bytes] = packed.tolist()
+    return values
 
 
 def unpack(values: Sequence[bytes | None]) -> Float64s:

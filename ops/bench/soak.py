@@ -125,7 +125,8 @@ def _make_topics(admin: AdminClient, job: ContenderArgs) -> None:
 
 def _drained(worker: psutil.Popen, committed: CommittedOffsets, backlog: int, log: Path) -> tuple[Memory, float]:
     """Wait until the backlog is scored; return what was seen and the rate of the middle of it."""
-    begin, memory, done = time.monotonic(), [], []
+    begin, memory = time.monotonic(), []
+    done: list[tuple[float, int]] = []
     while not done or done[-1][1] < backlog:
         _check_lives(worker, log)
         memory.append((time.monotonic() - begin, worker.memory_info().rss / MIB))

@@ -1,22 +1,16 @@
-"""Framed values of one schema version to columns: every row that is good, and why the others are not."""
-
-from collections.abc import Sequence
-from typing import cast
+"""Framed values of one schema version to columns of the current one: each row that is good, why the others are not."""
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.bisection import bisect_failures
-from pipeline.codec.formats import Choose, format_of
+from pipeline.codec.compiled.decoder import BodyDecoder
+from pipeline.codec.compiled.program import Int64s
 from pipeline.codec.resolution import Resolution
 from pipeline.codec.schema_repository import SchemaVersion
 from pipeline.codec.types import arrow_schema
-from pipeline.codec.wire import Malformed, canonical
+from pipeline.codec.wire import FRAME_BYTES
 
-Int64s = npt.NDArray[np.int64]
-Failures = list[tuple[int, str]]  # positions, and why
+Failures = list[tuple[int, str]]  # rows, and why
 Read = tuple[pa.RecordBatch, Int64s, Failures]
 
 MESSAGE_MAX = 200
@@ -25,77 +19,25 @@ MESSAGE_MAX = 200
 class Reader:
     """Reads framed values of one version into the columns of the current one."""
 
-    def __init__(self, writer: SchemaVersion, reader: SchemaVersion, choose: Choose = format_of) -> None:
-        self._record = writer.record
+    def __init__(self, writer: SchemaVersion, reader: SchemaVersion) -> None:
         self._schema = arrow_schema(reader.record)
-        self._format = choose(writer)
+        self._decoder = BodyDecoder(writer.record)
         self._resolution = None if writer is reader else Resolution(writer, reader)
 
-    def attempt(self, values: Sequence[bytes | None]) -> pa.RecordBatch | None:
-        """Return the columns of the values, in the writer's version, if nothing at all is wrong with any of them."""
-        try:
-            return self._format.parse_exactly(cast("list[bytes]", values))  # a null is one of the things that raise
-        except Exception:  # noqa: BLE001 - whatever it is, it will be found row by row
-            return None
+    def read(self, values: pa.LargeBinaryArray, rows: Int64s | None) -> Read:
+        """Return the columns of ``rows``, int64, rising, or of all rows; which rows they are, int64 [m]; the failures.
 
-    def read(self, values: list[bytes]) -> Read:
-        """Return the columns, the positions of their rows, int64 [m], rising, and the failures.
-
-        The values are framed, with this version's id.
+        The values of those rows are framed, with this version's id. Failures are in the order of the rows.
         """
-        parts, failed = bisect_failures(len(values), lambda start, stop: self._format.parse(values[start:stop]))
-        failures = [(position, self._explain(values[position], error)) for position, error in failed]
-        if not parts:
-            return pa.RecordBatch.from_pylist([], schema=self._schema), np.zeros(0, dtype=np.int64), failures
-        columns = joined([columns for _, _, columns in parts])
-        kept = np.concatenate([np.arange(start, stop, dtype=np.int64) for start, stop, _ in parts])
-        columns, sure, more = self._check(columns, pa.array([values[row] for row in kept.tolist()], pa.binary()))
-        failures += [(int(kept[position]), why) for position, why in more]
-        kept = kept[sure]
-        if self._resolution is not None:
-            columns, fitted, more = self._resolve(self._resolution, [values[row] for row in kept.tolist()], columns)
-            failures += [(int(kept[position]), why) for position, why in more]
-            kept = kept[fitted]
-        return columns, kept, sorted(failures)
-
-    def _check(self, columns: pa.RecordBatch, wire: pa.BinaryArray) -> Read:
-        """Write the columns again: what is not what came was read leniently and is walked through strictly."""
-        again = self._format.dump(columns)
-        if again.equals(wire):
-            return columns, np.arange(len(wire), dtype=np.int64), []
-        doubtful = np.flatnonzero(pc.not_equal(again, wire).to_numpy(zero_copy_only=False))
-        mended: dict[int, bytes] = {}
-        failures: Failures = []
-        for position in doubtful.tolist():
-            try:
-                mended[position] = canonical(self._record, wire[position].as_py())
-            except Malformed as error:
-                failures.append((position, str(error)[:MESSAGE_MAX]))
-        simple = list(mended.values())
-        parts, failed = bisect_failures(len(simple), lambda start, stop: self._format.parse(simple[start:stop]))
-        at = list(mended)
-        failures += [(at[position], message_of(error)) for position, error in failed]
-        sure = np.setdiff1d(np.arange(len(wire)), doubtful)
-        back = [at[position] for start, stop, _ in parts for position in range(start, stop)]
-        rows = np.concatenate([sure, np.array(back, dtype=np.int64)])
-        order = np.argsort(rows)
-        columns = joined([take(columns, sure), *(part for _, _, part in parts)])
-        return take(columns, order), rows[order], failures
-
-    def _resolve(self, resolution: Resolution, values: list[bytes], columns: pa.RecordBatch) -> Read:
-        parts, failed = resolution.fit(values, columns)
-        kept = [np.arange(start, stop, dtype=np.int64) for start, stop, _ in parts]
+        columns, kept, errors = self._decoder.decode(values, FRAME_BYTES, rows)
+        failures = [(error.row, str(error)[:MESSAGE_MAX]) for error in errors]
+        if self._resolution is None:
+            return columns, kept, failures
+        parts, failed = self._resolution.fit(values, kept, columns)
         fitted = [part for _, _, part in parts] or [pa.RecordBatch.from_pylist([], schema=self._schema)]
-        failures = [(position, message_of(error)) for position, error in failed]
-        return joined(fitted), np.concatenate([np.zeros(0, dtype=np.int64), *kept]), failures
-
-    def _explain(self, value: bytes, error: Exception) -> str:
-        """Return what is wrong with a value that does not decode; our own walk knows the field."""
-        try:
-            canonical(self._record, value)
-        except Malformed as malformed:
-            return str(malformed)[:MESSAGE_MAX]
-        return message_of(error)
+        failures += [(int(kept[position]), message_of(error)) for position, error in failed]
+        good = [np.arange(start, stop, dtype=np.int64) for start, stop, _ in parts]
+        return joined(fitted), kept[np.concatenate([np.zeros(0, dtype=np.int64), *good])], sorted(failures)
 
 
 def joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:

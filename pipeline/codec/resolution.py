@@ -7,6 +7,7 @@ import fastavro
 import pyarrow as pa
 
 from pipeline.bisection import bisect_failures
+from pipeline.codec.compiled.program import Int64s
 from pipeline.codec.rows import Rows, fastavro_schema, read_row
 from pipeline.codec.schema_repository import SchemaVersion
 from pipeline.codec.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema, without_null
@@ -31,15 +32,16 @@ class Resolution:
         self._writer, self._reader = fastavro_schema(writer.avro), fastavro_schema(reader.avro)
         self._rows = Rows(reader.record)
 
-    def fit(self, values: list[bytes], columns: pa.RecordBatch) -> Fitted:
-        """Return the rows in the columns of the reader: parts as (start, stop, columns), and failures by row.
+    def fit(self, values: pa.LargeBinaryArray, rows: Int64s, columns: pa.RecordBatch) -> Fitted:
+        """Return the rows in the columns of the reader: parts as (start, stop, columns), and failures by place in rows.
 
-        ``values`` are the framed values of the same n rows as ``columns``.
+        ``columns`` are those of the framed values of ``rows``, int64 [n].
         """
         if self._columns is None:
-            return bisect_failures(len(values), lambda start, stop: self._resolve(values[start:stop]))
+            some = values.take(pa.array(rows)).to_pylist()
+            return bisect_failures(len(some), lambda start, stop: self._resolve(some[start:stop]))
         fitted = pa.RecordBatch.from_arrays([column(columns) for column in self._columns], schema=self._schema)
-        return [(0, len(values), fitted)], []
+        return [(0, len(rows), fitted)], []
 
     def _resolve(self, values: list[bytes]) -> pa.RecordBatch:
         return self._rows.of([read_row(value, self._writer, self._reader) for value in values])

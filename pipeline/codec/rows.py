@@ -1,4 +1,4 @@
-"""Events as rows, by fastavro: for the types that pyruhvro cannot do, and for schema resolution within nested types."""
+"""Events as rows, by fastavro: for schema resolution within nested types."""
 
 import io
 from decimal import Decimal
@@ -12,7 +12,7 @@ from pipeline.codec.wire import FRAME_BYTES
 
 
 class Rows:
-    """Rows as fastavro has them, times as integers, to and from columns."""
+    """Rows as fastavro has them, times as integers, to columns."""
 
     def __init__(self, record: Record) -> None:
         self._plain = arrow_struct(record, logical=False)
@@ -22,16 +22,10 @@ class Rows:
         """Return the rows as columns. Raises an Exception if a number is outside the range of its type."""
         return pa.RecordBatch.from_struct_array(pa.array(rows, self._plain).view(self._logical))
 
-    def to(self, columns: pa.RecordBatch) -> list[dict[str, Any]]:
-        """Return the columns as rows."""
-        plain = columns.to_struct_array().view(self._plain)
-        rows: list[dict[str, Any]] = plain.to_pylist(maps_as_pydicts="strict")
-        return rows
-
 
 def fastavro_schema(avro: Json) -> Any:
     """Return the schema as fastavro wants it, without the logical types but decimal."""
-    parsed = fastavro.parse_schema(_without_times(avro), named_schemas={})
+    parsed = fastavro.parse_schema(without_times(avro), named_schemas={})
     _mend_defaults(parsed)
     return parsed
 
@@ -44,14 +38,15 @@ def read_row(value: bytes, writer: Any, reader: Any = None) -> dict[str, Any]:
     return row
 
 
-def _without_times(avro: Json) -> Json:
+def without_times(avro: Json) -> Json:
+    """Return the schema without the logical types but decimal."""
     if isinstance(avro, list):
-        return [_without_times(each) for each in avro]
+        return [without_times(each) for each in avro]
     if not isinstance(avro, dict):
         return avro
     return {
         # A default is a value and no schema; it may look like one.
-        name: each if name == "default" else _without_times(each)
+        name: each if name == "default" else without_times(each)
         for name, each in avro.items()
         if name != "logicalType" or _is_decimal(avro)
     }

@@ -1,6 +1,6 @@
 """Avro schemas as values: a small tree that says what is on the wire and which Arrow column it becomes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -93,10 +93,9 @@ class Nullable:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Named fields, in the order of the wire. ``shared`` says whether a named type is used twice in it."""
+    """Named fields, in the order of the wire."""
 
     fields: tuple[tuple[str, "AvroType"], ...]
-    shared: bool = field(default=False, compare=False)
 
 
 AvroType: TypeAlias = Primitive | Enum | Fixed | Array | Map | Nullable | Record
@@ -107,11 +106,10 @@ def parse(schema: Json) -> Record:
 
     Raises SchemaError, which names the field, for what cannot become columns.
     """
-    parser = _Parser()
-    tree = parser.parse(schema, "", "")
+    tree = _Parser().parse(schema, "", "")
     if not isinstance(tree, Record):
         raise SchemaError("the top level must be a record: each of its fields becomes a column")
-    return Record(tree.fields, shared=parser.shared)
+    return tree
 
 
 def arrow_schema(record: Record) -> pa.Schema:
@@ -124,47 +122,9 @@ def arrow_struct(record: Record, *, logical: bool) -> pa.DataType:
     return pa.struct([_arrow_field(name, kind, logical=logical) for name, kind in record.fields])
 
 
-def is_flat(record: Record) -> bool:
-    """Return whether no field has parts."""
-    return all(isinstance(without_null(kind), Primitive | Enum) for _, kind in record.fields)
-
-
-def is_int(kind: AvroType) -> bool:
-    """Return whether it is an integer of 32 bits on the wire, or null."""
-    inner = without_null(kind)
-    return isinstance(inner, Primitive) and inner.name == "int"
-
-
 def without_null(kind: AvroType) -> AvroType:
     """Return what a nullable type is when it is not null; another type as it is."""
     return kind.inner if isinstance(kind, Nullable) else kind
-
-
-def unfit_for_pyruhvro(record: Record) -> str | None:
-    """Return the first thing that pyruhvro 0.4 cannot do, or None. A contract test holds it to that."""
-    return "a named type that is used twice" if record.shared else _unfit(record)
-
-
-def _unfit(kind: AvroType) -> str | None:
-    match kind:
-        case Record():
-            return next((found for _, each in kind.fields if (found := _unfit(each))), None)
-        case Nullable():
-            return _unfit(kind.inner)
-        case Array():
-            return _unfit(kind.items)
-        case Map():
-            return _unfit(kind.values)
-        case Enum():
-            return None
-        case Fixed():
-            return "decimal" if kind.decimal else "fixed"
-        case Primitive():
-            if kind.decimal:
-                return "decimal"
-            if kind.logical not in {None, "date", "timestamp-millis", "timestamp-micros"}:
-                return kind.logical
-            return kind.name if kind.name in {"bytes", "null"} else None
 
 
 def _arrow_field(name: str, kind: AvroType, *, logical: bool, absent: bool = False) -> pa.Field:
@@ -199,7 +159,6 @@ class _Parser:
     """Walks a schema once; remembers the named types that it has seen."""
 
     def __init__(self) -> None:
-        self.shared = False
         self._named: dict[str, AvroType | None] = {}
 
     def parse(self, schema: Json, namespace: str, path: str) -> AvroType:
@@ -269,7 +228,6 @@ class _Parser:
         known = self._named.get(full, self._named.get(name))
         if known is None:
             raise SchemaError(f"field {path!r}: {name!r} contains itself, which columns cannot")
-        self.shared = True
         return known
 
 

@@ -127,6 +127,21 @@ class Cell(NamedTuple):
     value: str | None
     is_time: bool = False
 
+    @property
+    def fingerprinted(self) -> str:
+        """Return the text that goes into the fingerprint of a layout.
+
+        Stores and changelogs keep that fingerprint, so the text must not depend on the names of classes. It has the names
+        that the classes had when state was first written.
+        """
+        window = self.window and f"Window(span_ms={self.window.span_ms}, buckets={self.window.buckets})"
+        part = (
+            self.accumulator
+            if self.accumulator is None
+            else f"<Part.{self.accumulator.name}: {self.accumulator.value}>"
+        )
+        return f"Cell(window={window}, slot={self.slot}, part={part}, value={self.value!r}, is_time={self.is_time})"
+
 
 @dataclass(frozen=True)
 class RowLayout:
@@ -200,7 +215,7 @@ class RowLayout:
 
     def fingerprint(self) -> str:
         """Return a hash, the same in every process, that differs whenever the meaning of rows could differ."""
-        content = [self.fed_by, self.retention_ms, [_fingerprint_text(cell) for cell in self.cells]]
+        content = [self.fed_by, self.retention_ms, [cell.fingerprinted for cell in self.cells]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def declaration(self) -> dict[str, Any]:
@@ -338,19 +353,6 @@ def _program(layout: RowLayout) -> UpdateProgram:
     ]
     tables = ((rings, 8), (updates, 4), (reads, 4), (lasts, 2), (latest, 3))
     return UpdateProgram(*(np.array(table, dtype=np.int64).reshape(-1, width) for table, width in tables))
-
-
-def _fingerprint_text(cell: Cell) -> str:
-    """Return the text of a cell that is hashed into the fingerprint.
-
-    Stores and changelogs hold that hash, so the text must not change when a class or field of this module is renamed.
-    """
-    window, accumulator = cell.window, cell.accumulator
-    window_text = None if window is None else f"Window(span_ms={window.span_ms}, buckets={window.buckets})"
-    part_text = None if accumulator is None else f"<Part.{accumulator.name}: {accumulator.value}>"
-    return (
-        f"Cell(window={window_text}, slot={cell.slot}, part={part_text}, value={cell.value!r}, is_time={cell.is_time})"
-    )
 
 
 def _accumulator_name(cell: Cell) -> str:

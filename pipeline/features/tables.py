@@ -223,6 +223,7 @@ class TableState:
     def __post_init__(self) -> None:
         measures = tuple(each.measure for each in self.aggregates)
         try:
+            # The text is in the fingerprint of stores and changelogs: it never changes.
             layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or "the pipeline's events"))
         except TopologyError as error:
             raise TopologyError(f"table {self.table.name!r}: {error}") from error

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import KafkaUnderTest
-from remembered import Remembered
-from stage import Stage
+
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import Stage
+from tests.support.stateful_pipeline import Remembered
 
 StageFactory = Callable[..., Stage]
 

@@ -3,24 +3,26 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import KafkaUnderTest
-from stage import Stage
-from webhooks import Receiver
+import pytest
 
 from ops.alerts import objectives as o
 from ops.alerts.dashboards import boards
 from ops.alerts.one_worker import one_worker
 from ops.alerts.running import Alertmanager, LagExporter, Prometheus
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import Stage
+from tests.support.webhook_receiver import Receiver
 
 StageFactory = Callable[..., Stage]
 RATE = 200.0
 # Waits end when their condition holds; this is for a machine that does ten other things. What is promised is held
-# by promtool and by arithmetic, tests/unit/alerts.
+# by promtool and by arithmetic, tests/prometheus and tests/unit/alerts.
 WAIT_SECONDS = 240.0
 # What there is only while something is wrong, or behind.
 RARE = ("events_dead", "ALERTS", "surgetank_anomaly", "surgetank_restore", "drain_seconds")
 
 
+@pytest.mark.usefixtures("prometheus_programs")
 def test_a_stalled_worker_is_paged_and_resolved(kafka: KafkaUnderTest, stage: StageFactory, tmp_path: Path) -> None:
     """A frozen worker's partitions reach the pager, with figures and a runbook; when it goes on, so does the word."""
     on = stage()

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from events import Event, buried, real, send
-from stage import IN_PLAY, Stage
 
 from pipeline import records
 from pipeline.records import DeadLetterReason
+from tests.support.event_bytes import Event, buried, real, send
+from tests.support.live_pipeline import IN_PLAY, Stage
 
 StageFactory = Callable[..., Stage]
 
@@ -157,7 +157,7 @@ def test_a_hundred_thousand_mutated_events_end_somewhere_each(stage: StageFactor
     assert found.ok, (found, under.logs())
     assert found.scores + found.dead_letters == len(damaged)
     assert min(found.scores, found.dead_letters) > 1_000, "the damage is of both kinds"
-    reasons = Counter()
+    reasons = Counter[DeadLetterReason]()
     for letter in buried(under):
         assert letter.event == lying[letter.cause.source][letter.cause.offset]
         reasons[letter.cause.reason] += 1

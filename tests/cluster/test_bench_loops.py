@@ -5,7 +5,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import KafkaUnderTest
 
 from ops.bench.backlog import fill, make_topics, remove_topics_of
 from ops.bench.benchmark_run import topics_of
@@ -16,6 +15,7 @@ from ops.bench.jobs import Flights, Payments, Workload
 from pipeline.kafka import clients
 from pipeline.kafka.broker_warm_up import warm_up
 from pipeline.kafka.topic_reader import TopicReader
+from tests.support.kafka_under_test import KafkaUnderTest
 
 EVENTS = 60_000
 PAUSE_SECONDS = 0.02

@@ -8,14 +8,14 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from remembered import Remembered
-from stage import IN_PLAY
 
 from pipeline.drills.recording import Recording
 from pipeline.drills.synthetic_keys import synthetic_keys
 from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.runtime.changelog_restorer import CALL_SECONDS
+from tests.support.live_pipeline import IN_PLAY
+from tests.support.stateful_pipeline import Remembered
 
 EVENTS = 20_000
 KEYS = 500

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pytest
-from conftest import KafkaUnderTest
-from remembered import all_events
-from stage import real_events
 
 from pipeline.drills.chaos import Chaos, ChaosPlan
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.kafka import provisioning
-from tests.topologies import remembering
-from tests.topologies.prefixed import ENVIRONMENT, prefixed
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import real_events
+from tests.support.stateful_pipeline import all_events
+from tests.support.topologies import stateful_flights
+from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
 
 
 def test_eight_kills_of_workers_and_brokers_lose_and_double_nothing(
@@ -26,7 +26,13 @@ def test_eight_kills_of_workers_and_brokers_lose_and_double_nothing(
     events = real_events().to({"flights.boarding": pipeline.events.topic})
     models = {"model.directory": Path(__file__).parents[2] / "topology" / "models"}
     site = DrillEnvironment(
-        pipeline, "tests.topologies.prefixed", events, kafka3.cluster, kafka3.settings, tmp_path / "logs", models
+        pipeline,
+        "tests.support.topologies.stateless_flights",
+        events,
+        kafka3.cluster,
+        kafka3.settings,
+        tmp_path / "logs",
+        models,
     )
 
     found = Chaos(site, ChaosPlan(kills=8, seed=11, mean_seconds=1.0, backlog=100_000), say=print).run()
@@ -44,15 +50,21 @@ def test_kills_leave_every_key_as_its_events_make_it(
     """The same blows to a pipeline with memory: every event has one score, and every key of every table its state."""
     assert kafka3.cluster is not None
     prefix = f"memory{tmp_path.name[-4:]}".replace("_", "")
-    monkeypatch.setenv(remembering.ENVIRONMENT, prefix)
-    pipeline = remembering.remembering(prefix)
-    remembering.publish(tmp_path / "models", pipeline)
+    monkeypatch.setenv(stateful_flights.ENVIRONMENT, prefix)
+    pipeline = stateful_flights.remembering(prefix)
+    stateful_flights.publish(tmp_path / "models", pipeline)
     provisioning.apply(kafka3.settings, pipeline)
     (facts,) = pipeline.facts
     events = all_events().to({"flights.boarding": pipeline.events.topic, "flights.departures": facts.topic})
     models = {"model.directory": tmp_path / "models"}
     site = DrillEnvironment(
-        pipeline, "tests.topologies.remembering", events, kafka3.cluster, kafka3.settings, tmp_path / "logs", models
+        pipeline,
+        "tests.support.topologies.stateful_flights",
+        events,
+        kafka3.cluster,
+        kafka3.settings,
+        tmp_path / "logs",
+        models,
     )
 
     found = Chaos(site, ChaosPlan(kills=8, seed=12, mean_seconds=1.0, backlog=100_000), say=print).run()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from stage import Stage
 
 from pipeline.clock import SystemClock
 from pipeline.errors import StartupError
@@ -28,11 +27,12 @@ from pipeline.settings import KafkaSettings
 from pipeline.timeline.events import EventKind, TimelineEvent, decoded
 from pipeline.timeline.reading import history
 from pipeline.timeline.writer import TimelineWriter
-from tests.topologies.prefixed import ENVIRONMENT
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateless_flights import ENVIRONMENT
 
 StageFactory = Callable[..., Stage]
 
-TOPOLOGY = "tests.topologies.prefixed"
+TOPOLOGY = "tests.support.topologies.stateless_flights"
 
 
 def post(url: str, body: bytes) -> int:

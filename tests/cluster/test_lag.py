@@ -11,13 +11,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import badmodels
 import pytest
-from conftest import KafkaUnderTest
-from events import far_away, send
-from groups import Group, Sender, times, until
 from prometheus_client.parser import text_string_to_metric_families
-from stage import Stage
 
 from pipeline.clock import SystemClock
 from pipeline.drills.fleet import Member
@@ -30,6 +25,11 @@ from pipeline.lag.offset_collector_process import OffsetCollectorProcess
 from pipeline.lag.rules import LagStatus
 from pipeline.lag.seconds import LagMethod
 from pipeline.records import TopicPartition
+from tests.support import misbehaving_models
+from tests.support.consumer_group import Group, Sender, times, until
+from tests.support.event_bytes import far_away, send
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import Stage
 
 StageFactory = Callable[..., Stage]
 Traffic = Callable[[Sender, int], None]
@@ -228,7 +228,7 @@ def test_a_worker_that_works_off_a_flood_tells_the_truth_at_every_scrape(stage: 
 def test_a_worker_whose_model_hangs_grows_older_and_stalls(stage: StageFactory, tmp_path: Path) -> None:
     """Lag in seconds keeps growing while nothing is scored, as the oldest record does; then the status is STALL."""
     models = tmp_path / "models"
-    badmodels.publish(models, "1", badmodels.hangs_beyond(50_000.0))
+    misbehaving_models.publish(models, "1", misbehaving_models.hangs_beyond(50_000.0))
     under = stage(
         **{"model.directory": models, "model.call_deadline_seconds": 100, "worker.stuck_deadline_seconds": 200}
     )

@@ -15,10 +15,7 @@ from typing import Self
 
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import KafkaUnderTest
-from groups import Group, Sender, until
 from prometheus_client.parser import text_string_to_metric_families
-from proxy import Proxy
 
 from pipeline.clock import SystemClock
 from pipeline.http.monitoring import monitoring_server
@@ -32,6 +29,9 @@ from pipeline.records import TopicPartition
 from pipeline.settings import ExporterSettings, KafkaSettings, TelemetrySettings
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.health import Health
+from tests.support.consumer_group import Group, Sender, until
+from tests.support.kafka_proxy import Proxy
+from tests.support.kafka_under_test import KafkaUnderTest
 
 Figures = dict[str, dict[tuple[str, ...], float]]
 

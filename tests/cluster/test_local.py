@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -17,13 +17,16 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
-from conftest import KafkaUnderTest, free_ports, sweep
 
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka import broker_settings, clients
 from pipeline.kafka.local import cluster_layout
+from pipeline.kafka.local.broker import free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
+from tests.support.kafka_under_test import KafkaUnderTest, discard, sweep
+
+pytestmark = pytest.mark.cluster
 
 MakeCluster = Callable[..., LocalCluster]
 CLI = [sys.executable, "-c", "from pipeline.cli import main; main()", "kafka"]
@@ -44,7 +47,10 @@ def _produce(cluster: LocalCluster, topic: str, values: list[bytes], partition: 
     producer: Producer = clients.producer(_settings(cluster), delivery_timeout_ms=60_000)
     for value in values:
         producer.produce(
-            topic, value, partition=partition, on_delivery=lambda error, _: error and failures.append(error)
+            topic,
+            value,
+            partition=partition,
+            on_delivery=lambda error, _: failures.append(error) if error else None,
         )
     assert producer.flush(60) == 0
     assert failures == []
@@ -57,6 +63,14 @@ def _consume(cluster: LocalCluster, topic: str, count: int, partition: int = 0) 
         return [message.value() for message in consumer.consume(count, timeout=60)]
     finally:
         consumer.close()
+
+
+@pytest.fixture(scope="module")
+def shared(clusters: Path) -> Iterator[LocalCluster]:
+    """Return a cluster of one broker that tests leave in any state: each begins with ``up``."""
+    cluster = LocalCluster(clusters / "shared", 1, free_ports(2))
+    yield cluster
+    discard(cluster.data)
 
 
 def _own(kafka: KafkaUnderTest) -> LocalCluster:
@@ -94,9 +108,9 @@ def test_up_serves_and_down_leaves_nothing_and_data_stay(local_cluster: MakeClus
     assert "kept" not in clients.admin(_settings(cluster)).list_topics(timeout=10).topics
 
 
-def test_up_on_a_running_cluster_changes_nothing(local_cluster: MakeCluster) -> None:
+def test_up_on_a_running_cluster_changes_nothing(shared: LocalCluster) -> None:
     """Twice up is one broker; other settings on a running cluster are refused, not ignored."""
-    cluster = local_cluster()
+    cluster = shared
     cluster.up()
     before = _pids(cluster)
     assert LocalCluster.found(cluster.data).up() == ()
@@ -106,9 +120,9 @@ def test_up_on_a_running_cluster_changes_nothing(local_cluster: MakeCluster) -> 
     assert _pids(cluster) == before
 
 
-def test_a_reused_pid_is_not_taken_for_a_broker(local_cluster: MakeCluster) -> None:
+def test_a_reused_pid_is_not_taken_for_a_broker(shared: LocalCluster) -> None:
     """The pid file names a living process that is no broker: up starts one, and down spares the stranger."""
-    cluster = local_cluster()
+    cluster = shared
     cluster.up()
     cluster.kill(1)
     stranger = subprocess.Popen(["sleep", "600"])
@@ -147,9 +161,9 @@ def test_a_broker_that_dies_at_start_is_quoted(local_cluster: MakeCluster) -> No
         bad.up()
 
 
-def test_a_paused_broker_is_seen_resumed_and_stopped(local_cluster: MakeCluster) -> None:
+def test_a_paused_broker_is_seen_resumed_and_stopped(shared: LocalCluster) -> None:
     """A paused broker is told as paused, wakes by up, and is stopped by down though it hears no SIGTERM."""
-    cluster = local_cluster()
+    cluster = shared
     cluster.up()
     cluster.pause(1)
     assert [one.state for one in cluster.status()] == ["paused"]
@@ -266,9 +280,9 @@ def test_what_a_crashed_test_session_left_is_swept(tmp_path: Path) -> None:
         cluster.kill(1)
 
 
-def test_a_stubborn_broker_is_killed_at_the_deadline(local_cluster: MakeCluster) -> None:
+def test_a_stubborn_broker_is_killed_at_the_deadline(shared: LocalCluster) -> None:
     """A broker that has not obeyed when the deadline ends is killed, and told of."""
-    cluster = local_cluster()
+    cluster = shared
     cluster.up()
     process = psutil.Process(_pids(cluster)[0])
     assert cluster.down(deadline=0) == (1,)

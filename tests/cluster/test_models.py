@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import badmodels
 import pytest
-from events import buried, far_away, real, send
-from stage import IN_PLAY, Stage, real_events
 
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.records import DeadLetterReason
+from tests.support import misbehaving_models
+from tests.support.event_bytes import buried, far_away, real, send
+from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 
 StageFactory = Callable[..., Stage]
 
@@ -22,8 +22,8 @@ EVENTS = 100_000
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (badmodels.raises_for_far_rows, DeadLetterReason.MODEL_ERROR),
-        (badmodels.not_a_number_for_far_rows, DeadLetterReason.NOT_A_NUMBER),
+        (misbehaving_models.raises_for_far_rows, DeadLetterReason.MODEL_ERROR),
+        (misbehaving_models.not_a_number_for_far_rows, DeadLetterReason.NOT_A_NUMBER),
     ],
 )
 def test_rows_that_the_model_cannot_score_are_dead_lettered(
@@ -31,7 +31,7 @@ def test_rows_that_the_model_cannot_score_are_dead_lettered(
 ) -> None:
     """Exactly the guilty rows die, with the reason; their neighbours in the same batches are scored."""
     models = tmp_path / "models"
-    badmodels.publish(models, "1", model())
+    misbehaving_models.publish(models, "1", model())
     events = real(EVENTS)
     far = [event for event, is_far in zip(events, far_rows(EVENTS), strict=True) if is_far]
     assert far
@@ -53,8 +53,8 @@ def test_rows_that_the_model_cannot_score_are_dead_lettered(
 def test_a_model_call_that_hangs_ends_the_worker_and_commits_nothing(stage: StageFactory, tmp_path: Path) -> None:
     """Exit code 4 and one clear line; with the older version all is scored once, what hung included."""
     models = tmp_path / "models"
-    badmodels.publish(models, "1", badmodels.good())
-    badmodels.publish(models, "2", badmodels.hangs_beyond(50_000.0))
+    misbehaving_models.publish(models, "1", misbehaving_models.good())
+    misbehaving_models.publish(models, "2", misbehaving_models.hangs_beyond(50_000.0))
     under = stage(
         **IN_PLAY,
         **{"model.directory": models, "model.call_deadline_seconds": 3, "worker.stuck_deadline_seconds": 30},
@@ -85,8 +85,8 @@ def test_going_back_to_an_older_version_is_one_restart(stage: StageFactory, tmp_
     """The highest version answers; with model.version set, the one that is set. Each score says which."""
     models = tmp_path / "models"
     shutil.copytree(Path(__file__).parents[2] / "topology" / "models", models)
-    badmodels.publish(models, "10", badmodels.good())
-    badmodels.publish(models, "9", badmodels.not_a_number_for_far_rows())
+    misbehaving_models.publish(models, "10", misbehaving_models.good())
+    misbehaving_models.publish(models, "9", misbehaving_models.not_a_number_for_far_rows())
     under = stage(**IN_PLAY, **{"model.directory": models})
     worker = under.worker()
     under.send(5_000)
@@ -106,7 +106,7 @@ def far_rows(count: int) -> list[bool]:
     """Say of each of the first real events whether it is of a far flight."""
     recording = real_events()
     distances = recording.tables[0]["distance"].to_numpy()[recording.row[:count]]
-    return [bool(far) for far in distances > badmodels.FAR]
+    return [bool(far) for far in distances > misbehaving_models.FAR]
 
 
 def versions(under: Stage) -> Counter[str]:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-from remembered import Remembered
-from stage import IN_PLAY
 
 from pipeline.drills.fleet import Member
 from pipeline.drills.recording import Recording
+from tests.support.live_pipeline import IN_PLAY
+from tests.support.stateful_pipeline import Remembered
 
 EVENTS = 60_000
 HOUR_MS = 3_600_000

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from remembered import Remembered
-from stage import Stage
 
 from pipeline.kafka import clients, provisioning
 from pipeline.migration.rebuild import Rebuild
 from pipeline.records import TopicPartition
 from pipeline.settings import Settings
+from tests.support.live_pipeline import Stage
+from tests.support.stateful_pipeline import Remembered
 
 StageFactory = Callable[..., Stage]
 RememberedFactory = Callable[..., Remembered]
@@ -151,7 +151,7 @@ def test_state_that_is_rebuilt_counts_events_once_that_are_read_again(remembered
     assert under.fleet.stop(worker) == 0
     set_offsets(under, {source: end - 20 for source, end in ends(under).items()})
 
-    Rebuild(Settings(kafka=under.kafka), under.pipeline, from_events=True, told=lambda *_: None).run()
+    Rebuild(Settings(kafka=under.kafka), under.pipeline, from_events=True, report_progress=lambda *_: None).run()
 
     under.worker(name="w")
     under.until(lambda: under.lag() == 0, 60, "all is committed")

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from events import real
-from stage import Stage
 
 from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.processing import dead_letter
+from tests.support.event_bytes import real
+from tests.support.live_pipeline import Stage
 
 StageFactory = Callable[..., Stage]
 

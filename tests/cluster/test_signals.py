@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from stage import Stage
+from tests.support.live_pipeline import Stage
 
 StageFactory = Callable[..., Stage]
 

@@ -10,14 +10,11 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from conftest import KafkaUnderTest
-from remembered import Remembered
-from stage import IN_PLAY, Stage
 
 from pipeline.declaration import Pipeline
 from pipeline.drills.recording import Recording
@@ -25,9 +22,12 @@ from pipeline.kafka import clients, provisioning
 from pipeline.offline.feature_log_check import FeatureLogReport, check_feature_log
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
-from tests.topologies import faults
-from tests.topologies.leaving import leaving
-from tests.topologies.remembering import ENVIRONMENT, publish
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import IN_PLAY, Stage
+from tests.support.stateful_pipeline import Remembered
+from tests.support.topologies import worker_faults
+from tests.support.topologies.departures import leaving
+from tests.support.topologies.stateful_flights import ENVIRONMENT, publish
 from topology.recordings.flights import LAP, departures_table
 
 YEAR = 328_521
@@ -36,6 +36,13 @@ EVENTS = 100_000
 RECORDING = {"features.record": True}
 
 Staged = TypeVar("Staged", bound=Stage)
+
+
+class StagedFactory(Protocol):
+    """Sets a stage of a kind."""
+
+    def __call__(self, kind: type[Staged]) -> Staged:
+        """Return it, with its topics."""
 
 
 @lru_cache(maxsize=1)
@@ -50,9 +57,9 @@ def all_departures() -> tuple[Recording, ...]:
 
 
 class Leaving(Stage):
-    """The pipeline of tests/topologies/leaving.py under test."""
+    """The pipeline of tests/support/topologies/departures.py under test."""
 
-    topology = "tests.topologies.leaving"
+    topology = "tests.support.topologies.departures"
     part = -1
 
     def declared(self, partitions: int) -> tuple[Pipeline, Path]:
@@ -84,12 +91,13 @@ def delete(kafka: KafkaSettings, source: TopicPartition, before: int) -> None:
 
 
 @pytest.fixture
-def staged(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[Callable[[type[Staged]], Staged]]:
+def staged(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[StagedFactory]:
     """Return a function that sets a stage of a kind, its topics made, with workers that record features."""
     with ExitStack() as leaving_:
 
         def make(kind: type[Staged]) -> Staged:
-            new = leaving_.enter_context(kind(kafka.settings, tmp_path, settings=IN_PLAY | RECORDING))
+            new = kind(kafka.settings, tmp_path, settings=IN_PLAY | RECORDING)
+            leaving_.enter_context(new)
             provisioning.apply(new.kafka, new.pipeline, recording=True)
             return new
 
@@ -121,7 +129,9 @@ def test_a_year_of_departures_with_kills_in_between(staged: Callable[[type[Leavi
     under.kill_in_the_next_part("one")
     under.worker(name="one", ready=False)
     under.kill_in_the_next_part("three")
-    dies = under.worker(name="three", ready=False, environment={faults.ENVIRONMENT: "between commit and write:3"})
+    dies = under.worker(
+        name="three", ready=False, environment={worker_faults.ENVIRONMENT: "between commit and write:3"}
+    )
     under.kill_in_the_next_part("one")
     under.worker(name="one", ready=False)
     under.until(lambda: not dies.running, 120, "it died between commit and write")

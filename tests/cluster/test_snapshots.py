@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import KafkaUnderTest
-from remembered import ENVIRONMENT, Remembered, changelog_records, restored
-from stage import IN_PLAY
 
 from pipeline.records import TopicPartition
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import IN_PLAY
+from tests.support.stateful_pipeline import ENVIRONMENT, Remembered, changelog_records, restored
 
 EVENTS = 100_000
 ROOT = Path(__file__).resolve().parents[2]

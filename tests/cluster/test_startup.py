@@ -12,23 +12,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import badmodels
 import pytest
 from confluent_kafka.admin import NewTopic
-from conftest import KafkaUnderTest, free_ports
 from onnx import TensorProto
-from stage import Stage
 
 from pipeline.kafka import clients, provisioning
+from pipeline.kafka.local.broker import free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
-from tests.topologies.prefixed import ENVIRONMENT, prefixed
+from tests.support import misbehaving_models
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
 
 StageFactory = Callable[..., Stage]
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "topology" / "models"
-MODULE = "tests.topologies.prefixed"
+MODULE = "tests.support.topologies.stateless_flights"
 WIDTH = 8
 
 
@@ -309,16 +310,16 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
 
 
 def _models(folder: Path) -> dict[str, Start]:
-    badmodels.publish(folder / "narrow", "1", badmodels.with_input(WIDTH - 1))
-    badmodels.publish(folder / "wide", "1", badmodels.with_input(WIDTH + 1))
-    badmodels.publish(folder / "doubles", "1", badmodels.with_input(WIDTH, TensorProto.DOUBLE))
-    badmodels.publish(folder / "nonsense", "1", b"this is no model")
-    damaged = badmodels.publish(folder / "damaged", "1", badmodels.good())
+    misbehaving_models.publish(folder / "narrow", "1", misbehaving_models.with_input(WIDTH - 1))
+    misbehaving_models.publish(folder / "wide", "1", misbehaving_models.with_input(WIDTH + 1))
+    misbehaving_models.publish(folder / "doubles", "1", misbehaving_models.with_input(WIDTH, TensorProto.DOUBLE))
+    misbehaving_models.publish(folder / "nonsense", "1", b"this is no model")
+    damaged = misbehaving_models.publish(folder / "damaged", "1", misbehaving_models.good())
     content = bytearray(damaged.model.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.model.write_bytes(content)
     shutil.copytree(MODELS, folder / "other")
-    manifest = folder / "other" / badmodels.NAME / "1" / "manifest.json"
+    manifest = folder / "other" / misbehaving_models.NAME / "1" / "manifest.json"
     other = json.loads(manifest.read_text())
     other["features"][3]["field"] = other["features"][3]["name"] = "altitude"
     from pipeline.features.spec import fingerprint
@@ -390,7 +391,7 @@ def _topologies(folder: Path) -> dict[str, Start]:
     place.mkdir()
     head = (
         "from dataclasses import replace\n"
-        "from tests.topologies.prefixed import pipeline as original\n"
+        "from tests.support.topologies.stateless_flights import pipeline as original\n"
         "events = original.events\n"
     )
     declared = {

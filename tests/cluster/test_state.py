@@ -6,11 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import KafkaUnderTest
-from groups import Group
-from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
-from remembered import Remembered, changelog_records, restored
-from stage import IN_PLAY
 
 from pipeline.errors import DiskFull, TopicsError
 from pipeline.kafka import provisioning
@@ -18,7 +13,12 @@ from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
-from tests.topologies import faults
+from tests.support.consumer_group import Group
+from tests.support.kafka_proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import IN_PLAY
+from tests.support.stateful_pipeline import Remembered, changelog_records, restored
+from tests.support.topologies import worker_faults
 
 EVENTS = 100_000
 
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_at_a_chosen_point_loses_nothing(remembered: Remember
         first = under.worker()
         under.until(lambda: under.scores() > 10_000, 60, "scores are there")
         under.fleet.kill(first)
-    worker = under.worker(ready=False, environment={faults.ENVIRONMENT: fault}, name="dies")
+    worker = under.worker(ready=False, environment={worker_faults.ENVIRONMENT: fault}, name="dies")
     under.until(lambda: not worker.running, 60, "it died")
     under.send(EVENTS // 2)
 
@@ -151,7 +151,7 @@ def test_a_worker_that_dies_in_a_rebalance_loses_nothing(remembered: RememberedF
     """SIGKILL while it gives partitions up to a worker that joins, or when it joins and gains them; a third goes on."""
     under = remembered(**IN_PLAY)
     replay = under.sending(EVENTS, EVENTS / 10)
-    dies, calm = {faults.ENVIRONMENT: fault}, dict[str, str]()
+    dies, calm = {worker_faults.ENVIRONMENT: fault}, dict[str, str]()
     first = under.worker(environment=dies if "giving" in fault else calm)
     under.until(lambda: under.scores() > 1_000, 60, "events flow")
     second = under.worker(environment=dies if "gaining" in fault else calm, ready=False)
@@ -178,7 +178,7 @@ def test_offsets_of_facts_are_committed_again_before_brokers_forget_them(
     with Remembered(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
         under.apply_topics()
         under.send(2_000)
-        worker = under.worker(environment={faults.ENVIRONMENT: f"{faults.REFRESH}:10"})
+        worker = under.worker(environment={worker_faults.ENVIRONMENT: f"{worker_faults.REFRESH}:10"})
         standing = GroupOffsets(under.kafka, under.pipeline.group, under.pipeline.sources)
         under.until(lambda: sum(each.lag for each in standing.now()) == 0, 60, "all is committed")
         bystander = Group(under.kafka, f"{under.prefix}-idle")  # commits once, and is forgotten
@@ -220,8 +220,10 @@ def test_a_damaged_disk_is_noticed_and_restored(remembered: RememberedFactory, h
     worker = under.worker(name="damaged")
     under.audit()
     assert under.fleet.stop(worker) == 0
-    harmed = [harm(file) for file in sorted((under.folder / "state").rglob("*.sst"))]
-    assert harmed
+    files = sorted((under.folder / "state").rglob("*.sst"))
+    assert files
+    for file in files:
+        harm(file)
     under.send(EVENTS // 2)
 
     worker = under.worker(name="damaged")
@@ -280,7 +282,9 @@ def test_a_full_disk_ends_the_worker_and_loses_nothing(remembered: RememberedFac
     """No room for state: the worker says so and ends with its own status; with room again, it goes on from there."""
     under = remembered(**IN_PLAY, **{"state.memory_mib": 16})
     under.send(EVENTS)
-    worker = under.worker(ready=False, environment={faults.ENVIRONMENT: f"{faults.NO_ROOM}:200000"}, name="full")
+    worker = under.worker(
+        ready=False, environment={worker_faults.ENVIRONMENT: f"{worker_faults.NO_ROOM}:200000"}, name="full"
+    )
     under.until(lambda: not worker.running, 90, "the worker ended")
     assert worker.process.returncode == DiskFull.exit_code, under.logs()
     assert "no space left for state" in worker.log.read_text()

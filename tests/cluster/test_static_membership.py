@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from remembered import Remembered
-from stage import Stage
 
 from pipeline.errors import LostIdentity
 from pipeline.kafka import clients
+from tests.support.live_pipeline import Stage
+from tests.support.stateful_pipeline import Remembered
 
 EVENTS = 60_000
 SESSION_SECONDS = 30  # more than a worker takes to start on a machine that is busy

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import badmodels
-from events import far_away, real, send
-from stage import Stage
-
 from pipeline.kafka import clients, provisioning
 from pipeline.timeline.events import EventKind, TimelineEvent
 from pipeline.timeline.reading import history
-from tests.topologies.prefixed import ENVIRONMENT
+from tests.support import misbehaving_models
+from tests.support.event_bytes import far_away, real, send
+from tests.support.live_pipeline import Stage
+from tests.support.topologies import stateless_flights
+from tests.support.topologies.stateless_flights import ENVIRONMENT
 
 StageFactory = Callable[..., Stage]
 
@@ -86,9 +86,9 @@ def test_the_story_of_two_workers_is_told_in_order(stage: StageFactory) -> None:
     assert chapters.index((EventKind.WORKER_STARTED, second.name)) < chapters.index((EventKind.REBALANCE, second.name))
     assert [EventKind.ANOMALY for kind, _ in chapters if kind == EventKind.ANOMALY] == []
 
-    lines = surgetank(under, "timeline", "tests.topologies.prefixed", "--since", "1h", "--json").splitlines()
+    lines = surgetank(under, "timeline", stateless_flights.__name__, "--since", "1h", "--json").splitlines()
     assert [json.loads(line) for line in lines] == [event.as_dict() for event in told]
-    shown = surgetank(under, "timeline", "tests.topologies.prefixed", "--since", "1h").splitlines()
+    shown = surgetank(under, "timeline", stateless_flights.__name__, "--since", "1h").splitlines()
     assert len(shown) == len(told)
     assert all(event.what in line for event, line in zip(told, shown, strict=True))
 
@@ -96,8 +96,8 @@ def test_the_story_of_two_workers_is_told_in_order(stage: StageFactory) -> None:
 def test_the_end_of_a_stuck_worker_is_told_with_its_exit_code(stage: StageFactory, tmp_path: Path) -> None:
     """Exit code 4 is there with the reason, and the successor of an older model is a deploy."""
     models = tmp_path / "models"
-    badmodels.publish(models, "1", badmodels.good())
-    badmodels.publish(models, "2", badmodels.hangs_beyond(50_000.0))
+    misbehaving_models.publish(models, "1", misbehaving_models.good())
+    misbehaving_models.publish(models, "2", misbehaving_models.hangs_beyond(50_000.0))
     under = stage(**{"model.directory": models, "model.call_deadline_seconds": 3, "worker.stuck_deadline_seconds": 30})
     send(under, [*real(1_000), far_away(0)])
     hanging = under.worker(ready=False)
@@ -135,7 +135,7 @@ def test_making_topics_is_told_as_an_operators_command(stage: StageFactory) -> N
     under = stage()
     delete(under, under.pipeline.scores.topic)
     for _ in range(2):
-        surgetank(under, "topics", "apply", "tests.topologies.prefixed")
+        surgetank(under, "topics", "apply", stateless_flights.__name__)
     (told,) = story(under)
     assert told.kind == EventKind.OPERATOR_COMMAND
     assert told.details["made"] == [under.pipeline.scores.topic]

@@ -6,15 +6,15 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-from conftest import KafkaUnderTest
-from proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
-from stage import IN_PLAY, Stage, real_events
 
 from pipeline.drills.fleet import Member
 from pipeline.drills.wire import encoder
 from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
+from tests.support.kafka_proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 
 EVENTS = 100_000
 SPIN = 1_000  # transactions that nothing here needs: a worker that comes to as many goes round in a busy loop

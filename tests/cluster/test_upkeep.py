@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewPartitions
-from conftest import KafkaUnderTest
-from remembered import ENVIRONMENT, Remembered
-from stage import IN_PLAY
 
 from pipeline.declaration import PREDICTIONS
 from pipeline.drills.fleet import Member
 from pipeline.drills.state_check import last_values
 from pipeline.kafka import clients, provisioning
 from pipeline.lag.group_offsets import GroupOffsets
-from tests.topologies import faults
-from tests.topologies.remembering import CHANGE, FEWER, WINDOW, publish, remembering
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import IN_PLAY
+from tests.support.stateful_pipeline import ENVIRONMENT, Remembered
+from tests.support.topologies import worker_faults
+from tests.support.topologies.stateful_flights import CHANGE, FEWER, WINDOW, publish, remembering
 
 EVENTS = 20_000
 REFUSED = 2
@@ -60,7 +60,7 @@ class Operator:
         """Run ``surgetank state`` with a command; return its status and all that it said."""
         done = subprocess.run(
             [*SURGETANK, command[0], self.under.topology, *command[1:], "--bootstrap", self.under.kafka.bootstrap],
-            env=os.environ | self.environment | {faults.ENVIRONMENT: fault},
+            env=os.environ | self.environment | {worker_faults.ENVIRONMENT: fault},
             capture_output=True,
             text=True,
             check=False,

@@ -17,7 +17,7 @@ import psutil
 
 from pipeline.app import application
 from pipeline.settings import load
-from tests.topologies.prefixed import pipeline
+from tests.support.topologies.stateless_flights import pipeline
 
 # aiokafka.protocol holds thousands of tables from the moment it is imported; what talks to brokers lies here.
 PARTS = (

@@ -12,11 +12,11 @@ from typing import Any
 
 import faust
 import pytest
-from conftest import KafkaUnderTest
-from stage import Stage
 
 from pipeline.app import _App
-from tests.topologies.prefixed import ENVIRONMENT
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateless_flights import ENVIRONMENT
 
 # By module, so that a part that a new version adds is noticed too.
 EXPECTED = {
@@ -77,11 +77,11 @@ async def test_nothing_enters_a_channel_before_flow_control_is_resumed(app: faus
     channel = app.channel(maxsize=1, value_type=Any)
     got: list[object] = []
 
-    @app.agent(channel)
     async def take(stream: Any) -> None:
         async for value in stream:
             got.append(value)  # noqa: PERF401 - an agent, not a loop over a list
 
+    app.agent(channel)(take)
     await app.start()
     assert not app.flow_control.is_active()
     waiting = asyncio.ensure_future(channel.put(value="first"))
@@ -99,11 +99,11 @@ async def test_values_of_a_channel_arrive_as_they_are_and_need_no_acknowledgemen
     sent = [object() for _ in range(100)]
     got: list[object] = []
 
-    @app.agent(channel)
     async def take(stream: Any) -> None:
         async for value in stream:
             got.append(value)  # noqa: PERF401 - an agent, not a loop over a list
 
+    app.agent(channel)(take)
     app.flow_control.resume()
     await app.start()
     for value in sent:
@@ -118,13 +118,13 @@ async def test_an_agent_that_raises_is_no_reason_for_faust_to_end(app: faust.App
     channel = app.channel(maxsize=1, value_type=Any)
     got: list[str] = []
 
-    @app.agent(channel)
     async def take(stream: Any) -> None:
         async for value in stream:
             got.append(value)
             if value == "bad":
                 raise ValueError(value)
 
+    app.agent(channel)(take)
     app.flow_control.resume()
     await app.start()
     await channel.put(value="bad")

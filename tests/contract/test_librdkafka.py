@@ -6,14 +6,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as K
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from conftest import KafkaUnderTest
-from proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
@@ -25,6 +24,8 @@ from pipeline.runtime.group_membership import GroupMembership, generation
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
+from tests.support.kafka_proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
+from tests.support.kafka_under_test import KafkaUnderTest
 
 BOTH = pytest.mark.parametrize("protocol", ["consumer", "classic"])
 CLOCK = SystemClock()
@@ -232,7 +233,7 @@ def test_membership_gives_out_no_metadata_before_it_has_joined(
             patience_seconds=10,
             clock=SystemClock(),
             beat=lambda: polls.append(membership.metadata()),
-            on_failure=pytest.fail,
+            on_failure=fail,
         )
         membership.start()
         try:
@@ -243,7 +244,9 @@ def test_membership_gives_out_no_metadata_before_it_has_joined(
             for kind in (HEARTBEAT, JOIN_GROUP):
                 proxy.on_request(kind, cut, times=0)
             until(lambda: membership.metadata() is not None, "it has joined")
-            assert generation(membership.metadata()) > 0
+            metadata = membership.metadata()
+            assert metadata is not None
+            assert generation(metadata) > 0
         finally:
             membership.stop(10)
 
@@ -265,7 +268,7 @@ def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_it
         patience_seconds=10,
         clock=SystemClock(),
         beat=lambda: None,
-        on_failure=pytest.fail,
+        on_failure=fail,
     )
     membership.start()
     try:
@@ -497,7 +500,12 @@ def test_no_stale_record_survives_a_change_of_assignment(kafka: KafkaUnderTest, 
         if chance.random() < 0.7:
             storm.take(chance.choice([1, 100, 5000]))
     storm.assign(dict.fromkeys(range(partitions), 17))
-    until(lambda: storm.take(10_000) or set(storm.reached().values()) == {rows}, "all is read to the end", 60)
+
+    def taken_to_the_end() -> bool:
+        storm.take(10_000)
+        return set(storm.reached().values()) == {rows}
+
+    until(taken_to_the_end, "all is read to the end", 60)
     storm.stop()
 
     assert storm.failures == []
@@ -605,8 +613,16 @@ def refused(producer: Producer, offset: KafkaTopicPartition, metadata: Any) -> A
 def settled(*members: Member) -> None:
     """Wait until the members' metadata is of the generation that their last rebalance made."""
     for member in members:
-        before = member.metadata
-        until(lambda member=member, before=before: member.metadata is not before, "it was polled once more")
+        until(partial(_is_newer, member, member.metadata), "it was polled once more")
+
+
+def _is_newer(member: Member, before: object) -> bool:
+    return member.metadata is not before
+
+
+def fail(error: BaseException) -> None:
+    """Fail the test with the error that ended a thread of the product."""
+    pytest.fail(repr(error))
 
 
 def fill(kafka: KafkaSettings, topic: str, partitions: int, rows: int) -> None:

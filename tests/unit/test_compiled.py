@@ -1,11 +1,18 @@
 """pipeline.compiled: loops compiled to machine code, and kept for the next process."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pipeline.compiled import MODULES
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_FOLDER = {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent/cache"}
 
 SUMS = """
 from numba import int64
@@ -44,3 +51,115 @@ def test_what_was_kept_and_cut_short_is_compiled_again(tmp_path: Path, kind: str
     for each in cut:
         each.write_bytes(b"")
     assert "squares is compiled at each start" in run()
+
+
+def test_every_module_that_keeps_code_is_compiled_at_install() -> None:
+    """`python -m pipeline.compiled` knows every module in which something is compiled with a signature."""
+    found = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "pipeline").rglob("*.py")
+        if re.search(r"^@compiled\([^)]", path.read_text(), re.MULTILINE)
+    }
+    assert set(MODULES) == found
+
+
+PARTS = """
+from pipeline.compiled import compiled
+
+STEP = 1
+
+@compiled()
+def step(number):
+    return number + STEP
+"""
+WHOLE = """
+from numba import int64
+from limits import LIMIT
+from parts import step
+from pipeline.compiled import compiled
+
+@compiled(int64(int64))
+def steps(number):
+    return step(number) + LIMIT
+
+print(steps(1))
+"""
+
+
+def ran(folder: Path, *, code: str = "import whole", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new process that finds the folder's modules first."""
+    path = os.pathsep.join([str(folder), str(ROOT), *filter(None, sys.path)])
+    others = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment = others | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | environment
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+
+
+def test_code_is_compiled_again_when_anything_that_went_into_it_has_changed(tmp_path: Path) -> None:
+    """A function that it calls, or a number from another module, is a part of it: no old code runs in their place."""
+    (tmp_path / "whole.py").write_text(WHOLE)
+    for step, limit, says in ((1, 10, "12"), (5, 10, "16"), (5, 20, "26")):
+        (tmp_path / "parts.py").write_text(PARTS.replace("STEP = 1", f"STEP = {step}"))
+        (tmp_path / "limits.py").write_text(f"LIMIT = {limit}")
+        assert ran(tmp_path).stdout.strip() == says
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the engine in which everything was compiled by the command, and which is then made read-only."""
+    folder = tmp_path_factory.mktemp("installed")
+    for name in ("pipeline", "schemas"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    made = ran(folder, code="from pipeline import compiled; raise SystemExit(compiled.main())", **NO_FOLDER)
+    assert made.stdout == "compiled: all loops are kept for the next process\n"
+    return folder
+
+
+# As root one may write everywhere: where a folder is read-only, numba's attempt to write a file raises this.
+READ_ONLY = """
+import errno, tempfile
+def refuse(*_, **__):
+    raise OSError(errno.EROFS, "Read-only file system")
+tempfile.TemporaryFile = refuse
+import builtins
+opened = builtins.open
+def guarded(file, mode="r", *rest, **others):
+    return refuse() if any(letter in mode for letter in "wax+") else opened(file, mode, *rest, **others)
+builtins.open = guarded
+"""
+COUNTED = """
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, event):
+        compiled.append(event)
+    def on_end(self, event):
+        pass
+event.register("numba:compile", Listener())
+import pipeline.compiled
+for module in pipeline.compiled.MODULES:
+    __import__(module)
+from pipeline.codec.schema_repository import Contracts
+from pipeline.codec.avro import Decoder, Encoder
+encoder = Encoder(Contracts.load(), "score")
+import pyarrow as pa
+none = encoder.encode_values(pa.RecordBatch.from_pylist([], schema=encoder.schema))
+assert Decoder(Contracts.load(), "score", value_bytes_max=99).decode_values(none)[0].num_rows == 0
+print(len(compiled))
+"""
+
+
+def test_an_installation_that_is_read_only_starts_without_compiling(installed: Path) -> None:
+    """Where no folder can be written and there is no home, what the command compiled is used."""
+    run = ran(installed, code=READ_ONLY + COUNTED, **NO_FOLDER)
+    assert (run.stdout, run.stderr) == ("0\n", "")
+
+
+def test_a_read_only_installation_that_was_not_compiled_says_so_and_works(installed: Path, tmp_path: Path) -> None:
+    """Without kept code each start compiles, and a warning says what to do."""
+    for name in ("pipeline", "schemas"):
+        shutil.copytree(installed / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    run = ran(tmp_path, code=READ_ONLY + COUNTED, **NO_FOLDER)
+    assert int(run.stdout) > 0
+    assert "is compiled at each start" in run.stderr
+    assert "set NUMBA_CACHE_DIR" in run.stderr

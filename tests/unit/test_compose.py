@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import click
 import jsonschema
 import pytest
 import typer
@@ -213,9 +212,9 @@ def test_grafana_reads_prometheus_and_shows_the_made_dashboards(compose: dict[st
     assert (shown / home.rpartition("/")[2]).is_file()
 
 
-def _started(words: list[str]) -> tuple[click.Command, list[str]]:
+def _started(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command of ours that a service runs, and what it is given. Raises KeyError if there is none."""
-    command: click.Command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     while commands := getattr(command, "commands", {}):
         command, words = commands[words[0]], words[1:]
     return command, words

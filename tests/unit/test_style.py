@@ -35,13 +35,15 @@ TEXT = {
 }
 
 
-@cache
 def sources(*folders: str) -> dict[str, ast.Module]:
     """Return the parsed Python files of some folders by their path in the project."""
+    return {path: tree for folder in folders for path, tree in _parsed(folder).items()}
+
+
+@cache
+def _parsed(folder: str) -> dict[str, ast.Module]:
     return {
-        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
-        for folder in folders
-        for path in sorted((ROOT / folder).rglob("*.py"))
+        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted((ROOT / folder).rglob("*.py"))
     }
 
 

@@ -1,4 +1,4 @@
-"""The dashboards as Grafana gets them: every query parses and names what there is, and panels lie side by side."""
+"""The dashboards as Grafana gets them: every query names what there is, and panels lie side by side."""
 
 import json
 import re
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from promtool import ROOT, said, tool
 
 from ops.alerts import panels, series
 from ops.alerts.dashboards import boards
 from ops.alerts.rules import RECORDED, render
 from pipeline.telemetry.metrics import Metrics
+from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "grafana" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -49,16 +48,13 @@ def test_links_of_alerts_set_the_variables_that_dashboards_have() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_query_names_what_there_is_and_parses(path: Path, tmp_path: Path) -> None:
-    """The catalogue has each name and label; promtool accepts each expression; no choice is left open."""
+def test_every_query_names_what_there_is(path: Path) -> None:
+    """The catalogue has each name and label; no choice is left open."""
     found = queries(loaded(path))
     assert len(found) > 15
     for expr in found:
         assert "$" not in expr
         series.check(expr, RECORDED)
-    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(found)]
-    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
-    assert f"{len(found)} rules found" in said([tool("promtool"), "check", "rules", str(tmp_path / "queries.yml")])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

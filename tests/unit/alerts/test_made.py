@@ -1,13 +1,10 @@
 """What is made from the catalogue and the objectives is checked in as made, and names only what there is."""
 
 import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from promtool import ROOT, said, tool
 
 from ops.alerts import objectives as o
 from ops.alerts import series
@@ -17,6 +14,8 @@ from ops.alerts.rules import ALERTS, ALL
 from pipeline.lag.end_offset_history import SPAN_SECONDS
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.metrics import LATENCY_SECONDS
+from tests.support.alert_faults import FAULTS
+from tests.support.prometheus_tools import ROOT
 
 PROMETHEUS = ROOT / "ops" / "prometheus"
 STATUS_SECONDS = SPAN_SECONDS  # a partition without progress counts as stalled after this
@@ -99,9 +98,11 @@ def test_prometheus_is_set_as_the_objectives_count_on(prometheus: dict[str, Any]
     assert prometheus["global"]["evaluation_interval"] == f"{o.EVALUATION_SECONDS}s"
 
 
-def test_promtool_finds_the_configuration_good(tmp_path: Path) -> None:
-    """The configuration, the rules that it names and the list of workers are read without complaint."""
-    shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
-    answer = said([tool("promtool"), "check", "config", str(tmp_path / "prometheus" / "prometheus.yml")])
-    assert "1 rule files found" in answer
-    assert f"{sum(len(group.rules) for group in ALL)} rules found" in answer
+def test_all_pages_are_promised() -> None:
+    """Whoever is woken is woken within a promised time, and nothing else is promised."""
+    assert sorted(o.PAGED_WITHIN) == sorted(alert.name for alert in ALERTS if alert.severity is Severity.PAGE)
+
+
+def test_every_alert_has_a_fault_that_raises_it() -> None:
+    """An alert without a test does not ship, and no test is left of one that went."""
+    assert sorted(FAULTS) == sorted(alert.name for alert in ALERTS)

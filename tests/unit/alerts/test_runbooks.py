@@ -3,17 +3,16 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
-import yaml
-from promtool import ROOT, said, tool
 
 from ops.alerts import series
 from ops.alerts.rules import ALERTS, RECORDED
 from pipeline.cli import app
 from pipeline.settings import Settings
+from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "runbooks"
 SECTIONS = [
@@ -50,7 +49,7 @@ def missing(words: list[str]) -> str:
         return "" if rest[0] == "-m" and (ROOT / rest[1].replace(".", "/")).is_dir() else f"no such module: {rest}"
     if program != "surgetank":
         return "" if program in SYSTEM else f"no such program: {program}"
-    command: click.Command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and rest:
         if rest[0] not in command.commands:
             return f"no such command: {' '.join(words)}"
@@ -116,12 +115,9 @@ def test_a_command_that_does_not_exist_is_found(line: str, wrong: str) -> None:
     assert bool(missing(shlex.split(line))) == bool(wrong)
 
 
-def test_queries_of_runbooks_parse_and_name_what_there_is(tmp_path: Path) -> None:
-    """Every query of every runbook is accepted by promtool, and its names by the catalogue."""
+def test_queries_of_runbooks_name_what_there_is() -> None:
+    """The catalogue has each name and label of every query of every runbook."""
     queries = [query for path in RUNBOOKS for query in blocks(path.read_text(), "promql")]
     assert len(queries) > len(RUNBOOKS)
     for query in queries:
         series.check(query, RECORDED)
-    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
-    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
-    said([tool("promtool"), "check", "rules", str(tmp_path / "queries.yml")])

@@ -131,7 +131,7 @@ def test_an_anomaly_is_logged_with_its_reason_and_told(told: Told, caplog: pytes
     assert told.lines == ["gained [0, 1]", "opened [0, 1]", "arrival_rate True"]
     (record,) = [record for record in caplog.records if record.getMessage() == "anomaly_begins"]
     assert record.levelname == "WARNING"
-    assert "events/s arrive" in record.fields["why"]
+    assert "events/s arrive" in record.__dict__["fields"]["why"]
 
 
 def test_a_look_that_fails_is_logged_and_goes_no_further(told: Told, caplog: pytest.LogCaptureFixture) -> None:

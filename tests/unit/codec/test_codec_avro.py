@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 
 from pipeline.codec.avro import Decoder, Encoder, Unencodable
-from pipeline.codec.formats import Choose, Fast, Slow, format_of
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.errors import SchemaError
 from pipeline.records import DeadLetterReason, Step
@@ -23,21 +22,14 @@ LISTS = record(
 SMALL = record(("name", "string"), ("count", "int"), ("flag", "boolean"), ("maybe", ["null", "long"]))
 
 
-@pytest.fixture(params=[format_of, Fast, Slow], ids=["flat", "fast", "slow"])
-def choose(request: pytest.FixtureRequest) -> Choose:
-    """Both implementations keep the same promises."""
-    chosen: Choose = request.param
-    return chosen
-
-
 def small(i: int) -> dict[str, Any]:
     """Return a row of SMALL."""
     return {"name": f"n{i}", "count": i, "flag": i % 2 == 0, "maybe": None if i % 3 else i}
 
 
-def decoder_of(contracts: SchemaRepository, choose: Choose) -> Decoder:
+def decoder_of(contracts: SchemaRepository) -> Decoder:
     """Return a decoder of the schema 'event'."""
-    return Decoder(contracts, "event", value_bytes_max=BYTES_MAX, choose=choose)
+    return Decoder(contracts, "event", value_bytes_max=BYTES_MAX)
 
 
 GOOD = written(SMALL, small(0))
@@ -77,13 +69,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_record_is_dead_and_its_neighbours_live(tmp_path: Path, choose: Choose, name: str) -> None:
+def test_a_bad_record_is_dead_and_its_neighbours_live(tmp_path: Path, name: str) -> None:
     """Each kind of bad value is one dead letter with its reason; the records around it go on in order."""
     value, reason, message = BAD[name]
     values = [written(SMALL, small(i)) for i in range(9)]
-    batch, dead = decoder_of(contracts_of(tmp_path, SMALL), choose).decode(
-        records_of([*values[:4], value, *values[4:]])
-    )
+    batch, dead = decoder_of(contracts_of(tmp_path, SMALL)).decode(records_of([*values[:4], value, *values[4:]]))
     assert [(letter.row, letter.stage, letter.reason) for letter in dead] == [(4, Step.DECODE, reason)]
     assert message in dead[0].message
     assert len(dead[0].message) <= 200
@@ -92,12 +82,12 @@ def test_a_bad_record_is_dead_and_its_neighbours_live(tmp_path: Path, choose: Ch
     assert rows_of(batch.columns) == [small(i) for i in range(9)]
 
 
-def test_all_kinds_of_bad_records_at_once(tmp_path: Path, choose: Choose) -> None:
+def test_all_kinds_of_bad_records_at_once(tmp_path: Path) -> None:
     """Bad values of every kind between good ones: each row is in the batch or dead, once, in order."""
     values: list[bytes | None] = []
     for i, (value, _, _) in enumerate(BAD.values()):
         values += [written(SMALL, small(i)), value]
-    batch, dead = decoder_of(contracts_of(tmp_path, SMALL), choose).decode(records_of(values))
+    batch, dead = decoder_of(contracts_of(tmp_path, SMALL)).decode(records_of(values))
     assert [letter.row for letter in dead] == list(range(1, len(values), 2))
     assert [letter.reason for letter in dead] == [reason for _, reason, _ in BAD.values()]
     assert batch.rows.tolist() == list(range(0, len(values), 2))
@@ -105,11 +95,11 @@ def test_all_kinds_of_bad_records_at_once(tmp_path: Path, choose: Choose) -> Non
 
 
 @pytest.mark.parametrize("name", [*BAD, "padded", "overflowing"])
-def test_a_record_fares_alike_in_any_company(tmp_path: Path, choose: Choose, name: str) -> None:
+def test_a_record_fares_alike_in_any_company(tmp_path: Path, name: str) -> None:
     """Whether a value is decoded, and to what, does not depend on what else is in the batch."""
     odd = {"padded": HEAD + b"\x82\0a\x84\0\1\0", "overflowing": HEAD + b"\2a\0\1\2" + b"\x80" * 9 + b"\x7e"}
     value = odd[name] if name in odd else BAD[name][0]
-    decoder = decoder_of(contracts_of(tmp_path, SMALL), choose)
+    decoder = decoder_of(contracts_of(tmp_path, SMALL))
     fates = set()
     for company in ([], [GOOD], [None], [GOOD + b"x"], [HEAD]):
         batch, dead = decoder.decode(records_of([value, *company]))
@@ -119,23 +109,21 @@ def test_a_record_fares_alike_in_any_company(tmp_path: Path, choose: Choose, nam
 
 
 @pytest.mark.parametrize("values", [[], [None, b"", b"\0"], [GOOD + b"x"], [HEAD, HEAD]])
-def test_a_batch_without_a_good_record_has_the_columns(
-    tmp_path: Path, choose: Choose, values: list[bytes | None]
-) -> None:
+def test_a_batch_without_a_good_record_has_the_columns(tmp_path: Path, values: list[bytes | None]) -> None:
     """Nothing decoded is an empty batch with all columns, not an error."""
     contracts = contracts_of(tmp_path, SMALL)
-    batch, dead = decoder_of(contracts, choose).decode(records_of(values))
+    batch, dead = decoder_of(contracts).decode(records_of(values))
     assert (len(batch), batch.columns.num_rows, len(dead)) == (0, 0, len(values))
     assert batch.columns.schema == contracts.columns("event")
 
 
-def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path, choose: Choose) -> None:
+def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path) -> None:
     """Blocks with and without their sizes are Avro too; such records are decoded among plain ones."""
     plain = {"id": 1, "tags": ["x", "y"], "counts": {"k": 3}, "kind": "b"}
     blocks = HEAD + b"\2" + b"\2\2x" + b"\1\4\2y" + b"\0" + b"\1\6\2k\6\0" + b"\2"
     padded = HEAD + b"\x82\0" + b"\4\2x\2y\0" + b"\2\2k\6\0" + b"\2"
     values = [written(LISTS, plain), blocks, padded, written(LISTS, {**plain, "id": 2})]
-    batch, dead = decoder_of(contracts_of(tmp_path, LISTS), choose).decode(records_of(values))
+    batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).decode(records_of(values))
     assert dead == ()
     assert rows_of(batch.columns) == [plain, plain, plain, {**plain, "id": 2}]
 
@@ -151,9 +139,9 @@ def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path, choose: 
     ],
     ids=["symbol -1", "symbol 2", "2^63 items", "-2^63 items", "a block without its items"],
 )
-def test_hostile_counts_and_places_are_dead(tmp_path: Path, choose: Choose, body: bytes, message: str) -> None:
+def test_hostile_counts_and_places_are_dead(tmp_path: Path, body: bytes, message: str) -> None:
     """Places that do not exist and counts that no bytes follow cost nothing and are dead letters."""
-    batch, dead = decoder_of(contracts_of(tmp_path, LISTS), choose).decode(records_of([HEAD + body]))
+    batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).decode(records_of([HEAD + body]))
     assert [letter.reason for letter in dead] == [DeadLetterReason.UNDECODABLE]
     assert message in dead[0].message
     assert len(batch) == 0
@@ -171,13 +159,13 @@ V2 = record(
 )
 
 
-def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path, choose: Choose) -> None:
+def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path) -> None:
     """Old and new events mix in a batch: fields that were added, removed, renamed, widened or made nullable fit."""
     contracts = contracts_of(tmp_path, V1, V2)
     old = [written(V1, {"id": i, "gone": "x", "wide": i, "free": i, "old": 0.5}, 1) for i in range(4)]
-    row = {"id": 9, "wide": 2**40, "free": None, "new": 1.5, "text": "t", "maybe": None, "list": []}
+    row: dict[str, object] = {"id": 9, "wide": 2**40, "free": None, "new": 1.5, "text": "t", "maybe": None, "list": []}
     new = written(V2, row, 2)
-    batch, dead = decoder_of(contracts, choose).decode(records_of([old[0], new, old[1], old[2] + b"x", old[3]]))
+    batch, dead = decoder_of(contracts).decode(records_of([old[0], new, old[1], old[2] + b"x", old[3]]))
     fitted = {"new": 0.5, "text": "none", "maybe": None, "list": [1, 2]}
     assert batch.columns.schema == contracts.columns("event")
     assert batch.rows.tolist() == [0, 1, 2, 4]
@@ -190,7 +178,7 @@ def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path, choose: 
     assert [(letter.row, letter.reason) for letter in dead] == [(3, DeadLetterReason.UNDECODABLE)]
 
 
-def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path, choose: Choose) -> None:
+def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path) -> None:
     """A change inside a nested type follows Avro's rules; a record that has no such reading is dead."""
 
     def version(*symbols: str, extra: bool) -> Any:
@@ -203,7 +191,7 @@ def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path, choose: Ch
     first, second = version("red", "green", extra=False), version("red", extra=True)
     contracts = contracts_of(tmp_path, first, second)
     values = [written(first, {"id": i, "part": {"colour": "green" if i == 1 else "red"}}, 1) for i in range(4)]
-    batch, dead = decoder_of(contracts, choose).decode(records_of(values))
+    batch, dead = decoder_of(contracts).decode(records_of(values))
     assert rows_of(batch.columns) == [{"id": i, "part": {"colour": "red", "depth": 7}} for i in (0, 2, 3)]
     assert [(letter.row, letter.reason) for letter in dead] == [(1, DeadLetterReason.UNDECODABLE)]
 
@@ -218,10 +206,10 @@ def test_a_schema_that_is_not_there_is_named() -> None:
             build()
 
 
-def test_columns_of_other_types_are_cast_where_nothing_is_lost(tmp_path: Path, choose: Choose) -> None:
+def test_columns_of_other_types_are_cast_where_nothing_is_lost(tmp_path: Path) -> None:
     """Wider numbers, other orders, more columns and times without a zone are written as the schema says."""
     schema = record(("count", "int"), ("at", MILLIS))
-    encoder = Encoder(contracts_of(tmp_path, schema), "event", choose=choose)
+    encoder = Encoder(contracts_of(tmp_path, schema), "event")
     columns = pa.record_batch(
         {
             "more": pa.array(["x", "y"]),
@@ -235,9 +223,9 @@ def test_columns_of_other_types_are_cast_where_nothing_is_lost(tmp_path: Path, c
     assert encoder.encode(columns.slice(2)) == []
 
 
-def test_rows_that_cannot_be_written_are_named_and_the_others_are_written(tmp_path: Path, choose: Choose) -> None:
+def test_rows_that_cannot_be_written_are_named_and_the_others_are_written(tmp_path: Path) -> None:
     """A null where none may be, a number out of range: the error has the good values, and the bad rows with why."""
-    encoder = Encoder(contracts_of(tmp_path, SMALL), "event", choose=choose)
+    encoder = Encoder(contracts_of(tmp_path, SMALL), "event")
     columns = pa.record_batch(
         {
             "name": pa.array(["n0", None, "n2", "n3"]),
@@ -261,39 +249,39 @@ def test_rows_that_cannot_be_written_are_named_and_the_others_are_written(tmp_pa
         (pa.array([["a", None]], pa.list_(pa.string())), r"field 'it\[\]' is null"),
     ],
 )
-def test_nulls_inside_arrays_are_refused(tmp_path: Path, choose: Choose, column: pa.Array, why: str) -> None:
+def test_nulls_inside_arrays_are_refused(tmp_path: Path, column: pa.Array, why: str) -> None:
     """Where an item may not be null, a null is an error and nothing is written in its place."""
     schema = record(("it", {"type": "array", "items": "string"}))
-    encoder = Encoder(contracts_of(tmp_path, schema), "event", choose=choose)
+    encoder = Encoder(contracts_of(tmp_path, schema), "event")
     with pytest.raises(Unencodable, match=why):
         encoder.encode(pa.record_batch({"it": column}))
 
 
-def test_nulls_inside_maps_and_records_are_refused(tmp_path: Path, choose: Choose) -> None:
+def test_nulls_inside_maps_and_records_are_refused(tmp_path: Path) -> None:
     """Nested values and fields that may not be null are looked at, in slices too; absent records may be null."""
     inner = record(("x", "int"), name="Inner")
     schema = record(("map", {"type": "map", "values": "int"}), ("rec", ["null", inner]))
     contracts = contracts_of(tmp_path, schema)
     maps = pa.array([[("a", None)], [("a", 1)], [("a", 1)]], pa.map_(pa.string(), pa.int32()))
     recs = pa.array([{"x": 1}, None, {"x": None}], pa.struct([("x", pa.int32())]))
-    encoder = Encoder(contracts, "event", choose=choose)
+    encoder = Encoder(contracts, "event")
     with pytest.raises(Unencodable) as refused:
         encoder.encode(pa.record_batch({"map": maps, "rec": recs}))
     assert list(refused.value.why) == [0, 2]
     assert refused.value.values[1] == written(schema, {"map": {"a": 1}, "rec": None})
 
 
-def test_a_text_that_is_no_symbol_is_refused(tmp_path: Path, choose: Choose) -> None:
+def test_a_text_that_is_no_symbol_is_refused(tmp_path: Path) -> None:
     """An enum takes its symbols only."""
     schema = record(("it", {"type": "enum", "name": "Kind", "symbols": ["a", "b"]}))
-    encoder = Encoder(contracts_of(tmp_path, schema), "event", choose=choose)
+    encoder = Encoder(contracts_of(tmp_path, schema), "event")
     with pytest.raises(Unencodable) as refused:
         encoder.encode(pa.record_batch({"it": pa.array(["b", "c"])}))
     assert refused.value.values == [written(schema, {"it": "b"}), None]
 
 
-def test_a_missing_column_is_named(tmp_path: Path, choose: Choose) -> None:
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
     """Columns that lack a field of the schema are refused with its name and what there is."""
-    encoder = Encoder(contracts_of(tmp_path, SMALL), "event", choose=choose)
+    encoder = Encoder(contracts_of(tmp_path, SMALL), "event")
     with pytest.raises(SchemaError, match=r"has the field 'count'; the columns are: \['name'\]"):
         encoder.encode(pa.record_batch({"name": pa.array(["x"])}))

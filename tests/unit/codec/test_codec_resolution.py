@@ -11,7 +11,12 @@ from pipeline.codec.avro import Decoder
 from pipeline.codec.rows import fastavro_schema, read_row
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, records_of, rows_of, written
 
-VALUES = {"int": [0, -5, 2**31 - 1], "long": [0, 2**53 + 1], "float": [0.5, -3.0], "double": [0.1]}
+VALUES: dict[str, list[float]] = {
+    "int": [0, -5, 2**31 - 1],
+    "long": [0, 2**53 + 1],
+    "float": [0.5, -3.0],
+    "double": [0.1],
+}
 WIDER = {"int": ["int", "long", "float", "double"], "long": ["long", "float", "double"]}
 WIDER |= {"float": ["float", "double"], "double": ["double"]}
 PAIRS = [(old, new) for old, wider in WIDER.items() for new in wider]
@@ -24,7 +29,8 @@ def test_numbers_widen_as_avro_says(tmp_path: Path, old: str, new: str, was_null
     """Each promotion, with and without null, gives the numbers that fastavro gives (a float is of 32 bits)."""
     first = record(("it", ["null", old] if was_nullable else old))
     second = record(("it", [new, "null"] if is_nullable else new))
-    values = [written(first, {"it": each}) for each in [*VALUES[old], *([None] if was_nullable else [])]]
+    plain = [*VALUES[old], None] if was_nullable else VALUES[old]
+    values = [written(first, {"it": each}) for each in plain]
     contracts = contracts_of(tmp_path, first, second)
     batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX).decode(records_of(values))
     expected = [read_row(value, fastavro_schema(first), fastavro_schema(second))["it"] for value in values]

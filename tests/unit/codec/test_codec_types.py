@@ -1,24 +1,20 @@
-"""Every Avro type, there and back, by both formats; and random schemas that combine them."""
+"""Every Avro type, there and back; and random schemas that combine them."""
 
 import datetime as dt
 import decimal
-import json
-import logging
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyruhvro
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codec.avro import Decoder, Encoder
-from pipeline.codec.formats import Fast, Flat, Slow, format_of
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.codec.types import parse, unfit_for_pyruhvro
+from pipeline.codec.types import parse
 from pipeline.errors import SchemaError
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
@@ -26,7 +22,7 @@ INSTANT = dt.datetime(2013, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC)
 LOCAL = INSTANT.replace(tzinfo=None)
 ENUM = {"type": "enum", "name": "Colour", "symbols": ["red", "green"]}
 POINT = record(("x", "int"), ("label", ["null", "string"]), name="Point")
-DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+DECIMAL: dict[str, Any] = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 TIMES = pa.list_(pa.field("item", pa.timestamp("ms", "UTC"), nullable=False))
 CENTS = decimal.Decimal("-12.34")
 
@@ -37,7 +33,7 @@ def logical(base: str, name: str) -> dict[str, str]:
 
 
 # schema, value as fastavro writes it, value as Arrow gives it, Arrow type
-FAST = {
+TYPES: dict[str, tuple[Any, Any, Any, pa.DataType | None]] = {
     "boolean": ("boolean", True, True, pa.bool_()),
     "int": ("int", -(2**31), -(2**31), pa.int32()),
     "long": ("long", 2**63 - 1, 2**63 - 1, pa.int64()),
@@ -73,8 +69,6 @@ FAST = {
     "timestamp-micros": (logical("long", "timestamp-micros"), INSTANT, INSTANT, pa.timestamp("us", "UTC")),
     "null or timestamp-millis": (["null", MILLIS], None, None, pa.timestamp("ms", "UTC")),
     "unknown logical type": (logical("string", "made-up"), "x", "x", pa.string()),
-}
-SLOW = {
     "null": ("null", None, None, pa.null()),
     "bytes": ("bytes", b"\x00\xff", b"\x00\xff", pa.binary()),
     "null or bytes": (["null", "bytes"], b"x", b"x", pa.binary()),
@@ -88,82 +82,40 @@ SLOW = {
     "local-timestamp-millis": (logical("long", "local-timestamp-millis"), LOCAL, LOCAL, pa.timestamp("ms")),
     "local-timestamp-micros": (logical("long", "local-timestamp-micros"), LOCAL, LOCAL, pa.timestamp("us")),
 }
-BOTH = [pytest.param(Fast, *case, id=f"fast {name}") for name, case in FAST.items()]
-BOTH += [pytest.param(format_of, *case, id=f"chosen {name}") for name, case in FAST.items()]
-BOTH += [pytest.param(Slow, *case, id=f"slow {name}") for name, case in (FAST | SLOW).items()]
 
 
-@pytest.mark.parametrize(("choose", "kind", "value", "shown", "dtype"), BOTH)
+@pytest.mark.parametrize(("kind", "value", "shown", "dtype"), TYPES.values(), ids=TYPES)
 def test_a_type_comes_through_and_goes_back(
-    tmp_path: Path, choose: Any, kind: Any, value: Any, shown: Any, dtype: pa.DataType | None
+    tmp_path: Path, kind: Any, value: Any, shown: Any, dtype: pa.DataType | None
 ) -> None:
     """What fastavro writes is decoded to the value, in the declared Arrow type, and encoded to the same bytes."""
     schema = record(("a", "int"), ("it", kind), ("z", "string"))
     contracts = contracts_of(tmp_path, schema)
     values = [written(schema, {"a": i, "it": value, "z": "end"}) for i in range(3)]
-    batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX, choose=choose).decode(records_of(values))
+    batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX).decode(records_of(values))
     assert dead == ()
     assert batch.columns.schema == contracts.columns("event")
     assert rows_of(batch.columns) == [{"a": i, "it": shown, "z": "end"} for i in range(3)]
     assert dtype is None or batch.columns.schema.field("it").type == dtype
-    assert Encoder(contracts, "event", choose=choose).encode(batch.columns) == values
-
-
-@pytest.mark.parametrize("name", FAST)
-def test_the_fast_decoder_is_used_where_it_can(tmp_path: Path, name: str) -> None:
-    """pyruhvro decodes every schema that it is able to."""
-    contracts = contracts_of(tmp_path, record(("it", FAST[name][0])))
-    assert isinstance(format_of(contracts.current("event")), Fast)
-
-
-@pytest.mark.parametrize("name", SLOW)
-def test_the_slow_decoder_says_that_it_is_used(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A schema that pyruhvro cannot do is decoded with fastavro, and one warning names schema and type."""
-    contracts = contracts_of(tmp_path, record(("it", SLOW[name][0])))
-    with caplog.at_level(logging.WARNING):
-        Decoder(contracts, "event", value_bytes_max=BYTES_MAX)
-    assert [entry.levelname for entry in caplog.records] == ["WARNING"]
-    assert str(unfit_for_pyruhvro(contracts.current("event").record)) in caplog.text
-    assert "schema event version 1" in caplog.text
-
-
-@pytest.mark.parametrize("name", SLOW)
-def test_pyruhvro_cannot_do_what_we_say_it_cannot(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Contract: pyruhvro fails on these types, in a record within a record. When a release can do one, use it."""
-    schema = record(("event", record(("it", SLOW[name][0]), name="Inner")))
-    body = written(schema, {"event": {"it": SLOW[name][1]}})[5:]
-    with pytest.raises(BaseException, match=r"not implemented|unmasked nulls"):
-        pyruhvro.deserialize_array([body], json.dumps(schema))
-    capfd.readouterr()  # a panic in Rust writes to stderr
-
-
-def test_a_panic_in_rust_is_an_exception(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A panic of the fast decoder arrives as a ValueError, which whoever catches exceptions can catch."""
-    schema = record(("it", "bytes"))
-    fast = Fast(contracts_of(tmp_path, schema).current("event"))
-    with pytest.raises(ValueError, match="the decoder panicked: not implemented"):
-        fast.parse([written(schema, {"it": b"x"})])
-    capfd.readouterr()  # a panic in Rust writes to stderr
+    assert Encoder(contracts, "event").encode(batch.columns) == values
 
 
 def test_a_named_type_that_is_used_twice_is_decoded(tmp_path: Path) -> None:
-    """A reference to a named type means that type, in its namespace, and is left to fastavro."""
+    """A reference to a named type means that type, in its namespace."""
     schema = record(("one", POINT), ("two", ["null", "Point"]), ("three", {"type": "array", "items": "geo.Point"}))
     schema["namespace"] = "geo"
     contracts = contracts_of(tmp_path, schema)
     row = {"one": {"x": 1, "label": None}, "two": {"x": 2, "label": "b"}, "three": [{"x": 3, "label": "c"}]}
-    assert isinstance(format_of(contracts.current("event")), Slow)
     batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX).decode(records_of([written(schema, row)]))
     assert (rows_of(batch.columns), dead) == ([row], ())
 
 
-@pytest.mark.parametrize("choose", [Flat, Fast, Slow])
 @pytest.mark.parametrize("millis", [-(2**63), -1, 2**63 - 1])
-def test_every_instant_on_the_wire_is_one_in_the_column(tmp_path: Path, choose: Any, millis: int) -> None:
+def test_every_instant_on_the_wire_is_one_in_the_column(tmp_path: Path, millis: int) -> None:
     """Times that Python's datetime has no year for are decoded all the same."""
     contracts = contracts_of(tmp_path, record(("at", MILLIS)))
     value = written(record(("at", "long")), {"at": millis})
-    decoder = Decoder(contracts, "event", value_bytes_max=BYTES_MAX, choose=choose)
+    decoder = Decoder(contracts, "event", value_bytes_max=BYTES_MAX)
     batch, dead = decoder.decode(records_of([value]))
     assert dead == ()
     assert batch.columns.column("at").cast(pa.int64()).to_pylist() == [millis]
@@ -241,29 +193,27 @@ def schemas_and_rows(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, An
 
 @settings(max_examples=150, deadline=None)
 @given(schemas_and_rows())
-def test_both_formats_agree_with_fastavro_on_any_schema(case: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
-    """Whatever types a schema combines, both formats give the rows that were written, and write the same bytes."""
+def test_the_codec_agrees_with_fastavro_on_any_schema(case: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    """Whatever types a schema combines, the rows that were written come back, and the same bytes are written."""
     schema, rows = case
     values = [written(schema, row) for row in rows]
     with tempfile.TemporaryDirectory() as folder:
         contracts = contracts_of(Path(folder), schema)
-    for choose in (format_of, Fast, Slow):
-        decoder = Decoder(contracts, "event", value_bytes_max=10**7, choose=choose)
-        batch, dead = decoder.decode(records_of(values))
-        assert dead == ()
-        assert rows_of(batch.columns) == rows
-        assert Encoder(contracts, "event", choose=choose).encode(batch.columns) == values
+    batch, dead = Decoder(contracts, "event", value_bytes_max=10**7).decode(records_of(values))
+    batch.columns.validate(full=True)
+    assert dead == ()
+    assert rows_of(batch.columns) == rows
+    assert Encoder(contracts, "event").encode(batch.columns) == values
 
 
-@pytest.mark.parametrize("choose", [Flat, Fast, Slow])
 @pytest.mark.parametrize("schema_id", [1, 127, 0x000180FF, 0x00FFFFFF, 2**31 - 1])
-def test_every_id_is_framed(tmp_path: Path, choose: Any, schema_id: int) -> None:
+def test_every_id_is_framed(tmp_path: Path, schema_id: int) -> None:
     """Any id survives decoding and encoding, also one whose bytes are no number when read as a float."""
     schema = record(("a", "int"))
     contracts_of(tmp_path, schema)
     (tmp_path / "ids.json").write_text(f'{{"{schema_id}": {{"schema": "event", "version": 1}}}}')
     contracts = SchemaRepository.load(tmp_path)
     values = [written(schema, {"a": i}, schema_id) for i in range(3)]
-    batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX, choose=choose).decode(records_of(values))
+    batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX).decode(records_of(values))
     assert (dead, batch.columns.column("a").to_pylist()) == ((), [0, 1, 2])
-    assert Encoder(contracts, "event", choose=choose).encode(batch.columns) == values
+    assert Encoder(contracts, "event").encode(batch.columns) == values

@@ -1,6 +1,7 @@
 """pipeline.features.columns: each feature equals its plain definition, whatever the columns hold."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,7 +38,7 @@ def times(values: list[datetime | None], unit: str = "ms", tz: str | None = "UTC
     return pa.array(ticks, pa.int64()).cast(pa.timestamp(unit, tz))
 
 
-def same(column: np.ndarray[Any, Any], expected: list[float | None]) -> None:
+def same(column: np.ndarray[Any, Any], expected: Sequence[float | None]) -> None:
     """Assert float32 [m] with NaN for None."""
     assert column.dtype == np.float32
     wanted = np.array([math.nan if value is None else value for value in expected], dtype=np.float32)
@@ -91,10 +92,8 @@ def test_a_category_is_its_place(values: list[str | None]) -> None:
 def test_the_calendar_is_that_of_utc(values: list[datetime | None], unit: str, tz: str | None) -> None:
     """Hour, weekday and month are those of Python's datetime in UTC, before 1970 too, in every unit."""
     columns = batch(t=times(values, unit, tz))
-    hours = [v and v.hour + v.minute / 60 + v.second / 3600 for v in values]
-    np.testing.assert_allclose(
-        HourOfDay("t").column(columns), [math.nan if h is None else h for h in hours], rtol=0, atol=2e-6
-    )
+    hours = [math.nan if v is None else v.hour + v.minute / 60 + v.second / 3600 for v in values]
+    np.testing.assert_allclose(HourOfDay("t").column(columns), np.array(hours, np.float64), rtol=0, atol=2e-6)
     same(DayOfWeek("t").column(columns), [None if v is None else v.weekday() for v in values])
     same(Month("t").column(columns), [None if v is None else v.month for v in values])
 

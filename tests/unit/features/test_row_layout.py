@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from histories import Event, Online, histories, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import Events
 from pipeline.errors import TopologyError
-from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout, migrate
+from pipeline.features.row_layout import Accumulator, AggregateKind, AggregateSpec, RingWindow, RowLayout, migrate
 from pipeline.features.tables import Table, TableState, hours, table_states
+from tests.support.feature_histories import Event, Online, histories, tables
 
 anytime = settings(deadline=None)  # tests share their machine
 
@@ -96,6 +96,29 @@ def test_the_fingerprint_is_the_one_that_existing_state_was_written_with() -> No
     count = AggregateSpec(AggregateKind.COUNT, None, RingWindow(24, 6))
     found = layout(std, smallest, last, count, ttl_ms=100, fed_by="x").fingerprint()
     assert found == "154e9e222ebc5c84a62fb070764961cb862a3b1db584b88c0511f9c3b52b7bef"
+
+
+def test_the_fingerprint_does_not_change_between_releases() -> None:
+    """Stores and changelogs of all releases hold it: another one for the same rows would void them."""
+    windowed = [kind for kind in AggregateKind if kind < AggregateKind.LAST]
+    every = layout(
+        *(AggregateSpec(kind, None if kind is AggregateKind.COUNT else "a", WINDOW) for kind in windowed),
+        AggregateSpec(AggregateKind.LAST, "b"),
+        AggregateSpec(AggregateKind.SECONDS_SINCE_LAST),
+        ttl_ms=100,
+        fed_by="x",
+    )
+    assert {cell.accumulator for cell in every.cells} == {None, *Accumulator}
+    assert every.fingerprint() == "711fcd0add459200a384ed9a83f4527a2e2290864d2cdf5c7e00e61acb822433"
+
+
+def test_the_fingerprint_of_a_declared_table_does_not_change_between_releases() -> None:
+    """What feeds a table is in it: the events of the pipeline, or facts by topic, schema, key and time."""
+    facts = Events("departures", schema="departure", key="tailnum", time="departed_at")
+    (own,) = table_states([Table("planes").count(window=hours(1))])
+    (fed,) = table_states([Table("planes", facts=facts).count(window=hours(1))])
+    assert own.layout.fingerprint() == "17f725615fc3b980be74e323dedc555f9d525e013d17b189b2002a90cb7be00e"
+    assert fed.layout.fingerprint() == "ed002a2560293c6b8633ebb064e84205336012c8f4581dd4a3364a7a31045edd"
 
 
 @anytime

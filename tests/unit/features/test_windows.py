@@ -7,12 +7,20 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from histories import Event, Online, assert_as_expected, by_definition, histories, tables, whole_or_null
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.features.tables import Table, TableState, table_states
 from pipeline.features.windows import advance, plausible
+from tests.support.feature_histories import (
+    Event,
+    Online,
+    assert_as_expected,
+    by_definition,
+    histories,
+    tables,
+    whole_or_null,
+)
 
 anytime = settings(deadline=None)  # tests share their machine
 thoroughly = settings(deadline=None, max_examples=500)
@@ -188,17 +196,18 @@ def test_what_does_not_fit_is_refused(rows: np.ndarray, index: list[int], values
 
 def test_columns_that_may_not_be_changed_are_read() -> None:
     """Arrays that come from Arrow are read-only; only the rows must be writable."""
-    fixed = [np.zeros(1, np.int64), np.ones(1, np.int64), np.ones((1, 1)), np.ones(1, np.bool_), np.ones(1, np.bool_)]
-    for array in fixed:
-        array.flags.writeable = False
+    index, times, values, on = np.zeros(1, np.int64), np.ones(1, np.int64), np.ones((1, 1)), np.ones(1, np.bool_)
+    for flags in (index.flags, times.flags, values.flags, on.flags):
+        flags.writeable = False
     rows = SMALL.layout.rows(1)
-    advance(SMALL.layout, rows, *fixed)
+    advance(SMALL.layout, rows, index, times, values, on, on)
     assert rows[0, 0] == 1
 
 
 def test_it_works_where_nothing_can_be_kept_on_disk() -> None:
     """Without a folder for compiled code a worker compiles at its start, says so, and computes the same."""
-    code = "from histories import *; from test_windows import SMALL; print(Online(SMALL).take([Event('k', 1)]))"
+    code = "from tests.support.feature_histories import *; from test_windows import SMALL; "
+    code += "print(Online(SMALL).take([Event('k', 1)]))"
     paths = [os.path.dirname(__file__), *filter(None, sys.path)]
     nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "PYTHONPATH": os.pathsep.join(paths)}
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | nowhere

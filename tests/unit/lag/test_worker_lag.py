@@ -1,6 +1,7 @@
 """What a worker tells of its own partitions: exact while it holds the records, nothing where it does not know."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from pipeline.lag.rules import LagStatus
 from pipeline.lag.seconds import LagMethod
 from pipeline.lag.worker_lag import WorkerLag
 from pipeline.records import TopicPartition
+from pipeline.telemetry.kinds import LabelValue
 from pipeline.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
 
@@ -28,7 +30,7 @@ class Worker:
     def seconds(self, source: TopicPartition = A) -> tuple[float, LagMethod] | None:
         """Return what a scraper is told now."""
         self.metrics.expose()
-        labels = {"topic": source.topic, "partition": source.partition}
+        labels: dict[str, LabelValue] = {"topic": source.topic, "partition": source.partition}
         value, how = self.metrics.lag_seconds.value(**labels), self.metrics.lag_seconds_how.value(**labels)
         return None if value is None or how is None else (value, LagMethod(int(how)))
 
@@ -47,12 +49,17 @@ def worker() -> Worker:
     return worker
 
 
+def about(seconds: float) -> Any:
+    """Return what equals an age of so many seconds that was read from a record, to a millisecond."""
+    return pytest.approx(seconds, abs=0.001), LagMethod.RECORD
+
+
 def test_the_age_is_that_of_the_oldest_record_at_the_moment_it_is_asked(worker: Worker) -> None:
     """It grows between two looks, and falls as soon as the record is committed."""
     worker.holds[A] = (100, (100, worker.clock.ms(ago=1.5)))
-    assert worker.seconds() == (pytest.approx(1.5, abs=0.001), LagMethod.RECORD)
+    assert worker.seconds() == about(1.5)
     worker.clock.at += 4
-    assert worker.seconds() == (pytest.approx(5.5, abs=0.001), LagMethod.RECORD)
+    assert worker.seconds() == about(5.5)
     worker.holds[A] = (101, None)
     assert worker.seconds() == (0, LagMethod.NO_LAG)
     assert worker.seconds(B) == (0, LagMethod.NO_LAG)
@@ -72,7 +79,7 @@ def test_without_brokers_nothing_is_told_but_what_is_held(worker: Worker) -> Non
     worker.holds[B] = (7, (7, worker.clock.ms(ago=3)))
     worker.lag.look([A, B], {})
     assert worker.seconds(A) is None
-    assert worker.seconds(B) == (pytest.approx(3, abs=0.001), LagMethod.RECORD)
+    assert worker.seconds(B) == about(3)
     assert worker.status(A) is None
     assert worker.metrics.drain_seconds.family().samples == []
 
@@ -87,7 +94,7 @@ def test_a_task_that_is_opened_anew_stands_where_it_stood(worker: Worker) -> Non
     for _ in range(20):
         worker.clock.at += 2
         worker.lag.look([A, B], {A: 130, B: 7})
-    assert worker.seconds() == (pytest.approx(43, abs=0.001), LagMethod.RECORD)
+    assert worker.seconds() == about(43)
     assert worker.status() is LagStatus.STALL
     assert worker.status(B) is LagStatus.OK
 
@@ -117,7 +124,7 @@ def test_rates_and_drain_are_told(worker: Worker) -> None:
         worker.clock.at += 10
         worker.holds[A] = (committed, (committed, worker.clock.ms(ago=1)))
         worker.lag.look([A, B], {A: end, B: 7})
-    labels = {"topic": A.topic, "partition": 0}
+    labels: dict[str, LabelValue] = {"topic": A.topic, "partition": 0}
     assert worker.metrics.arrival_records_per_second.value(**labels) == 10
     assert worker.metrics.processing_records_per_second.value(**labels) == 6
     assert worker.metrics.drain_seconds.value(**labels) == math.inf

@@ -84,7 +84,7 @@ def test_keys_that_are_not_meant_leave_no_trace(events: Events_, size: int) -> N
     rows = feature_rows(MEMORY, FORMATS["cards"], "t", alone, BELIEVES, FAR_MS)
     values = [FORMATS["cards"].unpack([each[key] for key in sorted(rows)]) for each in (found, rows)]
     assert sorted(found) == sorted(rows)
-    np.testing.assert_array_equal(*values)
+    np.testing.assert_array_equal(values[0], values[1])
 
 
 def test_a_key_that_no_worker_keeps_a_row_under_has_none() -> None:

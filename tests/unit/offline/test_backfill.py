@@ -18,8 +18,9 @@ from pipeline import Events, Field, Pipeline, Scores
 from pipeline.cli import app
 from pipeline.drills.recording import Recording
 from pipeline.errors import StartupError, SurgetankError, TopologyError
+from pipeline.features.spec import Input
 from pipeline.features.tables import Table, hours
-from pipeline.offline.backfill import FINGERPRINT, Told, backfill, compute_aggregates, matrices
+from pipeline.offline.backfill import FINGERPRINT, ProgressCallback, backfill, compute_aggregates, matrices
 from pipeline.offline.history import History, milliseconds
 from topology.flights import flights as remembering
 from topology.recordings.flights import recording
@@ -30,7 +31,7 @@ known = Table("known", facts=TOLD)
 own = Table("own")
 
 
-def pipeline_of(*features: object) -> Pipeline:
+def pipeline_of(*features: Input) -> Pipeline:
     """Return a pipeline with a field and these features."""
     return Pipeline(
         name="t",
@@ -135,7 +136,7 @@ def test_the_recorded_flights_come_out_the_same_from_files(tmp_path: Path) -> No
     times = [
         milliseconds(history.topics[remembering.events.topic].table["boarding_at"], "time") for history in (read, taken)
     ]
-    np.testing.assert_array_equal(*times)
+    np.testing.assert_array_equal(times[0], times[1])
     ids = [history.topics[remembering.events.topic].table["event_id"].to_numpy() for history in (read, taken)]
     by_id = [np.argsort(each) for each in ids]
     # Events of one moment may have changed places; none of them sees another, for only departures feed the table.
@@ -172,7 +173,7 @@ def test_no_half_of_a_file_is_left(tmp_path: Path) -> None:
         if what == "writing":
             raise OSError("no room")
 
-    stopping: Told = full
+    stopping: ProgressCallback = full
     with pytest.raises(OSError, match="no room"):
         backfill(PIPELINE, history, out, stopping)
     assert [each.name for each in tmp_path.iterdir()] == [out.name]

@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.offline.feature_log_check import _Log, _Records, processing_order
+from pipeline.offline.feature_log_check import _LoggedFeatures, _TopicRecords, processing_order
 from topology.flights import flights
 
 BITS = 44
@@ -62,9 +62,9 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
         "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
         "source_topic": ["before", flights.events.topic, flights.events.topic],
     }
-    log = _Log(pa.table(columns), np.arange(3), np.arange(3))
+    log = _TopicRecords(pa.table(columns), np.arange(3), np.arange(3))
 
-    found = _Records.of(flights, log)
+    found = _LoggedFeatures.of(flights, log)
 
     assert found.values.tolist() == [[2.0] * width]
     assert (found.doubled, found.others) == (0, 2)

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from histories import Event, Online, assert_as_expected, by_definition, histories, tables, whole_or_null
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,15 @@ from pipeline.features.tables import Table, TableState, days, hours, table_state
 from pipeline.features.windows import advance
 from pipeline.features.windows import plausible as plausible_online
 from pipeline.offline.feature_sql import plausible, sql
+from tests.support.feature_histories import (
+    Event,
+    Online,
+    assert_as_expected,
+    by_definition,
+    histories,
+    tables,
+    whole_or_null,
+)
 from topology.recordings.flights import departures_table
 
 anytime = settings(deadline=None)  # tests share their machine

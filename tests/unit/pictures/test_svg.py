@@ -8,21 +8,21 @@ import pytest
 
 from ops.pictures.overview import worded as legend
 from ops.pictures.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, ChartLine, page, segments, ticks, worded
-from tests.promtool import ROOT
+from tests.support.prometheus_tools import ROOT
 
 LAG = ChartLine("flights", [0, 5, 10, 15], [0.0, 10.0, 20.0, 10.0])
 
 
-def points(svg: str) -> list[tuple[float, float]]:
+def points(svg: str) -> list[list[float]]:
     """Return the points of the first line that is drawn."""
     (path, *_) = [each.get("d", "") for each in ElementTree.fromstring(svg).iter() if each.get("fill") == "none"]
-    return [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)]
+    return [[float(x), float(y)] for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)]
 
 
 def test_a_line_is_to_scale() -> None:
     """The first second is at the left edge, the last at the right; 0 is the bottom and the top mark the top."""
     drawn = points(page("x", [Chart("Lag", "s", (LAG,))], 15, 5))
-    assert drawn[0] == (LEFT, HEIGHT - BOTTOM)
+    assert drawn[0] == [LEFT, HEIGHT - BOTTOM]
     assert drawn[2][1] == TOP
     assert drawn[3][0] == WIDTH - RIGHT
     assert drawn[1][1] == drawn[3][1]

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from histories import Event, assert_as_expected, by_definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +34,7 @@ from pipeline.state.store import Store, StoreMemory
 from pipeline.state.store_identity import StoreIdentity
 from pipeline.state.tables import TaskTables
 from pipeline.telemetry.metrics import Metrics
+from tests.support.feature_histories import Event, assert_as_expected, by_definition
 from tests.unit.state.stores import SMALL
 
 EVENTS = Events("events", schema="event", key="key", time="t")

@@ -35,7 +35,8 @@ def raw() -> pa.Table:
 
 def milliseconds(column: pa.ChunkedArray) -> np.ndarray:
     """Milliseconds since the epoch, int64 [n]."""
-    return column.cast(pa.int64()).to_numpy()
+    whole: np.ndarray = column.cast(pa.int64()).to_numpy()
+    return whole
 
 
 def test_every_flight_boards_and_every_flight_that_left_departs(boarding: pa.Table, departures: pa.Table) -> None:
@@ -191,7 +192,8 @@ def test_the_recording_is_in_the_order_of_time_and_each_flight_boards_before_it_
 def early_rows(table: pa.Table, names: list[str]) -> list[dict[str, Any]]:
     """The departures of those flights."""
     wanted = pa.array(["d-" + name for name in names], pa.string())
-    return table.filter(pc.is_in(table["event_id"], wanted)).to_pylist()
+    rows: list[dict[str, Any]] = table.filter(pc.is_in(table["event_id"], wanted)).to_pylist()
+    return rows
 
 
 def test_the_next_lap_is_the_next_year() -> None:

@@ -144,7 +144,7 @@ def test_a_task_that_is_given_up_while_it_is_opened_is_not_kept_open(
     stage.step()
 
     assert stage.restored == []
-    assert not stage.vault._held
+    assert not stage.vault._entries
 
 
 def test_an_error_that_is_of_no_partition_ends_nobody(tmp_path: Path) -> None:

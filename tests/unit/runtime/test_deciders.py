@@ -9,7 +9,7 @@ from pipeline.runtime.fencing import address_of, owner_metadata, owner_of, stale
 from pipeline.runtime.group_membership import has_code
 from pipeline.runtime.task_initializer import Bounds, Start, start_offset
 from pipeline.runtime.task_state import TaskState
-from pipeline.runtime.watchdog import hung_call, stuck_task
+from pipeline.runtime.watchdog import Snapshot, hung_call, stuck_task
 
 SOURCE = TopicPartition("events", 0)
 TASK = TaskId("flights", 0)
@@ -108,7 +108,7 @@ def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
 
 def test_a_restore_that_comes_no_nearer_is_stuck() -> None:
     """However long it takes as a whole: what counts is when it last moved."""
-    restoring = (TASK, TaskState.RESTORING, 0.0, 100.0, {})
+    restoring: Snapshot = (TASK, TaskState.RESTORING, 0.0, 100.0, {})
 
     assert stuck_task(161.0, [restoring], {}, 60.0) == "task flights/0 has restored nothing for 61 s"
     assert stuck_task(159.0, [restoring], {}, 60.0) is None

@@ -1,11 +1,23 @@
 """Progress against a naive model that remembers every offset."""
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pipeline.runtime.offset_tracker import OffsetTracker
+
+
+@dataclass
+class Run:
+    """A run that was handed out; ``next`` is the offset behind it."""
+
+    ticket: int
+    next: int
+    rows: int
+    done: bool = False
 
 
 class ProgressAgainstNaiveModel(RuleBasedStateMachine):
@@ -15,7 +27,7 @@ class ProgressAgainstNaiveModel(RuleBasedStateMachine):
         super().__init__()
         self.progress = OffsetTracker(0)
         self.end = 0  # the next offset of the log
-        self.runs: list[dict[str, object]] = []  # every run ever, in order
+        self.runs: list[Run] = []  # every run ever, in order
         self.committed = 0
 
     @rule(gap=st.integers(0, 5), length=st.integers(0, 5), markers=st.integers(0, 3))
@@ -23,17 +35,16 @@ class ProgressAgainstNaiveModel(RuleBasedStateMachine):
         """A run begins behind a gap and ends behind markers; it may hold no record at all."""
         first = self.end + gap
         self.end = first + length + markers
-        self.runs.append({"ticket": self.progress.hand_out(first, self.end, length), "next": self.end, "rows": length})
-        self.runs[-1]["done"] = False
+        self.runs.append(Run(self.progress.hand_out(first, self.end, length), self.end, length))
 
     @rule(data=st.data())
     def finish_any(self, data: st.DataObject) -> None:
         """Runs finish in any order."""
-        unfinished = [run for run in self.runs if not run["done"]]
+        unfinished = [run for run in self.runs if not run.done]
         if unfinished:
             run = data.draw(st.sampled_from(unfinished))
-            self.progress.finish(run["ticket"])  # type: ignore[arg-type]
-            run["done"] = True
+            self.progress.finish(run.ticket)
+            run.done = True
 
     @rule()
     def commit(self) -> None:
@@ -42,7 +53,7 @@ class ProgressAgainstNaiveModel(RuleBasedStateMachine):
         if offset is not None:
             self.progress.commit(offset)
             self.committed = offset
-            while self.runs and self.runs[0]["done"]:
+            while self.runs and self.runs[0].done:
                 self.runs.pop(0)
 
     @rule(back=st.integers(0, 10))
@@ -57,19 +68,19 @@ class ProgressAgainstNaiveModel(RuleBasedStateMachine):
         """What may be committed is the end of the longest finished head, no more and no less."""
         expected = None
         for run in self.runs:
-            if not run["done"]:
+            if not run.done:
                 break
-            expected = run["next"]
+            expected = run.next
 
         assert self.progress.committable == expected
         assert self.progress.committed == self.committed
         assert self.progress.outstanding == bool(self.runs)
-        assert self.progress.in_flight == sum(run["rows"] for run in self.runs)  # type: ignore[misc]
+        assert self.progress.in_flight == sum(run.rows for run in self.runs)
 
     @invariant()
     def whole_means_no_finished_run_behind_an_open_one(self) -> None:
         """``whole`` tells whether a commit leaves outputs behind."""
-        done = [run["done"] for run in self.runs]
+        done = [run.done for run in self.runs]
 
         assert self.progress.whole == (done == sorted(done, reverse=True))
 

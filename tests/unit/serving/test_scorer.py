@@ -146,14 +146,15 @@ def test_a_hanging_call_can_be_seen_from_outside() -> None:
         return np.zeros(len(matrix))
 
     scorer = Scorer(hangs, Clock())
-    assert scorer.started_at is None
+    seen = [scorer.started_at]
     thread = threading.Thread(target=scorer.score, args=(np.arange(2), matrix_of([FINE, FINE])))
     thread.start()
     assert inside.wait(30)
-    assert scorer.started_at == 42.0
+    seen.append(scorer.started_at)
     go_on.set()
     thread.join(30)
-    assert scorer.started_at is None
+    seen.append(scorer.started_at)
+    assert seen == [None, 42.0, None]
 
 
 def test_no_call_is_under_way_after_one_that_raised() -> None:

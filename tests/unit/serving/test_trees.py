@@ -1,6 +1,7 @@
 """ops.training.trees: the converted model takes the same branches as the trained one."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def trained() -> HistGradientBoostingClassifier:
 def test_scores_agree_at_every_threshold(trained: HistGradientBoostingClassifier) -> None:
     """At each threshold, in float32, just below and just above it, and for NaN, scores agree to rounding."""
     nodes = np.concatenate([of_class[0].nodes for of_class in trained._predictors])
-    near = [[], [], []]
+    near: list[list[Any]] = [[], [], []]
     for node in nodes[nodes["is_leaf"] == 0]:
         threshold = np.float32(node["num_threshold"])
         near[node["feature_idx"]] += [np.nextafter(threshold, np.float32(s)) for s in (-np.inf, np.inf)]

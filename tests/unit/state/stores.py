@@ -32,8 +32,9 @@ def step(number: int, rows: int = 150) -> dict[str, Changes]:
     keys = [b"key-%d" % ((31 * number + place * place) % 1000) for place in range(rows)]
     cards = CARDS.pack(np.array([[number, place, number * place] for place in range(rows)], dtype=float), number)
     shops = SHOPS.pack(np.full((rows, 1), float(number)), number)
-    gone = {key: None for place, key in enumerate(keys) if (number + place) % 17 == 0}
-    return {"cards": dict(zip(keys, cards, strict=True)) | gone, "shops": dict(zip(keys[:9], shops[:9], strict=True))}
+    changed: dict[bytes, bytes | None] = dict(zip(keys, cards, strict=True))
+    changed |= {key: None for place, key in enumerate(keys) if (number + place) % 17 == 0}
+    return {"cards": changed, "shops": dict(zip(keys[:9], shops[:9], strict=True))}
 
 
 def positions(number: int) -> dict[str, int]:

@@ -80,7 +80,7 @@ def test_what_was_written_anew_voids_what_lay_before(records: list[tuple[bytes, 
     log += [(key, None if width is None else value(7, width)) for key, width in records]
     log += [(TABLE_VERSION, MEANT.dump()), (b"a", value(1)), (b"b", None), (b"c", value(3))]
     for size in (1, 2, 5, 99):
-        reading, held = ChangelogReader(NUMBERS, FAR), {}
+        reading, held = ChangelogReader(NUMBERS, FAR), dict[bytes, object]()
         for start in range(0, len(log), size):
             keys, values = zip(*log[start : start + size], strict=True)
             held |= reading.take(keys, values, TOPIC)

@@ -6,6 +6,7 @@ Each number is printed when its write is done.
 
 import resource
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from pipeline.errors import SurgetankError
@@ -16,13 +17,16 @@ FILE_BYTES = 24 << 10
 
 
 def write(path: Path, most: int) -> None:
-    """Go on where the store stands, for at most so many writes, and close it."""
-    store = opened(path)
-    number = store.positions().get("payments.events", 0) // 10
-    for each in range(number + 1, number + most + 1):
-        store.write(step(each), positions(each))
-        print(each, flush=True)
-    store.close()
+    """Continue where the store stands, for at most so many writes; close it, also when a write fails.
+
+    A store that is not closed keeps its lock for as long as Python keeps the failed write's frames: since Python 3.13
+    they are part of a cycle.
+    """
+    with closing(opened(path)) as store:
+        number = store.positions().get("payments.events", 0) // 10
+        for each in range(number + 1, number + most + 1):
+            store.write(step(each), positions(each))
+            print(each, flush=True)
 
 
 def fill(path: Path) -> None:

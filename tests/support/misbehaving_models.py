@@ -32,7 +32,7 @@ def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
         input="features",
         output="score",
         figures={},
-        created_by="tests/badmodels.py",
+        created_by="tests/misbehaving_models.py",
     )
     return bundle.write(directory, manifest, model)
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
-from stage import Stage, real_events
 
 from pipeline.codec.avro import Encoder
 from pipeline.codec.schema_repository import SchemaRepository
@@ -13,6 +12,7 @@ from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.processing import dead_letter
 from pipeline.records import Headers, TopicPartition
+from tests.support.live_pipeline import Stage, real_events
 
 
 @dataclass(frozen=True, slots=True)

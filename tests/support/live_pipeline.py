@@ -21,7 +21,7 @@ from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.settings import KafkaSettings
-from tests.topologies.prefixed import ENVIRONMENT, prefixed
+from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
 from topology.recordings.flights import recording
 
 # At least 100,000 events are in play: a worker holds that many fetched and not yet committed.
@@ -41,7 +41,7 @@ def real_events() -> Recording:
 class Stage:
     """One pipeline under test. Use it as a context: it stops its workers."""
 
-    topology = "tests.topologies.prefixed"
+    topology = "tests.support.topologies.stateless_flights"
 
     def __init__(
         self, kafka: KafkaSettings, folder: Path, *, settings: dict[str, Any] | None = None, partitions: int = 4
@@ -61,7 +61,7 @@ class Stage:
 
     def declared(self, partitions: int) -> tuple[Pipeline, Path]:
         """Return the pipeline, which ``topology`` declares too, and where its models are."""
-        return prefixed(self.prefix, partitions), Path(__file__).parents[1] / "topology" / "models"
+        return prefixed(self.prefix, partitions), Path(__file__).parents[2] / "topology" / "models"
 
     def __enter__(self) -> Self:
         return self

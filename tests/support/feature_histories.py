@@ -70,10 +70,11 @@ def tables(draw: st.DrawFn, values: Sequence[Value] = VALUES) -> TableState:
     """Draw what a pipeline wants of a table: some statistics over some windows, that forgets or not."""
     forgets = draw(st.sampled_from([None, 120, 150]))
     table = Table("t", ttl=None if forgets is None else timedelta(milliseconds=forgets))
-    wanted = st.builds(
+    wanted: st.SearchStrategy[Aggregate] = st.builds(
         statistic, st.just(table), st.sampled_from(AggregateKind), st.sampled_from(values), st.sampled_from(WINDOWS)
     )
-    (memory,) = table_states(draw(st.lists(wanted, min_size=1, max_size=6, unique_by=lambda each: each.measure)))
+    drawn = draw(st.lists(wanted, min_size=1, max_size=6, unique_by=lambda each: each.measure))
+    (memory,) = table_states(drawn)
     return memory
 
 

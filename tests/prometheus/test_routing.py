@@ -6,11 +6,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from webhooks import Receiver
-
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS
 from ops.alerts.running import Alertmanager
+from tests.support.webhook_receiver import Receiver
 
 SEVERITY = {alert.name: alert.severity for alert in ALERTS}
 

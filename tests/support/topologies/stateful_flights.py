@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from pipeline import Field, Pipeline, Scores, Table, days, hours, minutes
 from pipeline.serving import bundle
-from tests.topologies import faults
+from tests.support.topologies import worker_faults
 from topology import flights as origin
 
 ENVIRONMENT = "TEST_PREFIX"
@@ -77,7 +77,7 @@ def publish(directory: Path, pipeline: Pipeline) -> bundle.Bundle:
         input="features",
         output="score",
         figures={},
-        created_by="tests/topologies/remembering.py",
+        created_by="tests/support/topologies/stateful_flights.py",
     )
     return bundle.write(directory, manifest, model)
 
@@ -108,4 +108,4 @@ def _model(factors: list[float]) -> bytes:
 
 if ENVIRONMENT in os.environ:
     pipeline = remembering(os.environ[ENVIRONMENT], change=os.environ.get(CHANGE, ""))
-    faults.arm(os.environ.get(faults.ENVIRONMENT, ""))
+    worker_faults.arm(os.environ.get(worker_faults.ENVIRONMENT, ""))

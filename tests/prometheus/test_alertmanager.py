@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
-from promtool import ROOT, said, tool
 
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS
 from ops.alerts.rules import render as rules
+from tests.support.prometheus_tools import ROOT, said, tool
 
 FOLDER = ROOT / "ops" / "alertmanager"
 FILE = FOLDER / "alertmanager.yml"
 TOLD = {Severity.PAGE: "timeline,pager,chat", Severity.TICKET: "timeline,chat", Severity.NOTICE: "timeline,mail"}
-ALERT = {
+ALERT: dict[str, Any] = {
     "status": "firing",
     "labels": {"alertname": "LagSecondsHigh", "group": "flights", "severity": "page"},
     "annotations": {

@@ -27,7 +27,7 @@ if ENVIRONMENT in os.environ:
 
 
 def __getattr__(name: str) -> object:
-    """Build ``app`` for ``faust -A tests.topologies.prefixed:app worker``, as topology/flights.py does."""
+    """Build ``app``, for ``faust -A MODULE:app worker`` with this module, as topology/flights.py does."""
     if name != "app":
         raise AttributeError(name)
     from pipeline.app import application

@@ -7,7 +7,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-from stage import Stage
 
 from pipeline.declaration import Pipeline
 from pipeline.drills.fleet import Member
@@ -19,7 +18,8 @@ from pipeline.offline import feature_sql
 from pipeline.processing.stateful_features import milliseconds, plausible_times
 from pipeline.records import TopicPartition
 from pipeline.settings import StateSettings
-from tests.topologies.remembering import ENVIRONMENT, MISSING, publish, remembering, weights
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateful_flights import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording
 
 __all__ = ["ENVIRONMENT", "Remembered", "changelog_records", "restored"]
@@ -34,10 +34,10 @@ def all_events() -> Recording:
 class Remembered(Stage):
     """One pipeline with memory under test."""
 
-    topology = "tests.topologies.remembering"
+    topology = "tests.support.topologies.stateful_flights"
 
     def declared(self, partitions: int) -> tuple[Pipeline, Path]:
-        """Return the pipeline of tests/topologies/remembering.py, with its model made now."""
+        """Return the pipeline of tests/support/topologies/stateful_flights.py, with its model made now."""
         pipeline, models = remembering(self.prefix, partitions), self.folder / "models"
         publish(models, pipeline)
         return pipeline, models
@@ -77,7 +77,7 @@ class Remembered(Stage):
 
     def last_scores(self) -> dict[str, float]:
         """Return the last score of each key."""
-        decode, last = decoder(SCORE), {}
+        decode, last = decoder(SCORE), dict[str, float]()
         with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)

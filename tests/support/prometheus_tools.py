@@ -1,22 +1,31 @@
-"""Prometheus' and Alertmanager's own tools, which must be there: a test that needs one runs, or fails saying so."""
+"""Prometheus' and Alertmanager's own tools: a test that needs one that is not installed is skipped."""
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ops.alerts.running import program
+from tests.support.programs import needed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RULES = ROOT / "ops" / "prometheus" / "rules" / "surgetank.yml"
+PACKAGES = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
 SELDOM = {"GOGC": "1000", "GOMEMLIMIT": "1GiB"}  # a quarter of promtool's time goes to collecting its garbage
 
 
 def tool(name: str) -> str:
-    """Return the path of a tool; one that is missing fails the test and says what to install."""
-    return program(name)
+    """Return the path of promtool or amtool; skip the test if it is not installed."""
+    return needed(PACKAGES[name], name)
+
+
+def check_queries(folder: Path, queries: Sequence[str]) -> None:
+    """Let promtool parse these PromQL expressions, as rules in a file of this folder."""
+    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(queries)]
+    (folder / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    assert f"{len(queries)} rules found" in said([tool("promtool"), "check", "rules", str(folder / "queries.yml")])
 
 
 def said(command: list[str], timeout: float = 900) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ops.alerts import objectives as o
-from tests.unit.alerts.world import World
+from tests.support.simulated_metrics import World
 
 CALM = 300  # seconds before the fault
 HOUR = 3600

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from promtool import RULES, check_rules, said, tool
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS
-from tests.unit.alerts.faults import FAULTS
-from tests.unit.alerts.world import World
+from tests.support.alert_faults import FAULTS
+from tests.support.prometheus_tools import RULES, check_rules, said, tool
+from tests.support.simulated_metrics import World
 
 BY_NAME = {alert.name: alert for alert in ALERTS}
 HOUR = 3600
@@ -51,16 +50,6 @@ def promised(name: str) -> float:
 def test_promtool_finds_the_rules_good() -> None:
     """Syntax, templates and names of labels are as Prometheus wants them."""
     assert "SUCCESS" in said([tool("promtool"), "check", "rules", str(RULES)])
-
-
-def test_every_alert_has_a_fault_that_raises_it() -> None:
-    """An alert without a test does not ship, and no test is left of one that went."""
-    assert sorted(FAULTS) == sorted(BY_NAME)
-
-
-def test_all_pages_are_promised() -> None:
-    """Whoever is woken is woken within a promised time, and nothing else is promised."""
-    assert sorted(o.PAGED_WITHIN) == sorted(alert.name for alert in ALERTS if alert.severity is Severity.PAGE)
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))

@@ -7,8 +7,8 @@ import os
 from dataclasses import replace
 
 from pipeline import Field, Pipeline, Scores, Table, days, hours
-from tests.topologies import faults
-from tests.topologies.remembering import ENVIRONMENT, MODEL
+from tests.support.topologies import worker_faults
+from tests.support.topologies.stateful_flights import ENVIRONMENT, MODEL
 from topology import flights as origin
 
 
@@ -38,4 +38,4 @@ def leaving(prefix: str, partitions: int = 4) -> Pipeline:
 
 if ENVIRONMENT in os.environ:
     pipeline = leaving(os.environ[ENVIRONMENT])
-    faults.arm(os.environ.get(faults.ENVIRONMENT, ""))
+    worker_faults.arm(os.environ.get(worker_faults.ENVIRONMENT, ""))

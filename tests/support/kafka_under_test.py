@@ -1,0 +1,63 @@
+"""Kafka clusters of a test session: started in a folder of the session, killed at its end, also after a crash."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.settings import KafkaSettings
+
+
+@dataclass(frozen=True)
+class KafkaUnderTest:
+    """A Kafka that answers. ``cluster`` is None where others started it (``--bootstrap``)."""
+
+    settings: KafkaSettings
+    cluster: LocalCluster | None
+
+    @property
+    def bootstrap(self) -> str:
+        """Return the addresses that clients connect to."""
+        return self.settings.bootstrap
+
+
+@contextmanager
+def running(data: Path, brokers: int) -> Iterator[LocalCluster]:
+    """Run a cluster with its data in this folder; kill it and remove the folder at the end."""
+    try:
+        cluster = LocalCluster(data, brokers, free_ports(2 * brokers))
+        cluster.up(timeout=120)
+        yield cluster
+    finally:
+        discard(data)
+
+
+def discard(data: Path) -> None:
+    """Kill the cluster of this folder, whose data nobody needs, and remove the folder."""
+    if (data / "cluster.json").exists():
+        cluster = LocalCluster.found(data)
+        for broker in cluster.ids:
+            cluster.kill(broker)
+    shutil.rmtree(data, ignore_errors=True)
+
+
+def sweep(base: Path) -> None:
+    """Kill and remove the clusters of test sessions whose process is gone."""
+    for session in base.iterdir():
+        if not _lives(session):
+            for folder in session.iterdir():
+                discard(folder)
+            shutil.rmtree(session, ignore_errors=True)
+
+
+def _lives(session: Path) -> bool:
+    pid, started = session.name.split("-")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) < 2
+    except psutil.NoSuchProcess:
+        return False
