@@ -44,7 +44,7 @@ def group() -> None:
 @app.command()
 def show(
     name: Name,
-    since: Annotated[str, typer.Option(help="15m, 1h, 2d ago; or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
+    since: Annotated[str, typer.Option(help="15m, 1h, 2d (ago), or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="continue until Ctrl-C or SIGTERM")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per event")] = False,
     bootstrap: Bootstrap = None,
@@ -105,10 +105,10 @@ def receive(
     host: Annotated[str, typer.Option(help="address to bind; there is no authentication")] = "127.0.0.1",
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Take alerts in until Ctrl-C or SIGTERM: a webhook for Alertmanager that writes them to the timeline.
+    """Serve a webhook for Alertmanager that writes alerts to the timeline, until Ctrl-C or SIGTERM.
 
     In Alertmanager: `webhook_configs: [{url: "http://127.0.0.1:9099/alerts"}]`. An alert whose label `pipeline` names
-    another pipeline is left out. What goes on and is posted again is written once.
+    another pipeline is ignored. Repeated notifications of an alert are written once.
     """
     import signal
     import threading

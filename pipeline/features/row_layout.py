@@ -131,8 +131,8 @@ class Cell(NamedTuple):
     def fingerprinted(self) -> str:
         """Return the text that goes into the fingerprint of a layout.
 
-        Stores and changelogs keep that fingerprint, so the text must not depend on the names of classes. It has the names
-        that the classes had when state was first written.
+        Stores and changelogs keep the fingerprint, so the text must not depend on the names of classes. It has the
+        names that the classes had when state was first written.
         """
         window = self.window and f"Window(span_ms={self.window.span_ms}, buckets={self.window.buckets})"
         part = (
