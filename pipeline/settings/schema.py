@@ -116,7 +116,7 @@ class WorkerSettings(Section):
         ge=0,
         le=5,
         description="interval between two commits of a worker under full load; one that keeps up commits as soon as it "
-        "has no more work, at most five times as often",
+        "has no more work, at most ten times as often",
     )
     buffered_rows_max: Rows = Field(
         default=40_000,
