@@ -1,10 +1,10 @@
 """Train the models of the flights pipeline: ``python -m ops.training.flights --model flights-late-memory``.
 
-``flights-late`` uses the schedule; ``flights-late-memory`` also uses earlier departures of the aircraft, and has another
-name because its inputs differ. The training data is January to August 2013, the test data September to December.
-Cancelled and diverted flights have no label and are in neither, though the running pipeline scores them. The features
-are those that a worker computes (``surgetank features backfill``). The same versions of the libraries give the same
-model, bit by bit.
+``flights-late`` uses the schedule; ``flights-late-memory`` also uses earlier departures of the aircraft, and has
+another name because its inputs differ. The training data is January to August 2013, the test data September to
+December. Cancelled and diverted flights have no label and are in neither, though the running pipeline scores them. The
+features are those that a worker computes (``surgetank features backfill``). The same versions of the libraries give
+the same model, bit by bit.
 """
 
 import argparse
