@@ -75,7 +75,7 @@ def _read_ring(
 
 @compiled()
 def _sum_slots(row: Float64s, cells: int, start: int, end: int, wrapped: int) -> float:
-    """Return the sum of an accumulator wrapped a range of slots. ``cells`` is its cell for slot 0."""
+    """Return the sum of an accumulator over a range of slots. ``cells`` is its cell for slot 0."""
     total = 0.0
     for at in range(cells + start, cells + end):
         total += row[at]
@@ -101,7 +101,7 @@ def _extreme_of_slots(row: Float64s, cells: int, sign: float, start: int, end: i
 def _deviation_of_slots(
     row: Float64s, means: int, counts: int, slots: int, start: int, end: int, wrapped: int
 ) -> float:
-    """Return the population standard deviation wrapped a range of slots, NaN if they are empty."""
+    """Return the population standard deviation over a range of slots, NaN if they are empty."""
     count, total, squares = 0.0, 0.0, 0.0
     for s in range(start, end + wrapped):
         slot = s if s < end else s - end

@@ -139,7 +139,7 @@ def test_facts_that_cannot_feed_the_table_are_named(schema: pa.Schema, message: 
         (lambda: Table("Cards"), "table name 'Cards'"),
         (lambda: Table("t", Events("topic", schema="s", time="at")), "'topic', have no key"),
         (lambda: Table("t", ttl=timedelta(0)), "ttl is 0:00:00"),
-        (lambda: CARDS.count(window=timedelta(microseconds=1500)), "whole milliseconds"),
+        (lambda: CARDS.count(window=timedelta(microseconds=1500)), "whole number of milliseconds"),
         (lambda: CARDS.count(window=-hours(1)), "'cards': window"),
         (lambda: CARDS.count(window=hours(1), buckets=7), r"table 'cards'.*choose buckets="),
         (lambda: table_states([CARDS.last("a"), Table("cards", ttl=days(1)).last("b")]), "two different tables"),

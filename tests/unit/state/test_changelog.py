@@ -25,7 +25,7 @@ def value(number: float, width: int = 2) -> bytes:
 
 @given(RECORDS)
 def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | None]]) -> None:
-    """A burst says the same as its records memory_bytes one by one; a null is the end of a key."""
+    """A burst says the same as its records taken one by one; a null is the end of a key."""
     values = [None if number is None else value(number) for _, number in records]
     keys = [key for key, _ in records]
 
@@ -68,7 +68,7 @@ def test_rows_of_another_width_do_not_fit_and_are_kept_out() -> None:
     reading = ChangelogReader(NUMBERS, FAR)
 
     assert reading.take([b"a", b"b"], [value(1), value(1, width=5)], TOPIC) == {b"a": value(1)}
-    assert re.search(r"a value of 56 bytes under key b'b', which is no row", reading.unfit("") or "")
+    assert re.search(r"a value of 56 bytes under key b'b', which is not a row", reading.unfit("") or "")
     reading.take([b"b"], [value(2)], TOPIC)
     assert reading.unfit("") is None
 

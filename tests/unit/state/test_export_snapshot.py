@@ -1,4 +1,4 @@
-"""pipeline.state.export_snapshot: stores are memory_bytes out of their folders, also while they are written to."""
+"""pipeline.state.export_snapshot: stores are exported from their folders, also while they are written to."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_an_export_is_a_store_that_a_manifest_tells_of(base: Path, tmp_path: Pat
 
 
 def test_a_store_is_exported_while_it_is_written_to(base: Path, tmp_path: Path) -> None:
-    """Whenever it is memory_bytes, all of the first n writes are in it, and it gets on; the writer notices nothing."""
+    """Whenever it is exported, all of the first n writes are in it, and it gets on; the writer notices nothing."""
     path, reached = base / "w1" / "3", [0]
     command = [sys.executable, "-m", "tests.unit.state.writer", "write", str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as writer:
@@ -77,7 +77,7 @@ def test_a_store_is_exported_while_it_is_written_to(base: Path, tmp_path: Path) 
             try:
                 export_snapshot(base, folder, HOME, silent)
             except StateError as error:
-                assert "no such state" in str(error) or "on the disk yet" in str(error)  # noqa: PT017 - it begins
+                assert "no such state" in str(error) or "on disk yet" in str(error)  # noqa: PT017 - it begins
                 continue
             copy = opened(folder / "3")
             reached.append(assert_true_to_its_positions(copy))

@@ -140,7 +140,7 @@ def test_no_room_is_an_error_of_its_own(snapshot: Snapshot, into: Path, tmp_path
 
 
 def test_what_an_attempt_left_that_was_killed_is_in_nobodys_way(snapshot: Snapshot, into: Path, tmp_path: Path) -> None:
-    """The half of an earlier import is memory_bytes away by the next one."""
+    """The half of an earlier import is removed by the next one."""
     (into / "importing" / "3").mkdir(parents=True)
     (into / "importing" / "3" / "000001.sst").touch()
     assert (tmp_path / "out" / MANIFEST).exists()

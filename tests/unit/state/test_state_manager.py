@@ -133,7 +133,7 @@ def test_a_store_of_other_rows_is_dropped(
 
     assert other.open(LIFE).positions() == {}
 
-    assert "other rows of shops" in caplog.text
+    assert "rows of shops of another declaration" in caplog.text
     other.stop(10)
 
 

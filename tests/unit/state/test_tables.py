@@ -50,7 +50,7 @@ def numbers_in(tables: TaskTables, *keys: bytes) -> list[float]:
 
 
 def write(tables: TaskTables, keys: list[bytes], *numbers: float, epoch: int = 1) -> TableWrite:
-    """Write cards, and expect that they are memory_bytes."""
+    """Write cards, and expect that they are accepted."""
     written = tables["cards"].write(keys, rows_of(*numbers), 0, epoch)
     assert written is not None
     return written
