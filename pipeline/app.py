@@ -52,7 +52,9 @@ from pipeline.serving.onnx_model import OnnxModel
 from pipeline.serving.scorer import Scorer
 from pipeline.settings import KafkaSettings, Settings, load
 from pipeline.state.file_limits import raise_limit
-from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
+from pipeline.state.state_directory import StateDirectory
+from pipeline.state.state_manager import StateManager
+from pipeline.state.state_spec import StateSpec
 from pipeline.state.store_identity import TableSignature
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health

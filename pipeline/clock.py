@@ -1,28 +1,28 @@
-"""The one place that reads the wall clock; everything else is given a Clock or a time."""
+"""The only module that reads the system clock; other code receives a Clock or a time."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time. The tests have their own."""
+    """A clock. Tests pass their own."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never goes back."""
+        """Return seconds of a clock that never goes backwards."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The clock of the operating system."""
 
     def now(self) -> float:
         """Return seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never goes back."""
+        """Return seconds of a clock that never goes backwards."""
         return time.monotonic()

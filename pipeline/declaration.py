@@ -1,4 +1,4 @@
-"""What a pipeline author writes: events, features, model, scores. Values only; nothing here touches the world."""
+"""The declaration of a pipeline: events, features, model, scores. Values only, without side effects."""
 
 import re
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ PREDICTIONS = "predictions"  # the table of each key's last score
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """A topic of Avro events.
+    """A topic of Avro events, with ``partitions`` partitions.
 
-    ``schema`` names a file of ``schemas/`` without its ending. ``key``, ``time`` and ``id`` name fields of it: the
-    field that the record key repeats (None: the key is not looked at), the event time (timestamp-millis or
+    ``schema`` is the name of a file in ``schemas/`` without its suffix. ``key``, ``time`` and ``id`` are fields of the
+    schema: the field that the record key repeats (None: the key is not used), the event time (timestamp-millis or
     timestamp-micros), and the producer's stable identity of the event (a string).
     """
 
@@ -39,7 +39,7 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The topic of scores. It has as many partitions as the events: a score lies where its event lay."""
+    """The topic of scores. It has as many partitions as the events: a score is in the partition of its event."""
 
     topic: str
 
@@ -49,12 +49,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Events in, scores out.
+    """A pipeline from events to scores.
 
-    ``facts`` are topics of events that are not scored; those that feed a table need not be named again.
-    ``predictions``: whether the last score of each key is kept in a table; by default where there are tables anyway.
-    ``recording`` names the function that gives recorded events for ``surgetank replay``, as
-    ``package.module:function``.
+    ``facts`` are topics of events that are not scored; facts that update a table are included automatically.
+    ``predictions``: whether a table keeps the last score of each key; the default is yes if there are other tables.
+    ``recording`` is the function that returns recorded events for ``surgetank replay``, as ``package.module:function``.
     """
 
     name: str
@@ -72,7 +71,7 @@ class Pipeline:
                 f"pipeline name {self.name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
             )
         object.__setattr__(self, "features", tuple(self.features))
-        _ = self.spec  # a declaration that contradicts itself fails here, at import, with the feature's name
+        _ = self.spec  # raises for a contradictory declaration at import, naming the feature
         object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.feeds))))
         topics = [
             self.events.topic,
@@ -86,13 +85,13 @@ class Pipeline:
         ]
         twice = sorted({topic for topic in topics if topics.count(topic) > 1})
         if twice:
-            raise TopologyError(f"pipeline {self.name!r} uses topic {twice[0]!r} for two things; give each its own")
+            raise TopologyError(f"pipeline {self.name!r} uses topic {twice[0]!r} twice; use separate topics")
         for topic in self.changelogs.values():
             _check_topic(topic)
         self._check_tables()
 
     def check(self, schema: pa.Schema) -> None:
-        """Raise TopologyError, with the field's name, unless the decoded events have what is declared of them."""
+        """Raise TopologyError, naming the field, unless the schema of the events has all declared fields."""
         self.spec.check(schema)
         events = self.events
         for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
@@ -107,56 +106,56 @@ class Pipeline:
             )
 
     def check_facts(self, schemas: Mapping[str, pa.Schema]) -> None:
-        """Raise TopologyError unless the decoded facts, given by topic, have what the tables take of them."""
+        """Raise TopologyError unless the schemas of the facts, by topic, have all fields that the tables read."""
         for memory in self.memories:
             if memory.table.facts is not None:
                 memory.check(schemas[memory.table.facts.topic])
 
     @property
     def memories(self) -> tuple[TableState, ...]:
-        """The tables of features, in the order of first use."""
+        """The state of the tables that the features use, in the order of first use."""
         return table_states(self.features)
 
     @property
     def feeds(self) -> tuple[Events, ...]:
-        """The facts that feed tables: a task reads them beside its events."""
+        """The facts that update tables: a task reads them beside its events."""
         facts = (memory.table.facts for memory in self.memories)
         return tuple(dict.fromkeys(each for each in facts if isinstance(each, Events)))
 
     def feed_of(self, memory: TableState) -> Events:
-        """Return what feeds a table: its facts, or the pipeline's own events."""
+        """Return the events that update a table: its facts, or the pipeline's own events."""
         return next((each for each in self.feeds if each == memory.table.facts), self.events)
 
     def outputs(self, *, recording: bool) -> tuple[str, ...]:
-        """Return the topics that the partitions of a task's number are written to; ``recording``: features too."""
+        """Return the topics that a task writes, in the partition of its number; ``recording``: with the feature log."""
         recorded = (self.recorded,) if recording else ()
         return (self.scores.topic, self.dead_letters, *recorded, *self.changelogs.values())
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The topics that a task reads, the events first."""
+        """The topics that a task reads, events first."""
         return (self.events.topic, *(fact.topic for fact in self.feeds))
 
     @property
     def keeps_predictions(self) -> bool:
-        """Whether the last score of each key is kept."""
+        """Whether a table keeps the last score of each key."""
         return bool(self.memories) if self.predictions is None else self.predictions
 
     @property
     def changelogs(self) -> dict[str, str]:
-        """The changelog topic of each table; empty where nothing is remembered."""
+        """The changelog topic of each table; empty for a pipeline without state."""
         names = [memory.table.name for memory in self.memories]
         names += [PREDICTIONS] if self.keeps_predictions else []
         return {name: f"{self.name}.{name}.changelog" for name in names}
 
     def _check_tables(self) -> None:
         if self.changelogs and self.events.key is None:
-            raise TopologyError(f"pipeline {self.name!r} remembers keys, but its events have none: say events.key")
+            raise TopologyError(f"pipeline {self.name!r} has state by key, but its events have no key: set events.key")
         for memory in self.memories:
             table = memory.table
             if table.name == PREDICTIONS:
                 raise TopologyError(
-                    f"table {PREDICTIONS!r}: that is the name of the table of last scores; take another"
+                    f"table {PREDICTIONS!r}: this name is reserved for the table of last scores; use another"
                 )
             facts = table.facts
             if facts is None:
@@ -166,8 +165,8 @@ class Pipeline:
             if facts.partitions != self.events.partitions:
                 raise TopologyError(
                     f"table {table.name!r}: its facts {facts.topic!r} have {facts.partitions} partitions and the "
-                    f"events {self.events.topic!r} have {self.events.partitions}; a key must lie in the same partition "
-                    "of both: give them the same number"
+                    f"events {self.events.topic!r} have {self.events.partitions}; a key must be in the same partition "
+                    "of both: use the same number of partitions"
                 )
 
     @property
@@ -177,27 +176,27 @@ class Pipeline:
 
     @property
     def dead_letters(self) -> str:
-        """The topic of what could not be scored."""
+        """The topic of events that could not be scored."""
         return f"{self.name}.dead-letters"
 
     @property
     def recorded(self) -> str:
-        """The topic of the features of scored events, where they are recorded."""
+        """The topic of the logged features of scored events."""
         return f"{self.name}.features"
 
     @property
     def timeline(self) -> str:
-        """The topic of what happened to the pipeline: deploys, rebalances, alerts and so on."""
+        """The topic of timeline events: deploys, rebalances, alerts and so on."""
         return f"{self.name}.timeline"
 
     @property
     def upkeep(self) -> str:
-        """The topic that is there while state is resharded or rebuilt: workers do not start beside it."""
+        """The topic that exists while state is resharded or rebuilt, and keeps workers from starting."""
         return f"{self.name}.upkeep"
 
     @property
     def spec(self) -> FeatureSpec:
-        """The model's inputs, in order."""
+        """The model's inputs in order."""
         return FeatureSpec(self.features)
 
 

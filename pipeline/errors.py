@@ -1,35 +1,35 @@
-"""The exception tree, and the exit codes that operators and orchestrators rely on.
+"""The exception hierarchy, and the exit codes that operators and orchestrators rely on.
 
 SurgetankError
-├── StartupError          something that the operator must mend before the worker can run (exit 2)
+├── StartupError          the operator must fix something before the worker can run (exit 2)
 │   ├── SettingsError     a setting is unknown or out of range
 │   ├── SchemaError       a schema is missing, malformed or incompatible
-│   ├── TopologyError     a pipeline's declaration contradicts itself
-│   ├── TopicsError       topics are missing or shaped wrongly
+│   ├── TopologyError     the declaration of a pipeline is invalid
+│   ├── TopicsError       topics are missing or have a wrong shape
 │   ├── ModelError        a model is missing or does not fit the pipeline
 │   ├── BrokerError       no broker answers
-│   ├── OffsetsError      committed offsets do not fit what the topics hold
-│   └── StateMismatch     state was made for something else than what is to run
-├── TooManyDeadLetters    the share of bad events is over its bound (exit 3)
-├── Stuck                 something made no progress within its deadline (exit 4)
-├── LostIdentity          another live worker runs under this worker's name (exit 5)
-├── OutputRefused         the brokers refuse what a task writes, each time that it is tried (exit 7)
+│   ├── OffsetsError      committed offsets do not fit the content of the topics
+│   └── StateMismatch     state does not belong to the declaration or offsets of the pipeline
+├── TooManyDeadLetters    the share of bad events exceeds its limit (exit 3)
+├── Stuck                 an operation made no progress within its deadline (exit 4)
+├── LostIdentity          another live worker has the name of this worker (exit 5)
+├── OutputRefused         the brokers reject the output of a task repeatedly (exit 7)
 └── StateError            the state of a task cannot be read or written
-    ├── StateCorrupt      what lies on disk, or in the changelog, is not what was written
-    ├── StateClosed       the task was given up meanwhile
-    ├── StateDamaged      which task's state is corrupt
-    └── DiskFull          there is no room for state (exit 6)
+    ├── StateCorrupt      the content of the disk or changelog is not the content that was written
+    ├── StateClosed       the task was closed meanwhile
+    ├── StateDamaged      the state of a given task is corrupt
+    └── DiskFull          there is no disk space for state (exit 6)
 """
 
 
 class SurgetankError(Exception):
-    """Anything that this project raises on purpose. ``exit_code`` is what the process ends with."""
+    """The base of all exceptions of this project. ``exit_code`` is the exit status of the process."""
 
     exit_code = 1
 
 
 class StartupError(SurgetankError):
-    """Something that must be mended before the worker can run."""
+    """The operator must fix something before the worker can run."""
 
     exit_code = 2
 
@@ -43,11 +43,11 @@ class SchemaError(StartupError):
 
 
 class TopologyError(StartupError):
-    """A pipeline's declaration contradicts itself."""
+    """The declaration of a pipeline is invalid."""
 
 
 class TopicsError(StartupError):
-    """Topics are missing or shaped wrongly."""
+    """Topics are missing or have a wrong shape."""
 
 
 class ModelError(StartupError):
@@ -59,35 +59,35 @@ class BrokerError(StartupError):
 
 
 class TooManyDeadLetters(SurgetankError):  # noqa: N818 - the name is what happened
-    """The share of bad events in the window is over its bound."""
+    """The share of bad events in the window exceeds its limit."""
 
     exit_code = 3
 
 
 class Stuck(SurgetankError):  # noqa: N818 - the name is what happened
-    """Something made no progress within its deadline; nothing of it was committed."""
+    """An operation made no progress within its deadline; nothing of it was committed."""
 
     exit_code = 4
 
 
 class LostIdentity(SurgetankError):  # noqa: N818 - the name is what happened
-    """Another live worker runs under this worker's name."""
+    """Another live worker has the name of this worker."""
 
     exit_code = 5
 
 
 class OutputRefused(SurgetankError):  # noqa: N818 - the name is what happened
-    """The brokers refuse what a task writes, each time that it is tried; nothing of it was committed."""
+    """The brokers reject the output of a task repeatedly; nothing of it was committed."""
 
     exit_code = 7
 
 
 class OffsetsError(StartupError):
-    """Committed offsets do not fit what the topics hold."""
+    """Committed offsets do not fit the content of the topics."""
 
 
 class StateMismatch(StartupError):  # noqa: N818 - the name is what happened
-    """State was made for something else than what is to run, or includes events that are to be read again."""
+    """State does not belong to the declaration of the pipeline, or includes events that are to be read again."""
 
 
 class StateError(SurgetankError):
@@ -95,11 +95,11 @@ class StateError(SurgetankError):
 
 
 class StateCorrupt(StateError):  # noqa: N818 - the name is what happened
-    """What lies on disk, or in the changelog, is not what was written."""
+    """The content of the disk or changelog is not the content that was written."""
 
 
 class StateDamaged(StateError):  # noqa: N818 - the name is what happened
-    """What is on the disk of a task is not what was written there; ``partition`` is the task's number."""
+    """The state of a task on disk is corrupt; ``partition`` is the number of the task."""
 
     def __init__(self, message: str, partition: int) -> None:
         super().__init__(message)
@@ -107,10 +107,10 @@ class StateDamaged(StateError):  # noqa: N818 - the name is what happened
 
 
 class StateClosed(StateError):  # noqa: N818 - the name is what happened
-    """The state of a task was closed, because the task was."""
+    """The state of a task was closed together with the task."""
 
 
 class DiskFull(StateError):  # noqa: N818 - the name is what happened
-    """There is no room for state; nothing is lost, because what was not written is in the changelog."""
+    """There is no disk space for state. No data is lost: unwritten rows are in the changelog."""
 
     exit_code = 6

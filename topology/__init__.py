@@ -1,1 +1,1 @@
-"""The pipelines that run: one file each."""
+"""The project's pipelines, one file each."""

@@ -1,12 +1,12 @@
-"""Will this flight arrive 15 or more minutes late? Asked 30 minutes before its scheduled departure.
+"""Predicts, 30 minutes before the scheduled departure, whether a flight will arrive 15 or more minutes late.
 
-The events are the real flights that left New York in 2013, see topology/recordings/flights.py. The model knows the
-schedule and how the aircraft left before, and nothing that is not known at boarding. ops/training/flights.py makes it.
+The events are the real flights that left New York in 2013, see topology/recordings/flights.py. The model's inputs are
+the schedule and the earlier departures of the aircraft, all known at boarding. ops/training/flights.py trains it.
 """
 
 from pipeline import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores, Table, days, hours
 
-# What the model has been trained on; a text outside these is a missing value.
+# The vocabularies that the model was trained on; other values are missing values.
 CARRIERS = tuple("9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split())  # noqa: SIM905 - one a line reads worse
 ORIGINS = ("EWR", "JFK", "LGA")
 DESTINATIONS = tuple(
@@ -19,7 +19,7 @@ DESTINATIONS = tuple(
     """.split()  # noqa: SIM905
 )
 
-# What the schedule says; a model of that alone is flights-late.
+# Features of the schedule; the model flights-late uses only these.
 SCHEDULE = (
     Category("carrier", vocabulary=CARRIERS),
     Category("origin", vocabulary=ORIGINS),
@@ -32,7 +32,7 @@ SCHEDULE = (
 )
 
 departures = Events("flights.departures", schema="departure", key="tailnum", time="departed_at")
-# How each aircraft left before, whichever airport it was at.
+# The earlier departures of each aircraft, from any airport.
 aircraft = Table("aircraft", facts=departures, ttl=days(30))
 MEMORY = (
     aircraft.last("dep_delay_minutes"),
@@ -52,7 +52,7 @@ flights = Pipeline(
 
 
 def __getattr__(name: str) -> object:
-    """Build ``app`` for ``faust -A topology.flights:app worker``; the other tools need the declaration only."""
+    """Build ``app`` for ``faust -A topology.flights:app worker``; other tools only need the declaration."""
     if name != "app":
         raise AttributeError(name)
     from pipeline.app import application

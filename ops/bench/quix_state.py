@@ -14,7 +14,7 @@ from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.payments import layout
 from ops.bench.payments_job import BUNDLE, PaymentsJob
 from ops.bench.tuning import DELIVERING, FETCHING, QUIX_STATE
-from pipeline.features.windows import _in_order
+from pipeline.features.windows import _process_events
 
 ROW = "row"
 
@@ -46,7 +46,7 @@ class StateScorer:
         self._time[0], self._amount[0, 0] = time_ms, amount
         always = self._always
         never = np.iinfo(np.int64).max
-        _in_order(
+        _process_events(
             self._seen,
             rows,
             self._index,

@@ -1,1 +1,1 @@
-"""The scripts that make model bundles."""
+"""Scripts that train models and write model bundles."""

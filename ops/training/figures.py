@@ -1,4 +1,4 @@
-"""How good a model of probabilities is: what its bundle says of itself."""
+"""The quality figures of a probability model, as stored in its bundle."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _BANDS = 10
 
 
 def figures(late: npt.NDArray[np.bool_], probability: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return rows, share of late ones, AUC, log loss (nats), Brier score, and a calibration table.
+    """Return rows, share of late flights, AUC, log loss (nats), Brier score, and a calibration table.
 
-    ``base_log_loss`` is that of saying the share for every flight. The table has ten bands, each a tenth of
-    the rows by rising probability: what the model said on average, and the share that was late.
+    ``base_log_loss`` is that of predicting the share for every flight. The table has ten bands, each with a tenth of
+    the rows by increasing probability: the mean prediction (``said``), and the share of late flights (``was``).
     """
     order = np.argsort(probability, kind="stable")
     share = float(late.mean())

@@ -1,10 +1,10 @@
-"""Make the bundles of the flights pipeline: ``python -m ops.training.flights --model flights-late-memory``.
+"""Train the models of the flights pipeline: ``python -m ops.training.flights --model flights-late-memory``.
 
-``flights-late`` knows the schedule; ``flights-late-memory`` also what its aircraft did before, and is another model
-under another name because it has other inputs. Train on January to August 2013, test on September to December.
-Flights that never arrived (cancelled or diverted) have no label and are in neither; the running pipeline scores them
-all the same. The features are those that a worker computes (``surgetank features backfill``). The same versions of the
-libraries give the same model, bit by bit.
+``flights-late`` uses the schedule; ``flights-late-memory`` also uses earlier departures of the aircraft, and has
+another name because its inputs differ. The training data is January to August 2013, the test data September to
+December. Cancelled and diverted flights have no label and are in neither, though the running pipeline scores them. The
+features are those that a worker computes (``surgetank features backfill``). The same versions of the libraries give
+the same model, bit by bit.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from ops.training.flights_schedule import flights as schedule
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from pipeline.declaration import Pipeline
 from pipeline.errors import ModelError
-from pipeline.offline.backfill import matrices, remembered
+from pipeline.offline.backfill import compute_aggregates, matrices
 from pipeline.offline.history import History
 from pipeline.serving.bundle import Manifest, load, sha256, write
 from pipeline.serving.onnx_model import OnnxModel
@@ -37,7 +37,7 @@ COMMAND = "python -m ops.training.flights"
 PIPELINES = {each.model: each for each in (schedule, flights)}
 MODELS = Path(__file__).parents[2] / "topology" / "models"
 PAGE = Path(__file__).with_name("flights-late.md")
-DISAGREEMENT_MAX = 1e-6  # float32 sums of a hundred leaves against float64
+DISAGREEMENT_MAX = 1e-6  # of float32 sums of a hundred leaves from float64 sums
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.bool_]
@@ -47,9 +47,9 @@ def examples(pipeline: Pipeline) -> tuple[Matrix, Labels, npt.NDArray[np.int64]]
     """Return features float32 [n, F], late bool [n] and month int64 [n] of the flights that arrived."""
     history = History.of(recording(), pipeline)
     taken = history.topics[pipeline.events.topic]
-    statistics = remembered(pipeline, history)
+    statistics = compute_aggregates(pipeline, history)
     matrix = np.concatenate([part for _, part in matrices(pipeline, taken, statistics)])
-    # From the order of time to that of the file, which is the order of the labels.
+    # From time order to file order, which is the order of the labels.
     place = pc.index_in(boarding_table()["event_id"], value_set=taken.table["event_id"].combine_chunks())
     recorded = raw_flights()
     arrived = pc.is_valid(recorded["arr_delay"])
@@ -59,9 +59,9 @@ def examples(pipeline: Pipeline) -> tuple[Matrix, Labels, npt.NDArray[np.int64]]
 
 
 def fit(matrix: Matrix, late: Labels) -> HistGradientBoostingClassifier:
-    """Return a trained classifier: a hundred small trees, for the sake of speed.
+    """Return a trained classifier: a hundred small trees, for speed.
 
-    One thread, because the order in which threads add up would change the last bits.
+    It uses one thread, because the summation order of several threads would change the last bits.
     """
     classifier = HistGradientBoostingClassifier(
         max_iter=100,
@@ -107,7 +107,7 @@ def train(pipeline: Pipeline, version: str) -> tuple[Manifest, bytes]:
 
 
 def page(manifests: list[Manifest]) -> str:
-    """Return the figures of some models side by side, for people."""
+    """Return the figures of some models side by side as a Markdown page."""
     parts = {
         f"{each.name} {each.version}, {part}": numbers for each in manifests for part, numbers in each.figures.items()
     }
@@ -115,9 +115,9 @@ def page(manifests: list[Manifest]) -> str:
 
 
 def main() -> int:
-    """Train; write the bundle and the page of figures, or compare with what is there."""
+    """Train; write the bundle and the page of figures, or compare with the existing bundle."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Train a model of the flights pipeline.")
-    parser.add_argument("--model", choices=PIPELINES, default=schedule.model, help="which one (default: %(default)s)")
+    parser.add_argument("--model", choices=PIPELINES, default=schedule.model, help="the model (default: %(default)s)")
     parser.add_argument("--directory", type=Path, default=MODELS, help="folder of bundles (default: %(default)s)")
     parser.add_argument("--version", default="1", help="version to write (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the model would change")
@@ -126,7 +126,7 @@ def main() -> int:
     print(page([manifest]))
     if arguments.check:
         same = load(arguments.directory, manifest.name, manifest.version).manifest.sha256 == manifest.sha256
-        print("the checked-in model is this one, bit by bit" if same else "the checked-in model is another one")
+        print("the checked-in model is this one, bit by bit" if same else "the checked-in model differs")
         return 0 if same else 1
     bundle = write(arguments.directory, manifest, model, replace=True)
     PAGE.write_text(page([each for name in PIPELINES if (each := _written(arguments.directory, name))]))
@@ -135,7 +135,7 @@ def main() -> int:
 
 
 def _written(directory: Path, name: str) -> Manifest | None:
-    """Return the highest version of a model, None before there is one."""
+    """Return the highest version of a model, None if there is none."""
     try:
         return load(directory, name).manifest
     except ModelError:

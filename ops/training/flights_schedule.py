@@ -1,6 +1,6 @@
-"""The flights pipeline without memory: what ops/training/flights.py trains the model of the schedule alone on.
+"""The flights pipeline without state, for which ops/training/flights.py trains the model of the schedule alone.
 
-Its model is what memory is measured against, and what answers where a task without state is wanted.
+Its model is the baseline for the model with state, and serves tasks without state.
 """
 
 from dataclasses import replace

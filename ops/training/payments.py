@@ -1,7 +1,7 @@
-"""Make the bundle ops/bench/models/payments-odd: ``python -m ops.training.payments``.
+"""Train the model ops/bench/models/payments-odd: ``python -m ops.training.payments``.
 
-For the bench only: the payments are made up (ops/bench/payments.py), and so is what the model finds in them. As large
-as the flights model, so that a score costs as much.
+For the benchmark only: the payments and their labels are synthetic (ops/bench/payments.py). The model has the size of
+the flights model, so that a score has the same cost.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LAST_MS = 1_750_000_000_000
 
 
 def train() -> tuple[Manifest, bytes]:
-    """Return manifest and model: trained on the first three quarters, tested on the last."""
+    """Return manifest and model, trained on the first three quarters and tested on the last."""
     rows = layout.rows(CARDS)
     place: dict[bytes, int] = {}
     parts, labels = [], []
@@ -58,14 +58,14 @@ def train() -> tuple[Manifest, bytes]:
 
 
 def main() -> int:
-    """Train; write the bundle, or compare with what is there."""
+    """Train; write the bundle, or compare with the existing bundle."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Train the model of the bench's payments.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the model would change")
     arguments = parser.parse_args()
     manifest, model = train()
     if arguments.check:
         same = load(MODELS, manifest.name, manifest.version).manifest.sha256 == manifest.sha256
-        print("the checked-in model is this one, bit by bit" if same else "the checked-in model is another one")
+        print("the checked-in model is this one, bit by bit" if same else "the checked-in model differs")
         return 0 if same else 1
     print(f"wrote {write(MODELS, manifest, model, replace=True).folder}: {len(model):,} bytes")
     return 0

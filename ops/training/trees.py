@@ -1,7 +1,7 @@
-"""A trained scikit-learn ensemble as the smallest ONNX graph: trees, then a sigmoid.
+"""Converts a trained scikit-learn ensemble to a minimal ONNX graph: trees, then a sigmoid.
 
-Written by hand because this is exact (thresholds are rounded so that every float32 takes the same branch as
-in scikit-learn), faster to run than a classifier that gives labels too, and the same bytes every time.
+The graph is built directly because that is exact (thresholds are rounded so that every float32 takes the same branch
+as in scikit-learn), faster than a classifier with label output, and reproducible byte by byte.
 """
 
 import numpy as np
@@ -14,15 +14,15 @@ OUTPUT = "probability"
 
 
 def onnx_bytes(classifier: HistGradientBoostingClassifier, features: int) -> bytes:
-    """Return a binary classifier as ONNX: float32 [rows, features] to the probability [rows, 1] of yes.
+    """Return a binary classifier as ONNX: from float32 [rows, features] to the positive probability [rows, 1].
 
-    Not for classifiers with categorical splits (ValueError): declare categories as numbers instead.
+    Raises ValueError for categorical splits: declare categories as numbers instead.
     """
-    # scikit-learn shows its trees only by this private name; training compares every score with the original.
+    # scikit-learn exposes its trees only by this private name; training compares every score with the original.
     trees = [of_class[0].nodes for of_class in classifier._predictors]
     nodes = np.concatenate(trees)
     if nodes["is_categorical"].any():
-        raise ValueError("the classifier has categorical splits, which this conversion does not know")
+        raise ValueError("the classifier has categorical splits, which this conversion does not support")
     tree_ids = np.repeat(np.arange(len(trees)), [len(tree) for tree in trees])
     node_ids = np.concatenate([np.arange(len(tree)) for tree in trees])
     leaf = nodes["is_leaf"].astype(bool)
@@ -61,6 +61,6 @@ def onnx_bytes(classifier: HistGradientBoostingClassifier, features: int) -> byt
 
 
 def _float32_below(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Round down to float32: then x <= threshold has the same answer for every x in float32."""
+    """Round down to float32, so that x <= threshold has the same result for every float32 x."""
     rounded = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -1,4 +1,4 @@
-"""The console script: one file per group of commands, each thin. Heavy imports happen inside the commands."""
+"""The console script: one thin file per group of commands. Commands import heavy modules when they run."""
 
 import sys
 
@@ -51,7 +51,7 @@ app.command("settings")(settings.settings)
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one clear message and its documented exit code."""
+    """Run the command line. A SurgetankError is printed as one message and ends with its documented exit code."""
     try:
         app()
     except SurgetankError as error:

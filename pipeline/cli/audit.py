@@ -1,4 +1,4 @@
-"""``surgetank audit``: was every event scored exactly once."""
+"""``surgetank audit``: verify that every event was scored exactly once."""
 
 from typing import Annotated
 
@@ -6,17 +6,17 @@ import typer
 
 
 def audit(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
     wait: Annotated[
-        float, typer.Option(min=0, help="While events lack an outcome: seconds to wait without any progress.")
+        float, typer.Option(min=0, help="While events have no outcome: seconds to wait without progress.")
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
 ) -> None:
-    """Compare all events with all scores and dead letters, by id and by position, from beginning to end.
+    """Compare all events with all scores and dead letters, by id and by position.
 
     Every event must have exactly one score or one dead letter, and scores of one key must be in the order of
-    its events. An id that a producer sent twice is two events. Ends with status 1 if anything was lost,
+    its events. An id that a producer sent twice is two events. The exit status is 1 if anything was lost,
     duplicated, unexpected or out of order.
     """
     import json
@@ -37,7 +37,7 @@ def audit(
         table = Table(title=f"audit of {name}", title_justify="left")
         table.add_column("what")
         table.add_column("number", justify="right")
-        table.add_column("for instance", overflow="fold")
+        table.add_column("examples", overflow="fold")
         faults = {"lost", "duplicates", "unexpected", "out_of_order"}
         for what, number in report.as_dict().items():
             if what not in {"ok", "examples"}:

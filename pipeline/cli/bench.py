@@ -1,4 +1,4 @@
-"""``surgetank bench``: Surgetank beside a hand-written loop, plain Faust and Quix Streams."""
+"""``surgetank bench``: compare Surgetank with a hand-written loop, plain Faust and Quix Streams."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,23 +8,23 @@ import typer
 
 
 class Job(StrEnum):
-    """What is done: flights are scored by what they hold, payments also by what their card did before."""
+    """The workload: flights are scored from stateless features, payments also from aggregates of their card."""
 
     FLIGHTS = "flights"
     PAYMENTS = "payments"
 
 
 def bench(
-    job: Annotated[Job, typer.Option(help="Score flights, without memory, or payments, with a table of cards.")] = (
+    job: Annotated[Job, typer.Option(help="Score flights (stateless) or payments (with a table of cards).")] = (
         Job.FLIGHTS
     ),
-    quick: Annotated[bool, typer.Option("--quick", help="A smoke run: one short round of each.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke test: one short round of each contender.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each contender.")] = 3,
-    only: Annotated[list[str] | None, typer.Option(help="Only this contender; may be given several times.")] = None,
-    latency: Annotated[bool, typer.Option(help="Measure latencies too, about 13 minutes.")] = True,
+    only: Annotated[list[str] | None, typer.Option(help="Only this contender; repeatable.")] = None,
+    latency: Annotated[bool, typer.Option(help="Also measure latencies, about 13 minutes.")] = True,
     latency_rounds: Annotated[int, typer.Option(min=1, help="Latency runs of each contender.")] = 3,
     growth: Annotated[
-        bool, typer.Option(help="Of payments: also a million keys, 4 and 64 partitions, and restoring.")
+        bool, typer.Option(help="For payments: also a million keys, 4 and 64 partitions, and restores.")
     ] = True,
     bootstrap: Annotated[
         str | None,
@@ -35,9 +35,9 @@ def bench(
     ] = None,
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("bench.json"),
 ) -> None:
-    """Let each do the same job on the same real Kafka, alternating, one process each; print rates and ratios.
+    """Run the same job with each contender on the same Kafka, alternating, one process each; print rates and ratios.
 
-    Stops everything it started, also on Ctrl-C.
+    All started processes are stopped, also on Ctrl-C.
     """
     from ops.bench.command import main
 

@@ -1,4 +1,4 @@
-"""``surgetank chaos``: break things on purpose, then count every event."""
+"""``surgetank chaos``: inject faults, then verify every event."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from pipeline.drills.rebalance_pauses import RebalanceReport
     from pipeline.drills.restore_drill import RestoreReport
 
-app = typer.Typer(help="Break things on purpose, then count every event.", no_args_is_help=True)
+app = typer.Typer(help="Inject faults, then verify every event.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Break things on purpose, then count every event."""
+    """Inject faults, then verify every event."""
 
 
 @app.command("exactly-once")
 def exactly_once(
-    kills: Annotated[int, typer.Option(min=1, help="SIGKILLs of workers and brokers to make.")] = 20,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same choice of faults.")] = 1,
-    brokers: Annotated[int, typer.Option(help="1 or 3; with one, only workers are hurt.")] = 3,
-    rate: Annotated[float, typer.Option(min=1, help="Events per second while faults are made.")] = 3000.0,
-    backlog: Annotated[int, typer.Option(min=0, help="Events that wait before the first worker starts.")] = 120_000,
+    kills: Annotated[int, typer.Option(min=1, help="Number of SIGKILLs of workers and brokers.")] = 20,
+    seed: Annotated[int, typer.Option(help="The same seed selects the same faults.")] = 1,
+    brokers: Annotated[int, typer.Option(help="1 or 3; with one broker, only workers are killed.")] = 3,
+    rate: Annotated[float, typer.Option(min=1, help="Events per second during the faults.")] = 3000.0,
+    backlog: Annotated[int, typer.Option(min=0, help="Events sent before the first worker starts.")] = 120_000,
     pause: Annotated[float, typer.Option(min=0, help="Mean seconds between faults.")] = 2.0,
     protocol: Annotated[str, typer.Option(help="Group protocol: auto, consumer or classic.")] = "auto",
-    name: Annotated[str, typer.Option("--pipeline", help="The pipeline to hurt.")] = "flights",
+    name: Annotated[str, typer.Option("--pipeline", help="The pipeline to test.")] = "flights",
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("chaos-report.json"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON only.")] = False,
 ) -> None:
-    """Kill workers and brokers under load, freeze some past their session, stop and add others; then audit.
+    """Kill workers and brokers under load, freeze, stop and add workers; then run an audit.
 
-    Ends with status 0 only if no event was lost, doubled or put out of order.
+    The exit status is 0 only if no event was lost, duplicated or out of order.
     """
     from pipeline.drills.chaos import Chaos, ChaosPlan
 
@@ -48,17 +48,17 @@ def exactly_once(
 
 @app.command("rebalance")
 def rebalance(
-    rounds: Annotated[int, typer.Option(min=1, help="How often a second worker joins and leaves.")] = 5,
-    rate: Annotated[float, typer.Option(min=1, help="Events per second meanwhile.")] = 2000.0,
-    keys: Annotated[int, typer.Option(min=0, help="Keys, made up, that the tables have before; 0: as recorded.")] = 0,
+    rounds: Annotated[int, typer.Option(min=1, help="How many times a second worker joins and leaves.")] = 5,
+    rate: Annotated[float, typer.Option(min=1, help="Events per second.")] = 2000.0,
+    keys: Annotated[int, typer.Option(min=0, help="Synthetic keys to fill the tables with; 0: none.")] = 0,
     protocol: Annotated[str, typer.Option(help="Group protocol: auto, consumer or classic.")] = "auto",
     name: Annotated[str, typer.Option("--pipeline", help="The pipeline to run.")] = "flights",
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("rebalance-report.json"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON only.")] = False,
 ) -> None:
-    """Let a second worker join and leave under load; measure how long the partitions that stay are silent.
+    """Let a second worker join and leave under load; measure the pauses of the partitions that stay.
 
-    Ends with status 0 only if no event was lost, doubled or put out of order. Goals of time are reported.
+    The exit status is 0 only if no event was lost, duplicated or out of order. Time goals are only reported.
     """
     from pipeline.drills.rebalance_pauses import RebalanceDrill
 
@@ -70,19 +70,19 @@ def rebalance(
 
 @app.command("restore")
 def restore(
-    keys: Annotated[int, typer.Option(min=1, help="Keys that the tables have, made up.")] = 1_000_000,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each blow is dealt; medians are told.")] = 3,
-    rate: Annotated[float, typer.Option(min=1, help="Events per second meanwhile.")] = 500.0,
+    keys: Annotated[int, typer.Option(min=1, help="Synthetic keys to fill the tables with.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each fault; medians are reported.")] = 3,
+    rate: Annotated[float, typer.Option(min=1, help="Events per second.")] = 500.0,
     brokers: Annotated[int, typer.Option(help="1 or 3.")] = 3,
     protocol: Annotated[str, typer.Option(help="Group protocol: auto, consumer or classic.")] = "auto",
-    name: Annotated[str, typer.Option("--pipeline", help="The pipeline to hurt; it must have tables.")] = "flights",
+    name: Annotated[str, typer.Option("--pipeline", help="The pipeline to test; it must have tables.")] = "flights",
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("restore-report.json"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON only.")] = False,
 ) -> None:
-    """Kill and stop the owner of all keys; measure how soon every partition is served again, and count everything.
+    """Kill and stop the owner of all keys; measure the time until every partition is served again.
 
-    Followed from an empty disk, started again on its own disk, and stopped cleanly. Ends with status 0 only if no event
-    was lost, doubled or put out of order, and no key's state is wrong. Goals of time are reported.
+    The owner is replaced by a worker without local state, restarted on its own disk, and stopped cleanly. The exit
+    status is 0 only if no event was lost, duplicated or out of order, and no state is wrong. Time goals are reported.
     """
     from pipeline.drills.restore_drill import RestoreDrill
 
@@ -96,7 +96,7 @@ def restore(
 def _site(
     name: str, drill: str, brokers: int, protocol: str, say: Callable[[str], None]
 ) -> "Iterator[DrillEnvironment]":
-    """Give a drill its own cluster, which is stopped also when the drill is."""
+    """Start a cluster for a drill, and stop it at the end, also after SIGTERM."""
     import signal
 
     from pipeline.cli.pipeline_argument import located, recording_of
@@ -115,12 +115,12 @@ def _site(
 
 
 def _tell(found: "ChaosReport | RebalanceReport | RestoreReport", report: Path, as_json: bool) -> None:
-    """Write and print a report; end with status 1 if the drill did not pass."""
+    """Write and print a report; exit with status 1 if the drill did not pass."""
     import json
 
-    from pipeline.drills.fleet import dumped
+    from pipeline.drills.fleet import write_report
 
-    dumped(found.as_dict(), report)
+    write_report(found.as_dict(), report)
     for line in [json.dumps(found.as_dict())] if as_json else found.lines:
         typer.echo(line)
     if not found.passed:
@@ -128,4 +128,4 @@ def _tell(found: "ChaosReport | RebalanceReport | RestoreReport", report: Path, 
 
 
 def _silence(_: str) -> None:
-    """Say nothing: the report alone goes out."""
+    """Print nothing, because only the report is printed."""

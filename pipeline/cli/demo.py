@@ -1,4 +1,4 @@
-"""``surgetank demo``: the whole system once, on real Kafka."""
+"""``surgetank demo``: run the whole system once, on real Kafka."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,9 +7,9 @@ import typer
 
 
 def demo(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights.")] = "flights",
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights.")] = "flights",
     rate: Annotated[float, typer.Option(min=1, help="Events per second, of all kinds together.")] = 2000.0,
-    spike: Annotated[str, typer.Option(help="The surge: FACTORx@STARTs+LENGTHs.")] = "10x@20s+15s",
+    spike: Annotated[str, typer.Option(help="The spike: FACTORx@STARTs+LENGTHs.")] = "10x@20s+15s",
     seconds: Annotated[float, typer.Option(min=1, help="How long to send.")] = 50.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     bootstrap: Annotated[
@@ -18,9 +18,9 @@ def demo(
     ] = None,
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("demo-report.json"),
 ) -> None:
-    """Start Kafka and two workers, replay real flights with a tenfold spike, then count every event.
+    """Start Kafka and two workers, replay real flights with a tenfold spike, then audit every event.
 
-    Ends with status 0 only if nothing was lost or doubled. Stops everything it started, also on Ctrl-C.
+    The exit status is 0 only if no event was lost or duplicated. All started processes are stopped, also on Ctrl-C.
     """
     import contextlib
     import signal
@@ -31,7 +31,7 @@ def demo(
     from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
-    from pipeline.drills.fleet import dumped
+    from pipeline.drills.fleet import write_report
     from pipeline.kafka.broker_warm_up import warm_up
     from pipeline.kafka.local.broker import free_ports
     from pipeline.kafka.local.cluster import LocalCluster
@@ -40,7 +40,7 @@ def demo(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)  # what is started is stopped on the way out, whoever asks
+    signal.signal(signal.SIGTERM, stop)  # stops the started processes, as on Ctrl-C
     console = Console()
     pipeline, module = located(name)
     plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
@@ -48,7 +48,7 @@ def demo(
     with contextlib.ExitStack() as leaving:
         recording = recording_of(pipeline)
         if bootstrap is None:
-            console.print("starting Apache Kafka (the first time, its jars are fetched)")
+            console.print("starting Apache Kafka (the first run fetches its jars)")
             cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2), short_lived=True)
             leaving.callback(cluster.down)
             cluster.up(fresh=True)
@@ -78,7 +78,7 @@ def demo(
             except KeyboardInterrupt:
                 console.print("stopped; cleaning up")
                 raise typer.Exit(130) from None
-    dumped(result.as_dict(), report)
+    write_report(result.as_dict(), report)
     console.print(_summary(result))
     for what, examples in audit.examples.items():
         console.print(f"  {what}: {', '.join(examples)}")

@@ -1,4 +1,4 @@
-"""``surgetank features``: the inputs of the model, computed from recorded events, and beside those of workers."""
+"""``surgetank features``: compute the model's inputs offline, and compare them with those of workers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,42 +6,43 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.offline.feature_log_check import RecordedReport
+    from pipeline.offline.feature_log_check import FeatureLogReport
 
 app = typer.Typer(
-    help="The model's inputs: computed offline for training, and compared with those of workers.", no_args_is_help=True
+    help="Compute the model's inputs offline for training, and compare them with those of workers.",
+    no_args_is_help=True,
 )
 
 
 @app.command()
 def backfill(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
     events: Annotated[
         Path | None,
         typer.Option(
             file_okay=False,
             exists=True,
             help="Folder of recorded events: TOPIC.parquet, .arrow or .feather, or a folder TOPIC of such files, "
-            "for the events and for each topic of facts; by default the pipeline's own recording.",
+            "for the events and for each topic of facts; default: the pipeline's own recording.",
         ),
     ] = None,
     arrived: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Column of those files that says when an event arrived, which is the order in which a worker takes "
-            "events and facts; by default they are taken in the order of event time.",
+            help="Column of these files with the arrival time of an event, which is the order in which a worker "
+            "processes events and facts; default: the order of event time.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; by default PIPELINE-features.parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: PIPELINE-features.parquet.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Compute the features of all recorded events offline, and write them to a Parquet file to train a model on.
+    """Compute the features of all recorded events offline, and write them to a Parquet file for training.
 
-    They are those that a worker computes: features without memory by the same code, statistics of tables by SQL that
-    is generated from the declaration and run by DuckDB (pip install 'surgetank[offline]'). Each event sees the facts
-    that stand before it. The file has event_id, event_time and a float32 column per feature, null where it is
-    missing; its metadata has the fingerprint of the features, which a model bundle names.
+    The values are those that a worker computes: stateless features by the same code, aggregates by SQL that is
+    generated from the declaration and run by DuckDB (pip install 'surgetank[offline]'). Each event sees the facts
+    before it. The file has event_id, event_time and a float32 column per feature, null for missing values; its
+    metadata has the fingerprint of the features, as a model bundle does.
     """
     import json
 
@@ -53,7 +54,7 @@ def backfill(
     from pipeline.offline.history import History
 
     if arrived is not None and events is None:
-        raise typer.BadParameter("--arrived is for --events; a recording is in the order of event time")
+        raise typer.BadParameter("--arrived requires --events; a recording is in the order of event time")
     pipeline = resolve(name)
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
@@ -64,7 +65,7 @@ def backfill(
             history = History.read(events, pipeline, arrived)
 
         def told(what: str, done: int, total: int) -> None:
-            # A query says nothing until it is done: then a bar that moves without end is the truth.
+            # A query reports no progress until it is done, so the bar is indeterminate meanwhile.
             progress.update(task, description=what, completed=done, total=total if done else None)
 
         written = run(pipeline, history, out or Path(f"{pipeline.name}-features.parquet"), told)
@@ -81,29 +82,29 @@ def backfill(
 
 @app.command()
 def compare(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Compare the features that workers recorded with those that the same topics give offline. Status 1 if any differs.
+    """Compare the features recorded by workers with features computed offline. The exit status is 1 if any differs.
 
-    Workers record where features.record is true, into PIPELINE.features, which `surgetank topics apply PIPELINE
-    --features` makes. What is counted, kept or chosen must be the same to the last bit, sums within 1e-9 of the
-    greater; also in tables fed by facts, for each record says which facts its event followed. All events and facts are
-    read from the first one on, and held in memory. Needs DuckDB, the extra "offline" of this package.
+    Workers record features if features.record is true, to PIPELINE.features, which `surgetank topics apply PIPELINE
+    --features` creates. Counts, extremes and last values must be equal bit by bit, sums within 1e-9 of the greater
+    value; also for tables updated by facts, because each record says which facts preceded its event. All events and
+    facts are read from the beginning, and held in memory. Requires DuckDB, the extra "offline" of this package.
     """
     import json
 
     from rich.console import Console
 
     from pipeline.cli.pipeline_argument import resolve
-    from pipeline.offline.feature_log_check import compare_recorded
+    from pipeline.offline.feature_log_check import check_feature_log
     from pipeline.settings import load
 
     settings = load({"kafka.bootstrap": bootstrap})
     pipeline = resolve(name)
     with Console(stderr=True).status("") as status:
-        report = compare_recorded(settings.kafka, pipeline, settings.state, status.update)
+        report = check_feature_log(settings.kafka, pipeline, settings.state, status.update)
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
     else:
@@ -112,7 +113,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def _show(report: "RecordedReport") -> None:
+def _show(report: "FeatureLogReport") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -120,9 +121,9 @@ def _show(report: "RecordedReport") -> None:
     skew = report.skew
     table = Table(title=f"{skew.events:,} events of {report.pipeline}, online and offline", title_justify="left")
     table.add_column("feature", overflow="fold")
-    for column in ("known", "differing", "apart at worst"):
+    for column in ("known", "differing", "greatest difference"):
         table.add_column(column, justify="right")
-    table.add_column("for instance, as partition:offset", overflow="fold")
+    table.add_column("examples, as partition:offset", overflow="fold")
     for each in skew.features:
         worst = f"{each.worst:.1e}" if each.worst else "0"
         style = "bold red" if each.differing else ""
@@ -130,14 +131,14 @@ def _show(report: "RecordedReport") -> None:
         table.add_row(each.name, *cells, style=style)
     Console().print(table)
     for number, what in (
-        (report.unrecorded, "events have no record: not scored, or not while features were recorded"),
+        (report.unrecorded, "events have no record: not scored, or scored while recording was off"),
         (report.others, "records are of another declaration of the features"),
         (report.doubled, "events have more than one record"),
-        (report.gone, "records are of events that the topic no longer has"),
-        (skew.only_online, "records are of events that never were: the topic was made anew"),
+        (report.gone, "records are of events deleted from the topic"),
+        (skew.only_online, "records are of unknown events: the topic was recreated"),
     ):
         if number:
             typer.echo(f"{number:,} {what}")
     for source, first in report.lacking.items():
-        typer.echo(f"{source} begins at offset {first:,}: what was told before is not known here")
+        typer.echo(f"{source} begins at offset {first:,}: earlier records are unknown")
     typer.echo("no skew" if report.ok else "SKEW" if skew.events else f"nothing is recorded of {report.pipeline}")

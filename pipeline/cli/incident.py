@@ -1,30 +1,30 @@
-"""``surgetank incident``: what to write down when it is over."""
+"""``surgetank incident``: write a post-mortem."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="What to write down when an incident is over.", no_args_is_help=True)
+app = typer.Typer(help="Write a post-mortem of an incident.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """What to write down when an incident is over."""
+    """Write a post-mortem of an incident."""
 
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")],
     from_: Annotated[str, typer.Option("--from", help="2h (ago), 22:05, 2026-11-24T22:05; in UTC")],
     to: Annotated[str, typer.Option(help="as --from")] = "now",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="file to write; default: incident-PIPELINE-TIME.md")
     ] = None,
-    prometheus: Annotated[str | None, typer.Option(help="Prometheus' URL, for plots of what it measured")] = None,
+    prometheus: Annotated[str | None, typer.Option(help="Prometheus' URL, for plots of its metrics")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
 ) -> None:
-    """Write a post-mortem to be filled in: Markdown with the facts, the timeline, and plots as SVG beside it."""
+    """Write a post-mortem template: Markdown with the facts, the timeline, and plots as SVG files."""
     from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
     from pipeline.errors import SettingsError

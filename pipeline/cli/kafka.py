@@ -1,11 +1,11 @@
-"""``surgetank kafka``: a real Apache Kafka on this machine, without Docker."""
+"""``surgetank kafka``: run Apache Kafka on this machine, without Docker."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="A real Apache Kafka on this machine, without Docker.", no_args_is_help=True)
+app = typer.Typer(help="Run Apache Kafka on this machine, without Docker.", no_args_is_help=True)
 
 Data = Annotated[
     Path,
@@ -17,15 +17,15 @@ _DATA = Path(".surgetank/kafka")
 
 @app.command()
 def up(
-    brokers: Annotated[int, typer.Option(help="1, or 3 which survive the loss of any one.")] = 1,
-    port: Annotated[int, typer.Option(help="First port; as many follow as there are brokers, twice.")] = 9092,
+    brokers: Annotated[int, typer.Option(help="1, or 3, which tolerate the loss of one.")] = 1,
+    port: Annotated[int, typer.Option(help="First port; each broker uses two ports in sequence.")] = 9092,
     data: Data = _DATA,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
     json: Json = False,
 ) -> None:
-    """Start Kafka and wait until it is ready. A cluster that runs already is left as it is.
+    """Start Kafka and wait until it is ready. A running cluster is left unchanged.
 
-    The first time, Maven fetches Kafka's jars into a cache. Needs a JDK 17 or later, and Maven.
+    The first run fetches Kafka's jars with Maven into a cache. Requires a JDK 17 or later, and Maven.
     """
     from pipeline.kafka.local.cluster import LocalCluster
 
@@ -37,12 +37,12 @@ def up(
     elif started:
         typer.echo(f"Kafka is ready at {cluster.bootstrap} (data and logs in {data})")
     else:
-        typer.echo(f"Kafka runs already at {cluster.bootstrap} (data and logs in {data})")
+        typer.echo(f"Kafka is already running at {cluster.bootstrap} (data and logs in {data})")
 
 
 @app.command()
 def down(data: Data = _DATA, json: Json = False) -> None:
-    """Stop the brokers of this folder. Their data stay; `up` starts them again."""
+    """Stop the brokers of this folder. The data remain; `up` starts the brokers again."""
     from pipeline.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)
@@ -56,7 +56,7 @@ def down(data: Data = _DATA, json: Json = False) -> None:
 
 @app.command()
 def status(data: Data = _DATA, json: Json = False) -> None:
-    """Show the brokers, and their settings that differ from Kafka's defaults. Exit code 1: not all run."""
+    """Show the brokers, and settings that differ from Kafka's defaults. Exit code 1: not all brokers run."""
     from dataclasses import asdict
 
     from pipeline.errors import BrokerError
@@ -89,9 +89,9 @@ def status(data: Data = _DATA, json: Json = False) -> None:
 @app.command()
 def wait(
     data: Data = _DATA,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Maximal wait in seconds.")] = 60.0,
 ) -> None:
-    """Wait until every broker serves. Exit code 2: one does not run, or the time is over."""
+    """Wait until every broker is ready. Exit code 2: a broker does not run, or the timeout has elapsed."""
     from pipeline.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)

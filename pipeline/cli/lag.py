@@ -1,4 +1,4 @@
-"""``surgetank lag``: how far behind a group is, per partition."""
+"""``surgetank lag``: show the lag of a consumer group, per partition."""
 
 import time
 from collections.abc import Callable
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 _WATCH_SECONDS = 1.0
 _ANSWER_SECONDS = 15.0
 _HEADS_MAX = 500
-_FRAME_ROWS = 8  # title, head, foot and rules
+_FRAME_ROWS = 8  # title, header, footer and rules
 
 
 def lag(
     name: Annotated[
-        str | None, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")
+        str | None, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")
     ] = None,
     group: Annotated[
-        str | None, typer.Option(help="any consumer group of any application; by default the pipeline's")
+        str | None, typer.Option(help="any consumer group of any application; default: the pipeline's group")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="go on once a second until Ctrl-C")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per look")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="refresh every second until Ctrl-C")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per refresh")] = False,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
 ) -> None:
-    """Show how far behind a consumer group is: records and seconds, rates, time to drain, status, owners.
+    """Show the lag of a consumer group: records and seconds, rates, time to drain, status, owners.
 
-    Of a pipeline, the partitions of its events; of another --group, all where it committed something. Rates, drain and
-    status need more than one look: use --watch. What is unknown is shown as ?, never as 0.
+    For a pipeline, the partitions of its events; for another --group, all partitions with committed offsets. Rates,
+    time to drain and status need several samples: use --watch. Unknown values are shown as ?, never as 0.
     """
     from pipeline.errors import SettingsError
     from pipeline.kafka.offset_collector import OffsetQuery
@@ -45,7 +45,7 @@ def lag(
         pipeline = resolve(name)
         group, topics = group or pipeline.group, (pipeline.events.topic,)
     if group is None:
-        raise SettingsError("whose lag? name a pipeline (surgetank lag flights) or a group (surgetank lag --group G)")
+        raise SettingsError("name a pipeline (surgetank lag flights) or a group (surgetank lag --group G)")
     question = OffsetQuery(group=group, topics=topics, heads_max=_HEADS_MAX)
     if watch:
         try:
@@ -82,7 +82,7 @@ def _show(look: "GroupSnapshot", as_json: bool) -> None:
 
 
 def _watch(kafka: "KafkaSettings", question: "OffsetQuery", as_json: bool) -> None:
-    """Look again and again; while Kafka is away, say so and go on."""
+    """Refresh repeatedly; while Kafka is unreachable, show the error and continue."""
     import json
 
     from rich.console import Console
@@ -100,7 +100,7 @@ def _watch(kafka: "KafkaSettings", question: "OffsetQuery", as_json: bool) -> No
             try:
                 seen = look()
             except BrokerError as error:
-                live.update(Text(f"the lag is not known: {error}", style="red"), refresh=True)
+                live.update(Text(f"the lag is unknown: {error}", style="red"), refresh=True)
                 if as_json:
                     typer.echo(json.dumps({"group": question.group, "error": str(error)}))
             else:

@@ -1,4 +1,4 @@
-"""``surgetank lag-exporter``: the lag of whole clusters, for Prometheus."""
+"""``surgetank lag-exporter``: export the lag of whole clusters to Prometheus."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 def lag_exporter(
     bootstrap: Annotated[str | None, typer.Option(help="bootstrap servers (kafka.bootstrap)")] = None,
     groups: Annotated[str | None, typer.Option(help="regular expression of group names (exporter.groups)")] = None,
-    interval: Annotated[float | None, typer.Option(help="seconds between looks (exporter.interval_seconds)")] = None,
+    interval: Annotated[float | None, typer.Option(help="seconds between passes (exporter.interval_seconds)")] = None,
     port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
     host: Annotated[str | None, typer.Option(help="address to bind (telemetry.host)")] = None,
-    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if there is one")] = None,
-    once: Annotated[bool, typer.Option("--once", help="make one pass, say what it took, and end")] = False,
+    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if it exists")] = None,
+    once: Annotated[bool, typer.Option("--once", help="make one pass, report its cost, and exit")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="with --once: one JSON object")] = False,
 ) -> None:
-    """Tell Prometheus the lag of every consumer group of a cluster, of whatever application.
+    """Export the lag of every consumer group of a cluster, of any application, to Prometheus.
 
-    Records and seconds behind, Burrow's status, rates and time to drain, per group, topic and partition. A scrape never
-    asks Kafka: looks are made at the interval, one at a time. While Kafka is away there are no figures of groups, and
+    Records and seconds behind, Burrow's status, rates and time to drain, per group, topic and partition. Scrapes do not
+    query Kafka: passes run at the interval, one at a time. While Kafka is unreachable there are no group metrics, and
     surgetank_exporter_up is 0.
 
-    The load on the brokers per look: two requests per group, and a handful per broker (surgetank_exporter_requests).
-    Exit status: 0 stopped as asked; with --once 1 if Kafka did not answer.
+    The load on the brokers per pass: two requests per group, and a few per broker (surgetank_exporter_requests).
+    Exit status: 0 stopped normally; with --once, 1 if Kafka did not answer.
     """
     import signal
     import threading

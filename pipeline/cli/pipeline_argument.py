@@ -1,4 +1,4 @@
-"""Finds the pipeline that a command line names: ``flights``, ``topology.flights``, or any dotted module."""
+"""Resolves the pipeline argument of a command: ``flights``, ``topology.flights``, or any dotted module."""
 
 import importlib
 import pkgutil
@@ -18,32 +18,32 @@ _HOME = "topology"
 
 
 def resolve(name: str) -> Pipeline:
-    """Return the pipeline of that name. Raises TopologyError, which lists the pipelines that there are."""
+    """Return the pipeline of that name. Raises TopologyError, listing the known pipelines, if there is none."""
     return located(name)[0]
 
 
 def located(name: str) -> tuple[Pipeline, ModuleType]:
     """Return the pipeline of that name, and the module that declares it.
 
-    A name without dots is a module of ``topology`` (dashes stand for underscores); one with dots is a module.
-    Raises TopologyError, which lists the pipelines that there are.
+    A name without dots is a module of ``topology`` (dashes stand for underscores); a name with dots is a module.
+    Raises TopologyError, listing the known pipelines, if there is none.
     """
     dotted = name if "." in name else f"{_HOME}.{name.replace('-', '_')}"
     module = _imported(dotted)
     if module is None:
-        raise TopologyError(f"no pipeline {name!r} (looked for {dotted}); there are: {', '.join(known()) or 'none'}")
+        raise TopologyError(f"no pipeline {name!r} (tried {dotted}); known are: {', '.join(known()) or 'none'}")
     found = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
     if len(found) != 1:
         number = "no Pipeline" if not found else f"{len(found)} Pipelines"
-        raise TopologyError(f"{dotted} has {number}; a topology module declares exactly one")
+        raise TopologyError(f"{dotted} declares {number}; a topology module must declare exactly one")
     return next(iter(found.values())), module
 
 
 def assigned(assignments: Iterable[str]) -> dict[str, str]:
-    """Return the flags that ``--set NAME=VALUE`` means.
+    """Parse ``--set NAME=VALUE`` options.
 
-    Raises SettingsError for what is not written so, and for a secret: other users of the machine can read a command
-    line in the list of processes.
+    Raises SettingsError for another format, and for a secret, because other users of the machine can read command
+    lines in the list of processes.
     """
     found = {}
     for assignment in assignments:
@@ -51,13 +51,13 @@ def assigned(assignments: Iterable[str]) -> dict[str, str]:
         if is_secret(dotted):
             raise SettingsError(_not_on_a_command_line(dotted if equals else ""))
         if not equals:
-            raise SettingsError(f"--set {assignment!r}: write it as NAME=VALUE, as worker.batch_rows_max=1024")
+            raise SettingsError(f"--set {assignment!r}: the format is NAME=VALUE, as worker.batch_rows_max=1024")
         found[dotted] = value
     return found
 
 
 def _not_on_a_command_line(dotted: str) -> str:
-    """Return why a secret is refused, and where it belongs. ``dotted``: its name, empty if it is not known."""
+    """Return why a secret is rejected, and where to set it. ``dotted``: its name, empty if unknown."""
     option = dotted.removeprefix(f"{OPTIONS}.") or "sasl.password"
     return (
         f"--set {dotted or '***'}: a secret does not belong on a command line, where every user of this machine can "
@@ -67,15 +67,15 @@ def _not_on_a_command_line(dotted: str) -> str:
 
 
 def recording_of(pipeline: Pipeline) -> "Recording":
-    """Return the recorded events of a pipeline. Raises TopologyError if it names none that is there."""
+    """Return the recorded events of a pipeline. Raises TopologyError if its recording does not exist."""
     if pipeline.recording is None:
-        raise TopologyError(f"pipeline {pipeline.name!r} names no recording to replay")
+        raise TopologyError(f"pipeline {pipeline.name!r} declares no recording to replay")
     dotted, _, function = pipeline.recording.partition(":")
     load: Callable[[], Any] | None = getattr(_imported(dotted), function, None)
     if load is None:
         raise TopologyError(
-            f"pipeline {pipeline.name!r}: there is no recording {pipeline.recording!r}; "
-            "write it as package.module:function"
+            f"pipeline {pipeline.name!r}: recording {pipeline.recording!r} does not exist; "
+            "the format is package.module:function"
         )
     recording: Recording = load()
     return recording
@@ -89,7 +89,7 @@ def known() -> list[str]:
 
 
 def _imported(dotted: str) -> ModuleType | None:
-    """Return the module, None if there is none; an error inside it is raised as it is."""
+    """Return the module, None if it does not exist; an error inside the module is raised."""
     if dotted.startswith("."):
         return None
     try:

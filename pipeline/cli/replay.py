@@ -6,28 +6,28 @@ import typer
 
 
 def replay(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
     rate: Annotated[
         float | None,
-        typer.Option(help="Events per second, of all kinds together; 1000 if no --speed is given."),
+        typer.Option(help="Events per second, of all kinds together; the default without --speed is 1000."),
     ] = None,
     spike: Annotated[
         list[str] | None,
-        typer.Option(help="A surge of the rate, as 10x@20s+15s: tenfold from second 20 on, for 15 s. Repeatable."),
+        typer.Option(help="A spike, as 10x@20s+15s: tenfold rate from second 20 on, for 15 s. Repeatable."),
     ] = None,
-    speed: Annotated[str | None, typer.Option(help="Instead of a rate: as it happened, only faster, as 600x.")] = None,
+    speed: Annotated[str | None, typer.Option(help="Instead of a rate: the recorded pace, times 600 for 600x.")] = None,
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="Events to send; by default the recording once. More than that: the next year."),
+        typer.Option(min=1, help="Events to send; default: the recording once. Then it repeats, a year later."),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Send events of this kind only, for instance boarding.")] = None,
+    only: Annotated[str | None, typer.Option(help="Send events of this kind only, for example boarding.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
 ) -> None:
-    """Send real events in the order of their time, at a pace that does not give way to a slow pipeline.
+    """Send real events in the order of their time, at a pace that does not depend on the pipeline.
 
-    The Kafka timestamp of each event is the moment at which it was meant to be sent. Ctrl-C stops sending;
-    the report tells what was sent. Ends with status 1 if Kafka did not take every event that was sent.
+    The Kafka timestamp of each event is its intended send time. Ctrl-C stops sending; the report covers the events
+    sent until then. The exit status is 1 if Kafka did not acknowledge every event.
     """
     import json
     import signal
@@ -48,7 +48,7 @@ def replay(
         elif rate is None and not spike:
             pace = pacing.at_speed(pacing.parse_speed(speed), recording.times)
         else:
-            raise ValueError("--speed plays the recording's own pace; leave out --rate and --spike")  # noqa: TRY301
+            raise ValueError("--speed uses the recorded pace; omit --rate and --spike")  # noqa: TRY301
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -62,11 +62,11 @@ def replay(
         typer.echo(json.dumps(sent.as_dict()))
     else:
         kinds = ", ".join(f"{number:,} to {topic}" for topic, number in sent.by_topic.items())
-        typer.echo(f"sent {sent.sent:,} events ({kinds}); Kafka has {sent.acknowledged:,}, refused {sent.failed:,}")
+        typer.echo(f"sent {sent.sent:,} events ({kinds}); acknowledged {sent.acknowledged:,}, failed {sent.failed:,}")
         typer.echo(
             f"intended {sent.intended_rate:,.0f}/s, achieved {sent.achieved_rate:,.0f}/s, "
             f"at worst {sent.late_ms:.0f} ms late"
         )
     if not sent.complete:
-        typer.echo(f"surgetank: not every event arrived: {sent.error or 'no answer from Kafka'}", err=True)
+        typer.echo(f"surgetank: not every event was delivered: {sent.error or 'no answer from Kafka'}", err=True)
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``surgetank scores``: what the pipeline said."""
+"""``surgetank scores``: print the scores of a pipeline."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,29 +8,29 @@ import typer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What a table shows of a score, and how wide; --json has all of it.
+# The columns of the table and their widths; --json prints all fields.
 _SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 10, "event_time": 19, "scored_at": 23}
 
 
 class From(StrEnum):
-    """Where to start reading."""
+    """The position to start reading at."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
 
 
 def scores(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For instance flights, or topology.flights.")],
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Continue with new scores until Ctrl-C.")] = False,
     start: Annotated[
         From,
-        typer.Option("--from", help="The first score, or only those from now on, which implies --follow."),
+        typer.Option("--from", help="The first score, or only scores from now on, which implies --follow."),
     ] = From.EARLIEST,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many scores.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per score and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and score.")] = False,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
 ) -> None:
-    """Print scores, each exactly once, as any consumer that reads committed records sees them."""
+    """Print committed scores, each exactly once, as a read_committed consumer receives them."""
     from pipeline.cli.pipeline_argument import resolve
     from pipeline.drills.scores import ScoreReader
     from pipeline.settings import load
@@ -49,7 +49,7 @@ def scores(
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit from None
     if unreadable:
-        typer.echo(f"surgetank: {unreadable:,} records of the score topic are no scores", err=True)
+        typer.echo(f"surgetank: {unreadable:,} records of the score topic do not decode as scores", err=True)
         raise typer.Exit(1)
 
 

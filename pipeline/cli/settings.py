@@ -1,4 +1,4 @@
-"""``surgetank settings``: what is set, what it would be by default, and where it came from."""
+"""``surgetank settings``: show the settings, their defaults, and the origin of each value."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +9,15 @@ import typer
 def settings(
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings file to read; default: SURGETANK_CONFIG, or surgetank.toml here."),
+        typer.Option(help="Settings file to read; default: SURGETANK_CONFIG, or surgetank.toml in this folder."),
     ] = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from its default.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only values that differ from the default.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
 ) -> None:
-    """Print the tree of settings: value, default, where the value came from, and what each one means.
+    """Print the tree of settings: value, default, origin of the value, and description.
 
-    Later ones win: defaults, the settings file, variables SURGETANK_<SECTION>__<NAME>, flags of a command.
-    Ends with status 2 and one line per fault if something is unknown or not allowed. Secrets are masked.
+    Later sources override earlier ones: defaults, settings file, variables SURGETANK_<SECTION>__<NAME>, options.
+    The exit status is 2, with one line per error, if a setting is unknown or invalid. Secrets are masked.
     """
     import json
     from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`surgetank state`: what workers remember of keys, how it is changed, and how to begin anew."""
+"""`surgetank state`: inspect, change, export, import and delete the state of a pipeline."""
 
 import json
 from contextlib import contextmanager
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.state.snapshot import Snapshot, SnapshotOrigin
 
-app = typer.Typer(help="Look at what is remembered of keys, change it, or begin anew.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, change, export, import or delete the state of keys.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
 Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the actions without doing them")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as the pipeline's workers have it")
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as for the pipeline's workers")
 ]
 
 
 WATCH_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0  # a worker that asks its peers takes two
+_ANSWER_SECONDS = 10.0  # a worker that queries its peers takes two seconds
 
 
 @app.command()
 def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
-    """Show the folders of state on this machine: worker, task, bytes. Workers may run meanwhile."""
+    """List the state folders on this machine: worker, task, bytes. Workers may run meanwhile."""
     from pipeline.state.state_folders import state_folders
 
     base = _found(name, bootstrap).base
@@ -50,7 +50,7 @@ def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None
 def inspect(
     name: Name, key: Annotated[str, typer.Argument(help="a key, as its producer sends it")], bootstrap: Bootstrap = None
 ) -> None:
-    """Print what the workers that run remember of a key: its rows, named, and its last score. Status 1 if nothing."""
+    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none."""
     from urllib.parse import quote
 
     from pipeline.errors import BrokerError
@@ -71,7 +71,7 @@ def inspect(
         else:
             break
     if not told:
-        raise BrokerError(f"no worker of {pipeline.name} answers; those that committed last: {sorted(peers) or 'none'}")
+        raise BrokerError(f"no worker of {pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}")
     typer.echo(json.dumps(told, indent=2))
     if not any("key" in each for each in told.values()):
         raise typer.Exit(1)
@@ -79,9 +79,11 @@ def inspect(
 
 @app.command()
 def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
-    """Watch workers restore, each with a bar: records done, offsets left, records a second. Ends when none restores.
+    """Show the restore progress of each worker: records done, offsets left, records per second.
 
-    With --json one look is printed.
+    Ends when no worker restores.
+
+    With --json one snapshot is printed.
     """
     import time
 
@@ -127,22 +129,22 @@ def reshard(
     name: Name,
     partitions: Annotated[
         int | None,
-        typer.Option(help="how many partitions to have; default: as many as the events have, or are declared", min=1),
+        typer.Option(help="the new number of partitions; default: that of the events, or the declared number", min=1),
     ] = None,
     partitioner: Annotated[
         str | None,
-        typer.Option(help="how producers choose the partition of a key, if the keys do not tell: murmur2 or crc32"),
+        typer.Option(help="the producers' partitioner, if the keys do not determine it: murmur2 or crc32"),
     ] = None,
     dry_run: DryRun = False,
     bootstrap: Bootstrap = None,
     as_json: Json = False,
 ) -> None:
-    """Give a pipeline more partitions: its topics, and what is remembered of keys, which moves along.
+    """Increase the number of partitions of a pipeline's topics, and move the state of keys with them.
 
-    Stop its workers before, once everything is processed (`surgetank lag` is 0), and its producers; or give the events
-    more partitions yourself, let producers notice (some minutes), let the old partitions run empty, and stop the
-    workers. Cut short, it is run again and goes on; until it is done, workers do not start. Then say the new number in
-    the pipeline's declaration, and start the workers. Kafka cannot take partitions away.
+    Before, stop the workers once everything is processed (`surgetank lag` is 0), and the producers; or add partitions
+    to the events yourself, wait some minutes until producers use them, let workers process the old partitions, and
+    stop the workers. An interrupted run continues when repeated; workers do not start until it is complete. Then set
+    the new number in the pipeline's declaration, and start the workers. Kafka cannot remove partitions.
     """
     from pipeline.cli.timeline_event import write_timeline_event
     from pipeline.migration.reshard import Reshard
@@ -170,24 +172,24 @@ def reshard(
 @app.command()
 def rebuild(
     name: Name,
-    table: Annotated[list[str] | None, typer.Option(help="a table; may be given again; default: all")] = None,
+    table: Annotated[list[str] | None, typer.Option(help="a table; repeatable; default: all")] = None,
     from_events: Annotated[
-        bool, typer.Option("--from-events", help="work rows out anew also where they are what is declared")
+        bool, typer.Option("--from-events", help="rebuild also rows that match the declaration")
     ] = False,
     from_what_is_left: Annotated[
-        bool, typer.Option("--from-what-is-left", help="also where the oldest events are deleted by now")
+        bool, typer.Option("--from-what-is-left", help="rebuild also if the oldest events are deleted")
     ] = False,
     dry_run: DryRun = False,
     bootstrap: Bootstrap = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Make what is remembered of keys what the pipeline's declaration says now.
+    """Bring the state of keys to the pipeline's current declaration.
 
-    Of each table and partition: nothing, if it is so already; rows are migrated, if they hold all that is wanted (the
-    same windows and values, or fewer); else they are rebuilt from the events or facts that fed them, up to what is
-    committed; or it is refused, because the first of those are deleted by now. Stop the workers before. Cut short, it
-    is run again and goes on; until it is done, workers do not start. It takes the memory of the rows of one partition.
+    The action for each table and partition: none if it matches already; rows are migrated if they have all required
+    data (the same windows and values, or fewer); otherwise they are rebuilt from their events or facts up to the
+    committed offsets; or refused if the first of these are deleted. Stop the workers before. An interrupted run
+    continues when repeated; workers do not start until it is complete. The rows of one partition are held in memory.
     """
     from collections import Counter
 
@@ -202,7 +204,7 @@ def rebuild(
             tables=table or (),
             from_events=from_events,
             from_what_is_left=from_what_is_left,
-            told=told,
+            report_progress=told,
         )
         steps = work.plan() if dry_run else work.run()
     if not dry_run:
@@ -235,10 +237,10 @@ def reset(
     bootstrap: Bootstrap = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Forget all that a pipeline remembers: delete and make its changelogs anew, and the folders on this machine.
+    """Delete all state of a pipeline: recreate its changelogs, and delete its folders on this machine.
 
-    Stop its workers before. What they committed stays committed: they go on with empty tables. A rebuild or reshard
-    that was cut short is over then.
+    Stop its workers before. Committed offsets remain: the workers continue with empty tables. An interrupted rebuild or
+    reshard is cancelled.
     """
     from pipeline.kafka import provisioning
     from pipeline.state.state_folders import remove
@@ -250,24 +252,22 @@ def reset(
         typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True)
     provisioning.renew(place.settings.kafka, pipeline, list(pipeline.changelogs.values()))
     remove(base)
-    typer.echo(f"{pipeline.name} remembers nothing")
+    typer.echo(f"{pipeline.name} has no state now")
 
 
 @app.command()
 def export(
     name: Name,
-    folder: Annotated[Path, typer.Argument(help="a folder to make")],
+    folder: Annotated[Path, typer.Argument(help="a folder to create")],
     bootstrap: Bootstrap = None,
     task: Annotated[int | None, typer.Option(help="only the task of this number")] = None,
-    worker: Annotated[
-        str | None, typer.Option(help="only what lies in this worker's folder, as `size` names it")
-    ] = None,
+    worker: Annotated[str | None, typer.Option(help="only state of this worker's folder, as listed by `size`")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the state of the tasks on this machine to a folder, to be imported elsewhere. Workers may run meanwhile.
+    """Export the state of the tasks on this machine to a folder. Workers may run meanwhile.
 
-    Of a worker that runs it takes what is on the disk; the changelogs have the rest. On the same file system the
-    folder takes next to no room. snapshot.json in it tells what it holds, with a checksum of each file.
+    Of a running worker, only state on disk is exported; the changelogs have the rest. On the same file system the
+    folder takes almost no space. Its snapshot.json lists the content, with a checksum of each file.
     """
     from pipeline.state import export_snapshot as exporting
 
@@ -281,23 +281,23 @@ def export(
 @app.command("import")
 def import_(
     name: Name,
-    folder: Annotated[Path, typer.Argument(help="what `surgetank state export` made", exists=True, file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="a folder of `surgetank state export`", exists=True, file_okay=False)],
     bootstrap: Bootstrap = None,
     worker: Annotated[
-        str, typer.Option(help="the worker.name that is to have it; default: the first free folder without a name")
+        str, typer.Option(help="the worker.name to import for; default: the first free unnamed folder")
     ] = "",
-    replace: Annotated[bool, typer.Option("--replace", help="also where there is state of these tasks")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="replace existing state of these tasks")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put exported state where a worker on this machine takes it up: it restores only what came later.
+    """Import exported state for a worker on this machine, which then restores only later changes.
 
-    Refused while a worker has that folder, and if the snapshot is of another cluster, pipeline or declaration or was
-    damaged on the way; then nothing has changed.
+    Refused, without any change, while a worker uses that folder, and if the snapshot belongs to another cluster,
+    pipeline or declaration, or is damaged.
     """
     from pipeline.errors import SettingsError
     from pipeline.state.import_snapshot import import_snapshot
     from pipeline.state.snapshot import Snapshot
-    from pipeline.state.state_manager import StateDirectory
+    from pipeline.state.state_directory import StateDirectory
 
     place = _found(name, bootstrap)
     snapshot = Snapshot.load(folder)
@@ -315,7 +315,7 @@ def import_(
 
 
 class _Found(NamedTuple):
-    """A pipeline with tables, the settings, and where it runs: a cluster's id, and how many partitions it has."""
+    """A pipeline with tables, its settings, the id of its cluster, and its number of partitions."""
 
     pipeline: "Pipeline"
     settings: "Settings"
@@ -324,12 +324,12 @@ class _Found(NamedTuple):
 
     @property
     def base(self) -> Path:
-        """The folder of its state on this machine."""
+        """The folder of the pipeline's state on this machine."""
         return self.settings.state.folder / self.cluster / self.pipeline.name
 
 
 def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> _Found:
-    """Find a pipeline. Raises TopologyError if it remembers nothing."""
+    """Find a pipeline. Raises TopologyError if it has no state."""
     from pipeline.cli.pipeline_argument import assigned, resolve
     from pipeline.errors import TopologyError
     from pipeline.kafka import provisioning
@@ -337,12 +337,12 @@ def _found(name: str, bootstrap: str | None, assignments: list[str] | None = Non
 
     pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
     if not pipeline.changelogs:
-        raise TopologyError(f"pipeline {pipeline.name!r} remembers nothing: it declares no table")
+        raise TopologyError(f"pipeline {pipeline.name!r} has no state: it declares no table")
     return _Found(pipeline, settings, *provisioning.anchor(settings.kafka, pipeline))
 
 
 def _peers(found: _Found) -> "PeerAddresses":
-    """Return what tells where the workers of a pipeline answer."""
+    """Return the lookup of the HTTP addresses of a pipeline's workers."""
     from pipeline.clock import SystemClock
     from pipeline.http.peers import PeerAddresses
 
@@ -351,14 +351,14 @@ def _peers(found: _Found) -> "PeerAddresses":
 
 
 def _page(address: str) -> str | None:
-    """Return the metrics of a worker; None if it does not answer, or not to the end."""
+    """Return the metrics of a worker; None if it does not answer completely."""
     from pipeline.http.http_get import answer
 
     return answer(f"{address}/metrics", timeout=1)
 
 
 def _home(found: _Found) -> "SnapshotOrigin":
-    """Return where the state of a pipeline belongs."""
+    """Return the origin of a pipeline's state."""
     from pipeline.app import state_spec
     from pipeline.state.snapshot import SnapshotOrigin
 
@@ -368,13 +368,13 @@ def _home(found: _Found) -> "SnapshotOrigin":
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[str, int, int], None]]":
-    """Show a bar on stderr; what it gives is told what is done, how much of it, of how much."""
+    """Show a progress bar on stderr; yield a callback that takes the current step, the amount done and the total."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     shown = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("looking at state", total=None)
+        bar = progress.add_task("examining state", total=None)
         yield lambda what, done, total: progress.update(bar, description=what, completed=done, total=total)
 
 
@@ -390,5 +390,5 @@ def _tell_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool)
     total = sum(each.bytes for each in snapshot.tasks)
     typer.echo(f"{len(snapshot.tasks)} tasks, {total:,} bytes {what} {folder}")
     for each in snapshot.tasks:
-        rows = ", ".join(f"{table} {number:,}" for table, number in each.rows.items()) or "nothing on the disk yet"
+        rows = ", ".join(f"{table} {number:,}" for table, number in each.rows.items()) or "nothing on disk yet"
         typer.echo(f"  task {each.task:<5d} {each.worker:24s} {each.bytes:>15,} bytes   {rows}")

@@ -1,4 +1,4 @@
-"""``surgetank timeline``: what happened to a pipeline, in order; and what happens now."""
+"""``surgetank timeline``: show the events of a pipeline's timeline, and receive alerts."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,10 +21,10 @@ _STYLES = {
 
 
 class _PipelineOrCommand(TyperGroup):
-    """``timeline PIPELINE`` is ``timeline show PIPELINE``: what one wants in an incident is short."""
+    """Makes ``timeline PIPELINE`` short for ``timeline show PIPELINE``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``show`` before what does not begin with a command."""
+        """Insert ``show`` unless the first argument is a command."""
         if args and args[0] not in {*self.commands, "--help"}:
             args = ["show", *args]
         return super().parse_args(ctx, args)
@@ -32,24 +32,24 @@ class _PipelineOrCommand(TyperGroup):
 
 app = typer.Typer(cls=_PipelineOrCommand, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="for instance flights, or topology.flights")]
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")]
 Bootstrap = Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")]
 
 
 @app.callback()
 def group() -> None:
-    """What happened to a pipeline: ``timeline PIPELINE`` shows it, ``timeline receive PIPELINE`` takes alerts in."""
+    """Show the timeline of a pipeline (``timeline PIPELINE``), or receive alerts (``timeline receive PIPELINE``)."""
 
 
 @app.command()
 def show(
     name: Name,
-    since: Annotated[str, typer.Option(help="15m, 1h, 2d ago; or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until Ctrl-C or SIGTERM")] = False,
+    since: Annotated[str, typer.Option(help="15m, 1h, 2d (ago), or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="continue until Ctrl-C or SIGTERM")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per event")] = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Print what happened, by time; with --follow, also what happens from now on, as it is told.
+    """Print the events of the timeline, ordered by time; with --follow, also new events as they are written.
 
     Starts, stops and failures of workers, deploys, rebalances, anomalies, alerts, operators' commands. Times are UTC.
     """
@@ -77,7 +77,7 @@ def show(
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit from None
     if unreadable:
-        typer.echo(f"surgetank: {unreadable:,} records of the timeline are no events", err=True)
+        typer.echo(f"surgetank: {unreadable:,} records of the timeline do not decode as events", err=True)
 
 
 def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
@@ -93,7 +93,7 @@ def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for event in events:
         line = f"{format_time(event.at)}  {event.kind:<17} {event.who:<24} {' '.join(event.what.splitlines())}"
-        # What came from outside is printed as it is, but for what would move the cursor.
+        # Text from outside is printed unchanged, except for control characters that would move the cursor.
         plain = "".join(sign if sign.isprintable() else "?" for sign in line)
         console.print(Text(plain, style=_STYLES.get(event.kind, "")))
 
@@ -105,10 +105,10 @@ def receive(
     host: Annotated[str, typer.Option(help="address to bind; there is no authentication")] = "127.0.0.1",
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Take alerts in until Ctrl-C or SIGTERM: a webhook for Alertmanager that writes them to the timeline.
+    """Serve a webhook for Alertmanager that writes alerts to the timeline, until Ctrl-C or SIGTERM.
 
     In Alertmanager: `webhook_configs: [{url: "http://127.0.0.1:9099/alerts"}]`. An alert whose label `pipeline` names
-    another pipeline is left out. What goes on and is posted again is written once.
+    another pipeline is ignored. Repeated notifications of an alert are written once.
     """
     import signal
     import threading

@@ -1,4 +1,4 @@
-"""Tells a pipeline's timeline what an operator did by a command."""
+"""Writes the actions of an operator's commands to the pipeline's timeline."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def write_timeline_event(kafka: "KafkaSettings", pipeline: "Pipeline", what: str, **details: Any) -> None:
-    """Write an event, if the brokers take it within a few seconds: a command that worked does not fail for this."""
+    """Write an event; if the brokers do not accept it within a few seconds, the command succeeds without it."""
     import getpass
     import socket
 

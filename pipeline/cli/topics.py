@@ -1,16 +1,16 @@
-"""`surgetank topics`: make and check the topics of a pipeline."""
+"""`surgetank topics`: create and check the topics of a pipeline."""
 
 import json
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make and check the topics that a pipeline needs.", no_args_is_help=True)
+app = typer.Typer(help="Create and check the topics that a pipeline needs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
 Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
 Features = Annotated[
-    bool | None, typer.Option("--features/--no-features", help="the topic of recorded features too (features.record)")
+    bool | None, typer.Option("--features/--no-features", help="also the topic of recorded features (features.record)")
 ]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
 
@@ -23,7 +23,7 @@ def apply_(
     features: Features = None,
     as_json: Json = False,
 ) -> None:
-    """Make the topics that are missing, then check all. Running it again changes nothing."""
+    """Create missing topics, then check all topics. Repeating the command changes nothing."""
     from pipeline.cli.pipeline_argument import resolve
     from pipeline.cli.timeline_event import write_timeline_event
     from pipeline.kafka import provisioning
@@ -47,7 +47,7 @@ def apply_(
 
 @app.command()
 def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None, as_json: Json = False) -> None:
-    """Say which topics are missing or shaped wrongly. Exit status 2 if any is."""
+    """List topics that are missing or have a wrong shape. The exit status is 2 if there are any."""
     from pipeline.cli.pipeline_argument import resolve
     from pipeline.kafka import provisioning
     from pipeline.settings import load

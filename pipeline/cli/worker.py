@@ -14,16 +14,16 @@ def worker(
     name: Annotated[str | None, typer.Option(help="identity, unique among live workers (worker.name)")] = None,
     model_version: Annotated[str | None, typer.Option(help="bundle version (model.version)")] = None,
     port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
-    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if there is one")] = None,
+    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if it exists")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="any other setting, as worker.batch_rows_max=1024"),
     ] = None,
 ) -> None:
-    """Run one worker until SIGTERM or Ctrl-C. Start more, anywhere, to share the partitions.
+    """Run one worker until SIGTERM or Ctrl-C. Start more workers, on any machine, to share the partitions.
 
-    Exit status: 0 stopped as asked, 2 something must be mended first, 3 too many dead letters, 4 stuck,
-    5 another live worker has this name, 6 no room for state, 7 the brokers refuse what it writes.
+    Exit status: 0 stopped normally, 2 a problem must be fixed first, 3 too many dead letters, 4 no progress,
+    5 another live worker has this name.
     """
     from pipeline.cli.pipeline_argument import assigned, located
     from pipeline.settings import load

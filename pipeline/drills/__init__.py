@@ -1,1 +1,1 @@
-"""What exercises and checks a running system: replay, audit, demo, chaos."""
+"""Drills that exercise and verify a running system: replay, audit, demo, chaos."""

@@ -1,4 +1,4 @@
-"""Reads what was sent and what came out of a pipeline, from the first record to the last, and compares."""
+"""Reads all events, scores and dead letters of a pipeline, and compares them."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -23,9 +23,9 @@ _POLL_SECONDS = 0.5
 
 
 def audit(kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock: Clock | None = None) -> AuditReport:
-    """Compare all events with all scores and dead letters, as far as they are committed.
+    """Compare all committed events with all committed scores and dead letters.
 
-    As long as an event has no outcome, wait for more; give up when nothing came out for ``wait`` seconds.
+    While an event has no outcome, wait for more; stop when no outcome has arrived for ``wait`` seconds.
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
     """
     clock = clock or SystemClock()
@@ -44,9 +44,9 @@ def audit(kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock:
 
 
 class AuditedTopics:
-    """The events, scores and dead letters of a pipeline, as far as they were read.
+    """The events, scores and dead letters of a pipeline read so far.
 
-    Close it, or use it as a context. Of each event and score the id, key and positions are kept: 100 bytes.
+    Use it as a context manager, or close it. Memory: 100 bytes per event and score, for ids, keys and positions.
     """
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
@@ -67,41 +67,41 @@ class AuditedTopics:
             raise
 
     def catch_up(self, patience: float = 0.0) -> None:
-        """Read all that is committed by now; first wait up to ``patience`` seconds for another score.
+        """Read all records committed by now; first wait up to ``patience`` seconds for another score.
 
-        The outcomes are read before the events, so that none is there without its event.
+        Outcomes are read before events, so that the event of every outcome is read.
         """
         scores, dead, events = self._readers
         if patience:
-            self._keep(self._scores, self._score_columns, scores.read(timeout=patience))
-        for reader, kept, columns in (
+            self._append(self._scores, self._score_columns, scores.read(timeout=patience))
+        for reader, collected, columns in (
             (scores, self._scores, self._score_columns),
             (dead, self._dead, self._dead_columns),
             (events, self._sent, self._event_columns),
         ):
             for records in reader.catch_up():
-                self._keep(kept, columns, records)
+                self._append(collected, columns, records)
 
     @property
     def events(self) -> int:
-        """Events read."""
+        """The number of events read."""
         return sum(len(part["offset"]) for part in self._sent)
 
     @property
     def outcomes(self) -> int:
-        """Scores and dead letters read."""
+        """The number of scores and dead letters read."""
         return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
 
     def compare(self) -> AuditReport:
-        """Compare what was read so far."""
+        """Compare the records read so far."""
         return compare(
-            SentEvents(**_joined(self._sent, _EVENT)),
-            SeenScores(**_joined(self._scores, _SCORE)),
-            SeenDeadLetters(**_joined(self._dead, _POSITION)),
+            SentEvents(**_concatenate(self._sent, _EVENT)),
+            SeenScores(**_concatenate(self._scores, _SCORE)),
+            SeenDeadLetters(**_concatenate(self._dead, _POSITION)),
         )
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the readers."""
         for reader in self._readers:
             reader.close()
 
@@ -112,35 +112,35 @@ class AuditedTopics:
         self.close()
 
     @staticmethod
-    def _keep(kept: list[Columns], columns: Any, records: RecordBatch) -> None:
+    def _append(collected: list[Columns], columns: Any, records: RecordBatch) -> None:
         if len(records):
-            kept.append(columns(records))
+            collected.append(columns(records))
 
     def _event_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_event(records)
         return {
-            **_place(records),
-            "ids": _spread(batch, self._id),
+            **_positions(records),
+            "ids": _align_to_records(batch, self._id),
             "keys": records.keys.cast(pa.binary()),
         }
 
     def _score_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_score(records)
-        ours = _spread(batch, "source_topic").to_numpy(zero_copy_only=False) == self._event_topic
+        ours = _align_to_records(batch, "source_topic").to_numpy(zero_copy_only=False) == self._event_topic
         positions = {
-            name: np.where(ours, _spread(batch, name).fill_null(-1).to_numpy().astype(np.int64), -1)
+            name: np.where(ours, _align_to_records(batch, name).fill_null(-1).to_numpy().astype(np.int64), -1)
             for name in ("source_partition", "source_offset")
         }
         keys = records.keys.cast(pa.binary())
-        return {**_place(records), "ids": _spread(batch, "event_id"), "keys": keys, **positions}
+        return {**_positions(records), "ids": _align_to_records(batch, "event_id"), "keys": keys, **positions}
 
     def _dead_columns(self, records: RecordBatch) -> Columns:
-        buried = (self._buried(records.headers_of(row)) for row in range(len(records)))
+        buried = (self._source_position(records.headers_of(row)) for row in range(len(records)))
         columns = np.array([place for place in buried if place is not None], dtype=np.int64).reshape(-1, 2)
         return {"source_partition": columns[:, 0], "source_offset": columns[:, 1]}
 
-    def _buried(self, headers: Headers) -> tuple[int, int] | None:
-        """Return the position that a dead letter is of, None if it is of a fact, -1 if of another topic or of none."""
+    def _source_position(self, headers: Headers) -> tuple[int, int] | None:
+        """Return the source position of a dead letter, None for a fact, -1 for another topic or unreadable headers."""
         try:
             cause = dead_letter.parse_dead_letter(headers)
         except ValueError:
@@ -156,19 +156,19 @@ _EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys":
 _SCORE = {**_EVENT, **_POSITION}
 
 
-def _place(records: RecordBatch) -> Columns:
+def _positions(records: RecordBatch) -> Columns:
     partitions = np.array([source.partition for source in records.sources], dtype=np.int64)
     return {"partition": partitions[records.source], "offset": records.offsets}
 
 
-def _spread(batch: DecodedBatch, name: str) -> pa.Array:
-    """Return a column with a row for each record, null where the record did not decode."""
+def _align_to_records(batch: DecodedBatch, name: str) -> pa.Array:
+    """Return a column with one row per record, null for records that did not decode."""
     place = np.full(len(batch.records), -1, dtype=np.int64)
     place[batch.rows] = np.arange(len(batch))
     return batch.columns[name].take(pa.array(place, mask=place < 0))
 
 
-def _joined(parts: Sequence[Columns], types: dict[str, Any]) -> Columns:
+def _concatenate(parts: Sequence[Columns], types: dict[str, Any]) -> Columns:
     return {
         name: (
             pa.chunked_array([part[name] for part in parts], kind).combine_chunks()

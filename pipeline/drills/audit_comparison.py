@@ -1,8 +1,7 @@
-"""Holds what was sent against what came out: is every event exactly one score or one dead letter?
+"""Compares sent events with outcomes: every event must have exactly one score or one dead letter.
 
-Kafka is the ledger. An event is a position (partition and offset) of the event topic; an id that a producer
-sent twice stands at two positions and is two events. What cannot be decoded has no id and is matched by
-position alone.
+Events are identified by their position (partition and offset) in the event topic; an id sent twice is at two positions
+and counts as two events. Undecodable events have no id and are matched by position alone.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_OFFSET_BITS = 44  # 17 million million records per partition, half a million partitions
+_OFFSET_BITS = 44  # allows 1.7e13 records per partition and 524,288 partitions
 _EXAMPLES = 5
 
 
@@ -24,8 +23,8 @@ _EXAMPLES = 5
 class SentEvents:
     """The n records of the event topic, in any order across partitions.
 
-    ``partition``, ``offset``: int64 [n]; ``ids``: string [n], null where the event does not decode;
-    ``keys``: binary [n], null where the event has no key.
+    ``partition``, ``offset``: int64 [n]; ``ids``: string [n], null if the event does not decode;
+    ``keys``: binary [n], null if the event has no key.
     """
 
     partition: Int64s
@@ -38,9 +37,9 @@ class SentEvents:
 class SeenScores:
     """The m records of the score topic.
 
-    ``partition``, ``offset``: int64 [m], where the score lies; ``ids``, ``keys``: as of the events;
-    ``source_partition``, ``source_offset``: int64 [m], the position that it says it scores, -1 if that is of
-    another topic or the score does not decode.
+    ``partition``, ``offset``: int64 [m], the position of the score; ``ids``, ``keys``: as in ``SentEvents``;
+    ``source_partition``, ``source_offset``: int64 [m], the position of the scored event, -1 if it is of another topic
+    or the score does not decode.
     """
 
     partition: Int64s
@@ -53,7 +52,7 @@ class SeenScores:
 
 @dataclass(frozen=True, slots=True)
 class SeenDeadLetters:
-    """The d dead letters: the position that each is of, int64 [d], -1 if of another topic or not readable."""
+    """The d dead letters: the position of the source, int64 [d], -1 for another topic or unreadable headers."""
 
     source_partition: Int64s
     source_offset: Int64s
@@ -61,13 +60,12 @@ class SeenDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What the audit found, in numbers of events unless said otherwise.
+    """The result of an audit, in numbers of events unless stated otherwise.
 
-    ``lost``: without score and dead letter. ``duplicates``: with more than one. ``unexpected``: scores
-    and dead letters of no event that was sent, or whose id, key or partition is not the event's; they settle
-    nothing. ``out_of_order``: scores behind the score of a later event of their key and partition.
-    ``undecodable`` and ``repeated_ids`` tell of what was sent, not of the pipeline. ``examples``
-    names some.
+    ``lost``: without score and dead letter. ``duplicates``: with more than one. ``unexpected``: scores and dead letters
+    of unsent events, or with another id, key or partition than the event; they are not counted as outcomes.
+    ``out_of_order``: scores after the score of a later event of the same key and partition. ``undecodable`` and
+    ``repeated_ids`` describe the sent events, not the pipeline. ``examples`` lists some findings.
     """
 
     events: int
@@ -83,7 +81,7 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was lost, doubled, made up or put out of order."""
+        """Whether no event was lost, duplicated, unexpected or out of order."""
         return not (self.lost or self.duplicates or self.unexpected or self.out_of_order)
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
     ids, keys = sent.ids.take(order), sent.keys.take(order)
 
     scored = _find(codes, _codes(scores.source_partition, scores.source_offset))
-    # A score lies in the partition of its event, under its key and id; else it is not the event's score.
+    # A score of an event has its partition, key and id.
     known = scored >= 0
     event = pa.array(np.where(known, scored, 0), mask=~known)
     known &= scores.partition == scores.source_partition
@@ -110,13 +108,13 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
     lost, duplicates = np.flatnonzero(outcomes == 0), np.flatnonzero(outcomes > 1)
     late = _out_of_order(scored, np.flatnonzero(known), scores, keys)
     found = {
-        "lost": _named(codes[lost], ids.take(lost[:_EXAMPLES])),
-        "duplicates": _named(codes[duplicates], ids.take(duplicates[:_EXAMPLES])),
+        "lost": _examples(codes[lost], ids.take(lost[:_EXAMPLES])),
+        "duplicates": _examples(codes[duplicates], ids.take(duplicates[:_EXAMPLES])),
         "unexpected": [
-            *_named(places[~known], scores.ids.filter(pa.array(~known))),
-            *_named(_codes(dead.source_partition, dead.source_offset)[buried < 0], None),
+            *_examples(places[~known], scores.ids.filter(pa.array(~known))),
+            *_examples(_codes(dead.source_partition, dead.source_offset)[buried < 0], None),
         ][:_EXAMPLES],
-        "out_of_order": _named(places[late], scores.ids.take(late)),
+        "out_of_order": _examples(places[late], scores.ids.take(late)),
     }
     with_id = ids.drop_null()
     return AuditReport(
@@ -134,12 +132,12 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
 
 
 def _codes(partition: Int64s, offset: Int64s) -> Int64s:
-    """Return one number per position that sorts as (partition, offset); negative for no position."""
+    """Return one number per position, in the order of (partition, offset); negative for no position."""
     return (partition << _OFFSET_BITS) | offset
 
 
 def _find(codes: Int64s, wanted: Int64s) -> Int64s:
-    """Return for each wanted position its row in the sorted ``codes``, -1 if it is not there."""
+    """Return for each wanted position its row in the sorted ``codes``, -1 if it is absent."""
     if not len(codes):
         return np.full(len(wanted), -1, dtype=np.int64)
     row = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
@@ -158,10 +156,9 @@ def _equal_or_null(one: pa.Array, other: pa.Array) -> Bools:
 
 
 def _out_of_order(scored: Int64s, rows: Int64s, scores: SeenScores, keys: pa.Array) -> Int64s:
-    """Return the rows of the scores that stand behind the score of a later event of their key and partition.
+    """Return the rows of the scores that follow the score of a later event of their key and partition.
 
-    Of a duplicate only the first score counts: what a repetition repeats is in order already.
-    Events without a key promise no order.
+    Of duplicate scores only the first counts, because the order was kept then. Events without a key have no order.
     """
     rows = rows[np.argsort(_codes(scores.partition[rows], scores.offset[rows]))]
     _, first = np.unique(scored[rows], return_index=True)
@@ -169,8 +166,8 @@ def _out_of_order(scored: Int64s, rows: Int64s, scores: SeenScores, keys: pa.Arr
     encoded = pc.dictionary_encode(keys.take(pa.array(scored[rows])))
     key = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     rows, key = rows[key >= 0], key[key >= 0]
-    # Events are numbered by partition and offset, and the scores stand by partition and offset: so within a
-    # key the numbers must rise. One running maximum does for all keys: each key's ranks lie above the last's.
+    # Events are numbered, and scores sorted, by partition and offset, so the numbers must increase within a key. One
+    # running maximum serves all keys, because the ranks of each key exceed those of the previous key.
     by_key = np.argsort(key, kind="stable")
     rows, rank = rows[by_key], key[by_key] * len(keys) + scored[rows[by_key]]
     highest = np.maximum.accumulate(rank)
@@ -178,11 +175,11 @@ def _out_of_order(scored: Int64s, rows: Int64s, scores: SeenScores, keys: pa.Arr
     return late
 
 
-def _named(codes: Int64s, ids: pa.Array | None) -> list[str]:
-    """Name the first few positions, with the event's id where there is one."""
+def _examples(codes: Int64s, ids: pa.Array | None) -> list[str]:
+    """Return readable names of the first few positions, with the event's id if known."""
     names = [None] * _EXAMPLES if ids is None else ids.slice(0, _EXAMPLES).to_pylist()
-    named = []
+    examples = []
     for code, name in zip(codes[:_EXAMPLES].tolist(), names, strict=False):
-        place = "no position" if code < 0 else f"[{code >> _OFFSET_BITS}]@{code & ((1 << _OFFSET_BITS) - 1)}"
-        named.append(f"{place} {name}" if name else place)
-    return named
+        position = "no position" if code < 0 else f"[{code >> _OFFSET_BITS}]@{code & ((1 << _OFFSET_BITS) - 1)}"
+        examples.append(f"{position} {name}" if name else position)
+    return examples

@@ -1,4 +1,4 @@
-"""Kills workers and brokers under load, then counts every event, and the state of every key where there is any."""
+"""Kills workers and brokers under load, then verifies every event and the state of every key."""
 
 import threading
 from collections import Counter
@@ -15,7 +15,7 @@ from pipeline.drills.audit import audit
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.faults import KILLS, Fault, ScheduledFault, schedule
 from pipeline.drills.replay import Replay
-from pipeline.drills.state_check import compare_states, words
+from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, provisioning
@@ -24,11 +24,11 @@ from pipeline.kafka.topic_reader import CommittedOffsets
 
 WORKERS = 2
 WORKERS_MAX = 4
-FREEZE_SECONDS = 9.0  # past the session timeout of both protocols, which is 6 s
+FREEZE_SECONDS = 9.0  # longer than the session timeout of both protocols, which is 6 s
 BROKER_DOWN_SECONDS = 3.0
 DRAIN_SECONDS = 60.0
 
-# A worker holds this much fetched and uncommitted, so that a kill catches many events in every stage.
+# Workers hold many fetched and uncommitted events, so that a kill hits many events in every stage.
 WORKER_SETTINGS: dict[str, Any] = {
     "worker.buffered_rows_max": 150_000,
     "worker.batch_rows_max": 4096,
@@ -45,7 +45,7 @@ TIMEOUTS = (
 
 @dataclass(frozen=True, slots=True)
 class ChaosPlan:
-    """What a chaos run does. ``backlog`` events are there before the first worker starts; then ``rate`` a second."""
+    """The plan of a chaos run. ``backlog`` events are sent before the first worker starts, then ``rate`` per second."""
 
     kills: int
     seed: int
@@ -55,15 +55,15 @@ class ChaosPlan:
     mean_seconds: float = 2.0
 
     def pace(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        """Return when each event is due: seconds from the start."""
+        """Return the send time of each event in seconds from the start: float64 [stop - start]."""
         due: npt.NDArray[np.float64] = np.maximum(0, np.arange(start, stop) - self.backlog) / self.rate
         return due
 
 
 @dataclass(frozen=True, slots=True)
 class ChaosReport:
-    """What was done and what was found. ``timeouts`` are those in force; ``in_play_peak``
-    is in events: sent and not yet committed, from the start of the first worker on."""
+    """The result of a chaos run. ``timeouts`` are the settings in force; ``in_play_peak`` is the greatest number of
+    events that were sent and not yet committed after the first worker had started."""
 
     seed: int
     kills: int
@@ -78,7 +78,7 @@ class ChaosReport:
 
     @property
     def lines(self) -> list[str]:
-        """The report in words."""
+        """The report as text."""
         audit = self.audit
         return [
             f"timeouts: {', '.join(f'{name}={value}' for name, value in self.timeouts.items())}",
@@ -90,12 +90,12 @@ class ChaosReport:
                 f"dead letters {audit['dead_letters']:,}, lost {audit['lost']}, duplicates {audit['duplicates']}, "
                 f"unexpected {audit['unexpected']}, out of order {audit['out_of_order']}"
             ),
-            *map(words, self.states),
+            *map(summary, self.states),
         ]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was lost, doubled, unexpected or out of order, and every key's state is right."""
+        """Whether no event was lost, duplicated, unexpected or out of order, and the state of every key is right."""
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class ChaosReport:
 
 
 class Chaos:
-    """One run. ``say`` gets a line for each thing that happens."""
+    """One chaos run. ``say`` receives a line for each action."""
 
     def __init__(
         self,
@@ -123,15 +123,15 @@ class Chaos:
         self._clock = clock or SystemClock()
         self._settings = WORKER_SETTINGS | site.settings
         self._fleet = site.fleet(WORKER_SETTINGS)
-        self._blows: Counter[str] = Counter()
+        self._fault_counts: Counter[str] = Counter()
         self._exits: Counter[str] = Counter()
-        self._broken: int | None = None  # the broker that is down now
-        self._later: list[tuple[float, Callable[[], None]]] = []
-        self._wake = threading.Event()  # never set: what waits here waits for time to pass
+        self._stopped_broker: int | None = None  # the broker that is down
+        self._delayed_actions: list[tuple[float, Callable[[], None]]] = []
+        self._wake = threading.Event()  # never set; waited on as an interruptible sleep
         self._in_play_peak = 0
 
     def run(self) -> ChaosReport:
-        """Do the whole run. Raises SurgetankError if the system does not come back by itself."""
+        """Run the plan. Raises SurgetankError if the system does not recover by itself."""
         started = self._clock.monotonic()
         provisioning.apply(self._kafka, self._pipeline)
         self._committed = CommittedOffsets(self._kafka, self._pipeline.group, *self._pipeline.sources)
@@ -143,11 +143,11 @@ class Chaos:
                 while replay.acknowledged < self._plan.backlog and not sending.done():
                     self._wake.wait(0.1)
                 members = [self._fleet.start() for _ in range(WORKERS)]
-                self._watch()
+                self._sample_in_play()
                 for member in members:
                     self._fleet.wait_ready(member)
                 self._say(f"{WORKERS} workers ready over a backlog of {replay.acknowledged} events")
-                self._strike()
+                self._inject_faults()
             finally:
                 replay.stop()
             sent = sending.result()
@@ -162,8 +162,8 @@ class Chaos:
                 self._exits[f"clean stop, status {self._fleet.stop(member)}"] += 1
         return ChaosReport(
             seed=self._plan.seed,
-            kills=sum(self._blows[fault] for fault in KILLS),
-            blows={fault.value: self._blows[fault] for fault in Fault},
+            kills=sum(self._fault_counts[fault] for fault in KILLS),
+            blows={fault.value: self._fault_counts[fault] for fault in Fault},
             exits=dict(self._exits),
             seconds=round(self._clock.monotonic() - started, 1),
             sent=sent.sent,
@@ -173,58 +173,60 @@ class Chaos:
             states=[state.as_dict() for state in states],
         )
 
-    def _strike(self) -> None:
+    def _inject_faults(self) -> None:
         blows = schedule(
             self._plan.seed,
             self._plan.kills,
             brokers=self._plan.brokers,
             mean_seconds=self._plan.mean_seconds,
         )
-        for blow in blows:
-            self._pass_time(blow.after)
-            self._tend()
-            self._blow(blow)
+        for scheduled in blows:
+            self._wait(scheduled.after)
+            self._replace_exited_workers()
+            self._inject(scheduled)
 
-    def _blow(self, blow: ScheduledFault) -> None:
-        if blow.fault is Fault.KILL_BROKER:
-            if self._broken is not None:  # min.insync.replicas is 2 of 3: a second one down is an outage by right
-                self._mend_broker(self._broken)
-            self._broken = broker = self._cluster.ids[int(blow.target * len(self._cluster.ids))]
+    def _inject(self, scheduled: ScheduledFault) -> None:
+        if scheduled.fault is Fault.KILL_BROKER:
+            if (
+                self._stopped_broker is not None
+            ):  # min.insync.replicas is 2 of 3: with a second broker down no write succeeds
+                self._restart_broker(self._stopped_broker)
+            self._stopped_broker = broker = self._cluster.ids[int(scheduled.target * len(self._cluster.ids))]
             self._cluster.kill(broker)
-            self._in(BROKER_DOWN_SECONDS, lambda: self._mend_broker(broker))
-            self._note(blow.fault, f"broker {broker}")
+            self._run_later(BROKER_DOWN_SECONDS, lambda: self._restart_broker(broker))
+            self._record_fault(scheduled.fault, f"broker {broker}")
             return
         members = self._fleet.running
-        if blow.fault is Fault.ADD_WORKER or not members:
+        if scheduled.fault is Fault.ADD_WORKER or not members:
             if len(members) < WORKERS_MAX:
-                self._note(Fault.ADD_WORKER, self._fleet.start().name)
+                self._record_fault(Fault.ADD_WORKER, self._fleet.start().name)
             return
-        member = members[int(blow.target * len(members))]
-        if blow.fault is Fault.KILL_WORKER:
+        member = members[int(scheduled.target * len(members))]
+        if scheduled.fault is Fault.KILL_WORKER:
             self._fleet.kill(member)
             self._fleet.start()
-        elif blow.fault is Fault.STOP_WORKER:
+        elif scheduled.fault is Fault.STOP_WORKER:
             member.reported = True
             self._exits[f"clean stop, status {self._fleet.stop(member)}"] += 1
             self._fleet.start()
         else:
             self._fleet.pause(member)
-            self._in(FREEZE_SECONDS, lambda: self._fleet.resume(member))
-        self._note(blow.fault, member.name)
+            self._run_later(FREEZE_SECONDS, lambda: self._fleet.resume(member))
+        self._record_fault(scheduled.fault, member.name)
 
-    def _note(self, fault: Fault, whom: str) -> None:
-        self._blows[fault] += 1
-        kills = sum(self._blows[kill] for kill in KILLS)
-        self._say(f"{kills:4d}/{self._plan.kills}  {fault.value:14s} {whom}")
+    def _record_fault(self, fault: Fault, target: str) -> None:
+        self._fault_counts[fault] += 1
+        kills = sum(self._fault_counts[kill] for kill in KILLS)
+        self._say(f"{kills:4d}/{self._plan.kills}  {fault.value:14s} {target}")
 
-    def _mend_broker(self, broker: int) -> None:
-        if self._broken == broker:
+    def _restart_broker(self, broker: int) -> None:
+        if self._stopped_broker == broker:
             self._cluster.start(broker)
             self._cluster.wait_in_sync(60)
-            self._broken = None
+            self._stopped_broker = None
 
-    def _tend(self) -> None:
-        """Replace workers that ended by themselves: an orchestrator would. Their exit codes are reported."""
+    def _replace_exited_workers(self) -> None:
+        """Replace workers that exited by themselves, as an orchestrator does. The report has their exit codes."""
         for member in self._fleet.members.values():
             if not member.running and member.process.returncode not in (0, -9) and not member.reported:
                 member.reported = True
@@ -233,36 +235,36 @@ class Chaos:
         while len(self._fleet.running) < WORKERS:
             self._fleet.start()
 
-    def _in(self, seconds: float, what: Callable[[], None]) -> None:
-        self._later.append((self._clock.monotonic() + seconds, what))
+    def _run_later(self, seconds: float, action: Callable[[], None]) -> None:
+        self._delayed_actions.append((self._clock.monotonic() + seconds, action))
 
-    def _pass_time(self, seconds: float) -> None:
-        """Wait, and do on the way what has become due."""
+    def _wait(self, seconds: float) -> None:
+        """Wait for ``seconds``, running scheduled actions when they are due."""
         until = self._clock.monotonic() + seconds
-        while (left := until - self._clock.monotonic()) > 0 or self._due():
+        while (remaining := until - self._clock.monotonic()) > 0 or self._due():
             for entry in self._due():
-                self._later.remove(entry)
+                self._delayed_actions.remove(entry)
                 entry[1]()
-            self._watch()
-            self._wake.wait(max(0.0, min(left, 0.2)))
+            self._sample_in_play()
+            self._wake.wait(max(0.0, min(remaining, 0.2)))
 
     def _due(self) -> list[tuple[float, Callable[[], None]]]:
         now = self._clock.monotonic()
-        return [entry for entry in self._later if entry[0] <= now]
+        return [entry for entry in self._delayed_actions if entry[0] <= now]
 
-    def _watch(self) -> None:
+    def _sample_in_play(self) -> None:
         committed = self._committed.total(timeout=0.5)
         if committed is not None:
             self._in_play_peak = max(self._in_play_peak, self._replay.acknowledged - committed)
 
     def _recover(self) -> None:
-        """Mend everything, without restarting what lives: what is left must come back by itself."""
-        for _, what in self._later:
-            what()
-        self._later = []
-        self._tend()
+        """Restart and resume everything that is down or paused; the running processes must recover by themselves."""
+        for _, action in self._delayed_actions:
+            action()
+        self._delayed_actions = []
+        self._replace_exited_workers()
         self._cluster.wait_in_sync(60)
-        self._say("no more blows: draining")
+        self._say("no more faults: draining")
 
     def _timeouts(self) -> dict[str, str | None]:
         settings = self._settings_of_brokers

@@ -1,4 +1,4 @@
-"""The whole system once, on real Kafka: workers, real events, a spike in the middle, a count of every event."""
+"""Runs the whole system once on real Kafka: workers, real events, a spike, and an audit of every event."""
 
 import threading
 from collections import deque
@@ -33,7 +33,7 @@ DRAIN_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """How much is sent, and how fast: events per second, and the surge."""
+    """The rate in events per second, the spike, and the duration."""
 
     rate: float
     spike: pacing.Spike
@@ -42,14 +42,14 @@ class DemoPlan:
 
     @property
     def count(self) -> int:
-        """How many events that makes."""
+        """The number of events."""
         due = pacing.intended(round(self.rate * (self.seconds + self.spike.factor * 1000)), self.rate, [self.spike])
         return int(np.searchsorted(due, self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSnapshot:
-    """What is seen at one moment. Rates are events per second over the last look; lag is in events."""
+    """The metrics at one moment. Rates are events per second since the previous snapshot; lag is in events."""
 
     seconds: float
     sent: int
@@ -63,7 +63,7 @@ class DemoSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What came of it; also demo-report.json. Latency is from the intended send to the reader of the score."""
+    """The result, also written to demo-report.json. Latency is from the intended send to the reader of the score."""
 
     events: int
     scores: int
@@ -82,7 +82,7 @@ class DemoReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every event ended exactly once and in order."""
+        """Whether every event has exactly one outcome, in order."""
         return not (self.lost or self.duplicates or self.unexpected or self.out_of_order)
 
     def as_dict(self) -> dict[str, float]:
@@ -91,7 +91,7 @@ class DemoReport:
 
 
 class _Watcher:
-    """Follows events and scores as a consumer of both would."""
+    """Reads events and scores as a consumer of both topics would."""
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline, clock: Clock) -> None:
         self._kafka = kafka
@@ -135,12 +135,12 @@ class _Watcher:
                     self.seen += len(records)
 
     def percentiles(self, after: float = -np.inf, before: float = np.inf) -> Percentiles:
-        """Return the latency of the scores that arrived in this time."""
+        """Return the latencies of the scores that arrived in this period (seconds since the epoch)."""
         with self._lock:
             return self._latencies.percentiles(after, before)
 
     def stop(self) -> None:
-        """Let both readers end."""
+        """Stop both readers."""
         self._stopping.set()
 
 
@@ -156,7 +156,7 @@ def demo(
     say: Callable[[str], None],
     clock: Clock | None = None,
 ) -> tuple[DemoReport, AuditReport]:
-    """Run it. ``show`` gets a look twice a second, ``say`` a line per step. Raises SurgetankError on failure."""
+    """Run the demo. ``show`` receives a snapshot twice a second, ``say`` a line per step. Raises SurgetankError."""
     clock = clock or SystemClock()
     provisioning.apply(kafka, pipeline)
     scored_kind = recording.events.index(next(e for e in recording.events if e.topic == pipeline.events.topic))
@@ -194,7 +194,7 @@ def demo(
             watcher.stop()
         for done in following:
             done.result()
-        say("all sent; counting every event")
+        say("all events sent; auditing every event")
         found = audit(kafka, pipeline, wait=DRAIN_SECONDS)
     all_, calm = watcher.percentiles(), watcher.percentiles(before=began + plan.spike.start)
     return DemoReport(
@@ -216,15 +216,15 @@ def demo(
 
 
 def all_running(tasks: Sequence[int], partitions: int) -> bool:
-    """Return whether the workers, which run so many tasks each, have shared out all partitions. Pure.
+    """Return whether all partitions are distributed among the workers, given the number of tasks of each. Pure.
 
-    Each has one at least, as long as there are enough: until then the group has not seen every worker.
+    Every worker must have a task if there are enough partitions; otherwise the group has not seen every worker.
     """
     return sum(tasks) == partitions and sum(count > 0 for count in tasks) == min(partitions, len(tasks))
 
 
 def _wait_running(fleet: Fleet, partitions: int) -> None:
-    """Wait until every partition has a running task: a worker is ready before the group has given it partitions.
+    """Wait until every partition has a running task, because a worker is ready before its first assignment.
 
     Raises SurgetankError after about READY_SECONDS.
     """
@@ -234,7 +234,7 @@ def _wait_running(fleet: Fleet, partitions: int) -> None:
         if all_running(tasks, partitions):
             return
         pause.wait(LOOK_SECONDS)
-    raise SurgetankError(f"the workers run {tasks} tasks after {READY_SECONDS:.0f} s, not {partitions} in all")
+    raise SurgetankError(f"the workers run {tasks} tasks after {READY_SECONDS:.0f} s, not {partitions} in total")
 
 
 def _watch(
@@ -247,7 +247,7 @@ def _watch(
     show: Callable[[DemoSnapshot], None],
     going: Callable[[], bool],
 ) -> list[tuple[float, int]]:
-    """Look twice a second as long as it goes on; return when (seconds since the epoch) the lag was how much."""
+    """Take a snapshot twice a second while the replay runs; return (seconds since the epoch, lag) of each."""
     pause = threading.Event()
     lags: list[tuple[float, int]] = []
     before = (clock.now(), replay.sent_of(kind), watcher.scored)

@@ -1,4 +1,4 @@
-"""Where a drill takes place: a pipeline with recorded events, its workers, and a Kafka that may be hurt."""
+"""The environment of a drill: a pipeline with recorded events, its workers, and a Kafka cluster that can be damaged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from pipeline.settings import KafkaSettings, load
 
 @dataclass(frozen=True, slots=True)
 class DrillEnvironment:
-    """``topology`` names the module for the workers; ``settings`` go to each of them; logs go to ``folder``."""
+    """``topology`` is the module that workers load; ``settings`` apply to each worker; logs are in ``folder``."""
 
     pipeline: Pipeline
     topology: str
@@ -27,7 +27,7 @@ class DrillEnvironment:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def fleet(self, settings: dict[str, Any] | None = None) -> Fleet:
-        """Return the workers, none started yet; ``settings`` are what the site does not say."""
+        """Return a fleet without started workers; ``settings`` apply unless the environment overrides them."""
         return Fleet(
             self.topology,
             bootstrap=self.kafka.bootstrap,
@@ -40,7 +40,7 @@ class DrillEnvironment:
 def local_environment(
     pipeline: Pipeline, topology: str, recording: Recording, *, home: Path, brokers: int, protocol: str
 ) -> Iterator[DrillEnvironment]:
-    """Start a fresh cluster in ``home`` for one drill; it is stopped at the end. Raises BrokerError."""
+    """Start a new cluster in ``home`` for one drill, and stop it at the end. Raises BrokerError."""
     cluster = LocalCluster(home / "kafka", brokers=brokers, port=free_ports(2 * brokers))
     try:
         cluster.up(fresh=True)

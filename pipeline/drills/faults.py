@@ -1,4 +1,4 @@
-"""Which faults a chaos run injects, and when: a pure function of a seed."""
+"""The faults that a chaos run injects and their times: a pure function of a seed."""
 
 import random
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What is done to the system."""
+    """A fault that is injected into the system."""
 
-    KILL_WORKER = "kill_worker"  # SIGKILL; another one is started in its place
-    KILL_BROKER = "kill_broker"  # SIGKILL; started again after a while; never two at once
+    KILL_WORKER = "kill_worker"  # SIGKILL; a new worker is started
+    KILL_BROKER = "kill_broker"  # SIGKILL; restarted after a while; never two at once
     FREEZE_WORKER = "freeze_worker"  # SIGSTOP past the session timeout, then SIGCONT: a zombie that must be fenced
-    STOP_WORKER = "stop_worker"  # SIGTERM; another one is started in its place
-    ADD_WORKER = "add_worker"  # one more, up to a bound
+    STOP_WORKER = "stop_worker"  # SIGTERM; a new worker is started
+    ADD_WORKER = "add_worker"  # one more worker, up to a limit
 
 
-# Out of a hundred: mostly kills, since they are what is counted.
+# In percent: mostly kills, because the number of kills is the length of a run.
 _WEIGHTS = {
     Fault.KILL_WORKER: 55,
     Fault.KILL_BROKER: 15,
@@ -29,7 +29,7 @@ KILLS = frozenset({Fault.KILL_WORKER, Fault.KILL_BROKER})
 
 @dataclass(frozen=True, slots=True)
 class ScheduledFault:
-    """One fault: ``after`` seconds from the one before; ``target`` in [0, 1) picks among those there are."""
+    """One fault, ``after`` seconds from the previous one. ``target`` in [0, 1) selects a worker or broker."""
 
     fault: Fault
     after: float
@@ -37,12 +37,12 @@ class ScheduledFault:
 
 
 def schedule(seed: int, kills: int, *, brokers: int, mean_seconds: float) -> Iterator[ScheduledFault]:
-    """Yield blows until there were as many kills as asked for. The same arguments give the same blows."""
+    """Yield faults until ``kills`` of them were kills. Equal arguments give equal faults."""
     chance = random.Random(seed)
     weights = {fault: w for fault, w in _WEIGHTS.items() if fault is not Fault.KILL_BROKER or brokers >= 3}
     killed = 0
     while killed < kills:
         (fault,) = chance.choices(list(weights), list(weights.values()))
         killed += fault in KILLS
-        # At random moments: also two at once, also in the middle of the recovery from the one before.
+        # Random times include two faults at once, and a fault during the recovery from the previous one.
         yield ScheduledFault(fault, min(chance.expovariate(1 / mean_seconds), 4 * mean_seconds), chance.random())

@@ -1,4 +1,4 @@
-"""Worker processes of one pipeline on this machine, started, stopped and hurt by a drill."""
+"""Worker processes of one pipeline on this machine, for drills that start, stop and kill them."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from pipeline.telemetry.exposition_parser import sample_total
 
 @dataclass(slots=True)
 class Member:
-    """One worker process."""
+    """A worker process."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -31,30 +31,30 @@ class Member:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives, paused or not."""
+        """Whether the process exists, paused or not."""
         return self.process.poll() is None
 
     def ask(self, path: str, timeout: float = 1.0) -> str | None:
-        """Return what the worker answers over HTTP with status 200; None if it does not."""
+        """Return the body of the worker's HTTP response; None unless its status is 200."""
         return answer(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     @property
     def ready(self) -> bool:
-        """Whether the worker says it is."""
+        """Whether the worker reports readiness."""
         return self.running and not self.paused and self.ask("/ready") is not None
 
     def total(self, metric: str, **labels: str) -> float:
-        """Return a metric of the worker, summed over those of its series that have these labels; 0 if it is silent."""
+        """Return a metric of the worker, summed over the series with these labels; 0 if the worker does not answer."""
         return sample_total(self.ask("/metrics") or "", metric, **labels)
 
     @property
     def partitions(self) -> int:
-        """How many tasks the worker runs."""
+        """The number of tasks that the worker runs."""
         return round(self.total("surgetank_tasks", state="running"))
 
 
 class Fleet:
-    """Starts workers of a topology as processes; leaves none behind.
+    """Starts workers of a topology as processes, and stops all of them in the end.
 
     ``settings`` are passed to each as ``--set``. Logs go to one file per process in ``folder``.
     """
@@ -71,14 +71,14 @@ class Fleet:
         self._topology = topology
         self._bootstrap = bootstrap
         self._folder = folder
-        # The state of a drill is nobody else's, however its pipeline is named.
+        # A state folder of its own keeps the state of a drill apart, whatever the name of the pipeline.
         self._settings = {"state.directory": (folder / "state").absolute()} | (settings or {})
         self._clock = clock or SystemClock()
         self._count = 0
         self.members: dict[str, Member] = {}
 
     def start(self, environment: dict[str, str] | None = None, name: str = "") -> Member:
-        """Start one more worker; it is not ready yet when this returns. With a ``name`` it comes back to its disk."""
+        """Start a worker and return without waiting for readiness. With a known ``name`` it reuses its local state."""
         self._count += 1
         name = name or f"w{self._count}-{os.urandom(3).hex()}"
         port = free_ports(1)
@@ -94,7 +94,7 @@ class Fleet:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C at the terminal is for the drill, which stops its workers itself
+                start_new_session=True,  # Ctrl-C goes to the drill only, which stops its workers
                 env=os.environ | (environment or {}),
             )
         member = Member(name, process, port, log)
@@ -102,7 +102,7 @@ class Fleet:
         return member
 
     def wait_ready(self, member: Member, timeout: float = 60.0) -> float:
-        """Wait until the worker is ready; return the seconds. Raises SurgetankError, with its last words, if not."""
+        """Wait until the worker is ready; return the seconds. Raises SurgetankError with the end of its log."""
         started = self._clock.monotonic()
         pause = _Pause()
         while not member.ready:
@@ -114,11 +114,11 @@ class Fleet:
 
     @property
     def running(self) -> list[Member]:
-        """The workers that live and are not paused."""
+        """The workers that run and are not paused."""
         return [member for member in self.members.values() if member.running and not member.paused]
 
     def stop(self, member: Member, timeout: float = 30.0) -> int:
-        """Stop a worker by SIGTERM; return its exit code. One that does not end in time is killed (-9)."""
+        """Stop a worker with SIGTERM; return its exit code, -9 if it had to be killed after ``timeout`` seconds."""
         self.resume(member)
         member.process.terminate()
         try:
@@ -128,17 +128,17 @@ class Fleet:
             return member.process.wait()
 
     def kill(self, member: Member) -> None:
-        """Kill a worker by SIGKILL."""
+        """Kill a worker with SIGKILL."""
         member.process.kill()
         member.process.wait()
 
     def pause(self, member: Member) -> None:
-        """Stop a worker's clock: SIGSTOP."""
+        """Pause a worker with SIGSTOP."""
         member.process.send_signal(signal.SIGSTOP)
         member.paused = True
 
     def resume(self, member: Member) -> None:
-        """Let a paused worker go on: SIGCONT."""
+        """Resume a paused worker with SIGCONT."""
         if member.paused and member.running:
             member.process.send_signal(signal.SIGCONT)
         member.paused = False
@@ -162,7 +162,7 @@ class Fleet:
 
 
 class _Pause:
-    """Waits between looks at another process, which cannot wake us."""
+    """Waits between checks of another process."""
 
     def __init__(self, seconds: float = 0.05) -> None:
         self._seconds = seconds
@@ -176,6 +176,6 @@ def _tail(log: Path, lines: int = 15) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def dumped(report: dict[str, Any], path: Path) -> None:
-    """Write a report as JSON, a line per entry."""
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON, one line per entry."""
     path.write_text(json.dumps(report, indent=2) + "\n")

@@ -1,7 +1,7 @@
-"""How long from an event to its score: joins scores to events by source position, in columns.
+"""The latency from an event to its score: joins scores with events by source position, in columns.
 
-An event's time is its Kafka timestamp. Replay sets it to the moment at which the event was intended to be
-sent, so the delay of a sender that falls behind counts; a score's time is when its reader had it in hand.
+The time of an event is its Kafka timestamp, which replay sets to the intended send time, so delays of the sender count.
+The time of a score is when its reader received it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _NO_TIME = np.nan
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Milliseconds from event to score, over ``count`` scores; all 0 if there are none."""
+    """Latencies in milliseconds over ``count`` scores; all 0 if there are none."""
 
     count: int
     p50_ms: float
@@ -27,35 +27,35 @@ class Percentiles:
 
 
 class Latencies:
-    """Collects the times of events and scores, in whatever order the two are read.
+    """Collects the times of events and scores, which may be read in any order.
 
     Memory: 8 bytes per event and 16 per score.
     """
 
     def __init__(self) -> None:
-        self._events: dict[int, Floats] = {}  # by partition: the time at each offset, NaN where not known yet
+        self._events: dict[int, Floats] = {}  # by partition: the time at each offset, NaN if unknown
         self._waiting: list[tuple[Int64s, Int64s, Floats]] = []
         self._arrived: list[Floats] = []
-        self._took: list[Floats] = []
+        self._latencies: list[Floats] = []
 
     def events(self, partition: Int64s, offset: Int64s, at_ms: npt.NDArray[np.int64]) -> None:
-        """Note events: their positions in the source topic, and their Kafka timestamps in milliseconds."""
+        """Add events: their positions in the source topic, and their Kafka timestamps in milliseconds."""
         for number in np.unique(partition).tolist():
             rows = partition == number
             places = offset[rows]
-            times = self._room(number, int(places.max()) + 1)
+            times = self._ensure_length(number, int(places.max()) + 1)
             times[places] = at_ms[rows]
         waiting, self._waiting = self._waiting, []
         for scores in waiting:
             self._join(*scores)
 
     def scores(self, source_partition: Int64s, source_offset: Int64s, arrived_at: float) -> None:
-        """Note scores that a reader had in hand at ``arrived_at``, in seconds since the epoch."""
+        """Add scores that a reader received at ``arrived_at``, in seconds since the epoch."""
         self._join(source_partition, source_offset, np.full(len(source_offset), arrived_at * 1000))
 
     @property
     def unmatched(self) -> int:
-        """Scores whose event has not been read yet."""
+        """The number of scores whose event has not been read yet."""
         return sum(len(offset) for _, offset, _ in self._waiting)
 
     def percentiles(self, after: float = -np.inf, before: float = np.inf) -> Percentiles:
@@ -63,13 +63,13 @@ class Latencies:
 
         Both are seconds since the epoch.
         """
-        took = np.concatenate(self._took) if self._took else np.zeros(0)
+        latencies = np.concatenate(self._latencies) if self._latencies else np.zeros(0)
         arrived = np.concatenate(self._arrived) if self._arrived else np.zeros(0)
-        took = took[(arrived >= after * 1000) & (arrived < before * 1000)]
-        if not len(took):
+        latencies = latencies[(arrived >= after * 1000) & (arrived < before * 1000)]
+        if not len(latencies):
             return Percentiles(0, 0.0, 0.0, 0.0, 0.0)
-        p50, p99, p999 = (round(float(value), 3) for value in np.percentile(took, [50, 99, 99.9]))
-        return Percentiles(len(took), p50, p99, p999, round(float(took.max()), 3))
+        p50, p99, p999 = (round(float(value), 3) for value in np.percentile(latencies, [50, 99, 99.9]))
+        return Percentiles(len(latencies), p50, p99, p999, round(float(latencies.max()), 3))
 
     def _join(self, partition: Int64s, offset: Int64s, arrived_ms: Floats) -> None:
         sent = np.full(len(offset), _NO_TIME)
@@ -82,11 +82,11 @@ class Latencies:
         known = ~np.isnan(sent)
         if known.any():
             self._arrived.append(arrived_ms[known])
-            self._took.append(arrived_ms[known] - sent[known])
+            self._latencies.append(arrived_ms[known] - sent[known])
         if not known.all():
             self._waiting.append((partition[~known], offset[~known], arrived_ms[~known]))
 
-    def _room(self, partition: int, length: int) -> Floats:
+    def _ensure_length(self, partition: int, length: int) -> Floats:
         times = self._events.get(partition)
         if times is None or len(times) < length:
             grown = np.full(max(1024, 2 * length), _NO_TIME)

@@ -1,7 +1,7 @@
-"""When each event is to be sent: pure arithmetic, in seconds from the start.
+"""The intended send time of each event in seconds from the start. Pure arithmetic.
 
-A rate counts all events that are sent, of whatever kind. A spike multiplies it for a while. A speed plays the
-recording as it happened, only faster.
+A rate counts all sent events of all kinds. A spike multiplies it for a while. A speed replays the recording with its
+own time intervals divided by a factor.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
 
-# Gives when events start to stop - 1 are to be sent: float64 [stop - start], seconds from the start.
+# Returns the send times of events start to stop - 1: float64 [stop - start], seconds from the start.
 Pace = Callable[[int, int], Seconds]
 
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -25,7 +25,7 @@ _SPEED = re.compile(rf"({_NUMBER})x?")
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """The rate times ``factor`` from ``start`` seconds on, for ``length`` seconds."""
+    """A multiplication of the rate by ``factor``, from ``start`` seconds on, for ``length`` seconds."""
 
     factor: float
     start: float
@@ -33,7 +33,7 @@ class Spike:
 
     @property
     def end(self) -> float:
-        """Seconds from the start until the spike is over."""
+        """The end of the spike in seconds from the start."""
         return self.start + self.length
 
     def __str__(self) -> str:
@@ -41,9 +41,9 @@ class Spike:
 
 
 def parse_spike(text: str) -> Spike:
-    """Read a spike such as ``10x@20s+15s``: ten times the rate, from second 20 on, for 15 seconds.
+    """Parse a spike such as ``10x@20s+15s``: ten times the rate, from second 20 on, for 15 seconds.
 
-    Raises ValueError, which says what is wrong.
+    Raises ValueError for other formats.
     """
     match = _SPIKE.fullmatch(text.strip())
     if match is None:
@@ -55,7 +55,7 @@ def parse_spike(text: str) -> Spike:
 
 
 def parse_speed(text: str) -> float:
-    """Read a speed such as ``600x``: ten minutes of the recording in each second. Raises ValueError."""
+    """Parse a speed such as ``600x``: ten minutes of the recording per second. Raises ValueError."""
     match = _SPEED.fullmatch(text.strip())
     speed = float(match.group(1)) if match else 0.0
     if speed <= 0:
@@ -64,23 +64,23 @@ def parse_speed(text: str) -> float:
 
 
 def intended(count: int, rate: float, spikes: Sequence[Spike] = (), *, start: int = 0) -> Seconds:
-    """Return when ``count`` events from number ``start`` on are due: float64 [count], seconds from the start.
+    """Return the send times of ``count`` events from number ``start`` on: float64 [count], seconds from the start.
 
-    Event 0 is due at 0; the times never fall.
-    Raises ValueError if the rate is not above 0 or spikes overlap.
+    Event 0 is due at 0, and the times never decrease. Raises ValueError unless the rate is positive and spikes do not
+    overlap.
     """
-    seconds, events = _corners(rate, spikes)
+    seconds, events = _segment_starts(rate, spikes)
     number = np.arange(start, start + count, dtype=np.float64)
-    # An event on a corner belongs to the piece before it: the first is due at 0, however soon a spike begins.
-    piece = np.maximum(np.searchsorted(events, number, side="left") - 1, 0)
+    # An event at a boundary belongs to the segment before it, so that the first event is due at 0 in any case.
+    segment = np.maximum(np.searchsorted(events, number, side="left") - 1, 0)
     slope = rate * np.array(_factors(spikes))
-    due: Seconds = seconds[piece] + (number - events[piece]) / slope[piece]
-    # A corner rounded down could put an event a hair behind the next one.
+    due: Seconds = seconds[segment] + (number - events[segment]) / slope[segment]
+    # Rounding at a boundary could put an event slightly after the next one.
     return np.maximum.accumulate(due) if count else due
 
 
 def at_rate(rate: float, spikes: Sequence[Spike] = ()) -> Pace:
-    """Return the pace of an intended rate with spikes. Raises ValueError as ``intended`` does."""
+    """Return the pace of a rate with spikes. Raises ValueError as ``intended`` does."""
     intended(0, rate, spikes)
     return lambda start, stop: intended(stop - start, rate, spikes, start=start)
 
@@ -88,8 +88,8 @@ def at_rate(rate: float, spikes: Sequence[Spike] = ()) -> Pace:
 def at_speed(speed: float, times: Callable[[int, int], npt.NDArray[np.int64]]) -> Pace:
     """Return the pace of the recording itself, ``speed`` times as fast.
 
-    ``times(start, stop)`` gives the event times, int64 [stop - start] in milliseconds since the epoch.
-    Raises ValueError if the speed is not above 0.
+    ``times(start, stop)`` returns the event times, int64 [stop - start] in milliseconds since the epoch.
+    Raises ValueError if the speed is not positive.
     """
     if not (speed > 0 and math.isfinite(speed)):
         raise ValueError(f"speed {speed}: it must be more than 0")
@@ -101,17 +101,17 @@ def _ordered(spikes: Sequence[Spike]) -> list[Spike]:
     ordered = sorted(spikes, key=lambda spike: spike.start)
     for one, other in pairwise(ordered):
         if other.start < one.end:
-            raise ValueError(f"spikes {one} and {other} overlap; let one end before the other starts")
+            raise ValueError(f"spikes {one} and {other} overlap; end the first before the second starts")
     return ordered
 
 
 def _factors(spikes: Sequence[Spike]) -> list[float]:
-    """Return the factor of each piece of time: before, in, between and after the spikes."""
+    """Return the factor of each segment of time: before, during, between and after the spikes."""
     return [1.0, *(factor for spike in _ordered(spikes) for factor in (spike.factor, 1.0))]
 
 
-def _corners(rate: float, spikes: Sequence[Spike]) -> tuple[Seconds, Seconds]:
-    """Return where each piece starts: in seconds, and in events due until then."""
+def _segment_starts(rate: float, spikes: Sequence[Spike]) -> tuple[Seconds, Seconds]:
+    """Return the start of each segment: in seconds, and in events due until then."""
     if not (rate > 0 and math.isfinite(rate)):
         raise ValueError(f"rate {rate}: it must be more than 0 events a second")
     seconds = np.array([0.0, *(second for spike in _ordered(spikes) for second in (spike.start, spike.end))])

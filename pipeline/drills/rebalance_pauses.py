@@ -1,7 +1,7 @@
-"""How long the partitions that stay with a worker pause when another worker joins or leaves. Nothing is killed.
+"""Measures how long the partitions that stay with a worker pause when another worker joins or leaves.
 
-A reader of committed scores notes when something of each partition was in its hands. What a rebalance costs is the
-longest silence of a partition around it, of those partitions only that the first worker had before and after.
+A reader of committed scores records the arrival times of each partition. The pause of a rebalance is the longest gap
+around it of the partitions that the first worker owned before and after. No process is killed.
 """
 
 import threading
@@ -26,19 +26,19 @@ from pipeline.kafka import provisioning
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.records import RecordBatch
 
-CALM_SECONDS = 2.0  # between two rebalances: what one of them held up has come out before the next
+CALM_SECONDS = 2.0  # between two rebalances, so that delayed scores arrive before the next rebalance
 WAIT_SECONDS = 60.0
 
 GOAL_PAUSE_MS = 300.0
 GOAL_FIRST_SECONDS = 5.0
-GOAL_JOIN_SECONDS = 5.0  # and two heartbeat intervals
+GOAL_JOIN_SECONDS = 5.0  # plus two heartbeat intervals
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Some durations in milliseconds: how many, and their percentiles; all 0 if there are none."""
+    """The number and percentiles of some durations, in milliseconds; all 0 if there are none."""
 
     count: int
     p50_ms: float
@@ -47,7 +47,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: list[float]) -> "Spread":
-        """Sum up durations given in seconds."""
+        """Summarize durations given in seconds."""
         if not seconds:
             return cls(0, 0.0, 0.0, 0.0)
         p50, p99 = (round(1000 * float(value), 1) for value in np.percentile(seconds, [50, 99]))
@@ -56,7 +56,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class RebalanceReport:
-    """What was measured. ``aborted`` counts forced aborts of both workers; ``calm`` is the same without rebalances."""
+    """The measurements. ``aborted`` counts forced aborts of both workers; ``calm`` is measured without rebalances."""
 
     protocol: str
     rounds: int
@@ -75,7 +75,7 @@ class RebalanceReport:
 
     @property
     def lines(self) -> list[str]:
-        """The report in words."""
+        """The report as text."""
         spreads = (
             ("without a rebalance", self.calm),
             ("another joins", self.joining),
@@ -97,7 +97,7 @@ class RebalanceReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was lost or doubled. Goals of time are reported, not judged: machines differ."""
+        """Whether no event was lost or duplicated. Time goals are only reported, because machines differ."""
         return bool(self.audit["ok"])
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,15 +106,15 @@ class RebalanceReport:
 
 
 class Arrivals:
-    """When a reader had scores of each partition in hand; monotonic seconds."""
+    """The arrival times of the scores of each partition, in monotonic seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._times: dict[int, list[float]] = {}
         self._lock = threading.Lock()
 
-    def heard(self, records: RecordBatch) -> None:
-        """Note that these scores are in hand."""
+    def add(self, records: RecordBatch) -> None:
+        """Add records that have just arrived."""
         at = self._clock.monotonic()
         with self._lock:
             for number in np.unique(records.source).tolist():
@@ -122,20 +122,20 @@ class Arrivals:
 
     @property
     def any(self) -> bool:
-        """Whether anything came."""
+        """Whether any score arrived."""
         return bool(self._times)
 
     def longest_gap(self, partition: int, start: float, stop: float) -> float:
-        """Return the longest silence of a partition that has a part between ``start`` and ``stop``, in seconds."""
+        """Return the longest gap of a partition that overlaps [start, stop], in seconds."""
         with self._lock:
             times = np.array(self._times.get(partition, []))
         return longest_gap(times, start, stop)
 
 
 def longest_gap(times: Floats, start: float, stop: float) -> float:
-    """Return the longest interval between two of the rising ``times`` that overlaps [start, stop]. Pure.
+    """Return the longest interval between two of the sorted ``times`` that overlaps [start, stop]. Pure.
 
-    Before the first and after the last time nothing is known, so a silence there counts as far as [start, stop] goes.
+    Before the first and after the last time, a gap counts only within [start, stop].
     """
     first = max(0, int(np.searchsorted(times, start, side="right")) - 1)
     last = int(np.searchsorted(times, stop, side="left")) + 1
@@ -147,9 +147,9 @@ def longest_gap(times: Floats, start: float, stop: float) -> float:
 
 
 class RebalanceDrill:
-    """One run. ``say`` gets a line for each thing that happens.
+    """One run. ``say`` receives a line for each action.
 
-    With ``keys`` the tables of the pipeline have so many keys before anything is measured: who joins must restore.
+    With ``keys``, the tables of the pipeline are filled with that many keys first, which a joining worker must restore.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class RebalanceDrill:
         clock: Clock | None = None,
     ) -> None:
         self._pipeline = site.pipeline
-        self._crowd = SyntheticKeys(site.pipeline, site.recording, keys) if keys else None
-        self._recording = self._crowd.events if self._crowd else site.recording
+        self._synthetic_keys = SyntheticKeys(site.pipeline, site.recording, keys) if keys else None
+        self._recording = self._synthetic_keys.events if self._synthetic_keys else site.recording
         self._rounds = rounds
         self._rate = rate
         self._kafka = site.kafka
@@ -174,7 +174,7 @@ class RebalanceDrill:
         self._clock = clock or SystemClock()
         self._fleet = site.fleet()
         self._arrivals = Arrivals(self._clock)
-        self._never = threading.Event()
+        self._never_set = threading.Event()
         self._joining: list[float] = []
         self._leaving: list[float] = []
         self._calm: list[float] = []
@@ -184,13 +184,16 @@ class RebalanceDrill:
         self._aborted = 0
 
     def run(self) -> RebalanceReport:
-        """Do the whole run. Raises SurgetankError if a worker does not come up, or goes by itself."""
+        """Run the drill. Raises SurgetankError if a worker does not start, or exits by itself."""
         provisioning.apply(self._kafka, self._pipeline)
         self._offsets = GroupOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)
-        if self._crowd is not None:
-            self._say(f"{self._crowd.fill(self._kafka):,} records fill the tables with {self._crowd.keys:,} keys")
+        if self._synthetic_keys is not None:
+            self._say(
+                f"{self._synthetic_keys.fill(self._kafka):,} records fill the tables with "
+                f"{self._synthetic_keys.keys:,} keys"
+            )
         replay = Replay(self._kafka, self._recording, at_rate(self._rate), encoder(), count=10**9)
-        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._arrivals.heard, self._clock)
+        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._arrivals.add, self._clock)
         with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
             sending = sender.submit(replay.run)
             try:
@@ -234,35 +237,36 @@ class RebalanceDrill:
         )
 
     def _round(self, number: int, first: Member) -> None:
-        had = self._owned(first)
+        owned_before = self._owned(first)
         calm_from = self._clock.monotonic()
-        self._pass_time(CALM_SECONDS)
-        self._calm += self._gaps(had, calm_from, self._clock.monotonic())
+        self._wait(CALM_SECONDS)
+        self._calm += self._gaps(owned_before, calm_from, self._clock.monotonic())
 
         started = self._clock.monotonic()
         other = self._fleet.start()
-        took = self._until(lambda: _scored(other) > 0, "a score of the worker that joined", other, started)
-        stayed = had & self._owned(first)
-        self._pass_time(CALM_SECONDS)
+        join_seconds = self._until(lambda: _scored(other) > 0, "a score of the worker that joined", other, started)
+        stayed = owned_before & self._owned(first)
+        self._wait(CALM_SECONDS)
         joining = self._gaps(stayed, started, self._clock.monotonic())
 
         stayed = self._owned(first)
         self._aborted += _aborts(other)
         started = self._clock.monotonic()
         self._exits.append(self._fleet.stop(other))
-        self._until(lambda: self._owned(first) == had, "its partitions back", first, started)
-        left = self._clock.monotonic() - started
+        self._until(lambda: self._owned(first) == owned_before, "its partitions back", first, started)
+        leave_seconds = self._clock.monotonic() - started
         self._until(self._caught_up, "no backlog", first)
-        self._pass_time(CALM_SECONDS)
+        self._wait(CALM_SECONDS)
         leaving = self._gaps(stayed, started, self._clock.monotonic())
 
-        self._join_seconds.append(round(took, 2))
-        self._leave_seconds.append(round(left, 2))
+        self._join_seconds.append(round(join_seconds, 2))
+        self._leave_seconds.append(round(leave_seconds, 2))
         self._joining += joining
         self._leaving += leaving
         self._say(
-            f"{number}/{self._rounds}  joined in {took:.1f} s, longest pause of {len(joining)} partitions that stayed "
-            f"{1000 * max(joining, default=0):.0f} ms; left in {left:.1f} s, "
+            f"{number}/{self._rounds}  joined in {join_seconds:.1f} s, longest pause of {len(joining)} partitions that "
+            "stayed "
+            f"{1000 * max(joining, default=0):.0f} ms; left in {leave_seconds:.1f} s, "
             f"{1000 * max(leaving, default=0):.0f} ms of {len(leaving)}"
         )
 
@@ -282,8 +286,8 @@ class RebalanceDrill:
     def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
         return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
 
-    def _pass_time(self, seconds: float) -> None:
-        self._never.wait(seconds)
+    def _wait(self, seconds: float) -> None:
+        self._never_set.wait(seconds)
 
 
 def _scored(worker: Member) -> float:

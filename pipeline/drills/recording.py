@@ -1,6 +1,6 @@
-"""Recorded events of several topics, merged in the order of their time, in columns.
+"""Recorded events of several topics, merged by event time, in columns.
 
-A recording can be played longer than it is: the next lap has the same events with ids and times of their own.
+A recording can be replayed beyond its end: the next lap has the same events with new ids and times.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ import pyarrow.compute as pc
 
 from pipeline.declaration import Events
 
-# Encodes a record batch of the schema of that name: one value per row.
+# Encodes a record batch by the schema of that name: one value per row.
 Encode = Callable[[str, pa.RecordBatch], Sequence[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive events of a recording, ready to be sent. All columns have the same rows.
+    """Consecutive events of a recording, encoded for sending. All columns have the same number of rows.
 
-    ``first`` is the position of the first of them, counted on over the laps. ``kind`` is int8 [k], an index
-    into the recording's ``events`` and ``topics``; ``time_ms`` is int64 [k], the event time in milliseconds
-    since the epoch. ``values`` are encoded for the wire.
+    ``first`` is the position of the first event, counted across laps. ``kind`` is int8 [k], an index into the
+    recording's ``events`` and ``topics``; ``time_ms`` is int64 [k], the event time in milliseconds since the epoch.
+    ``values`` are encoded values.
     """
 
     first: int
@@ -39,11 +39,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """n events of one lap, in the order of their time.
+    """n events of one lap, ordered by time.
 
-    ``tables[k]`` holds the events of ``events[k]``, ordered by time. ``kind`` is int8 [n], each event's k;
-    ``row`` is int32 [n], its row in that table; ``time_ms`` is int64 [n], its time in milliseconds since the
-    epoch, rising. ``lap_ms`` is added to every time once per lap.
+    ``tables[k]`` holds the events of ``events[k]``, ordered by time. ``kind`` is int8 [n], the index k of each event;
+    ``row`` is int32 [n], its row in that table; ``time_ms`` is int64 [n], its time in milliseconds since the epoch,
+    sorted. ``lap_ms`` is added to every time once per lap.
     """
 
     events: tuple[Events, ...]
@@ -55,9 +55,9 @@ class Recording:
 
     @classmethod
     def merge(cls, parts: Sequence[tuple[Events, pa.Table]], *, lap: timedelta) -> "Recording":
-        """Merge tables of events by their time; ties go in the order of ``parts``, then of the rows.
+        """Merge tables of events by time; ties are in the order of ``parts``, then of the rows.
 
-        Raises ValueError if there are no events, or if ``lap`` is so short that laps would overlap.
+        Raises ValueError if there are no events, or if ``lap`` is shorter than the recording.
         """
         tables, times = [], []
         for events, table in parts:
@@ -91,12 +91,12 @@ class Recording:
         return tuple(events.topic for events in self.events)
 
     def to(self, topics: Mapping[str, str]) -> "Recording":
-        """Return the recording with topics exchanged for others; those not named stay."""
+        """Return the recording with replaced topics; topics that are not in the mapping stay."""
         moved = tuple(replace(events, topic=topics.get(events.topic, events.topic)) for events in self.events)
         return replace(self, events=moved)
 
     def only(self, name: str) -> "Recording":
-        """Return the events of one kind, named by its schema or its topic.
+        """Return the events of one kind, given by its schema or its topic.
 
         Raises ValueError if the recording has no such kind.
         """
@@ -112,13 +112,13 @@ class Recording:
         return Recording.merge(kept, lap=timedelta(milliseconds=self.lap_ms))
 
     def times(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Return the event times of positions that count on over the laps: int64 [stop - start], in ms."""
+        """Return the event times of positions counted across laps: int64 [stop - start], in ms since the epoch."""
         lap, place = np.divmod(np.arange(start, stop, dtype=np.int64), len(self))
         times: npt.NDArray[np.int64] = self.time_ms[place] + lap * self.lap_ms
         return times
 
     def chunks(self, encode: Encode, *, count: int, rows: int = 8192) -> Iterator[Chunk]:
-        """Encode the first ``count`` events, lap after lap, at most ``rows`` at a time."""
+        """Encode the first ``count`` events across laps, in chunks of at most ``rows``."""
         first = 0
         while first < count:
             lap, start = divmod(first, len(self))
@@ -134,7 +134,7 @@ class Recording:
             places = np.flatnonzero(kind == k)
             if not len(places):
                 continue
-            # Each table is in the order of time too, so a stretch of the recording is a stretch of the table.
+            # Each table is ordered by time too, so a range of the recording is a range of the table.
             batch = self._batch(k, int(self.row[start + places[0]]), len(places), lap)
             encoded = encode(events.schema, batch)
             if len(encoded) != len(places):

@@ -1,7 +1,7 @@
-"""Sends a recording at an intended pace, whether the pipeline keeps up or not.
+"""Sends a recording at an intended pace, regardless of the pipeline's speed.
 
-Each event's Kafka timestamp is the moment at which it was *intended* to be sent. What is measured from it
-counts any delay of the sender too, so a sender that falls behind cannot make the pipeline look fast.
+The Kafka timestamp of each event is its *intended* send time. Latencies measured from it include delays of the sender,
+so a slow sender cannot make the pipeline look fast.
 """
 
 import threading
@@ -20,8 +20,8 @@ from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import partitions
 from pipeline.settings import KafkaSettings
 
-_TICK_SECONDS = 0.002  # what falls due within a tick goes out together
-_POLL_SECONDS = 0.1  # deliveries are counted at least this often
+_TICK_SECONDS = 0.002  # events due within a tick are sent together
+_POLL_SECONDS = 0.1  # the longest interval between counts of deliveries
 _CHUNKS_AHEAD = 8
 _QUEUE_MESSAGES = 2_000_000
 _QUEUE_KILOBYTES = 1_048_576
@@ -29,10 +29,10 @@ _QUEUE_KILOBYTES = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent. Times are seconds since the epoch; ``error`` is the first delivery failure, if any.
+    """The result of a replay. Times are seconds since the epoch; ``error`` is the first delivery failure, if any.
 
     ``intended_rate`` and ``achieved_rate`` are events per second from the first to the last event sent.
-    ``late_ms`` is how long, at worst, an event was handed to the client after it was due.
+    ``late_ms`` is the greatest delay between the due time of an event and its hand-over to the client.
     """
 
     sent: int
@@ -48,7 +48,7 @@ class Sent:
 
     @property
     def complete(self) -> bool:
-        """Whether Kafka has everything that was sent."""
+        """Whether Kafka acknowledged every sent event."""
         return self.acknowledged == self.sent
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,11 +57,10 @@ class Sent:
 
 
 class Replay:
-    """Sends ``count`` events of a recording at a pace, lap after lap.
+    """Sends ``count`` events of a recording at a pace, across laps.
 
-    ``encode`` turns rows into values for the wire. ``sent``, ``acknowledged`` and ``failed`` may be read from
-    any thread while it runs; ``stop()`` may be called from any thread.
-    Raises BrokerError or TopicsError, from ``run``, before anything is sent.
+    ``encode`` encodes rows as values. ``sent``, ``acknowledged`` and ``failed`` may be read from any thread while it
+    runs; ``stop()`` may be called from any thread. ``run`` raises BrokerError or TopicsError before anything is sent.
     """
 
     def __init__(
@@ -90,27 +89,27 @@ class Replay:
         self.failed = 0
 
     def stop(self) -> None:
-        """Send nothing more; ``run`` then waits for what was sent and returns."""
+        """Stop sending; ``run`` then waits for outstanding deliveries and returns."""
         self._stop.set()
 
     def sent_of(self, kind: int) -> int:
-        """Return how many events of one kind of the recording were handed to Kafka so far."""
+        """Return how many events of one kind of the recording were passed to the producer so far."""
         return int(self._by_kind[kind])
 
     def run(self) -> Sent:
-        """Send everything, wait until Kafka has it or refuses it, and return what happened."""
+        """Send everything, wait until each event is acknowledged or has failed, and return the result."""
         partitions(clients.admin(self._kafka), self._topics, self._kafka.bootstrap)
         producer = clients.producer(
             self._kafka,
-            partitioner="murmur2_random",  # as the Java client does it
+            partitioner="murmur2_random",  # as the Java client
             linger_ms=1,
             queue_buffering_max_messages=_QUEUE_MESSAGES,
             queue_buffering_max_kbytes=_QUEUE_KILOBYTES,
         )
         intended = first_at = last_at = start = 0.0
         try:
-            for chunk in self._ahead():
-                if not chunk.first:  # the clock starts when there is something to send
+            for chunk in self._encode_ahead():
+                if not chunk.first:  # time starts when the first chunk is encoded
                     start, first_at = self._clock.monotonic(), self._clock.now()
                 due = self._pace(chunk.first, chunk.first + len(chunk))
                 done = self._send(producer, chunk, due, start, first_at)
@@ -132,7 +131,7 @@ class Replay:
         )
 
     def _send(self, producer: Any, chunk: Chunk, due: Any, start: float, epoch: float) -> int:
-        """Send a chunk, each event when it is due; return how many were sent before a stop."""
+        """Send a chunk, each event when it is due; return the number of sent events, fewer after a stop."""
         topics = [self._topics[kind] for kind in chunk.kind.tolist()]
         stamps = ((epoch + due) * 1000).astype(np.int64).tolist()
         keys, values = chunk.keys, chunk.values
@@ -158,7 +157,7 @@ class Replay:
             try:
                 producer.produce(topic, value, key, on_delivery=self._delivered, timestamp=stamp)
                 return
-            except BufferError:  # the lateness tells of it
+            except BufferError:  # counts as lateness
                 producer.poll(0.01)
 
     def _delivered(self, error: Any, _message: Any) -> None:
@@ -168,8 +167,8 @@ class Replay:
         self.failed += 1
         self._error = self._error or str(error)
 
-    def _ahead(self) -> Iterator[Chunk]:
-        """Encode some chunks ahead in a thread of its own, so that sending need not wait for it."""
+    def _encode_ahead(self) -> Iterator[Chunk]:
+        """Encode some chunks ahead in a separate thread, so that sending does not wait for it."""
         chunks = self._recording.chunks(self._encode, count=self._count)
         pool = ThreadPoolExecutor(1, "replay-encode")
         try:

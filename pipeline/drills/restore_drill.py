@@ -1,7 +1,7 @@
-"""How soon the partitions of a worker with many keys are served again after it was killed, or stopped.
+"""Measures how soon the partitions of a worker with many keys are served again after it was killed or stopped.
 
-All of a group's partitions belong to one worker, which is killed under a light load. A partition is served again when
-a reader of committed scores has the score of an event that was sent after the blow.
+One worker owns all partitions of a group and is killed under light load. A partition is served again when a reader of
+committed scores has received the score of an event that was sent after the fault.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
-from pipeline.drills.state_check import compare_states, words
+from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.synthetic_keys import SyntheticKeys
 from pipeline.drills.topic_listener import TopicListener
 from pipeline.drills.wire import SCORE, decoder, encoder
@@ -31,20 +31,20 @@ from pipeline.records import RecordBatch
 from pipeline.telemetry.exposition_parser import sample_total
 
 WAIT_SECONDS = 180.0
-METRICS_SECONDS = 0.25  # a worker that restores is asked no more often: each answer costs it milliseconds
-CALM_SECONDS = 3.0  # between two blows: what the one before held up is over
+METRICS_SECONDS = 0.25  # the shortest interval between scrapes of a restoring worker; each costs it milliseconds
+CALM_SECONDS = 3.0  # between two faults, so that delayed scores arrive before the next fault
 
-GOAL_EMPTY_SECONDS = 10.0  # and the session timeout
+GOAL_EMPTY_SECONDS = 10.0  # plus the session timeout
 GOAL_OWN_SECONDS = 4.0
 GOAL_RECORDS_PER_SECOND = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreRound:
-    """How a worker came back. Seconds count from the blow; ``started`` is when the new process was started.
+    """The recovery of a worker. Seconds count from the fault; ``started`` is the start of the new process.
 
-    ``accepted`` is when the group gave it its first partition, ``served`` when the last partition was served again;
-    ``restored`` are changelog records, ``restoring`` the seconds that they took, and ``cpu`` those of the process.
+    ``accepted`` is when the group assigned its first partition, ``served`` when the last partition was served again;
+    ``restored`` are changelog records, ``restoring`` the seconds for them, ``cpu`` the CPU seconds of the process.
     """
 
     started: float
@@ -61,14 +61,14 @@ class RestoreRound:
 
     @property
     def cpu_rate(self) -> float:
-        """Changelog records restored per CPU second of the worker, whoever else uses the machine; 0 if none were."""
+        """Changelog records restored per CPU second of the worker, independent of other load; 0 if there were none."""
         return self.restored / self.cpu if self.cpu else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What was measured. ``empty``: killed, and followed from an empty disk; ``own``: killed, and started again under
-    the same name; ``clean``: stopped and started again under the same name."""
+    """The measurements. ``empty``: killed and replaced by a worker without local state; ``own``: killed and restarted
+    under the same name; ``clean``: stopped and restarted under the same name."""
 
     protocol: str
     keys: int
@@ -83,7 +83,7 @@ class RestoreReport:
 
     @property
     def lines(self) -> list[str]:
-        """The report in words."""
+        """The report as text."""
         table = [f"{'seconds, medians':42s} started  accepted  served   records restored  a second  a CPU second"]
         for label, returns in (
             ("killed, a successor with an empty disk", self.empty),
@@ -102,13 +102,13 @@ class RestoreReport:
             f"{self.keys:,} keys, {self.changelog_records:,} changelog records, session {self.session_seconds:g} s",
             *table,
             f"lost {self.audit['lost']}, duplicates {self.audit['duplicates']}",
-            *map(words, self.states),
+            *map(summary, self.states),
             *(f"{'met   ' if met else 'MISSED'} {goal}" for goal, met in self.goals.items()),
         ]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was lost, doubled or wrong. Goals of time are reported, not judged: machines differ."""
+        """Whether no event was lost or duplicated and no state is wrong. Time goals are only reported."""
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class RestoreReport:
 
 
 def goals(session_seconds: float, empty: list[RestoreRound], own: list[RestoreRound]) -> dict[str, bool]:
-    """Return what was promised and whether it was kept, by medians. Pure."""
+    """Return the goals and whether they were met, by medians. Pure."""
     bound = session_seconds + GOAL_EMPTY_SECONDS
     return {
         f"from an empty disk <= session timeout + {GOAL_EMPTY_SECONDS:.0f} s": statistics.median(
@@ -134,18 +134,18 @@ def goals(session_seconds: float, empty: list[RestoreRound], own: list[RestoreRo
 
 
 class RestoreRate:
-    """How many changelog records a worker restored, and for how long its count rose."""
+    """The number of changelog records that a worker restored, and the time in which the number rose."""
 
     def __init__(self) -> None:
         self.records = 0
         self._from = self._to = self._at = (0.0, 0.0)
 
     def due(self, at: float) -> bool:
-        """Return whether it is time to look again."""
+        """Return whether the next sample is due."""
         return at - self._at[0] >= METRICS_SECONDS
 
-    def look(self, records: float, at: float, cpu: float) -> None:
-        """Take note of what the worker counts at a time, and of the CPU seconds that it used by then."""
+    def sample(self, records: float, at: float, cpu: float) -> None:
+        """Add a sample: the worker's record count at a time, and its CPU seconds."""
         self._at = (at, cpu)
         if not records:
             self._from = self._to = self._at
@@ -154,36 +154,36 @@ class RestoreRate:
 
     @property
     def seconds(self) -> float:
-        """From the last look that found none to the first one that found all."""
+        """The time from the last sample with no records to the first with all of them, in seconds."""
         return round(self._to[0] - self._from[0], 3)
 
     @property
     def cpu(self) -> float:
-        """The CPU seconds of that time."""
+        """The CPU seconds of that interval."""
         return round(self._to[1] - self._from[1], 3)
 
 
 class FirstScores:
-    """Up to which event each partition is scored, as a reader of committed scores knows it."""
+    """The last scored event of each partition, as seen by a reader of committed scores."""
 
     def __init__(self) -> None:
         self._decode = decoder(SCORE)
         self._reached: dict[int, int] = {}
 
-    def heard(self, records: RecordBatch) -> None:
-        """Note that these scores are in hand."""
+    def add(self, records: RecordBatch) -> None:
+        """Add records that have just arrived."""
         columns = self._decode(records).columns
         partitions, offsets = columns["source_partition"].to_numpy(), columns["source_offset"].to_numpy()
         for partition in np.unique(partitions).tolist():
-            self._reached[partition] = int(offsets[partitions == partition].max())  # they rise
+            self._reached[partition] = int(offsets[partitions == partition].max())  # offsets increase
 
     def all(self, ends: dict[int, int]) -> bool:
-        """Return whether each partition has the score of an event at or behind these offsets."""
+        """Return whether each partition has the score of an event at or after these offsets."""
         return all(self._reached.get(partition, -1) >= end for partition, end in ends.items())
 
 
 class RestoreDrill:
-    """One run. ``say`` gets a line for each thing that happens."""
+    """One run. ``say`` receives a line for each action."""
 
     def __init__(
         self,
@@ -198,42 +198,42 @@ class RestoreDrill:
         self._pipeline = site.pipeline
         self._kafka = site.kafka
         self._cluster = site.cluster
-        self._crowd = SyntheticKeys(site.pipeline, site.recording, keys)
+        self._synthetic_keys = SyntheticKeys(site.pipeline, site.recording, keys)
         self._rounds = rounds
         self._rate = rate
         self._say = say
         self._clock = clock or SystemClock()
         self._fleet = site.fleet()
         self._served = FirstScores()
-        self._never = threading.Event()
+        self._never_set = threading.Event()
 
     def run(self) -> RestoreReport:
-        """Do the whole run. Raises SurgetankError if the pipeline has no tables, or a worker does not come back."""
+        """Run the drill. Raises SurgetankError if the pipeline has no tables, or a worker does not recover."""
         if not self._pipeline.memories:
-            raise SurgetankError(f"pipeline {self._pipeline.name!r} remembers nothing: there is nothing to restore")
+            raise SurgetankError(f"pipeline {self._pipeline.name!r} has no state: there is nothing to restore")
         provisioning.apply(self._kafka, self._pipeline)
         self._offsets = GroupOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)
-        self._say(f"sending {self._crowd.keys:,} keys")
-        self._crowd.fill(self._kafka)
-        replay = Replay(self._kafka, self._crowd.events, at_rate(self._rate), encoder(), count=10**9)
+        self._say(f"sending {self._synthetic_keys.keys:,} keys")
+        self._synthetic_keys.fill(self._kafka)
+        replay = Replay(self._kafka, self._synthetic_keys.events, at_rate(self._rate), encoder(), count=10**9)
         empty: list[RestoreRound] = []
         own: list[RestoreRound] = []
         clean: list[RestoreRound] = []
-        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.heard, self._clock)
+        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.add, self._clock)
         with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
             owner = self._fleet.start()
             self._until(lambda: self._lag() == 0, "all of its state", owner)
             records = self._changelog_records()
-            self._say(f"all keys are known: {records:,} changelog records")
+            self._say(f"all keys are in the state: {records:,} changelog records")
             sending = sender.submit(replay.run)
             try:
                 ends = self._ends()
                 self._until(lambda: self._served.all(ends), "scores of all partitions", owner)
                 for number in range(self._rounds):
                     self._say(f"round {number + 1} of {self._rounds}")
-                    owner = self._return(empty, owner, self._fleet.kill, "")
-                    owner = self._return(own, owner, self._fleet.kill, owner.name)
-                    owner = self._return(clean, owner, self._fleet.stop, owner.name)
+                    owner = self._measure_recovery(empty, owner, self._fleet.kill, "")
+                    owner = self._measure_recovery(own, owner, self._fleet.kill, owner.name)
+                    owner = self._measure_recovery(clean, owner, self._fleet.stop, owner.name)
             finally:
                 replay.stop()
             sending.result()
@@ -243,7 +243,7 @@ class RestoreDrill:
         session = self._session_seconds()
         return RestoreReport(
             protocol=self._kafka.group_protocol,
-            keys=self._crowd.keys,
+            keys=self._synthetic_keys.keys,
             changelog_records=records,
             session_seconds=session,
             empty=empty,
@@ -254,12 +254,12 @@ class RestoreDrill:
             goals=goals(session, empty, own),
         )
 
-    def _return(
+    def _measure_recovery(
         self, returns: list[RestoreRound], owner: Member, blow: Callable[[Member], object], name: str
     ) -> Member:
-        """Hurt the owner, start a worker of that name (none: a new one) in its place, and see how it comes back."""
+        """Kill or stop the owner, start a worker of that name (none: a new name) instead, and measure its recovery."""
         self._until(lambda: self._lag() < self._rate, "no backlog", owner)
-        self._never.wait(CALM_SECONDS)
+        self._never_set.wait(CALM_SECONDS)
         since = self._clock.monotonic()
         blow(owner)
         ends = self._ends()
@@ -270,20 +270,20 @@ class RestoreDrill:
         )
         restoring = RestoreRate()
 
-        def look() -> None:
+        def sample() -> None:
             page = successor.ask("/metrics") or ""
             restored, cpu = (
                 sample_total(page, name) for name in ("surgetank_restore_records_total", "process_cpu_seconds_total")
             )
-            restoring.look(restored, self._clock.monotonic(), cpu)
+            restoring.sample(restored, self._clock.monotonic(), cpu)
 
         def serves() -> bool:
             if restoring.due(self._clock.monotonic()):
-                look()
+                sample()
             return self._served.all(ends)
 
         served = self._until(serves, "scores of all partitions", successor, since)
-        look()
+        sample()
         found = RestoreRound(
             started=round(started, 2),
             accepted=round(accepted, 2),
@@ -306,7 +306,7 @@ class RestoreDrill:
         return sum(each.lag for each in self._offsets.now())
 
     def _ends(self) -> dict[int, int]:
-        """Return where the events of each partition end now."""
+        """Return the current end offset of the events in each partition."""
         return {
             each.source.partition: each.end
             for each in self._offsets.now()
@@ -320,7 +320,7 @@ class RestoreDrill:
         )
 
     def _session_seconds(self) -> float:
-        """Return how long the group waits for a worker that is silent."""
+        """Return the session timeout of the group in seconds."""
         if self._kafka.group_protocol == "classic":
             return self._kafka.session_timeout_seconds
         settings = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])

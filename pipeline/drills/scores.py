@@ -1,4 +1,4 @@
-"""Reads the scores of a pipeline as their consumers do: committed ones only, whole batches at a time."""
+"""Reads the committed scores of a pipeline in batches, as a consumer of them does."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,9 +14,9 @@ from pipeline.settings import KafkaSettings
 
 @dataclass(frozen=True, slots=True)
 class ReadScores:
-    """Scores that were in hand at ``arrived_at``, in seconds since the epoch.
+    """Scores that were received at ``arrived_at``, in seconds since the epoch.
 
-    ``columns`` has one row per score, with the fields of its contract; ``unreadable`` records were no scores.
+    ``columns`` has one row per score, with the fields of its schema; ``unreadable`` records did not decode.
     """
 
     columns: pa.RecordBatch
@@ -28,7 +28,7 @@ class ReadScores:
 
 
 class ScoreReader:
-    """Reads scores from the first one, or from now on. Close it, or use it as a context.
+    """Reads scores from the beginning, or from now on. Use it as a context manager, or close it.
 
     Raises BrokerError if no broker answers, TopicsError if the topic is missing.
     """
@@ -46,22 +46,22 @@ class ScoreReader:
         self._reader = TopicReader(kafka, [pipeline.scores.topic], start=start)
 
     def read(self, rows: int = 10_000, timeout: float = 0.5) -> ReadScores:
-        """Wait up to ``timeout`` seconds for a first score; return it and those that are here already."""
+        """Wait up to ``timeout`` seconds for a score; return it with those that are available already."""
         records = self._reader.read(rows, timeout)
         arrived_at = self._clock.now()
         batch = self._decode(records)
         return ReadScores(batch.columns, arrived_at, len(records) - len(batch))
 
     def ends(self) -> Offsets:
-        """Return where the score topic ends now."""
+        """Return the current end offsets of the score topic."""
         return self._reader.ends()
 
     def reached(self, ends: Offsets) -> bool:
-        """Return whether everything before those ends was read."""
+        """Return whether everything before those offsets was read."""
         return self._reader.reached(ends)
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the reader."""
         self._reader.close()
 
     def __enter__(self) -> Self:

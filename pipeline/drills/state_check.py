@@ -1,10 +1,10 @@
-"""Compares the state of every key, as its changelog has it, with one worked out anew from the recorded events.
+"""Compares the state of every key in its changelog with state recomputed from the source events.
 
-What is compared is what the state says to two events that come next: one at the key's newest time, and one a longest
-window earlier, which sees the older half of a ring. The other side is DuckDB's answer over all events that fed the
-table, without rings, batches or transactions (``features/offline``). The last scores are compared with the scores.
+The comparison uses the aggregates that two probe events would read: one at the key's newest time, and one a longest
+window earlier, which reads the older half of a ring. The expected values are DuckDB's over all events that updated the
+table, without rings, batches or transactions (``pipeline.offline``). The last scores are compared with the scores.
 
-Where a pipeline was given more partitions, a key is the same one in whichever of them its events lie.
+After an increase of the number of partitions, the events of a key may be in several partitions.
 """
 
 import threading
@@ -35,9 +35,9 @@ from pipeline.state.changelog import PARTITION_HISTORY, RESERVED_KEYS
 
 Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
-Key = tuple[int, bytes]  # of one partition
+Key = tuple[int, bytes]  # partition and key
 
-RELATIVE = 1e-9  # how far sums may be off: they are added up in another order
+RELATIVE = 1e-9  # the tolerance of sums, which are added in another order
 _EXACT = {
     AggregateKind.COUNT,
     AggregateKind.MIN,
@@ -53,10 +53,10 @@ NO_RECORDS = RecordBatch.of(())
 
 @dataclass(frozen=True, slots=True)
 class StateReport:
-    """One table, in numbers of keys.
+    """The result for one table, in numbers of keys.
 
-    ``wrong``: the state says something else than the events. ``missing``: it says nothing, and it should.
-    ``unexpected``: no event of the key changed it. ``forgotten``: old enough to be forgotten, and so it was.
+    ``wrong``: the state differs from the expected values. ``missing``: there is no state, but there should be.
+    ``unexpected``: no event of the key updated the state. ``forgotten``: expired and deleted.
     """
 
     table: str
@@ -69,13 +69,13 @@ class StateReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the state is what the events make it."""
+        """Whether the state is the expected state."""
         return not (self.wrong or self.missing or self.unexpected)
 
     @property
     def line(self) -> str:
-        """The report in words."""
-        text = f"{words(self.as_dict())}, forgotten {self.forgotten}"
+        """The report as text."""
+        text = f"{summary(self.as_dict())}, forgotten {self.forgotten}"
         return "\n".join([text, *(f"  {example}" for example in self.examples)])
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,8 +83,8 @@ class StateReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def words(report: Mapping[str, Any]) -> str:
-    """Return in words what the plain values of a StateReport say of right and wrong."""
+def summary(report: Mapping[str, Any]) -> str:
+    """Return the plain values of a StateReport as text."""
     return (
         f"state of {report['table']}: {report['keys']:,} keys, wrong {report['wrong']}, "
         f"missing {report['missing']}, unexpected {report['unexpected']}"
@@ -99,21 +99,21 @@ def compare_states(
     wait: float = 30.0,
     clock: Clock | None = None,
 ) -> list[StateReport]:
-    """Compare every table of a pipeline, once all events and facts are committed. ``settings`` are its workers'.
+    """Compare every table of a pipeline after all events and facts are committed. ``settings`` are its workers'.
 
-    Raises BrokerError or TopicsError if a topic cannot be read, SurgetankError if nothing is committed for ``wait``
-    seconds and something still waits.
+    Raises BrokerError or TopicsError if a topic cannot be read, SurgetankError if no offset is committed for ``wait``
+    seconds although records are left.
     """
     _wait_until_committed(kafka, pipeline, wait, clock or SystemClock())
     settings = settings or StateSettings()
-    reports = [_compare_table(kafka, pipeline, memory, settings) for memory in pipeline.memories]
+    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.memories]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
 def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], PartitionHistory | None]:
-    """Return the last record of each key of each partition of a changelog, without those that were forgotten.
+    """Return the last value of each key of each changelog partition, without deleted keys, and the partition history.
 
-    And what it says of how keys moved, None for nothing.
+    The history is None if the number of partitions never changed.
     """
     last: dict[Key, bytes | None] = {}
     with TopicReader(kafka, [topic]) as reader:
@@ -138,115 +138,127 @@ def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float,
         if lag != before:
             since, before = clock.monotonic(), lag
         elif clock.monotonic() - since > wait:
-            raise SurgetankError(f"{lag} records of {', '.join(pipeline.sources)} wait, and nothing is committed")
+            raise SurgetankError(f"{lag} records of {', '.join(pipeline.sources)} are left, and nothing is committed")
         pause.wait(_LOOK_SECONDS)
 
 
 def _compare_table(
-    kafka: KafkaSettings, pipeline: Pipeline, memory: TableState, settings: StateSettings
+    kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings
 ) -> StateReport:
-    name = memory.table.name
-    feed = pipeline.feed_of(memory)
+    name = table_state.table.name
+    feed = pipeline.feed_of(table_state)
     found, growth = last_values(kafka, pipeline.changelogs[name])
-    fed = _Fed.read(kafka, feed, settings, _Homes(growth, feed.topic, provisioning.existing(kafka)[feed.topic]))
-    expected = fed.keys
+    source_events = _SourceEvents.read(
+        kafka, feed, settings, _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic])
+    )
+    expected = source_events.keys
     rows = row_serdes(pipeline)[0][name].unpack([found[key] for key in expected if key in found])
-    there = [place for place, key in enumerate(expected) if key in found]
-    online = np.full((2 * len(expected), len(memory.statistics)), np.nan)
-    probes = fed.probes(memory)
+    there = [number for number, key in enumerate(expected) if key in found]
+    online = np.full((2 * len(expected), len(table_state.aggregates)), np.nan)
+    probes = source_events.probes(table_state)
     if there:
         index = np.repeat(np.arange(len(there), dtype=np.int64), 2)
         times = probes[there].reshape(-1)
         n = len(index)
-        values, all_, none = np.zeros((n, len(memory.layout.values))), np.ones(n, np.bool_), np.zeros(n, np.bool_)
-        answers, _ = advance(memory.layout, rows, index, times, values, all_, none)
+        values, all_, none = np.zeros((n, len(table_state.layout.values))), np.ones(n, np.bool_), np.zeros(n, np.bool_)
+        answers, _ = advance(table_state.layout, rows, index, times, values, all_, none)
         online[np.repeat(np.array(there) * 2, 2) + np.tile([0, 1], len(there))] = answers
-    truth = _recomputed(memory, fed, probes)
+    truth = _recompute(table_state, source_events, probes)
     same = np.stack(
-        [_same(each.kind, online[:, at], truth[:, at]) for at, each in enumerate(memory.statistics)], axis=1
+        [_equal(each.kind, online[:, at], truth[:, at]) for at, each in enumerate(table_state.aggregates)], axis=1
     )
     right = same.all(axis=1).reshape(-1, 2).all(axis=1)
     gone = np.ones(len(expected), dtype=np.bool_)
     gone[there] = False
-    old = fed.old(memory, settings) & gone
-    wrong, missing = np.flatnonzero(~right & ~gone), np.flatnonzero(gone & ~old)
-    unexpected = [key for key in found if key not in fed.places]
+    may_have_expired = source_events.may_have_expired(table_state, settings) & gone
+    wrong, missing = np.flatnonzero(~right & ~gone), np.flatnonzero(gone & ~may_have_expired)
+    unexpected = [key for key in found if key not in source_events.numbers]
     examples = [
         f"{expected[at]}: {each.name} is {online[2 * at + probe, s]!r}, should be {truth[2 * at + probe, s]!r}"
         for at in wrong[:_EXAMPLES].tolist()
         for probe in (0, 1)
-        for s, each in enumerate(memory.statistics)
+        for s, each in enumerate(table_state.aggregates)
         if not same[2 * at + probe, s]
     ]
     examples += [f"{expected[at]} is missing" for at in missing[:_EXAMPLES].tolist()]
     examples += [f"{key} is unexpected" for key in unexpected[:_EXAMPLES]]
-    return StateReport(name, len(expected), len(wrong), len(missing), len(unexpected), int(old.sum()), examples)
+    return StateReport(
+        name, len(expected), len(wrong), len(missing), len(unexpected), int(may_have_expired.sum()), examples
+    )
 
 
-class _Fed:
-    """The events that fed a table: ``events`` in columns, the distinct keys with their places, and the newest times."""
+class _SourceEvents:
+    """The events that updated a table, in columns, with their distinct keys and the newest time of each key."""
 
     def __init__(self, events: pa.Table, keys: list[Key], newest: Int64s) -> None:
         self.events = events
         self.keys = keys
-        self.places = {key: place for place, key in enumerate(keys)}
+        self.numbers = {key: number for number, key in enumerate(keys)}
         self.newest = newest
 
     @classmethod
-    def read(cls, kafka: KafkaSettings, feed: Events, settings: StateSettings, homes: "_Homes") -> "_Fed":
-        """Read all events of a topic. Their keys are numbered over all partitions; what may not write has no part."""
+    def read(
+        cls, kafka: KafkaSettings, feed: Events, settings: StateSettings, row_partitions: "_RowPartitions"
+    ) -> "_SourceEvents":
+        """Read all events of a topic that may update state. Keys are numbered across all partitions."""
         decode = decoder(feed.schema)
         parts: list[pa.Table] = []
-        places: dict[Key, int] = {}
+        numbers: dict[Key, int] = {}
         with TopicReader(kafka, [feed.topic]) as reader:
-            parts += [_events(decode(records), feed, settings, places, homes) for records in reader.catch_up()]
-        events = pa.concat_tables(parts) if parts else _events(decode(NO_RECORDS), feed, settings, places, homes)
-        newest = np.full(len(places), np.iinfo(np.int64).min)
+            parts += [
+                _events(decode(records), feed, settings, numbers, row_partitions) for records in reader.catch_up()
+            ]
+        events = (
+            pa.concat_tables(parts) if parts else _events(decode(NO_RECORDS), feed, settings, numbers, row_partitions)
+        )
+        newest = np.full(len(numbers), np.iinfo(np.int64).min)
         np.maximum.at(newest, events["key"].to_numpy(), events["time_ms"].to_numpy())
-        return cls(events, list(places), newest)
+        return cls(events, list(numbers), newest)
 
-    def probes(self, memory: TableState) -> Int64s:
-        """Return int64 [k, 2]: the times at which each key is asked."""
-        return np.stack([self.newest, self.newest - memory.layout.longest_ms], axis=1)
+    def probes(self, table_state: TableState) -> Int64s:
+        """Return int64 [k, 2]: the times of the probe events of each key, in ms since the epoch."""
+        return np.stack([self.newest, self.newest - table_state.layout.longest_window_ms], axis=1)
 
-    def old(self, memory: TableState, settings: StateSettings) -> npt.NDArray[np.bool_]:
-        """Return bool [k]: which keys may have been forgotten."""
-        return _old(self.keys, self.newest, memory.layout.memory_ms, settings)
+    def may_have_expired(self, table_state: TableState, settings: StateSettings) -> npt.NDArray[np.bool_]:
+        """Return bool [k]: which keys may have expired."""
+        return _may_have_expired(self.keys, self.newest, table_state.layout.retention_ms, settings)
 
 
-def _old(keys: Sequence[Key], newest: Int64s, memory_ms: int | None, settings: StateSettings) -> npt.NDArray[np.bool_]:
+def _may_have_expired(
+    keys: Sequence[Key], newest: Int64s, retention_ms: int | None, settings: StateSettings
+) -> npt.NDArray[np.bool_]:
     """Return bool [k]: which keys may have been forgotten, by their newest times and the newest of their partition."""
-    if memory_ms is None or not keys:
+    if retention_ms is None or not keys:
         return np.zeros(len(keys), dtype=np.bool_)
     partitions = np.array([partition for partition, _ in keys], dtype=np.int64)
     newest_of = np.full(int(partitions.max()) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest_of, partitions, newest)
     slack_ms = LATE_MS + round(settings.future_hours_max * 3_600_000)
-    old: npt.NDArray[np.bool_] = newest < newest_of[partitions] - slack_ms - memory_ms
-    return old
+    may_have_expired: npt.NDArray[np.bool_] = newest < newest_of[partitions] - slack_ms - retention_ms
+    return may_have_expired
 
 
 @dataclass(frozen=True, slots=True)
-class _Homes:
-    """Where the row of a key is, of which an event lies in some partition of a topic with so many of them by now."""
+class _RowPartitions:
+    """The current partition of the row of a key, given the position of one of its events."""
 
     growth: PartitionHistory | None
     topic: str
     partitions: int
 
     def of(self, key: bytes, partition: int, offset: int) -> Key:
-        """Return the key where its row is."""
+        """Return the key with the partition of its row."""
         if self.growth is None or self.stage(partition, offset) == len(self.growth.stages):
             return partition, key
         return self.growth.home(key, self.partitions), key
 
     def stage(self, partition: int, offset: int) -> int:
-        """Return the number of the stage in which a record was processed."""
+        """Return the number of the partition era in which a record was processed."""
         return era_of(self.growth, self.topic, partition, offset)
 
 
 def _events(
-    batch: DecodedBatch, feed: Events, settings: StateSettings, places: dict[Key, int], homes: _Homes
+    batch: DecodedBatch, feed: Events, settings: StateSettings, numbers: dict[Key, int], row_partitions: _RowPartitions
 ) -> pa.Table:
     records = batch.records
     partitions = _partitions(records)[batch.rows]
@@ -256,9 +268,9 @@ def _events(
     kept = np.flatnonzero(writes & np.array([key not in RESERVED_KEYS for key in keys], dtype=np.bool_))
     offsets = records.offsets[batch.rows]
     lying = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
-    homed = [homes.of(keys[at] or b"", partition, offset) for at, partition, offset in lying]
-    numbered = [places.setdefault(key, len(places)) for key in homed]
-    stages = np.array([homes.stage(partition, offset) for _, partition, offset in lying], dtype=np.int64)
+    homed = [row_partitions.of(keys[at] or b"", partition, offset) for at, partition, offset in lying]
+    numbered = [numbers.setdefault(key, len(numbers)) for key in homed]
+    stages = np.array([row_partitions.stage(partition, offset) for _, partition, offset in lying], dtype=np.int64)
     table = pa.Table.from_batches([batch.columns.take(pa.array(kept))])
     given = {
         "ordinal": (stages << 56) + (partitions[kept] << 40) + offsets[kept],
@@ -273,14 +285,14 @@ def _events(
     return table
 
 
-def _recomputed(memory: TableState, fed: _Fed, probes: Int64s) -> Float64s:
+def _recompute(table_state: TableState, source_events: _SourceEvents, probes: Int64s) -> Float64s:
     """Return float64 [2k, F]: what DuckDB says to the probes of each key."""
     try:
         import duckdb
     except ImportError:
-        raise StartupError("to work state out anew needs DuckDB: pip install 'surgetank[offline]'") from None
+        raise StartupError("recomputing state requires DuckDB: pip install 'surgetank[offline]'") from None
 
-    k = len(fed.keys)
+    k = len(source_events.keys)
     asked = pa.table(
         {
             "ordinal": pa.array((1 << 60) + np.arange(2 * k, dtype=np.int64)),
@@ -290,15 +302,15 @@ def _recomputed(memory: TableState, fed: _Fed, probes: Int64s) -> Float64s:
             "writes": pa.array(np.zeros(2 * k, dtype=np.bool_)),
         }
     )
-    events = pa.concat_tables([fed.events, asked], promote_options="default")
+    events = pa.concat_tables([source_events.events, asked], promote_options="default")
     with duckdb.connect() as db:
         db.register("events", events)
-        found = db.sql(feature_sql.sql(memory)).to_arrow_table()
-    columns = [found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in memory.statistics]
+        found = db.sql(feature_sql.sql(table_state)).to_arrow_table()
+    columns = [found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in table_state.aggregates]
     return np.stack(columns, axis=1)
 
 
-def _same(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:
+def _equal(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:
     if kind in _EXACT:
         same: npt.NDArray[np.bool_] = (one == other) | (np.isnan(one) & np.isnan(other))
         return same
@@ -308,7 +320,7 @@ def _same(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[np
 def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: StateSettings) -> StateReport:
     format_ = row_serdes(pipeline)[0][PREDICTIONS]
     found, growth = last_values(kafka, pipeline.changelogs[PREDICTIONS])
-    homes = _Homes(growth, pipeline.events.topic, provisioning.existing(kafka)[pipeline.events.topic])
+    row_partitions = _RowPartitions(growth, pipeline.events.topic, provisioning.existing(kafka)[pipeline.events.topic])
     rows = dict(zip(found, format_.unpack(list(found.values())).tolist(), strict=True))
     expected: dict[Key, tuple[float, int, int, bytes]] = {}
     stages: dict[Key, int] = {}
@@ -330,13 +342,17 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
             for partition, key, value, offset in zip(partitions, keys, values, offsets, strict=True):
                 if key is None or key in RESERVED_KEYS:
                     continue
-                place, stage = homes.of(key, partition, offset), homes.stage(partition, offset)
-                if stage >= stages.get(place, 0):  # partitions are read side by side
-                    expected[place], stages[place] = value, stage
+                number, stage = row_partitions.of(key, partition, offset), row_partitions.stage(partition, offset)
+                if stage >= stages.get(number, 0):  # partitions are read in parallel
+                    expected[number], stages[number] = value, stage
     wrong = [key for key, value in expected.items() if key in rows and rows[key] != value]
     gone = [key for key in expected if key not in rows]
     times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)
-    old_ = dict(zip(expected, _old(list(expected), times, predictions_ms(pipeline), settings).tolist(), strict=True))
+    old_ = dict(
+        zip(
+            expected, _may_have_expired(list(expected), times, predictions_ms(pipeline), settings).tolist(), strict=True
+        )
+    )
     missing = [key for key in gone if not old_[key]]
     unexpected = [key for key in rows if key not in expected]
     examples = [f"{key}: {rows[key]} should be {expected[key]}" for key in wrong[:_EXAMPLES]]

@@ -1,4 +1,4 @@
-"""Makes as many keys as a drill wants out of recorded events: no recording has a million."""
+"""Creates events with a given number of keys from recorded events."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,15 +16,15 @@ from pipeline.errors import SurgetankError
 from pipeline.settings import KafkaSettings
 
 RECORDS_PER_KEY = 1.2
-LAP_MS = 3_600_000  # at least
+LAP_MS = 3_600_000  # the minimum
 _KEY_DIGITS = 9
 
 
 def synthetic_keys(recording: Recording, events: Events, keys: int, count: int) -> Recording:
-    """Return ``count`` recorded events of one kind, over and over, dealt out in turn over ``keys`` made-up keys.
+    """Return ``count`` recorded events of one kind, repeated as needed, with ``keys`` synthetic keys in turn.
 
-    They are a millisecond apart, from the first time of the recording on, so that no key grows old. Raises ValueError
-    if the recording has no such events, or they have no key.
+    The events are one millisecond apart, starting at the first time of the recording, so that no key expires. Raises
+    ValueError if the recording has no such events, or they have no key.
     """
     if events.key is None:
         raise ValueError(f"events of {events.topic!r} have no key")
@@ -32,8 +32,8 @@ def synthetic_keys(recording: Recording, events: Events, keys: int, count: int) 
     number = np.arange(count, dtype=np.int64)
     table = table.take(pa.array(number % len(table)))
     columns = {
-        events.key: _named("K", number % keys),
-        events.id: _named("crowd-", number),
+        events.key: _key_names("K", number % keys),
+        events.id: _key_names("crowd-", number),
         events.time: pa.array(int(recording.time_ms[0]) + number).cast(table.schema.field(events.time).type),
     }
     for name, column in columns.items():
@@ -44,7 +44,7 @@ def synthetic_keys(recording: Recording, events: Events, keys: int, count: int) 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticKeys:
-    """What a pipeline with tables is given so that they have ``keys`` keys: its recorded events, under other keys."""
+    """Events that fill the tables of a pipeline with ``keys`` keys: its recorded events with synthetic keys."""
 
     pipeline: Pipeline
     recording: Recording
@@ -52,15 +52,15 @@ class SyntheticKeys:
 
     @property
     def events(self) -> Recording:
-        """Events to be scored, of all keys in turn."""
+        """The events to score, with all keys in turn."""
         return synthetic_keys(self.recording, self.pipeline.events, self.keys, self.keys)
 
     def fill(self, kafka: KafkaSettings) -> int:
-        """Send what the tables are fed by, 1.2 records of each key, and wait until Kafka has it; return how many."""
+        """Send the events that update the tables, 1.2 per key, wait for acknowledgement, and return their number."""
         records = round(self.keys * RECORDS_PER_KEY)
-        feeds = dict.fromkeys(memory.table.facts or self.pipeline.events for memory in self.pipeline.memories)
+        feeds = dict.fromkeys(table_state.table.facts or self.pipeline.events for table_state in self.pipeline.memories)
         for feed in feeds:
-            assert isinstance(feed, Events)  # the declaration was checked
+            assert isinstance(feed, Events)  # checked by the declaration
             events = synthetic_keys(self.recording, feed, self.keys, records)
             sent = Replay(kafka, events, lambda start, stop: np.zeros(stop - start), encoder()).run()
             if not sent.complete:
@@ -68,6 +68,6 @@ class SyntheticKeys:
         return records * len(feeds)
 
 
-def _named(prefix: str, number: npt.NDArray[np.int64]) -> pa.Array:
+def _key_names(prefix: str, number: npt.NDArray[np.int64]) -> pa.Array:
     digits = pc.utf8_lpad(pa.array(number).cast(pa.string()), _KEY_DIGITS, "0")
     return pc.binary_join_element_wise(prefix, digits, "")

@@ -1,4 +1,4 @@
-"""Hears what comes out of a topic while a drill goes on."""
+"""Listens to the records of a topic during a drill."""
 
 import threading
 from collections.abc import Callable
@@ -19,19 +19,21 @@ _LOOK_SECONDS = 0.02
 
 
 class TopicListener:
-    """Reads committed records in a thread of its own; ``heard`` is called there with each read. Use it as a context."""
+    """Reads committed records in its own thread, which calls ``on_records`` with each batch. A context manager."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, heard: Callable[[RecordBatch], None], clock: Clock) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, on_records: Callable[[RecordBatch], None], clock: Clock
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._heard = heard
+        self._on_records = on_records
         self._clock = clock
         self._stopping = threading.Event()
 
     def check(self) -> None:
-        """Raise what ended the reading, if anything did."""
+        """Raise the error that ended the reader thread, if any."""
         if self._reading.done():
-            self._reading.result()  # it ends before it is told to only by an error
+            self._reading.result()  # the thread ends early only by an error
 
     def until(
         self,
@@ -42,9 +44,9 @@ class TopicListener:
         wait: float,
         since: float | None = None,
     ) -> float:
-        """Wait for something of a worker; return the seconds since then (default: now).
+        """Wait for a condition; return the seconds since ``since`` (default: now).
 
-        Raises SurgetankError if the worker ends before, or it takes more than ``wait`` seconds.
+        Raises SurgetankError if the worker exits before, or the condition takes more than ``wait`` seconds.
         """
         since = self._clock.monotonic() if since is None else since
         while not condition():
@@ -69,14 +71,14 @@ class TopicListener:
         self.check()
 
     def _read(self) -> None:
-        with self._opened() as reader:
+        with self._open() as reader:
             while not self._stopping.is_set():
                 records = reader.read(timeout=_READ_SECONDS)
                 if len(records):
-                    self._heard(records)
+                    self._on_records(records)
 
-    def _opened(self) -> TopicReader:
-        """Return a reader; topics that were just made have no leaders yet."""
+    def _open(self) -> TopicReader:
+        """Return a reader. Retries, because topics that were just created have no leaders yet."""
         since = self._clock.monotonic()
         while True:
             try:

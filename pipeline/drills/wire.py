@@ -1,4 +1,4 @@
-"""Values in and out for the drills, by the contracts of ``schemas/``."""
+"""Encoders and decoders of record values for drills, by the schemas in ``schemas/``."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,11 +12,11 @@ from pipeline.records import DecodedBatch, RecordBatch
 
 SCORE = "score"
 
-_VALUE_BYTES_MAX = 2**30  # whatever Kafka took, a drill looks at
+_VALUE_BYTES_MAX = 2**30  # no limit below Kafka's own
 
 
 def encoder() -> Encode:
-    """Return what encodes rows of any schema. Use it in one thread at a time. Raises SchemaError."""
+    """Return an encoder for rows of any schema. Use it in one thread at a time. Raises SchemaError."""
     contracts = SchemaRepository.load()
     encoder_of = cache(lambda name: Encoder(contracts, name))
 
@@ -27,6 +27,6 @@ def encoder() -> Encode:
 
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
-    """Return what decodes values of a schema and leaves out those that are none. Raises SchemaError."""
+    """Return a decoder for values of a schema, which omits values that do not decode. Raises SchemaError."""
     decode = Decoder(SchemaRepository.load(), schema, value_bytes_max=_VALUE_BYTES_MAX).decode
     return lambda records: decode(records)[0]

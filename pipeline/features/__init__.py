@@ -1,1 +1,1 @@
-"""Columns to the matrix that a model takes."""
+"""Feature declarations, and the model's input matrix computed from event columns and keyed state."""

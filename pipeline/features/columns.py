@@ -1,6 +1,6 @@
-"""Features without memory: each is computed from the columns of the same event.
+"""Stateless features: each is computed from columns of the same event.
 
-Calendar features are in UTC. Where local time matters, let the event carry it: a producer knows where it is.
+Calendar features are in UTC. Where local time matters, put it into a field of the event: the producer knows its zone.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _THURSDAY = 3  # 1970-01-01, where Monday is 0
 
 @dataclass(frozen=True, slots=True)
 class Field(Feature):
-    """A number or truth value in float32: integers above 2^24 are rounded, numbers above 3.4e38 infinite."""
+    """A number or boolean as float32: integers above 2^24 are rounded, numbers above 3.4e38 become infinite."""
 
     field: str
 
@@ -40,7 +40,7 @@ class Field(Feature):
 
     @property
     def expects(self) -> str:
-        """A number or truth value."""
+        """The accepted type: a number or boolean."""
         return "a number or boolean"
 
     def takes(self, dtype: pa.DataType) -> bool:
@@ -55,10 +55,10 @@ class Field(Feature):
 
 @dataclass(frozen=True, slots=True)
 class Category(Feature):
-    """A text as its place in a vocabulary, from 0.
+    """A string as its index in a vocabulary, from 0.
 
-    A text outside the vocabulary is missing, as null is: the model has learnt nothing of it. Trees compare
-    places, so they gain from a vocabulary whose order means something.
+    A string outside the vocabulary is missing, as null is: the model was not trained on it. Tree models compare
+    indexes, so a vocabulary in a meaningful order helps them.
     """
 
     field: str
@@ -70,7 +70,7 @@ class Category(Feature):
             raise TopologyError(f"category {self.field!r}: the vocabulary is empty")
         if len(set(self.vocabulary)) < len(self.vocabulary):
             twice = next(text for text in self.vocabulary if self.vocabulary.count(text) > 1)
-            raise TopologyError(f"category {self.field!r}: {twice!r} is twice in the vocabulary")
+            raise TopologyError(f"category {self.field!r}: {twice!r} is in the vocabulary twice")
 
     @property
     def name(self) -> str:
@@ -84,17 +84,17 @@ class Category(Feature):
 
     @property
     def expects(self) -> str:
-        """A text."""
+        """The accepted type: a string."""
         return "a string"
 
     def takes(self, dtype: pa.DataType) -> bool:
-        """Accept strings, plain or dictionary-encoded (which Avro enums become)."""
+        """Accept strings, plain or dictionary-encoded (as decoded Avro enums are)."""
         if pa.types.is_dictionary(dtype):
             dtype = dtype.value_type
         return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m]: places in the vocabulary."""
+        """Return float32 [m]: indexes into the vocabulary, NaN for null and for strings outside it."""
         texts = columns.column(self.field)
         if pa.types.is_dictionary(texts.type):
             texts = texts.dictionary_decode()
@@ -103,7 +103,7 @@ class Category(Feature):
 
 @dataclass(frozen=True, slots=True)
 class _Calendar(Feature):
-    """Base of what is read off a time."""
+    """Base of the features that are derived from a timestamp."""
 
     field: str
 
@@ -114,17 +114,17 @@ class _Calendar(Feature):
 
     @property
     def expects(self) -> str:
-        """A time."""
+        """The accepted type: a timestamp."""
         return "a timestamp"
 
     def takes(self, dtype: pa.DataType) -> bool:
-        """Accept timestamps of every unit; without a zone they are taken as UTC."""
+        """Accept timestamps of every unit; a timestamp without a zone is read as UTC."""
         return bool(pa.types.is_timestamp(dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class HourOfDay(_Calendar):
-    """The hour in UTC with its fraction: 0 up to 24; 17:30 is 17.5."""
+    """The hour in UTC with its fraction, from 0 up to 24: 17:30 is 17.5."""
 
     @property
     def name(self) -> str:
@@ -132,7 +132,7 @@ class HourOfDay(_Calendar):
         return f"{self.field}_hour_of_day"
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m]: hours since midnight."""
+        """Return float32 [m]: hours since midnight, NaN for null."""
         times = columns.column(self.field)
         hour = _ticks_per(times, "hours")
         return _where_known(times, _ticks(times) % (24 * hour) / hour)
@@ -148,7 +148,7 @@ class DayOfWeek(_Calendar):
         return f"{self.field}_day_of_week"
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m]: days since Monday."""
+        """Return float32 [m]: days since Monday, NaN for null."""
         times = columns.column(self.field)
         return _where_known(times, (_days(times) + _THURSDAY) % 7)
 
@@ -163,7 +163,7 @@ class Month(_Calendar):
         return f"{self.field}_month"
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m]: the month's number."""
+        """Return float32 [m]: the number of the month, NaN for null."""
         times = columns.column(self.field)
         months = _days(times).astype("M8[D]").astype("M8[M]").astype(np.int64)  # since January 1970
         return _where_known(times, months % 12 + 1)
@@ -171,7 +171,7 @@ class Month(_Calendar):
 
 @dataclass(frozen=True, slots=True)
 class Elapsed(Feature):
-    """The time from one field to another, with its fraction, negative if ``end`` is before ``start``."""
+    """The time from one field to another with its fraction, negative if ``end`` is before ``start``."""
 
     start: str
     end: str
@@ -185,7 +185,7 @@ class Elapsed(Feature):
 
     @property
     def name(self) -> str:
-        """Such as ``minutes_from_start_to_end``."""
+        """The name, for example ``minutes_from_start_to_end``."""
         return f"{self.unit}_from_{self.start}_to_{self.end}"
 
     @property
@@ -195,17 +195,17 @@ class Elapsed(Feature):
 
     @property
     def expects(self) -> str:
-        """A time."""
+        """The accepted type: a timestamp."""
         return "a timestamp"
 
     def takes(self, dtype: pa.DataType) -> bool:
-        """Accept timestamps of every unit; without a zone they are taken as UTC."""
+        """Accept timestamps of every unit; a timestamp without a zone is read as UTC."""
         return bool(pa.types.is_timestamp(dtype))
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m]: the time between, in the unit; missing if either is."""
+        """Return float32 [m]: the time between the fields in the unit, NaN if either field is null."""
         start, end = columns.column(self.start), columns.column(self.end)
-        # Whole units and what is left of them apart: numbers as large as a date would lose what float64 cannot hold.
+        # Whole units and remainders are subtracted separately: float64 would lose digits of ticks since the epoch.
         end_whole, end_rest = np.divmod(_ticks(end), _ticks_per(end, self.unit))
         start_whole, start_rest = np.divmod(_ticks(start), _ticks_per(start, self.unit))
         rest = end_rest / _ticks_per(end, self.unit) - start_rest / _ticks_per(start, self.unit)
@@ -217,7 +217,7 @@ def _float32(numbers: pa.Array) -> Float32s:
     """Return float32 [m] of an Arrow array of numbers or booleans, NaN for null."""
     if numbers.null_count or pa.types.is_boolean(numbers.type):
         return numbers.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    with np.errstate(over="ignore"):  # the same numbers, with less overhead: small batches are common
+    with np.errstate(over="ignore"):  # the same result with less overhead, which counts for small batches
         return numbers.to_numpy().astype(np.float32)  # type: ignore[no-any-return]
 
 
@@ -227,7 +227,7 @@ def _value_set(vocabulary: tuple[str, ...], dtype: pa.DataType) -> pa.Array:
 
 
 def _ticks(times: pa.Array) -> Int64s:
-    """Return int64 [m]: the times since the epoch in their own unit, 0 for null."""
+    """Return int64 [m]: ticks since the epoch in the unit of the array, 0 for null."""
     ticks = times.view(pa.int64())
     return (ticks.fill_null(0) if ticks.null_count else ticks).to_numpy()  # type: ignore[no-any-return]
 

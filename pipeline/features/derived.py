@@ -1,8 +1,8 @@
-"""Derived columns: a number computed from other numbers of the same event.
+"""Derived columns: numbers computed from other numbers of the same event.
 
-Each stands as a feature of its own, or as what a statistic is taken of: ``cards.mean(Log1p("amount"), ...)``. Each
-is written twice, over Arrow columns and as DuckDB SQL, and the two agree: whatever is null, NaN or infinite is
-missing, going in and coming out.
+A derived column is a feature of its own or the value of an aggregate: ``cards.mean(Log1p("amount"), ...)``. Each is
+implemented over Arrow columns and as DuckDB SQL with the same results: null, NaN and infinite values are missing,
+both as inputs and as results.
 """
 
 import math
@@ -19,29 +19,29 @@ from pipeline.features.spec import Feature, Float32s, Float64s
 
 @dataclass(frozen=True, slots=True)
 class Derived(Feature):
-    """Base of the derived columns. An operand, ``Value``, is the name of a column or another derived column."""
+    """Base of the derived columns. An operand (``Value``) is a column name or another derived column."""
 
     @property
     @abstractmethod
     def operands(self) -> tuple["Value", ...]:
-        """What it is computed from."""
+        """The columns and derived columns that the result is computed from."""
 
     @abstractmethod
     def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m] from the operands' float64 [m], where NaN is what is missing."""
+        """Return float64 [m] from the operands' float64 [m]. NaN means missing."""
 
     @abstractmethod
     def formula(self, *operands: str) -> str:
-        """Return the SQL expression, from the operands' SQL expressions, where NULL is what is missing."""
+        """Return the SQL expression from the operands' SQL expressions. NULL means missing."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns that its operands read, each once."""
+        """The columns that the operands read, without repetition."""
         return tuple(dict.fromkeys(column for operand in self.operands for column in inputs_of(operand)))
 
     @property
     def expects(self) -> str:
-        """A number or truth value."""
+        """The accepted type: a number or boolean."""
         return "a number or boolean"
 
     def takes(self, dtype: pa.DataType) -> bool:
@@ -49,18 +49,18 @@ class Derived(Feature):
         return is_number(dtype)
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m], NaN where something is missing."""
+        """Return float32 [m], NaN where the result is missing."""
         with np.errstate(over="ignore"):
             return numbers(self, columns).astype(np.float32)
 
     def sql(self) -> str:
-        """Return a DuckDB expression over the events' columns, a DOUBLE, NULL where something is missing."""
+        """Return a DuckDB expression over the events' columns, a DOUBLE, NULL where the result is missing."""
         return sql_of(self)
 
     def declaration(self) -> dict[str, Any]:
-        """Return kind, name and fields as plain JSON values, those of its operands within."""
-        written = {each.name: _written(getattr(self, each.name)) for each in fields(self)}
-        return {"kind": type(self).__name__, "name": self.name, **written}
+        """Return kind, name and fields as plain JSON values, with nested declarations for derived operands."""
+        values = {each.name: _json_value(getattr(self, each.name)) for each in fields(self)}
+        return {"kind": type(self).__name__, "name": self.name, **values}
 
 
 Value = str | Derived
@@ -75,21 +75,21 @@ class Difference(Derived):
 
     @property
     def name(self) -> str:
-        """Such as ``left_minus_right``."""
-        return f"{_part(self.left)}_minus_{_part(self.right)}"
+        """The name, for example ``left_minus_right``."""
+        return f"{_operand_name(self.left)}_minus_{_operand_name(self.right)}"
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """Both sides."""
+        """Both operands."""
         return (self.left, self.right)
 
     def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m]: what is left."""
+        """Return float64 [m]: the differences."""
         left, right = operands
         return left - right
 
     def formula(self, *operands: str) -> str:
-        """Return the SQL of it."""
+        """Return the SQL expression."""
         left, right = operands
         return f"({left} - {right})"
 
@@ -103,49 +103,49 @@ class Ratio(Derived):
 
     @property
     def name(self) -> str:
-        """Such as ``part_per_whole``."""
-        return f"{_part(self.part)}_per_{_part(self.whole)}"
+        """The name, for example ``part_per_whole``."""
+        return f"{_operand_name(self.part)}_per_{_operand_name(self.whole)}"
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """Both numbers."""
+        """Both operands."""
         return (self.part, self.whole)
 
     def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m]: quotients."""
+        """Return float64 [m]: the quotients."""
         part, whole = operands
-        return part / whole  # by 0 it is infinite or NaN, thus missing
+        return part / whole  # division by 0 gives infinity or NaN, which count as missing
 
     def formula(self, *operands: str) -> str:
-        """Return the SQL of it."""
+        """Return the SQL expression."""
         part, whole = operands
         return f"({part} / {whole})"
 
 
 @dataclass(frozen=True, slots=True)
 class Log1p(Derived):
-    """The natural logarithm of 1 + ``value``: for amounts with a long tail. Missing from -1 downwards."""
+    """The natural logarithm of 1 + ``value``, for amounts with a long tail. Missing for values of -1 and below."""
 
     value: Value
 
     @property
     def name(self) -> str:
-        """Such as ``log1p_of_value``."""
-        return f"log1p_of_{_part(self.value)}"
+        """The name, for example ``log1p_of_value``."""
+        return f"log1p_of_{_operand_name(self.value)}"
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """The number."""
+        """The operand."""
         return (self.value,)
 
     def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m]: logarithms."""
+        """Return float64 [m]: the logarithms."""
         return np.log1p(operands[0])
 
     def formula(self, *operands: str) -> str:
-        """Return the SQL of it: DuckDB has no log1p, but for u = 1 + x, asinh((u - 1/u) / 2) = ln(u).
+        """Return the SQL expression. DuckDB has no log1p, but for u = 1 + x, asinh((u - 1/u) / 2) = ln(u).
 
-        The argument is written so that neither a tiny nor a huge x loses digits.
+        This form of the argument keeps the precision of very small and very large x.
         """
         x = operands[0]
         return f"CASE WHEN {x} > -1 THEN asinh({x} / 2 * (1 + 1 / (1 + {x}))) END"
@@ -159,12 +159,12 @@ class IsNull(Derived):
 
     @property
     def name(self) -> str:
-        """Such as ``value_is_null``."""
-        return f"{_part(self.value)}_is_null"
+        """The name, for example ``value_is_null``."""
+        return f"{_operand_name(self.value)}_is_null"
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """The number."""
+        """The operand."""
         return (self.value,)
 
     def compute(self, *operands: Float64s) -> Float64s:
@@ -172,13 +172,13 @@ class IsNull(Derived):
         return np.isnan(operands[0]).astype(np.float64)
 
     def formula(self, *operands: str) -> str:
-        """Return the SQL of it."""
+        """Return the SQL expression."""
         return f"CAST({operands[0]} IS NULL AS DOUBLE)"
 
 
 @dataclass(frozen=True, slots=True)
 class Above(Derived):
-    """1 where ``value`` is greater than ``bound``, else 0. Its mean in a window is a share."""
+    """1 where ``value`` is greater than ``bound``, else 0. The mean over a window is the share of such values."""
 
     value: Value
     bound: float
@@ -190,41 +190,41 @@ class Above(Derived):
 
     @property
     def name(self) -> str:
-        """Such as ``value_above_15``."""
-        return f"{_part(self.value)}_above_{repr(self.bound).removesuffix('.0')}"
+        """The name, for example ``value_above_15``."""
+        return f"{_operand_name(self.value)}_above_{repr(self.bound).removesuffix('.0')}"
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """The number."""
+        """The operand."""
         return (self.value,)
 
     def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m]: 0 and 1."""
+        """Return float64 [m]: 0 and 1, NaN where the operand is missing."""
         value = operands[0]
         return np.where(np.isnan(value), np.nan, value > self.bound)
 
     def formula(self, *operands: str) -> str:
-        """Return the SQL of it."""
+        """Return the SQL expression."""
         return f"CAST({operands[0]} > CAST('{self.bound!r}' AS DOUBLE) AS DOUBLE)"
 
 
 def numbers(value: Value, columns: pa.RecordBatch) -> Float64s:
-    """Return float64 [m] of a column or derived column, NaN for what is null, NaN or infinite."""
+    """Return float64 [m] of a column or derived column, NaN for null, NaN and infinite values."""
     if isinstance(value, str):
-        found = _float64(columns.column(value))
+        result = _float64(columns.column(value))
     else:
-        with np.errstate(all="ignore"):  # what is not a number is missing, not an error
-            found = value.compute(*(numbers(operand, columns) for operand in value.operands))
-    return np.where(np.isfinite(found), found, np.nan)
+        with np.errstate(all="ignore"):  # an undefined result is missing, not an error
+            result = value.compute(*(numbers(operand, columns) for operand in value.operands))
+    return np.where(np.isfinite(result), result, np.nan)
 
 
 def sql_of(value: Value) -> str:
-    """Return a DuckDB expression for a column or derived column, a DOUBLE, NULL where it is not a finite number."""
+    """Return a DuckDB expression for a column or derived column, a DOUBLE, NULL unless it is a finite number."""
     if isinstance(value, str):
-        found = f"CAST({quoted(value)} AS DOUBLE)"
+        result = f"CAST({quoted(value)} AS DOUBLE)"
     else:
-        found = value.formula(*(sql_of(operand) for operand in value.operands))
-    return f"CASE WHEN isfinite({found}) THEN {found} END"
+        result = value.formula(*(sql_of(operand) for operand in value.operands))
+    return f"CASE WHEN isfinite({result}) THEN {result} END"
 
 
 def name_of(value: Value) -> str:
@@ -238,7 +238,7 @@ def inputs_of(value: Value) -> tuple[str, ...]:
 
 
 def quoted(identifier: str) -> str:
-    """Return an identifier as SQL writes it."""
+    """Return a quoted SQL identifier."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
@@ -247,12 +247,12 @@ def is_number(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype))
 
 
-def _part(value: Value) -> str:
-    """Return the name of an operand within another name, in parentheses where it could be misread."""
+def _operand_name(value: Value) -> str:
+    """Return the name of an operand as part of another name, in parentheses where it would be ambiguous."""
     return value if isinstance(value, str) else f"({value.name})"
 
 
-def _written(field: object) -> object:
+def _json_value(field: object) -> object:
     return field.declaration() if isinstance(field, Derived) else field
 
 

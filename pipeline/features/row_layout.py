@@ -1,11 +1,11 @@
-"""What a key's state row holds: float64 cells, whose they are and where; and what follows from that alone.
+"""The layout of a state row: the meaning of its float64 cells, and functions that depend on the layout alone.
 
     cell 0                   the greatest event time of the key so far, in ms
-    two for each last value  its event time in ms, and the value
-    for each window a ring   for each part that its statistics need (counts, sums, ...) 2 B slots, one for each bucket
+    two per last value       its event time in ms, and the value
+    one ring per window      for each accumulator that its aggregates need (counts, sums, ...) 2B slots, one per bucket
 
-A window of span W in B buckets of width b = W/B puts an event at t into bucket(t) = floor(t / b), whose slot is
-bucket mod 2B. The newest bucket of a ring needs no cell: it is the bucket of the greatest event time.
+A window of span W in B buckets of width b = W/B puts an event at t into bucket(t) = floor(t / b), in slot
+bucket mod 2B. The newest bucket of a ring is not stored: it is the bucket of the greatest event time.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ from pipeline.features.spec import Float64s
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-SEEN = 0  # the cell of the greatest event time
-TIME_BOUND_MS = 2**52  # so that times and their differences are exact in float64; 142,000 years from 1970
-RING_PER_WINDOW = 2  # a ring remembers so many windows: what is late by less than one still finds its bucket
+NEWEST_TIME = 0  # the cell of the greatest event time
+TIME_BOUND_MS = 2**52  # keeps times and their differences exact in float64; 142,000 years from 1970
+RING_PER_WINDOW = 2  # the length of a ring in windows: an event late by less than one window still finds its bucket
 
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
 class AggregateKind(IntEnum):
-    """The statistics of a key. All but the last two are over a window."""
+    """The kinds of aggregates of a key. All but the last two are over a window."""
 
     COUNT = 0
     SUM = 1
@@ -45,7 +45,7 @@ class AggregateKind(IntEnum):
 
 
 class Accumulator(IntEnum):
-    """What a slot may hold, of all events of its bucket or of those whose value is there."""
+    """The accumulators of a slot. EVENTS counts all events of the bucket, the others use events with a value."""
 
     EVENTS = 0
     COUNT = 1
@@ -53,10 +53,10 @@ class Accumulator(IntEnum):
     MIN = 3
     MAX = 4
     MEAN = 5
-    SQUARES = 6  # the sum of squared distances from the mean; its cells follow those of the mean
+    SQUARES = 6  # the sum of squared distances from the mean; its cells follow the cells of the mean
 
 
-_NEEDS: dict[AggregateKind, tuple[Accumulator, ...]] = {  # the first is where the reading starts
+_NEEDS: dict[AggregateKind, tuple[Accumulator, ...]] = {  # the result is read from the first accumulator
     AggregateKind.COUNT: (Accumulator.EVENTS,),
     AggregateKind.SUM: (Accumulator.SUM,),
     AggregateKind.MEAN: (Accumulator.SUM, Accumulator.COUNT),
@@ -68,7 +68,7 @@ _NEEDS: dict[AggregateKind, tuple[Accumulator, ...]] = {  # the first is where t
 
 @dataclass(frozen=True, slots=True, order=True)
 class RingWindow:
-    """A span of event time, in whole ms, in equal buckets. Raises TopologyError where they cannot be equal."""
+    """A span of event time in ms, divided into equal buckets. Raises TopologyError if it cannot be divided equally."""
 
     span_ms: int
     buckets: int = 12
@@ -77,25 +77,25 @@ class RingWindow:
         if self.span_ms < 1 or self.buckets < 1 or self.span_ms % self.buckets:
             raise TopologyError(
                 f"a window of {self.span_ms} ms in {self.buckets} buckets: a bucket must be 1 or more whole "
-                "milliseconds; choose buckets= so that it divides the window"
+                "milliseconds; choose buckets= as a divisor of the window"
             )
 
     @property
     def bucket_ms(self) -> int:
-        """The width of a bucket."""
+        """The width of a bucket in ms."""
         return self.span_ms // self.buckets
 
     @property
     def slots(self) -> int:
-        """How many buckets its ring remembers."""
+        """The number of buckets in the ring."""
         return RING_PER_WINDOW * self.buckets
 
     def __str__(self) -> str:
-        return f"{span_text(self.span_ms)}/{self.buckets}"
+        return f"{duration_text(self.span_ms)}/{self.buckets}"
 
 
 class AggregateSpec(NamedTuple):
-    """What one statistic asks of a row. ``value`` says of what, in words that nothing else goes by."""
+    """The cells that one aggregate needs. ``value`` is a text that identifies the aggregated value."""
 
     kind: AggregateKind
     value: str | None = None
@@ -103,12 +103,12 @@ class AggregateSpec(NamedTuple):
 
 
 class UpdateProgram(NamedTuple):
-    """The layout as the compiled update reads it, all int64.
+    """The layout as the compiled update reads it. All arrays are int64.
 
-    ``rings`` [r, 8]: bucket width in ms, buckets, first and end of its cells, of its rows in ``updates``, and of its
-    rows in ``reads``. ``updates`` [u, 4]: part, value, the cell for slot 0, that of the count. ``reads`` [f, 4]: kind,
-    column of the result, the cells for slot 0 of two parts. ``lasts`` [l, 2]: value, cell of its time. ``latest``
-    [m, 3]: kind, column of the result, cell of the time.
+    ``rings`` [r, 8]: bucket width in ms, buckets, first and end of the ring's cells, of its rows in ``updates`` and of
+    its rows in ``reads``. ``updates`` [u, 4]: accumulator, value, cell for slot 0, cell of the count for slot 0.
+    ``reads`` [f, 4]: kind, column of the result, cells for slot 0 of two accumulators. ``lasts`` [l, 2]: value, cell
+    of its time. ``latest`` [m, 3]: kind, column of the result, cell of the time.
     """
 
     rings: Int64s
@@ -119,11 +119,11 @@ class UpdateProgram(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What one cell is: of a ring (with its slot and part) or, without a window, a time or a last value."""
+    """The meaning of one cell: a slot of a ring or, without a window, a time or a last value."""
 
     window: RingWindow | None
     slot: int
-    part: Accumulator | None
+    accumulator: Accumulator | None
     value: str | None
     is_time: bool = False
 
@@ -131,20 +131,24 @@ class Cell(NamedTuple):
     def fingerprinted(self) -> str:
         """Return the text that goes into the fingerprint of a layout.
 
-        Stores and changelogs keep that fingerprint, so the text must not follow the names of classes. It has the names
-        that the classes had when state was first written.
+        Stores and changelogs keep the fingerprint, so the text must not depend on the names of classes. It has the
+        names that the classes had when state was first written.
         """
         window = self.window and f"Window(span_ms={self.window.span_ms}, buckets={self.window.buckets})"
-        part = self.part if self.part is None else f"<Part.{self.part.name}: {self.part.value}>"
+        part = (
+            self.accumulator
+            if self.accumulator is None
+            else f"<Part.{self.accumulator.name}: {self.accumulator.value}>"
+        )
         return f"Cell(window={window}, slot={self.slot}, part={part}, value={self.value!r}, is_time={self.is_time})"
 
 
 @dataclass(frozen=True)
 class RowLayout:
-    """The state row of the measures, in any order; statistics of one window share its ring.
+    """The layout of the state row for the measures, in any order; aggregates of one window share its ring.
 
-    ``forget_after_ms``: a last value or time is missing to an event that is later by more than this; None: never.
-    ``fed_by`` says which events feed the rows; rows fed by others are other rows.
+    ``ttl_ms``: a last value or time older than this, relative to the event, is missing; None: no limit. ``fed_by``
+    identifies the events that update the rows; it is part of the fingerprint.
     """
 
     measures: tuple[AggregateSpec, ...]
@@ -163,15 +167,15 @@ class RowLayout:
         for name, found in (("values", values), ("cells", cells), ("fresh", fresh)):
             object.__setattr__(self, name, found)
         object.__setattr__(self, "program", _program(self))
-        if self.ttl_ms is not None and self.ttl_ms < RING_PER_WINDOW * self.longest_ms:
+        if self.ttl_ms is not None and self.ttl_ms < RING_PER_WINDOW * self.longest_window_ms:
             raise TopologyError(
-                f"forget_after is {span_text(self.ttl_ms)}, less than {RING_PER_WINDOW} x the longest window "
-                f"({span_text(self.longest_ms)}): its ring would lose what late events may still add to"
+                f"ttl is {duration_text(self.ttl_ms)}, less than {RING_PER_WINDOW} x the longest window "
+                f"({duration_text(self.longest_window_ms)}): late events could still update buckets of the expired row"
             )
 
     @property
     def width(self) -> int:
-        """The cells of a row."""
+        """The number of cells of a row."""
         return len(self.cells)
 
     @property
@@ -180,62 +184,62 @@ class RowLayout:
         return _windows(self.measures)
 
     @property
-    def longest_ms(self) -> int:
-        """The longest window; 0 without one."""
+    def longest_window_ms(self) -> int:
+        """The span of the longest window in ms; 0 if there is none."""
         return max((window.span_ms for window in self.windows), default=0)
 
     @property
-    def memory_ms(self) -> int | None:
-        """How long after its greatest event time a row can still matter; None: for ever.
+    def retention_ms(self) -> int | None:
+        """How long a row is needed after its greatest event time, in ms; None: forever.
 
-        Rings matter for two windows: an event that is later by more sees none of their buckets and evicts them all.
-        A last value or time matters for ``forget_after_ms``.
+        Rings are needed for two windows: a later event reads none of their buckets and evicts all of them. A last value
+        or time is needed for ``ttl_ms``.
         """
         if self.ttl_ms is not None:
             return self.ttl_ms
-        return None if len(self.program.latest) else RING_PER_WINDOW * self.longest_ms
+        return None if len(self.program.latest) else RING_PER_WINDOW * self.longest_window_ms
 
     def rows(self, keys: int) -> Float64s:
-        """Return float64 [keys, W]: rows of keys that nothing is known of."""
+        """Return float64 [keys, W]: rows of keys without events."""
         return np.tile(self.fresh, (keys, 1))
 
     def expired(self, rows: Float64s, now_ms: int) -> Bools:
-        """Say of float64 [k, W] which rows no event at ``now_ms`` or later can tell from a fresh one: bool [k].
+        """Return bool [k]: which rows of float64 [k, W] are the same as a fresh row for events at ``now_ms`` or later.
 
-        Event time, not the wall clock: ``now_ms`` is the time before which no event that updates is expected.
+        ``now_ms`` is event time: no updating event before it is expected.
         """
-        seen = rows[:, SEEN]
-        if self.memory_ms is None:
-            return np.isnan(seen)
-        return ~(now_ms - seen <= self.memory_ms)
+        newest = rows[:, NEWEST_TIME]
+        if self.retention_ms is None:
+            return np.isnan(newest)
+        return ~(now_ms - newest <= self.retention_ms)
 
     def fingerprint(self) -> str:
-        """Return a hash, the same in every process, that differs wherever rows could mean something else."""
-        meaning = [self.fed_by, self.memory_ms, [cell.fingerprinted for cell in self.cells]]
-        return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
+        """Return a hash, the same in every process, that differs whenever the meaning of rows could differ."""
+        content = [self.fed_by, self.retention_ms, [cell.fingerprinted for cell in self.cells]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def declaration(self) -> dict[str, Any]:
-        """Return what ``declared`` makes the layout from, as plain JSON values."""
+        """Return plain JSON values from which ``layout_from_declaration`` restores the layout."""
         measures = [
             [int(kind), value, None if window is None else [window.span_ms, window.buckets]]
             for kind, value, window in self.measures
         ]
         return {"measures": measures, "forget_after_ms": self.ttl_ms, "fed_by": self.fed_by}
 
-    def named(self, row: Float64s) -> dict[str, Any]:
-        """Return what a row, float64 [W], holds, as plain JSON values: of the rings, the buckets that are not empty."""
-        seen = row[SEEN]
-        found: dict[str, Any] = {"seen_ms": _json(seen), "last": {}, "windows": {}}
+    def describe(self, row: Float64s) -> dict[str, Any]:
+        """Return the content of a row, float64 [W], as plain JSON values, without the empty buckets of the rings."""
+        newest = row[NEWEST_TIME]
+        found: dict[str, Any] = {"seen_ms": _json(newest), "last": {}, "windows": {}}
         for at, cell in enumerate(self.cells):
             if cell.window is None and cell.value is not None and cell.is_time:
                 found["last"][cell.value] = {"time_ms": _json(row[at]), "value": _json(row[at + 1])}
         for window in self.windows:
-            found["windows"][str(window)] = [] if np.isnan(seen) else list(self._buckets(row, window))
+            found["windows"][str(window)] = [] if np.isnan(newest) else list(self._buckets(row, window))
         return found
 
     def _buckets(self, row: Float64s, window: RingWindow) -> Iterator[dict[str, Any]]:
-        """Yield the buckets of a ring that hold something, oldest first."""
-        newest = int(row[SEEN]) // window.bucket_ms
+        """Yield the buckets of a ring that are not empty, oldest first."""
+        newest = int(row[NEWEST_TIME]) // window.bucket_ms
         of_slot: dict[int, list[int]] = {}
         for at, cell in enumerate(self.cells):
             if cell.window == window:
@@ -243,27 +247,29 @@ class RowLayout:
         for bucket in range(newest - window.slots + 1, newest + 1):
             cells = of_slot[bucket % window.slots]
             if not np.array_equal(row[cells], self.fresh[cells], equal_nan=True):
-                held = {_part_name(self.cells[at]): _json(row[at]) for at in cells}
-                yield {"from_ms": bucket * window.bucket_ms} | held
+                described = {_accumulator_name(self.cells[at]): _json(row[at]) for at in cells}
+                yield {"from_ms": bucket * window.bucket_ms} | described
 
 
 def migrate(old: RowLayout, new: RowLayout, rows: Float64s) -> Float64s | None:
-    """Return float64 [k, W of new]: rows of ``old`` as ``new`` would have them, if they hold all that it wants.
+    """Return float64 [k, W of new]: rows of ``old`` converted to the layout ``new``.
 
-    None where they do not, and the state must be rebuilt from the events: a ring, a part or a last value is new,
-    other events feed the table, or rows may have been forgotten that the new layout would have kept.
+    None if they lack data, so that the state must be rebuilt from the events: a ring, an accumulator or a last value
+    is new, other events update the table, or rows may have expired that the new layout would have kept.
     """
-    kept_longer = old.memory_ms is not None and (new.memory_ms is None or new.memory_ms > old.memory_ms)
-    if old.fed_by != new.fed_by or kept_longer:
+    longer_retention = old.retention_ms is not None and (
+        new.retention_ms is None or new.retention_ms > old.retention_ms
+    )
+    if old.fed_by != new.fed_by or longer_retention:
         return None
-    places = {cell: at for at, cell in enumerate(old.cells)}
-    if not places.keys() >= set(new.cells):
+    positions = {cell: at for at, cell in enumerate(old.cells)}
+    if not positions.keys() >= set(new.cells):
         return None
-    return np.ascontiguousarray(rows[:, [places[cell] for cell in new.cells]])
+    return np.ascontiguousarray(rows[:, [positions[cell] for cell in new.cells]])
 
 
-def declared(declaration: Mapping[str, Any]) -> RowLayout | None:
-    """Return the layout of a declaration; None if it is none that this version knows."""
+def layout_from_declaration(declaration: Mapping[str, Any]) -> RowLayout | None:
+    """Return the layout of a declaration; None if this version does not know such a declaration."""
     try:
         measures = tuple(
             AggregateSpec(AggregateKind(kind), value, None if window is None else RingWindow(*window))
@@ -274,8 +280,8 @@ def declared(declaration: Mapping[str, Any]) -> RowLayout | None:
         return None
 
 
-def span_text(ms: int) -> str:
-    """Return a span in the largest unit that it is a whole number of: ``6h``, ``90s``."""
+def duration_text(ms: int) -> str:
+    """Return a duration in the largest unit that divides it: ``6h``, ``90s``."""
     unit, each = next((unit, each) for unit, each in _UNITS if ms % each == 0)
     return f"{ms // each}{unit}"
 
@@ -284,10 +290,13 @@ def _windows(measures: Iterable[AggregateSpec]) -> tuple[RingWindow, ...]:
     return tuple(sorted({measure.window for measure in measures if measure.window is not None}))
 
 
-def _parts(measures: Iterable[AggregateSpec], window: RingWindow) -> list[tuple[str | None, Accumulator]]:
-    """Return what a slot of the window's ring holds, by value, those of all events first."""
+def _accumulators(measures: Iterable[AggregateSpec], window: RingWindow) -> list[tuple[str | None, Accumulator]]:
+    """Return the accumulators of a slot of the window's ring, ordered by value, starting with those of all events."""
     wanted = {
-        (measure.value, part) for measure in measures if measure.window == window for part in _NEEDS[measure.kind]
+        (measure.value, accumulator)
+        for measure in measures
+        if measure.window == window
+        for accumulator in _NEEDS[measure.kind]
     }
     return sorted(wanted, key=lambda each: (each[0] or "", each[1]))
 
@@ -298,36 +307,44 @@ def _cells(measures: tuple[AggregateSpec, ...]) -> Iterator[Cell]:
         yield Cell(None, 0, None, value, is_time=True)
         yield Cell(None, 0, None, value)
     for window in _windows(measures):
-        parts = _parts(measures, window)
-        yield from (Cell(window, slot, part, value) for value, part in parts for slot in range(window.slots))
+        accumulators = _accumulators(measures, window)
+        yield from (
+            Cell(window, slot, accumulator, value)
+            for value, accumulator in accumulators
+            for slot in range(window.slots)
+        )
 
 
 def _starts_missing(cell: Cell) -> bool:
-    return cell.part in {None, Accumulator.MIN, Accumulator.MAX}
+    return cell.accumulator in {None, Accumulator.MIN, Accumulator.MAX}
 
 
 def _program(layout: RowLayout) -> UpdateProgram:
     measures, values = layout.measures, layout.values
-    places = {cell: at for at, cell in enumerate(layout.cells)}
+    positions = {cell: at for at, cell in enumerate(layout.cells)}
     rings: list[list[int]] = []
     updates: list[tuple[int, ...]] = []
     reads: list[tuple[int, ...]] = []
     for window in layout.windows:
-        parts = _parts(measures, window)
-        cells = {(value, part): places[Cell(window, 0, part, value)] for value, part in parts}
-        start = cells[parts[0]]
-        ring = [window.bucket_ms, window.buckets, start, start + len(parts) * window.slots, len(updates)]
-        for value, part in parts:
-            if part is not Accumulator.SQUARES:  # goes with the mean
+        accumulators = _accumulators(measures, window)
+        cells = {
+            (value, accumulator): positions[Cell(window, 0, accumulator, value)] for value, accumulator in accumulators
+        }
+        start = cells[accumulators[0]]
+        ring = [window.bucket_ms, window.buckets, start, start + len(accumulators) * window.slots, len(updates)]
+        for value, accumulator in accumulators:
+            if accumulator is not Accumulator.SQUARES:  # updated together with the mean
                 number = values.index(value) if value is not None else 0
-                updates.append((part, number, cells[value, part], cells.get((value, Accumulator.COUNT), 0)))
+                updates.append(
+                    (accumulator, number, cells[value, accumulator], cells.get((value, Accumulator.COUNT), 0))
+                )
         ring += [len(updates), len(reads)]
         for column, measure in enumerate(measures):
             if measure.window == window:
-                needs = [cells[measure.value, part] for part in _NEEDS[measure.kind]]
+                needs = [cells[measure.value, accumulator] for accumulator in _NEEDS[measure.kind]]
                 reads.append((measure.kind, column, needs[0], needs[1] if len(needs) > 1 else 0))
         rings.append([*ring, len(reads)])
-    times = {cell.value: at for cell, at in places.items() if cell.is_time}
+    times = {cell.value: at for cell, at in positions.items() if cell.is_time}
     lasts = [(values.index(value), at) for value, at in times.items() if value is not None]
     latest = [
         (measure.kind, column, times[measure.value])
@@ -338,9 +355,9 @@ def _program(layout: RowLayout) -> UpdateProgram:
     return UpdateProgram(*(np.array(table, dtype=np.int64).reshape(-1, width) for table, width in tables))
 
 
-def _part_name(cell: Cell) -> str:
-    part = Accumulator(cell.part or 0).name.lower()
-    return part if cell.value is None else f"{part}({cell.value})"
+def _accumulator_name(cell: Cell) -> str:
+    accumulator = Accumulator(cell.accumulator or 0).name.lower()
+    return accumulator if cell.value is None else f"{accumulator}({cell.value})"
 
 
 def _json(number: float) -> float | int | None:

@@ -1,4 +1,4 @@
-"""What every feature is, and the list of them that makes a model's input. Pure functions of columns."""
+"""The interface of features, and the ordered list of features that makes a model's input. Pure functions of columns."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ from pipeline.errors import TopologyError
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
-NOTHING: Mapping[str, Float64s] = MappingProxyType({})
+NO_AGGREGATES: Mapping[str, Float64s] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Input(ABC):
-    """One column of a model's input: a feature of the event itself, or a statistic of what its key did before.
+    """One column of a model's input: a stateless feature of the event, or an aggregate of earlier events of its key.
 
-    Subclasses are frozen dataclasses: their fields are the declaration, and two inputs with the same fields hold
-    the same numbers.
+    Subclasses are frozen dataclasses: their fields are the declaration, and two inputs with equal fields have equal
+    values.
     """
 
     @property
@@ -36,47 +36,47 @@ class Input(ABC):
     @property
     @abstractmethod
     def inputs(self) -> tuple[str, ...]:
-        """The columns of the pipeline's events that it reads."""
+        """The columns of the pipeline's events that the input reads."""
 
     @property
     @abstractmethod
     def expects(self) -> str:
-        """What its inputs must be, in words: 'a number'."""
+        """The accepted type in words, for error messages: 'a number'."""
 
     @abstractmethod
     def takes(self, dtype: pa.DataType) -> bool:
-        """Say whether an input may have this Arrow type."""
+        """Return whether the input can read a column of this Arrow type."""
 
     def declaration(self) -> dict[str, Any]:
-        """Return kind, name and fields as plain JSON values: what a model bundle remembers."""
+        """Return kind, name and fields as plain JSON values, as a model bundle stores them."""
         fields = json.loads(json.dumps(asdict(self)))
         return {"kind": type(self).__name__, "name": self.name, **fields}
 
 
 @dataclass(frozen=True, slots=True)
 class Feature(Input):
-    """An input without memory, computed from columns of the same event.
+    """A stateless input, computed from columns of the same event.
 
-    ``column`` never raises for columns that ``takes`` accepts, whatever they hold.
+    ``column`` never raises for columns of types that ``takes`` accepts, whatever their values.
     """
 
     @abstractmethod
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m] for a batch of m rows. What is missing is NaN."""
+        """Return float32 [m] for a batch of m rows, NaN for missing values."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """A model's input: its columns, in order. Raises TopologyError if it is empty or two have one name."""
+    """A model's input: its columns in order. Raises TopologyError if it is empty or two columns share a name."""
 
     features: tuple[Input, ...]
 
     def __post_init__(self) -> None:
         if not self.features:
-            raise TopologyError("a pipeline without features: declare at least one")
+            raise TopologyError("the pipeline has no features; declare at least one")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise TopologyError(f"two features are named {twice[0]!r}; leave one of them out")
+            raise TopologyError(f"two features are named {twice[0]!r}; remove or rename one of them")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,11 +85,11 @@ class FeatureSpec:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns of the events that are read, each once, in the order of first use."""
+        """The event columns that the features read, without repetition, in the order of first use."""
         return tuple(dict.fromkeys(column for feature in self.features for column in feature.inputs))
 
     def check(self, schema: pa.Schema) -> None:
-        """Raise TopologyError, naming feature and column, if such events cannot give the features."""
+        """Raise TopologyError, naming feature and column, if events of this schema cannot supply the features."""
         for feature in self.features:
             for column in feature.inputs:
                 if column not in schema.names:
@@ -104,19 +104,19 @@ class FeatureSpec:
                         f"it must be {feature.expects}"
                     )
 
-    def matrix(self, columns: pa.RecordBatch, remembered: Mapping[str, Float64s] = NOTHING) -> Float32s:
-        """Return C-contiguous float32 [m, F], NaN where something is missing.
+    def matrix(self, columns: pa.RecordBatch, aggregates: Mapping[str, Float64s] = NO_AGGREGATES) -> Float32s:
+        """Return C-contiguous float32 [m, F], NaN for missing values.
 
         ``columns`` has m rows and at least the columns of ``inputs``, of types that ``check`` accepts.
-        ``remembered`` holds float64 [m] for each input that has memory, by its name; KeyError where one lacks.
+        ``aggregates`` holds float64 [m] for each aggregate by name. Raises KeyError if one is absent.
         """
         matrix = np.empty((columns.num_rows, len(self.features)), dtype=np.float32)
-        with np.errstate(over="ignore"):  # beyond float32 is infinite
+        with np.errstate(over="ignore"):  # values beyond the range of float32 become infinite
             for position, feature in enumerate(self.features):
                 if isinstance(feature, Feature):
                     matrix[:, position] = feature.column(columns)
                 else:
-                    matrix[:, position] = remembered[feature.name]
+                    matrix[:, position] = aggregates[feature.name]
         return matrix
 
     def declaration(self) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
-"""What an author declares of memory: tables, and statistics of each key over event time.
+"""Declarations of keyed state: tables, and aggregates of each key's events over event time.
 
-    left = Events("flights.departures", schema="departure", key="tailnum", time="departed_at")
-    aircraft = Table("aircraft", facts=left)
+    departures = Events("flights.departures", schema="departure", key="tailnum", time="departed_at")
+    aircraft = Table("aircraft", facts=departures)
     cards = Table("cards")
     features = [aircraft.last("dep_delay"), aircraft.mean("dep_delay", window=hours(6)), cards.count(window=days(1))]
 
-A table with ``facts`` is fed by those events, which are not scored; one without is fed by the pipeline's own. An event
-sees what was processed before it, never itself. ``layout`` says what is kept, ``windows`` what exactly is seen.
+A table with ``facts`` is updated by those events, which are not scored; a table without is updated by the pipeline's
+own events. An event sees the state before it, without its own update. ``row_layout`` defines the stored row,
+``windows`` the exact semantics of windows.
 """
 
 import re
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.errors import TopologyError
 from pipeline.features.derived import Derived, Value, inputs_of, is_number, name_of, numbers
-from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout, span_text
+from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout, duration_text
 from pipeline.features.spec import Float64s, Input
 
 BUCKETS = 12
@@ -30,16 +31,16 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Facts(Protocol):
-    """The events that feed a table: what ``pipeline.Events`` has."""
+    """The events that update a table. ``pipeline.Events`` implements it."""
 
     @property
     def topic(self) -> str:
-        """The topic that they are read from."""
+        """The topic of the events."""
         ...
 
     @property
     def schema(self) -> str:
-        """The name of their schema."""
+        """The name of the schema."""
         ...
 
     @property
@@ -49,37 +50,37 @@ class Facts(Protocol):
 
     @property
     def time(self) -> str:
-        """The field of the event time."""
+        """The field with the event time."""
         ...
 
 
 def seconds(count: float) -> timedelta:
-    """Return a span of so many seconds."""
+    """Return a duration of ``count`` seconds."""
     return timedelta(seconds=count)
 
 
 def minutes(count: float) -> timedelta:
-    """Return a span of so many minutes."""
+    """Return a duration of ``count`` minutes."""
     return timedelta(minutes=count)
 
 
 def hours(count: float) -> timedelta:
-    """Return a span of so many hours."""
+    """Return a duration of ``count`` hours."""
     return timedelta(hours=count)
 
 
 def days(count: float) -> timedelta:
-    """Return a span of so many days of 24 hours."""
+    """Return a duration of ``count`` days of 24 hours."""
     return timedelta(days=count)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The memory of keys: those of ``facts``, or of the pipeline's own events.
+    """State by key, of the keys of ``facts`` or of the pipeline's own events.
 
-    ``forget_after``: what a key last did is missing to an event that is later by more than this. A table forgets a key
-    that was not seen for so long; without it, a table of windows only forgets a key after twice its longest window, and
-    one that also holds last values or times keeps every key for ever.
+    ``ttl``: a last value or time older than this, relative to the event, is missing. A row expires when its key had no
+    event for that long. Without a ttl, rows of a table with windows only expire after twice the longest window; a table
+    that also holds last values or times keeps every key forever.
     """
 
     name: str
@@ -93,51 +94,51 @@ class Table:
             )
         if self.facts is not None and self.facts.key is None:
             raise TopologyError(
-                f"table {self.name!r}: its facts, {self.facts.topic!r}, have no key; say which field is it: key="
+                f"table {self.name!r}: its facts, {self.facts.topic!r}, have no key; set key= to the field of the key"
             )
         if self.ttl is not None:
-            _whole_ms(self.ttl, f"table {self.name!r}: forget_after")
+            _whole_ms(self.ttl, f"table {self.name!r}: ttl")
 
     def count(self, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
-        """Count the events of the key, whatever their fields hold; 0 if there are none."""
+        """Count the events of the key, whatever the values of their fields; 0 if there are none."""
         return Aggregate(self, AggregateKind.COUNT, None, self._window(window, buckets))
 
     def sum(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
-        """Add up what is not null; 0 if there is nothing."""
+        """Sum the values that are not null; 0 if there are none."""
         return Aggregate(self, AggregateKind.SUM, value, self._window(window, buckets))
 
     def mean(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
-        """Take the mean of what is not null; missing if there is nothing."""
+        """Compute the mean of the values that are not null; missing if there are none."""
         return Aggregate(self, AggregateKind.MEAN, value, self._window(window, buckets))
 
     def min(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
-        """Take the smallest; missing if there is nothing."""
+        """Compute the smallest value; missing if there is none."""
         return Aggregate(self, AggregateKind.MIN, value, self._window(window, buckets))
 
     def max(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
-        """Take the greatest; missing if there is nothing."""
+        """Compute the greatest value; missing if there is none."""
         return Aggregate(self, AggregateKind.MAX, value, self._window(window, buckets))
 
     def std(self, value: Value, *, window: timedelta, buckets: int = BUCKETS) -> "Aggregate":
-        """Take the standard deviation of the population (0 of one value); missing if there is nothing."""
+        """Compute the population standard deviation (0 for a single value); missing if there is no value."""
         return Aggregate(self, AggregateKind.STD, value, self._window(window, buckets))
 
     def last(self, value: Value) -> "Aggregate":
-        """Take the non-null value of the greatest event time, of equal times the one processed later."""
+        """Return the non-null value with the greatest event time; of equal times, the one processed last."""
         return Aggregate(self, AggregateKind.LAST, value)
 
     def seconds_since_last(self) -> "Aggregate":
-        """Measure from the greatest event time so far: negative for an event before it, missing for the first."""
+        """Return the seconds since the greatest event time so far: negative if earlier, missing for the first event."""
         return Aggregate(self, AggregateKind.SECONDS_SINCE_LAST)
 
     @property
     def ttl_ms(self) -> int | None:
-        """``forget_after`` in milliseconds."""
+        """``ttl`` in milliseconds."""
         return None if self.ttl is None else self.ttl // _MILLISECOND
 
     @property
     def fed_by(self) -> dict[str, str | None] | None:
-        """What of the facts the rows depend on; None: on the pipeline's own events."""
+        """The properties of the facts that determine the rows; None if the pipeline's own events update the table."""
         facts = self.facts
         if facts is None:
             return None
@@ -153,7 +154,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Input):
-    """One number that a table remembers of a key. A table's methods make it."""
+    """One number computed from the state of a key. Created by the methods of ``Table``."""
 
     table: Table
     kind: AggregateKind
@@ -162,28 +163,28 @@ class Aggregate(Input):
 
     @property
     def name(self) -> str:
-        """Such as ``cards_mean_amount_10m``, with ``_in_5`` where the buckets are not twelve."""
+        """The name, for example ``cards_mean_amount_10m``, with ``_in_5`` if there are 5 buckets, not 12."""
         parts = [self.table.name, self.kind.name.lower()]
         if self.value is not None:
             parts.append(name_of(self.value))
         if self.window is not None:
-            parts.append(span_text(self.window.span_ms))
+            parts.append(duration_text(self.window.span_ms))
             parts += [f"in_{self.window.buckets}"] if self.window.buckets != BUCKETS else []
         return "_".join(parts)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The columns of the pipeline's own events that feed it; none where facts do."""
-        return self.fed_with if self.table.facts is None else ()
+        """The columns of the pipeline's own events that update the aggregate; none if facts update the table."""
+        return self.source_columns if self.table.facts is None else ()
 
     @property
-    def fed_with(self) -> tuple[str, ...]:
-        """The columns of the events that feed the table which it reads."""
+    def source_columns(self) -> tuple[str, ...]:
+        """The columns read from the events that update the table."""
         return () if self.value is None else inputs_of(self.value)
 
     @property
     def expects(self) -> str:
-        """A number or truth value."""
+        """The accepted type: a number or boolean."""
         return "a number or boolean"
 
     def takes(self, dtype: pa.DataType) -> bool:
@@ -192,12 +193,12 @@ class Aggregate(Input):
 
     @property
     def measure(self) -> AggregateSpec:
-        """What it asks of a state row."""
+        """The cells that the aggregate needs in a state row."""
         value = repr(self.value) if isinstance(self.value, Derived) else self.value
         return AggregateSpec(self.kind, value, self.window)
 
     def declaration(self) -> dict[str, Any]:
-        """Return kind, name, what feeds the table and what is taken of it, as plain JSON values."""
+        """Return kind, name, source of the table and aggregated value as plain JSON values."""
         window = self.window
         return {
             "kind": self.kind.name.lower(),
@@ -213,14 +214,14 @@ class Aggregate(Input):
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """All that a pipeline wants of one table: its statistics, in order, and the state row that holds them."""
+    """The state that a pipeline needs of one table: its aggregates in order, and the layout of the row for them."""
 
     table: Table
-    statistics: tuple[Aggregate, ...]
+    aggregates: tuple[Aggregate, ...]
     layout: RowLayout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        measures = tuple(each.measure for each in self.statistics)
+        measures = tuple(each.measure for each in self.aggregates)
         try:
             # The text is in the fingerprint of stores and changelogs: it never changes.
             layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or "the pipeline's events"))
@@ -230,31 +231,31 @@ class TableState:
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """What the statistics are taken of, in the order of ``layout.values``."""
-        named = {each.measure.value: each.value for each in self.statistics}
+        """The aggregated values, in the order of ``layout.values``."""
+        named = {each.measure.value: each.value for each in self.aggregates}
         return tuple(value for name in self.layout.values if (value := named[name]) is not None)
 
     def numbers(self, columns: pa.RecordBatch) -> Float64s:
-        """Return float64 [n, V], C-contiguous: the values of n events that feed the table, NaN for null."""
+        """Return float64 [n, V], C-contiguous: the values of n events that update the table, NaN for null."""
         found = np.empty((columns.num_rows, len(self.values)))
         for position, value in enumerate(self.values):
             found[:, position] = numbers(value, columns)
         return found
 
     def check(self, schema: pa.Schema) -> None:
-        """Raise TopologyError, naming statistic and column, if events of this schema cannot feed the table."""
+        """Raise TopologyError, naming aggregate and column, if events of this schema cannot update the table."""
         facts = self.table.facts
-        for each in self.statistics:
-            for column in each.fed_with:
+        for each in self.aggregates:
+            for column in each.source_columns:
                 if column not in schema.names:
                     raise TopologyError(
-                        f"statistic {each.name!r} reads column {column!r}, which the events that feed table "
+                        f"aggregate {each.name!r} reads column {column!r}, which the events that update table "
                         f"{self.table.name!r} do not have; they have: {', '.join(schema.names)}"
                     )
                 if not each.takes(schema.field(column).type):
                     raise TopologyError(
-                        f"statistic {each.name!r} reads column {column!r}, which is {schema.field(column).type} in "
-                        f"the events that feed table {self.table.name!r}; it must be {each.expects}"
+                        f"aggregate {each.name!r} reads column {column!r}, which is {schema.field(column).type} in "
+                        f"the events that update table {self.table.name!r}; it must be {each.expects}"
                     )
         if facts is not None:
             for role, name in (("key", facts.key), ("time", facts.time)):
@@ -270,18 +271,21 @@ class TableState:
 
 
 def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
-    """Return what is wanted of each table, in the order of first use. TopologyError if two tables share a name."""
+    """Return the state needed of each table, in the order of first use.
+
+    Raises TopologyError if two different tables share a name.
+    """
     found: dict[str, list[Aggregate]] = {}
     for each in inputs:
         if isinstance(each, Aggregate):
             same = found.setdefault(each.table.name, [])
             if same and same[0].table != each.table:
-                raise TopologyError(f"two different tables are named {each.table.name!r}; give each its own name")
+                raise TopologyError(f"two different tables are named {each.table.name!r}; rename one of them")
             same.append(each)
     return tuple(TableState(statistics[0].table, tuple(statistics)) for statistics in found.values())
 
 
 def _whole_ms(span: timedelta, what: str) -> int:
     if span < _MILLISECOND or span % _MILLISECOND:
-        raise TopologyError(f"{what} is {span}; it must be 1 or more whole milliseconds")
+        raise TopologyError(f"{what} is {span}; it must be a whole number of milliseconds, 1 or more")
     return span // _MILLISECOND

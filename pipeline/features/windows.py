@@ -1,12 +1,13 @@
-"""Advance the state rows of a batch: each event sees what was before it, then adds itself. Compiled, event by event.
+"""Update the state rows of a batch: each event reads the state before it, then adds itself. Compiled with numba.
 
-The meaning of a window (span W in B buckets of width b, ring of R = 2B buckets): ``newest`` is the greatest bucket of
-an event that updated the ring so far. An event at t sees the buckets in (bucket(t) - B, bucket(t)] that are still in
-the ring, that is, greater than newest - R. Then it adds itself to its own bucket, if that is in the ring or newer;
-else it is late and changes nothing there. Since newest only grows, it is the bucket of the greatest event time.
+Semantics of a window (span W in B buckets of width b, ring of R = 2B buckets): ``newest`` is the greatest bucket of an
+event that has updated the ring. An event at t reads the buckets in (bucket(t) - B, bucket(t)] that are still in the
+ring, that is, greater than newest - R. Then the event is added to its own bucket if that is in the ring or newer;
+otherwise the event is late and leaves the ring unchanged. Since newest never decreases, it is the bucket of the
+greatest event time.
 
-One loop in machine code serves all layouts: it reads the layout as a few integer arrays (``layout.Program``). Means
-and squared distances are updated by Welford's method (1962), buckets merged by that of Chan, Golub and LeVeque (1979).
+One compiled loop handles all layouts: it reads the layout as integer arrays (``row_layout.UpdateProgram``). Means and
+squared distances are updated by Welford's method (1962), buckets merged by that of Chan, Golub and LeVeque (1979).
 """
 
 from math import sqrt
@@ -15,32 +16,40 @@ import numpy as np
 from numba import boolean, float64, int64, types
 
 from pipeline.compiled import compiled
-from pipeline.features.row_layout import SEEN, TIME_BOUND_MS, Accumulator, AggregateKind, Bools, Int64s, RowLayout
+from pipeline.features.row_layout import (
+    NEWEST_TIME,
+    TIME_BOUND_MS,
+    Accumulator,
+    AggregateKind,
+    Bools,
+    Int64s,
+    RowLayout,
+)
 from pipeline.features.spec import Float64s
 
-NONE = -(2**62)  # the newest bucket of a ring without one: older than all
+NO_BUCKET = -(2**62)  # the newest bucket of an empty ring: older than every bucket
 
 SUM, MEAN, STD, MAX, LAST = (
     int(kind)
     for kind in (AggregateKind.SUM, AggregateKind.MEAN, AggregateKind.STD, AggregateKind.MAX, AggregateKind.LAST)
 )
 EVENTS, COUNT, TOTAL = int(Accumulator.EVENTS), int(Accumulator.COUNT), int(Accumulator.SUM)
-LEAST, GREATEST = int(Accumulator.MIN), int(Accumulator.MAX)
+SMALLEST, GREATEST = int(Accumulator.MIN), int(Accumulator.MAX)
 
 
 @compiled()
-def _see(
+def _read_ring(
     row: Float64s,
     rings: Int64s,
     r: int,
-    sees: Int64s,
+    ring_reads: Int64s,
     bucket: int,
     slot: int,
     newest: int,
     results: Float64s,
     i: int,
 ) -> None:
-    """Put into row ``i`` of ``results`` what ring ``r`` shows to an event in ``bucket``."""
+    """Write the aggregates of ring ``r`` for an event in ``bucket`` into row ``i`` of ``results``."""
     buckets = rings[r, 1]
     slots = 2 * buckets
     first = max(bucket - buckets, newest - slots) + 1
@@ -48,58 +57,60 @@ def _see(
     start = slot - (bucket - first) if seen else 0
     if start < 0:
         start += slots
-    end = min(start + seen, slots)  # the slots are start to end and, where the ring closes, 0 to over
-    over = start + seen - end
+    end = min(start + seen, slots)  # the slots are start to end and, if the range wraps around, 0 to wrapped
+    wrapped = start + seen - end
     for f in range(rings[r, 6], rings[r, 7]):
-        kind, column, a, b = sees[f, 0], sees[f, 1], sees[f, 2], sees[f, 3]
+        kind, column, a, b = ring_reads[f, 0], ring_reads[f, 1], ring_reads[f, 2], ring_reads[f, 3]
         if kind <= SUM:
-            results[i, column] = _total(row, a, start, end, over)
+            results[i, column] = _sum_slots(row, a, start, end, wrapped)
         elif kind == MEAN:
-            count = _total(row, b, start, end, over)
+            count = _sum_slots(row, b, start, end, wrapped)
             if count > 0:
-                results[i, column] = _total(row, a, start, end, over) / count
+                results[i, column] = _sum_slots(row, a, start, end, wrapped) / count
         elif kind == STD:
-            results[i, column] = _deviation(row, a, b, slots, start, end, over)
+            results[i, column] = _deviation_of_slots(row, a, b, slots, start, end, wrapped)
         else:
-            results[i, column] = _extreme(row, a, 1.0 if kind == MAX else -1.0, start, end, over)
+            results[i, column] = _extreme_of_slots(row, a, 1.0 if kind == MAX else -1.0, start, end, wrapped)
 
 
 @compiled()
-def _total(row: Float64s, cells: int, start: int, end: int, over: int) -> float:
-    """Return the sum of some slots of one part, whose cell for slot 0 is ``cells``."""
+def _sum_slots(row: Float64s, cells: int, start: int, end: int, wrapped: int) -> float:
+    """Return the sum of an accumulator over a range of slots. ``cells`` is its cell for slot 0."""
     total = 0.0
     for at in range(cells + start, cells + end):
         total += row[at]
-    for at in range(cells, cells + over):
+    for at in range(cells, cells + wrapped):
         total += row[at]
     return total
 
 
 @compiled()
-def _extreme(row: Float64s, cells: int, sign: float, start: int, end: int, over: int) -> float:
-    """Return the greatest (``sign`` 1) or smallest (-1) of some slots, NaN if all are missing."""
+def _extreme_of_slots(row: Float64s, cells: int, sign: float, start: int, end: int, wrapped: int) -> float:
+    """Return the greatest (``sign`` 1) or smallest (-1) value of a range of slots, NaN if all are missing."""
     extreme = -np.inf
     for at in range(cells + start, cells + end):
         if sign * row[at] > extreme:
             extreme = sign * row[at]
-    for at in range(cells, cells + over):
+    for at in range(cells, cells + wrapped):
         if sign * row[at] > extreme:
             extreme = sign * row[at]
     return sign * extreme if extreme > -np.inf else np.nan
 
 
 @compiled()
-def _deviation(row: Float64s, means: int, counts: int, slots: int, start: int, end: int, over: int) -> float:
-    """Return the population standard deviation of what some slots hold, NaN if they are empty."""
+def _deviation_of_slots(
+    row: Float64s, means: int, counts: int, slots: int, start: int, end: int, wrapped: int
+) -> float:
+    """Return the population standard deviation over a range of slots, NaN if they are empty."""
     count, total, squares = 0.0, 0.0, 0.0
-    for s in range(start, end + over):
+    for s in range(start, end + wrapped):
         slot = s if s < end else s - end
         count += row[counts + slot]
         total += row[counts + slot] * row[means + slot]
     if count == 0:
         return np.nan
     mean = total / count
-    for s in range(start, end + over):
+    for s in range(start, end + wrapped):
         slot = s if s < end else s - end
         distance = row[means + slot] - mean
         squares += row[means + slots + slot] + row[counts + slot] * distance * distance
@@ -107,7 +118,7 @@ def _deviation(row: Float64s, means: int, counts: int, slots: int, start: int, e
 
 
 @compiled()
-def _add(
+def _add_event(
     row: Float64s,
     rings: Int64s,
     r: int,
@@ -119,7 +130,7 @@ def _add(
     values: Float64s,
     i: int,
 ) -> bool:
-    """Add event ``i`` to its bucket of ring ``r``; False if that is no longer in the ring."""
+    """Add event ``i`` to its bucket of ring ``r``; return False if the bucket is no longer in the ring."""
     slots, start, end = 2 * rings[r, 1], rings[r, 2], rings[r, 3]
     if bucket <= newest - slots:
         return False
@@ -127,26 +138,26 @@ def _add(
         for at in range(start + passed % slots, end, slots):
             row[at] = fresh[at]
     for u in range(rings[r, 4], rings[r, 5]):
-        part, at = updates[u, 0], updates[u, 2] + slot
-        if part == EVENTS:
+        accumulator, at = updates[u, 0], updates[u, 2] + slot
+        if accumulator == EVENTS:
             row[at] += 1
             continue
         value = values[i, updates[u, 1]]
         if value != value:
             continue
-        if part == COUNT:
+        if accumulator == COUNT:
             row[at] += 1
-        elif part == TOTAL:
+        elif accumulator == TOTAL:
             row[at] += value
-        elif part == LEAST:
+        elif accumulator == SMALLEST:
             if not row[at] <= value:
                 row[at] = value
-        elif part == GREATEST:
+        elif accumulator == GREATEST:
             if not row[at] >= value:
                 row[at] = value
-        else:  # the mean, and with it the squares
+        else:  # the mean, together with the sum of squared distances
             distance = value - row[at]
-            row[at] += distance / row[updates[u, 3] + slot]  # by the count, which has this value already
+            row[at] += distance / row[updates[u, 3] + slot]  # divided by the count, which includes this value already
             row[at + slots] += distance * (value - row[at])
     return True
 
@@ -159,11 +170,11 @@ def _add(
         types.Array(float64, 2, "C", readonly=True),  # values
         *(types.Array(boolean, 1, "C", readonly=True) for _ in ("reads", "writes")),
         types.Array(float64, 1, "C", readonly=True),  # fresh
-        int64,  # forget_after_ms
+        int64,  # ttl_ms
         *(types.Array(int64, 2, "C", readonly=True) for _ in range(5)),  # the program
     )
 )
-def _in_order(
+def _process_events(
     results: Float64s,
     rows: Float64s,
     key_index: Int64s,
@@ -175,33 +186,33 @@ def _in_order(
     ttl_ms: int,
     rings: Int64s,
     updates: Int64s,
-    sees: Int64s,
+    ring_reads: Int64s,
     lasts: Int64s,
     latest: Int64s,
 ) -> int:
-    """Take the events one by one; the arguments are those of ``advance``, the layout in pieces. Return the late."""
+    """Process the events in order; the arguments are those of ``advance``. Return the number of late events."""
     late = 0
     for i in range(len(key_index)):
         if key_index[i] < 0:
             continue
         row = rows[key_index[i]]
         time = min(max(times_ms[i], -TIME_BOUND_MS), TIME_BOUND_MS)
-        seen = row[SEEN]
-        was_late = False
+        seen = row[NEWEST_TIME]
+        is_late = False
         if reads[i]:
             for m in range(len(latest)):
                 at = latest[m, 2]
                 age = time - row[at]
-                if age <= ttl_ms:  # not where the time is missing
+                if age <= ttl_ms:  # false where the time is missing
                     results[i, latest[m, 1]] = row[at + 1] if latest[m, 0] == LAST else age / 1000
         for r in range(len(rings)):
             bucket = time // rings[r, 0]
             slot = bucket % (2 * rings[r, 1])
-            newest = int64(seen) // rings[r, 0] if seen == seen else NONE
+            newest = int64(seen) // rings[r, 0] if seen == seen else NO_BUCKET
             if reads[i]:
-                _see(row, rings, r, sees, bucket, slot, newest, results, i)
-            if writes[i] and not _add(row, rings, r, updates, fresh, bucket, slot, newest, values, i):
-                was_late = True
+                _read_ring(row, rings, r, ring_reads, bucket, slot, newest, results, i)
+            if writes[i] and not _add_event(row, rings, r, updates, fresh, bucket, slot, newest, values, i):
+                is_late = True
         if writes[i]:
             for m in range(len(lasts)):
                 at, value = lasts[m, 1], values[i, lasts[m, 0]]
@@ -209,8 +220,8 @@ def _in_order(
                     row[at] = time
                     row[at + 1] = value
             if not seen > time:
-                row[SEEN] = time
-        late += was_late
+                row[NEWEST_TIME] = time
+        late += is_late
     return late
 
 
@@ -223,16 +234,16 @@ def advance(
     reads: Bools,
     writes: Bools,
 ) -> tuple[Float64s, int]:
-    """Take n events in order: each reads the state of its key, then writes itself into it.
+    """Process n events in order: each reads the state of its key, then updates it.
 
-    ``rows`` is float64 [k, W], C-contiguous, one for each key of the batch, changed in place. Of each event,
-    ``key_index`` int64 [n] is its row (-1: the key is null; it reads nothing but missing values and writes nothing),
-    ``times_ms`` int64 [n] its event time, ``values`` float64 [n, V] its numbers in the order of ``layout.values``
-    (what is not finite is null), ``reads`` and ``writes`` bool [n] what it does.
+    ``rows`` is float64 [k, W], C-contiguous, one row for each key of the batch, updated in place. For each event,
+    ``key_index`` int64 [n] is its row (-1: the key is null; the event reads missing values and updates nothing),
+    ``times_ms`` int64 [n] its event time, ``values`` float64 [n, V] its values in the order of ``layout.values``
+    (values that are not finite count as null), ``reads`` and ``writes`` bool [n] whether it reads and updates.
 
-    Returns the results, float64 [n, F] in the order of ``layout.measures`` (NaN: missing; all of it where an event
-    does not read), and how many of the writing events were too late for one ring or more. Times beyond 2^52 ms
-    count as 2^52 ms. Raises ValueError if shapes or types do not fit, or ``rows`` cannot be changed in place.
+    Return the results, float64 [n, F] in the order of ``layout.measures`` (NaN: missing; all of a row for an event
+    that does not read), and how many updating events were too late for one or more rings. Times beyond 2^52 ms count
+    as 2^52 ms. Raises ValueError if shapes or types do not fit, or ``rows`` cannot be updated in place.
     """
     n, k = len(key_index), len(rows)
     usable = rows.dtype == np.float64 and rows.flags.c_contiguous and rows.flags.writeable
@@ -249,7 +260,7 @@ def advance(
         raise ValueError(f"key_index must lie in -1 to {k - 1}; it has {key_index.min()} to {key_index.max()}")
     results = np.full((n, len(layout.measures)), np.nan)
     ttl = layout.ttl_ms
-    late = _in_order(
+    late = _process_events(
         results,
         rows,
         np.ascontiguousarray(key_index, dtype=np.int64),
@@ -265,10 +276,10 @@ def advance(
 
 
 def plausible(times_ms: Int64s, arrived_ms: Int64s, past_ms: int, future_ms: int) -> Bools:
-    """Say which event times lie in [arrival - past, arrival + future]: bool [n] of two int64 [n], all in ms.
+    """Return which event times lie in [arrival - past, arrival + future]: bool [n] of two int64 [n], all in ms.
 
-    The others come from a clock in 1970 or 2100. They may read, but must not write: one time far ahead would evict
-    all that a ring holds.
+    Other times come from a wrong clock (1970 or 2100). Their events may read state but must not update it: a single
+    time far in the future would evict the whole ring.
     """
     edges = np.iinfo(np.int64)
     earliest = np.maximum(arrived_ms, edges.min + past_ms) - past_ms

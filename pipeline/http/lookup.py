@@ -24,7 +24,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader, TCP
 
 from pipeline.clock import Clock
 from pipeline.declaration import PREDICTIONS, Pipeline
-from pipeline.features.row_layout import SEEN
+from pipeline.features.row_layout import NEWEST_TIME
 from pipeline.http.server import HttpServer, json_response
 from pipeline.state.row_serde import RowSerde
 
@@ -161,7 +161,7 @@ class Lookup:
     def _named(self, table: str, value: bytes) -> Row:
         row = self._formats[table].unpack([value])[0]
         if table != PREDICTIONS:
-            return float(row[SEEN]), self._layouts[table].named(row)
+            return float(row[NEWEST_TIME]), self._layouts[table].describe(row)
         return float(row["scored_ms"]), {
             "score": float(row["score"]),
             "event_ms": int(row["event_ms"]),

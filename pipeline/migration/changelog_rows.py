@@ -1,4 +1,4 @@
-"""The rows of one partition of a changelog, all of them in memory."""
+"""The rows of one changelog partition, held in memory."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVers
 
 @dataclass(frozen=True, slots=True)
 class ChangelogRows:
-    """What stands last under each key of a partition of a changelog: rows, what they mean, how keys moved."""
+    """The last value of each key of a changelog partition, its table version and its partition history."""
 
     rows: dict[bytes, bytes]
     meaning: TableVersion | None
@@ -20,7 +20,10 @@ class ChangelogRows:
 
     @classmethod
     def read(cls, kafka: KafkaSettings, source: TopicPartition, bounds: tuple[int, int]) -> "ChangelogRows":
-        """Read it. Raises BrokerError or TopicsError if it cannot be read, StateCorrupt for a record without key."""
+        """Read the partition within ``bounds`` (first offset, end offset).
+
+        Raises BrokerError or TopicsError if it cannot be read, StateCorrupt for a record without key.
+        """
         low, end = bounds
         last: dict[bytes | None, bytes | None] = {}
         if low < end:
@@ -28,7 +31,7 @@ class ChangelogRows:
                 for records in reader.catch_up({source: end}):
                     last.update(zip(records.keys.to_pylist(), records.values.to_pylist(), strict=True))
         if None in last:
-            raise StateCorrupt(f"changelog {source} has a record without key, which no worker writes")
+            raise StateCorrupt(f"changelog {source} has a record without a key, which no worker writes")
         meaning, growth = last.pop(TABLE_VERSION, None), last.pop(PARTITION_HISTORY, None)
         return cls(
             {key: value for key, value in last.items() if key is not None and value is not None},

@@ -1,4 +1,4 @@
-"""The mark of an upkeep that is under way: a topic, beside which no worker starts, and in it what was begun."""
+"""The lock of a state migration: a topic that keeps workers from starting and records the migration in progress."""
 
 import json
 from typing import Any
@@ -14,16 +14,16 @@ _KEY = b"begun"
 
 
 class MigrationLock:
-    """The topic ``<pipeline>.upkeep``. Raises TopicsError or BrokerError where it cannot be made, read or deleted."""
+    """The topic ``<pipeline>.upkeep``. Raises TopicsError or BrokerError if it cannot be created, read or deleted."""
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
         self._kafka = kafka
         self._pipeline = pipeline
 
-    def begun(self, command: str) -> dict[str, Any] | None:
-        """Return what was begun by ``command`` and not finished, None for nothing.
+    def unfinished(self, command: str) -> dict[str, Any] | None:
+        """Return the unfinished migration of ``command``, None if there is none.
 
-        Raises TopicsError if it was another command: that must be finished first.
+        Raises TopicsError if another command is unfinished: it must be finished first.
         """
         topic = self._pipeline.upkeep
         if topic not in provisioning.existing(self._kafka):
@@ -32,20 +32,20 @@ class MigrationLock:
         with TopicReader(self._kafka, [topic]) as reader:
             for records in reader.catch_up():
                 last = records.values[-1].as_py()
-        if last is None:  # cut short before anything was begun
+        if last is None:  # interrupted before the migration was recorded
             return None
         found: dict[str, Any] = json.loads(last)
         if found["command"] != command:
             raise TopicsError(
-                f"`surgetank state {found['command']} {self._pipeline.name}` was begun and not finished; run it again "
-                "before"
+                f"`surgetank state {found['command']} {self._pipeline.name}` was started and not finished; run it "
+                "again first"
             )
         return found
 
     def set(self, rewriter: TopicRewriter, command: str, **what: Any) -> None:
-        """Keep workers from starting, and note what is begun.
+        """Keep workers from starting, and record the migration.
 
-        Raises TopicsError if workers run; then the mark is as it was.
+        Raises TopicsError if workers run; then the lock is unchanged.
         """
         fresh = self._pipeline.upkeep not in provisioning.existing(self._kafka)
         provisioning.make(self._kafka, self._pipeline.upkeep, {"cleanup.policy": "compact"})
@@ -58,5 +58,5 @@ class MigrationLock:
             raise
 
     def remove(self) -> None:
-        """Let workers start."""
+        """Delete the topic, so that workers can start."""
         provisioning.delete(self._kafka, [self._pipeline.upkeep])

@@ -1,8 +1,8 @@
-"""How keys moved when a pipeline was given more partitions, and where the events of a key lie since. Pure.
+"""The history of a pipeline's partition counts, and the location of a key's events through it. Pure.
 
-Beside each changelog's rows stands, under GROWN, which numbers of partitions there were before, and at which offsets
-the topics ended then. A table is fed from one partition of its topic, but what is worked out anew needs the events of
-the partitions in which its keys lay before.
+Each changelog partition holds, under ``PARTITION_HISTORY``, the earlier partition counts and the end offsets of the
+topics at each change. A table is updated from one partition of its topic, but recomputing its rows needs the events of
+all partitions that held its keys before.
 """
 
 import json
@@ -16,7 +16,7 @@ from pipeline.migration.partitioners import PARTITIONERS
 
 @dataclass(frozen=True, slots=True)
 class PartitionEra:
-    """A time with so many partitions. ``until`` are by topic the offsets, by partition, at which it ended."""
+    """A period with a constant number of partitions. ``until`` has its end offsets, by topic and partition."""
 
     partitions: int
     until: Mapping[str, tuple[int, ...]]
@@ -24,7 +24,7 @@ class PartitionEra:
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """Records of a partition of a topic, from ``start`` up to ``end``; ``shared``: with keys of other tasks too."""
+    """The offsets [start, end) of a partition; ``shared``: whether it also has keys of other tasks."""
 
     partition: int
     start: int
@@ -34,30 +34,30 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class PartitionHistory:
-    """By which partitioner keys moved, and the stages before, oldest first."""
+    """The partitioner of the keys, and the previous eras, oldest first."""
 
     partitioner: str
     stages: tuple[PartitionEra, ...]
 
     def home(self, key: bytes, partitions: int) -> int:
-        """Return the partition of a key, of so many."""
+        """Return the partition of a key among ``partitions``."""
         return PARTITIONERS[self.partitioner](key, partitions)
 
     def dump(self) -> bytes:
-        """Return the value of a record under GROWN."""
+        """Return the value of the record under ``PARTITION_HISTORY``."""
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     @classmethod
     def load(cls, value: bytes) -> "PartitionHistory":
-        """Read what ``dump`` wrote. Raises StateCorrupt for anything else."""
+        """Read the output of ``dump``. Raises StateCorrupt for anything else."""
         try:
             return cls.of(json.loads(value))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise StateCorrupt(f"what a changelog says of its growth cannot be read ({error!r})") from None
+            raise StateCorrupt(f"the partition history in a changelog cannot be read ({error!r})") from None
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> "PartitionHistory":
-        """Return it from plain values, as ``dataclasses.asdict`` gives them."""
+        """Return a history from plain values, as ``dataclasses.asdict`` returns them."""
         stages = [
             PartitionEra(each["partitions"], {topic: tuple(until) for topic, until in each["until"].items()})
             for each in found["stages"]
@@ -67,7 +67,7 @@ class PartitionHistory:
 
 
 def stayed(value: bytes, partition: int) -> Callable[[bytes], bool]:
-    """Return what tells which keys have always been in this partition. ``value`` is that of a record under GROWN.
+    """Return a filter of the keys that have always been in a partition, given a value under ``PARTITION_HISTORY``.
 
     A row of another key may carry the offset of an event in another partition. Raises StateCorrupt as ``load`` does.
     """
@@ -76,19 +76,19 @@ def stayed(value: bytes, partition: int) -> Callable[[bytes], bool]:
 
 
 def longest(found: Iterable[PartitionHistory | None]) -> PartitionHistory | None:
-    """Return the one that knows most: a table that is younger than some growth knows nothing of it."""
+    """Return the history with most eras: a table created after a change does not have the eras before."""
     return max(filter(None, found), key=lambda growth: len(growth.stages), default=None)
 
 
 def offset_ranges(growth: PartitionHistory | None, topic: str, task: int, end: int) -> list[OffsetRange]:
-    """Return where the records of the keys of a task lie in a topic, in the order in which they were processed.
+    """Return the offset ranges of a topic that hold the keys of a task, in processing order, without empty ranges.
 
-    ``end`` is where the task's own partition ends. Empty ones are left out.
+    ``end`` is the end offset of the task's own partition.
     """
     found: list[OffsetRange] = []
     reached: dict[int, int] = {}
     for stage in growth.stages if growth else ():
-        for partition, until in enumerate(stage.until.get(topic, ())):  # none: it was not read then
+        for partition, until in enumerate(stage.until.get(topic, ())):  # empty if the topic was not a source then
             found.append(OffsetRange(partition, reached.get(partition, 0), until, shared=True))
             reached[partition] = until
     found.append(OffsetRange(task, reached.get(task, 0), end, shared=False))
@@ -96,7 +96,7 @@ def offset_ranges(growth: PartitionHistory | None, topic: str, task: int, end: i
 
 
 def era_of(growth: PartitionHistory | None, topic: str, partition: int, offset: int) -> int:
-    """Return the number of the stage in which a record was processed."""
+    """Return the number of the era in which a record was processed."""
     stages = growth.stages if growth else ()
     for number, stage in enumerate(stages):
         until = stage.until.get(topic, ())

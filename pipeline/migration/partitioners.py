@@ -1,6 +1,6 @@
-"""In which partition producers put a key. Pure.
+"""Producers' partitioners: the functions that assign keys to partitions. Pure.
 
-Which of these a pipeline's producers use is told by where its keys lie.
+The partitioner of a pipeline's producers is detected from the partitions of its keys.
 """
 
 import zlib
@@ -15,7 +15,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(key: bytes, partitions: int) -> int:
-    """Return the partition that Kafka's Java client gives a key, and librdkafka's ``murmur2_random``."""
+    """Return the partition of a key by Kafka's Java client, and by librdkafka's ``murmur2_random``."""
     length = len(key)
     hashed = 0x9747B28C ^ length
     whole = length & ~3
@@ -31,7 +31,7 @@ def murmur2(key: bytes, partitions: int) -> int:
 
 
 def crc32(key: bytes, partitions: int) -> int:
-    """Return the partition that librdkafka gives a key by default (``consistent_random``)."""
+    """Return the partition of a key by librdkafka's default (``consistent_random``)."""
     return zlib.crc32(key) % partitions
 
 
@@ -39,37 +39,37 @@ PARTITIONERS: dict[str, Partitioner] = {"murmur2": murmur2, "crc32": crc32}
 
 
 class PartitionerDetector:
-    """The partitioners that may have put the keys where they are, of so many partitions. Narrowed down key by key."""
+    """Detects the partitioner from keys and their partitions, by excluding those that do not fit."""
 
-    def __init__(self, partitions: int, named: str | None = None) -> None:
-        """``named`` is the only one, if somebody says which. Raises TopicsError if there is none of that name."""
-        if named is not None and named not in PARTITIONERS:
-            raise TopicsError(f"there is no partitioner {named!r}; known are {', '.join(PARTITIONERS)}")
+    def __init__(self, partitions: int, required: str | None = None) -> None:
+        """Accept only the partitioner ``required`` if it is given. Raises TopicsError if it is unknown."""
+        if required is not None and required not in PARTITIONERS:
+            raise TopicsError(f"unknown partitioner {required!r}; known are {', '.join(PARTITIONERS)}")
         self._partitions = partitions
-        self._left = [named] if named else list(PARTITIONERS)
-        self._named = named
+        self._candidates = [required] if required else list(PARTITIONERS)
+        self._required = required
         self._keys = 0
 
-    def saw(self, keys: Iterable[bytes], partition: int) -> None:
-        """Take note of keys that lie in a partition. Raises TopicsError if no partitioner would put one there."""
+    def add(self, keys: Iterable[bytes], partition: int) -> None:
+        """Exclude partitioners by keys of a partition. Raises TopicsError if none is left."""
         for key in keys:
-            left = [name for name in self._left if PARTITIONERS[name](key, self._partitions) == partition]
-            if not left:
-                tried = " or ".join(self._left)
+            candidates = [name for name in self._candidates if PARTITIONERS[name](key, self._partitions) == partition]
+            if not candidates:
+                tried = " or ".join(self._candidates)
                 raise TopicsError(
-                    f"key {key!r} lies in partition {partition} of {self._partitions}, where {tried} does not put it"
-                    f"{' (as it does all the others)' if self._keys else ''}: with more partitions nobody could "
-                    "tell where its producer sends it. The way out is to begin anew (`surgetank state reset`)"
+                    f"key {key!r} is in partition {partition} of {self._partitions}, but {tried} assigns it to another "
+                    f"partition{' (unlike all other keys)' if self._keys else ''}: the partition that its producer "
+                    "would choose among more partitions is unknown. Start over with `surgetank state reset`"
                 )
-            self._left = left
+            self._candidates = candidates
             self._keys += 1
 
     def name(self) -> str:
-        """Return which it is. Raises TopicsError if the keys do not tell."""
-        if len(self._left) > 1:
+        """Return the name of the partitioner. Raises TopicsError if more than one is left."""
+        if len(self._candidates) > 1:
             raise TopicsError(
-                f"{self._keys} keys in {self._partitions} partitions do not tell which partitioner the producers use; "
-                "say it: --partitioner murmur2 (Java, and what sets partitioner=murmur2_random) or crc32 (librdkafka "
-                "by default)"
+                f"{self._keys} keys in {self._partitions} partitions do not determine the producers' partitioner; "
+                "set it: --partitioner murmur2 (Java, or librdkafka with partitioner=murmur2_random) or crc32 "
+                "(librdkafka by default)"
             )
-        return self._left[0]
+        return self._candidates[0]

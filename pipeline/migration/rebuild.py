@@ -1,9 +1,9 @@
-"""Brings the tables of a pipeline to what is declared now: rows are migrated where they hold enough, else worked out
-anew from the events that made them.
+"""Brings the state of a pipeline to its current declaration: rows are migrated if they hold enough data, otherwise
+recomputed from their source events.
 
-Of each partition of each changelog all that changes is one transaction: the new row of each key, a null for keys that
-are gone, and what the rows mean now. So a run that is cut short leaves each partition as it was or as it should be, and
-the next run goes on. The rows of one partition are held in memory, old ones and new ones.
+All changes of one changelog partition are one transaction: the new row of each key, tombstones for removed keys, and
+the table version. An interrupted run leaves each partition either unchanged or complete, and the next run continues.
+The old and new rows of one partition are held in memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.errors import StateMismatch, TopologyError
-from pipeline.features.row_layout import RowLayout, declared, migrate
+from pipeline.features.row_layout import RowLayout, layout_from_declaration, migrate
 from pipeline.features.tables import TableState
 from pipeline.kafka import provisioning
 from pipeline.kafka.topic_rewriter import TopicRewriter
@@ -41,7 +41,7 @@ COMMAND = "rebuild"
 
 
 class RebuildAction(StrEnum):
-    """What is done to a partition of a table."""
+    """The action for a partition of a table."""
 
     NOTHING = "nothing"
     MIGRATED = "migrated"
@@ -51,7 +51,7 @@ class RebuildAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RebuildStep:
-    """What is done to one partition: of so many rows, from so many records; ``gone`` are records that are deleted."""
+    """The action for one partition, its rows, its source records, and how many of these are deleted (``gone``)."""
 
     table: str
     partition: int
@@ -66,12 +66,15 @@ class RebuildStep:
 
 
 def usable(
-    meaning: TableVersion | None, wanted: TableVersion, values: Sequence[bytes], format_: RowSerde
+    meaning: TableVersion | None, wanted: TableVersion, values: Sequence[bytes], serde: RowSerde
 ) -> RebuildAction | None:
-    """Return what makes values of ``meaning`` those of ``wanted``, kept in ``format_``; None: nothing does. Pure."""
+    """Return the action that turns values of ``meaning`` into those of ``wanted``, None if there is none. Pure.
+
+    ``serde`` serializes the rows of ``wanted``.
+    """
     if meaning is None:
         return None
-    if meaning.fingerprint == wanted.fingerprint and format_.fits(values).all():
+    if meaning.fingerprint == wanted.fingerprint and serde.fits(values).all():
         return RebuildAction.NOTHING
     layouts = _layouts(meaning, wanted)
     if layouts is None or migrate(*layouts, layouts[0].rows(0)) is None:
@@ -82,9 +85,9 @@ def usable(
 def decide(
     use: RebuildAction | None, *, rows: int, records: int, gone: int, anew: bool, from_what_is_left: bool
 ) -> RebuildAction:
-    """Return what is done to a partition with so many rows, of which ``use`` is what ``usable`` says. Pure.
+    """Return the action for a partition with ``rows`` rows and the result ``use`` of ``usable``. Pure.
 
-    ``anew``: whether it is rebuilt in any case; ``from_what_is_left``: also where records are gone.
+    ``anew``: rebuild in any case; ``from_what_is_left``: rebuild also if source records are gone.
     """
     if use is not None and not anew:
         return use
@@ -96,12 +99,12 @@ def decide(
 def _layouts(meaning: TableVersion, wanted: TableVersion) -> tuple[RowLayout, RowLayout] | None:
     if meaning.declared is None or wanted.declared is None:
         return None
-    old, new = declared(meaning.declared), declared(wanted.declared)
+    old, new = layout_from_declaration(meaning.declared), layout_from_declaration(wanted.declared)
     return None if old is None or new is None else (old, new)
 
 
 def migrated(rows: dict[bytes, bytes], meaning: TableVersion, wanted: TableVersion) -> dict[bytes, bytes]:
-    """Return values of ``meaning`` as ``wanted`` would have them; they must hold enough for that. Pure."""
+    """Return values of ``meaning`` converted to ``wanted``; ``usable`` must allow the migration. Pure."""
     layouts = _layouts(meaning, wanted)
     assert layouts is not None
     old, new = (SparseSerde(layout.fresh) for layout in layouts)
@@ -112,10 +115,10 @@ def migrated(rows: dict[bytes, bytes], meaning: TableVersion, wanted: TableVersi
 
 
 class Rebuild:
-    """Plans and does it. ``told`` is given what is worked on, how much of it is done, and how much there is.
+    """Plans and runs a rebuild. ``report_progress`` receives the current step, the amount done and the total.
 
-    ``tables`` are those concerned, all if none is named; the other choices are those of ``decide``. Raises
-    TopologyError for a table that is not declared, TopicsError where the topics do not fit, and BrokerError.
+    ``tables`` limits it to some tables, all by default; the other options are those of ``decide``. Raises TopologyError
+    for an unknown table, TopicsError if the topics do not fit, and BrokerError.
     """
 
     def __init__(
@@ -126,12 +129,12 @@ class Rebuild:
         tables: Sequence[str] = (),
         from_events: bool = False,
         from_what_is_left: bool = False,
-        told: Callable[[str, int, int], None],
+        report_progress: Callable[[str, int, int], None],
     ) -> None:
-        strange = sorted({*tables} - {*pipeline.changelogs})
-        if strange:
+        unknown = sorted({*tables} - {*pipeline.changelogs})
+        if unknown:
             raise TopologyError(
-                f"pipeline {pipeline.name!r} has no table {strange[0]!r}; it has {', '.join(pipeline.changelogs)}"
+                f"pipeline {pipeline.name!r} has no table {unknown[0]!r}; it has {', '.join(pipeline.changelogs)}"
             )
         self._settings = settings
         self._kafka = settings.kafka
@@ -139,98 +142,99 @@ class Rebuild:
         self._tables = list(tables) or list(pipeline.changelogs)
         self._from_events = from_events
         self._from_what_is_left = from_what_is_left
-        self._told = told
-        self._mark = MigrationLock(settings.kafka, pipeline)
-        if (begun := self._mark.begun(COMMAND)) is not None:  # what was asked for then is asked for still
-            self._tables = [name for name in pipeline.changelogs if name in {*self._tables, *begun["tables"]}]
-            self._from_events |= begun["from_events"]
-            self._from_what_is_left |= begun["from_what_is_left"]
-        self._standstill = StoppedGroup(settings.kafka, pipeline)
-        self._formats, _ = row_serdes(pipeline)
-        self._meanings = table_versions(pipeline)
-        self._memories: dict[str, TableState] = {memory.table.name: memory for memory in pipeline.memories}
+        self._report_progress = report_progress
+        self._lock = MigrationLock(settings.kafka, pipeline)
+        if (unfinished := self._lock.unfinished(COMMAND)) is not None:  # options of an interrupted run stay in force
+            self._tables = [name for name in pipeline.changelogs if name in {*self._tables, *unfinished["tables"]}]
+            self._from_events |= unfinished["from_events"]
+            self._from_what_is_left |= unfinished["from_what_is_left"]
+        self._group = StoppedGroup(settings.kafka, pipeline)
+        self._serdes, _ = row_serdes(pipeline)
+        self._versions = table_versions(pipeline)
+        self._table_states: dict[str, TableState] = {
+            table_state.table.name: table_state for table_state in pipeline.memories
+        }
         self._believes = plausible_times(settings.state)
         self._slack_ms = LATE_MS + round(settings.state.future_hours_max * HOUR_MS)
         self._growth: PartitionHistory | None = None
         self._sources: EventSources | None = None
 
     def plan(self) -> list[RebuildStep]:
-        """Return what there is to do, partition by partition. Nothing is written, and workers may run."""
-        there = self._there()
-        partitions = there[self._pipeline.events.topic]
-        parts = self._parts(partitions)
-        self._sources = self._read_from(there)
+        """Return the action for each partition. Writes nothing, and workers may run."""
+        existing = self._existing_topics()
+        partitions = existing[self._pipeline.events.topic]
+        parts = self._usable_rows(partitions)
+        self._sources = self._open_sources(existing)
         return [self._step(name, number, *parts[name, number]) for name in self._tables for number in range(partitions)]
 
     def run(self) -> list[RebuildStep]:
-        """Do it, once workers are stopped, and return what was done.
+        """Rebuild the state while workers are stopped, and return the actions taken.
 
-        Raises StateMismatch, before anything is written, where it cannot be done.
+        Raises StateMismatch, before anything is written, if a partition cannot be rebuilt.
         """
-        self._standstill.check()
-        self._there()
-        self._standstill.fence()
-        rewriter = TopicRewriter(
-            self._kafka, f"{self._pipeline.name}.upkeep", self._pipeline.group, self._standstill.check
-        )
+        self._group.check()
+        self._existing_topics()
+        self._group.fence()
+        rewriter = TopicRewriter(self._kafka, f"{self._pipeline.name}.upkeep", self._pipeline.group, self._group.check)
         try:
-            asked = {"from_events": self._from_events, "from_what_is_left": self._from_what_is_left}
-            self._mark.set(rewriter, COMMAND, tables=self._tables, **asked)
-            steps = self.plan()  # now, since from here on no worker changes what it rests on
+            requested = {"from_events": self._from_events, "from_what_is_left": self._from_what_is_left}
+            self._lock.set(rewriter, COMMAND, tables=self._tables, **requested)
+            steps = self.plan()  # only now, because workers could change its basis until here
             refused = [step for step in steps if step.action is RebuildAction.REFUSED]
             if refused:
-                self._mark.remove()
+                self._lock.remove()
                 raise StateMismatch(
-                    f"table {refused[0].table!r} cannot be migrated, and of the records that made it "
-                    f"{sum(step.gone for step in refused):,} are deleted by now, as of partition "
-                    f"{refused[0].partition}; with --from-what-is-left it is rebuilt from the others"
+                    f"table {refused[0].table!r} cannot be migrated, and {sum(step.gone for step in refused):,} of its "
+                    f"source records are deleted, the first in partition {refused[0].partition}; with "
+                    "--from-what-is-left it is rebuilt from the remaining records"
                 )
             for step in steps:
                 if step.action is not RebuildAction.NOTHING:
-                    self._do(step, rewriter)
+                    self._apply(step, rewriter)
         finally:
             rewriter.close()
-        self._mark.remove()
+        self._lock.remove()
         return steps
 
-    def _there(self) -> dict[str, int]:
-        """Return the topics with their numbers of partitions, checked."""
-        there = provisioning.existing(self._kafka)
-        there.pop(self._pipeline.upkeep, None)
-        provisioning.fit(self._pipeline, there)
-        return there
+    def _existing_topics(self) -> dict[str, int]:
+        """Return the existing topics with their numbers of partitions, checked."""
+        existing = provisioning.existing(self._kafka)
+        existing.pop(self._pipeline.upkeep, None)
+        provisioning.fit(self._pipeline, existing)
+        return existing
 
-    def _parts(self, partitions: int) -> dict[tuple[str, int], tuple[RebuildAction | None, int]]:
-        """Return of each partition of the tables what use can be made of its rows, and how many there are."""
+    def _usable_rows(self, partitions: int) -> dict[tuple[str, int], tuple[RebuildAction | None, int]]:
+        """Return for each partition of the tables the result of ``usable`` and the number of rows."""
         found: dict[tuple[str, int], tuple[RebuildAction | None, int]] = {}
-        places = [(name, number) for name in self._pipeline.changelogs for number in range(partitions)]
-        for done, (name, number) in enumerate(places):
-            self._told("looking at state", done, len(places))
-            part = self._part(name, number)
-            values = list(part.rows.values())
+        targets = [(name, number) for name in self._pipeline.changelogs for number in range(partitions)]
+        for done, (name, number) in enumerate(targets):
+            self._report_progress("examining state", done, len(targets))
+            current = self._read_rows(name, number)
+            values = list(current.rows.values())
             found[name, number] = (
-                usable(part.meaning, self._meanings[name], values, self._formats[name]),
+                usable(current.meaning, self._versions[name], values, self._serdes[name]),
                 len(values),
             )
-            self._growth = longest((self._growth, part.growth))
-        self._told("looking at state", len(places), len(places))
+            self._growth = longest((self._growth, current.growth))
+        self._report_progress("examining state", len(targets), len(targets))
         return found
 
-    def _part(self, name: str, number: int) -> ChangelogRows:
+    def _read_rows(self, name: str, number: int) -> ChangelogRows:
         source = TopicPartition(self._pipeline.changelogs[name], number)
-        return ChangelogRows.read(self._kafka, source, self._standstill.bounds([source])[source])
+        return ChangelogRows.read(self._kafka, source, self._group.bounds([source])[source])
 
-    def _read_from(self, there: dict[str, int]) -> EventSources:
-        sources = self._standstill.sources(there)
+    def _open_sources(self, existing: dict[str, int]) -> EventSources:
+        sources = self._group.sources(existing)
         scores = [
-            TopicPartition(self._pipeline.scores.topic, number) for number in range(there[self._pipeline.scores.topic])
+            TopicPartition(self._pipeline.scores.topic, number)
+            for number in range(existing[self._pipeline.scores.topic])
         ]
         return EventSources(
             self._kafka,
             self._pipeline,
-            committed=self._standstill.committed(),
-            bounds=self._standstill.bounds([*sources, *scores]),
-            partitions=there[self._pipeline.events.topic],
+            committed=self._group.committed(),
+            bounds=self._group.bounds([*sources, *scores]),
+            partitions=existing[self._pipeline.events.topic],
             growth=self._growth,
             value_bytes_max=self._settings.dead_letters.value_bytes_max,
         )
@@ -240,7 +244,7 @@ class Rebuild:
         if name == PREDICTIONS:
             records, gone = self._sources.scores(number)
         else:
-            records, gone = self._sources.records(self._pipeline.feed_of(self._memories[name]).topic, number)
+            records, gone = self._sources.records(self._pipeline.feed_of(self._table_states[name]).topic, number)
         action = decide(
             use,
             rows=rows,
@@ -251,42 +255,42 @@ class Rebuild:
         )
         return RebuildStep(name, number, action, rows, records, gone)
 
-    def _do(self, step: RebuildStep, rewriter: TopicRewriter) -> None:
-        part, topic = self._part(step.table, step.partition), self._pipeline.changelogs[step.table]
-        wanted = self._meanings[step.table]
+    def _apply(self, step: RebuildStep, rewriter: TopicRewriter) -> None:
+        current, topic = self._read_rows(step.table, step.partition), self._pipeline.changelogs[step.table]
+        wanted = self._versions[step.table]
         if step.action is RebuildAction.MIGRATED:
-            assert part.meaning is not None
-            rows = migrated(part.rows, part.meaning, wanted)
+            assert current.meaning is not None
+            rows = migrated(current.rows, current.meaning, wanted)
         else:
-            rows = self._anew(step)
+            rows = self._recompute_rows(step)
         what, done = f"{step.table}, partition {step.partition}: writing", 0
         with rewriter.transaction():
             rewriter.put(topic, step.partition, TABLE_VERSION, wanted.dump())
             if self._growth is not None:
                 rewriter.put(topic, step.partition, PARTITION_HISTORY, self._growth.dump())
-            for key in part.rows.keys() - rows.keys():
+            for key in current.rows.keys() - rows.keys():
                 rewriter.put(topic, step.partition, key, None)
             for done, (key, value) in enumerate(rows.items()):
-                if part.rows.get(key) != value:
+                if current.rows.get(key) != value:
                     rewriter.put(topic, step.partition, key, value)
                 if done % 10_000 == 0:
-                    self._told(what, done, len(rows))
-        self._told(what, len(rows), len(rows))
+                    self._report_progress(what, done, len(rows))
+        self._report_progress(what, len(rows), len(rows))
 
-    def _anew(self, step: RebuildStep) -> dict[bytes, bytes]:
+    def _recompute_rows(self, step: RebuildStep) -> dict[bytes, bytes]:
         assert self._sources is not None
         read = 0
 
-        def told(records: int) -> None:
+        def count_read(records: int) -> None:
             nonlocal read
             read += records
-            self._told(f"{step.table}, partition {step.partition}: reading", read, step.records)
+            self._report_progress(f"{step.table}, partition {step.partition}: reading", read, step.records)
 
-        format_ = self._formats[step.table]
+        serde = self._serdes[step.table]
         if step.table == PREDICTIONS:
-            scores = self._sources.scored(step.partition, told)
-            return last_scores(format_, scores, predictions_ms(self._pipeline), self._slack_ms)
-        memory = self._memories[step.table]
-        feed = self._pipeline.feed_of(memory)
-        events = self._sources.events(feed, step.partition, told)
-        return feature_rows(memory, format_, feed.time, events, self._believes, self._slack_ms)
+            scores = self._sources.score_batches(step.partition, count_read)
+            return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms)
+        table_state = self._table_states[step.table]
+        feed = self._pipeline.feed_of(table_state)
+        events = self._sources.events(feed, step.partition, count_read)
+        return feature_rows(table_state, serde, feed.time, events, self._believes, self._slack_ms)

@@ -1,12 +1,12 @@
-"""Gives a pipeline more partitions: its topics grow, and what is remembered of each key moves to where its events go.
+"""Increases the number of partitions of a pipeline: topics grow, and the state of each key moves to its new partition.
 
-What must hold: workers are stopped, and what lies in the old partitions is processed, to the last event, since what is
-left there would be processed without what its keys did before. So producers must know the new number, or stand still.
+Workers must be stopped, and all records of the old partitions processed, because the rest would be processed without
+the state of its keys. So producers must use the new number of partitions, or pause.
 
-It may be cut short anywhere and run again. First the mark is set, which keeps workers from starting and says what is
-done. Then the events grow, so that whatever lies in an old partition was sent before; when all of that is processed,
-the other topics. Then, one transaction for each old partition of each changelog, the rows that belong elsewhere are
-written there, with nulls where they were: each row is in exactly one place at any time. The mark goes last.
+A run may be interrupted anywhere and repeated. First the migration lock is set, which keeps workers from starting and
+records the step. Then the event topics grow, so that all records of old partitions were sent before; when these are
+processed, the other topics grow. Then, in one transaction per old changelog partition, rows of other partitions are
+written there and tombstones here, so that each row always is in exactly one partition. The lock is removed last.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,12 +30,12 @@ COMMAND = "reshard"
 
 
 class Unprocessed(TopicsError):  # noqa: N818 - the name is what happened
-    """Something lies in the old partitions: workers must run before this can go on."""
+    """The old partitions have unprocessed records: workers must process them first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReshardStep:
-    """From how many partitions to how many; the last stage of ``growth`` is the one that ends by it."""
+    """The old and the new number of partitions; the last stage of ``growth`` is the era that the step ends."""
 
     old: int
     new: int
@@ -47,11 +47,11 @@ class ReshardStep:
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> "ReshardStep":
-        """Read what ``as_dict`` gave."""
+        """Read the output of ``as_dict``."""
         return cls(found["old"], found["new"], PartitionHistory.of(found["growth"]))
 
-    def away(self, rows: Iterable[bytes], partition: int) -> dict[int, list[bytes]]:
-        """Return the keys that belong elsewhere than in this partition, by where."""
+    def misplaced(self, rows: Iterable[bytes], partition: int) -> dict[int, list[bytes]]:
+        """Return the keys that belong to other partitions than this one, by their new partition."""
         found: dict[int, list[bytes]] = {}
         for key in rows:
             home = self.growth.home(key, self.new)
@@ -62,7 +62,7 @@ class ReshardStep:
 
 @dataclass(frozen=True, slots=True)
 class ReshardReport:
-    """What was done: by table how many rows there were in the old partitions, and how many of them went elsewhere."""
+    """The result: by table, the number of rows in the old partitions, and how many of them moved."""
 
     old: int
     new: int
@@ -75,194 +75,202 @@ class ReshardReport:
         return asdict(self)
 
 
-def target(pipeline: Pipeline, there: Mapping[str, int], asked: int | None) -> tuple[int, int]:
-    """Return from how many partitions to how many. Pure.
+def target(pipeline: Pipeline, existing: Mapping[str, int], requested: int | None) -> tuple[int, int]:
+    """Return the old and the new number of partitions. Pure.
 
-    By default to as many as the events have, if that is more than the state has, or else as are declared. Raises
-    TopicsError if that cannot be done, or topics lack.
+    The default is the number of the events if it is greater than that of the state, otherwise the declared number.
+    Raises TopicsError if the change is not possible or topics are missing.
     """
-    read, kept = pipeline.sources, list(pipeline.changelogs.values())
-    if not kept:
-        raise TopicsError(f"{pipeline.name} remembers nothing: give its topics more partitions by Kafka's own means")
-    lacking = [topic for topic in (*read, *kept) if topic not in there]
-    if lacking:
-        raise TopicsError(f"topic {lacking[0]!r} is missing; `surgetank topics apply {pipeline.name}` makes it")
-    old = min(there[topic] for topic in kept)
-    events = there[pipeline.events.topic]
-    new = asked or (events if events > old else pipeline.events.partitions)
-    largest = max((*read, *kept), key=lambda topic: there[topic])
-    if new < there[largest]:
+    read, changelogs = pipeline.sources, list(pipeline.changelogs.values())
+    if not changelogs:
+        raise TopicsError(f"{pipeline.name} has no state: add partitions to its topics with Kafka's own tools")
+    missing = [topic for topic in (*read, *changelogs) if topic not in existing]
+    if missing:
+        raise TopicsError(f"topic {missing[0]!r} is missing; create it with `surgetank topics apply {pipeline.name}`")
+    old = min(existing[topic] for topic in changelogs)
+    events = existing[pipeline.events.topic]
+    new = requested or (events if events > old else pipeline.events.partitions)
+    largest = max((*read, *changelogs), key=lambda topic: existing[topic])
+    if new < existing[largest]:
         raise TopicsError(
-            f"topic {largest!r} has {there[largest]} partitions, and Kafka cannot take any away: to have {new}, send "
-            "the events to a topic of another name, to a pipeline of another name, and let this one run dry"
+            f"topic {largest!r} has {existing[largest]} partitions, and Kafka cannot remove partitions: to have {new}, "
+            "send the events to a new topic of a new pipeline, and let this pipeline process its remaining events"
         )
     if new == old:
-        raise TopicsError(f"the state of {pipeline.name} has {old} partitions already; say more with --partitions")
+        raise TopicsError(f"the state of {pipeline.name} already has {old} partitions; set more with --partitions")
     for topic in read:
-        if there[topic] not in {old, new}:  # what lies in its new partitions would lie wrong once more
+        if existing[topic] not in {old, new}:  # records in its new partitions would be in a wrong partition again
             raise TopicsError(
-                f"topic {topic!r} has {there[topic]} partitions and the state has {old}: reshard to {there[topic]} "
-                f"first, and work off what lies there, then go on to {new}"
+                f"topic {topic!r} has {existing[topic]} partitions and the state has {old}: reshard to "
+                f"{existing[topic]} first, process the records there, then continue to {new}"
             )
     return old, new
 
 
 class Reshard:
-    """Does it. ``told`` is given what is worked on, how much of it is done, and how much there is.
+    """Runs the change. ``report_progress`` receives the current step, the amount done and the total.
 
-    Raises TopicsError where it cannot be done, before anything moves; BrokerError where brokers refuse.
+    Raises TopicsError, before anything moves, if the change is not possible; BrokerError if brokers reject a request.
     """
 
-    def __init__(self, kafka: KafkaSettings, pipeline: Pipeline, told: Callable[[str, int, int], None]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, pipeline: Pipeline, report_progress: Callable[[str, int, int], None]
+    ) -> None:
         self._kafka = kafka
         self._pipeline = pipeline
-        self._told = told
-        self._mark = MigrationLock(kafka, pipeline)
-        self._standstill = StoppedGroup(kafka, pipeline)
+        self._report_progress = report_progress
+        self._lock = MigrationLock(kafka, pipeline)
+        self._group = StoppedGroup(kafka, pipeline)
 
     def run(
         self, partitions: int | None = None, partitioner: str | None = None, *, dry_run: bool = False
     ) -> ReshardReport:
-        """Go to so many partitions, by default those of the events. ``partitioner``: how producers choose, if named.
+        """Change to ``partitions`` partitions, by default those of the events. ``partitioner``: that of the producers.
 
-        ``dry_run``: change nothing, and return what would move.
+        ``dry_run``: change nothing, and return the rows that would move.
         """
-        self._standstill.check()
+        self._group.check()
         if not dry_run:
-            self._standstill.fence()
-        found = self._mark.begun(COMMAND)
-        begun = None if found is None else ReshardStep.of(found["move"])
-        if begun is not None and partitions not in {None, begun.new}:
-            raise TopicsError(f"to go to {begun.new} partitions was begun and not finished; do that first")
-        moving = begun is not None and self._grown(begun)
+            self._group.fence()
+        found = self._lock.unfinished(COMMAND)
+        unfinished = None if found is None else ReshardStep.of(found["move"])
+        if unfinished is not None and partitions not in {None, unfinished.new}:
+            raise TopicsError(
+                f"the change to {unfinished.new} partitions was started and not finished; finish it first"
+            )
+        has_grown = unfinished is not None and self._has_grown(unfinished)
         try:
-            if begun is None:
-                move = self._planned(partitions, partitioner)
-            else:  # until all has grown nothing has moved, and workers that were about to start may have gone on
-                move = begun if moving else self._planned(begun.new, partitioner or begun.growth.partitioner)
+            if unfinished is None:
+                move = self._plan(partitions, partitioner)
+            else:  # nothing has moved until all topics have grown, and starting workers may have processed more
+                move = (
+                    unfinished
+                    if has_grown
+                    else self._plan(unfinished.new, partitioner or unfinished.growth.partitioner)
+                )
         except Unprocessed:
             if not dry_run:
-                self._mark.remove()  # that of a run that was cut short would keep workers from it for ever
+                self._lock.remove()  # the lock of an interrupted run would keep workers from starting
             raise
         if dry_run:
-            return self._moved(move, None)
+            return self._move_rows(move, None)
         pipeline = self._pipeline
-        rewriter = TopicRewriter(self._kafka, f"{pipeline.name}.upkeep", pipeline.group, self._standstill.check)
+        rewriter = TopicRewriter(self._kafka, f"{pipeline.name}.upkeep", pipeline.group, self._group.check)
         try:
-            if not moving:
-                self._mark.set(rewriter, COMMAND, move=move.as_dict())
+            if not has_grown:
+                self._lock.set(rewriter, COMMAND, move=move.as_dict())
                 self._grow(move)
             with rewriter.transaction():
-                self._begin_new(move, rewriter)
-            report = self._moved(move, rewriter)
+                self._start_new_partitions(move, rewriter)
+            report = self._move_rows(move, rewriter)
         finally:
             rewriter.close()
-        self._mark.remove()
+        self._lock.remove()
         return report
 
-    def _planned(self, partitions: int | None, partitioner: str | None) -> ReshardStep:
-        """Find out what is to be done. Raises TopicsError where it cannot be done."""
-        pipeline, kept = self._pipeline, list(self._pipeline.changelogs.values())
-        there = provisioning.existing(self._kafka)
-        old, new = target(pipeline, there, partitions)
-        until = self._until(old)
-        self._processed(old)
-        suspects, growth = PartitionerDetector(old, partitioner), None
+    def _plan(self, partitions: int | None, partitioner: str | None) -> ReshardStep:
+        """Return the step to run. Raises TopicsError if it is not possible."""
+        pipeline, changelogs = self._pipeline, list(self._pipeline.changelogs.values())
+        existing = provisioning.existing(self._kafka)
+        old, new = target(pipeline, existing, partitions)
+        until = self._committed_offsets(old)
+        self._check_processed(old)
+        detector, growth = PartitionerDetector(old, partitioner), None
         meanings: dict[str, set[str]] = {}
-        for done, source in enumerate(TopicPartition(topic, number) for topic in kept for number in range(old)):
-            self._told("looking at keys", done, old * len(kept))
-            part = self._part(source)
-            suspects.saw(part.rows, source.partition)
-            growth = longest((growth, part.growth))
-            if part.meaning is not None:
-                meanings.setdefault(source.topic, set()).add(part.meaning.fingerprint)
+        for done, source in enumerate(TopicPartition(topic, number) for topic in changelogs for number in range(old)):
+            self._report_progress("examining keys", done, old * len(changelogs))
+            current = self._read_rows(source)
+            detector.add(current.rows, source.partition)
+            growth = longest((growth, current.growth))
+            if current.meaning is not None:
+                meanings.setdefault(source.topic, set()).add(current.meaning.fingerprint)
         for topic, found in meanings.items():
-            if len(found) > 1:  # moved, rows of one would be taken for rows of another
+            if len(found) > 1:  # after the move, rows of one version would be read as rows of another
                 raise TopicsError(
                     f"partitions of {topic!r} hold rows of different declarations: run `surgetank state rebuild "
-                    f"{pipeline.name}` before"
+                    f"{pipeline.name}` first"
                 )
         stages = growth.stages if growth is not None else ()
-        return ReshardStep(old, new, PartitionHistory(suspects.name(), (*stages, PartitionEra(old, until))))
+        return ReshardStep(old, new, PartitionHistory(detector.name(), (*stages, PartitionEra(old, until))))
 
-    def _until(self, old: int) -> dict[str, tuple[int, ...]]:
-        """Return by topic what is committed of the old partitions."""
-        committed = self._standstill.committed()
+    def _committed_offsets(self, old: int) -> dict[str, tuple[int, ...]]:
+        """Return the committed offsets of the old partitions, by topic."""
+        committed = self._group.committed()
         return {t: tuple(max(0, committed[TopicPartition(t, p)]) for p in range(old)) for t in self._pipeline.sources}
 
-    def _grown(self, move: ReshardStep) -> bool:
-        """Whether all of the state has the new number of partitions."""
-        there = provisioning.existing(self._kafka)
-        return all(there.get(topic, 0) >= move.new for topic in self._pipeline.changelogs.values())
+    def _has_grown(self, move: ReshardStep) -> bool:
+        """Return whether all changelogs have the new number of partitions."""
+        existing = provisioning.existing(self._kafka)
+        return all(existing.get(topic, 0) >= move.new for topic in self._pipeline.changelogs.values())
 
-    def _processed(self, old: int) -> None:
-        """Raise Unprocessed, saying how many records, if something in the old partitions is not processed."""
-        committed = {source: at for source, at in self._standstill.committed().items() if source.partition < old}
-        bounds = self._standstill.bounds(list(committed))
-        left = sum(max(0, bounds[source][1] - max(at, bounds[source][0])) for source, at in committed.items())
-        if left:
+    def _check_processed(self, old: int) -> None:
+        """Raise Unprocessed, with the number of records, if the old partitions have unprocessed records."""
+        committed = {source: at for source, at in self._group.committed().items() if source.partition < old}
+        bounds = self._group.bounds(list(committed))
+        unprocessed = sum(max(0, bounds[source][1] - max(at, bounds[source][0])) for source, at in committed.items())
+        if unprocessed:
             raise Unprocessed(
-                f"{left:,} records of {', '.join(self._pipeline.sources)} in partitions 0 to {old - 1} are not "
-                "processed, and would be without what their keys did before. Run workers until `surgetank lag "
+                f"{unprocessed:,} records of {', '.join(self._pipeline.sources)} in partitions 0 to {old - 1} are not "
+                "processed, and would be processed without the state of their keys. Run workers until `surgetank lag "
                 f"{self._pipeline.name}` is 0 there (with --set state.drain=true if the topics have more partitions "
                 "already), stop them, and run this again while nothing is sent to the old partitions"
             )
 
-    def _unchanged(self, move: ReshardStep) -> None:
-        """Raise TopicsError if workers have gone on since the move was planned."""
-        if self._until(move.old) != dict(move.growth.stages[-1].until):
-            raise TopicsError(f"workers of {self._pipeline.name} ran meanwhile; run it again")
+    def _check_unchanged(self, move: ReshardStep) -> None:
+        """Raise TopicsError if workers have committed since the step was planned."""
+        if self._committed_offsets(move.old) != dict(move.growth.stages[-1].until):
+            raise TopicsError(f"workers of {self._pipeline.name} ran meanwhile; run the command again")
 
     def _grow(self, move: ReshardStep) -> None:
-        """Give all topics the number: first those that are read, the state when nothing is left in what was."""
+        """Grow all topics: the source topics first, the others when the old partitions are processed."""
         pipeline = self._pipeline
         provisioning.grow(self._kafka, pipeline.sources, move.new)
         try:
-            self._processed(move.old)
-            self._unchanged(move)
+            self._check_processed(move.old)
+            self._check_unchanged(move)
         except TopicsError:
-            self._mark.remove()  # workers that drain may start, others are refused for the numbers
+            self._lock.remove()  # lets workers that drain start; others are refused by the partition counts
             raise
         provisioning.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters, pipeline.recorded], move.new)
         provisioning.grow(self._kafka, list(pipeline.changelogs.values()), move.new)
 
-    def _begin_new(self, move: ReshardStep, rewriter: TopicRewriter) -> None:
-        """Have the new partitions read from their beginning, whatever ``kafka.reset`` says, and note the growth."""
-        new = {source: at for source, at in self._standstill.committed().items() if source.partition >= move.old}
-        bounds = self._standstill.bounds(list(new))
+    def _start_new_partitions(self, move: ReshardStep, rewriter: TopicRewriter) -> None:
+        """Commit the first offsets of the new partitions, whatever ``kafka.reset`` is, and write the history."""
+        new = {source: at for source, at in self._group.committed().items() if source.partition >= move.old}
+        bounds = self._group.bounds(list(new))
         rewriter.offsets({source: bounds[source][0] for source, at in new.items() if at < 0})
         for topic in self._pipeline.changelogs.values():
             for number in range(move.new):
                 rewriter.put(topic, number, PARTITION_HISTORY, move.growth.dump())
 
-    def _moved(self, move: ReshardStep, rewriter: TopicRewriter | None) -> ReshardReport:
-        """Move what lies wrong in each old partition; without a rewriter only count it."""
+    def _move_rows(self, move: ReshardStep, rewriter: TopicRewriter | None) -> ReshardReport:
+        """Move the misplaced rows of each old partition; without a rewriter only count them."""
         changelogs = self._pipeline.changelogs
         rows, moved = dict.fromkeys(changelogs, 0), dict.fromkeys(changelogs, 0)
-        places = [
+        targets = [
             (name, TopicPartition(topic, number)) for name, topic in changelogs.items() for number in range(move.old)
         ]
-        for done, (name, source) in enumerate(places):
-            self._told(f"moving rows of {name}", done, len(places))
-            part = self._part(source)
-            away = move.away(part.rows, source.partition)
-            rows[name] += len(part.rows)
-            moved[name] += sum(map(len, away.values()))
-            if away and rewriter is not None:
-                _move(part, source, away, rewriter)
+        for done, (name, source) in enumerate(targets):
+            self._report_progress(f"moving rows of {name}", done, len(targets))
+            current = self._read_rows(source)
+            misplaced = move.misplaced(current.rows, source.partition)
+            rows[name] += len(current.rows)
+            moved[name] += sum(map(len, misplaced.values()))
+            if misplaced and rewriter is not None:
+                _write_moved(current, source, misplaced, rewriter)
         return ReshardReport(move.old, move.new, move.growth.partitioner, rows, moved)
 
-    def _part(self, source: TopicPartition) -> ChangelogRows:
-        return ChangelogRows.read(self._kafka, source, self._standstill.bounds([source])[source])
+    def _read_rows(self, source: TopicPartition) -> ChangelogRows:
+        return ChangelogRows.read(self._kafka, source, self._group.bounds([source])[source])
 
 
-def _move(
-    part: ChangelogRows, source: TopicPartition, away: Mapping[int, list[bytes]], rewriter: TopicRewriter
+def _write_moved(
+    current: ChangelogRows, source: TopicPartition, misplaced: Mapping[int, list[bytes]], rewriter: TopicRewriter
 ) -> None:
     with rewriter.transaction():
-        for home, keys in away.items():
-            if part.meaning is not None:
-                rewriter.put(source.topic, home, TABLE_VERSION, part.meaning.dump())
+        for home, keys in misplaced.items():
+            if current.meaning is not None:
+                rewriter.put(source.topic, home, TABLE_VERSION, current.meaning.dump())
             for key in keys:
-                rewriter.put(source.topic, home, key, part.rows[key])
+                rewriter.put(source.topic, home, key, current.rows[key])
                 rewriter.put(source.topic, source.partition, key, None)

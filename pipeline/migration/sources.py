@@ -1,4 +1,4 @@
-"""What made the rows of a task, read again as it was processed: events or facts of a table, or scores."""
+"""Reads the source records of a task's rows again: events or facts of a table, or scores."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,16 +14,16 @@ from pipeline.migration.partition_history import OffsetRange, PartitionHistory, 
 from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
 from pipeline.settings import KafkaSettings
 
-_VALUE_BYTES_MAX = 2**30  # of our own scores
+_VALUE_BYTES_MAX = 2**30  # for scores, which this pipeline wrote itself
 
-Ours = Callable[[bytes], bool]
-Told = Callable[[int], None]
+KeyFilter = Callable[[bytes], bool]
+RecordsReadCallback = Callable[[int], None]
 
 
 class EventSources:
-    """Reads what is committed. ``bounds`` are of all partitions concerned, ``committed`` those of the sources.
+    """Reads committed records. ``bounds`` cover all partitions that are read, ``committed`` the source partitions.
 
-    ``value_bytes_max`` is that of the workers: what is longer was a dead letter and fed nothing.
+    ``value_bytes_max`` is the limit of the workers: longer values became dead letters and updated nothing.
     """
 
     def __init__(
@@ -46,63 +46,71 @@ class EventSources:
         self._value_bytes_max = value_bytes_max
         self._contracts = SchemaRepository.load()
 
-    def stretches(self, topic: str, task: int) -> list[OffsetRange]:
-        """Return where the records lie that a task's rows come from, also where they are gone by now."""
+    def source_ranges(self, topic: str, task: int) -> list[OffsetRange]:
+        """Return the offset ranges of the source records of a task, including records deleted meanwhile."""
         source = TopicPartition(topic, task)
         end = self._committed[source]
         return offset_ranges(self._growth, topic, task, self._bounds[source][0] if end < 0 else end)
 
     def records(self, topic: str, task: int) -> tuple[int, int]:
-        """Return how many offsets the records of a task's rows have, and how many of them are gone by now."""
-        lying = self.stretches(topic, task)
-        gone = sum(max(0, min(each.end, self._low(topic, each)) - each.start) for each in lying)
-        return sum(each.end - each.start for each in lying) - gone, gone
+        """Return the number of source offsets of a task's rows that still exist, and the number of deleted ones."""
+        ranges = self.source_ranges(topic, task)
+        gone = sum(max(0, min(each.end, self._first_offset(topic, each)) - each.start) for each in ranges)
+        return sum(each.end - each.start for each in ranges) - gone, gone
 
     def scores(self, task: int) -> tuple[int, int]:
-        """Return how many offsets the scores of a task's keys have, and how many of them are gone by now."""
+        """Return the number of offsets of a task's scores that still exist, and the number of deleted ones."""
         topic = self._pipeline.scores.topic
-        places = {TopicPartition(topic, each.partition) for each in self.stretches(self._pipeline.events.topic, task)}
-        bounds = [self._bounds[place] for place in places]
+        score_partitions = {
+            TopicPartition(topic, each.partition) for each in self.source_ranges(self._pipeline.events.topic, task)
+        }
+        bounds = [self._bounds[partition_of_scores] for partition_of_scores in score_partitions]
         return sum(high - low for low, high in bounds), sum(low for low, _ in bounds)
 
-    def events(self, feed: Events, task: int, told: Told) -> Iterator[tuple[DecodedBatch, Ours | None]]:
-        """Yield the decoded events that feed a table, and which keys of each batch are meant."""
+    def events(
+        self, feed: Events, task: int, report_read: RecordsReadCallback
+    ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
+        """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
         decoder = Decoder(self._contracts, feed.schema, value_bytes_max=self._value_bytes_max)
-        for each in self.stretches(feed.topic, task):
-            start = max(each.start, self._low(feed.topic, each))
-            for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, told):
+        for each in self.source_ranges(feed.topic, task):
+            start = max(each.start, self._first_offset(feed.topic, each))
+            for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
                 batch, _ = decoder.decode(records)
-                yield _only(batch, records.offsets[batch.rows] < each.end), self._ours(each, task)
+                yield _filter_rows(batch, records.offsets[batch.rows] < each.end), self._key_filter(each, task)
 
-    def scored(self, task: int, told: Told) -> Iterator[tuple[DecodedBatch, Ours | None]]:
-        """Yield the decoded scores of a task's keys, and which keys of each batch are meant."""
+    def score_batches(
+        self, task: int, report_read: RecordsReadCallback
+    ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
+        """Yield the decoded scores of a task, each batch with a filter of the task's keys (None: all)."""
         decoder = Decoder(self._contracts, "score", value_bytes_max=_VALUE_BYTES_MAX)
-        for each in self.stretches(self._pipeline.events.topic, task):
-            place = TopicPartition(self._pipeline.scores.topic, each.partition)
-            for records in self._read(place, *self._bounds[place], told):
+        for each in self.source_ranges(self._pipeline.events.topic, task):
+            partition_of_scores = TopicPartition(self._pipeline.scores.topic, each.partition)
+            for records in self._read(partition_of_scores, *self._bounds[partition_of_scores], report_read):
                 batch, _ = decoder.decode(records)
                 of = batch.columns["source_offset"].to_numpy()
-                yield _only(batch, (of >= each.start) & (of < each.end)), self._ours(each, task)
+                yield _filter_rows(batch, (of >= each.start) & (of < each.end)), self._key_filter(each, task)
 
-    def _low(self, topic: str, stretch: OffsetRange) -> int:
-        return self._bounds[TopicPartition(topic, stretch.partition)][0]
+    def _first_offset(self, topic: str, offset_range: OffsetRange) -> int:
+        return self._bounds[TopicPartition(topic, offset_range.partition)][0]
 
-    def _ours(self, stretch: OffsetRange, task: int) -> Ours | None:
+    def _key_filter(self, offset_range: OffsetRange, task: int) -> KeyFilter | None:
         growth, partitions = self._growth, self._partitions
-        if growth is None or not stretch.shared:
+        if growth is None or not offset_range.shared:
             return None
         return lambda key: growth.home(key, partitions) == task
 
-    def _read(self, source: TopicPartition, start: int, end: int, told: Told) -> Iterator[RecordBatch]:
+    def _read(
+        self, source: TopicPartition, start: int, end: int, report_read: RecordsReadCallback
+    ) -> Iterator[RecordBatch]:
         if start >= end:
             return
         with TopicReader(self._kafka, [source.topic], start={source: start}) as reader:
             for records in reader.catch_up({source: end}):
-                told(len(records))
+                report_read(len(records))
                 yield records
 
 
-def _only(batch: DecodedBatch, these: npt.NDArray[np.bool_]) -> DecodedBatch:
-    if these.all():
+def _filter_rows(batch: DecodedBatch, mask: npt.NDArray[np.bool_]) -> DecodedBatch:
+    if mask.all():
         return batch
-    return DecodedBatch(batch.records, batch.rows[these], batch.columns.filter(pa.array(these)))
+    return DecodedBatch(batch.records, batch.rows[mask], batch.columns.filter(pa.array(mask)))

@@ -1,1 +1,1 @@
-"""Features computed offline, and their comparison with those computed online."""
+"""Offline computation of features, and its comparison with the features that workers computed."""

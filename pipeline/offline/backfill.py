@@ -1,7 +1,7 @@
-"""The model's inputs of recorded events, computed offline: what a model is trained on is what a worker will give it.
+"""Computes the model's inputs for recorded events: training data equal to the inputs that a worker computes.
 
-What an event holds itself goes through the same code that serves. What tables remember comes from DuckDB, by the SQL
-that ``pipeline.offline.feature_sql`` writes. Event times are not compared with arrival times: a recording has none.
+Stateless features use the code of the worker. Aggregates come from DuckDB, by the SQL of
+``pipeline.offline.feature_sql``. Event times are not checked against arrival times, which a recording does not have.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,22 +20,22 @@ from pipeline.errors import StartupError, TopologyError
 from pipeline.features.spec import Float32s, Float64s
 from pipeline.features.tables import TableState, table_states
 from pipeline.offline import feature_sql
-from pipeline.offline.history import History, Taken, milliseconds
+from pipeline.offline.history import History, OrderedEvents, milliseconds
 
 if TYPE_CHECKING:
     import duckdb
 
 ID, TIME = "event_id", "event_time"
-FINGERPRINT = b"surgetank.fingerprint"  # in the file's metadata: that of the features, as a model bundle names it
+FINGERPRINT = b"surgetank.fingerprint"  # key of the file's metadata: the fingerprint of the features, as in a bundle
 ROWS = 65_536
 
-# Told what is being done, how many of how many rows of it are done.
-Told = Callable[[str, int, int], None]
+# Receives the current step, the rows done, and the rows in total.
+ProgressCallback = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Backfilled:
-    """What was written. ``facts``: the events that fed tables, by topic; ``missing``: the missing values by feature."""
+class BackfillReport:
+    """The result. ``facts``: the events that updated tables, by topic; ``missing``: the missing values by feature."""
 
     pipeline: str
     fingerprint: str
@@ -51,24 +51,28 @@ class Backfilled:
         return asdict(self)
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def _ignore_progress(what: str, done: int, total: int) -> None:
     pass
 
 
 def backfill(
-    pipeline: Pipeline, history: History, out: Path, told: Told = _silent, clock: Clock | None = None
-) -> Backfilled:
-    """Write a Parquet file with a row per event: id, time, and each feature in float32, null where it is missing.
+    pipeline: Pipeline,
+    history: History,
+    out: Path,
+    report_progress: ProgressCallback = _ignore_progress,
+    clock: Clock | None = None,
+) -> BackfillReport:
+    """Write a Parquet file with one row per event: id, time, and each feature in float32, null if missing.
 
-    The file appears whole or not at all. Raises TopologyError if the events do not have what the features read.
+    The file is written completely or not at all. Raises TopologyError if the events lack inputs of the features.
     """
     clock = clock or SystemClock()
     started = clock.monotonic()
     events = history.topics[pipeline.events.topic]
     names = pipeline.spec.names
-    if taken := [name for name in names if name in {ID, TIME}]:
-        raise TopologyError(f"a feature is named {taken[0]!r}, as a column of every backfill is; rename its field")
-    statistics = remembered(pipeline, history, told)
+    if ordered := [name for name in names if name in {ID, TIME}]:
+        raise TopologyError(f"a feature is named {ordered[0]!r}, a column of every backfill; rename its field")
+    aggregates = compute_aggregates(pipeline, history, report_progress)
     schema = pa.schema(
         [(ID, pa.string()), (TIME, pa.timestamp("ms", tz="UTC")), *((name, pa.float32()) for name in names)],
         metadata={FINGERPRINT: pipeline.spec.fingerprint().encode()},
@@ -79,111 +83,125 @@ def backfill(
     try:
         with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
             done = 0
-            for columns, matrix in matrices(pipeline, events, statistics):
+            for columns, matrix in matrices(pipeline, events, aggregates):
                 writer.write_batch(pa.record_batch([*_identity(pipeline, columns), *_nullable(matrix)], schema=schema))
                 missing += np.isnan(matrix).sum(axis=0)
                 done += len(matrix)
-                told("writing", done, len(events))
+                report_progress("writing", done, len(events))
         unfinished.replace(out)
     finally:
         unfinished.unlink(missing_ok=True)
-    return Backfilled(
+    return BackfillReport(
         pipeline=pipeline.name,
         fingerprint=pipeline.spec.fingerprint(),
         file=str(out),
         bytes=out.stat().st_size,
         events=len(events),
-        facts={topic: len(each) for topic, each in history.topics.items() if topic in _feeding(pipeline)},
+        facts={topic: len(each) for topic, each in history.topics.items() if topic in _fact_topics(pipeline)},
         missing=dict(zip(names, missing.tolist(), strict=True)),
         seconds=round(clock.monotonic() - started, 2),
     )
 
 
-def remembered(pipeline: Pipeline, history: History, told: Told = _silent) -> dict[str, Float64s]:
-    """Return what the tables say to each event: by statistic float64 [n] in the order taken, NaN where it is missing.
+def compute_aggregates(
+    pipeline: Pipeline, history: History, report_progress: ProgressCallback = _ignore_progress
+) -> dict[str, Float64s]:
+    """Return by aggregate its value for each event: float64 [n] in processing order, NaN for missing values.
 
-    Raises TopologyError if the events cannot feed the tables, StartupError if DuckDB is not installed.
+    Raises TopologyError if the events cannot update the tables, StartupError if DuckDB is not installed.
     """
     own = history.topics[pipeline.events.topic]
     pipeline.check(own.table.schema)
     found: dict[str, Float64s] = {}
     wanted = table_states(pipeline.features)
     if wanted:
-        connection = _connected()
+        connection = _connect()
         try:
-            for memory in wanted:
-                told(f"table {memory.table.name}", 0, len(own))
-                found |= _statistics(connection, memory, relation(pipeline, memory, history))
-                told(f"table {memory.table.name}", len(own), len(own))
+            for table_state in wanted:
+                report_progress(f"table {table_state.table.name}", 0, len(own))
+                found |= _query_aggregates(connection, table_state, processed_events(pipeline, table_state, history))
+                report_progress(f"table {table_state.table.name}", len(own), len(own))
         finally:
             connection.close()
     return found
 
 
 def matrices(
-    pipeline: Pipeline, events: Taken, statistics: dict[str, Float64s], rows: int = ROWS
+    pipeline: Pipeline, events: OrderedEvents, aggregates: dict[str, Float64s], rows: int = ROWS
 ) -> Iterator[tuple[pa.RecordBatch, Float32s]]:
-    """Yield the events in the order taken, some rows at a time, with the model's input float32 [m, F] of each."""
+    """Yield the events in processing order, in chunks, with the model's input float32 [m, F] of each chunk."""
     spec = pipeline.spec
     for first in range(0, len(events), rows):
         (columns,) = events.table.slice(first, rows).combine_chunks().to_batches()
-        yield columns, spec.matrix(columns, {name: each[first : first + rows] for name, each in statistics.items()})
+        yield columns, spec.matrix(columns, {name: each[first : first + rows] for name, each in aggregates.items()})
 
 
-def relation(pipeline: Pipeline, memory: TableState, history: History) -> pa.Table:
-    """Return all that a table processed, as ``offline.sql`` wants it.
+def processed_events(pipeline: Pipeline, table_state: TableState, history: History) -> pa.Table:
+    """Return all events that a table processed, with the columns that ``feature_sql.sql`` requires.
 
-    The pipeline's own events read; they also write, unless facts feed the table.
+    The pipeline's own events read; they also update, unless facts update the table.
     """
-    own, facts = pipeline.events, memory.table.facts
-    asking = history.topics[own.topic]
+    own, facts = pipeline.events, table_state.table.facts
+    own_events = history.topics[own.topic]
     if facts is None:
-        memory.check(asking.table.schema)
-        return _rows(asking, own.topic, own.key, own.time, memory, reads=True, writes=True)
-    feeding = history.topics[facts.topic]
-    memory.check(feeding.table.schema)
+        table_state.check(own_events.table.schema)
+        return _rows(own_events, own.topic, own.key, own.time, table_state, reads=True, writes=True)
+    fact_events = history.topics[facts.topic]
+    table_state.check(fact_events.table.schema)
     return pa.concat_tables(
         [
-            _rows(asking, own.topic, own.key, own.time, None, reads=True, writes=False),
-            _rows(feeding, facts.topic, facts.key, facts.time, memory, reads=False, writes=True),
+            _rows(own_events, own.topic, own.key, own.time, None, reads=True, writes=False),
+            _rows(fact_events, facts.topic, facts.key, facts.time, table_state, reads=False, writes=True),
         ],
-        promote_options="default",  # who does not write has no values
+        promote_options="default",  # events that do not update have no values
     )
 
 
 def _rows(
-    taken: Taken, topic: str, key: str | None, time: str, memory: TableState | None, *, reads: bool, writes: bool
+    ordered: OrderedEvents,
+    topic: str,
+    key: str | None,
+    time: str,
+    table_state: TableState | None,
+    *,
+    reads: bool,
+    writes: bool,
 ) -> pa.Table:
-    n, table = len(taken), taken.table
-    believed = np.full(n, True) if taken.believed is None else taken.believed
+    n, table = len(ordered), ordered.table
+    may_update = np.full(n, True) if ordered.may_update is None else ordered.may_update
     columns = {
-        "ordinal": pa.array(taken.ordinal),
+        "ordinal": pa.array(ordered.ordinal),
         "key": pa.nulls(n, pa.string()) if key is None else table[key].cast(pa.string()),
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
-        "writes": pa.array(believed & writes),
+        "writes": pa.array(may_update & writes),
     }
-    values = dict.fromkeys(column for each in memory.statistics for column in each.fed_with) if memory else {}
+    values = (
+        dict.fromkeys(column for each in table_state.aggregates for column in each.source_columns)
+        if table_state
+        else {}
+    )
     return pa.table(columns | {name: table[name] for name in values if name not in columns})
 
 
-def _statistics(connection: "duckdb.DuckDBPyConnection", memory: TableState, events: pa.Table) -> dict[str, Float64s]:
-    query = feature_sql.sql(memory, "recorded")
+def _query_aggregates(
+    connection: "duckdb.DuckDBPyConnection", table_state: TableState, events: pa.Table
+) -> dict[str, Float64s]:
+    query = feature_sql.sql(table_state, "recorded")
     connection.register("recorded", events)
     try:
         found = connection.sql(query).to_arrow_table()
     finally:
         connection.unregister("recorded")
-    return {each.name: found[each.name].to_numpy() for each in memory.statistics}  # NaN for NULL
+    return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
 
 
-def _connected() -> "duckdb.DuckDBPyConnection":
+def _connect() -> "duckdb.DuckDBPyConnection":
     try:
         import duckdb
     except ModuleNotFoundError:
         raise StartupError(
-            "features with memory are computed offline by DuckDB, which is not installed; "
-            "run: pip install 'surgetank[offline]'"
+            "aggregates are computed offline by DuckDB, which is not installed; run: pip install 'surgetank[offline]'"
         ) from None
     return duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
 
@@ -201,5 +219,9 @@ def _nullable(matrix: npt.NDArray[np.float32]) -> Iterator[pa.Array]:
         yield pa.array(np.ascontiguousarray(column), mask=np.isnan(column))
 
 
-def _feeding(pipeline: Pipeline) -> set[str]:
-    return {memory.table.facts.topic for memory in table_states(pipeline.features) if memory.table.facts is not None}
+def _fact_topics(pipeline: Pipeline) -> set[str]:
+    return {
+        table_state.table.facts.topic
+        for table_state in table_states(pipeline.features)
+        if table_state.table.facts is not None
+    }

@@ -1,8 +1,8 @@
-"""Are the features that a worker computed those of the offline query? Value by value, event by event.
+"""Compares the features that a worker computed with those of the offline query, value by value.
 
-What is counted, kept, chosen or of the event itself must be the same to the last bit. What is summed up may differ in
-the last digits, for the order of a sum is not the same in both: by ``RELATIVE`` of the greater of the two. What is
-missing must be so in both. A skew that this finds is one between training and serving.
+Counts, minima, maxima, last values and stateless features must be equal bit by bit. Sums, means and deviations may
+differ by ``RELATIVE`` of the greater value, because the order of summation differs. Missing values must be missing on
+both sides. A difference is skew between training and serving.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ _EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """The features of n events: ``ids`` names each, ``values`` is float64 [n, F], NaN where one is missing.
+class ComputedFeatures:
+    """The features of n events: ``ids`` identifies each, ``values`` is float64 [n, F], NaN for missing values.
 
-    A name may be an event id, or a position; whatever it is, it must be that of one event.
+    An id may be an event id or a position; it must be unique.
     """
 
     ids: pa.Array
@@ -41,10 +41,10 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """One feature: how many values differ, and by how much relative to the greater at worst, where both are there.
+    """The comparison of one feature: the number of differing values, and the greatest relative difference.
 
-    ``known`` values are there on both sides. ``examples`` tells of some that differ: the event, the value online and
-    the value offline.
+    ``known`` counts the values present on both sides. ``examples`` lists some differing values: the event, the online
+    value and the offline value.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Skew:
 
 @dataclass(frozen=True, slots=True)
 class SkewReport:
-    """``events`` were compared; the others were computed on one side only."""
+    """The comparison of all features. ``events`` were compared; the others were computed on one side only."""
 
     events: int
     only_online: int
@@ -65,7 +65,7 @@ class SkewReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there was something to compare, all of it on both sides, and nothing differs."""
+        """Whether events were compared, all of them exist on both sides, and no value differs."""
         whole = self.events > 0 and not self.only_online and not self.only_offline
         return whole and not any(each.differing for each in self.features)
 
@@ -74,10 +74,10 @@ class SkewReport:
         return {"ok": self.ok, **asdict(self)}
 
 
-def compare(features: Sequence[Input], online: Computed, offline: Computed) -> SkewReport:
-    """Compare what was computed twice, F features each, the events in any order.
+def compare(features: Sequence[Input], online: ComputedFeatures, offline: ComputedFeatures) -> SkewReport:
+    """Compare two computations of F features each, with the events in any order.
 
-    Raises ValueError if a name stands for two events, or the values are not as many as the features.
+    Raises ValueError if an id is not unique, or the number of values is not that of the features.
     """
     for side, computed in (("online", online), ("offline", offline)):
         if computed.values.shape != (len(computed.ids), len(features)):
@@ -86,21 +86,21 @@ def compare(features: Sequence[Input], online: Computed, offline: Computed) -> S
                 f"{len(features)} features"
             )
         if pc.count_distinct(computed.ids, mode="all").as_py() < len(computed):
-            raise ValueError(f"{side}: a name stands for two events; name them by their positions")
-    place = pc.index_in(online.ids, offline.ids)
-    both = place.is_valid().to_numpy(zero_copy_only=False)
-    names = online.ids.filter(pa.array(both))
+            raise ValueError(f"{side}: two events have the same id; identify them by their positions")
+    matches = pc.index_in(online.ids, offline.ids)
+    both = matches.is_valid().to_numpy(zero_copy_only=False)
+    ids = online.ids.filter(pa.array(both))
     ours = online.values[both]
-    theirs = offline.values[place.drop_null().to_numpy()]
+    theirs = offline.values[matches.drop_null().to_numpy()]
     return SkewReport(
-        events=len(names),
-        only_online=len(online) - len(names),
-        only_offline=len(offline) - len(names),
-        features=tuple(_skew(each, names, ours[:, column], theirs[:, column]) for column, each in enumerate(features)),
+        events=len(ids),
+        only_online=len(online) - len(ids),
+        only_offline=len(offline) - len(ids),
+        features=tuple(_skew(each, ids, ours[:, column], theirs[:, column]) for column, each in enumerate(features)),
     )
 
 
-def _skew(feature: Input, names: pa.Array, online: Float64s, offline: Float64s) -> Skew:
+def _skew(feature: Input, ids: pa.Array, online: Float64s, offline: Float64s) -> Skew:
     known = ~(np.isnan(online) | np.isnan(offline))
     apart = np.abs(online - offline, where=known, out=np.zeros(len(online)))
     greater = np.maximum(np.abs(online), np.abs(offline))
@@ -114,5 +114,5 @@ def _skew(feature: Input, names: pa.Array, online: Float64s, offline: Float64s) 
         known=int(known.sum()),
         differing=int(differing.sum()),
         worst=float(ratios.max(initial=0.0)),
-        examples=[f"{names[row]}: online {online[row].item()!r}, offline {offline[row].item()!r}" for row in rows],
+        examples=[f"{ids[row]}: online {online[row].item()!r}, offline {offline[row].item()!r}" for row in rows],
     )

@@ -1,9 +1,9 @@
-"""The statistics of a table as one DuckDB query over recorded events: for training, and to prove what runs online.
+"""The aggregates of a table as one DuckDB query over recorded events, for training and to verify the online values.
 
-The query does not replay the rings; it says what they mean. For each event and bucket that it may see, ASOF JOIN
-finds what the bucket held just before the event; what it held is a running aggregate of those that fell into it. A
-late event needs no rule: its bucket has left the ring, and what has left it is not seen again. The work grows with
-events x buckets, however many events a key has.
+The query does not simulate the rings; it implements their semantics. For each event and visible bucket, ASOF JOIN
+finds the content of the bucket just before the event, which is a running aggregate over the bucket's events. Late
+events need no special rule: their bucket has left the ring and is not read again. The cost grows with events x
+buckets, regardless of the number of events per key.
 """
 
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ _KEYED = """keyed AS (
     FROM {events} WHERE key IS NOT NULL
 )"""
 
-_LATEST = """latest AS (  -- what the key did before each event
+_LATEST = """latest AS (  -- the state of the key before each event
     SELECT *, {columns}
     FROM keyed
     WINDOW earlier AS (PARTITION BY key ORDER BY ordinal ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 )"""
 
-_RING = """r{ring}_events AS (  -- its bucket, and the newest bucket before it
+_RING = """r{ring}_events AS (  -- the bucket of the event, and the newest bucket before it
     SELECT *, {bucket} AS bucket, {newest} AS newest FROM latest
-), r{ring}_held AS (  -- what a bucket holds after each of its events
+), r{ring}_held AS (  -- the content of a bucket after each of its events
     SELECT key, bucket, ordinal, {running}
     FROM r{ring}_events WHERE writes
     WINDOW so_far AS (PARTITION BY key, bucket ORDER BY ordinal ROWS UNBOUNDED PRECEDING)
-), r{ring}_seen AS (  -- what an event sees, bucket by bucket
+), r{ring}_seen AS (  -- the content of each bucket that an event reads
     SELECT seen.ordinal, held.* EXCLUDE (key, bucket, ordinal)
     FROM (
         SELECT ordinal, key, unnest(range(
@@ -51,27 +51,29 @@ _MEANS = """, r{ring}_means AS (
 )"""
 
 
-def sql(memory: TableState, events: str = "events") -> str:
-    """Return a query that computes the statistics of a table for each event that reads.
+def sql(table_state: TableState, events: str = "events") -> str:
+    """Return a query that computes the aggregates of a table for each event that reads.
 
-    ``events`` is a relation of all that the table processed: ``ordinal`` BIGINT (unique, and rising in the order in
-    which the events of a key were processed), ``key`` (NULL: none), ``time_ms`` BIGINT (event time), ``reads`` and
-    ``writes`` BOOLEAN (``plausible`` helps with the latter), and the columns that the statistics read, which may be
-    NULL in events that do not write.
+    ``events`` is a relation of all events that the table processed: ``ordinal`` BIGINT (unique, increasing in the order
+    in which the events of a key were processed), ``key`` (NULL: none), ``time_ms`` BIGINT (event time), ``reads`` and
+    ``writes`` BOOLEAN (see ``plausible`` for the latter), and the columns that the aggregates read, which may be NULL
+    in events that do not write.
 
-    The result has ``ordinal`` and a DOUBLE for each statistic, by its name, NULL where it is missing, ordered by
-    ``ordinal``: the numbers that ``windows.advance`` gives; sums may differ in the last digits. Raises TopologyError
-    where a statistic reads a column that is named as one of the five.
+    The result has ``ordinal`` and a DOUBLE for each aggregate, by its name, NULL if missing, ordered by ``ordinal``:
+    the values of ``windows.advance``, though sums may differ in the last digits. Raises TopologyError if an aggregate
+    reads a column with one of these five names.
     """
-    if taken := [column for each in memory.statistics for column in each.fed_with if column.lower() in _GIVEN]:
+    if reserved := [
+        column for each in table_state.aggregates for column in each.source_columns if column.lower() in _GIVEN
+    ]:
         raise TopologyError(
-            f"table {memory.table.name!r} reads a column {taken[0]!r}, a name that the offline query has for itself; "
+            f"table {table_state.table.name!r} reads a column {reserved[0]!r}, a name reserved by the offline query; "
             "rename the column"
         )
-    steps = [_keyed(memory, events), _latest(memory)]
-    steps += [_ring(memory, number, window) for number, window in enumerate(memory.layout.windows)]
-    chosen = ",\n    ".join(f"{_result(memory, each)} AS {quoted(each.name)}" for each in memory.statistics)
-    rings = "".join(f"\nLEFT JOIN r{number} USING (ordinal)" for number in range(len(memory.layout.windows)))
+    steps = [_keyed(table_state, events), _latest(table_state)]
+    steps += [_ring(table_state, number, window) for number, window in enumerate(table_state.layout.windows)]
+    chosen = ",\n    ".join(f"{_result(table_state, each)} AS {quoted(each.name)}" for each in table_state.aggregates)
+    rings = "".join(f"\nLEFT JOIN r{number} USING (ordinal)" for number in range(len(table_state.layout.windows)))
     return (
         f"WITH {', '.join(steps)}\nSELECT ordinal,\n    {chosen}\n"
         f"FROM (SELECT ordinal FROM {events} WHERE reads) LEFT JOIN latest USING (ordinal){rings}\nORDER BY ordinal"
@@ -79,32 +81,34 @@ def sql(memory: TableState, events: str = "events") -> str:
 
 
 def plausible(past_ms: int, future_ms: int) -> str:
-    """Return a condition on the columns ``time_ms`` and ``arrived_ms``: that of ``windows.plausible``."""
+    """Return the condition of ``windows.plausible`` on the columns ``time_ms`` and ``arrived_ms``."""
     time, arrived = "CAST(time_ms AS HUGEINT)", "CAST(arrived_ms AS HUGEINT)"
     return f"({time} BETWEEN {arrived} - {past_ms} AND {arrived} + {future_ms})"
 
 
-def _keyed(memory: TableState, events: str) -> str:
+def _keyed(table_state: TableState, events: str) -> str:
     time = f"least(greatest(CAST(time_ms AS BIGINT), -{TIME_BOUND_MS}), {TIME_BOUND_MS}) AS at_ms"
-    values = [f"{sql_of(value)} AS v{number}" for number, value in enumerate(memory.values)]
+    values = [f"{sql_of(value)} AS v{number}" for number, value in enumerate(table_state.values)]
     return _KEYED.format(columns=", ".join([time, *values]), events=events)
 
 
-def _latest(memory: TableState) -> str:
-    """Return the step that adds what the key last did before each event."""
+def _latest(table_state: TableState) -> str:
+    """Return the step that adds last values and times before each event."""
     columns = ["max(at_ms) FILTER (WHERE writes) OVER earlier AS seen_ms"]
-    for number in sorted({_number(memory, each) for each in memory.statistics if each.kind is AggregateKind.LAST}):
+    for number in sorted(
+        {_number(table_state, each) for each in table_state.aggregates if each.kind is AggregateKind.LAST}
+    ):
         known = f"FILTER (WHERE writes AND v{number} IS NOT NULL) OVER earlier"
         columns.append(f"max(at_ms) {known} AS last{number}_ms")
         columns.append(f"arg_max(v{number}, (at_ms, ordinal)) {known} AS last{number}")
     return _LATEST.format(columns=", ".join(columns))
 
 
-def _ring(memory: TableState, number: int, window: RingWindow) -> str:
-    """Return the steps that compute the statistics of one window."""
-    own = [each for each in memory.statistics if each.window == window and each.value is not None]
-    taken = sorted({_number(memory, each) for each in own})
-    spread = sorted({_number(memory, each) for each in own if each.kind is AggregateKind.STD})
+def _ring(table_state: TableState, number: int, window: RingWindow) -> str:
+    """Return the steps that compute the aggregates of one window."""
+    own = [each for each in table_state.aggregates if each.window == window and each.value is not None]
+    numbers = sorted({_number(table_state, each) for each in own})
+    spread = sorted({_number(table_state, each) for each in own if each.kind is AggregateKind.STD})
     means = ", ".join(f"sum(total{v}) / sum(n{v}) AS middle{v}" for v in spread)
     return _RING.format(
         ring=number,
@@ -112,15 +116,15 @@ def _ring(memory: TableState, number: int, window: RingWindow) -> str:
         buckets=window.buckets,
         bucket=_floor("at_ms", window.bucket_ms),
         newest=_floor("seen_ms", window.bucket_ms),
-        running=", ".join(["count(*) OVER so_far AS n", *(part for v in taken for part in _running(v, v in spread))]),
+        running=", ".join(["count(*) OVER so_far AS n", *(part for v in numbers for part in _running(v, v in spread))]),
         means=_MEANS.format(ring=number, means=means) if spread else "",
         with_means=f" JOIN r{number}_means USING (ordinal)" if spread else "",
-        merged=", ".join(["sum(n) AS n", *(part for v in taken for part in _merged(v, v in spread))]),
+        merged=", ".join(["sum(n) AS n", *(part for v in numbers for part in _merged(v, v in spread))]),
     )
 
 
 def _running(v: int, spread: bool) -> Iterator[str]:
-    """Yield what a bucket holds of value ``v``."""
+    """Yield the accumulators of a bucket for value ``v``."""
     yield f"count(v{v}) OVER so_far AS n{v}"
     yield f"coalesce(sum(v{v}) OVER so_far, 0) AS total{v}"
     yield f"min(v{v}) OVER so_far AS least{v}"
@@ -130,25 +134,25 @@ def _running(v: int, spread: bool) -> Iterator[str]:
 
 
 def _merged(v: int, spread: bool) -> Iterator[str]:
-    """Yield what the buckets hold together; the spread is that within them and that between their means."""
+    """Yield the merged accumulators of buckets; the variance is that within buckets plus that between their means."""
     yield f"sum(n{v}) AS n{v}, sum(total{v}) AS total{v}, min(least{v}) AS least{v}, max(greatest{v}) AS greatest{v}"
     if spread:
         between = f"(mean{v} - middle{v}) * (mean{v} - middle{v})"
         yield f"sqrt(sum(n{v} * (spread{v} + {between})) / nullif(sum(n{v}), 0)) AS deviation{v}"
 
 
-def _result(memory: TableState, each: Aggregate) -> str:
-    """Return the expression of one statistic."""
+def _result(table_state: TableState, each: Aggregate) -> str:
+    """Return the expression of one aggregate."""
     if each.window is None:
         last = each.kind is AggregateKind.LAST
-        time = f"last{_number(memory, each)}_ms" if last else "seen_ms"
-        found = f"last{_number(memory, each)}" if last else "CAST(at_ms - seen_ms AS DOUBLE) / 1000e0"
-        ttl = memory.layout.ttl_ms
+        time = f"last{_number(table_state, each)}_ms" if last else "seen_ms"
+        found = f"last{_number(table_state, each)}" if last else "CAST(at_ms - seen_ms AS DOUBLE) / 1000e0"
+        ttl = table_state.layout.ttl_ms
         return found if ttl is None else f"CASE WHEN at_ms - {time} <= {ttl} THEN {found} END"
-    ring = f"r{memory.layout.windows.index(each.window)}"
+    ring = f"r{table_state.layout.windows.index(each.window)}"
     if each.kind is AggregateKind.COUNT:
         return f"CASE WHEN latest.ordinal IS NOT NULL THEN CAST(coalesce({ring}.n, 0) AS DOUBLE) END"
-    v = _number(memory, each)
+    v = _number(table_state, each)
     return {
         AggregateKind.SUM: f"CASE WHEN latest.ordinal IS NOT NULL THEN coalesce({ring}.total{v}, 0) END",
         AggregateKind.MEAN: f"{ring}.total{v} / nullif({ring}.n{v}, 0)",
@@ -158,11 +162,11 @@ def _result(memory: TableState, each: Aggregate) -> str:
     }[each.kind]
 
 
-def _number(memory: TableState, each: Aggregate) -> int:
-    """Return the number of the value that a statistic is taken of."""
-    return memory.layout.values.index(each.measure.value or "")
+def _number(table_state: TableState, each: Aggregate) -> int:
+    """Return the number of the aggregated value."""
+    return table_state.layout.values.index(each.measure.value or "")
 
 
 def _floor(time: str, width: int) -> str:
-    """Return the bucket of a time: DuckDB's // rounds towards zero, so what is left over is taken off first."""
+    """Return the bucket of a time. DuckDB's // rounds towards zero, so the remainder is subtracted first."""
     return f"({time} - ({time} % {width} + {width}) % {width}) // {width}"

@@ -1,8 +1,8 @@
-"""Recorded events of a pipeline in the order in which a worker takes them: what features are computed from offline.
+"""Recorded events of a pipeline in the order in which a worker processes them: the input of offline features.
 
-A worker takes the events of a partition in the order of their offsets, and facts as they arrive. What is recorded has
-neither offsets nor arrivals of its own, so one time decides for all topics: the event time, or the column that says
-when an event arrived, where the recording has one. Ties go in the order of the topics, then of the rows.
+A worker processes the events of a partition in the order of their offsets, and facts as they arrive. A recording has
+no offsets or arrival order, so all topics are ordered by one time: the event time, or a column with the arrival time
+if the recording has one. Ties are in the order of the topics, then of the rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +27,15 @@ _TO_MS = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """The n events of one topic in the order taken. ``ordinal`` is int64 [n], rising: their places among all topics.
+class OrderedEvents:
+    """The n events of one topic in processing order. ``ordinal`` is int64 [n], sorted: positions among all topics.
 
-    ``believed`` is bool [n], which of them may change state by the times at which they arrived; None: all.
+    ``may_update`` is bool [n]: whether an event may update state, by its arrival time; None: all may.
     """
 
     table: pa.Table
     ordinal: Int64s
-    believed: npt.NDArray[np.bool_] | None = None
+    may_update: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ordinal)
@@ -43,38 +43,38 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The events of a pipeline and of the facts that its tables are fed by. ``topics`` has them by topic."""
+    """The events of a pipeline and of the facts that update its tables, by topic."""
 
-    topics: Mapping[str, Taken]
+    topics: Mapping[str, OrderedEvents]
 
     @classmethod
     def of(cls, recording: Recording, pipeline: Pipeline) -> "History":
-        """Take a recording, whose order is that of the event time. Raises TopologyError if it lacks a topic."""
-        there = {topic: k for k, topic in enumerate(recording.topics)}
-        for topic in needed(pipeline):
-            if topic not in there:
+        """Take a recording, which is ordered by event time. Raises TopologyError if a topic is missing."""
+        topic_numbers = {topic: k for k, topic in enumerate(recording.topics)}
+        for topic in required_columns(pipeline):
+            if topic not in topic_numbers:
                 raise TopologyError(
                     f"the recording of pipeline {pipeline.name!r} has no events of {topic!r}; "
-                    f"it has: {', '.join(there)}"
+                    f"it has: {', '.join(topic_numbers)}"
                 )
         return cls(
             {
-                topic: Taken(recording.tables[k], np.flatnonzero(recording.kind == k).astype(np.int64))
-                for topic, k in there.items()
+                topic: OrderedEvents(recording.tables[k], np.flatnonzero(recording.kind == k).astype(np.int64))
+                for topic, k in topic_numbers.items()
             }
         )
 
     @classmethod
     def read(cls, folder: Path, pipeline: Pipeline, arrived: str | None = None) -> "History":
-        """Read the files of a folder: ``<topic>.parquet``, ``.arrow`` or ``.feather``, or a folder ``<topic>`` of such.
+        """Read the files of a folder: ``<topic>.parquet``, ``.arrow`` or ``.feather``, or a folder ``<topic>`` of them.
 
-        ``arrived`` names the column of all of them that says when an event arrived; None: in the order of event time.
-        Only the columns that are needed are read. Raises TopologyError, which names what is not there.
+        ``arrived`` names the column with the arrival time in all of them; None: order by event time. Only the required
+        columns are read. Raises TopologyError, naming the missing topic or column.
         """
-        wanted = needed(pipeline)
+        required = required_columns(pipeline)
         tables: list[pa.Table] = []
         times: list[Int64s] = []
-        for topic, columns in wanted.items():
+        for topic, columns in required.items():
             order = arrived or columns[0]
             table = _load(folder, topic, dict.fromkeys([*columns, order]))
             tables.append(table)
@@ -82,36 +82,36 @@ class History:
         joined = np.concatenate(times)
         place = np.empty(len(joined), dtype=np.int64)
         place[np.argsort(joined, kind="stable")] = np.arange(len(joined))
-        topics: dict[str, Taken] = {}
+        topics: dict[str, OrderedEvents] = {}
         for topic, table, ordinal in zip(
-            wanted, tables, np.split(place, np.cumsum([len(each) for each in times])[:-1]), strict=True
+            required, tables, np.split(place, np.cumsum([len(each) for each in times])[:-1]), strict=True
         ):
             rows = np.argsort(ordinal)
-            topics[topic] = Taken(table.take(rows), ordinal[rows])
+            topics[topic] = OrderedEvents(table.take(rows), ordinal[rows])
         return cls(topics)
 
 
-def needed(pipeline: Pipeline) -> dict[str, list[str]]:
-    """Return by topic the columns that the features want of it, the event time first; the events stand first."""
+def required_columns(pipeline: Pipeline) -> dict[str, list[str]]:
+    """Return by topic the columns that the features need, the event time first; the events are the first topic."""
     own = pipeline.events
     found = {own.topic: [own.time, own.id, *([own.key] if own.key else []), *pipeline.spec.inputs]}
-    for memory in table_states(pipeline.features):
-        facts = memory.table.facts
+    for table_state in table_states(pipeline.features):
+        facts = table_state.table.facts
         if facts is not None:
-            fed_with = [column for each in memory.statistics for column in each.fed_with]
-            found.setdefault(facts.topic, [facts.time, str(facts.key)]).extend(fed_with)
+            source_columns = [column for each in table_state.aggregates for column in each.source_columns]
+            found.setdefault(facts.topic, [facts.time, str(facts.key)]).extend(source_columns)
     return {topic: list(dict.fromkeys(columns)) for topic, columns in found.items()}
 
 
 def milliseconds(times: pa.ChunkedArray, what: str) -> Int64s:
-    """Return int64 [n]: timestamps of any unit in ms since the epoch, rounded down, without a zone taken as UTC.
+    """Return int64 [n]: timestamps of any unit in ms since the epoch, rounded down; without a zone they are UTC.
 
-    Raises TopologyError if that is not what they are, or if one is null.
+    Raises TopologyError for another type or a null.
     """
     if not pa.types.is_timestamp(times.type):
         raise TopologyError(f"{what} is {times.type}; it must be a timestamp")
     if times.null_count:
-        raise TopologyError(f"{what} is null in {times.null_count:,} events; every event needs a time")
+        raise TopologyError(f"{what} is null in {times.null_count:,} events; every event must have a time")
     times_by, divided_by = _TO_MS[times.type.unit]
     ticks: Int64s = times.combine_chunks().view(pa.int64()).to_numpy()
     return ticks * times_by // divided_by
@@ -121,7 +121,7 @@ def _load(folder: Path, topic: str, columns: Iterable[str]) -> pa.Table:
     files = _files(folder, topic)
     ending = files[0].suffix
     if any(each.suffix != ending for each in files):
-        raise TopologyError(f"{folder / topic} has files of several formats; keep those of one: {', '.join(FORMATS)}")
+        raise TopologyError(f"{folder / topic} has files of several formats; keep one format: {', '.join(FORMATS)}")
     source = ds.dataset([str(each) for each in files], format=FORMATS[ending])
     for column in columns:
         if column not in source.schema.names:
@@ -133,7 +133,7 @@ def _load(folder: Path, topic: str, columns: Iterable[str]) -> pa.Table:
 
 
 def _files(folder: Path, topic: str) -> Sequence[Path]:
-    """Return the files of a topic, in the order of their names."""
+    """Return the files of a topic, ordered by name."""
     if (folder / topic).is_dir():
         within = sorted(each for each in (folder / topic).iterdir() if each.suffix in FORMATS)
         if within:

@@ -16,7 +16,7 @@ from pipeline.bisection import bisect_failures
 from pipeline.clock import Clock
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.declaration import Pipeline
-from pipeline.features.spec import NOTHING, FeatureSpec, Float32s, Float64s
+from pipeline.features.spec import NO_AGGREGATES, FeatureSpec, Float32s, Float64s
 from pipeline.processing.dead_letter import dead_letter_records
 from pipeline.processing.event_reference import event_reference
 from pipeline.records import (
@@ -118,7 +118,7 @@ class BatchProcessor:
 
         def features() -> tuple[DecodedBatch, Float32s, Mapping[str, Float64s], tuple[DeadLetter, ...]]:
             recall = self._recall
-            seen = NOTHING if recall is None else recall.remember(slices, records, batch, facts, changes)
+            seen = NO_AGGREGATES if recall is None else recall.remember(slices, records, batch, facts, changes)
             return self._features(batch, seen)
 
         events, matrix, seen, unfeatured = self._timed("features", len(batch), features)

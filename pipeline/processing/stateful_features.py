@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.errors import StateClosed, StateCorrupt, StateDamaged
-from pipeline.features.row_layout import SEEN
+from pipeline.features.row_layout import NEWEST_TIME
 from pipeline.features.spec import Float64s
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance, plausible
@@ -239,8 +239,8 @@ class StatefulFeatures:
                 new = rows[changed]
                 keys = [piece.keys[at] for at in (changed - piece.base).tolist()]
                 self._write(piece.task_epoch, name, keys, new, offsets[changed], changes)
-                self._noted(piece.task_epoch, name, float(new[:, SEEN].max()))
-        return {each.name: results[feed.own, at] for at, each in enumerate(memory.statistics)}
+                self._noted(piece.task_epoch, name, float(new[:, NEWEST_TIME].max()))
+        return {each.name: results[feed.own, at] for at, each in enumerate(memory.aggregates)}
 
     def _read(self, task_epoch: TaskEpoch, name: str, keys: list[bytes]) -> Rows:
         with _of(task_epoch):
@@ -283,7 +283,7 @@ class StatefulFeatures:
             return
         expired, now_ms = self._expired[name], int(newest) - self._slack_ms
         with _of(task_epoch):
-            written = self._tables(task_epoch)[name].forget(
+            written = self._tables(task_epoch)[name].expire(
                 lambda rows: expired(rows, now_ms), self._forget_rows, task_epoch[1]
             )
         if written is not None:
@@ -324,7 +324,7 @@ def table_versions(pipeline: Pipeline) -> dict[str, TableVersion]:
 
 def predictions_ms(pipeline: Pipeline) -> int | None:
     """Return how long the last score of a key is kept, in ms of event time: as the longest table; None: for ever."""
-    spans = [memory.layout.memory_ms for memory in pipeline.memories]
+    spans = [memory.layout.retention_ms for memory in pipeline.memories]
     kept = [span for span in spans if span is not None]
     return max(kept) if pipeline.keeps_predictions and kept and len(kept) == len(spans) else None
 
@@ -332,7 +332,9 @@ def predictions_ms(pipeline: Pipeline) -> int | None:
 def _expiries(pipeline: Pipeline) -> dict[str, Callable[[Rows, int], Bools]]:
     """Return how to tell, of the tables that forget, which rows no event from a time (ms) on can make use of."""
     found: dict[str, Callable[[Rows, int], Bools]] = {
-        memory.table.name: memory.layout.expired for memory in pipeline.memories if memory.layout.memory_ms is not None
+        memory.table.name: memory.layout.expired
+        for memory in pipeline.memories
+        if memory.layout.retention_ms is not None
     }
     longest = predictions_ms(pipeline)
     if longest is not None:

@@ -1,1 +1,1 @@
-"""Memory of the pipeline: keyed rows on the local disk, kept in step with their changelog topic."""
+"""Keyed state of the pipeline: rows on the local disk, consistent with their changelog topics."""

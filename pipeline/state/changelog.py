@@ -1,9 +1,9 @@
-"""What a record of a changelog holds, which is also what the store holds: a key and its row (``format``).
+"""The records of a changelog partition: keys and serialized rows, as the store holds them too.
 
-A record's key is the row's key, its value that of the row; null means that the row was forgotten.
+The key of a record is the key of the row, its value the serialized row (``row_serde``); null deletes the row.
 
-Under the key ``MEANING`` stands what the rows of the partition mean: rows of another declaration may well have the same
-size. Under ``GROWN``, in a pipeline that was given more partitions, stands how keys moved (``upkeep/growth``).
+The key ``TABLE_VERSION`` holds the version of the partition's rows, because rows of another declaration may have the
+same size. The key ``PARTITION_HISTORY`` holds how keys moved, if the number of partitions was increased.
 """
 
 import json
@@ -17,27 +17,27 @@ from pipeline.state.row_serde import RowSerde
 Changes = Mapping[bytes, bytes | None]
 TABLE_VERSION = b"\0meaning"
 PARTITION_HISTORY = b"\0grown"
-# Keys without a row. An event may have any key: the row of one of these would be taken for what stands there.
+# Reserved keys without a row. Events may have any key, and a row under one of these would be read as its special value.
 RESERVED_KEYS: frozenset[bytes | None] = frozenset({None, TABLE_VERSION, PARTITION_HISTORY})
 
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """What rows mean: a fingerprint of the table's declaration, and what of it is needed to read them (plain values).
+    """The version of a table's rows: a fingerprint of its declaration, and the declaration needed to read them.
 
-    ``declared`` is None where that was not told.
+    ``declared`` has plain values; None if it is unknown.
     """
 
     fingerprint: str
     declared: Mapping[str, Any] | None = None
 
     def dump(self) -> bytes:
-        """Return the value of a record under MEANING."""
+        """Return the value of the record under ``TABLE_VERSION``."""
         return json.dumps({"fingerprint": self.fingerprint, "declared": self.declared}, sort_keys=True).encode()
 
     @classmethod
     def load(cls, value: bytes) -> "TableVersion":
-        """Read what ``dump`` wrote; earlier versions wrote the bare fingerprint. Anything else is a meaning unknown."""
+        """Read the output of ``dump``, or a bare fingerprint as earlier versions wrote it."""
         try:
             found = json.loads(value)
             return cls(str(found["fingerprint"]), found["declared"])
@@ -46,11 +46,12 @@ class TableVersion:
 
 
 class ChangelogReader:
-    """A partition of a changelog as it is read in order, for a table whose rows are kept in that format.
+    """Reads a changelog partition in order, for a table whose rows have the given format.
 
-    It is judged at its end: what was written for another declaration is void when all of it was written anew since.
-    ``meaning`` is what it said last of its rows, None for nothing, and ``grown`` the last value under GROWN. ``ahead``
-    says whether a row included an event at or behind the offset ``start`` of the source; it may be void by now.
+    The partition is checked at its end: rows of another declaration are allowed if all of them were rewritten since.
+    ``meaning`` is the last table version, None if there is none, and ``grown`` the last value under
+    ``PARTITION_HISTORY``. ``ahead`` is true if a row includes an event at or after the offset ``start`` of the source;
+    that row may have been replaced since.
     """
 
     def __init__(self, format_: RowSerde, start: int) -> None:
@@ -62,13 +63,13 @@ class ChangelogReader:
         self._odd: dict[bytes, int] = {}
 
     def take(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], topic: str) -> Changes:
-        """Take the next records; return the last value of each key, without those that are no rows of the table.
+        """Process the next records; return the last value of each key, without values that are not rows of the table.
 
-        Raises StateCorrupt for a record without key.
+        Raises StateCorrupt for a record without a key.
         """
         last = dict(zip(keys, values, strict=True))
         if None in last:
-            raise StateCorrupt(f"changelog {topic} has a record without key, which no worker writes")
+            raise StateCorrupt(f"changelog {topic} has a record without a key, which no worker writes")
         told = last.pop(TABLE_VERSION, None)
         self.meaning = self.meaning if told is None else TableVersion.load(told)
         self.grown = last.pop(PARTITION_HISTORY, None) or self.grown
@@ -89,9 +90,9 @@ class ChangelogReader:
         return changes
 
     def unfit(self, fingerprint: str) -> str | None:
-        """Say why what was read so far is not rows of the declaration of this fingerprint; None if it is. Pure."""
+        """Return why the records read so far are not rows of this declaration's fingerprint; None if they are. Pure."""
         if self.meaning is not None and self.meaning.fingerprint != fingerprint:
-            return "holds rows of another declaration than that of now"
+            return "holds rows of another declaration than the current one"
         for key, size in self._odd.items():
-            return f"has a value of {size} bytes under key {key!r}, which is no row of what is declared"
+            return f"has a value of {size} bytes under key {key!r}, which is not a row of the current declaration"
         return None

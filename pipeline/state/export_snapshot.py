@@ -1,8 +1,8 @@
-"""Takes the state of tasks out of the folders of this machine, also while workers run.
+"""Exports the state of tasks from the state folders of this machine, also while workers run.
 
-A worker holds the lock of its stores, so they are looked at without it: what is on the disk is always all of the first
-n writes, and a look keeps it (``Store.look``). What the worker has in memory is not taken, as it would not be there
-after a crash; the changelogs have it.
+Workers lock their stores, so the export opens them read-only, without the lock: the files always hold all of the first
+n writes, and an opened view does not change (``Store.open_read_only``). Writes that the worker still has in memory are
+not exported; they are in the changelogs.
 """
 
 import hashlib
@@ -20,58 +20,64 @@ from pipeline.state.state_folders import StateFolder, state_folders
 from pipeline.state.store import Store, StoreMemory, destroy
 from pipeline.state.store_identity import StoreIdentity, differences, other_tables
 
-Told = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+ProgressCallback = Callable[[str, int, int], None]  # the current step, how much of it is done, how much there is
 
 _MEMORY_MIB = 32
-_ATTEMPTS = 10  # RocksDB may tidy up under each; one of a hundred times under a heavy load
+_ATTEMPTS = 10  # RocksDB may delete files during an attempt; under heavy load about one in a hundred fails
 _PAUSE_SECONDS = 0.1
-_ROWS = 10_000  # at a time
+_ROWS_PER_READ = 10_000  # per read
 
 
 def export_snapshot(
-    base: Path, folder: Path, home: SnapshotOrigin, told: Told, *, task: int | None = None, worker: str | None = None
+    base: Path,
+    folder: Path,
+    home: SnapshotOrigin,
+    report_progress: ProgressCallback,
+    *,
+    task: int | None = None,
+    worker: str | None = None,
 ) -> Snapshot:
-    """Write the state of the tasks in ``base``, or of one, or of one worker, to ``folder``, which must not exist.
+    """Write the state of all tasks in ``base``, of one task, or of one worker, to ``folder``, which must not exist.
 
-    Where several workers left state of a task, that is taken which includes most. Files are shared where that is
-    possible, not copied. Raises StateError if there is nothing to take or it cannot be read, StateMismatch if it was
-    made for something else than ``home``; then there is no ``folder``.
+    If several workers have state of a task, the most advanced one is exported. Files are hard-linked where possible,
+    not copied. Raises StateError if there is nothing to export or it cannot be read, StateMismatch if it belongs to
+    another pipeline, cluster or declaration than ``home``. After an error ``folder`` does not exist.
     """
     if folder.exists():
-        raise StateError(f"cannot export state to {folder}: it exists; name a folder that does not")
-    chosen = _chosen(base, task, worker)
+        raise StateError(f"cannot export state to {folder}: it exists; name a folder that does not exist")
+    selected = _selected_folders(base, task, worker)
     memory = StoreMemory(share(_MEMORY_MIB, 1))
-    with _made(folder):
+    with _new_folder(folder):
         saved = tuple(
-            _saved(_furthest(sources, home, memory), folder / str(number), home, memory, told)
-            for number, sources in chosen.items()
+            _export_task(_most_advanced(sources, home, memory), folder / str(number), home, memory, report_progress)
+            for number, sources in selected.items()
         )
         if not any(each.files for each in saved):
             raise StateError(
-                f"nothing of {base} is on the disk yet: a worker brings state there when its write buffers are full, "
-                "and all of it when it stops"
+                f"no state in {base} is on disk yet: a worker writes its state to disk when its write buffers are "
+                "full, and completely when it stops"
             )
         snapshot = Snapshot(home, saved)
         (folder / MANIFEST).write_bytes(snapshot.dump())
     return snapshot
 
 
-def _chosen(base: Path, task: int | None, worker: str | None) -> dict[int, list[StateFolder]]:
-    """Return the folders that were asked for, by task."""
+def _selected_folders(base: Path, task: int | None, worker: str | None) -> dict[int, list[StateFolder]]:
+    """Return the selected folders by task."""
     found = state_folders(base)
-    chosen: dict[int, list[StateFolder]] = {}
+    selected: dict[int, list[StateFolder]] = {}
     for each in sorted(found, key=lambda each: each.task):
         if task in {None, each.task} and worker in {None, each.worker}:
-            chosen.setdefault(each.task, []).append(each)
-    if not chosen:
-        there = ", ".join(f"{each.worker}/{each.task}" for each in found) or "nothing"
-        raise StateError(f"no such state in {base}; there is, by worker and task: {there}")
-    return chosen
+            selected.setdefault(each.task, []).append(each)
+    if not selected:
+        existing = ", ".join(f"{each.worker}/{each.task}" for each in found) or "nothing"
+        raise StateError(f"no such state in {base}; by worker and task it holds: {existing}")
+    return selected
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder, and take it away again if what fills it fails."""
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Create a folder, and remove it again if the body raises."""
     try:
         folder.mkdir(parents=True)
         yield
@@ -83,12 +89,12 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
-def _furthest(sources: Sequence[StateFolder], home: SnapshotOrigin, memory: StoreMemory) -> StateFolder:
-    """Return that folder of a task which belongs here and includes most; if none belongs here, any."""
+def _most_advanced(sources: Sequence[StateFolder], home: SnapshotOrigin, memory: StoreMemory) -> StateFolder:
+    """Return the most advanced folder of a task that matches ``home``; any folder if none matches."""
 
-    def included(source: StateFolder) -> int:
+    def progress(source: StateFolder) -> int:
         try:
-            store = _steadily(lambda: Store.look(source.path, memory))
+            store = _retry(lambda: Store.look(source.path, memory))
         except StateError:
             return -1
         if store is None:
@@ -96,32 +102,37 @@ def _furthest(sources: Sequence[StateFolder], home: SnapshotOrigin, memory: Stor
         with closing(store):
             return sum(store.positions().values()) if store.identity == home.identity(source.task) else -1
 
-    return sources[0] if len(sources) == 1 else max(sources, key=included)
+    return sources[0] if len(sources) == 1 else max(sources, key=progress)
 
 
-def _saved(source: StateFolder, target: Path, home: SnapshotOrigin, memory: StoreMemory, told: Told) -> SavedTask:
-    """Bring the store of a task to ``target``, and read all of it there, so that it is known to be whole."""
-    what = f"task {source.task} of {source.worker}"
+def _export_task(
+    source: StateFolder, target: Path, home: SnapshotOrigin, memory: StoreMemory, report_progress: ProgressCallback
+) -> SavedTask:
+    """Copy the store of a task to ``target``, and read all of it there to check that it is intact."""
+    name = f"task {source.task} of {source.worker}"
     try:
-        store = _steadily(lambda: _copy(source, target, home, memory))
+        store = _retry(lambda: _copy(source, target, home, memory))
         if store is None:
             return SavedTask(source.task, source.worker, {}, {}, {})
         with closing(store):
-            positions, rows = store.positions(), _rows(store, lambda done, of: told(f"{what}: rows", done, of))
+            positions, rows = (
+                store.positions(),
+                _rows(store, lambda done, of: report_progress(f"{name}: rows", done, of)),
+            )
     except StateCorrupt as error:
-        raise StateError(f"{what} cannot be exported: {error}") from None
+        raise StateError(f"{name} cannot be exported: {error}") from None
     paths = sorted(target.iterdir())
     files: dict[str, SnapshotFile] = {}
     for path in paths:
         with path.open("rb") as opened:
             files[path.name] = SnapshotFile(path.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
-        told(f"{what}: checksums", len(files), len(paths))
+        report_progress(f"{name}: checksums", len(files), len(paths))
     return SavedTask(source.task, source.worker, positions, rows, files)
 
 
 def _copy(source: StateFolder, target: Path, home: SnapshotOrigin, memory: StoreMemory) -> Store | None:
-    """Make ``target`` a store with what is on the disk in ``source`` and return it; None if that is nothing yet."""
-    for left in (target, target.with_name(f"{target.name}.tmp")):  # by an attempt that failed
+    """Create a store in ``target`` from the files of ``source`` and return it; None if there are none yet."""
+    for left in (target, target.with_name(f"{target.name}.tmp")):  # left by a failed attempt
         destroy(left)
     store = Store.look(source.path, memory)
     if store is None:
@@ -132,8 +143,8 @@ def _copy(source: StateFolder, target: Path, home: SnapshotOrigin, memory: Store
     return Store.look(target, memory)
 
 
-def _steadily(look: Callable[[], Store | None]) -> Store | None:
-    """Look again where files went away meanwhile. What is damaged stays so: raises StateCorrupt after some attempts."""
+def _retry(look: Callable[[], Store | None]) -> Store | None:
+    """Call ``look`` again if files were deleted meanwhile. Raises StateCorrupt if every attempt fails."""
     for _ in range(_ATTEMPTS - 1):
         with suppress(StateCorrupt):
             return look()
@@ -141,24 +152,24 @@ def _steadily(look: Callable[[], Store | None]) -> Store | None:
     return look()
 
 
-def _check(mine: StoreIdentity, wanted: StoreIdentity, path: Path) -> None:
-    """Raise StateMismatch unless a worker of today would take the state."""
-    if (mine.pipeline, mine.task, mine.partitions) != (wanted.pipeline, wanted.task, wanted.partitions):
+def _check(stored: StoreIdentity, wanted: StoreIdentity, path: Path) -> None:
+    """Raise StateMismatch unless a worker of the current declaration could use the state."""
+    if (stored.pipeline, stored.task, stored.partitions) != (wanted.pipeline, wanted.task, wanted.partitions):
         raise StateMismatch(
-            f"state in {path} is that of {mine.pipeline}/{mine.task} of {mine.partitions} partitions, not of "
+            f"state in {path} belongs to {stored.pipeline}/{stored.task} of {stored.partitions} partitions, not to "
             f"{wanted.pipeline}/{wanted.task} of {wanted.partitions}"
         )
-    if differing := other_tables(differences(mine.tables, wanted.tables)):
-        raise StateMismatch(f"state in {path} has {differing}: no worker would take it")
+    if differing := other_tables(differences(stored.tables, wanted.tables)):
+        raise StateMismatch(f"state in {path} has {differing}: no worker could use it")
 
 
-def _rows(store: Store, told: Callable[[int, int], None]) -> dict[str, int]:
-    """Return how many rows each table has: every block is read, and RocksDB checks it."""
+def _rows(store: Store, report_progress: Callable[[int, int], None]) -> dict[str, int]:
+    """Return the number of rows of each table. Every block is read, and RocksDB verifies its checksum."""
     rows, expected = dict.fromkeys(store.identity.tables, 0), store.size().rows
     for table in rows:
         after: bytes | None = None
-        while chunk := store.scan(table, after, _ROWS):
+        while chunk := store.scan(table, after, _ROWS_PER_READ):
             after = chunk[-1][0]
             rows[table] += len(chunk)
-            told(done := sum(rows.values()), max(expected, done))
+            report_progress(done := sum(rows.values()), max(expected, done))
     return rows

@@ -1,4 +1,4 @@
-"""How many files a worker may have open: each store takes about ten, and a usual limit is 1,024."""
+"""The limit of open files of a worker: each store opens about ten, and the usual limit is 1,024."""
 
 import logging
 import resource
@@ -9,7 +9,7 @@ WANTED = 65_536
 
 
 def raise_limit() -> None:
-    """Let this process open as many files as it wants, as far as the system allows that without being asked."""
+    """Raise the soft limit of open files of this process as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -17,4 +17,4 @@ def raise_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:
-        log.warning("at most %d files may be open; a worker with very many tasks needs more: %s", soft, error)
+        log.warning("the limit of open files stays at %d; a worker with very many tasks needs more: %s", soft, error)

@@ -1,4 +1,4 @@
-"""Puts a snapshot of state into the folder of a worker: all of it, checked, or nothing."""
+"""Imports a snapshot into the state folder of a worker: all of it, verified, or nothing."""
 
 import hashlib
 import shutil
@@ -10,53 +10,55 @@ from pipeline.state.rocksdb_errors import explained
 from pipeline.state.snapshot import SavedTask, Snapshot
 from pipeline.state.store import destroy
 
-Told = Callable[[str, int, int], None]  # what is done, how many bytes of it, of how many
+ProgressCallback = Callable[[str, int, int], None]  # the current step, bytes done, bytes in total
 
-_COMING = "importing"  # beside the folders of tasks, until all of it is there
+_STAGING = "importing"  # a folder beside those of the tasks, until all files are complete
 
 
-def import_snapshot(folder: Path, snapshot: Snapshot, into: Path, told: Told, *, replace: bool = False) -> None:
-    """Copy the stores of the snapshot in ``folder`` to the folder of a worker, ``into``, which the caller has claimed.
+def import_snapshot(
+    folder: Path, snapshot: Snapshot, into: Path, report_progress: ProgressCallback, *, replace: bool = False
+) -> None:
+    """Copy the stores of the snapshot in ``folder`` to a worker's folder ``into``, which the caller has locked.
 
-    Raises StateError if a file is missing or has not the checksum that it was exported with, or if there is state of
-    one of the tasks and ``replace`` is not set; DiskFull if there is no room. Then nothing has changed.
+    Raises StateError if a file is missing or its checksum differs from that of the export, or if a task already has
+    state and ``replace`` is not set; DiskFull if the disk is full. After an error nothing has changed.
     """
-    there = [str(saved.task) for saved in snapshot.tasks if (into / str(saved.task)).exists()]
-    if there and not replace:
+    existing = [str(saved.task) for saved in snapshot.tasks if (into / str(saved.task)).exists()]
+    if existing and not replace:
         raise StateError(
-            f"{into} has state of task {', '.join(there)} already; --replace puts the snapshot in its place"
+            f"{into} already has state of task {', '.join(existing)}; --replace replaces it with the snapshot"
         )
-    coming = into / _COMING
-    destroy(coming)
+    staging = into / _STAGING
+    destroy(staging)
     try:
         for saved in snapshot.tasks:
-            _copy(folder / str(saved.task), coming / str(saved.task), saved, told)
+            _copy(folder / str(saved.task), staging / str(saved.task), saved, report_progress)
         for saved in snapshot.tasks:
             destroy(into / str(saved.task))
             if saved.files:
-                (coming / str(saved.task)).rename(into / str(saved.task))
+                (staging / str(saved.task)).rename(into / str(saved.task))
     except OSError as error:
         raise explained(into, error.strerror or str(error)) from None
     finally:
-        shutil.rmtree(coming, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _copy(source: Path, target: Path, saved: SavedTask, told: Told) -> None:
-    """Copy the files of a task, and compare what was written with what was exported."""
+def _copy(source: Path, target: Path, saved: SavedTask, report_progress: ProgressCallback) -> None:
+    """Copy the files of a task, and verify the copies against the checksums of the export."""
     if saved.files and not source.is_dir():
-        raise StateError(f"{source} is missing: the snapshot was not brought here whole")
+        raise StateError(f"{source} is missing: the snapshot was not copied completely")
     target.mkdir(parents=True)
     done = 0
     for name, file in saved.files.items():
         try:
             shutil.copyfile(source / name, target / name)
         except FileNotFoundError:
-            raise StateError(f"{source / name} is missing: the snapshot was not brought here whole") from None
+            raise StateError(f"{source / name} is missing: the snapshot was not copied completely") from None
         with (target / name).open("rb") as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() != file.sha256:
                 raise StateError(
-                    f"{source / name} has not the checksum that it was exported with: it was damaged on the way; "
-                    "bring it here again"
+                    f"{source / name} does not have the checksum of the export: it was damaged in transfer; "
+                    "copy it again"
                 )
         done += file.bytes
-        told(f"task {saved.task}", done, saved.bytes)
+        report_progress(f"task {saved.task}", done, saved.bytes)

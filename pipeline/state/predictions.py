@@ -1,4 +1,4 @@
-"""The row of a prediction table: the last score of a key, when it was made and by which model."""
+"""The row of a prediction table: the last score of a key, its time and the version of the model."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ from pipeline.state.row_serde import Rows
 VERSION_BYTES = 64
 NOT_SCORED = np.nan
 
-# Times are milliseconds since the epoch. The version is UTF-8, filled up with zero bytes.
+# Times are milliseconds since the epoch. The version is UTF-8, padded with zero bytes.
 PREDICTION = np.dtype(
     [("score", "<f8"), ("event_ms", "<i8"), ("scored_ms", "<i8"), ("model_version", f"S{VERSION_BYTES}")]
 )
@@ -19,15 +19,15 @@ FRESH = np.array((NOT_SCORED, 0, 0, b""), dtype=PREDICTION)
 def predictions(
     scores: npt.NDArray[np.floating], event_ms: npt.NDArray[np.int64], scored_ms: int, model_version: str
 ) -> Rows:
-    """Return rows of dtype PREDICTION [k] for scores and event times [k], all made at ``scored_ms``.
+    """Return rows of dtype PREDICTION [k] for scores and event times [k], all with the score time ``scored_ms``.
 
-    Raises StateError if the name of the version does not fit.
+    Raises StateError if the model version is too long.
     """
     version = model_version.encode()
     if len(version) > VERSION_BYTES:
         raise StateError(
             f"model version {model_version!r} has {len(version)} bytes; the prediction table has room for "
-            f"{VERSION_BYTES}: publish it under a shorter name"
+            f"{VERSION_BYTES}: publish the model with a shorter version"
         )
     rows = np.empty(len(scores), dtype=PREDICTION)
     rows["score"] = scores

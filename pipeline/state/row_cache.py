@@ -1,70 +1,70 @@
-"""The rows of a table that were read or written lately, so that a key that comes again costs no search on disk.
+"""A cache of recently read and written rows of a table, so that repeated keys need no search on disk.
 
-Two generations, as in a generational collector: rows are put into the young one; when it is full it becomes the old
-one, and what is found in the old one moves up. So what goes is what was not used while half of the room filled, and
-nothing needs to be kept in order.
+It has two generations: rows are put into the young generation; when it is full it becomes the old one, and rows found
+in the old one are moved to the young one. So rows unused while half of the capacity filled are evicted, without the
+cost of an access order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress, repeat
 from operator import is_
 
-# A row held by Python: two bytes objects, a place in a dict at its emptiest, two list slots until the commit.
+# Memory of a row in Python: two bytes objects, a dict entry at the lowest load factor, two list slots until the commit.
 ROW_OVERHEAD = 240
 
 
-def taken(keys: Iterable[bytes], values: Iterable[bytes | None]) -> int:
-    """Return the bytes of memory that rows take; those without a value take a key. Pure."""
+def memory_bytes(keys: Iterable[bytes], values: Iterable[bytes | None]) -> int:
+    """Return the memory that rows take, in bytes; rows without a value take that of a key. Pure."""
     sizes = list(map(len, keys))
     return ROW_OVERHEAD * len(sizes) + sum(sizes) + sum(map(len, filter(None, values)))
 
 
 class RowCache:
-    """Values by key in at most ``room`` bytes, while at most a quarter of that is ``held``, which never has to go."""
+    """Values by key in at most ``capacity`` bytes. Pinned rows, at most a quarter of it, are not evicted."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
-        self._bytes = 0  # of the young ones
-        self._began = 0  # with how many they began: those that were held
+        self._bytes = 0  # of the young generation
+        self._pinned_bytes = 0  # the size of the young generation when it was created: its pinned rows
 
-    def resize(self, room: int) -> None:
-        """Take so many bytes from the next values on."""
-        self._room = room
+    def resize(self, capacity: int) -> None:
+        """Set the capacity to ``capacity`` bytes, effective with the next values."""
+        self._capacity = capacity
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def find(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the value of each key, None for those that are not here."""
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the value of each key, None for keys that are not cached."""
         found: list[bytes | None] = list(map(self._young.get, keys))
         if self._old and None in found:
-            for place, key in enumerate(keys):
-                if found[place] is None and (value := self._old.get(key)) is not None:
-                    found[place] = self._young[key] = value
+            for position, key in enumerate(keys):
+                if found[position] is None and (value := self._old.get(key)) is not None:
+                    found[position] = self._young[key] = value
                     self._bytes += ROW_OVERHEAD + len(key) + len(value)
         return found
 
-    def keep(self, keys: Sequence[bytes], values: Sequence[bytes], held: Mapping[bytes, object]) -> None:
-        """Put values of distinct keys in; those of the keys in ``held`` stay, whatever goes to make room for them."""
-        had, before = list(map(self._young.get, keys)), len(self._young)
+    def put(self, keys: Sequence[bytes], values: Sequence[bytes], pinned: Mapping[bytes, object]) -> None:
+        """Cache values of distinct keys. Keys in ``pinned`` are pinned: they stay cached whatever is evicted."""
+        previous, before = list(map(self._young.get, keys)), len(self._young)
         self._young.update(zip(keys, values, strict=True))
         if len(self._young) == before + len(keys):
-            self._bytes += taken(keys, values)
+            self._bytes += memory_bytes(keys, values)
         else:
-            new = compress(keys, map(is_, had, repeat(None))) if len(self._young) > before else ()
-            self._bytes += taken(new, values) - sum(map(len, filter(None, had)))
-        if self._bytes > max(self._room / 2, 2 * self._began):
+            new = compress(keys, map(is_, previous, repeat(None))) if len(self._young) > before else ()
+            self._bytes += memory_bytes(new, values) - sum(map(len, filter(None, previous)))
+        if self._bytes > max(self._capacity / 2, 2 * self._pinned_bytes):
             old, self._old = self._old, self._young
             self._young = {}
-            for key in held:
+            for key in pinned:
                 value = self._old.get(key)
                 self._young[key] = old[key] if value is None else value
-            self._bytes = self._began = taken(self._young, self._young.values())
+            self._bytes = self._pinned_bytes = memory_bytes(self._young, self._young.values())
 
-    def let_go(self, keys: Iterable[bytes]) -> None:
-        """Forget these keys."""
+    def remove(self, keys: Iterable[bytes]) -> None:
+        """Remove these keys."""
         for key in keys:
             value = self._young.pop(key, None)
             if value is not None:

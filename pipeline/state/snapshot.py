@@ -1,4 +1,4 @@
-"""A snapshot of state: what the stores of tasks held when it was made, told in a file beside theirs. Pure."""
+"""The manifest of a state snapshot: the content of the stores of tasks at the time of the export. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from pipeline.state.store_identity import StoreIdentity, TableSignature, differe
 MANIFEST = "snapshot.json"
 
 _Count = Annotated[int, Field(ge=0)]
-_Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]*$")]  # no path that leads elsewhere
+_Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]*$")]  # excludes paths to other folders
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotOrigin:
-    """Where state belongs: a pipeline on a cluster, so many partitions of its events, and the shapes of its tables.
+    """The origin of state: pipeline, cluster, number of partitions of its events, and signatures of its tables.
 
-    A shape's fingerprint holds the id of the changelog too, as that of a store does.
+    As in a store, the fingerprint of a table also contains the id of its changelog topic.
     """
 
     pipeline: str
@@ -29,13 +29,13 @@ class SnapshotOrigin:
     tables: Mapping[str, TableSignature]
 
     def identity(self, task: int) -> StoreIdentity:
-        """Return what the store of a task is made for."""
+        """Return the identity of the store of a task."""
         return StoreIdentity(self.pipeline, task, self.partitions, self.tables)
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """A file of a store: its size, and the SHA-256 of its bytes as hex."""
+    """A file of a store: its size in bytes and its SHA-256 as hex."""
 
     bytes: _Count
     sha256: str
@@ -43,10 +43,10 @@ class SnapshotFile:
 
 @dataclass(frozen=True, slots=True)
 class SavedTask:
-    """The store of one task: whose it was, how far it includes each topic, rows by table, files by name.
+    """The store of one task: its worker, its position in each topic, rows by table, files by name.
 
-    ``positions`` are offsets of the next record, of sources and changelogs. A task that had nothing on its disk yet
-    has no files.
+    ``positions`` are offsets of the next record, of source topics and changelogs. A task without data on disk has no
+    files.
     """
 
     task: _Count
@@ -57,53 +57,53 @@ class SavedTask:
 
     @property
     def bytes(self) -> int:
-        """The bytes of its files."""
+        """The total size of the files in bytes."""
         return sum(file.bytes for file in self.files.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The stores of some tasks, each in a folder of its number."""
+    """The stores of some tasks, each in a folder named by the number of the task."""
 
     home: SnapshotOrigin
     tasks: tuple[SavedTask, ...]
 
     def dump(self) -> bytes:
-        """Return it as JSON."""
+        """Return the manifest as JSON."""
         return _JSON.dump_json(self, indent=2) + b"\n"
 
     @classmethod
     def load(cls, folder: Path) -> "Snapshot":
-        """Read what ``dump`` gave, in a folder. Raises StateError if it is not there, or not that."""
+        """Read the manifest in a folder. Raises StateError if it is missing or malformed."""
         path = folder / MANIFEST
         try:
             return _JSON.validate_json(path.read_bytes())
         except OSError as error:
             raise StateError(
-                f"{path}: {error.strerror}; name a folder that `surgetank state export` made, whole"
+                f"{path}: {error.strerror}; name a complete folder that `surgetank state export` has written"
             ) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise StateError(f"{path} is no snapshot of state: {f'{where}: ' if where else ''}{first['msg']}") from None
+            raise StateError(f"{path} is not a state snapshot: {f'{where}: ' if where else ''}{first['msg']}") from None
 
     def check(self, wanted: SnapshotOrigin) -> None:
-        """Raise StateMismatch, with what would help, unless the snapshot belongs where it is wanted."""
+        """Raise StateMismatch, saying what to do, unless the snapshot can be used for the origin ``wanted``."""
         mine = self.home
         if mine.pipeline != wanted.pipeline:
             raise StateMismatch(f"the snapshot is of pipeline {mine.pipeline!r}, not of {wanted.pipeline!r}")
         if mine.cluster != wanted.cluster:
             raise StateMismatch(
-                f"the snapshot was made on cluster {mine.cluster}, and this is {wanted.cluster}: offsets of the one "
-                "mean nothing on the other. Workers restore from the changelogs here without it"
+                f"the snapshot was made on cluster {mine.cluster}, and this is {wanted.cluster}: offsets of one "
+                "cluster have no meaning on another. Without the snapshot, workers restore from the changelogs here"
             )
         if mine.partitions != wanted.partitions:
             raise StateMismatch(
                 f"the snapshot was made for {mine.partitions} partitions and the events now have "
-                f"{wanted.partitions}: keys have moved between tasks. Make a new one"
+                f"{wanted.partitions}: keys have moved between tasks. Export a new one"
             )
         if differing := other_tables(differences(mine.tables, wanted.tables)):
-            raise StateMismatch(f"the snapshot has {differing}. Make a new one")
+            raise StateMismatch(f"the snapshot has {differing}. Export a new one")
 
 
 _JSON = TypeAdapter(Snapshot)

@@ -1,7 +1,7 @@
-"""Rows of numbers that are mostly empty, as bytes and back. Compiled, cell by cell.
+"""Serialization of sparse numeric rows. Compiled with numba.
 
-The rows of features are wide, and a key that is seldom seen has a few buckets of its rings filled. So of a row only
-those cells are kept that differ from those of a fresh row, behind a bitmap that says which they are.
+Feature rows are wide, and a key with few events fills few buckets of its rings. So only the cells that differ from
+those of a fresh row are stored, after a bitmap of their positions.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from pipeline.compiled import compiled
 from pipeline.errors import StateCorrupt
 from pipeline.state.row_serde import NO_OFFSET, Bools, Int64s, Rows, lengths
 
-_WORD = 8  # bytes of an offset, of a cell, and of each part of a bitmap
+_WORD = 8  # bytes of an offset, of a cell, and of a word of a bitmap
 _BITS = 64
 
 
 class SparseSerde:
-    """The Format of float64 rows as wide as ``fresh``, which is float64 [W].
+    """A ``RowSerde`` of float64 rows of the same width as ``fresh``, which is float64 [W].
 
-    A value: the offset, the bitmap (bit i of it stands for cell i, in words of 64 bits), then each cell whose bits are
-    others than those of ``fresh``. A row comes back bit for bit, whatever NaN is in it.
+    A value is the offset, the bitmap (bit i stands for cell i, in words of 64 bits), then each cell whose bits differ
+    from those of ``fresh``. Rows are restored bit for bit, including the payloads of NaN.
     """
 
     def __init__(self, fresh: npt.NDArray[np.float64]) -> None:
@@ -33,7 +33,7 @@ class SparseSerde:
         self.absent = self.pack(fresh.reshape(1, -1), NO_OFFSET)[0]
 
     def pack(self, rows: Rows, source_offset: int | Int64s) -> list[bytes]:
-        """Return k values of k rows, as Format says."""
+        """Return the k values of k rows, as specified by ``RowSerde``."""
         if rows.shape != (len(rows), self._width):
             raise ValueError(f"rows of shape {rows.shape} for a table whose rows have shape ({self._width},)")
         cells = np.ascontiguousarray(rows, dtype="<f8").view(np.int64)
@@ -47,20 +47,20 @@ class SparseSerde:
         return [packed[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
     def unpack(self, values: Sequence[bytes]) -> Rows:
-        """Return float64 [k, W], as Format says."""
+        """Return float64 [k, W], as specified by ``RowSerde``."""
         words, starts = _words(values)
         rows = np.empty((len(values), self._width), dtype="<f8")
         if not _unpack(words, starts, self._fresh, self._head, rows.view(np.int64)):
-            raise StateCorrupt(f"a value is not that of a row of {self._width} cells")
+            raise StateCorrupt(f"a value is not a row of {self._width} cells")
         return rows
 
     def source_offsets(self, values: Sequence[bytes]) -> Int64s:
-        """Return int64 [k], as Format says."""
+        """Return int64 [k], as specified by ``RowSerde``."""
         words, starts = _words(values)
         return words[starts[:-1]]
 
     def fits(self, values: Sequence[bytes]) -> Bools:
-        """Return bool [k], as Format says."""
+        """Return bool [k], as specified by ``RowSerde``."""
         sizes = lengths(values)
         whole = (sizes % _WORD == 0) & (sizes >= _WORD * self._head)
         found = np.zeros(len(values), dtype=np.bool_)
@@ -73,15 +73,15 @@ class SparseSerde:
 
 
 def _words(values: Sequence[bytes]) -> tuple[Int64s, Int64s]:
-    """Return k values as one int64 array, and where in it each of them begins, and the last one ends: int64 [k + 1].
+    """Return k values as one int64 array of words, and the start of each in it, ending with its length: int64 [k + 1].
 
-    Raises StateCorrupt if that is not whole words.
+    Raises StateCorrupt if the length of a value is not a multiple of the word size.
     """
     joined = b"".join(values)
     starts = np.zeros(len(values) + 1, dtype=np.int64)
     np.cumsum(lengths(values), out=starts[1:])
     if len(joined) % _WORD or (starts % _WORD).any():
-        raise StateCorrupt(f"a value has {len(joined) % _WORD} bytes too many")
+        raise StateCorrupt(f"a value has {len(joined) % _WORD} excess bytes")
     return np.frombuffer(joined, dtype="<i8"), starts // _WORD
 
 
@@ -91,7 +91,7 @@ _READ_ROWS = types.Array(int64, 2, "C", readonly=True)
 
 @compiled(void(_READ_ROWS, _READ, _READ, int64, int64[::1], int64[::1]))
 def _pack(cells: Int64s, fresh: Int64s, offsets: Int64s, head: int, words: Int64s, ends: Int64s) -> None:
-    """Write k values one behind the other; ``ends`` says where each of them ends."""
+    """Write k values one after the other. ``ends`` receives the end of each."""
     at = 0
     for k in range(len(cells)):
         start = at
@@ -109,7 +109,7 @@ def _pack(cells: Int64s, fresh: Int64s, offsets: Int64s, head: int, words: Int64
 
 @compiled(types.boolean(_READ, _READ, _READ, int64, int64[:, ::1]))
 def _unpack(words: Int64s, starts: Int64s, fresh: Int64s, head: int, cells: Int64s) -> bool:
-    """Write the cells of k rows; False if there are more or fewer of them than a bitmap says."""
+    """Write the cells of k rows. Return False if the number of cells differs from that of a bitmap."""
     for k in range(len(cells)):
         start, stop = starts[k], starts[k + 1]
         at = start + head
@@ -130,7 +130,7 @@ def _unpack(words: Int64s, starts: Int64s, fresh: Int64s, head: int, cells: Int6
 
 @compiled(void(_READ, _READ, int64, int64, int64[::1]))
 def _count(words: Int64s, starts: Int64s, head: int, width: int, found: Int64s) -> None:
-    """Note how many words each of k values should have by its bitmap; -1 if that names cells that rows have not."""
+    """Write the length in words that each of k values must have by its bitmap; -1 if a bit exceeds the row width."""
     for k in range(len(found)):
         found[k] = head
         for i in range(64 * (head - 1)):

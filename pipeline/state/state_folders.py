@@ -1,4 +1,4 @@
-"""The folders of state on this machine: which there are, how large, and how to be rid of them. Nothing is opened."""
+"""The state folders on this machine: lists and deletes them. No store is opened."""
 
 import shutil
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """The state of one task as one worker left it: its number, the worker's folder, and the bytes of its files."""
+    """The state of one task of one worker: the task's number, the worker's folder, and the size of its files."""
 
     task: int
     worker: str
@@ -16,7 +16,7 @@ class StateFolder:
 
 
 def state_folders(base: Path) -> list[StateFolder]:
-    """Return what lies in the folder of a pipeline, by worker and task; nothing, if it is not there."""
+    """Return the state folders of a pipeline, by worker and task; an empty list if there are none."""
     return [
         StateFolder(int(task.name), worker.name, task, sum(_size(file) for file in task.rglob("*")))
         for worker in sorted(_subfolders(base))
@@ -26,7 +26,7 @@ def state_folders(base: Path) -> list[StateFolder]:
 
 
 def remove(base: Path) -> None:
-    """Delete the folder of a pipeline with all that is in it."""
+    """Delete the folder of a pipeline with its content."""
     if base.is_dir():
         shutil.rmtree(base)
 
@@ -38,5 +38,5 @@ def _subfolders(folder: Path) -> list[Path]:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size if file.is_file() else 0
-    except FileNotFoundError:  # a worker that runs deletes files of its own
+    except FileNotFoundError:  # a running worker may delete its files meanwhile
         return 0

@@ -1,10 +1,10 @@
-"""The store of a task: one RocksDB with the rows of its tables and how far they go. The only user of rocksdict.
+"""The store of a task: a RocksDB database with the rows of its tables and their positions. The only user of rocksdict.
 
-Why a crash cannot tear it: there is no write-ahead log. What ``write`` takes goes into the memtable in one piece,
-positions and rows together; memtables are written to disk whole and in order. So what is on disk is always
-all of the first n writes, and its positions say which. The rest is in the changelog and is read from there.
+The store is consistent after a crash without a write-ahead log. ``write`` puts rows and positions into the memtable
+atomically, and memtables are flushed whole and in order. So the files always hold all of the first n writes, with the
+positions of these writes. The rest is restored from the changelog.
 
-Keys begin with one byte: 0 for the store's own, and each table has its number.
+Keys begin with one byte: 0 for the store's own keys, otherwise the number of the table.
 """
 
 import shutil
@@ -31,16 +31,16 @@ _IDENTITY = b"\0identity"
 _POSITION = b"\0position "
 _RESTORING = b"\0restoring "
 _SIZES = ("rocksdb.estimate-num-keys", "rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
-_STALLED = "Write stall"  # what RocksDB says when a write would have to wait
+_STALLED = "Write stall"  # RocksDB's error when a write would have to wait
 
-_FILTER_BITS_PER_KEY = 10  # 1 % of absent keys are searched for in vain
-_BLOCK_BYTES = 8 << 10  # some ten rows: a smaller index, and fewer blocks to make
-_BACKGROUND_THREADS = 2  # of the whole process: RocksDB shares them among its databases
+_FILTER_BITS_PER_KEY = 10  # a false positive rate of 1 %
+_BLOCK_BYTES = 8 << 10  # about ten rows: a smaller index, and fewer blocks to build
+_BACKGROUND_THREADS = 2  # per process: RocksDB shares them among its databases
 _LOG_BYTES = 1 << 20
 
 
 class StoreMemory:
-    """What the stores of one worker share: the block cache."""
+    """The memory shared by the stores of one worker: the block cache."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -48,18 +48,18 @@ class StoreMemory:
 
     @property
     def cached(self) -> int:
-        """The bytes of the block cache that are in use."""
+        """The used bytes of the block cache."""
         return self.cache.get_usage()
 
     def resize(self, budget: Budget) -> None:
-        """Take another budget. Stores that are open follow by ``Store.resize``."""
+        """Apply another budget. Call ``Store.resize`` for open stores."""
         self.budget = budget
         self.cache.set_capacity(budget.block_cache)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSize:
-    """About how large a store is: rows of all tables, bytes of its files, bytes of its write buffers."""
+    """The estimated size of a store: rows of all tables, bytes of its files, bytes of its write buffers."""
 
     rows: int
     disk_bytes: int
@@ -67,43 +67,43 @@ class StoreSize:
 
 
 class Store:
-    """Rows and positions of one task on disk. Any thread may read; one at a time may write.
+    """The rows and positions of one task on disk. Any thread may read; only one may write at a time.
 
-    Every method raises StateCorrupt where the disk gives back other than what was written, DiskFull where there is
-    no room, and StateError where the store cannot be used at all, as after ``close``.
+    Every method raises StateCorrupt if the content is not the content that was written, DiskFull if the disk is full,
+    and StateError if the store cannot be used, for example after ``close``.
     """
 
     @classmethod
     def open(cls, path: Path, identity: StoreIdentity, memory: StoreMemory) -> "Store":
-        """Open the store in the folder ``path``, or make a new one there.
+        """Open the store in the folder ``path``, or create one there.
 
-        Raises StateMismatch if it is of another pipeline, task or number of partitions.
+        Raises StateMismatch if it belongs to another pipeline or task.
         """
         check_whole(path)
         options = _options(memory)
         with translated(path):
-            # For the column family too, which otherwise takes those of its last opening, with a cache of its own.
+            # Also for the column family, which otherwise keeps its previous options with a separate cache.
             db = Rdict(str(path), options, column_families={"default": options})
         try:
             return cls(path, db, identity)
         except BaseException:
-            with suppress(Exception):  # what it says comes second
+            with suppress(Exception):  # the first error matters
                 db.close()
             raise
 
     @classmethod
     def look(cls, path: Path, memory: StoreMemory) -> "Store | None":
-        """Open what is on the disk, to be read only, also while a worker has the store; None if that is nothing yet.
+        """Open the files of a store read-only, also while a worker has it open; None if it has no data on disk.
 
-        It stays what it was at that moment, all of the first n writes, whatever is written meanwhile. Raises
-        StateCorrupt also where files went away under the opening, as they do when RocksDB tidies up: look again then.
+        The view holds all of the first n writes and does not change. Raises StateCorrupt also if RocksDB deleted files
+        during the opening: retry then.
         """
         check_whole(path)
         if not (path / "CURRENT").exists():
             return None
         options = _options(memory)
         options.create_if_missing(False)
-        options.set_max_open_files(-1)  # all are opened at once, and can be read also when they were deleted
+        options.set_max_open_files(-1)  # opens all files at once; they stay readable when they are deleted
         with translated(path):
             read = rocksdict.AccessType.read_only(error_if_log_file_exist=False)
             db = Rdict(str(path), options, column_families={"default": options}, access_type=read)
@@ -131,84 +131,84 @@ class Store:
 
     @property
     def identity(self) -> StoreIdentity:
-        """What the store was made for."""
+        """The identity of the store."""
         return self._kept.identity
 
     @property
     def differences(self) -> tuple[TableDifference, ...]:
-        """The tables that are kept in another shape than is wanted.
+        """The tables whose signatures in the store differ from the required ones.
 
-        They can be scanned, but neither read nor written.
+        They can be scanned, but not read or written.
         """
         return self._kept.differences(self._wanted)
 
     def read(self, table: str, keys: Sequence[bytes], absent: _Absent) -> list[bytes | _Absent]:
-        """Return the value of each key, ``absent`` for those without. Other threads run meanwhile."""
+        """Return the value of each key, ``absent`` for keys without a value. Releases the GIL."""
         prefix = self._prefix(table)
         with self._in_use() as db:
             return cast("list[bytes | _Absent]", db.get([prefix + key for key in keys], default=absent))
 
     def write(self, changes: Mapping[str, Changes], positions: Mapping[str, int]) -> None:
-        """Write rows of tables (None deletes) and how far topics are included: all of it or nothing.
+        """Write rows of tables (None deletes) and positions of topics atomically.
 
-        ``positions`` are by topic the offset of its next record, whether source or changelog.
+        ``positions`` are the offsets of the next record by source or changelog topic.
         """
         steps = [_Step.of(self._prefix(table), rows) for table, rows in changes.items()]
         self._write([*steps, _reached(positions)])
 
     def positions(self) -> dict[str, int]:
-        """Return by topic the offset up to which the store includes it."""
+        """Return by topic the offset before which the store includes all records."""
         return {topic.decode(): int.from_bytes(at, "little") for topic, at in self._scan(_POSITION, b"", None)}
 
     def begin_restore(self, starts: Mapping[str, int]) -> None:
-        """Note up to which offset of each source topic rows may be included from now on: before they are written."""
+        """Record, before restored rows are written, the source offsets up to which they may include events."""
         self._write([_reached(starts, _RESTORING)])
 
     def restoring(self) -> dict[str, int]:
-        """Return what ``begin_restore`` noted last."""
+        """Return the offsets of the last ``begin_restore``."""
         return {topic.decode(): int.from_bytes(at, "little") for topic, at in self._scan(_RESTORING, b"", None)}
 
     def scan(self, table: str, after: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return up to ``limit`` keys and values of a table, in the order of keys, from the first one behind ``after``.
+        """Return up to ``limit`` keys and values of a table in key order, starting with the first key after ``after``.
 
-        Also of a table that is kept in another shape than is wanted.
+        Also works for tables whose signatures differ.
         """
         number = self._kept.numbers.get(table)
         return [] if number is None else self._scan(bytes([number]), b"" if after is None else after + b"\0", limit)
 
     def size(self) -> StoreSize:
-        """Return estimates, without reading the rows."""
+        """Return estimates, without reading rows."""
         with self._in_use() as db:
             rows, disk, memory = (db.property_int_value(name) or 0 for name in _SIZES)
         return StoreSize(rows, disk, memory)
 
     def flush(self) -> None:
-        """Bring everything written so far to the disk. Other threads run meanwhile."""
+        """Flush all writes to disk. Releases the GIL."""
         with self._in_use() as db:
             db.flush(wait=True)
 
     def checkpoint(self, folder: Path) -> None:
-        """Make ``folder``, which must not exist, a store of its own with what this one holds now.
+        """Create a store with the current content in ``folder``, which must not exist.
 
-        On the same file system it shares the files that never change, and takes next to no room.
+        On the same file system the files are hard-linked, and take almost no space.
         """
         if folder.exists():
-            raise StateError(f"cannot export state to {folder}: it exists; name a folder that does not")
+            raise StateError(f"cannot export state to {folder}: it exists; name a folder that does not exist")
         folder.parent.mkdir(parents=True, exist_ok=True)
         if not self._looks:
-            self.flush()  # now, because the checkpoint holds the GIL
+            self.flush()  # before the checkpoint, which holds the GIL
         with self._in_use() as db:
             rocksdict.Checkpoint(db).create_checkpoint(str(folder))
 
     def resize(self, budget: Budget) -> None:
-        """Take another size of write buffers, as a worker with more or fewer tasks gives."""
+        """Set the size of the write buffers, after the number of tasks of the worker has changed."""
         with self._in_use() as db:
             db.set_options({"write_buffer_size": str(budget.write_buffer)})
 
     def close(self) -> None:
-        """Bring everything to the disk and give it back. Waits for those who read; a second call does nothing.
+        """Flush all writes and close the store after current readers have finished. A second call does nothing.
 
-        It is closed also if it raises: what was not brought to the disk is in the changelog.
+        The store is closed even if this raises: unflushed writes are in the changelog.
         """
         with self._changed:
             db, self._db = self._db, None
@@ -219,11 +219,11 @@ class Store:
 
     @contextmanager
     def _in_use(self) -> Iterator[Rdict]:
-        """Lend the database, which is not closed meanwhile: rocksdict does not stand that."""
+        """Yield the database and keep it open meanwhile: rocksdict does not tolerate a concurrent close."""
         with self._changed:
             db = self._db
             if db is None:
-                raise StateClosed(f"state in {self.path} was closed, because its task was")
+                raise StateClosed(f"state in {self.path} was closed together with its task")
             self._users += 1
         try:
             with translated(self.path):
@@ -234,13 +234,13 @@ class Store:
                 self._changed.notify_all()
 
     def _identified(self) -> StoredIdentity:
-        """Return what the store was made for; a new one is made for what is wanted."""
+        """Return the identity of the store; a new store gets the required identity."""
         with self._in_use() as db:
             text = db.get(_IDENTITY)
         if text is not None:
             return StoredIdentity.load(text, self.path)
         if self._scan(b"", b"", 1):
-            raise is_corruption(self.path, "it holds rows, but not what it was made for")
+            raise is_corruption(self.path, "it holds rows, but no identity")
         kept = StoredIdentity.new(self._wanted)
         self._write([_Step([_IDENTITY], [kept.dump()])])
         return kept
@@ -248,7 +248,7 @@ class Store:
     def _prefix(self, table: str) -> bytes:
         kept, wanted = self._kept.identity.tables.get(table), self._wanted.tables.get(table)
         if kept is None or kept != wanted:
-            raise StateMismatch(f"table {table!r} in {self.path} is kept as {kept} and wanted as {wanted}")
+            raise StateMismatch(f"table {table!r} in {self.path} has signature {kept}, and {wanted} is required")
         return bytes([self._kept.numbers[table]])
 
     def _write(self, steps: Sequence["_Step"]) -> None:
@@ -262,12 +262,12 @@ class Store:
                 except Exception as error:
                     if _STALLED not in str(error):
                         raise
-                    db.flush(wait=True)  # also waits for the compaction that it needs
+                    db.flush(wait=True)  # also waits for the required compaction
                 else:
                     return
 
     def _scan(self, prefix: bytes, start: bytes, limit: int | None) -> list[tuple[bytes, bytes]]:
-        """Return keys without their prefix, and values, from ``start`` on."""
+        """Return keys without their prefix, and values, starting at ``start``."""
         found: list[tuple[bytes, bytes]] = []
         with self._in_use() as db:
             rows = db.iter()
@@ -279,21 +279,21 @@ class Store:
                         break
                     found.append((key[len(prefix) :], rows.value()))
                     rows.next()
-                rows.status()  # a damaged block ends the rows without an error
+                rows.status()  # a damaged block ends the iteration without an error
             finally:
-                del rows  # it would keep the database open
+                del rows  # the iterator would keep the database open
         return found
 
 
 class _Step:
-    """A part of a write: put these values, delete these keys."""
+    """A part of a write: values to put and keys to delete."""
 
     def __init__(self, keys: Sequence[bytes], values: Sequence[bytes], deletes: Sequence[bytes] = ()) -> None:
         self._keys, self._values, self._deletes = keys, values, deletes
 
     @classmethod
     def of(cls, prefix: bytes, changes: Changes) -> "_Step":
-        """Return the step that makes the changes, in the order of keys: that halves the time they take."""
+        """Return the step for the changes, in key order, which halves the time of the write."""
         keys = sorted(changes)
         values = list(map(changes.__getitem__, keys))
         if None not in values:
@@ -303,15 +303,15 @@ class _Step:
         return cls([key for key, _ in put], [value for _, value in put], gone)
 
     def add_to(self, batch: WriteBatch) -> None:
-        """Add it to the batch. Loops in C: this is the hot path."""
+        """Add the step to a batch. The loops run in C, because this is a hot path."""
         deque(map(batch.__setitem__, self._keys, self._values), maxlen=0)
         deque(map(batch.__delitem__, self._deletes), maxlen=0)
 
 
 def destroy(path: Path) -> None:
-    """Delete the store in a folder, whatever state it is in; nothing, if there is none. It must be closed.
+    """Delete the store in a folder, which must be closed; do nothing if there is none.
 
-    What is left after a crash on the way is taken for damage, and so is deleted then.
+    A partly deleted store, left by a crash, is detected as damaged and deleted then.
     """
     with suppress(FileNotFoundError):
         shutil.rmtree(path)
@@ -325,17 +325,17 @@ def _reached(positions: Mapping[str, int], prefix: bytes = _POSITION) -> _Step:
 def _write_options() -> rocksdict.WriteOptions:
     options = rocksdict.WriteOptions()
     options.disable_wal = True  # type: ignore[method-assign,assignment] # a property, which the stubs call a method
-    # A write holds the GIL. Where RocksDB would have it wait, it is refused instead, and we wait without the GIL.
+    # A write holds the GIL. If RocksDB would stall it, it fails instead, and we wait without the GIL.
     options.no_slowdown = True
     return options
 
 
 def _options(memory: StoreMemory) -> rocksdict.Options:
-    """Return options for many point reads and batches of writes, by few threads within the budget."""
+    """Return options for many point reads and batch writes, with few threads and within the budget."""
     blocks = rocksdict.BlockBasedOptions()
     blocks.set_block_cache(memory.cache)
     blocks.set_bloom_filter(_FILTER_BITS_PER_KEY, block_based=False)  # of whole keys
-    blocks.set_cache_index_and_filter_blocks(True)  # so that they count
+    blocks.set_cache_index_and_filter_blocks(True)  # so that they count towards the budget
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     blocks.set_data_block_index_type(rocksdict.DataBlockIndexType.binary_and_hash())
     blocks.set_block_size(_BLOCK_BYTES)
@@ -344,8 +344,8 @@ def _options(memory: StoreMemory) -> rocksdict.Options:
     options.create_if_missing(True)
     options.set_block_based_table_factory(blocks)
     options.set_compression_type(rocksdict.DBCompressionType.none())
-    # Rows are written over and over: levels would rewrite each some ten times, this a few times, for disk and some
-    # more files to search (ops/decisions/0015).
+    # Rows are overwritten often: level compaction would rewrite each about ten times, universal compaction a few times,
+    # at the cost of more disk space and a few more files to search (ops/decisions/0015).
     options.set_compaction_style(rocksdict.DBCompactionStyle.universal())
     options.set_write_buffer_size(memory.budget.write_buffer)
     options.set_max_write_buffer_number(2)

@@ -1,4 +1,4 @@
-"""What a store was made for: kept inside it, so that it is never taken for another's. Pure."""
+"""The identity of a store, saved inside it so that it cannot be used for another task or pipeline. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pipeline.errors import StateCorrupt, StateMismatch
 
-_NUMBERS = 254  # of one byte, without the one that the store keeps for itself and one to end the last table's range
+_NUMBERS = 254  # one byte, without 0 (the store's own keys) and 255 (the end of the last table's range)
 
 
 @dataclass(frozen=True, slots=True)
 class TableSignature:
-    """What the values of a table are: their size in bytes, and the fingerprint of what they mean."""
+    """The format of the values of a table: their maximal size in bytes, and the fingerprint of their meaning."""
 
     size: int
     fingerprint: str
@@ -20,7 +20,7 @@ class TableSignature:
 
 @dataclass(frozen=True, slots=True)
 class StoreIdentity:
-    """A pipeline's task, one of how many, and the tables that it keeps, by name."""
+    """The pipeline and task of a store, the number of partitions, and the signatures of its tables by name."""
 
     pipeline: str
     task: int
@@ -30,7 +30,7 @@ class StoreIdentity:
 
 @dataclass(frozen=True, slots=True)
 class TableDifference:
-    """A table that the store has in another shape than is wanted. ``was`` is None if it is new, ``wanted`` if gone."""
+    """A table whose signature in the store differs. ``was`` is None for a new table, ``wanted`` for a removed one."""
 
     table: str
     was: TableSignature | None
@@ -38,7 +38,7 @@ class TableDifference:
 
 
 def differences(was: Mapping[str, TableSignature], wanted: Mapping[str, TableSignature]) -> tuple[TableDifference, ...]:
-    """Return the tables whose shapes differ, in the order of their names."""
+    """Return the tables whose signatures differ, ordered by name."""
     return tuple(
         TableDifference(name, was.get(name), wanted.get(name))
         for name in sorted({*was, *wanted})
@@ -47,32 +47,32 @@ def differences(was: Mapping[str, TableSignature], wanted: Mapping[str, TableSig
 
 
 def other_tables(found: Sequence[TableDifference]) -> str:
-    """Say which tables are others than are declared now; nothing, if none is."""
+    """Return a description of the tables that differ from the declaration; an empty string if there are none."""
     names = ", ".join(each.table for each in found)
-    return f"other rows of {names} than are declared now, or of other changelogs" if names else ""
+    return f"rows of {names} of another declaration or another changelog than the current ones" if names else ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredIdentity:
-    """An identity as a store keeps it: with the number that stands before the keys of each table."""
+    """An identity as saved in a store, with the number that prefixes the keys of each table."""
 
     identity: StoreIdentity
     numbers: Mapping[str, int]
 
     @classmethod
     def new(cls, identity: StoreIdentity) -> "StoredIdentity":
-        """Return the identity with numbers from 1. Raises StateMismatch if there are too many tables."""
+        """Return the identity with table numbers from 1. Raises StateMismatch if there are too many tables."""
         if len(identity.tables) > _NUMBERS:
-            raise StateMismatch(f"a task keeps at most {_NUMBERS} tables; declare fewer")
+            raise StateMismatch(f"a task can have at most {_NUMBERS} tables; declare fewer")
         return cls(identity, {name: number for number, name in enumerate(identity.tables, start=1)})
 
     def check(self, wanted: StoreIdentity, path: Path) -> None:
-        """Raise StateMismatch unless the store is of that pipeline and task; StateCorrupt if keys have moved since."""
+        """Raise StateMismatch if the store is of another pipeline or task, StateCorrupt if keys have moved since."""
         mine = self.identity
         if (mine.pipeline, mine.task) != (wanted.pipeline, wanted.task):
             raise StateMismatch(
-                f"state in {path} is that of {mine.pipeline}/{mine.task}, not of {wanted.pipeline}/{wanted.task}: "
-                "give each pipeline its own folder, and do not rename folders of state"
+                f"state in {path} belongs to {mine.pipeline}/{mine.task}, not to {wanted.pipeline}/{wanted.task}: "
+                "use a separate state folder for each pipeline, and do not rename folders of state"
             )
         if mine.partitions != wanted.partitions:
             raise StateCorrupt(
@@ -81,11 +81,11 @@ class StoredIdentity:
             )
 
     def differences(self, wanted: StoreIdentity) -> tuple[TableDifference, ...]:
-        """Return the tables whose shapes differ, in the order of their names."""
+        """Return the tables whose signatures differ, ordered by name."""
         return differences(self.identity.tables, wanted.tables)
 
     def dump(self) -> bytes:
-        """Return it as JSON."""
+        """Return the identity as JSON."""
         mine = self.identity
         tables = {name: asdict(shape) | {"number": self.numbers[name]} for name, shape in mine.tables.items()}
         return json.dumps(
@@ -94,7 +94,7 @@ class StoredIdentity:
 
     @classmethod
     def load(cls, text: bytes, path: Path) -> "StoredIdentity":
-        """Read what ``dump`` wrote. Raises StateCorrupt, naming the path, for anything else."""
+        """Read the output of ``dump``. Raises StateCorrupt, naming the path, for anything else."""
         try:
             kept = json.loads(text)
             tables = {name: TableSignature(each["size"], each["fingerprint"]) for name, each in kept["tables"].items()}
@@ -102,6 +102,6 @@ class StoredIdentity:
             return cls(identity, {name: each["number"] for name, each in kept["tables"].items()})
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StateCorrupt(
-                f"state in {path} does not say what it was made for ({error!r}); "
+                f"the identity of the state in {path} cannot be read ({error!r}); "
                 "it will be deleted and restored from its changelogs"
             ) from None

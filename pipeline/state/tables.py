@@ -1,4 +1,4 @@
-"""The tables of one task together: what is committed or thrown away, is so for all of them at once."""
+"""The tables of one task, committed and discarded together."""
 
 import threading
 from collections.abc import Mapping
@@ -7,25 +7,25 @@ from pipeline.errors import StateError
 from pipeline.state.budget import Budget
 from pipeline.state.row_serde import RowSerde
 from pipeline.state.store import Store
-from pipeline.state.table import StateTable, TableSettings
+from pipeline.state.table import SharedTableState, StateTable
 
 
 class TaskTables:
-    """The tables over one store, by name. ``budget.rows`` is shared among them.
+    """The tables in one store, by name. ``budget.rows`` is divided among them.
 
-    The flow's thread uses the tables; the committing thread calls ``commit`` or ``drop`` when the transaction ended.
-    The store is restored before this is made, and by nobody else written to meanwhile.
+    The processing thread uses the tables; the committing thread calls ``commit`` or ``drop`` at the end of a
+    transaction. The store must be restored before, and nothing else may write to it.
     """
 
-    def __init__(self, store: Store, formats: Mapping[str, RowSerde], budget: Budget, epoch: int) -> None:
+    def __init__(self, store: Store, serdes: Mapping[str, RowSerde], budget: Budget, epoch: int) -> None:
         self.store = store
-        self._common = TableSettings(epoch)
-        self._ending = threading.Lock()  # a commit and a drop never mix
-        self._on_disk = 0  # the last write that is
-        self._dropped = 0  # the last write that never will be
+        self._shared = SharedTableState(epoch)
+        self._ending = threading.Lock()  # serializes commit and drop
+        self._on_disk = 0  # the last write on disk
+        self._discarded = 0  # the last discarded write
         self._tables = {
-            name: StateTable(store, name, format_, budget.rows // len(formats), self._common)
-            for name, format_ in formats.items()
+            name: StateTable(store, name, serde, budget.rows // len(serdes), self._shared)
+            for name, serde in serdes.items()
         }
 
     def __getitem__(self, name: str) -> StateTable:
@@ -33,39 +33,39 @@ class TaskTables:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to commit: a table has as many uncommitted rows as it may."""
+        """Whether to commit now: a table has as many uncommitted rows as its memory allows."""
         return any(table.full for table in self._tables.values())
 
     def resize(self, budget: Budget) -> None:
-        """Take another size of what is kept in memory, as a worker with more or fewer tasks gives."""
-        with self._common.lock:
+        """Set the memory for cached rows, after the number of tasks of the worker has changed."""
+        with self._shared.lock:
             for table in self._tables.values():
                 table.resize(budget.rows // len(self._tables))
 
     def commit(self, through: int, positions: Mapping[str, int]) -> None:
-        """Bring the writes up to number ``through`` (0: none) to the disk: call it when their transaction is committed.
+        """Write the writes up to number ``through`` (0: none) to the store, after their transaction has committed.
 
-        ``positions`` are what that transaction says: by topic, source or changelog, the offset of the next record.
-        Rows and positions are one write. What raises leaves memory and disk as they were.
+        ``positions`` are the offsets of that transaction: the next record by source or changelog topic. Rows and
+        positions are written atomically. After an error memory and disk are unchanged.
         """
         with self._ending:
-            if self._on_disk < through <= self._dropped:
+            if self._on_disk < through <= self._discarded:
                 raise StateError(
-                    f"write {through} to the state in {self.store.path} is committed, but was thrown away before it "
-                    "came to the disk; open the task again, so that its changelogs give it back"
+                    f"write {through} to the state in {self.store.path} is committed, but was discarded before it was "
+                    "written to disk; reopen the task to restore it from its changelogs"
                 )
-            with self._common.lock:
+            with self._shared.lock:
                 changes = {name: table.changes(through) for name, table in self._tables.items()}
             self.store.write(changes, positions)
-            with self._common.lock:
+            with self._shared.lock:
                 for table in self._tables.values():
-                    table.settle(through)
+                    table.mark_written(through)
             self._on_disk = max(self._on_disk, through)
 
     def drop(self, epoch: int) -> None:
-        """Throw away every write that was not committed. From now on only those of ``epoch`` count."""
-        with self._ending, self._common.lock:
-            self._dropped = self._common.writes
-            self._common.epoch = epoch
+        """Discard every write that was not committed. From now on only writes of ``epoch`` are accepted."""
+        with self._ending, self._shared.lock:
+            self._discarded = self._shared.writes
+            self._shared.epoch = epoch
             for table in self._tables.values():
                 table.drop()

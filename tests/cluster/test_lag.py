@@ -184,7 +184,7 @@ def test_whose_lag_must_be_said() -> None:
     """Neither a pipeline nor a group: one clear line, exit status 2."""
     told = subprocess.run([sys.executable, "-m", "pipeline.cli", "lag"], capture_output=True, timeout=60, check=False)
     assert told.returncode == 2
-    assert told.stderr.decode().startswith("surgetank: whose lag?")
+    assert told.stderr.decode().startswith("surgetank: name a pipeline")
 
 
 def scraped(worker: Member, name: str) -> dict[int, float]:

@@ -151,7 +151,7 @@ def test_state_that_is_rebuilt_counts_events_once_that_are_read_again(remembered
     assert under.fleet.stop(worker) == 0
     set_offsets(under, {source: end - 20 for source, end in ends(under).items()})
 
-    Rebuild(Settings(kafka=under.kafka), under.pipeline, from_events=True, told=lambda *_: None).run()
+    Rebuild(Settings(kafka=under.kafka), under.pipeline, from_events=True, report_progress=lambda *_: None).run()
 
     under.worker(name="w")
     under.until(lambda: under.lag() == 0, 60, "all is committed")

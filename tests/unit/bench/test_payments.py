@@ -10,8 +10,8 @@ from ops.bench.job import Avro
 from ops.bench.payments import LEAD, Paid, layout, made_up, memory, payments, warm
 from ops.bench.payments_job import BUNDLE, PaymentsJob, pack, unpack
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.offline.backfill import matrices, remembered
-from pipeline.offline.history import History, Taken
+from pipeline.offline.backfill import compute_aggregates, matrices
+from pipeline.offline.history import History, OrderedEvents
 from pipeline.serving.bundle import load
 from pipeline.serving.onnx_model import OnnxModel
 
@@ -72,8 +72,8 @@ def test_by_hand_it_gives_the_scores_of_the_features_offline(paid: Paid) -> None
     found = Avro("score").decode(scores)
 
     table = pa.table(dict(zip(avro.names, paid.columns, strict=True)))
-    taken = Taken(table, np.arange(COUNT))  # as they arrived
-    statistics = remembered(payments, History({payments.events.topic: taken}))
+    taken = OrderedEvents(table, np.arange(COUNT))  # as they arrived
+    statistics = compute_aggregates(payments, History({payments.events.topic: taken}))
     matrix = np.concatenate([part for _, part in matrices(payments, taken, statistics)])
     manifest = json.loads((BUNDLE / "manifest.json").read_text())
     session = OnnxModel(
@@ -95,5 +95,5 @@ def test_a_card_without_a_row_has_a_fresh_one() -> None:
 
 def test_the_statistics_stand_in_the_order_of_the_features() -> None:
     """The matrix by hand is the amount, then what the layout gives."""
-    assert payments.spec.names == ("amount", *(each.name for each in memory.statistics))
-    assert tuple(each.measure for each in memory.statistics) == layout.measures
+    assert payments.spec.names == ("amount", *(each.name for each in memory.aggregates))
+    assert tuple(each.measure for each in memory.aggregates) == layout.measures

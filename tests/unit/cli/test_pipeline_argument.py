@@ -20,9 +20,9 @@ def test_a_pipeline_is_found_by_its_name_or_its_module(name: str) -> None:
 def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
     """The error says where it looked, and lists the known pipelines."""
     assert "flights" in known()
-    with pytest.raises(TopologyError, match=r"'fligths' \(looked for topology\.fligths\).*flights"):
+    with pytest.raises(TopologyError, match=r"'fligths' \(tried topology\.fligths\).*flights"):
         resolve("fligths")
-    with pytest.raises(TopologyError, match=r"looked for no_such_package\.flights"):
+    with pytest.raises(TopologyError, match=r"tried no_such_package\.flights"):
         resolve("no_such_package.flights")
 
 
@@ -39,7 +39,7 @@ def test_a_fault_inside_a_topology_is_not_hidden(tmp_path: Path, monkeypatch: py
 
 def test_a_module_without_a_pipeline_is_refused() -> None:
     """A module that declares none, or several, does not say which is meant."""
-    with pytest.raises(TopologyError, match=r"pipeline\.clock has no Pipeline"):
+    with pytest.raises(TopologyError, match=r"pipeline\.clock declares no Pipeline"):
         resolve("pipeline.clock")
 
 
@@ -47,7 +47,7 @@ def test_the_recording_is_the_one_that_the_pipeline_names() -> None:
     """The flights have a recording on their own topics; without one, or with a wrong name: an error."""
     recording = recording_of(flights)
     assert set(recording.topics) == {flights.events.topic, *(fact.topic for fact in flights.facts)}
-    with pytest.raises(TopologyError, match="names no recording"):
+    with pytest.raises(TopologyError, match="declares no recording"):
         recording_of(replace(flights, recording=None))
     with pytest.raises(TopologyError, match=r"package\.module:function"):
         recording_of(replace(flights, recording="topology.recordings.flights:nothing"))

@@ -11,7 +11,7 @@ def test_the_rate_of_a_restore_is_that_of_its_rise() -> None:
     """It lasts from the last look that found nothing to the first one that found all of it."""
     restoring = RestoreRate()
     for at, records in enumerate([0, 0, 100, 900, 1000, 1000, 1000]):
-        restoring.look(records, float(at), at / 2)
+        restoring.sample(records, float(at), at / 2)
 
     assert (restoring.records, restoring.seconds, restoring.cpu) == (1000, 3.0, 1.5)
 
@@ -19,7 +19,7 @@ def test_the_rate_of_a_restore_is_that_of_its_rise() -> None:
 def test_nothing_restored_has_no_rate() -> None:
     """A worker whose disk has all restores nothing."""
     restoring = RestoreRate()
-    restoring.look(0, 1.0, 1.0)
+    restoring.sample(0, 1.0, 1.0)
 
     assert (restoring.records, restoring.seconds) == (0, 0.0)
     assert replace(BACK, restored=0, restoring=0.0).rate == 0.0

@@ -139,7 +139,7 @@ def test_a_vocabulary_must_make_sense() -> None:
     """An empty vocabulary and a text that is twice in it are refused, with the field's name."""
     with pytest.raises(TopologyError, match=r"'carrier'.*empty"):
         Category("carrier", ())
-    with pytest.raises(TopologyError, match=r"'carrier'.*'UA' is twice"):
+    with pytest.raises(TopologyError, match=r"'carrier'.*'UA' is in the vocabulary twice"):
         Category("carrier", ("UA", "AA", "UA"))
 
 

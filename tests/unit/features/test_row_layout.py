@@ -52,7 +52,7 @@ def test_a_ring_holds_what_its_statistics_need(measures: list[AggregateSpec], wi
 @given(tables(), st.data())
 def test_the_order_of_declaration_does_not_matter(memory: TableState, data: st.DataObject) -> None:
     """The same statistics in another order have the same row and the same fingerprint."""
-    (other,) = table_states(data.draw(st.permutations(memory.statistics)))
+    (other,) = table_states(data.draw(st.permutations(memory.aggregates)))
     assert other.layout.cells == memory.layout.cells
     assert other.layout.fingerprint() == memory.layout.fingerprint()
 
@@ -89,6 +89,15 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
     assert other.stdout.strip() == ours.fingerprint()
 
 
+def test_the_fingerprint_is_the_one_that_existing_state_was_written_with() -> None:
+    """A change of the fingerprint would make workers discard all existing state."""
+    kinds = (AggregateKind.STD, AggregateKind.MIN, AggregateKind.LAST)
+    std, smallest, last = (AggregateSpec(kind, "a", None if kind is AggregateKind.LAST else WINDOW) for kind in kinds)
+    count = AggregateSpec(AggregateKind.COUNT, None, RingWindow(24, 6))
+    found = layout(std, smallest, last, count, ttl_ms=100, fed_by="x").fingerprint()
+    assert found == "154e9e222ebc5c84a62fb070764961cb862a3b1db584b88c0511f9c3b52b7bef"
+
+
 def test_the_fingerprint_does_not_change_between_releases() -> None:
     """Stores and changelogs of all releases hold it: another one for the same rows would void them."""
     windowed = [kind for kind in AggregateKind if kind < AggregateKind.LAST]
@@ -99,7 +108,7 @@ def test_the_fingerprint_does_not_change_between_releases() -> None:
         ttl_ms=100,
         fed_by="x",
     )
-    assert {cell.part for cell in every.cells} == {None, *Accumulator}
+    assert {cell.accumulator for cell in every.cells} == {None, *Accumulator}
     assert every.fingerprint() == "711fcd0add459200a384ed9a83f4527a2e2290864d2cdf5c7e00e61acb822433"
 
 
@@ -118,7 +127,7 @@ def test_migrated_rows_are_those_of_the_new_declaration(
     memory: TableState, events: list[Event], data: st.DataObject
 ) -> None:
     """Rows carried over to fewer statistics equal, bit for bit, those that these would have had from the start."""
-    fewer = data.draw(st.lists(st.sampled_from(memory.statistics), min_size=1, unique=True))
+    fewer = data.draw(st.lists(st.sampled_from(memory.aggregates), min_size=1, unique=True))
     (wanted,) = table_states(fewer)
     old, new = Online(memory), Online(wanted)
     old.take(events)
@@ -126,8 +135,8 @@ def test_migrated_rows_are_those_of_the_new_declaration(
     for key, row in old.rows.items():
         migrated = migrate(memory.layout, wanted.layout, row.reshape(1, -1))
         if migrated is None:
-            assert memory.layout.memory_ms is not None  # what was forgotten cannot be carried over
-            assert wanted.layout.memory_ms is None or wanted.layout.memory_ms > memory.layout.memory_ms
+            assert memory.layout.retention_ms is not None  # what was forgotten cannot be carried over
+            assert wanted.layout.retention_ms is None or wanted.layout.retention_ms > memory.layout.retention_ms
         else:
             np.testing.assert_array_equal(migrated[0], new.rows[key])
             assert migrated.flags.c_contiguous
@@ -191,7 +200,7 @@ def test_a_last_value_is_kept_until_it_may_be_forgotten() -> None:
 def test_memory_shorter_than_the_rings_is_refused() -> None:
     """A table cannot forget a key whose ring late events may still add to."""
     RowLayout((AggregateSpec(AggregateKind.COUNT, None, WINDOW),), 24)
-    with pytest.raises(TopologyError, match="forget_after is 23ms, less than 2 x the longest window"):
+    with pytest.raises(TopologyError, match="ttl is 23ms, less than 2 x the longest window"):
         RowLayout((AggregateSpec(AggregateKind.COUNT, None, WINDOW),), 23)
 
 
@@ -208,7 +217,7 @@ def test_a_row_can_be_read_by_people() -> None:
     (memory,) = table_states([table.last("a"), table.mean("a", window=12 * MS, buckets=3)])
     online = Online(memory)
     online.take([Event("k", -3, 2.5), Event("k", 1, None), Event("k", 9, 4.0), Event("k", 10, 6.0)])
-    named = memory.layout.named(online.rows["k"])
+    named = memory.layout.describe(online.rows["k"])
     assert json.loads(json.dumps(named)) == {
         "seen_ms": 10,
         "last": {"a": {"time_ms": 10, "value": 6}},
@@ -219,5 +228,5 @@ def test_a_row_can_be_read_by_people() -> None:
             ]
         },
     }
-    empty = memory.layout.named(memory.layout.rows(1)[0])
+    empty = memory.layout.describe(memory.layout.rows(1)[0])
     assert empty == {"seen_ms": None, "last": {"a": {"time_ms": None, "value": None}}, "windows": {"12ms/3": []}}

@@ -138,12 +138,12 @@ def test_facts_that_cannot_feed_the_table_are_named(schema: pa.Schema, message: 
     [
         (lambda: Table("Cards"), "table name 'Cards'"),
         (lambda: Table("t", Events("topic", schema="s", time="at")), "'topic', have no key"),
-        (lambda: Table("t", ttl=timedelta(0)), "forget_after is 0:00:00"),
-        (lambda: CARDS.count(window=timedelta(microseconds=1500)), "whole milliseconds"),
+        (lambda: Table("t", ttl=timedelta(0)), "ttl is 0:00:00"),
+        (lambda: CARDS.count(window=timedelta(microseconds=1500)), "whole number of milliseconds"),
         (lambda: CARDS.count(window=-hours(1)), "'cards': window"),
         (lambda: CARDS.count(window=hours(1), buckets=7), r"table 'cards'.*choose buckets="),
         (lambda: table_states([CARDS.last("a"), Table("cards", ttl=days(1)).last("b")]), "two different tables"),
-        (lambda: table_states([Table("t", ttl=days(1)).count(window=days(1))]), "table 't': forget_after is 1d"),
+        (lambda: table_states([Table("t", ttl=days(1)).count(window=days(1))]), "table 't': ttl is 1d"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declare: Callable[[], object], message: str) -> None:

@@ -58,7 +58,7 @@ def test_it_says_what_the_definition_says(memory: TableState, events: list[Event
 def test_sums_of_whole_numbers_are_exact(memory: TableState, events: list[Event]) -> None:
     """Where no addition rounds, sums are equal bit for bit."""
     expected, _ = by_definition(memory, events)
-    sums = [column for column, each in enumerate(memory.statistics) if each.kind.name == "SUM"]
+    sums = [column for column, each in enumerate(memory.aggregates) if each.kind.name == "SUM"]
     exact = [[row[column]._replace(tolerance=0.0) for column in sums] for row in expected]
     assert_as_expected(Online(memory).take(events)[:, sums], exact)
 
@@ -83,7 +83,7 @@ def test_a_forgotten_row_is_not_missed(memory: TableState, events: list[Event], 
     """An event from the expiry of a row on, and all after it, sees the same as if the row were fresh, bit for bit."""
     online = Online(memory)
     online.take([event._replace(key="k", time_ms=event.time_ms % 1000) for event in events])
-    span = memory.layout.memory_ms
+    span = memory.layout.retention_ms
     if span is None or "k" not in online.rows:
         return
     row = online.rows["k"].reshape(1, -1)

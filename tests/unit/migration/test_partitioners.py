@@ -40,7 +40,7 @@ def test_keys_tell_who_put_them_there(keys: set[bytes], name: str, partitions: i
     """Of enough keys in enough partitions only one partitioner is right, and it is found."""
     suspects = PartitionerDetector(partitions)
     for key in keys:
-        suspects.saw([key], PARTITIONERS[name](key, partitions))
+        suspects.add([key], PARTITIONERS[name](key, partitions))
 
     assert suspects.name() == name
 
@@ -48,25 +48,25 @@ def test_keys_tell_who_put_them_there(keys: set[bytes], name: str, partitions: i
 def test_a_key_that_nobody_puts_there_is_named() -> None:
     """Its events went where somebody else decided; they will go where nobody knows."""
     suspects = PartitionerDetector(4)
-    suspects.saw([b"foobar"], murmur2(b"foobar", 4))
+    suspects.add([b"foobar"], murmur2(b"foobar", 4))
     wrong = next(p for p in range(4) if p not in {murmur2(b"N14228", 4), crc32(b"N14228", 4)})
-    with pytest.raises(TopicsError, match=rf"key b'N14228' lies in partition {wrong} of 4.*state reset"):
-        suspects.saw([b"N14228"], wrong)
+    with pytest.raises(TopicsError, match=rf"key b'N14228' is in partition {wrong} of 4.*state reset"):
+        suspects.add([b"N14228"], wrong)
 
 
 def test_too_few_keys_tell_nothing_and_somebody_must() -> None:
     """All keys of one partition lie where any partitioner puts them; the one that is named is taken."""
     suspects, named = PartitionerDetector(1), PartitionerDetector(1, "crc32")
     for each in (suspects, named):
-        each.saw([b"a", b"b", b"c"], 0)
-    with pytest.raises(TopicsError, match=r"3 keys in 1 partitions do not tell.*--partitioner murmur2.*crc32"):
+        each.add([b"a", b"b", b"c"], 0)
+    with pytest.raises(TopicsError, match=r"3 keys in 1 partitions do not determine.*--partitioner murmur2.*crc32"):
         suspects.name()
     assert named.name() == "crc32"
 
 
 def test_a_partitioner_that_is_named_must_be_right() -> None:
     """It is held against the keys, and there must be one of that name."""
-    with pytest.raises(TopicsError, match=r"where murmur2 does not put it"):
-        PartitionerDetector(64, "murmur2").saw([b"N14228"], (murmur2(b"N14228", 64) + 1) % 64)
-    with pytest.raises(TopicsError, match=r"no partitioner 'sticky'; known are murmur2, crc32"):
+    with pytest.raises(TopicsError, match=r"but murmur2 assigns it to another"):
+        PartitionerDetector(64, "murmur2").add([b"N14228"], (murmur2(b"N14228", 64) + 1) % 64)
+    with pytest.raises(TopicsError, match=r"unknown partitioner 'sticky'; known are murmur2, crc32"):
         PartitionerDetector(4, "sticky")

@@ -111,5 +111,5 @@ def test_rows_of_different_declarations_are_not_mixed(world: World) -> None:
 def test_a_pipeline_that_remembers_nothing_is_told_so() -> None:
     """There is no state that could move."""
     without = replace(flights, features=tuple(each for each in flights.features if not hasattr(each, "table")))
-    with pytest.raises(TopicsError, match="remembers nothing"):
+    with pytest.raises(TopicsError, match="has no state"):
         target(replace(without, predictions=False), THERE, 16)

@@ -20,7 +20,7 @@ from pipeline.drills.recording import Recording
 from pipeline.errors import StartupError, SurgetankError, TopologyError
 from pipeline.features.spec import Input
 from pipeline.features.tables import Table, hours
-from pipeline.offline.backfill import FINGERPRINT, Told, backfill, matrices, remembered
+from pipeline.offline.backfill import FINGERPRINT, ProgressCallback, backfill, compute_aggregates, matrices
 from pipeline.offline.history import History, milliseconds
 from topology.flights import flights as remembering
 from topology.recordings.flights import recording
@@ -92,7 +92,7 @@ def of(pipeline: Pipeline, questions: pa.Table, facts: pa.Table) -> History:
 def rows_of(pipeline: Pipeline, history: History) -> list[list[float | None]]:
     """Return the features of each event in the order taken, None for what is missing."""
     events = history.topics[pipeline.events.topic]
-    parts = [matrix for _, matrix in matrices(pipeline, events, remembered(pipeline, history), rows=2)]
+    parts = [matrix for _, matrix in matrices(pipeline, events, compute_aggregates(pipeline, history), rows=2)]
     return [[None if np.isnan(value) else float(value) for value in row] for row in np.concatenate(parts)]
 
 
@@ -140,8 +140,8 @@ def test_the_recorded_flights_come_out_the_same_from_files(tmp_path: Path) -> No
     ids = [history.topics[remembering.events.topic].table["event_id"].to_numpy() for history in (read, taken)]
     by_id = [np.argsort(each) for each in ids]
     # Events of one moment may have changed places; none of them sees another, for only departures feed the table.
-    found = remembered(remembering, read)
-    for name, expected in remembered(remembering, taken).items():
+    found = compute_aggregates(remembering, read)
+    for name, expected in compute_aggregates(remembering, taken).items():
         np.testing.assert_array_equal(found[name][by_id[0]], expected[by_id[1]])
 
 
@@ -173,7 +173,7 @@ def test_no_half_of_a_file_is_left(tmp_path: Path) -> None:
         if what == "writing":
             raise OSError("no room")
 
-    stopping: Told = full
+    stopping: ProgressCallback = full
     with pytest.raises(OSError, match="no room"):
         backfill(PIPELINE, history, out, stopping)
     assert [each.name for each in tmp_path.iterdir()] == [out.name]
@@ -202,10 +202,10 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 def test_events_that_cannot_give_the_features_are_refused() -> None:
     """As at the start of a worker, with the name of the feature or of the statistic."""
     with pytest.raises(TopologyError, match="'x' reads column 'x', which is string"):
-        remembered(PIPELINE, of(PIPELINE, QUESTIONS.set_column(3, "x", pa.nulls(5, pa.string())), FACTS))
+        compute_aggregates(PIPELINE, of(PIPELINE, QUESTIONS.set_column(3, "x", pa.nulls(5, pa.string())), FACTS))
     wrong = FACTS.set_column(2, "said", pa.nulls(4, pa.string()))
     with pytest.raises(TopologyError, match="'known_last_said' reads column 'said', which is string"):
-        remembered(PIPELINE, of(PIPELINE, QUESTIONS, wrong))
+        compute_aggregates(PIPELINE, of(PIPELINE, QUESTIONS, wrong))
     events = replace(ASKED, topic="t.events")
     taken = replace(pipeline_of(Field("event_time")), events=events)
     table = QUESTIONS.append_column("event_time", QUESTIONS["x"])
@@ -217,7 +217,7 @@ def test_without_duckdb_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch,
     """Only where there is memory: other features need none of it."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(StartupError, match=r"pip install 'surgetank\[offline\]'"):
-        remembered(PIPELINE, of(PIPELINE, QUESTIONS, FACTS))
+        compute_aggregates(PIPELINE, of(PIPELINE, QUESTIONS, FACTS))
     assert backfill(flights, History.of(recording(), flights), tmp_path / "f.parquet").events == 336_776
 
 

@@ -12,9 +12,9 @@ import pytest
 from pipeline.declaration import Pipeline
 from pipeline.features.tables import Table, TableState, days, hours, table_states
 from pipeline.features.windows import advance
-from pipeline.offline.backfill import relation, remembered
-from pipeline.offline.comparison import Computed, compare
-from pipeline.offline.history import History, Taken
+from pipeline.offline.backfill import compute_aggregates, processed_events
+from pipeline.offline.comparison import ComputedFeatures, compare
+from pipeline.offline.history import History, OrderedEvents
 from pipeline.state.budget import Budget
 from pipeline.state.sparse_serde import SparseSerde
 from pipeline.state.store import Store
@@ -32,12 +32,12 @@ STATISTICS = (t.count(window=hours(1)), t.last("a"), t.sum("a", window=hours(1))
 VALUES = np.array([[0.0, math.nan, 0.0, math.nan], [3.0, 0.1, 0.3, 0.1], [4.0, 7.0, 1e9, 2e8]])
 
 
-def computed(values: npt.NDArray[np.float64] = VALUES, ids: str = "abc") -> Computed:
+def computed(values: npt.NDArray[np.float64] = VALUES, ids: str = "abc") -> ComputedFeatures:
     """Return events named by letters."""
-    return Computed(pa.array(list(ids), pa.string()), values)
+    return ComputedFeatures(pa.array(list(ids), pa.string()), values)
 
 
-def changed(row: int, column: int, value: float) -> Computed:
+def changed(row: int, column: int, value: float) -> ComputedFeatures:
     """Return the events with one value changed."""
     values = VALUES.copy()
     values[row, column] = value
@@ -92,23 +92,23 @@ def test_what_one_side_lacks_is_found() -> None:
 
 def test_a_name_of_two_events_is_refused() -> None:
     """Nobody could say which is which."""
-    with pytest.raises(ValueError, match="online: a name stands for two events"):
+    with pytest.raises(ValueError, match="online: two events have the same id"):
         compare(STATISTICS, computed(ids="aab"), computed())
 
 
-def online(pipeline: Pipeline, memory: TableState, history: History, folder: Path, seed: int) -> Computed:
+def online(pipeline: Pipeline, memory: TableState, history: History, folder: Path, seed: int) -> ComputedFeatures:
     """Compute what a table says as a worker does: batches of any size, rows read, advanced, written and committed.
 
     From time to time what is not committed is thrown away and done once more, and the store is closed and opened.
     """
-    events = relation(pipeline, memory, history).sort_by("ordinal").combine_chunks()
+    events = processed_events(pipeline, memory, history).sort_by("ordinal").combine_chunks()
     key = events["key"].combine_chunks().dictionary_encode()
     names = [text.encode() for text in key.dictionary.to_pylist()]
     index = key.indices.fill_null(-1).to_numpy().astype(np.int64)
     times, reads, writes = (events[name].to_numpy() for name in ("time_ms", "reads", "writes"))
     values = memory.numbers(events.to_batches()[0])
     random = np.random.default_rng(seed)
-    results = np.full((len(events), len(memory.statistics)), np.nan)
+    results = np.full((len(events), len(memory.aggregates)), np.nan)
     name = memory.table.name
     format_ = SparseSerde(memory.layout.fresh)
     identity = StoreIdentity(pipeline.name, 0, 1, {name: TableSignature(format_.size, memory.layout.fingerprint())})
@@ -144,19 +144,19 @@ def online(pipeline: Pipeline, memory: TableState, history: History, folder: Pat
             committed = at
     store.close()
     chosen = np.flatnonzero(reads)
-    return Computed(pa.array(chosen), results[chosen])
+    return ComputedFeatures(pa.array(chosen), results[chosen])
 
 
 def assert_no_skew(pipeline: Pipeline, history: History, folder: Path) -> None:
     """Compute on both sides, and compare."""
     (memory,) = table_states(pipeline.features)
-    found = remembered(pipeline, history)
+    found = compute_aggregates(pipeline, history)
     ordinals = history.topics[pipeline.events.topic].ordinal
-    offline = Computed(pa.array(ordinals), np.stack([found[each.name] for each in memory.statistics], axis=1))
-    report = compare(memory.statistics, online(pipeline, memory, history, folder, seed=2013), offline)
+    offline = ComputedFeatures(pa.array(ordinals), np.stack([found[each.name] for each in memory.aggregates], axis=1))
+    report = compare(memory.aggregates, online(pipeline, memory, history, folder, seed=2013), offline)
     assert report.ok, report
     assert report.events == len(ordinals)
-    for column, each in enumerate(memory.statistics):
+    for column, each in enumerate(memory.aggregates):
         assert np.nanmax(offline.values[:, column]) > 0, f"{each.name} says nothing"
 
 
@@ -180,7 +180,7 @@ def test_a_year_of_departures_as_events(tmp_path: Path) -> None:
         ),
     )
     table = departures_table()  # in the order of the file: that of the schedule, not that of departure
-    history = History({left.topic: Taken(table, np.arange(len(table), dtype=np.int64))})
+    history = History({left.topic: OrderedEvents(table, np.arange(len(table), dtype=np.int64))})
     assert len(table) == 328_521
     assert_no_skew(pipeline, history, tmp_path / "store")
 

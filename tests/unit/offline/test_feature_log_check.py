@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.offline.feature_log_check import _Log, _Records, in_order
+from pipeline.offline.feature_log_check import _LoggedFeatures, _TopicRecords, processing_order
 from topology.flights import flights
 
 BITS = 44
@@ -39,7 +39,7 @@ def test_every_recorded_event_follows_the_facts_that_it_followed(arrivals: list[
     rows = np.searchsorted(events, [records[at][0] for at in order]).astype(np.int64)
     reached = np.array([records[at][1] for at in order], dtype=np.int64).reshape(-1, 2)
 
-    own, of_a, of_b = in_order(events, rows, reached, [a, b])
+    own, of_a, of_b = processing_order(events, rows, reached, [a, b])
 
     assert sorted([*own, *of_a, *of_b]) == list(range(len(arrivals)))
     for ordinals in (own, of_a, of_b):
@@ -62,9 +62,9 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
         "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
         "source_topic": ["before", flights.events.topic, flights.events.topic],
     }
-    log = _Log(pa.table(columns), np.arange(3), np.arange(3))
+    log = _TopicRecords(pa.table(columns), np.arange(3), np.arange(3))
 
-    found = _Records.of(flights, log)
+    found = _LoggedFeatures.of(flights, log)
 
     assert found.values.tolist() == [[2.0] * width]
     assert (found.doubled, found.others) == (0, 2)

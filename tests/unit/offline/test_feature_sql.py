@@ -55,9 +55,9 @@ def offline(memory: TableState, events: pa.Table) -> tuple[list[int], Float64s]:
     with duckdb.connect() as connection:
         connection.register("recorded", events)
         found = connection.sql(sql(memory, "recorded")).to_arrow_table()
-    assert found.column_names == ["ordinal", *(each.name for each in memory.statistics)]
-    results = np.empty((found.num_rows, len(memory.statistics)))
-    for column, each in enumerate(memory.statistics):
+    assert found.column_names == ["ordinal", *(each.name for each in memory.aggregates)]
+    results = np.empty((found.num_rows, len(memory.aggregates)))
+    for column, each in enumerate(memory.aggregates):
         assert found.schema.field(each.name).type == pa.float64()
         results[:, column] = found[each.name].to_numpy()
     return found["ordinal"].to_pylist(), results
@@ -73,7 +73,7 @@ def test_it_says_what_the_definition_and_the_tables_say(memory: TableState, even
     expected, _ = by_definition(memory, events)
     assert_as_expected(results, [expected[at] for at in readers])
     online = Online(memory).take(events)[readers]
-    for column, each in enumerate(memory.statistics):
+    for column, each in enumerate(memory.aggregates):
         if each.kind not in {AggregateKind.SUM, AggregateKind.MEAN, AggregateKind.STD}:
             np.testing.assert_array_equal(results[:, column], online[:, column])
 

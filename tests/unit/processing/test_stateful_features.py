@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline import Events, Pipeline, Scores, Table, hours, seconds
 from pipeline.declaration import PREDICTIONS
 from pipeline.errors import StateClosed
-from pipeline.features.row_layout import declared
+from pipeline.features.row_layout import layout_from_declaration
 from pipeline.features.windows import plausible
 from pipeline.processing.stateful_features import LATE_MS, StatefulFeatures, row_serdes
 from pipeline.records import (
@@ -211,7 +211,8 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     rows = dict(zip(burst.keys.to_pylist(), burst.values.to_pylist(), strict=True))
     told = TableVersion.load(rows.pop(TABLE_VERSION) or b"")
     assert told.fingerprint == shapes["own"].fingerprint
-    assert declared(told.declared or {}) == PIPELINE.memories[0].layout, "it can be read without the declaration"
+    stored = layout_from_declaration(told.declared or {})
+    assert stored == PIPELINE.memories[0].layout, "it can be read without the declaration"
     offsets = {key: int(kinds["own"].source_offsets([value])[0]) for key, value in rows.items() if value is not None}
     assert offsets == {b"a": 3, b"b": 2}
     (burst,) = world.take([(1, "events", a)])[1].bursts

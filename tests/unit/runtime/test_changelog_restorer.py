@@ -16,7 +16,9 @@ from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.changelog_restorer import AGAIN_SECONDS, ChangelogRestorer
 from pipeline.settings import KafkaSettings
 from pipeline.state.changelog import PARTITION_HISTORY
-from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
+from pipeline.state.state_directory import StateDirectory
+from pipeline.state.state_manager import StateManager
+from pipeline.state.state_spec import StateSpec
 from pipeline.state.store import Store
 from pipeline.telemetry.exposition_parser import sample_total
 from pipeline.telemetry.metrics import Metrics
@@ -142,7 +144,7 @@ def test_a_task_that_is_given_up_while_it_is_opened_is_not_kept_open(
     stage.step()
 
     assert stage.restored == []
-    assert not stage.vault._held
+    assert not stage.vault._entries
 
 
 def test_an_error_that_is_of_no_partition_ends_nobody(tmp_path: Path) -> None:

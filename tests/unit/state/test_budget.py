@@ -29,7 +29,7 @@ def test_the_parts_are_the_whole_or_it_is_refused(memory: int, tasks: int) -> No
 @given(tasks=st.integers(1, 500))
 def test_the_least_that_the_error_names_is_enough_and_less_is_not(tasks: int) -> None:
     """The number in the message is exact."""
-    with pytest.raises(SettingsError, match=r"1 MiB of memory for state are too little .* at least \d+ MiB") as refused:
+    with pytest.raises(SettingsError, match=r"1 MiB of state memory is too little .* at least \d+ MiB") as refused:
         share(1, tasks)
     least = int(str(refused.value).partition("at least ")[2].split()[0])
     assert share(least, tasks).rows > 0
@@ -47,7 +47,7 @@ def test_more_tasks_never_get_more() -> None:
 
 def test_no_tasks_is_a_defect() -> None:
     """Memory cannot be shared among nobody."""
-    with pytest.raises(ValueError, match="at least one task"):
+    with pytest.raises(ValueError, match="1 or more tasks"):
         share(512, 0)
 
 
@@ -61,13 +61,13 @@ def test_the_rows_that_python_holds_fit_in_their_share(value_bytes: int) -> None
     try:
         for start in range(0, 2 * rows, 500):
             keys = [b"%010d" % number for number in range(start, start + 500)]
-            recent.keep(keys, [bytes(value_bytes) for _ in keys], {})
+            recent.put(keys, [bytes(value_bytes) for _ in keys], {})
         del keys
         gc.collect()
-        taken, _ = tracemalloc.get_traced_memory()
+        memory_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert budget.rows // 4 < taken <= budget.rows
+    assert budget.rows // 4 < memory_bytes <= budget.rows
 
 
 def test_tasks_are_counted_in_steps_that_grow_with_them() -> None:

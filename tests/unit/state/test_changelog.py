@@ -34,7 +34,7 @@ def test_of_each_key_the_last_record_counts(records: list[tuple[bytes, int | Non
 
 def test_a_record_without_key_is_refused() -> None:
     """No worker writes one, so the topic is not what it should be."""
-    with pytest.raises(StateCorrupt, match="without key"):
+    with pytest.raises(StateCorrupt, match="without a key"):
         ChangelogReader(NUMBERS, FAR).take([None], [NUMBERS.absent], TOPIC)
 
 
@@ -68,7 +68,7 @@ def test_rows_of_another_width_do_not_fit_and_are_kept_out() -> None:
     reading = ChangelogReader(NUMBERS, FAR)
 
     assert reading.take([b"a", b"b"], [value(1), value(1, width=5)], TOPIC) == {b"a": value(1)}
-    assert re.search(r"a value of 56 bytes under key b'b', which is no row", reading.unfit("") or "")
+    assert re.search(r"a value of 56 bytes under key b'b', which is not a row", reading.unfit("") or "")
     reading.take([b"b"], [value(2)], TOPIC)
     assert reading.unfit("") is None
 

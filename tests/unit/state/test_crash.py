@@ -38,7 +38,7 @@ def test_a_killed_writer_leaves_what_its_positions_say(tmp_path: Path, seed: int
 
 def assert_full_and_then_on(printed: str) -> None:
     """Check that the writer ended with DiskFull, left a true state, and went on from there once there was room."""
-    error = re.search(r"^(\d+)\nDiskFull exit 6: no room for state in .*Nothing is lost", printed, re.MULTILINE)
+    error = re.search(r"^(\d+)\nDiskFull exit 6: no space left for state in .*No data is lost", printed, re.MULTILINE)
     kept = re.search(r"^kept (\d+)$", printed, re.MULTILINE)
     then = re.search(r"^then (\d+)$", printed, re.MULTILINE)
     assert error is not None, printed

@@ -1,4 +1,4 @@
-"""pipeline.state.export_snapshot: stores are taken out of their folders, also while they are written to."""
+"""pipeline.state.export_snapshot: stores are exported from their folders, also while they are written to."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_an_export_is_a_store_that_a_manifest_tells_of(base: Path, tmp_path: Pat
 
 
 def test_a_store_is_exported_while_it_is_written_to(base: Path, tmp_path: Path) -> None:
-    """Whenever it is taken, all of the first n writes are in it, and it gets on; the writer notices nothing."""
+    """Whenever it is exported, all of the first n writes are in it, and it gets on; the writer notices nothing."""
     path, reached = base / "w1" / "3", [0]
     command = [sys.executable, "-m", "tests.unit.state.writer", "write", str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as writer:
@@ -77,7 +77,7 @@ def test_a_store_is_exported_while_it_is_written_to(base: Path, tmp_path: Path) 
             try:
                 export_snapshot(base, folder, HOME, silent)
             except StateError as error:
-                assert "no such state" in str(error) or "on the disk yet" in str(error)  # noqa: PT017 - it begins
+                assert "no such state" in str(error) or "on disk yet" in str(error)  # noqa: PT017 - it begins
                 continue
             copy = opened(folder / "3")
             reached.append(assert_true_to_its_positions(copy))
@@ -119,7 +119,7 @@ def test_what_is_in_memory_only_is_not_there_yet(base: Path, tmp_path: Path) -> 
     """A task that runs and has nothing on the disk is told as such beside others; nothing at all is an error."""
     running = opened(base / "w1" / "3")
     running.write(step(1), positions(1))
-    with pytest.raises(StateError, match="on the disk yet"):
+    with pytest.raises(StateError, match="on disk yet"):
         export_snapshot(base, tmp_path / "out", HOME, silent)
     assert not (tmp_path / "out").exists()
     written(base / "w1" / "4", 2, replace(PAYMENTS, task=4))
@@ -143,8 +143,8 @@ def test_state_that_no_worker_would_take_is_refused(base: Path, tmp_path: Path) 
     """Of other partitions, or of another declaration; no folder is left."""
     written(base / "w1" / "3", 2)
     for home, told in (
-        (replace(HOME, partitions=24), "of 12 partitions, not of payments/3 of 24"),
-        (replace(HOME, tables={"cards": SHAPES["cards"]}), "other rows of shops than are declared"),
+        (replace(HOME, partitions=24), "of 12 partitions, not to payments/3 of 24"),
+        (replace(HOME, tables={"cards": SHAPES["cards"]}), "rows of shops of another declaration"),
     ):
         with pytest.raises(StateMismatch, match=told):
             export_snapshot(base, tmp_path / "out", home, silent)

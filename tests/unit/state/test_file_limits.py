@@ -44,4 +44,4 @@ def test_a_system_that_refuses_is_no_reason_not_to_start(
 
     file_limits.raise_limit()
 
-    assert "at most 256 files may be open" in caplog.text
+    assert "the limit of open files stays at 256" in caplog.text

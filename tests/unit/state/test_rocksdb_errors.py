@@ -1,4 +1,4 @@
-"""Damage to a store: detected at opening or at reading, never taken for state."""
+"""Damage to a store: detected at opening or at reading, never read as state."""
 
 import random
 import re
@@ -172,12 +172,12 @@ def test_a_list_of_files_that_was_cut_gives_an_earlier_state_or_damage(path: Pat
 
 
 def test_rows_of_nobody_are_damage(tmp_path: Path) -> None:
-    """A database that holds rows but not what it was made for is not taken over."""
+    """A database that holds rows but not what it was made for is not reused."""
     store = opened(tmp_path / "store")
     store._write([_Step([], [], [b"\0identity"])])
     store.write(step(1), positions(1))
     store.close()
-    with pytest.raises(StateCorrupt, match="not what it was made for"):
+    with pytest.raises(StateCorrupt, match="no identity"):
         opened(tmp_path / "store")
 
 

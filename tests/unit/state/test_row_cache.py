@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.state.row_cache import ROW_OVERHEAD, RowCache, taken
+from pipeline.state.row_cache import ROW_OVERHEAD, RowCache, memory_bytes
 
 ROOM = ROW_OVERHEAD + 16  # for a row with a short key and a short value
 KEYS = st.integers(0, 30).map(lambda number: b"%d" % number)
@@ -16,26 +16,26 @@ KEYS = st.integers(0, 30).map(lambda number: b"%d" % number)
     )
 )
 def test_what_is_found_is_the_last_that_was_kept_and_the_held_never_go(steps: list[tuple[str, list[bytes]]]) -> None:
-    """A found value is the key's latest; a key that is held since it was kept is always found."""
-    recent, latest, held = RowCache(8 * ROOM), dict[bytes, bytes](), dict[bytes, bytes]()
+    """A found value is the key's latest; a key that is pinned since it was kept is always found."""
+    recent, latest, pinned = RowCache(8 * ROOM), dict[bytes, bytes](), dict[bytes, bytes]()
     for number, (what, keys) in enumerate(steps):
         values = [b"value-%d" % number] * len(keys)
         if what == "find":
-            for key, value in zip(keys, recent.find(keys), strict=True):
-                assert value == latest.get(key) or (value is None and key not in held)
+            for key, value in zip(keys, recent.get(keys), strict=True):
+                assert value == latest.get(key) or (value is None and key not in pinned)
         elif what == "release":
-            held = {}
+            pinned = {}
         elif what == "let go":
-            recent.let_go(keys)
+            recent.remove(keys)
             for key in keys:
                 latest.pop(key, None)
-                held.pop(key, None)
-            assert recent.find(keys) == [None] * len(keys)
+                pinned.pop(key, None)
+            assert recent.get(keys) == [None] * len(keys)
         else:
-            held |= dict.fromkeys(keys, b"") if what == "hold" else {}
+            pinned |= dict.fromkeys(keys, b"") if what == "hold" else {}
             latest.update(zip(keys, values, strict=True))
-            recent.keep(keys, values, held)
-        assert recent.find(list(held)) == [latest[key] for key in held]
+            recent.put(keys, values, pinned)
+        assert recent.get(list(pinned)) == [latest[key] for key in pinned]
 
 
 @given(st.lists(st.lists(KEYS.map(lambda key: key * 3), max_size=10), max_size=50), st.integers(1, 40))
@@ -43,30 +43,30 @@ def test_it_does_not_grow(batches: list[list[bytes]], rows_max: int) -> None:
     """Whatever is put in, no more is kept than was said, but for the batch that filled each generation."""
     recent = RowCache(rows_max * ROOM)
     for keys in batches:
-        recent.keep(keys, keys, {})
+        recent.put(keys, keys, {})
         assert len(recent) <= max(rows_max, 2) + 2 * 10
 
 
 def test_what_is_held_stays_whatever_comes() -> None:
-    """A held key outlives any stream of others, and is let go like them once it is not held."""
+    """A pinned key outlives any stream of others, and is let go like them once it is not pinned."""
     recent = RowCache(10 * ROOM)
-    recent.keep([b"held"], [b"value"], {b"held": None})
+    recent.put([b"held"], [b"value"], {b"held": None})
     for number in range(100):
-        recent.keep([b"%d" % number], [b""], {b"held": None})
-    assert recent.find([b"held"]) == [b"value"]
+        recent.put([b"%d" % number], [b""], {b"held": None})
+    assert recent.get([b"held"]) == [b"value"]
     for number in range(100):
-        recent.keep([b"%d" % number], [b""], {})
-    assert recent.find([b"held"]) == [None]
+        recent.put([b"%d" % number], [b""], {})
+    assert recent.get([b"held"]) == [None]
 
 
 def test_what_is_used_stays() -> None:
     """A key that is asked for again and again is not let go by a stream of others."""
     recent = RowCache(10 * ROOM)
-    recent.keep([b"hot"], [b"value"], {})
+    recent.put([b"hot"], [b"value"], {})
     for number in range(100):
-        recent.keep([b"%d" % number], [b""], {})
-        assert recent.find([b"hot"]) == [b"value"]
-    assert recent.find([b"0"]) == [None]
+        recent.put([b"%d" % number], [b""], {})
+        assert recent.get([b"hot"]) == [b"value"]
+    assert recent.get([b"0"]) == [None]
 
 
 @given(
@@ -80,19 +80,19 @@ def test_what_is_used_stays() -> None:
 )
 def test_it_knows_what_it_takes(steps: list[tuple[str, dict[bytes, bytes]]]) -> None:
     """Whatever comes and goes, however large, the bytes of the young generation are counted to the byte."""
-    recent, held = RowCache(8 * ROOM), dict[bytes, bytes]()
+    recent, pinned = RowCache(8 * ROOM), dict[bytes, bytes]()
     for what, rows in steps:
         if what == "find":
-            recent.find(list(rows))
+            recent.get(list(rows))
         elif what == "release":
-            held = {}
+            pinned = {}
         elif what == "let go":
-            recent.let_go(rows)
-            held = {key: value for key, value in held.items() if key not in rows}
+            recent.remove(rows)
+            pinned = {key: value for key, value in pinned.items() if key not in rows}
         else:
-            held |= rows if what == "hold" else {}
-            recent.keep(list(rows), list(rows.values()), held)
-        assert recent._bytes == taken(recent._young, recent._young.values())
+            pinned |= rows if what == "hold" else {}
+            recent.put(list(rows), list(rows.values()), pinned)
+        assert recent._bytes == memory_bytes(recent._young, recent._young.values())
 
 
 def test_few_large_rows_among_many_small_ones_take_no_more_than_the_room() -> None:
@@ -101,8 +101,8 @@ def test_few_large_rows_among_many_small_ones_take_no_more_than_the_room() -> No
     recent = RowCache(room)
     hot = [b"hot-%d" % number for number in range(20)]
     for number in range(500):
-        recent.keep(hot, [b"v"] * len(hot), {})
-        recent.keep([b"%d" % number], [b"v" * 8 * ROOM], {})
+        recent.put(hot, [b"v"] * len(hot), {})
+        recent.put([b"%d" % number], [b"v" * 8 * ROOM], {})
         rows = recent._young | recent._old
-        assert taken(rows, rows.values()) < room + 2 * 10 * ROOM
-    assert recent.find(hot) == [b"v"] * len(hot)
+        assert memory_bytes(rows, rows.values()) < room + 2 * 10 * ROOM
+    assert recent.get(hot) == [b"v"] * len(hot)

@@ -76,7 +76,7 @@ def test_rows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     """Nothing is broadcast: a row too narrow is a defect of the caller."""
     with pytest.raises(ValueError, match=r"rows of shape .* have shape \(2,\)"):
         PAIRS.pack(np.zeros(shape), 0)
-    with pytest.raises(ValueError, match="one dimension"):
+    with pytest.raises(ValueError, match="one-dimensional"):
         PREDICTIONS.pack(np.zeros((1, 2), dtype=PREDICTION), 0)
 
 

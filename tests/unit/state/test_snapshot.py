@@ -55,7 +55,7 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path: Path, was: bytes, now:
     """By the place of what is wrong; a name of a file never leads out of the folder."""
     text = Snapshot(HOME, (SAVED,)).dump()
     assert was in text
-    with pytest.raises(StateError, match=rf"is no snapshot of state: .*{named}"):
+    with pytest.raises(StateError, match=rf"is not a state snapshot: .*{named}"):
         Snapshot.load(written(tmp_path, text.replace(was, now)))
 
 
@@ -65,8 +65,8 @@ def test_a_manifest_that_was_changed_is_refused(tmp_path: Path, was: bytes, now:
         (replace(HOME, pipeline="flights"), "of pipeline 'payments', not of 'flights'"),
         (replace(HOME, cluster="cluster-b"), "made on cluster cluster-a, and this is cluster-b"),
         (replace(HOME, partitions=24), "made for 12 partitions and the events now have 24"),
-        (replace(HOME, tables=TABLES | {"cards": TableSignature(32, "cards-1@id9")}), "has other rows of cards than"),
-        (replace(HOME, tables={"cards": TABLES["cards"]}), "has other rows of shops than"),
+        (replace(HOME, tables=TABLES | {"cards": TableSignature(32, "cards-1@id9")}), "has rows of cards of another"),
+        (replace(HOME, tables={"cards": TABLES["cards"]}), "has rows of shops of another declaration"),
     ],
 )
 def test_a_snapshot_of_something_else_is_refused(wanted: SnapshotOrigin, told: str) -> None:

@@ -9,7 +9,9 @@ import pytest
 from pipeline.errors import StateClosed, StateError
 from pipeline.migration.partition_history import stayed
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
-from pipeline.state.state_manager import StateDirectory, StateManager, StateSpec
+from pipeline.state.state_directory import StateDirectory
+from pipeline.state.state_manager import StateManager
+from pipeline.state.state_spec import StateSpec
 from tests.unit.state.stores import FORMATS, SHAPES
 
 TASK = TaskId("payments", 3)
@@ -131,7 +133,7 @@ def test_a_store_of_other_rows_is_dropped(
 
     assert other.open(LIFE).positions() == {}
 
-    assert "other rows of shops" in caplog.text
+    assert "rows of shops of another declaration" in caplog.text
     other.stop(10)
 
 

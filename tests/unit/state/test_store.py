@@ -95,7 +95,7 @@ def test_a_table_is_scanned_in_pieces(path: Path) -> None:
 
 
 def test_writes_faster_than_the_disk_wait(path: Path) -> None:
-    """Writes of many times the write buffers, as fast as can be, are all taken and all there."""
+    """Writes of many times the write buffers, as fast as can be, are all accepted and all there."""
     store = opened(path)
     values = CARDS.pack(np.arange(6000.0).reshape(2000, 3), 0)
     for number in range(60):
@@ -211,7 +211,7 @@ def test_closing_waits_for_those_who_read(path: Path) -> None:
 
 
 def test_a_store_has_one_owner(path: Path) -> None:
-    """Opening it a second time is refused, and not taken for damage."""
+    """Opening it a second time is refused, and not reported as damage."""
     store = opened(path)
     with pytest.raises(StateError, match="is in use") as refused:
         opened(path)

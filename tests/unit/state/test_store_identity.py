@@ -53,7 +53,7 @@ def test_state_of_another_number_of_partitions_is_not_believed() -> None:
 @pytest.mark.parametrize("other", [StoreIdentity("flights", 3, 12, {}), StoreIdentity("payments", 4, 12, {})])
 def test_the_state_of_another_task_is_refused(other: StoreIdentity) -> None:
     """A folder that was moved or shared is told from one's own."""
-    with pytest.raises(StateMismatch, match=r"state/payments/3 is that of payments/3, not of"):
+    with pytest.raises(StateMismatch, match=r"state/payments/3 belongs to payments/3, not to"):
         StoredIdentity.new(StoreIdentity("payments", 3, 12, {})).check(other, PATH)
 
 

@@ -50,7 +50,7 @@ def numbers_in(tables: TaskTables, *keys: bytes) -> list[float]:
 
 
 def write(tables: TaskTables, keys: list[bytes], *numbers: float, epoch: int = 1) -> TableWrite:
-    """Write cards, and expect that they are taken."""
+    """Write cards, and expect that they are accepted."""
     written = tables["cards"].write(keys, rows_of(*numbers), 0, epoch)
     assert written is not None
     return written
@@ -142,7 +142,7 @@ def test_what_was_thrown_away_cannot_be_committed(tables: TaskTables, store: Sto
     kept, lost = write(tables, [b"a"], 1), write(tables, [b"a"], 2)
     tables.commit(kept.number, {SOURCE: 1})
     tables.drop(2)
-    with pytest.raises(StateError, match=r"write 2 .* thrown away .* open the task again"):
+    with pytest.raises(StateError, match=r"write 2 .* discarded .* reopen the task"):
         tables.commit(lost.number, {SOURCE: 2})
     tables.commit(0, {SOURCE: 3})  # a transaction without writes is no problem
     assert store.positions() == {SOURCE: 3}
@@ -192,14 +192,14 @@ def test_old_rows_are_forgotten_a_few_at_a_time(tables: TaskTables, store: Store
     write(tables, [b"02"], 100)  # seen again, not committed yet
     cards, gone = tables["cards"], list[bytes]()
     for _ in range(3):
-        if (written := cards.forget(lambda rows: rows[:, 0] < 7, 4, epoch=1)) is not None:
+        if (written := cards.expire(lambda rows: rows[:, 0] < 7, 4, epoch=1)) is not None:
             assert written.values == [None] * len(written.keys)
             gone += written.keys
             last = written.number
     assert gone == [b"00", b"01", b"03", b"04", b"05", b"06"]
     np.testing.assert_array_equal(numbers_in(tables, b"00", b"02", b"07"), [np.nan, 100, 7])
     assert len(store.scan("cards", None, 99)) == 10
-    assert cards.forget(lambda rows: rows[:, 0] < 7, 99, epoch=1) is None  # all of them are told already
+    assert cards.expire(lambda rows: rows[:, 0] < 7, 99, epoch=1) is None  # all of them are told already
     tables.commit(last, {})
     assert [key for key, _ in store.scan("cards", None, 99)] == [b"02", b"07", b"08", b"09"]
 
@@ -207,7 +207,7 @@ def test_old_rows_are_forgotten_a_few_at_a_time(tables: TaskTables, store: Store
 def test_a_forgotten_key_that_comes_again_starts_fresh(tables: TaskTables, store: Store) -> None:
     """Forgetting and writing again, in one transaction or two, leaves what was written last."""
     tables.commit(write(tables, [b"a"], 1).number, {})
-    forgotten = tables["cards"].forget(lambda rows: np.ones(len(rows), dtype=bool), 9, epoch=1)
+    forgotten = tables["cards"].expire(lambda rows: np.ones(len(rows), dtype=bool), 9, epoch=1)
     assert forgotten is not None
     again = write(tables, [b"a"], 5)
     tables.commit(forgotten.number, {})
@@ -220,7 +220,7 @@ def test_a_forgotten_key_that_comes_again_starts_fresh(tables: TaskTables, store
 def test_an_abort_remembers_what_was_forgotten(tables: TaskTables) -> None:
     """Deletions of a transaction that is thrown away are thrown away too."""
     tables.commit(write(tables, [b"a"], 1).number, {})
-    tables["cards"].forget(lambda rows: np.ones(len(rows), dtype=bool), 9, epoch=1)
+    tables["cards"].expire(lambda rows: np.ones(len(rows), dtype=bool), 9, epoch=1)
     tables.drop(2)
     assert numbers_in(tables, b"a") == [1]
 
@@ -233,7 +233,7 @@ def test_a_changelog_gives_back_the_same_table(tables: TaskTables, store: Store,
         chosen = rng.sample([b"%d" % number for number in range(50)], 10)
         last = write(tables, chosen, *(rng.random() for _ in chosen))
         told += zip(last.keys, last.values, strict=True)
-        if (forgotten := tables["cards"].forget(lambda rows: rows[:, 0] < 0.3, 20, epoch=1)) is not None:
+        if (forgotten := tables["cards"].expire(lambda rows: rows[:, 0] < 0.3, 20, epoch=1)) is not None:
             told += zip(forgotten.keys, forgotten.values, strict=True)
             last = forgotten
         tables.commit(last.number, {})
@@ -293,7 +293,7 @@ def test_it_is_a_dict_that_can_go_back(steps: list[tuple[str, Any]]) -> None:
                 keys = sorted(argument)
                 np.testing.assert_array_equal(numbers_in(tables, *keys), [expected().get(key, np.nan) for key in keys])
             elif what == "forget":
-                gone = tables["cards"].forget(lambda rows: rows[:, 0] % 2 == 0, argument, epoch)
+                gone = tables["cards"].expire(lambda rows: rows[:, 0] % 2 == 0, argument, epoch)
                 if gone is not None:
                     assert all(expected()[key] % 2 == 0 for key in gone.keys)
                     pending.append((gone.number, dict.fromkeys(gone.keys)))
