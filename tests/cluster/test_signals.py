@@ -13,8 +13,9 @@ SECRET = "hunter2-in-the-clear"
 
 def test_user_signals_neither_end_a_worker_nor_print(stage: StageFactory) -> None:
     """The password is not in the log, events are scored after the signals, and a stop is a stop."""
-    under = stage(**{"kafka.client.sasl.password": SECRET})
-    stops = [(under.worker(), signal.SIGTERM), (under.worker(), signal.SIGINT)]
+    under = stage()
+    password = {"SURGETANK_KAFKA__CLIENT__SASL_PASSWORD": SECRET}
+    stops = [(under.worker(environment=password), stop) for stop in (signal.SIGTERM, signal.SIGINT)]
     before = [worker.log.stat().st_size for worker, _ in stops]
 
     for worker, _ in stops:
