@@ -47,7 +47,7 @@ class ResolveOffsets:
 
 @dataclass(frozen=True, slots=True)
 class RestoreState:
-    """Restore the state of a task to these offsets. Answer: StateRestored, after RestoreStarted if it is stale."""
+    """Restore the state of a task to these offsets. Answer: StateRestored; RestoreStarted first if it is stale."""
 
     task: TaskEpoch
     offsets: Mapping[TopicPartition, int]

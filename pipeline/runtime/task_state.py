@@ -2,11 +2,11 @@
 
 ::
 
-    gained ──> OPENING ──opened──────────> RUNNING ──revoked──> CLOSING ──closed──> CLOSED
-                ^ |  \\                     ^ |                    |
-                | |   `--claimed--> RESTORING |                    |
-                | `--revoked/lost------|------+---lost------------>+---lost-----> CLOSED
-                `----rewound-----------+------'
+    assigned ──> OPENING ──opened──────────> RUNNING ──revoked──> CLOSING ──closed──> CLOSED
+                  ^ |  \\                     ^ |                    |
+                  | |   `--claimed--> RESTORING |                    |
+                  | `--revoked/lost------|------+---lost------------>+---lost-----> CLOSED
+                  `----rewound-----------+------'
 """
 
 from enum import StrEnum
