@@ -1,6 +1,7 @@
-"""Builds the faust.App of a pipeline: the only place where everything meets.
+"""Builds the faust.App of a pipeline and connects all parts of a worker.
 
-Faust hosts (agents, services, CLI); its Kafka machinery and its web server are off, by its own means.
+Faust supplies agents, services and the CLI; its Kafka transport and its web server are disabled through its own
+settings.
 """
 
 import gc
@@ -69,13 +70,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5.0
-# Records come and go by the thousand; with Python's own threshold of 700 the collector walked through all that is in
-# flight again and again, a third of the fetcher's time. What is there before the first record is never looked at again.
+# With Python's default threshold of 700 the garbage collector traversed all records in flight again and again, which
+# took a third of the fetcher's time. Objects created before the first record are frozen and never traversed.
 COLLECT_AFTER = (100_000, 50, 100)
 
 
 class _Boot(BootStrategy):  # type: ignore[misc]
-    """What Faust starts: agents and our service."""
+    """Starts only agents and the worker's service in Faust."""
 
     enable_kafka = False
     enable_web = False
@@ -88,8 +89,8 @@ class _App(faust.App):  # type: ignore[misc]
 class _Process(faust.Worker):  # type: ignore[misc]
     """Faust's process without its logs, spinner and debugging signals.
 
-    Left to itself, ``faust worker`` would log every event twice, and lose our last words at ``-l error``. On SIGUSR1 it
-    would print all stacks with their local variables, passwords among them, and on SIGUSR2 open a debugger.
+    By default ``faust worker`` logs every event twice, and drops the last log lines at ``-l error``. On SIGUSR1 it
+    prints all stacks with their local variables, including passwords, and on SIGUSR2 it opens a debugger.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -105,7 +106,7 @@ class _Process(faust.Worker):  # type: ignore[misc]
 
 
 class Worker:
-    """All parts of one worker of a pipeline, checked and warm. Raises StartupError for what must be mended."""
+    """All parts of one worker of a pipeline, checked and warmed up. Raises StartupError for errors of the setup."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings, models: Path) -> None:
         self.pipeline = pipeline
@@ -128,7 +129,7 @@ class Worker:
         try:
             self._build(models)
         except StartupError as error:
-            if not isinstance(error, BrokerError | TopicsError):  # else there is nobody to tell
+            if not isinstance(error, BrokerError | TopicsError):  # these prevent timeline events
                 self._story.failed(error.exit_code, str(error))
                 self._story.close()
             raise
@@ -226,9 +227,9 @@ class Worker:
         return self._runtime
 
     def compute(self, batch: TaskBatch) -> BatchOutput | None:
-        """Process a batch; None if nothing of it may count, because the state of a task is gone.
+        """Process a batch; None if no output may be committed, because the state of a task is closed or damaged.
 
-        Too many dead letters stop the worker before any of them is committed.
+        Raises TooManyDeadLetters before any dead letter of the batch is committed.
         """
         try:
             outcome = self._flow.run(batch.slices)
@@ -247,7 +248,7 @@ class Worker:
         return BatchOutput(outcome.outgoing, outcome.arrived_ms, outcome.scored, outcome.changes)
 
     def fail(self, error: BaseException) -> None:
-        """End the process with the error's exit code, after one clear line. From any thread, once."""
+        """Log the error in one line and end the process with its exit code. From any thread; later calls do nothing."""
         if not self._ending.acquire(blocking=False):
             return
         if isinstance(error, SurgetankError):
@@ -259,11 +260,11 @@ class Worker:
         self._story.failed(code, str(error) or repr(error))
         farewell = threading.Thread(target=self._shutdown, name="farewell", daemon=True)
         farewell.start()
-        # The caller may be the very thread that the farewell needs: wait elsewhere, and never for long.
+        # The shutdown may need the calling thread: wait for it in another thread, with a timeout.
         threading.Thread(target=self._end, args=(farewell, code), name="end", daemon=True).start()
 
     def stopped(self) -> None:
-        """Take note that the worker has ended as it was asked to."""
+        """Report that the worker has stopped on request."""
         self._story.stopped()
 
     def _shutdown(self) -> None:
@@ -280,13 +281,13 @@ class Worker:
 def stateful_parts(
     pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
 ) -> "tuple[StateManager | None, StatefulFeatures | None]":
-    """Return where the state of a worker's tasks is and what works on it; nothing of a pipeline without tables.
+    """Return the state manager and the stateful features of a worker; None and None for a pipeline without tables.
 
-    Raises StartupError if the folder cannot be used.
+    Raises StartupError if the state directory cannot be used.
     """
     if not pipeline.changelogs:
         return None, None
-    from pipeline.processing.stateful_features import StatefulFeatures  # compiled code, which takes a second to load
+    from pipeline.processing.stateful_features import StatefulFeatures  # compiled code takes a second to load
 
     cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
     base = settings.state.folder / cluster / pipeline.name
@@ -302,31 +303,31 @@ def stateful_parts(
 
 
 def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:
-    """Return what is to be kept of a pipeline whose events have so many partitions. Raises BrokerError."""
+    """Return the state spec of a pipeline with ``partitions`` event partitions. Raises BrokerError."""
     from pipeline.processing.stateful_features import row_serdes
 
     kinds, shapes = row_serdes(pipeline)
     made = provisioning.ids(kafka, pipeline.changelogs.values())
-    # State of a changelog that was deleted and made anew, as `surgetank state reset` does, is other state.
+    # The topic id distinguishes state of a changelog that was deleted and recreated, as by `surgetank state reset`.
     ours = {
         table: TableSignature(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
         for table, shape in shapes.items()
     }
     meanings = {table: shape.fingerprint for table, shape in shapes.items()}
     feeds = {memory.table.name: pipeline.feed_of(memory).topic for memory in pipeline.memories}
-    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # last scores are of events
+    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # predictions belong to events
     return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings, feeds, stayed)
 
 
 def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "StatefulFeatures | None") -> FeatureLog:
-    """Return what records features. A pipeline that remembers nothing takes no facts either."""
+    """Return the feature log of a pipeline. A pipeline without state reads no facts and needs no start offsets."""
     return FeatureLog(
         pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {}
     )
 
 
 def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, address: str, clock: Clock) -> Lookup:
-    """Return what answers by key."""
+    """Return the HTTP lookup of state by key."""
     kept, topic = vault.kept, pipeline.events.topic
     return Lookup(
         pipeline,
@@ -340,7 +341,7 @@ def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, address
 
 
 def application(pipeline: Pipeline, settings: Settings | None = None, *, models: Path | None = None) -> faust.App:
-    """Return the Faust app of a pipeline. Nothing is read or connected before it starts.
+    """Return the Faust app of a pipeline. It reads no file and opens no connection before it starts.
 
     ``settings``: default from file and environment; ``models``: the folder of model bundles, default ``models``
     beside the caller's file.
@@ -348,9 +349,9 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
     folder = models or Path(inspect.stack()[1].filename).parent / "models"
     app = _App(
         pipeline.name,
-        broker="kafka://unused",  # Faust wants one; it connects to none
+        broker="kafka://unused",  # required by Faust, never connected
         store="memory://",
-        datadir=Path(tempfile.gettempdir()) / "surgetank-faust",  # Faust makes it; nothing is put there
+        datadir=Path(tempfile.gettempdir()) / "surgetank-faust",  # created by Faust, never used
         autodiscover=False,
         Worker=_Process,
     )
@@ -365,14 +366,14 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
             host["service"] = self
 
         def build(self) -> Worker:
-            app.flow_control.resume()  # nothing else does, and put() would wait for ever
+            app.flow_control.resume()  # otherwise put() would block forever
             try:
                 worker = Worker(pipeline, settings or load(), folder)
                 gc.freeze()
                 gc.set_threshold(*COLLECT_AFTER)
                 return worker
             except StartupError as error:
-                # Left to Faust it would come out as a wall of traceback, with an exit code of Faust's own.
+                # Faust would print a traceback and exit with its own code.
                 print(f"surgetank: {error}", file=sys.stderr, flush=True)
                 os._exit(error.exit_code)
 
@@ -380,7 +381,7 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
 
     @app.agent(slices, name=f"{pipeline.name}.score")  # type: ignore[untyped-decorator]
     async def score(stream: Any) -> None:
-        """Score whole batches as they come."""
+        """Process each batch from the channel."""
         async for work in stream:
             await host["service"].process(work)
 
@@ -388,6 +389,6 @@ def application(pipeline: Pipeline, settings: Settings | None = None, *, models:
 
 
 def run(pipeline: Pipeline, settings: Settings, *, models: Path) -> None:
-    """Run one worker in this process until it is told to stop; ends the process."""
+    """Run one worker in this process until it is stopped by a signal; end the process."""
     app = application(pipeline, settings, models=models)
     _Process(app).execute_from_commandline()

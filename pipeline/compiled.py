@@ -1,9 +1,9 @@
-"""Compiles loops that go row by row to machine code, by numba, and keeps the code on disk for the next process.
+"""Compiles row-by-row loops to machine code with numba, and caches the code on disk for the next process.
 
-``python -m pipeline.compiled`` compiles everything that is not kept yet: run it once after an install, and when an
-image is built. A process then finds the code, also where it may not write: beside its module (``__pycache__``) or in
-NUMBA_CACHE_DIR. Kept code is used as long as nothing that went into it has changed: its own file, the files of what
-it calls, and the numbers that these take from other modules.
+``python -m pipeline.compiled`` compiles everything that is not cached yet: run it once after an install, and when an
+image is built. A process then finds the code even in read-only folders: beside its module (``__pycache__``) or in
+NUMBA_CACHE_DIR. Cached code is valid while its inputs are unchanged: the function's file, the files of the compiled
+functions that it calls, and the constants that these use from other modules.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from numba.core import caching, config
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Every module that has a function with a signature; a test holds the list to the tree.
+# Every module that has a function with a signature; a test compares the list with the source tree.
 MODULES = (
     "pipeline.codec.compiled.arena",
     "pipeline.codec.compiled.decode_loop",
@@ -35,9 +35,9 @@ _log = logging.getLogger("pipeline.compiled")
 
 
 def compiled(signature: object = None) -> Callable[[Function], Function]:
-    """Compile to machine code that runs without the GIL; kept on disk for the next process where that can be.
+    """Compile to machine code that runs without the GIL; cache it on disk for the next process where possible.
 
-    What is compiled without a signature is a part of what calls it, and kept with that.
+    A function compiled without a signature becomes a part of its callers and is cached with them.
     """
 
     def of(function: Function) -> Function:
@@ -47,7 +47,7 @@ def compiled(signature: object = None) -> Callable[[Function], Function]:
         try:
             dispatcher._cache = _Cache(function)  # type: ignore[no-untyped-call]
             dispatcher.compile(signature)
-        except Exception as error:  # noqa: BLE001 - no folder, or whatever a file that was cut short raises
+        except Exception as error:  # noqa: BLE001 - no cache folder, or any error from a truncated cache file
             _warn(function, error)
             dispatcher = njit(nogil=True)(function)
             dispatcher.compile(signature)
@@ -67,15 +67,15 @@ def _warn(function: Callable[..., Any], error: Exception) -> None:
 
 
 class _Locator(caching._CacheLocator):
-    """Says where code is kept, also where it can only be read, and what it was made of.
+    """Locates cached code, including read-only folders, and hashes all its sources.
 
-    numba itself takes no folder that it cannot write, and looks at the file of the function alone.
+    numba's own locators reject folders that are not writable, and check only the function's own file.
     """
 
     _function: Callable[..., Any]
 
     def get_source_stamp(self) -> str:
-        """Return a hash of all that goes into the code."""
+        """Return a hash of all inputs of the compiled code."""
         digest = hashlib.sha256()
         for part in sorted(set(_ingredients(self._function, set()))):
             digest.update(part.encode() + b"\0")
@@ -83,7 +83,7 @@ class _Locator(caching._CacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> Any:
-        """Return the locator, or None if its folder can neither be written nor has code of the function."""
+        """Return the locator; None if its folder is not writable and has no cached code of the function."""
         if not Path(py_file).exists() or (cls is _Given and not config.CACHE_DIR):  # type: ignore[attr-defined]
             return None
         build: Any = cls
@@ -98,15 +98,15 @@ class _Locator(caching._CacheLocator):
 
 
 class _Given(_Locator, caching.UserProvidedCacheLocator):
-    """In NUMBA_CACHE_DIR."""
+    """Locates code in NUMBA_CACHE_DIR."""
 
 
 class _InTree(_Locator, caching.InTreeCacheLocator):
-    """Beside the module."""
+    """Locates code beside the module."""
 
 
 class _OfUser(_Locator, caching.UserWideCacheLocator):
-    """In the user's folder for caches."""
+    """Locates code in the user's cache folder."""
 
 
 class _Implementation(caching.CompileResultCacheImpl):
@@ -117,7 +117,7 @@ class _Cache(caching.FunctionCache):
     _impl_class = _Implementation
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the code; a folder that cannot be written costs nothing but the next compilation."""
+        """Save the code; log a warning if the folder is not writable."""
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
@@ -125,7 +125,7 @@ class _Cache(caching.FunctionCache):
 
 
 def _ingredients(function: Callable[..., Any], seen: set[int]) -> Iterator[str]:
-    """Yield the source of a function's file and of those of what it calls, and the constants that they name."""
+    """Yield the sources of the files of a function and of its compiled callees, and the constants that they use."""
     seen.add(id(function))
     yield Path(inspect.getfile(function)).read_text()
     for name in function.__code__.co_names:
@@ -139,7 +139,7 @@ def _ingredients(function: Callable[..., Any], seen: set[int]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Compile all that is not kept yet; return the exit code: 1 if something cannot be kept, else 0."""
+    """Compile everything that is not cached yet; return the exit code: 1 if caching failed, else 0."""
     handler = _Count()
     _log.addHandler(handler)
     for module in MODULES:

@@ -1,7 +1,7 @@
-"""The values that flow: Slice in, Batch through the steps, Scores and DeadLetters out.
+"""The value types of processing: TaskRecords as input, RecordBatch between the steps, OutputRecords as output.
 
-Everything is in columns. A row number means the same record from the moment its slice is taken until its
-score or dead letter is produced.
+All data is columnar. A row number refers to the same record from the time its batch is taken until its score or dead
+letter is produced.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,9 +35,9 @@ def payload_bytes(column: pa.LargeBinaryArray) -> int:
 
 
 def _ends(column: pa.LargeBinaryArray) -> Int64s:
-    """Return int64 [n + 1]: where each value begins in the column's data, and where the last one ends."""
+    """Return int64 [n + 1]: the start of each value in the column's data, and the end of the last one, in bytes."""
     offsets = column.buffers()[1]
-    if offsets is None or not offsets.size:  # so may a column without values be
+    if offsets is None or not offsets.size:  # allowed for a column without values
         return np.zeros(1, dtype=np.int64)
     return np.frombuffer(offsets, np.int64, len(column) + 1, 8 * column.offset)
 
@@ -56,7 +56,7 @@ OutputPartition = tuple[str, int]  # a partition of an output topic
 
 
 class TaskId(NamedTuple):
-    """A unit of work: the source partitions of one number of one pipeline."""
+    """A unit of work: the source partitions with one partition number of one pipeline."""
 
     pipeline: str
     partition: int
@@ -66,7 +66,7 @@ class TaskId(NamedTuple):
 
 
 class TaskEpoch(NamedTuple):
-    """A task in one of its epochs. What belongs to an earlier epoch of the task is stale."""
+    """A task in one of its epochs. Records and answers of an earlier epoch are stale."""
 
     task: TaskId
     epoch: int
@@ -79,12 +79,12 @@ class TaskEpoch(NamedTuple):
 class PartitionRecords:
     """Contiguous records of one source partition, in offset order.
 
-    ``next_offset`` is what may be committed once all of the run is done: it lies behind gaps and markers that
-    follow the last record. A run may be empty (only markers were read); then only ``next_offset`` matters.
+    ``next_offset`` is the offset to commit once all these records are processed: it is after the gaps and markers that
+    follow the last record. There may be no records (only markers were read); then only ``next_offset`` matters.
 
     ``offsets`` is int64 [n]; ``arrived_ms`` is int64 [n], the record timestamps in milliseconds since the epoch, -1
     where a record has none. ``keys`` and ``values`` have n entries.
-    ``headers_of(i)`` gives the headers of record i; it is asked only when a record is dead-lettered.
+    ``headers_of(i)`` returns the headers of record i; it is called only when a record is dead-lettered.
     """
 
     source: TopicPartition
@@ -104,7 +104,7 @@ class PartitionRecords:
         return payload_bytes(self.keys) + payload_bytes(self.values)
 
     def rows_within(self, bytes_max: int) -> int:
-        """Return how many of the first records have at most so many bytes of keys and values together."""
+        """Return how many of the first records have at most ``bytes_max`` bytes of keys and values together."""
         ends = np.cumsum(byte_lengths(self.keys) + byte_lengths(self.values))
         return int(np.searchsorted(ends, bytes_max, side="right"))
 
@@ -134,7 +134,7 @@ class PartitionRecords:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecords:
-    """A run from each of some source partitions of one task, all of one epoch of that task."""
+    """Records of source partitions of one task, all fetched in one epoch of that task."""
 
     task: TaskId
     epoch: int
@@ -146,7 +146,7 @@ class TaskRecords:
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """The undecoded records of several slices, end to end. All columns have the same n rows.
+    """The undecoded records of several tasks, concatenated. All columns have the same n rows.
 
     ``source`` is int32 [n], an index into ``sources``; ``offsets`` and ``arrived_ms`` are int64 [n].
     """
@@ -163,13 +163,13 @@ class RecordBatch:
         return len(self.offsets)
 
     def of_topic(self, topic: str) -> npt.NDArray[np.int64]:
-        """Return int64 [k], rising: the rows of one topic."""
+        """Return int64 [k], ascending: the rows of one topic."""
         ours = np.array([source.topic == topic for source in self.sources], dtype=np.bool_)
         return np.flatnonzero(ours[self.source]) if len(ours) else np.zeros(0, dtype=np.int64)
 
     @classmethod
     def of(cls, slices: Sequence[TaskRecords], topic: str | None = None) -> "RecordBatch":
-        """Lay the runs of the slices end to end, in the order given; those of one topic only, if it is named."""
+        """Concatenate the records of all tasks in the order given; with ``topic``, only the records of that topic."""
         runs = [run for piece in slices for run in piece.runs if len(run) and topic in {None, run.source.topic}]
         sources = tuple(run.source for run in runs)
         lengths = np.array([len(run) for run in runs], dtype=np.int64)
@@ -191,7 +191,7 @@ class RecordBatch:
 
 
 def row_ranges(slices: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]]:
-    """Return the rows [first, end) of each task in Records; a task whose records are none is left out."""
+    """Return the rows [first, end) of each task in the RecordBatch; omit tasks without records."""
     found, first = [], 0
     for piece in slices:
         end = first + len(piece)
@@ -202,7 +202,7 @@ def row_ranges(slices: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]
 
 
 def joined(columns: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
-    """Return the values of the columns, end to end. One column is returned as it is."""
+    """Return the concatenated values of the columns. A single column is returned unchanged."""
     if len(columns) == 1:
         return columns[0]
     return pa.concat_arrays(columns) if columns else large_binary([])
@@ -213,7 +213,7 @@ def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 
 
 class Step(StrEnum):
-    """Where in the flow a record died."""
+    """The processing step in which a record failed."""
 
     DECODE = "decode"
     FEATURES = "features"
@@ -222,23 +222,23 @@ class Step(StrEnum):
 
 
 class DeadLetterReason(StrEnum):
-    """Why a record died: a bounded set, used as a metric label and in the dead letter."""
+    """The reason of a dead letter: a bounded set, used as a metric label and in the dead letter."""
 
     NULL_VALUE = "null_value"  # a tombstone, or no value at all
     EMPTY = "empty"  # zero bytes
-    TOO_LARGE = "too_large"  # longer than the set bound
+    TOO_LARGE = "too_large"  # longer than the configured bound
     NOT_FRAMED = "not_framed"  # no Confluent magic byte, or fewer than five bytes
     UNKNOWN_SCHEMA = "unknown_schema"  # a schema id that schemas/ does not define for this topic
-    UNDECODABLE = "undecodable"  # the bytes are not what the schema says
-    MODEL_ERROR = "model_error"  # the model raised, also for this record alone
-    NOT_A_NUMBER = "not_a_number"  # the model gave NaN or infinity
+    UNDECODABLE = "undecodable"  # the bytes do not match the schema
+    MODEL_ERROR = "model_error"  # the model raised an error, also for this record alone
+    NOT_A_NUMBER = "not_a_number"  # the model returned NaN or infinity
     NO_FEATURES = "no_features"  # a feature could not be computed
-    UNENCODABLE = "unencodable"  # the score could not be written
+    UNENCODABLE = "unencodable"  # the score could not be encoded
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record that will not be scored: its row in Records, where and why it died."""
+    """One record that will not be scored: its row in the RecordBatch, and the step and reason of the failure."""
 
     row: int
     stage: Step
@@ -260,9 +260,9 @@ class DecodedBatch:
 
 @dataclass(frozen=True, slots=True)
 class OutputRecords:
-    """Records to produce, to one topic, n of them: ``partitions`` int32 [n], ``keys`` and ``values`` with n entries.
+    """n records to produce to one topic: ``partitions`` int32 [n], ``keys`` and ``values`` with n entries.
 
-    ``headers`` is None where no record has any.
+    ``headers`` is None if no record has headers.
     """
 
     topic: str
@@ -275,7 +275,7 @@ class OutputRecords:
         return len(self.partitions)
 
     def slice(self, start: int, stop: int) -> "OutputRecords":
-        """Return rows [start, stop), which share the memory of these."""
+        """Return rows [start, stop) as views that share memory with this object."""
         return OutputRecords(
             self.topic,
             self.partitions[start:stop],
@@ -287,10 +287,10 @@ class OutputRecords:
 
 @dataclass(slots=True)
 class StateChanges:
-    """What a work changes in the state of tasks.
+    """The changes of a batch to the state of tasks.
 
-    ``bursts`` are records for changelogs, each for one partition, and ``writes`` the number of the last write of each
-    task.
+    ``bursts`` are changelog records, each for one partition, and ``writes`` the number of the last write of each task
+    epoch.
     """
 
     bursts: list[OutputRecords] = field(default_factory=list)
@@ -299,9 +299,9 @@ class StateChanges:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
-    """What a model said of a batch of m rows.
+    """The scores of a batch of m rows.
 
-    ``kept`` is int64 [k], the positions in the batch (0 to m-1, rising) that have a score; ``scores`` is float64 [k],
+    ``kept`` is int64 [k], the batch positions (0 to m-1, ascending) that have a score; ``scores`` is float64 [k],
     all finite. The other m-k rows are in ``dead``.
     """
 

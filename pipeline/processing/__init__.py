@@ -1,1 +1,1 @@
-"""The steps of a batch, from records to outputs."""
+"""The processing steps of a batch, from records to outputs."""

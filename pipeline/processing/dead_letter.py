@@ -1,6 +1,6 @@
-"""How a dead letter looks on its topic: key, value and headers as they came, and behind them what happened.
+"""The record format of dead letters: the original key, value and headers, then headers that describe the failure.
 
-A dead letter that is replayed and dies once more has two sets of our headers; the last set counts.
+A dead letter that is replayed and fails again has two sets of these headers; the last set is valid.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MESSAGE = "surgetank.message"
 TIME = "surgetank.time"
 ARRIVED = "surgetank.arrived"
 PIPELINE = "surgetank.pipeline"
-OVERSIZE = "surgetank.oversize"  # only of a dead letter whose value was left out: how many bytes the value had
+OVERSIZE = "surgetank.oversize"  # only on a dead letter whose value was omitted: the size of the value in bytes
 NAMES = (TOPIC, PARTITION, OFFSET, STAGE, REASON, MESSAGE, TIME, ARRIVED, PIPELINE)
 
 MESSAGE_MAX = 500
@@ -36,7 +36,7 @@ class DeadLetterRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCause:
-    """What the headers of a dead letter say: where the record lay, and where, why and when it died.
+    """The parsed headers of a dead letter: position of the record, and step, reason and time of the failure.
 
     ``time`` is in UTC; ``arrived_ms`` is the record's own timestamp, in milliseconds since the epoch.
     """
@@ -54,14 +54,15 @@ class DeadLetterCause:
 def dead_letter_records(
     records: RecordBatch, dead: DeadLetter, *, pipeline: str, now: float, bytes_max: int
 ) -> DeadLetterRecord:
-    """Return the record that is written for a dead letter. ``now`` is in seconds since the epoch.
+    """Return the record to produce for a dead letter. ``now`` is in seconds since the epoch.
 
-    Key and value are the original bytes; a null stays null. The headers are the original ones, then ours, in
-    the order of ``NAMES``. The message is cut off after ``MESSAGE_MAX`` characters. A header whose name is not UTF-8 is
-    left out, since most clients cannot read it; the message says so.
+    Key and value are the original bytes; a null stays null. The headers are the original ones, then those of ``NAMES``,
+    in that order. The message is truncated to ``MESSAGE_MAX`` characters. A header whose name is not UTF-8 is omitted,
+    since most clients cannot read it; the message says so.
 
-    A record of more than ``bytes_max`` bytes, uncompressed, is cut until it fits: first the value is left out, then the
-    original headers, then the key. It has the header ``OVERSIZE`` then, before ours, and ours say where the event lies.
+    A record of more than ``bytes_max`` bytes, uncompressed, is reduced until it fits: first the value is omitted, then
+    the original headers, then the key. It then has the header ``OVERSIZE`` before those of ``NAMES``, which give the
+    position of the event.
     """
     row = dead.row
     message = dead.message
@@ -80,7 +81,7 @@ def dead_letter_records(
         str(records.arrived_ms[row]),
         pipeline,
     )
-    # A message may quote bytes that are no text.
+    # A message may contain characters that cannot be encoded as UTF-8.
     stamped = [(name, text.encode(errors="backslashreplace")) for name, text in zip(NAMES, ours, strict=True)]
     key, value = records.keys[row].as_py(), records.values[row].as_py()
     whole = DeadLetterRecord(key, value, [*headers, *stamped])
@@ -92,22 +93,22 @@ def dead_letter_records(
 
 
 def size(letter: DeadLetterRecord) -> int:
-    """Return how many bytes a record has at most in a batch, beside the batch's own frame, uncompressed."""
+    """Return the maximum uncompressed size of a record in a batch, in bytes, without the batch header."""
     headers = sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in letter.headers)
     return len(letter.key or b"") + len(letter.value or b"") + headers
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a header's name has no bytes that are not UTF-8, which stand as surrogates in it."""
+    """Return whether a header's name is valid UTF-8; invalid bytes appear as surrogates in it."""
     return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def parse_dead_letter(headers: Headers) -> DeadLetterCause:
-    """Return what the headers of a dead letter say.
+    """Parse the headers of a dead letter.
 
-    Raises ValueError, which names the header, if one of ours is missing or says nothing that we understand.
+    Raises ValueError if a header of ``NAMES`` is missing, is not UTF-8 or cannot be parsed.
     """
-    found = {name: value for name, value in headers if name in NAMES}  # the last of each
+    found = {name: value for name, value in headers if name in NAMES}  # the last value of each name
     texts = {}
     for name in NAMES:
         value = found.get(name)

@@ -1,4 +1,4 @@
-"""When too many events die, a deploy is bad: say so, before the topic is emptied into the dead letters."""
+"""Detects a high share of dead letters, so that a faulty deployment stops before it dead-letters the whole topic."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class _Bucket:
 class DeadLetterLimit:
     """Counts events and dead letters in a sliding window.
 
-    It trips when, of at least ``minimum_events`` (1 or more) in the last ``window_seconds`` (above 0), more than
-    ``share_max`` (0 to 1) died. The window is counted in 60 buckets, so its oldest 60th part leaves at once.
-    Times are seconds on any clock that never goes back; one that does is taken as standing still.
+    It trips when, of at least ``minimum_events`` (1 or more) events in the last ``window_seconds`` (above 0), a share
+    of more than ``share_max`` (0 to 1) became dead letters. The window has 60 buckets, which expire as a whole.
+    Times are seconds on a monotonic clock; a time before the last one is counted in the newest bucket.
     """
 
     def __init__(self, share_max: float, window_seconds: float, minimum_events: int) -> None:
@@ -30,7 +30,7 @@ class DeadLetterLimit:
         self._dead = 0
 
     def observe(self, now: float, events: int, dead: int) -> None:
-        """Count a batch of ``events`` events, ``dead`` of which died."""
+        """Count a batch of ``events`` events with ``dead`` dead letters; ``now`` is in seconds."""
         self._forget(now)
         number = self._number(now)
         if not self._buckets or self._buckets[-1].number < number:
@@ -41,7 +41,7 @@ class DeadLetterLimit:
         self._dead += dead
 
     def tripped(self, now: float) -> str | None:
-        """Return what to say if the share of dead letters is over its bound, else None."""
+        """Return an error message if the share of dead letters exceeds its bound, else None."""
         self._forget(now)
         if self._events < self._minimum_events or self._dead <= self._share_max * self._events:
             return None

@@ -1,4 +1,4 @@
-"""Which events rows are: the columns by which a score, or a record of features, names the event that it is of."""
+"""The columns by which a score or a feature record references its event."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,15 @@ from pipeline.records import RecordBatch
 def event_reference(
     events: Events, records: RecordBatch, rows: npt.NDArray[np.int64], columns: pa.RecordBatch
 ) -> dict[str, pa.Array]:
-    """Return id, time and position of k events, by the names that schemas have for them.
+    """Return id, time and position of k events, by the column names in the schemas.
 
-    ``rows`` int64 [k] are theirs in ``records``; ``columns`` has k rows, with id and time.
+    ``rows`` int64 [k] are row numbers of the events in ``records``; ``columns`` has k rows, with id and time.
     """
     partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
     return {
         "event_id": columns[events.id],
         "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
-        "source_topic": pa.repeat(events.topic, len(rows)),  # nothing else is scored
+        "source_topic": pa.repeat(events.topic, len(rows)),  # only events are scored
         "source_partition": pa.array(partitions[records.source[rows]]),
         "source_offset": pa.array(records.offsets[rows]),
     }

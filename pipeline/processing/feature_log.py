@@ -1,8 +1,8 @@
-"""Writes down what was computed of each scored event, so that it can be compared with what is computed offline.
+"""Records the features of each scored event, so that they can be compared with features computed offline.
 
-A record goes into the transaction of its score, to the partition of the same number: there is one for each score,
-whatever happens. It also says which facts the tables had taken before the event, which nothing else tells afterwards:
-facts and events of a task are taken as they arrive.
+A feature record is produced in the transaction of its score, to the same partition number: there is exactly one for
+each score. It also holds the offsets of the facts applied to the tables before the event. These cannot be derived
+later, since a task processes facts and events in order of arrival.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +18,14 @@ from pipeline.processing.event_reference import event_reference
 from pipeline.records import DecodedBatch, OutputRecords, RecordBatch, TaskEpoch, TaskId, TaskRecords, row_ranges
 
 Int64s = npt.NDArray[np.int64]
-Start = Callable[[TaskEpoch], Mapping[str, int]]  # by topic the offset at which a task began in this epoch
+Start = Callable[[TaskEpoch], Mapping[str, int]]  # the start offsets of a task epoch, by topic
 
 
 class FeatureLog:
-    """Makes the records of one pipeline's features. For the flow's thread; it must be shown every batch.
+    """Creates the feature records of one pipeline. Call it in the processing thread, for every batch.
 
-    ``encoder`` writes the schema ``features``; ``start`` is asked with the first batch of a task's epoch, where facts
-    feed a table.
+    ``encoder`` writes the schema ``features``; ``start`` is called at the first batch of each task epoch if facts feed
+    a table.
     """
 
     def __init__(self, pipeline: Pipeline, encoder: Encoder, start: Start) -> None:
@@ -48,8 +48,8 @@ class FeatureLog:
     ) -> OutputRecords:
         """Return a record for each of k scores.
 
-        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``seen`` float64 [m] each statistic;
-        ``kept`` int64 [k] says which of them have the ``scores``. Raises what ``start`` raises.
+        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``seen`` float64 [m] by statistic; ``kept``
+        int64 [k] are the positions of the events of ``scores``. Raises the errors of ``start``.
         """
         rows = batch.rows[kept]
         taken = self._taken.before(slices, batch.records, rows)
@@ -81,15 +81,15 @@ class FeatureLog:
 
 
 class _Taken:
-    """How far the facts of each task were taken."""
+    """The offsets up to which the facts of each task were applied."""
 
     def __init__(self, topics: Sequence[str], start: Start) -> None:
         self._topics = topics
         self._start = start
-        self._reached: dict[TaskId, tuple[int, dict[str, int]]] = {}  # the epoch, and by topic the next offset
+        self._reached: dict[TaskId, tuple[int, dict[str, int]]] = {}  # epoch, next offset by topic
 
     def before(self, slices: Sequence[TaskRecords], records: RecordBatch, rows: Int64s) -> Int64s:
-        """Return int64 [k, T]: for each row of ``rows`` [k], rising, the offset behind the last fact before it."""
+        """Return int64 [k, T]: for each of ``rows`` [k], ascending, the offset after the last fact before it."""
         found = np.zeros((len(rows), len(self._topics)), dtype=np.int64)
         for place, topic in enumerate(self._topics):
             facts = records.of_topic(topic)

@@ -1,6 +1,6 @@
-"""The flow on one screen: slices -> decode -> features -> infer -> emit. What follows, the commit, is the runtime's.
+"""The processing of a batch: records -> decode -> features -> infer -> emit. The runtime commits the outputs.
 
-Every row of a work ends as exactly one score, one fact applied or one dead letter; what leaves here holds all of it.
+Every row of a batch results in exactly one score, one applied fact or one dead letter; the outputs contain all.
 """
 
 import logging
@@ -37,7 +37,7 @@ from pipeline.records import (
 from pipeline.serving.scorer import Scorer
 from pipeline.telemetry.metrics import Metrics
 
-if TYPE_CHECKING:  # what compiles is loaded where something is remembered
+if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
     from pipeline.processing.feature_log import FeatureLog
     from pipeline.processing.stateful_features import StatefulFeatures
 
@@ -48,9 +48,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ProcessedBatch:
-    """All outputs of a batch, and its dead letters, which are in the outputs too.
+    """All outputs of a batch, and its dead letters, which the outputs include.
 
-    ``arrived_ms`` int64 [n] is that of the events.
+    ``arrived_ms`` int64 [n] are the timestamps of the events, in milliseconds since the epoch.
     """
 
     records: RecordBatch
@@ -62,14 +62,14 @@ class ProcessedBatch:
 
 
 class BatchProcessor:
-    """The steps of one pipeline. Not reentrant: one batch at a time.
+    """The processing steps of one pipeline. Not reentrant: one batch at a time.
 
-    ``facts`` decodes each topic of facts; ``recall`` is there where the pipeline remembers something, and ``recorder``
-    where features are recorded.
-    A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: no broker would take
-    it, and nothing of its partition could ever be committed again. A dead letter of more than
-    ``dead_letter_bytes_max`` is cut (``envelope``). ``saw`` is shown the inputs and the scores of each
-    batch, and must be quick.
+    ``facts`` has a decoder for each topic of facts; ``recall`` is None for a pipeline without state, ``recorder`` is
+    None if features are not recorded.
+    A score whose key and value have more than ``score_bytes_max`` bytes becomes a dead letter: brokers would reject it,
+    and its partition could not be committed any further. A dead letter of more than ``dead_letter_bytes_max`` bytes is
+    reduced (``dead_letter_records``). ``saw`` is called with the inputs and the scores of each batch, and must return
+    quickly.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class BatchProcessor:
         self._saw = saw
 
     def run(self, slices: Iterable[TaskRecords]) -> ProcessedBatch:
-        """Take the rows of the slices through all steps. Raises what ``recall`` raises: nothing of it counts then."""
+        """Process the records through all steps. Raises the errors of ``recall``; then no output may be committed."""
         slices = tuple(slices)
         records = RecordBatch.of(slices)
         if not len(records):
@@ -144,7 +144,7 @@ class BatchProcessor:
     def _decode(
         self, slices: tuple[TaskRecords, ...], records: RecordBatch
     ) -> tuple[DecodedBatch, dict[str, DecodedBatch], tuple[DeadLetter, ...]]:
-        """Return the events, the facts by their topic, and a dead letter for each record that is neither."""
+        """Return the events, the facts by topic, and a dead letter for each record that cannot be decoded."""
         if not self._facts:
             batch, dead = self._decoder.decode(records)
             return batch, {}, dead
@@ -161,7 +161,7 @@ class BatchProcessor:
     def _features(
         self, batch: DecodedBatch, seen: Mapping[str, Float64s]
     ) -> tuple[DecodedBatch, Float32s, Mapping[str, Float64s], tuple[DeadLetter, ...]]:
-        """Return the events with features, these, what is remembered, and a dead letter for each other event."""
+        """Return the events with features, their features and aggregates, and a dead letter for each other event."""
 
         def attempt(start: int, stop: int) -> Float32s:
             some = {name: column[start:stop] for name, column in seen.items()}
@@ -181,7 +181,7 @@ class BatchProcessor:
     def _emit(
         self, batch: DecodedBatch, scored: ScoredRows, now_ms: int
     ) -> tuple[OutputRecords, npt.NDArray[np.int64], tuple[DeadLetter, ...]]:
-        """Return the scores, which of those in ``scored`` they are, and a dead letter for each of the others."""
+        """Return the scores, their positions in ``scored``, and a dead letter for each score that is not produced."""
         whole = len(scored.kept) == len(batch)
         columns = batch.columns if whole else batch.columns.take(pa.array(scored.kept))
         rows = batch.rows if whole else batch.rows[scored.kept]
@@ -251,7 +251,7 @@ class BatchProcessor:
 
 
 def _partitions(records: RecordBatch, rows: np.ndarray) -> Int32s:
-    """A score or dead letter lies in the partition of its event's number: order within a key is kept."""
+    """Return int32 [k]: the partition number of each row's source, used for its outputs to keep the order by key."""
     numbers: Int32s = np.array([source.partition for source in records.sources], dtype=np.int32)
     of_rows: Int32s = numbers[records.source[rows]]
     return of_rows

@@ -1,8 +1,8 @@
-"""What a pipeline remembers, batch by batch: rows are read, advanced in event order and written, all keys at once.
+"""The stateful features of a pipeline: reads the table rows of a batch's keys, updates them in order and writes them.
 
-An event that decodes changes state, whatever becomes of it afterwards: also if its model call fails. So the state after
-a batch depends on the records alone, and a replay gives the same. The facts and events of a task are taken in the order
-in which they arrived; ``_Feed`` is the place where another order would be made.
+Every event that can be decoded updates state, even if a later step fails, such as its model call. So the state after a
+batch depends only on the records, and a replay gives the same state. The facts and events of a task are processed in
+order of arrival; ``_Feed`` defines this order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,23 +44,23 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 HOUR_MS = 3_600_000
-# Rows are forgotten only when no event is expected that is so much older than the newest one: a day late, beside a
-# clock that runs ahead as far as it may.
+# Rows expire only when events are not expected to be that much older than the newest event: one day late, in addition
+# to the allowed clock skew into the future.
 LATE_MS = 24 * HOUR_MS
 
 _PER_MS = {"s": 1 / 1000, "ms": 1, "us": 1_000, "ns": 1_000_000}
 
 
 class StateStores(Protocol):
-    """Where the tables of the running tasks are."""
+    """Provides the tables of the running tasks."""
 
     def tables(self, task_epoch: TaskEpoch) -> TaskTables | None:
-        """Return the tables of a task in one of its epochs; None if that is over."""
+        """Return the tables of a task epoch; None if the epoch has ended."""
         ...
 
 
 class _Piece(NamedTuple):
-    """The part of a feed that is of one task: entries [start, stop), and its distinct keys from row ``base`` on."""
+    """The entries [start, stop) of a feed that belong to one task, and its distinct keys from row ``base`` on."""
 
     task_epoch: TaskEpoch
     start: int
@@ -70,11 +70,11 @@ class _Piece(NamedTuple):
 
 
 class _Feed:
-    """What the tables with the same facts see of a batch, in the order in which it is taken.
+    """The entries of a batch for the tables with the same facts, in processing order.
 
-    ``rows`` int64 [n] are row numbers in Records, and by entry: ``key`` (a row of the state matrix, -1: none),
-    ``times_ms``, ``reads`` and ``writes``. ``own`` are the entries of the events, in their order; ``fed`` those that
-    the columns of ``batch`` belong to.
+    ``rows`` int64 [n] are row numbers in the RecordBatch, and by entry: ``key`` (a row of the state matrix, -1: none),
+    ``times_ms``, ``reads`` and ``writes``. ``own`` are the entries of the events, in their order; ``fed`` the entries
+    that the columns of ``batch`` belong to.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class _Feed:
             self.batch, name = facts
             fact_times, fact_known = milliseconds(self.batch.columns.column(name))
             rows = np.concatenate([events.rows, self.batch.rows])
-            order = np.argsort(rows, kind="stable")  # as they arrived
+            order = np.argsort(rows, kind="stable")  # order of arrival
             self.rows = rows[order]
             self.reads = order < len(events)
             self.own, self.fed = np.flatnonzero(self.reads), np.flatnonzero(~self.reads)
@@ -110,7 +110,7 @@ class _Feed:
         self.implausible = int((fed & ~self.writes).sum())
 
     def values(self, memory: TableState) -> Float64s:
-        """Return float64 [n, V], NaN for what does not feed the table."""
+        """Return float64 [n, V], NaN for entries that do not feed the table."""
         numbers = memory.numbers(self.batch.columns)
         if len(self.fed) == len(self.rows):
             return numbers
@@ -142,8 +142,11 @@ class _Feed:
 
 
 class StatefulFeatures:
-    """The memory of one pipeline. For the flow's thread; raises StateClosed where a task was given up or went back
-    meanwhile: nothing of the batch may be committed then. StateDamaged says whose disk is."""
+    """The stateful features of one pipeline, for the processing thread.
+
+    Methods raise StateClosed if a task was revoked or rewound meanwhile; then the batch must not be committed. They
+    raise StateDamaged, with the partition, for a damaged store.
+    """
 
     def __init__(
         self, pipeline: Pipeline, shelf: StateStores, settings: StateSettings, *, model_version: str, metrics: Metrics
@@ -159,10 +162,10 @@ class StatefulFeatures:
         self._metrics = metrics
         self._forget_rows = settings.forget_rows
         self._slack_ms = LATE_MS + round(settings.future_hours_max * HOUR_MS)
-        self._newest: dict[tuple[TaskId, str], float] = {}  # the greatest event time in a table's rows, by task
+        self._newest: dict[tuple[TaskId, str], float] = {}  # the latest event time by task and table
         self._expired = _expiries(pipeline)
         self._turn = 0
-        predictions(np.zeros(0), np.zeros(0, dtype=np.int64), 0, model_version)  # a name that is too long is told now
+        predictions(np.zeros(0), np.zeros(0, dtype=np.int64), 0, model_version)  # fails early if the name is too long
 
     def remember(
         self,
@@ -172,7 +175,7 @@ class StatefulFeatures:
         facts: Mapping[str, DecodedBatch],
         changes: StateChanges,
     ) -> dict[str, Float64s]:
-        """Take a batch through all tables of features; return float64 [m] for each statistic, for the m events."""
+        """Update all feature tables with a batch; return float64 [m] by statistic name, for the m events."""
         pieces = row_ranges(slices)
         feeds: dict[str | None, _Feed] = {}
         seen: dict[str, Float64s] = {}
@@ -198,7 +201,7 @@ class StatefulFeatures:
         scored_ms: int,
         changes: StateChanges,
     ) -> None:
-        """Note the last score of each key: ``rows`` int64 [k], rising, have ``scores`` [k] and event ``times`` [k]."""
+        """Store the last score of each key: ``rows`` int64 [k], ascending, have ``scores`` [k] and ``times`` [k]."""
         if PREDICTIONS not in self._changelogs:
             return
         event_ms, _ = milliseconds(times)
@@ -215,7 +218,7 @@ class StatefulFeatures:
             self._noted(task_epoch, PREDICTIONS, float(event_ms[at].max()))
 
     def committed(self, task_epoch: TaskEpoch) -> dict[str, int]:
-        """Return by topic the offset up to which the tables of a task are on the disk: that of the next record."""
+        """Return by topic the offset of the next record that the tables of a task on the disk do not include."""
         with _of(task_epoch):
             return self._tables(task_epoch).store.positions()
 
@@ -232,7 +235,7 @@ class StatefulFeatures:
             self._metrics.late_events.add(late, table=name)
         writing = np.flatnonzero(feed.writes & (feed.key >= 0))
         offsets = np.full(len(rows), -1, dtype=np.int64)
-        offsets[feed.key[writing]] = records.offsets[feed.rows[writing]]  # of one key the last counts
+        offsets[feed.key[writing]] = records.offsets[feed.rows[writing]]  # the last entry of each key
         for piece in feed.pieces:
             changed = piece.base + np.flatnonzero(offsets[piece.base : piece.base + len(piece.keys)] >= 0)
             if len(changed):
@@ -257,7 +260,7 @@ class StatefulFeatures:
 
     def _changed(self, written: TableWrite, task_epoch: TaskEpoch, changes: StateChanges) -> None:
         keys, values = written.keys, written.values
-        if (task_epoch, written.table) not in self._told:  # the first burst of an epoch says what the rows mean
+        if (task_epoch, written.table) not in self._told:  # the first records of an epoch hold the version
             self._told.add((task_epoch, written.table))
             keys, values = [TABLE_VERSION, *keys], [self._meanings[written.table], *values]
         changes.bursts.append(
@@ -274,7 +277,7 @@ class StatefulFeatures:
         self._newest[task_epoch[0], name] = max(time_ms, self._newest.get((task_epoch[0], name), time_ms))
 
     def _forget(self, pieces: Sequence[tuple[TaskEpoch, int, int]], changes: StateChanges) -> None:
-        """Look at some rows of one table of one task, in turn: that bounds what a batch pays for it."""
+        """Expire some rows of one table of one task, in turn, which bounds the cost per batch."""
         choices = [(task_epoch, name) for task_epoch, _, _ in pieces for name in self._expired]
         self._turn += 1
         task_epoch, name = choices[self._turn % len(choices)]
@@ -297,13 +300,13 @@ class StatefulFeatures:
 
 
 def plausible_times(settings: StateSettings) -> Callable[[Int64s, Int64s], Bools]:
-    """Return what tells which event times, int64 [n] beside the arrivals, may change state."""
+    """Return a function that maps event and arrival times, int64 [n] in ms, to bool [n]: which may change state."""
     past_ms, future_ms = round(settings.past_days_max * 24 * HOUR_MS), round(settings.future_hours_max * HOUR_MS)
     return lambda times, arrived: plausible(times, arrived, past_ms, future_ms)
 
 
 def row_serdes(pipeline: Pipeline) -> tuple[dict[str, RowSerde], dict[str, TableSignature]]:
-    """Return how the rows of each table of a pipeline are stored, and what tells one meaning of them from another."""
+    """Return the row serde and the signature of each table of a pipeline, by table name."""
     found: dict[str, RowSerde] = {}
     shapes: dict[str, TableSignature] = {}
     for memory in pipeline.memories:
@@ -316,21 +319,21 @@ def row_serdes(pipeline: Pipeline) -> tuple[dict[str, RowSerde], dict[str, Table
 
 
 def table_versions(pipeline: Pipeline) -> dict[str, TableVersion]:
-    """Return what the rows of each table of a pipeline mean, as changelogs say it."""
+    """Return the version of each table of a pipeline, as written to changelogs, by table name."""
     shapes = row_serdes(pipeline)[1]
     declared = {memory.table.name: memory.layout.declaration() for memory in pipeline.memories}
     return {table: TableVersion(shape.fingerprint, declared.get(table)) for table, shape in shapes.items()}
 
 
 def predictions_ms(pipeline: Pipeline) -> int | None:
-    """Return how long the last score of a key is kept, in ms of event time: as the longest table; None: for ever."""
+    """Return the retention of last scores in ms of event time: that of the longest table; None: unlimited."""
     spans = [memory.layout.retention_ms for memory in pipeline.memories]
     kept = [span for span in spans if span is not None]
     return max(kept) if pipeline.keeps_predictions and kept and len(kept) == len(spans) else None
 
 
 def _expiries(pipeline: Pipeline) -> dict[str, Callable[[Rows, int], Bools]]:
-    """Return how to tell, of the tables that forget, which rows no event from a time (ms) on can make use of."""
+    """Return, for each table with a retention, a function that marks rows unused by events from a time (ms) on."""
     found: dict[str, Callable[[Rows, int], Bools]] = {
         memory.table.name: memory.layout.expired
         for memory in pipeline.memories
@@ -344,7 +347,7 @@ def _expiries(pipeline: Pipeline) -> dict[str, Callable[[Rows, int], Bools]]:
 
 @contextmanager
 def _of(task_epoch: TaskEpoch) -> Iterator[None]:
-    """Say whose state it was that could not be used."""
+    """Raise StateDamaged with the task's partition in place of StateCorrupt."""
     try:
         yield
     except StateCorrupt as error:
@@ -352,7 +355,7 @@ def _of(task_epoch: TaskEpoch) -> Iterator[None]:
 
 
 def milliseconds(times: pa.Array) -> tuple[Int64s, Bools]:
-    """Return int64 [n], 0 for null, and bool [n], which are not null."""
+    """Return times in ms, int64 [n], 0 for null; and bool [n], True where not null."""
     known = times.is_valid().to_numpy(zero_copy_only=False)
     ticks = times.view(pa.int64())
     found = (ticks.fill_null(0) if ticks.null_count else ticks).to_numpy(zero_copy_only=False)

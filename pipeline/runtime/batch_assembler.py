@@ -1,6 +1,6 @@
-"""Assembles batches: fetches, lets the next batch gather as long as that delays nothing, and hands it out.
+"""Assembles batches: fetches records, lingers as long as that delays no commit, and returns the next batch.
 
-Everything but ``computed`` is called in the thread that fetches and computes.
+Call all methods except ``computed`` in the thread that fetches and computes.
 """
 
 import logging
@@ -21,19 +21,19 @@ from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-BATCHES_AHEAD = 2  # that may wait for the producer while the next one is computed
+BATCHES_AHEAD = 2  # computed batches that may wait for the producer while the next one is computed
 
 
 class RecordSource(Protocol):
     """Fills the record queues."""
 
     def poll(self, timeout: float) -> bool:
-        """Read what there is, waiting up to ``timeout`` seconds for a first record; whether anything was read."""
+        """Read the available records; wait up to ``timeout`` seconds for the first. Return whether any were read."""
         ...
 
 
 class BatchAssembler:
-    """One batch at a time is handed out; those computed wait here for the producer."""
+    """Returns one batch at a time and holds computed batches until the producer takes them."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class BatchAssembler:
         self._computed: dict[int, tuple[TaskBatch, BatchOutput]] = {}
 
     def next_batch(self, timeout: float) -> TaskBatch | None:
-        """Fetch, and hand out a batch when it has gathered as long as that delays nothing.
+        """Fetch records and return a batch, after lingering as long as that delays no commit.
 
-        None if there was nothing to hand out within ``timeout`` seconds. Blocks the calling thread.
+        Return None if there was no batch within ``timeout`` seconds. Block the calling thread.
         """
         give_up = self._clock.monotonic() + timeout
         while (left := give_up - self._clock.monotonic()) > 0:
@@ -74,11 +74,11 @@ class BatchAssembler:
         return None
 
     def _standing(self, manager: TaskManager) -> tuple[bool, int]:
-        """Return what decides how long to linger: whether a commit is under way, and how many batches are computed."""
+        """Return the inputs of the linger time: whether a commit is in progress, and the number of computed batches."""
         return manager.committing, len(self._computed)
 
     def _fill(self) -> None:
-        """Fetch what is there: two batches at most, which says that this worker does not keep up."""
+        """Fetch the available records, at most two batches: more waiting rows mean that the worker lags."""
         while self._records.rows < 2 * self._worker.batch_rows_max and self._fetcher.poll(0):
             pass
 
@@ -93,10 +93,10 @@ class BatchAssembler:
         return None
 
     def _linger_seconds(self, manager: TaskManager) -> float:
-        """Return for how many seconds the next batch may gather; 0: take it now."""
+        """Return how many seconds to wait for more records before the next batch is taken; 0: take it now."""
         worker, rows, held = self._worker, self._records.rows, len(self._computed)
         if held >= BATCHES_AHEAD or (held and rows < worker.batch_rows_max):
-            return worker.commit_interval_seconds  # outputs wait for the producer; the next ones would wait behind them
+            return worker.commit_interval_seconds  # the outputs of a new batch would only queue for the producer
         return linger_seconds(
             now=self._clock.monotonic(),
             last_commit_at=manager.last_commit_at,
@@ -106,9 +106,9 @@ class BatchAssembler:
         )
 
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
-        """Put the outputs of a batch into the open transaction, and commit when it is time.
+        """Put the outputs of a batch into the open transaction, and commit when a commit is due.
 
-        None: it came to nothing that may count, and its tasks go back.
+        ``output`` None: no output may be committed, and the tasks of the batch return to their committed offsets.
         """
         if output is not None:
             self._computed[batch.number] = (batch, output)
@@ -117,7 +117,7 @@ class BatchAssembler:
             self._computed.pop(batch.number, None)
 
     def computed(self, number: int) -> tuple[TaskBatch, BatchOutput]:
-        """Return a batch that waits for the producer, which takes it. From the producer's thread."""
+        """Remove and return a computed batch. Call it in the producer's thread."""
         return self._computed.pop(number)
 
     def _batch(self, action: act.ProcessBatch, slices: Iterable[TaskRecords]) -> TaskBatch:

@@ -1,4 +1,4 @@
-"""What goes into a transaction: the outputs of each batch, and all that is open together."""
+"""The contents of a transaction: the outputs of each batch, and the totals of the open transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from pipeline.records import OutputPartition, OutputRecords, StateChanges, TaskEpoch, TaskRecords, TopicPartition
 
-CommittedOffsets = Mapping[TaskEpoch, Mapping[TopicPartition, int]]  # by task, the offsets that were committed
+CommittedOffsets = Mapping[TaskEpoch, Mapping[TopicPartition, int]]  # by task epoch: committed offset by partition
 
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """Records that are processed together, of any number of tasks. ``number`` is that of ProcessBatch."""
+    """Records of any number of tasks, processed together. ``number`` is the batch number from ProcessBatch."""
 
     number: int
     slices: tuple[TaskRecords, ...]
@@ -24,7 +24,7 @@ class TaskBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutput:
-    """What one batch came to: the records to produce, and what to count once they are committed."""
+    """The outputs of one batch: the records to produce, and the figures to count after the commit."""
 
     outgoing: Sequence[OutputRecords]
     arrived_ms: npt.NDArray[np.int64]  # int64 [n]: when each scored event arrived in Kafka
@@ -34,12 +34,12 @@ class BatchOutput:
 
 @dataclass(slots=True)
 class OpenTransaction:
-    """What the open transaction holds."""
+    """The contents of the open transaction. ``since`` is in monotonic seconds."""
 
     since: float
     tasks: set[TaskEpoch] = field(default_factory=set)
     touched: set[OutputPartition] = field(default_factory=set)
     arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
     scored: dict[str, int] = field(default_factory=dict)
-    writes: dict[TaskEpoch, int] = field(default_factory=dict)  # the last write to each task's tables
-    reached: dict[OutputPartition, int] = field(default_factory=dict)  # by changelog partition: behind its last record
+    writes: dict[TaskEpoch, int] = field(default_factory=dict)  # number of the last write to each task's tables
+    reached: dict[OutputPartition, int] = field(default_factory=dict)  # by changelog partition: last offset + 1

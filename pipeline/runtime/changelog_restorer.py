@@ -1,15 +1,15 @@
 """Restores the state of tasks from their changelogs, several at a time, through a consumer that is in no group.
 
 A changelog is read until the read_committed position reaches the *high watermark* as of the read of the committed
-offsets, before which everything lies that belongs to them. Positions come from end-of-partition events, because the
-last records may be markers or compacted away.
+offsets, which is after all records that belong to them. Positions come from end-of-partition events, because the
+last records may be markers or removed by compaction.
 
-Whether the rows have the declared table version is decided at the end: rows of another version stay in the log until
-compaction removes them, and are void when every key was written again behind them. So are rows that include events at
-or behind the start offsets.
+The table version is checked at the end: rows of another version stay in the log until compaction removes them, and
+are ignored if every such key was written again later. The same holds for rows that include events at or after the
+start offsets.
 
-An interrupted restore continues: rows and positions are written together, and the source positions of the task come
-last, so a store without them, or with old ones, is never taken for complete.
+An interrupted restore continues: rows and positions are written atomically, and the task's source positions are
+written last, so a store without them, or with old ones, is never treated as complete.
 """
 
 import logging
@@ -38,17 +38,17 @@ log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
 POLL_SECONDS = 0.05
-ROWS = 4096  # in one write; it holds the GIL for some milliseconds
-FETCH_BYTES = 4 << 20  # of one partition in one answer of a broker: a megabyte is soon read
+ROWS = 4096  # per write, which holds the GIL for some milliseconds
+FETCH_BYTES = 4 << 20  # per partition and fetch response; librdkafka's default of 1 MiB is consumed too quickly
 AGAIN_SECONDS = 0.5
 TELL_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class _Part:
-    """A changelog partition that is read: where the reading is, and how far it must come.
+    """A changelog partition that is being read: the next offset and the target offset.
 
-    ``whole``: whether it was read from its first offset on.
+    ``whole``: whether it is read from its first offset.
     """
 
     table: str
@@ -60,7 +60,7 @@ class _Part:
 
 @dataclass(slots=True)
 class _Job:
-    """A task that is restored. ``starts`` are the offsets that it will run from."""
+    """A task that is being restored. ``starts`` are its start offsets by source partition."""
 
     task_epoch: TaskEpoch
     starts: dict[TopicPartition, int]
@@ -74,11 +74,11 @@ class _Job:
 
 
 class ChangelogRestorer:
-    """Brings the state of tasks to what is committed, in a thread of its own.
+    """Restores the state of tasks to their committed offsets, in a separate thread.
 
-    ``wanted`` tells whether a life still waits for its state; ``restored`` is called, in this thread, when it is there;
-    ``moved`` when it came nearer. ``running`` tells which part of the worker's tasks run, see ``rest``. ``committed``
-    returns the stable committed offsets of sources, within so many seconds, None while one is unstable.
+    ``wanted`` returns whether a task epoch still waits for its state; ``restored`` is called in this thread when the
+    state is complete, ``moved`` after progress. ``running`` returns the running part of the tasks, see ``rest``.
+    ``committed`` returns stable committed offsets by partition within a timeout in seconds; None while any is unstable.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class ChangelogRestorer:
         self._thread.start()
 
     def restore(self, task_epoch: TaskEpoch, starts: dict[TopicPartition, int]) -> None:
-        """Restore the state of a task as it was when these offsets were committed."""
+        """Restore the state of a task to these committed offsets."""
         self._arriving.put(_Job(task_epoch, starts, self._clock.monotonic()))
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what is not restored yet goes on another time."""
+        """End the thread, within ``timeout`` seconds; an unfinished restore can continue later."""
         self._stopping.set()
         self._arriving.put(None)
         if self._thread.ident is not None:  # else it was never started
@@ -157,7 +157,7 @@ class ChangelogRestorer:
                 self._begin_due()
                 if self._jobs:
                     self._advance()
-        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+        except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
         finally:
             for consumer in (self._consumer, self._asked):
@@ -174,7 +174,7 @@ class ChangelogRestorer:
             return
 
     def _forsake(self) -> None:
-        """Leave the jobs of lives that are over."""
+        """Cancel the jobs of task epochs that have ended."""
         self._waiting = [job for job in self._waiting if self._wanted(job.task_epoch)]
         for job in [job for job in self._jobs.values() if not self._wanted(job.task_epoch)]:
             self._leave(job)
@@ -227,7 +227,7 @@ class ChangelogRestorer:
         return _Part(table, start, high, start <= low, ChangelogReader(kept.formats[table], starts[kept.feeds[table]]))
 
     def _still(self, job: _Job, store: Store) -> Store:
-        """Return the store. Raises StateClosed if the task was given up when there was none to close yet."""
+        """Return the store. Raises StateClosed if the task was revoked before the store was open."""
         if not self._wanted(job.task_epoch):
             self._vault.close([job.task_epoch[0]])
             raise StateClosed(f"task {job.task_epoch[0]} was given up while its store was opened")
@@ -245,9 +245,7 @@ class ChangelogRestorer:
                 for topic in self._tables
             }
         except KafkaException:
-            clients.close_in_background(
-                self._asked
-            )  # one that failed a question is not asked again (ops/decisions/0002)
+            clients.close_in_background(self._asked)  # a consumer with a failed query is replaced (ops/decisions/0002)
             self._asked = None
             raise
 
@@ -289,10 +287,10 @@ class ChangelogRestorer:
         keys, values = list(map(Message.key, records)), list(map(Message.value, records))
         try:
             changes = part.reading.take(keys, values, source.topic)
-        except StateCorrupt as error:  # to read it again would not help
+        except StateCorrupt as error:  # reading it again would fail again
             raise self._refused(part, str(error)) from None
         unfit = part.reading.unfit(self._vault.kept.meanings[part.table])
-        # What does not fit may be void by what follows: until then the store does not say that it has read so far.
+        # Later records may replace rows that do not match; until then the store does not advance its position.
         store.write({part.table: changes}, {} if unfit or part.reading.ahead else {source.topic: part.position})
         job.records += len(records)
         self._metrics.restore_records.add(len(records))
@@ -315,7 +313,7 @@ class ChangelogRestorer:
         )
 
     def _finish(self, job: _Job) -> None:
-        """Write down what the store now includes, and let the task run."""
+        """Write the positions that the store includes, and report the task as restored."""
         assert job.store is not None
         del self._jobs[job.task_epoch]
         if later := self._later(job, job.store):
@@ -333,7 +331,7 @@ class ChangelogRestorer:
             self._restored(job.task_epoch, job.starts)
 
     def _later(self, job: _Job, store: Store) -> dict[TopicPartition, int]:
-        """Return by source behind which event rows go, of those that go further than the task's start."""
+        """Return, by source with rows beyond the task's start offset, the offset after their last event."""
         kept, partition = self._vault.kept, job.task_epoch[0].partition
         found: dict[TopicPartition, int] = {}
         for part in job.done:
@@ -347,8 +345,8 @@ class ChangelogRestorer:
         return found
 
     def _judge(self, job: _Job, later: dict[TopicPartition, int]) -> None:
-        """Raise StateMismatch if the rows include events that would be read again, or have the task restored again."""
-        if not all(part.whole for part in job.done):  # what was read before may say whose offsets these are
+        """Raise StateMismatch if the rows include events that would be read again, or restart the restore."""
+        if not all(part.whole for part in job.done):  # earlier records may hold the partition history of the offsets
             self._vault.renew(job.task_epoch, "rows include events that are to be read again")
             self._again(job, "its changelogs are read whole")
             return
@@ -396,5 +394,5 @@ class ChangelogRestorer:
             )
 
     def _left(self) -> int:
-        """Return how many offsets are still to be read."""
+        """Return the number of offsets that are still to be read."""
         return sum(max(0, part.target - part.position) for job in self._jobs.values() for part in job.parts.values())

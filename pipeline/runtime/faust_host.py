@@ -1,4 +1,4 @@
-"""The one service that Faust hosts: it starts the runtime, and lets whole batches into the agents' channel."""
+"""The Faust service that starts the runtime and puts batches into the agents' channel."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,12 +13,12 @@ from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.settings import Settings
 from pipeline.telemetry.health import Health, beat_forever
 
-FETCH_SECONDS = 0.02  # how long the event loop may stand still for a first record
-LOOP_SECONDS = 5.0  # without a sign of life of the event loop, beside what a model call may take
+FETCH_SECONDS = 0.02  # how long a fetch may block the event loop while it waits for a first record
+LOOP_SECONDS = 5.0  # event loop heartbeat deadline, in addition to the deadline of a model call
 
 
 class HostedWorker(Protocol):
-    """The worker that the service runs: its parts, and what it computes."""
+    """The worker that the service runs."""
 
     settings: Settings
     health: Health
@@ -29,20 +29,20 @@ class HostedWorker(Protocol):
         ...
 
     def compute(self, batch: TaskBatch) -> BatchOutput | None:
-        """Process a batch; None if nothing of it may count. One at a time, in the event loop's thread."""
+        """Process a batch in the event loop's thread, one at a time; None if no output may be committed."""
         ...
 
     def fail(self, error: BaseException) -> None:
-        """End the process because of this."""
+        """End the process because of this error."""
         ...
 
     def stopped(self) -> None:
-        """Take note that the runtime has ended as it was asked to. May block for seconds."""
+        """Report that the runtime has stopped on request. May block for seconds."""
         ...
 
 
 def startup_error(error: Exception) -> SurgetankError:
-    """Return what to tell of an error while a worker starts: our own as it is, others as Kafka's refusal."""
+    """Return the error to report for a failed start: a SurgetankError unchanged, any other as a BrokerError."""
     if isinstance(error, SurgetankError):
         return error
     cause = error.args[0] if error.args else error
@@ -53,8 +53,8 @@ def startup_error(error: Exception) -> SurgetankError:
 class FaustHost(mode.Service):  # type: ignore[misc]
     """Runs a worker inside an event loop. ``put`` is the channel's put.
 
-    The event loop's own thread fetches and computes: heartbeats are librdkafka's, and whatever must answer while a
-    batch is computed has a thread of its own. One batch at a time is in the channel or computed.
+    The event loop's thread fetches and computes: librdkafka sends heartbeats from its own threads, and everything that
+    must respond while a batch is computed has a separate thread. One batch at a time is in the channel or computed.
     """
 
     def __init__(self, *, put: Callable[[TaskBatch], Awaitable[Any]], **kwargs: Any) -> None:
@@ -62,11 +62,11 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         self._put = put
 
     def build(self) -> HostedWorker:
-        """Return the worker to run, everything checked."""
+        """Return the worker to run, after all startup checks."""
         raise NotImplementedError
 
     async def on_start(self) -> None:
-        """Check everything, join the group, begin to take batches."""
+        """Run the startup checks, join the group and start to put batches into the channel."""
         self._free = asyncio.Semaphore(1)
         self._worker = await asyncio.to_thread(self.build)
         silent_seconds = self._worker.settings.model.call_deadline_seconds + LOOP_SECONDS
@@ -76,23 +76,23 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         try:
             self.runtime = self._worker.runtime()
             await asyncio.to_thread(self.runtime.start)
-        except Exception as error:  # noqa: BLE001 - Faust would print a traceback and end with a status of its own
+        except Exception as error:  # noqa: BLE001 - Faust would print a traceback and exit with its own status
             self._worker.fail(startup_error(error))
             return
         self._worker.health.set("group", True)
         self.add_future(self._pump())
 
     async def on_stop(self) -> None:
-        """Commit what is open, leave the group, end the threads."""
+        """Commit the open transaction, leave the group and end the threads."""
         await asyncio.to_thread(self.runtime.stop)
         await asyncio.to_thread(self._worker.stopped)
         self._worker.server.stop()
 
     async def process(self, batch: TaskBatch) -> None:
-        """Compute a batch and hand its outputs to the transaction. This is what the agent calls."""
+        """Compute a batch and submit its outputs to the transaction. Called by the agent."""
         try:
             self.runtime.submit(batch, self._worker.compute(batch))
-        except Exception as error:  # noqa: BLE001 - Faust would take it for handled and go on
+        except Exception as error:  # noqa: BLE001 - Faust would treat it as handled and continue
             self._worker.fail(error)
             return
         self._free.release()
@@ -106,5 +106,5 @@ class FaustHost(mode.Service):  # type: ignore[misc]
                     if self.should_stop:
                         return
                 await self._put(batch)
-        except Exception as error:  # noqa: BLE001 - Faust would print a traceback and end with a status of its own
+        except Exception as error:  # noqa: BLE001 - Faust would print a traceback and exit with its own status
             self._worker.fail(error)

@@ -1,9 +1,9 @@
-"""What a dead worker left open, and how its successor ends it at once.
+"""Fences stale owners: aborts the transactions of workers that left the group.
 
-After ``kill -9`` an open transaction holds back read_committed readers and, with pending offsets, the next owner,
-until the broker's timeout. So the metadata of every committed offset names the transactional id of its owner, an
-owner commits that claim before its first output, and the successor of an owner that is no longer in the group calls
-``init_transactions`` with its id, which aborts whatever is open.
+After ``kill -9`` an open transaction blocks read_committed readers and, with pending offsets, the next owner, until
+the broker's timeout. So the metadata of every committed offset names the transactional id of its owner, an owner
+commits that claim before its first output, and the successor of an owner that is no longer in the group calls
+``init_transactions`` with the owner's id, which aborts the open transaction.
 """
 
 from collections.abc import Iterable
@@ -23,32 +23,32 @@ _AT = "\nat="
 
 
 def owner_metadata(transactional_id: str, address: str = "") -> str:
-    """Return the metadata that says whose offset this is, and where its owner answers over HTTP."""
+    """Return offset metadata that names the owner's transactional id and its HTTP address."""
     return f"{_MARK}{transactional_id}" + (f"{_AT}{address}" if address else "")
 
 
 def owner_of(metadata: str | None) -> str | None:
-    """Return the transactional id that the metadata of an offset names, if it does."""
+    """Return the transactional id in the metadata of an offset; None if there is none."""
     return metadata.removeprefix(_MARK).partition(_AT)[0] if metadata and metadata.startswith(_MARK) else None
 
 
 def address_of(metadata: str | None) -> str | None:
-    """Return where the owner that the metadata of an offset names answers, if it says so."""
+    """Return the owner's HTTP address in the metadata of an offset; None if there is none."""
     return (metadata or "").partition(_AT)[2] or None
 
 
 def stale_owners(owners: Iterable[str | None], live: set[str], me: str) -> set[str]:
-    """Return the owners that must be fenced: named, not me, and not in the group. A live member never is. Pure."""
+    """Return the owners to fence: those that are named, are not ``me`` and are not live members of the group. Pure."""
     return {owner for owner in owners if owner and owner != me and owner not in live}
 
 
 class GroupClient:
-    """What the brokers say of a group's offsets, members and topics. For one thread; raises KafkaException.
+    """Queries a group's offsets, members and topics. For one thread; timeouts are seconds; raises KafkaException.
 
-    Offsets are asked of consumers, not of an admin client: after an outage librdkafka's admin client may go on timing
-    out for minutes, and a question of it that timed out has ended the process with an assertion. A consumer that
-    failed is not asked again: one was seen to answer "unknown partition" for minutes, of a topic that every broker and
-    each new client knew (ops/decisions/0002).
+    Offsets are read through consumers, not an admin client: after an outage librdkafka's admin client may time out for
+    minutes, and an admin request that timed out has ended the process with an assertion. A consumer that failed is
+    replaced: a failed consumer was observed to report "unknown partition" for minutes for a topic that every broker
+    and each new client knew (ops/decisions/0002).
     """
 
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
@@ -56,7 +56,7 @@ class GroupClient:
         self._kafka = kafka
 
     def committed(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int] | None:
-        """Return the stable committed offset of each source (negative: none yet); None while one is unstable."""
+        """Return the stable committed offset of each partition (negative: none); None while any is unstable."""
         try:
             found = self._stable.committed([KafkaTopicPartition(*source) for source in sources], timeout)
         except KafkaException as error:
@@ -67,7 +67,7 @@ class GroupClient:
         return {TopicPartition(partition.topic, partition.partition): partition.offset for partition in found}
 
     def owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, str | None]:
-        """Return who last committed each source, also where something newer is pending."""
+        """Return the owner that last committed each partition, including partitions with a pending newer offset."""
         try:
             found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
         except KafkaException:
@@ -78,7 +78,7 @@ class GroupClient:
         }
 
     def addresses(self, sources: list[TopicPartition], timeout: float) -> set[str]:
-        """Return where those who last committed these sources answer over HTTP."""
+        """Return the HTTP addresses of the owners that last committed these partitions."""
         try:
             found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
         except KafkaException:
@@ -91,11 +91,11 @@ class GroupClient:
         return {member.client_id for member in self._members(timeout)}
 
     def duplicate_members(self, client_id: str, me: str | None, timeout: float) -> bool:
-        """Whether another member of the group has this client id; ``me`` is my member id."""
+        """Return whether another member of the group has this client id; ``me`` is the own member id."""
         return any(member.client_id == client_id and member.member_id != me for member in self._members(timeout))
 
     def bounds(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
-        """Return the first offset and the last stable offset of each source."""
+        """Return the first offset and the last stable offset of each partition."""
         try:
             return {
                 source: self._stable.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)
@@ -106,7 +106,7 @@ class GroupClient:
             raise
 
     def high_watermarks(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int]:
-        """Return the high watermark of each source: its end, whatever transactions are open before it."""
+        """Return the high watermark of each partition: its end, including open transactions."""
         try:
             return {
                 source: self._pending.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)[1]
@@ -117,7 +117,7 @@ class GroupClient:
             raise
 
     def exists(self, topic: str, timeout: float) -> bool:
-        """Whether there is such a topic. An admin client would make it, where brokers make what is asked for."""
+        """Return whether the topic exists. An admin client would create it where brokers create topics on request."""
         try:
             return self._stable.list_topics(topic, timeout).topics[topic].error is None
         except KafkaException:
@@ -125,10 +125,10 @@ class GroupClient:
             raise
 
     def fence(self, transactional_id: str, outputs: set[OutputPartition], timeout: float) -> None:
-        """Abort whatever the transactional id has open, and refuse its owner from now on.
+        """Abort the open transaction of a transactional id, and fence its producer.
 
-        What it may have left without an end in these output partitions is ended too. Raises BrokerError if that did
-        not work in time.
+        Also ends hanging transactions in these output partitions. Raises BrokerError if that did not succeed within
+        ``timeout`` seconds.
         """
         producer = clients.transactional(self._kafka, transactional_id=transactional_id)
         producer.init_transactions(timeout)
@@ -136,7 +136,7 @@ class GroupClient:
 
     @property
     def group(self) -> Any:
-        """The metadata of the group, without a member."""
+        """The group metadata, without a member."""
         return self._stable.consumer_group_metadata()
 
     @cached_property
@@ -148,7 +148,7 @@ class GroupClient:
         return clients.reader(self._kafka, group_id=self.group_id, isolation_level="read_uncommitted")
 
     def _forget(self) -> None:
-        """Let the next question make new consumers."""
+        """Close the consumers, so that the next query creates new ones."""
         for name in ("_stable", "_pending"):
             if (consumer := self.__dict__.pop(name, None)) is not None:
                 clients.close_in_background(consumer)

@@ -1,9 +1,9 @@
-"""Fetches the records of the open tasks through a consumer that is in no group, whenever it is polled.
+"""Fetches the records of running tasks, when polled, through a consumer that is in no group.
 
-What is assigned changes by difference, always with explicit offsets; ``seek`` is never used, since it fails on
-partitions that are not yet fetching. All changes run in the thread that polls, between two reads, so whatever a read
-returns belongs to the assignment before or after a change, never to a mixture. Each assignment carries the epoch of
-its task, and each run the epoch it was fetched under.
+The assignment changes incrementally, always with explicit offsets; ``seek`` is never used, since it fails on
+partitions that are not yet fetching. All changes run in the polling thread, between two reads, so a read returns
+records of the assignment before or after a change, never of both. Each assignment carries the epoch of its task, and
+records carry the epoch under which they were fetched.
 """
 
 import queue
@@ -25,7 +25,7 @@ READ_BYTES_MAX = 16 << 20  # of keys and values
 
 @dataclass(frozen=True, slots=True)
 class FetchPosition:
-    """Where to start fetching a source, and for whom."""
+    """The offset from which to fetch a partition, and the task and epoch to fetch it for."""
 
     task: TaskId
     epoch: int
@@ -33,7 +33,7 @@ class FetchPosition:
 
 
 class Fetcher:
-    """Reads into an inbox. ``on_trouble`` is called, in the polling thread, when a source cannot be read on."""
+    """Reads into record queues. ``on_trouble`` is called in the polling thread when a partition cannot be read."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Fetcher:
                 enable_partition_eof=True,
                 auto_offset_reset="error",
                 queued_max_messages_kbytes=worker.fetch_buffer_kilobytes,
-                # Per partition: one with a backlog must not fill the whole prefetch while the others are live.
+                # Per partition: a partition with a backlog must not fill the whole prefetch buffer.
                 queued_min_messages=20_000,
-                # With the default of a second a full prefetch is not filled up again before it has long run dry.
+                # With the default of one second, a full prefetch buffer is empty long before it is refilled.
                 fetch_queue_backoff_ms=5,
                 fetch_error_backoff_ms=100,
                 fetch_wait_max_ms=100,
@@ -65,18 +65,18 @@ class Fetcher:
         self._inbox = inbox
         self._on_trouble = on_trouble
         self._places: dict[TopicPartition, FetchPosition] = {}
-        self._reached: dict[TopicPartition, int] = {}  # the next offset of the last run of each source
+        self._reached: dict[TopicPartition, int] = {}  # by partition: the next offset to read
         self._changes: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
 
     def look_up(self, topics: list[str]) -> None:
-        """Ask for the leaders of topics, so that the first assignment finds them known."""
+        """Fetch the metadata of the topics, so that their leaders are known at the first assignment."""
         for topic in topics:
             self._consumer.look_up(topic, 10)
 
     def poll(self, timeout: float) -> bool:
-        """Read what there is; wait up to ``timeout`` seconds for a first record. Return whether anything was read.
+        """Read the available records; wait up to ``timeout`` seconds for the first. Return whether any were read.
 
-        Nothing is read while the record queues are full. Call it in one thread.
+        Reads nothing while the record queues are full. Call it in one thread.
         """
         self._apply_changes()
         if not self._inbox.wait_for_room(0):
@@ -87,15 +87,15 @@ class Fetcher:
         return bool(fetched)
 
     def assign(self, places: dict[TopicPartition, FetchPosition]) -> Future[None]:
-        """Read these sources from their places on, also."""
+        """Add these partitions to the assignment, from their positions on."""
         return self._change(lambda: self._assign(places))
 
     def drop(self, sources: list[TopicPartition]) -> Future[None]:
-        """Read these sources no more, from the next poll on."""
+        """Remove these partitions from the assignment at the next poll."""
         return self._change(lambda: self._drop(sources))
 
     def renew(self) -> Future[None]:
-        """Go on with a new consumer: one that answers nothing any more, after an outage, is not to be mended."""
+        """Replace the consumer at the next poll: a consumer that stalled after an outage does not recover."""
         return self._change(self._renew)
 
     def stop(self) -> None:
@@ -134,7 +134,7 @@ class Fetcher:
                 return
             try:
                 change()
-            except Exception as error:  # noqa: BLE001 - it goes to whoever asked for the change
+            except Exception as error:  # noqa: BLE001 - the future passes it to the caller
                 done.set_exception(error)
             else:
                 done.set_result(None)
@@ -147,7 +147,7 @@ class Fetcher:
         return polled
 
     def _current(self, read: Iterable[PartitionRecords]) -> Iterator[tuple[TaskId, int, PartitionRecords]]:
-        """Yield what was read of assigned sources, but no end of a partition that was reported already."""
+        """Yield the records of assigned partitions; omit end-of-partition events that were already reported."""
         for records in read:
             place = self._places.get(records.source)
             if place is None or (not len(records) and records.next_offset <= self._reached[records.source]):

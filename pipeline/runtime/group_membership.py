@@ -1,11 +1,11 @@
-"""Who owns which partition: a group member that subscribes and never fetches.
+"""Consumer group membership: a group member that subscribes and never fetches.
 
-librdkafka heartbeats in its own threads, whatever Python does. What this consumer is assigned stays paused; the
-fetcher reads it through another consumer, because librdkafka pauses every partition of a consumer while one of its
+librdkafka sends heartbeats in its own threads, independently of Python. The assigned partitions stay paused; the
+fetcher reads them through another consumer, because librdkafka pauses every partition of a consumer while one of its
 rebalance callbacks is pending.
 
-A static member (``kafka.static_membership``) keeps its partitions while it is away. After a kill the group does not
-give its name away before its session has ended: it asks again until then.
+A static member (``kafka.static_membership``) keeps its partitions while it restarts. After a kill the group does not
+release its instance id before its session has timed out; until then the worker joins again repeatedly.
 """
 
 import logging
@@ -26,42 +26,45 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 AGAIN_SECONDS = 0.5
-_MARK = b"CGMDv2:"  # how librdkafka begins to write group metadata down; the generation follows
+_MARK = b"CGMDv2:"  # prefix of librdkafka's serialized group metadata; the generation follows
 
 
 class RebalanceListener(Protocol):
-    """Who is told of rebalances, in the membership's thread. Each call may block, below the session timeout."""
+    """Callbacks for rebalances, called in the membership thread. Each may block for less than the session timeout."""
 
     def gained(self, partitions: list[int]) -> None:
-        """Own these partitions also."""
+        """Handle the assignment of additional partitions."""
         ...
 
     def revoked(self, partitions: list[int]) -> None:
-        """Give these up: commit what is open and return, or return at the deadline."""
+        """Handle a revocation: commit the open work of these partitions and return, at the latest at the deadline."""
         ...
 
     def lost(self, partitions: list[int]) -> None:
-        """Another may own these already: commit nothing of them; return when what was open is aborted."""
+        """Handle lost partitions, which others may own: commit nothing; return when their open work is aborted."""
         ...
 
 
 def generation(metadata: bytes) -> int:
-    """Return the generation (KIP-848: the member epoch) that group metadata names; not above 0: no member. Pure."""
+    """Return the generation (KIP-848: member epoch) in group metadata; 0 or less: not a member. Pure.
+
+    Raises ValueError for metadata in an unknown format.
+    """
     if not metadata.startswith(_MARK):
         raise ValueError(f"group metadata of a kind that is not known: {metadata[:16]!r}")
     return int.from_bytes(metadata[len(_MARK) : len(_MARK) + 4], sys.byteorder, signed=True)
 
 
 def has_code(error: KafkaError, code: int) -> bool:
-    """Whether an error is of this code. librdkafka tells of a fatal one by another code, and in words. Pure."""
+    """Return whether an error has this code, or is a fatal error whose text names it. Pure."""
     return error.code() == code or (error.code() == KafkaError._FATAL and KafkaError(code).str() in error.str())
 
 
 class GroupMembership:
     """Membership of a consumer group that shares the partitions of one anchor topic.
 
-    ``tasks``: how many there can be, None for any number; the owner never hears of partitions beyond.
-    A static member whose name is taken asks for it for ``patience_seconds``: more than a session takes to end.
+    ``tasks``: the number of tasks, None for any number; ``owner`` gets no callbacks for partitions beyond it.
+    A static member whose name is in use retries for ``patience_seconds``, which must exceed the session timeout.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class GroupMembership:
         self._owner = owner
         self._patience = patience_seconds
         self._clock = clock
-        self._refused_at: float | None = None  # since when the group does not give the name of this static member
+        self._refused_at: float | None = None  # when the group first refused the name of this static member
         self._beat = beat
         self._on_failure = on_failure
         self._stopping = threading.Event()
@@ -102,26 +105,26 @@ class GroupMembership:
         self._thread.start()
 
     def metadata(self) -> Any | None:
-        """Return the group metadata that a transaction's offsets must carry; None while this is no member.
+        """Return the group metadata to send with a transaction's offsets; None while this is not a member.
 
-        Metadata without a member id or a generation skips every check of the broker, and a KIP-848 consumer has an id
-        before it has joined: such metadata is never given out. It is as of the last poll: a call on the consumer from
-        another thread would wait for the poll to end, and then for the next one. One that is older than the broker's
-        is refused (classic) or good for partitions that stayed (KIP-848).
+        The broker does not check metadata without a member id or a generation, and a KIP-848 consumer has an id before
+        it has joined: such metadata is never returned. The metadata is as of the last poll: a call on the consumer from
+        another thread would wait for the poll to end, and then for the next one. The broker rejects metadata older
+        than its own (classic), or accepts it for partitions that did not move (KIP-848).
         """
         return self._metadata
 
     @property
     def member_id(self) -> str | None:
-        """This member's id in the group; None while it is no member."""
+        """This member's id in the group; None while it is not a member."""
         return self._member_id
 
     def leave(self) -> None:
-        """Leave the group soon; what is owned is revoked on the way."""
+        """Leave the group asynchronously; the owned partitions are revoked first."""
         self._stopping.set()
 
     def stop(self, timeout: float) -> None:
-        """Leave the group, and end the thread."""
+        """Leave the group and end the thread; wait up to ``timeout`` seconds."""
         self.leave()
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(timeout)
@@ -141,7 +144,7 @@ class GroupMembership:
                 error = message.error() if message is not None else None
                 if error is not None:
                     self._meet(error)
-        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+        except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
         finally:
             if self._consumer is not None:
@@ -155,7 +158,7 @@ class GroupMembership:
             self._refused_at = None
 
     def _meet(self, error: KafkaError) -> None:
-        """Fall back to the classic protocol where the broker has no other; anything else that is fatal is raised."""
+        """Handle an error: fall back to the classic protocol if the broker lacks KIP-848; raise other fatal errors."""
         if has_code(error, KafkaError.UNRELEASED_INSTANCE_ID):
             self._ask_again()
             return
@@ -178,7 +181,7 @@ class GroupMembership:
             raise KafkaException(error)
 
     def _ask_again(self) -> None:
-        """Ask for the name again, by a new consumer: one that was refused is of no use any more."""
+        """Join again with a new consumer, since a refused consumer cannot be reused."""
         now = self._clock.monotonic()
         if self._refused_at is None:
             self._refused_at = now
@@ -198,7 +201,7 @@ class GroupMembership:
         )
 
     def _assigned(self, consumer: Consumer, partitions: list[KafkaTopicPartition]) -> None:
-        # Explicit offsets keep librdkafka from asking for committed ones; paused, it never fetches.
+        # Explicit offsets keep librdkafka from requesting committed offsets; paused partitions are never fetched.
         consumer.incremental_assign([KafkaTopicPartition(p.topic, p.partition, 0) for p in partitions])
         consumer.pause(partitions)
         self._look(consumer)
@@ -213,7 +216,7 @@ class GroupMembership:
             self._owner.gained(numbers)
 
     def _revoked(self, consumer: Consumer, partitions: list[KafkaTopicPartition]) -> None:
-        self._look(consumer)  # what is committed now, for the last time, needs the present generation
+        self._look(consumer)  # the last commit of these partitions needs the current generation
         if numbers := self._numbers(partitions):
             self._owner.revoked(numbers)
         consumer.incremental_unassign(partitions)

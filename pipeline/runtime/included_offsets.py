@@ -1,20 +1,20 @@
-"""Finds rows of a store that include events behind the offset from which a task will go on."""
+"""Finds rows of a store that include events at or after the offset from which a task will continue."""
 
 from collections.abc import Callable
 
 from pipeline.state.row_serde import RowSerde
 from pipeline.state.store import Store
 
-ROWS = 4096  # in one look
+ROWS = 4096  # per scan
 
 
 def included(
     store: Store, table: str, format_: RowSerde, start: int, ours: Callable[[bytes], bool], beat: Callable[[], None]
 ) -> int | None:
-    """Return the offset behind the last event that rows of a table include, if that is above ``start``, else None.
+    """Return the offset after the last event that rows of a table include, if that is above ``start``, else None.
 
-    ``ours`` tells whether the offset in the row of a key is of this task's partition. ``beat`` is called now and then,
-    since all rows are read.
+    ``ours`` returns whether the offset in the row of a key belongs to this task's partition. All rows are read;
+    ``beat`` is called for every ``ROWS`` rows.
     """
     last, after = start - 1, None
     while rows := store.scan(table, after, ROWS):

@@ -1,11 +1,11 @@
-"""The order in which tasks are initialized. Pure.
+"""The steps of task initialization, in their order. Pure.
 
 ::
 
     find owners ──> fence stale owners ──> settle own transactions ──> resolve offsets ──> claim them ──> restore
 
-Offsets are trusted only after everything that may still change them has ended. The claim commits the start offsets in
-this worker's name before its first output, so that a successor knows whom to fence.
+Offsets are trusted only after every transaction that may still change them has ended. The claim commits the start
+offsets under this worker's name before its first output, so that a successor knows which owner to fence.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from pipeline.runtime.task_events import OwnersFound
 
 
 class InitializationStep(StrEnum):
-    """What the initialization of a task waits for."""
+    """The step that the initialization of a task waits for."""
 
     OWNERS = "owners"
     FENCE = "fence"
@@ -37,28 +37,28 @@ class _Initializing:
 
 
 class Initialization:
-    """Tasks that are being initialized, each at its step. What is said of other epochs or other steps is ignored."""
+    """Tasks that are being initialized, with their steps. Events for other epochs or other steps are ignored."""
 
     def __init__(self, identity: str) -> None:
         self._identity = identity
         self._tasks: dict[TaskEpoch, _Initializing] = {}
-        self._fencing: dict[str, frozenset[TaskEpoch]] = {}  # by owner: the tasks whose partitions its fence covers
+        self._fencing: dict[str, frozenset[TaskEpoch]] = {}  # by owner: the tasks covered by the fence in progress
 
     def begin(self, task: TaskEpoch) -> None:
-        """Start at the first step."""
+        """Start the initialization of a task at the first step."""
         self._tasks[task] = _Initializing()
 
     def forget(self, task: TaskEpoch) -> None:
-        """End the initialization of a task, whether it is ready or its epoch is over."""
+        """Remove a task that is initialized or whose epoch has ended."""
         self._tasks.pop(task, None)
 
     def step(self, task: TaskEpoch) -> InitializationStep | None:
-        """Return what the task waits for; None if it is not being initialized in this epoch."""
+        """Return the step that the task waits for; None if it is not being initialized in this epoch."""
         found = self._tasks.get(task)
         return None if found is None else found.step
 
     def owners_found(self, event: OwnersFound) -> list[ManagerAction]:
-        """Fence stale owners, and go on with the tasks that have none."""
+        """Fence stale owners, and continue with the tasks that have none."""
         ready: list[TaskEpoch] = []
         waiting: list[TaskEpoch] = []
         for task, owners in event.owners.items():
@@ -71,7 +71,7 @@ class Initialization:
         return [*self._fence(waiting), *self._settle(ready)]
 
     def owner_fenced(self, owner: str, covered: Iterable[TaskEpoch]) -> list[ManagerAction]:
-        """Go on with the tasks whose stale owners are all fenced; fence again for tasks that came too late."""
+        """Continue with the tasks whose stale owners are all fenced; fence again for tasks that were added later."""
         covered = frozenset(covered)
         if self._fencing.get(owner) == covered:
             del self._fencing[owner]
@@ -85,18 +85,18 @@ class Initialization:
         return [*self._fence(list(self._tasks)), *self._settle(sorted(ready))]
 
     def fence_failed(self, owner: str) -> None:
-        """Allow to fence an owner again."""
+        """Allow another attempt to fence an owner."""
         self._fencing.pop(owner, None)
 
     def settled(self, tasks: Iterable[TaskEpoch]) -> list[ManagerAction]:
-        """Read offsets: nothing can change them any more."""
+        """Read the committed offsets, which no open transaction can change any more."""
         ready = tuple(task for task in tasks if self._at(task, InitializationStep.SETTLE) is not None)
         for task in ready:
             self._tasks[task].step = InitializationStep.OFFSETS
         return [ResolveOffsets(ready)] if ready else []
 
     def offsets_resolved(self, offsets: Mapping[TaskEpoch, Mapping[TopicPartition, int]]) -> list[ManagerAction]:
-        """Restore the tasks that this worker owned before; all others wait for their claim."""
+        """Restore the tasks that this worker owned before; claim the offsets of all others first."""
         actions: list[ManagerAction] = []
         for task, starts in offsets.items():
             if (found := self._at(task, InitializationStep.OFFSETS)) is None:
@@ -110,7 +110,7 @@ class Initialization:
 
     @property
     def claims(self) -> dict[TaskEpoch, Mapping[TopicPartition, int]]:
-        """The start offsets that the next commit must claim."""
+        """The start offsets to claim with the next commit."""
         return {task: found.offsets for task, found in self._tasks.items() if found.step is InitializationStep.CLAIM}
 
     def claimed(self, tasks: Iterable[TaskEpoch]) -> list[ManagerAction]:
@@ -127,7 +127,7 @@ class Initialization:
         return found if found is not None and found.step is step else None
 
     def _fence(self, tasks: Iterable[TaskEpoch]) -> list[ManagerAction]:
-        """Fence owners, each once at a time: a fence that is under way does not cover tasks that came later."""
+        """Fence each owner at most once at a time: a fence in progress does not cover tasks that were added later."""
         whom: dict[str, list[TaskEpoch]] = {}
         for task in tasks:
             for owner in self._tasks[task].unfenced if self._tasks[task].step is InitializationStep.FENCE else ():

@@ -1,5 +1,5 @@
-"""The lock around the task manager: threads post events here, and what the manager decides is started before the lock
-is released, so that actions are started in the order in which they were decided.
+"""The lock around the task manager: threads post events, and the resulting actions are started before the lock is
+released, so that actions start in the order in which the manager returned them.
 """
 
 import threading
@@ -14,9 +14,10 @@ T = TypeVar("T")
 
 
 class Mailbox:
-    """Serializes the events of all threads. Rebalance callbacks, hand-outs and commits all take this one lock.
+    """Serializes the events of all threads. Rebalance callbacks, new batches and commits all take this lock.
 
-    ``connect`` says who starts actions. To start one must not block and must not post: it hands the action to a thread.
+    ``connect`` sets the function that starts actions. It must not block and must not post events: it passes each
+    action to a thread.
     """
 
     def __init__(self, manager: TaskManager, monotonic: Callable[[], float]) -> None:
@@ -26,15 +27,15 @@ class Mailbox:
         self._handled = threading.Condition(threading.Lock())
 
     def connect(self, start: Callable[[ManagerAction], None]) -> None:
-        """Have actions started by ``start`` from now on."""
+        """Set the function that starts actions."""
         self._start = start
 
     def post(self, event: ManagerEvent) -> list[ManagerAction]:
-        """Handle an event and start what follows; return what was started."""
+        """Handle an event, start the resulting actions and return them."""
         return self.post_and_read(event, lambda: None)[0]
 
     def post_and_read(self, event: ManagerEvent, read: Callable[[], T]) -> tuple[list[ManagerAction], T]:
-        """As ``post``, and return also what ``read`` returns under the same lock."""
+        """Post an event; return the actions and the result of ``read``, called under the same lock."""
         with self._handled:
             actions = self._manager.handle(event, self._monotonic())
             for action in actions:
@@ -43,11 +44,11 @@ class Mailbox:
             return actions, read()
 
     def ask(self, question: Callable[[TaskManager], T]) -> T:
-        """Return the answer to a question to the manager, asked under the lock. It must not change anything."""
+        """Return the result of ``question``, called with the manager under the lock. It must not change state."""
         with self._handled:
             return question(self._manager)
 
     def wait_for(self, condition: Callable[[TaskManager], bool], timeout: float) -> bool:
-        """Wait until a condition holds; False if that took longer than the timeout (seconds)."""
+        """Wait until a condition holds; return False if it does not within ``timeout`` seconds."""
         with self._handled:
             return self._handled.wait_for(lambda: condition(self._manager), timeout)

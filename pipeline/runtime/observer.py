@@ -1,4 +1,4 @@
-"""Who is told what the runtime of a worker sees and does."""
+"""The interface through which the runtime of a worker reports log end offsets and task changes."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
@@ -9,12 +9,12 @@ Move = Literal["gained", "gave up", "lost", "opened"]
 
 
 class RuntimeObserver(Protocol):
-    """Told from any of the runtime's threads. Each call returns at once and raises nothing."""
+    """Callbacks from any of the runtime's threads. Each must return at once and raise nothing."""
 
     def looked(self, ends: Mapping[TopicPartition, int]) -> None:
-        """See the log ends of the owned partitions, every other second; none while Kafka does not say."""
+        """Receive the end offsets of the owned partitions every 2 s; empty while they are unknown."""
         ...
 
     def moved(self, change: Move, partitions: list[int]) -> None:
-        """See that the group gave partitions or took them, or that their tasks run from now on."""
+        """Receive a change of partitions: assigned, revoked or lost, or their tasks started running."""
         ...

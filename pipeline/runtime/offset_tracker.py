@@ -1,7 +1,7 @@
-"""How far a source partition has come: the runs handed out, finished and committed. Pure.
+"""Tracks the offset ranges of a source partition that are in flight, finished and committed. Pure.
 
-Offsets have gaps (compaction, transaction markers), so a run carries the offset that may be committed after it,
-and nothing here ever adds one to an offset.
+Offsets have gaps (compaction, transaction markers), so each range carries the offset to commit after it, and this
+module never computes an offset by adding one.
 """
 
 from collections import deque
@@ -19,24 +19,24 @@ class _Handed:
 
 @dataclass(slots=True)
 class OffsetTracker:
-    """One source partition of one open task, from the offset it was opened at.
+    """Offsets of one source partition of one running task, from its start offset on.
 
-    ``committed`` is the offset in the group; ``position`` is where the next run starts or later.
+    ``committed`` is the committed offset of the group; the next range starts at ``position`` or later.
     """
 
     committed: int
     position: int = field(init=False)
     _runs: deque[_Handed] = field(init=False, default_factory=deque)
-    _first: int = field(init=False, default=0)  # the ticket of the oldest run in _runs
+    _first: int = field(init=False, default=0)  # the in-flight id of the oldest range in _runs
 
     def __post_init__(self) -> None:
         self.position = self.committed
 
     def hand_out(self, first_offset: int, next_offset: int, rows: int, at_ms: int | None = None) -> int:
-        """Note that so many records from ``first_offset`` on were handed out; return the ticket to finish them with.
+        """Add ``rows`` records in [first_offset, next_offset) as in flight; return their id for ``finish``.
 
-        ``at_ms`` is the time of the first of them, in milliseconds since the epoch.
-        Raises ValueError if they were handed out before: the records are stale or out of order.
+        ``at_ms`` is the timestamp of the first record, in milliseconds since the epoch.
+        Raises ValueError if the range overlaps an earlier one: the records are stale or out of order.
         """
         if first_offset < self.position or next_offset < first_offset:
             raise ValueError(
@@ -47,7 +47,7 @@ class OffsetTracker:
         return self._first + len(self._runs) - 1
 
     def finish(self, ticket: int) -> None:
-        """Note that all outputs of the ticket's run are in the open transaction. Raises LookupError if unknown."""
+        """Mark a range whose outputs are all in the open transaction. Raises LookupError if it is not in flight."""
         index = ticket - self._first
         if not 0 <= index < len(self._runs) or self._runs[index].finished:
             raise LookupError(f"ticket {ticket} is not in flight")
@@ -55,7 +55,7 @@ class OffsetTracker:
 
     @property
     def committable(self) -> int | None:
-        """The offset to commit: behind the last run of the finished head; None if there is nothing new."""
+        """The offset to commit: after the finished ranges at the head; None if no range at the head is finished."""
         offset: int | None = None
         for run in self._runs:
             if not run.finished:
@@ -65,7 +65,7 @@ class OffsetTracker:
 
     @property
     def whole(self) -> bool:
-        """Whether every finished run is in the finished head, so that a commit leaves no output behind."""
+        """Whether all finished ranges are contiguous at the head, so that a commit covers all produced outputs."""
         seen_open = False
         for run in self._runs:
             if run.finished and seen_open:
@@ -74,7 +74,7 @@ class OffsetTracker:
         return True
 
     def commit(self, offset: int) -> None:
-        """Note that ``offset`` was committed. Raises ValueError unless it is at the end of a finished head."""
+        """Record that ``offset`` was committed. Raises ValueError unless a finished range at the head ends there."""
         while self._runs and self._runs[0].finished and self._runs[0].next_offset <= offset:
             self.committed = self._runs.popleft().next_offset
             self._first += 1
@@ -83,15 +83,15 @@ class OffsetTracker:
 
     @property
     def head(self) -> tuple[int, int] | None:
-        """Offset and time of the oldest record that was handed out and is not committed; None if there is none."""
+        """Offset and timestamp (ms) of the oldest record in flight (not committed); None if there is none."""
         return next(((run.first_offset, run.at_ms) for run in self._runs if run.rows and run.at_ms is not None), None)
 
     @property
     def in_flight(self) -> int:
-        """How many records were handed out and are not committed."""
+        """The number of records in flight (not committed)."""
         return sum(run.rows for run in self._runs)
 
     @property
     def outstanding(self) -> bool:
-        """Whether anything was handed out that is not committed."""
+        """Whether any range is in flight, including ranges without records."""
         return bool(self._runs)

@@ -1,4 +1,4 @@
-"""Tells outputs that the brokers refuse for good from those that fail for now. Pure."""
+"""Distinguishes outputs that brokers reject permanently from transient failures. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from confluent_kafka import KafkaError
 from pipeline.errors import OutputRefused
 from pipeline.records import TaskId, TopicPartition
 
-# Aborts of the same task from the same offsets with the same refusal, after which the worker ends: some six seconds
-# with the pauses between attempts, enough for an operator's change of a topic or a right to reach all brokers.
+# Aborts of the same task from the same offsets with the same error after which the worker ends: about six seconds with
+# the backoff between attempts, enough for a changed topic setting or ACL to reach all brokers.
 REFUSALS_MAX = 6
-# The answer to the same records is the same as long as nobody changes a topic, a right or the records.
+# Errors that repeat for the same records until a topic setting, an ACL or the records change.
 REFUSALS = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -37,13 +37,13 @@ class _Refused:
 
 
 class RefusalCounter:
-    """Counts, by task, the aborts in a row from the same committed offsets for the same refusal."""
+    """Counts by task the consecutive aborts at the same committed offsets with the same error."""
 
     def __init__(self) -> None:
         self._tasks: dict[TaskId, _Refused] = {}
 
     def check(self, code: int, why: str, offsets: Mapping[TaskId, Mapping[TopicPartition, int]]) -> None:
-        """Note an abort of these tasks. Raises OutputRefused, which quotes ``why``, if it is one too many."""
+        """Count an abort of these tasks. Raises OutputRefused, which quotes ``why``, at ``REFUSALS_MAX`` aborts."""
         if refused := self.refused(code, offsets):
             places = ", ".join(f"{source} from {at}" for task in refused for source, at in offsets[task].items())
             raise OutputRefused(
@@ -53,9 +53,9 @@ class RefusalCounter:
             )
 
     def refused(self, code: int, offsets: Mapping[TaskId, Mapping[TopicPartition, int]]) -> list[TaskId]:
-        """Note an abort of these tasks; return those that are refused for good.
+        """Count an abort of these tasks; return the tasks with at least ``REFUSALS_MAX`` aborts.
 
-        ``code`` is that of the error; ``offsets`` are the committed offsets of the tasks in the transaction.
+        ``code`` is the error code; ``offsets`` are the committed offsets of the tasks in the transaction.
         """
         if code not in REFUSALS:
             return []
@@ -66,6 +66,6 @@ class RefusalCounter:
         return [task for task in offsets if self._tasks[task].times >= REFUSALS_MAX]
 
     def committed(self, tasks: Iterable[TaskId]) -> None:
-        """Note that something of these tasks was committed."""
+        """Reset the counters of tasks that had a commit."""
         for task in tasks:
             self._tasks.pop(task, None)

@@ -1,4 +1,4 @@
-"""What a consumer gave, told apart: by partition, and records from what is none. In the order in which it lies."""
+"""Splits polled messages by partition and separates records from errors and end-of-partition events; keeps order."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,14 +10,14 @@ from pipeline.records import TopicPartition
 
 
 def by_partition(messages: list[Message], *, one_topic: bool) -> Iterator[tuple[TopicPartition, list[Message]]]:
-    """Yield the messages of one partition after the other; ``one_topic``: all are of the same one.
+    """Yield consecutive messages of the same partition; ``one_topic``: all messages are of one topic.
 
-    An error that is of no partition comes under a source that there is not.
+    An error without a partition is yielded under partition -1.
     """
     if not messages:
         return
-    # A map of a method costs two thirds of a comprehension that calls it.
-    partitions = np.array(list(map(Message.partition, messages)))  # None: an error that is of none
+    # Mapping a method takes two thirds of the time of a comprehension that calls it.
+    partitions = np.array(list(map(Message.partition, messages)))  # None: an error without a partition
     changes = partitions[1:] != partitions[:-1]
     if not one_topic:
         topics = np.array(list(map(Message.topic, messages)))
@@ -28,11 +28,11 @@ def by_partition(messages: list[Message], *, one_topic: bool) -> Iterator[tuple[
 
 
 def split_poll_result(messages: list[Message]) -> tuple[list[Message], int | None, list[KafkaError]]:
-    """Return the records, the offset of the end of the partition if that was met, and errors that will not pass.
+    """Return the records, the end offset of the partition if it was reached, and the errors that are not retriable.
 
-    The end lies behind trailing markers, which no record tells of.
+    The end offset is after trailing transaction markers, which are not returned as records.
     """
-    if not any(map(Message.error, messages)):  # an error is true; nearly always there is none
+    if not any(map(Message.error, messages)):  # KafkaError is truthy; nearly all polls have none
         return messages, None, []
     records, end, troubles = [], None, []
     for message in messages:

@@ -1,7 +1,7 @@
-"""What the membership's thread does when the group assigns, revokes or takes away partitions.
+"""Handles assigned, revoked and lost partitions in the membership thread.
 
-The group goes on without this worker's answer for as long as a session lasts. So a revocation returns when all work of
-the revoked tasks is committed or aborted, or at its deadline.
+The group waits for this worker at most for the session timeout. So a revocation returns when all work of the revoked
+tasks is committed or aborted, or at its deadline.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class TaskRebalanceListener:
-    """Posts rebalances of the tasks of one pipeline, and waits as long as the group may be kept waiting."""
+    """Posts rebalances of the tasks of one pipeline, and blocks up to the deadline until the tasks are released."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class TaskRebalanceListener:
         self._observer = observer
 
     def gained(self, partitions: list[int]) -> None:
-        """Own these partitions also."""
+        """Post the assignment of additional partitions."""
         self._metrics.rebalances.add(1, change="assigned")
         self._mailbox.post(PartitionsAssigned(self._tasks(partitions)))
         log.info("gained partitions %s", sorted(partitions))
         self._observer.moved("gained", partitions)
 
     def revoked(self, partitions: list[int]) -> None:
-        """Commit what is open of these partitions, within the deadline, and give them up."""
+        """Commit the open work of these partitions within the deadline, and release them."""
         self._metrics.rebalances.add(1, change="revoked")
         started = self._clock.monotonic()
         tasks = self._tasks(partitions)
@@ -53,14 +53,14 @@ class TaskRebalanceListener:
             log.warning("partitions %s could not be committed before they were given up", sorted(partitions))
             self._mailbox.post(DeadlinePassed(0))
             if not self._released(tasks):
-                # The offsets of what is open cannot be committed any more: this worker is no member by now.
+                # The open transaction's offsets cannot be committed any more: this worker has left the group by now.
                 log.warning("still aborting what is open of partitions %s", sorted(partitions))
         self._metrics.rebalance_pause_seconds.observe(self._clock.monotonic() - started)
         log.info("gave up partitions %s", sorted(partitions))
         self._observer.moved("gave up", partitions)
 
     def lost(self, partitions: list[int]) -> None:
-        """Commit nothing of these partitions: others may own them. Return when what was open is aborted."""
+        """Commit nothing of these partitions: others may own them. Return when their open work is aborted."""
         self._metrics.rebalances.add(1, change="lost")
         tasks = self._tasks(partitions)
         self._mailbox.post(PartitionsLost(tasks))
@@ -70,7 +70,7 @@ class TaskRebalanceListener:
         self._observer.moved("lost", partitions)
 
     def lose_all(self) -> None:
-        """Give up whatever is owned, because the process is about to end."""
+        """Release all owned partitions before the process ends."""
         self.lost([task.partition for task, *_ in self._mailbox.ask(lambda manager: manager.tasks.snapshot())])
 
     def _tasks(self, partitions: list[int]) -> tuple[TaskId, ...]:

@@ -1,6 +1,6 @@
-"""What was fetched and is not yet in a batch: filled by the fetcher, emptied by whole batches.
+"""Queues fetched records that are not yet in a batch: the fetcher adds them, the batch assembler takes batches.
 
-Natural batching lives here: while one batch is worked on, the next one gathers.
+This is natural batching: records of the next batch accumulate while the current one is processed.
 """
 
 import threading
@@ -10,8 +10,9 @@ from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartiti
 
 
 class RecordQueues:
-    """Runs in the order they were fetched. ``rows_max`` and ``bytes_max``, of keys and values, bound memory: at one
-    of them fetching pauses. What one read brings is put in whole, so the queues may exceed their bounds by that much.
+    """Records in fetch order. Fetching pauses at ``rows_max`` rows or ``bytes_max`` bytes of keys and values.
+
+    The records of one read are added together, so the queues may exceed these bounds by one read.
     """
 
     def __init__(self, rows_max: int, bytes_max: int) -> None:
@@ -24,35 +25,35 @@ class RecordQueues:
 
     @property
     def rows(self) -> int:
-        """Rows waiting."""
+        """The number of queued rows."""
         return self._rows
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of the keys and values that wait."""
+        """The bytes of all queued keys and values."""
         return self._payload_bytes
 
     def __bool__(self) -> bool:
         return bool(self._runs)
 
     def put(self, fetched: list[tuple[TaskId, int, PartitionRecords]]) -> None:
-        """Add runs with their task and epoch."""
+        """Add records with their task and epoch."""
         with self._lock:
             self._runs.extend(fetched)
             self._rows += sum(len(run) for _, _, run in fetched)
             self._payload_bytes += sum(run.payload_bytes for _, _, run in fetched)
 
     def wait_for_room(self, timeout: float) -> bool:
-        """Wait until both bounds leave room; False if that took longer than the timeout (seconds)."""
+        """Wait until the queues are below both bounds; return False if they are not within ``timeout`` seconds."""
         with self._room:
             return self._room.wait_for(
                 lambda: self._rows < self._rows_max and self._payload_bytes < self._bytes_max, timeout
             )
 
     def take(self, rows_max: int, bytes_max: int) -> tuple[TaskRecords, ...]:
-        """Take up to ``rows_max`` rows, oldest first, as one slice per task. A run may be split.
+        """Remove and return up to ``rows_max`` rows, oldest first, grouped by task epoch. An entry may be split.
 
-        Their keys and values have at most ``bytes_max`` bytes together; but one row is taken whatever its size.
+        Keys and values have at most ``bytes_max`` bytes together, but at least one row is taken, whatever its size.
         """
         pieces: dict[tuple[TaskId, int], list[PartitionRecords]] = {}
         with self._lock:
@@ -78,7 +79,7 @@ class RecordQueues:
         return tuple(TaskRecords(task, epoch, tuple(runs)) for (task, epoch), runs in pieces.items())
 
     def heads(self) -> dict[TopicPartition, tuple[int, int]]:
-        """Return offset and time (ms) of the oldest waiting record of each source."""
+        """Return offset and timestamp (ms) of the oldest queued record of each partition."""
         found: dict[TopicPartition, tuple[int, int]] = {}
         with self._lock:
             for _, _, run in self._runs:
@@ -87,7 +88,7 @@ class RecordQueues:
         return found
 
     def discard(self, tasks: set[TaskId]) -> None:
-        """Throw away what waits for the tasks."""
+        """Remove the queued records of these tasks."""
         with self._lock:
             self._runs = deque(entry for entry in self._runs if entry[0] not in tasks)
             self._rows = sum(len(run) for _, _, run in self._runs)

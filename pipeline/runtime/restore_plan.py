@@ -1,4 +1,4 @@
-"""What a store needs to be read from changelogs, and how much of a worker's time that may take. Pure."""
+"""Decides which changelogs a store must read, and how much of a worker's time a restore may take. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """From where each changelog must be read, by topic; those that need not be are left out.
+    """The start offset of each changelog to read, by topic; omits changelogs that need not be read.
 
-    ``drop`` says why the store must be emptied first, None if it need not.
+    ``drop`` is the reason to empty the store first, None if it can be kept.
     """
 
     start: Mapping[str, int]
@@ -21,11 +21,11 @@ def restore_plan(
     starts: Mapping[str, int],
     changelogs: Mapping[str, tuple[int, int]],
 ) -> RestorePlan:
-    """Return what a store needs. Pure.
+    """Return the restore plan of a store. Pure.
 
-    ``have`` are the store's positions, ``restoring`` up to where it may include sources because a restore was cut
-    short, ``starts`` the committed offsets of the sources, ``changelogs`` the first offset and the high watermark of
-    each changelog, all by topic.
+    ``have`` are the store's positions, ``restoring`` the source offsets up to which an interrupted restore may have
+    included records, ``starts`` the committed offsets of the sources, ``changelogs`` the first offset and the high
+    watermark of each changelog, all by topic.
     """
     whole = {topic: low for topic, (low, high) in changelogs.items() if low < high}
     for topic, (low, high) in changelogs.items():
@@ -38,16 +38,17 @@ def restore_plan(
         at = max(have.get(topic, 0), restoring.get(topic, 0))
         if at > offset:
             return RestorePlan(whole, f"it includes {topic} up to {at}, but only {offset} is committed")
-    # Also where the sources say that nothing is missing: a changelog may have been written anew meanwhile
-    # (`surgetank state rebuild`). Mostly there is a marker to read.
+    # Read the changelog even if the store includes all committed source offsets: it may have been rewritten meanwhile
+    # (`surgetank state rebuild`). Usually only a marker is left to read.
     return RestorePlan(
         {topic: start for topic, low in whole.items() if (start := have.get(topic, low)) < changelogs[topic][1]}
     )
 
 
 def rest(spent: float, share: float, running: float) -> float:
-    """Return for how many seconds to rest after so many of restoring, so that tasks that run get theirs. Pure.
+    """Return how many seconds to pause after ``spent`` seconds of restoring, to leave time to running tasks. Pure.
 
-    Where nearly all tasks run, restoring takes ``share`` of the time; the fewer do, the more, since more wait for it.
+    ``running`` is the running part of the owned tasks (0 to 1). If all run, restoring takes ``share`` of the time; the
+    fewer tasks run, the larger the part, up to all of it.
     """
     return spent * (1 / (1 - running * (1 - share)) - 1)

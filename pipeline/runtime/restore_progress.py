@@ -1,4 +1,4 @@
-"""How far the workers of a pipeline are with restoring, told from their own pages of metrics. Pure."""
+"""Computes the restore progress of a pipeline's workers from their metrics pages. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from pipeline.telemetry.exposition_parser import sample_total
 
 @dataclass(frozen=True, slots=True)
 class WorkerRestore:
-    """A worker: how many of its tasks wait for their state, records restored since it started, and offsets left."""
+    """The restore figures of a worker: restoring tasks, records restored since its start, and remaining offsets."""
 
     address: str
     tasks: int
@@ -18,7 +18,7 @@ class WorkerRestore:
 
     @classmethod
     def of(cls, address: str, page: str) -> "WorkerRestore":
-        """Read it from the worker's page."""
+        """Parse the figures from the worker's metrics page."""
         return cls(
             address,
             int(sample_total(page, "surgetank_tasks", state="restoring")),
@@ -32,16 +32,16 @@ class WorkerRestore:
 
 
 class RestoreProgress:
-    """What workers did since each was first looked at."""
+    """Restore progress of workers since the first observation of each."""
 
     def __init__(self) -> None:
         self._began: dict[str, int] = {}
 
     def __call__(self, looks: Mapping[str, WorkerRestore]) -> dict[str, tuple[int, int]]:
-        """Return by address how many records were restored since the first look, and how many it will be in all."""
+        """Return by address the records restored since the first observation, and the expected total."""
         found: dict[str, tuple[int, int]] = {}
         for address, look in looks.items():
-            # Less than before: it is another process by now.
+            # A lower count means that the worker was restarted.
             began = self._began[address] = min(self._began.get(address, look.restored), look.restored)
             found[address] = look.restored - began, look.restored - began + look.remaining
         return found

@@ -1,4 +1,4 @@
-"""A thread that runs jobs one after the other, and one job of its own when a set time comes."""
+"""A thread that runs jobs one after the other, and a timed job when it is due."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class SerialExecutor:
-    """Runs what is submitted in order. ``due()`` gives the seconds until ``on_due`` must run; None: not at all."""
+    """Runs submitted jobs in order. ``due()`` returns the seconds until ``on_due`` must run; None: not scheduled."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class SerialExecutor:
         self._thread.start()
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
-        """Run a job after those before it. What it raises goes into the future and to ``on_failure``."""
+        """Run a job after the earlier ones. Its exception is set on the future and passed to ``on_failure``."""
         done: Future[T] = Future()
 
         def run() -> None:
@@ -49,11 +49,11 @@ class SerialExecutor:
 
     @property
     def waiting(self) -> bool:
-        """Whether a job waits for the one that runs now."""
+        """Whether a submitted job has not started yet."""
         return not self._jobs.empty()
 
     def stop(self, timeout: float) -> None:
-        """Run what was submitted, then end."""
+        """Run the submitted jobs, then end the thread; wait up to ``timeout`` seconds."""
         self._jobs.put(None)
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(timeout)
@@ -72,5 +72,5 @@ class SerialExecutor:
                 if job is None:
                     return
                 job()
-            except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
                 self._on_failure(error)

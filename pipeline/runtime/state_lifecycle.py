@@ -1,4 +1,4 @@
-"""The local state of a worker's tasks as the runtime sees it; where the pipeline has no tables, there is none."""
+"""The runtime's interface to the local state of a worker's tasks; does nothing for a pipeline without tables."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -15,9 +15,9 @@ from pipeline.telemetry.metrics import Metrics
 
 
 class StateLifecycle:
-    """Stores and their restoring. Posts how far each task is.
+    """Restores, commits and closes stores, and posts the restore progress of each task.
 
-    ``group`` is asked for committed offsets, in the thread that restores.
+    ``group`` is queried for committed offsets in the restoring thread.
     """
 
     def __init__(
@@ -55,23 +55,23 @@ class StateLifecycle:
             )
 
     def start(self) -> None:
-        """Start the thread that restores."""
+        """Start the restoring thread."""
         if self._restorer is not None:
             self._restorer.start()
 
     def stop(self, timeout: float) -> None:
-        """End the thread, and bring everything to the disk."""
+        """End the thread and write all state to the disk; wait up to ``timeout`` seconds for each."""
         if self._restorer is not None and self._stores is not None:
             self._restorer.stop(timeout)
             self._stores.stop(timeout)
 
     @property
     def full(self) -> bool:
-        """Whether it is time to commit, because of what is held in memory."""
+        """Whether a commit is due because uncommitted state has reached its memory bound."""
         return self._stores is not None and self._stores.full
 
     def restore(self, task: TaskEpoch, offsets: Mapping[TopicPartition, int]) -> None:
-        """Bring the state of a task to these offsets, now if it is there already, or in the thread that restores."""
+        """Restore the state of a task to these offsets in the restoring thread; at once if it is current already."""
         if self._restorer is None or self._stores is None or self._stores.current(task, offsets):
             self._post(StateRestored(task))
         else:
@@ -81,12 +81,12 @@ class StateLifecycle:
     def commit(
         self, committed: CommittedOffsets, writes: Mapping[TaskEpoch, int], reached: Mapping[OutputPartition, int]
     ) -> None:
-        """Bring to the disk what was just committed."""
+        """Write the state of a committed transaction to the disk."""
         if self._stores is not None:
             self._stores.commit(committed, writes, reached)
 
     def drop(self, tasks: Iterable[TaskEpoch]) -> None:
-        """Drop what these tasks, which begin a new epoch, did not commit."""
+        """Drop the uncommitted changes of tasks that begin a new epoch."""
         if self._stores is not None:
             self._stores.drop(tasks)
 
@@ -96,7 +96,7 @@ class StateLifecycle:
             self._stores.close(tasks)
 
     def report(self) -> None:
-        """Report the size of all stores."""
+        """Set the size metrics of all stores: rows, bytes on disk, bytes of cache."""
         if self._stores is not None:
             size = self._stores.size()
             self._metrics.state_rows.set(size.rows)

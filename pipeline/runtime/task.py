@@ -1,4 +1,4 @@
-"""A task: its state, its epoch and the progress of its partitions. Pure."""
+"""A task: its state, its epoch and the offsets of its partitions. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -10,10 +10,10 @@ from pipeline.runtime.task_state import TaskEvent, TaskState, next_state
 
 @dataclass(slots=True)
 class Task:
-    """An owned task. The epoch rises whenever what was fetched or answered before becomes stale.
+    """An owned task. The epoch increases whenever earlier records and answers become stale.
 
-    Times are monotonic seconds: ``since`` of the last change of state, ``moved_at`` of the last commit, opening or
-    progress of a restore, ``close_by`` of the deadline for committing its work while it is revoked.
+    Times are monotonic seconds: ``since`` the last change of state, ``moved_at`` the last commit, opening or progress
+    of a restore, ``close_by`` the deadline for committing the work of a revoked task.
     """
 
     id: TaskId
@@ -27,11 +27,11 @@ class Task:
 
     @property
     def key(self) -> TaskEpoch:
-        """The task in its present epoch."""
+        """The task in its current epoch."""
         return TaskEpoch(self.id, self.epoch)
 
     def happens(self, event: TaskEvent, now: float) -> None:
-        """Move to the state that follows. Raises LookupError if the event cannot happen in the present state."""
+        """Move to the next state. Raises LookupError if the event is not allowed in the current state."""
         before, self.state = self.state, next_state(self.state, event)
         if self.state is not before:
             self.since = now
@@ -40,15 +40,15 @@ class Task:
             self.progress = {}
 
     def open(self, offsets: dict[TopicPartition, int], now: float) -> None:
-        """Run from these offsets, one for each partition."""
+        """Start running from these offsets, one for each partition."""
         self.progress = {source: OffsetTracker(offsets[source]) for source in self.sources}
         self.happens(TaskEvent.OPENED, now)
         self.moved_at = now
 
     def hand_out(self, spans: tuple[RecordSpan, ...]) -> tuple[tuple[TopicPartition, int], ...]:
-        """Note that records were handed out; return an in-flight id for each span.
+        """Mark records as in flight; return an in-flight id for each span.
 
-        Raises ValueError if they do not follow on those handed out before.
+        Raises ValueError if they do not follow the records that are in flight or committed.
         """
         return tuple(
             (span.source, self.progress[span.source].hand_out(span.first_offset, span.end, span.rows, span.arrived_ms))
@@ -59,7 +59,7 @@ class Task:
     def committable(self) -> dict[TopicPartition, int]:
         """The offsets to commit, for the partitions that have new ones.
 
-        Raises ValueError if outputs were produced of records that these offsets leave out.
+        Raises ValueError if outputs were produced for records that these offsets do not cover.
         """
         if not all(progress.whole for progress in self.progress.values()):
             raise ValueError(f"outputs of task {self.id} were produced out of order; this is a bug")
@@ -67,15 +67,15 @@ class Task:
 
     @property
     def committed(self) -> dict[TopicPartition, int]:
-        """The committed offset of each partition, once the task runs."""
+        """The committed offset of each partition; empty until the task runs."""
         return {source: progress.committed for source, progress in self.progress.items()}
 
     @property
     def in_flight(self) -> int:
-        """How many records were handed out and are not committed."""
+        """The number of records in flight (not committed)."""
         return sum(progress.in_flight for progress in self.progress.values())
 
     @property
     def outstanding(self) -> bool:
-        """Whether anything was handed out that is not committed."""
+        """Whether any range is in flight, including ranges without records."""
         return any(progress.outstanding for progress in self.progress.values())

@@ -1,6 +1,6 @@
-"""Actions that the task manager asks for. Each is a value that some thread of the runtime executes.
+"""Actions that the task manager returns. Each is a value that a thread of the runtime executes.
 
-Most are answered by an event.
+Most are answered by an event, named in the action's docstring.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from pipeline.runtime.task_state import TaskState
 
 @dataclass(frozen=True, slots=True)
 class FindOwners:
-    """Ask who last committed offsets of these tasks, ``after_seconds`` from now. Answer: OwnersFound."""
+    """Query the owners that last committed offsets of these tasks, ``after_seconds`` from now. Answer: OwnersFound."""
 
     tasks: tuple[TaskEpoch, ...]
     after_seconds: float = 0.0
@@ -20,7 +20,7 @@ class FindOwners:
 
 @dataclass(frozen=True, slots=True)
 class FenceOwner:
-    """Abort whatever a stale owner has open in partitions of these tasks. Answer: OwnerFenced."""
+    """Abort the open transaction of a stale owner in partitions of these tasks. Answer: OwnerFenced."""
 
     owner: str
     tasks: tuple[TaskEpoch, ...]
@@ -30,7 +30,7 @@ class FenceOwner:
 class SettleTransactions:
     """End every transaction of this worker in partitions of these tasks. Answer: TransactionsSettled.
 
-    ``mine`` are the tasks whose offsets this worker committed last, ``others`` those that had another owner since.
+    ``mine`` are the tasks whose offsets this worker committed last, ``others`` the tasks with a later owner.
     """
 
     tasks: tuple[TaskEpoch, ...]
@@ -47,7 +47,7 @@ class ResolveOffsets:
 
 @dataclass(frozen=True, slots=True)
 class RestoreState:
-    """Bring the state of a task to these offsets. Answer: StateRestored, after RestoreStarted if that takes time."""
+    """Restore the state of a task to these offsets. Answer: StateRestored; RestoreStarted first if it is stale."""
 
     task: TaskEpoch
     offsets: Mapping[TopicPartition, int]
@@ -63,21 +63,21 @@ class StartFetching:
 
 @dataclass(frozen=True, slots=True)
 class StopFetching:
-    """Fetch these tasks no more, and discard what was fetched of them."""
+    """Stop fetching these tasks, and discard their queued records."""
 
     tasks: tuple[TaskId, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DropOverlay:
-    """Drop uncommitted changes to the state of a task; from now on only this epoch of it may change state."""
+    """Drop uncommitted changes to the state of a task; from now on only this epoch may change it."""
 
     task: TaskEpoch
 
 
 @dataclass(frozen=True, slots=True)
 class CloseStores:
-    """Close the local state of these tasks, which are not owned any more."""
+    """Close the local state of tasks that are no longer owned."""
 
     tasks: tuple[TaskId, ...]
 
@@ -94,7 +94,7 @@ class ProcessBatch:
 class ProduceBatch:
     """Put the outputs of a batch into the open transaction. Answer: BatchProduced or TransactionAborted.
 
-    Void if the manager says by then that the batch cannot be produced.
+    Skipped if ``can_produce`` is false when it is executed.
     """
 
     batch: int
@@ -102,9 +102,9 @@ class ProduceBatch:
 
 @dataclass(frozen=True, slots=True)
 class CommitTransaction:
-    """Commit the open transaction: say CommitReady and execute what it returns.
+    """Commit the open transaction: post CommitReady and execute the SendOffsets that it returns.
 
-    If that is no SendOffsets, nothing may be committed, and whatever is open must be aborted.
+    Without a SendOffsets nothing may be committed, and the open transaction must be aborted.
     """
 
 
@@ -112,7 +112,7 @@ class CommitTransaction:
 class SendOffsets:
     """Send these offsets and commit. Answer: TransactionCommitted or TransactionAborted.
 
-    ``offsets`` cover what was produced, by task; ``claims`` are start offsets, committed again in this worker's name.
+    ``offsets`` cover the produced outputs, by task; ``claims`` are start offsets, committed under this worker's name.
     """
 
     transaction: int
@@ -122,9 +122,9 @@ class SendOffsets:
 
 @dataclass(frozen=True, slots=True)
 class AbortTransaction:
-    """Abort the open transaction, also if nothing is in it. Answer: TransactionAborted.
+    """Abort the open transaction, even if it is empty. Answer: TransactionAborted.
 
-    Void if the manager does not want an abort any more, because the transaction failed by itself meanwhile.
+    Skipped if ``wants_abort`` is false when it is executed, because the transaction has failed meanwhile.
     """
 
     reason: str
@@ -141,12 +141,12 @@ class ReportTransition:
 
 @dataclass(frozen=True, slots=True)
 class LeaveGroup:
-    """Leave the consumer group; it revokes what is owned."""
+    """Leave the consumer group, which revokes the owned partitions."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndProcess:
-    """End the process: another live worker has its name."""
+    """End the process because another live worker has the same name."""
 
     message: str
 

@@ -1,7 +1,7 @@
-"""Events that the task manager decides on. Each is a value.
+"""Events that the task manager handles. Each is a value.
 
-A task is named by its epoch wherever what is said of it can be stale. Times are monotonic seconds. ``waiting_rows`` are
-the fetched rows that are not in a batch yet.
+An event that can be stale names a task by its TaskEpoch. Times are monotonic seconds. ``waiting_rows`` is the number of
+fetched rows that are not in a batch yet.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from pipeline.records import TaskEpoch, TaskId, TopicPartition
 
 
 class RecordSpan(NamedTuple):
-    """Contiguous records of one partition: ``rows`` records from ``first_offset`` on, without those before ``end``.
+    """Contiguous records of one partition: ``rows`` records with offsets in [first_offset, end).
 
-    ``end`` is the offset to commit after them, behind gaps and markers. ``arrived_ms`` is the timestamp of the first
-    record in milliseconds since the epoch, None if there is none (only markers were read).
+    ``end`` is the offset to commit after them, past gaps and markers. ``arrived_ms`` is the timestamp of the first
+    record in milliseconds since the epoch, None if there are no records (only markers were read).
     """
 
     source: TopicPartition
@@ -34,7 +34,7 @@ class PartitionsAssigned:
 
 @dataclass(frozen=True, slots=True)
 class PartitionsRevoked:
-    """The group asks for these tasks; they are still owned until their work is committed or the deadline passes."""
+    """The group revokes these tasks; they stay owned until their work is committed or the deadline passes."""
 
     tasks: tuple[TaskId, ...]
 
@@ -48,7 +48,7 @@ class PartitionsLost:
 
 @dataclass(frozen=True, slots=True)
 class OwnersFound:
-    """Who last committed offsets of each task (None: nobody); ``stale`` are those who are not in the group any more."""
+    """The last owners of each task's offsets (None: no owner); ``stale`` are the owners that have left the group."""
 
     owners: Mapping[TaskEpoch, frozenset[str | None]]
     stale: frozenset[str]
@@ -56,7 +56,7 @@ class OwnersFound:
 
 @dataclass(frozen=True, slots=True)
 class OwnerFenced:
-    """Whatever ``owner`` had open in partitions of these tasks is aborted, and it can write no more."""
+    """The transaction of ``owner`` in partitions of these tasks is aborted, and its producer is fenced."""
 
     owner: str
     tasks: tuple[TaskEpoch, ...]
@@ -64,57 +64,57 @@ class OwnerFenced:
 
 @dataclass(frozen=True, slots=True)
 class TransactionsSettled:
-    """No transaction of this worker is left without an end in partitions of these tasks."""
+    """This worker has no open or hanging transaction in partitions of these tasks."""
 
     tasks: tuple[TaskEpoch, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetsResolved:
-    """The offsets where tasks start, by partition: committed and stable."""
+    """The start offsets of tasks, by partition: committed and stable."""
 
     offsets: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class InitializationFailed:
-    """A step of initializing these tasks failed, or its answer is not there yet."""
+    """An initialization step of these tasks failed, or its answer is not available yet."""
 
     tasks: tuple[TaskEpoch, ...]
-    owner: str | None = None  # whose fencing failed
+    owner: str | None = None  # the owner whose fencing failed
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreStarted:
-    """The local state of a task is not what its offsets say; it is being restored from changelogs."""
+    """The local state of a task does not match its start offsets; it is being restored from changelogs."""
 
     task: TaskEpoch
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreProgressed:
-    """More of a task's state was restored."""
+    """Further state of a task was restored."""
 
     task: TaskEpoch
 
 
 @dataclass(frozen=True, slots=True)
 class StateRestored:
-    """The local state of a task is what its offsets say."""
+    """The local state of a task matches its start offsets."""
 
     task: TaskEpoch
 
 
 @dataclass(frozen=True, slots=True)
 class RecordsFetched:
-    """Fetched records are offered for a batch, in the order in which they were fetched."""
+    """Fetched records for the next batch, in fetch order."""
 
     records: tuple[tuple[TaskEpoch, tuple[RecordSpan, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchComputed:
-    """The outputs of a batch are computed; not ``usable``: nothing of them may count."""
+    """The outputs of a batch are computed; not ``usable``: they must not be committed."""
 
     batch: int
     usable: bool
@@ -122,7 +122,7 @@ class BatchComputed:
 
 @dataclass(frozen=True, slots=True)
 class BatchProduced:
-    """All outputs of a batch are in the open transaction. ``state_full``: uncommitted state fills its memory."""
+    """All outputs of a batch are in the open transaction. ``state_full``: uncommitted state is at its memory bound."""
 
     batch: int
     waiting_rows: int
@@ -131,19 +131,19 @@ class BatchProduced:
 
 @dataclass(frozen=True, slots=True)
 class CommitReady:
-    """The executor of transactions is about to send the offsets of the open transaction."""
+    """The transaction thread is ready to send the offsets of the open transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionCommitted:
-    """The transaction with this number, as SendOffsets gave it, is committed."""
+    """The transaction with this number, from SendOffsets, is committed."""
 
     transaction: int
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionAborted:
-    """The open transaction was aborted, or its outcome is unknown; nothing of it may be taken for committed.
+    """The open transaction was aborted, or its outcome is unknown; treat none of it as committed.
 
     ``duplicate_member``: the producer was fenced, and another live member of the group has this worker's name.
     """
@@ -153,7 +153,7 @@ class TransactionAborted:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """A partition cannot be read on from where its fetching is."""
+    """A partition cannot be read from its fetch position."""
 
     source: TopicPartition
     task: TaskEpoch
@@ -161,19 +161,19 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsExpiring:
-    """The committed offsets must be committed again, because brokers delete offsets that do not change."""
+    """The committed offsets must be committed again before the brokers expire them."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """A time came at which something was due."""
+    """The time of a commit or of a close deadline has come."""
 
     waiting_rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """The worker is to end after committing what is open."""
+    """The worker must commit the open transaction and stop."""
 
 
 ManagerEvent = (

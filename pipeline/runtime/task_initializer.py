@@ -1,7 +1,7 @@
-"""Asks the brokers what the initialization of tasks needs to know, and posts the answers.
+"""Executes the broker queries of task initialization, and posts the answers.
 
-A thread of its own, so that a task that must wait keeps nobody else waiting. The order of the steps is the task
-manager's; what is asked here is asked for all tasks together that are due.
+It has a separate thread, so that a waiting task does not block other work. The task manager decides the order of the
+steps; each query here covers all tasks that are due.
 """
 
 import logging
@@ -25,16 +25,16 @@ from pipeline.runtime.task_events import InitializationFailed, OffsetsResolved, 
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
-QUESTION_SECONDS = 1.5  # of a broker that may have died: the next question goes elsewhere, and has twice the time
+QUESTION_SECONDS = 1.5  # first timeout, doubled after each failure: after a broker's death the retry uses another one
 STABLE_SECONDS = 1.0
 STABLE_ALONE_SECONDS = 0.2
-# A leader that was just elected may report too low an end at first: only then is an offset beyond it believed.
+# A newly elected leader may report too low an end offset: an offset beyond it is an error only after this time.
 BEYOND_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a partition holds: its first offset, its last stable offset and its high watermark."""
+    """The offset bounds of a partition: first offset, last stable offset and high watermark."""
 
     low: int
     stable: int
@@ -43,17 +43,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where to start, and what must be said of it. ``offset`` None: the committed offset is beyond the end."""
+    """The start offset, and a remark to log. ``offset`` None: the committed offset is beyond the end."""
 
     offset: int | None
     remark: str | None = None
 
 
 def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "latest"], *, claimed: bool) -> Start:
-    """Return where to start. Pure.
+    """Return the start offset of a partition. Pure.
 
-    ``committed`` is negative where the group has none yet; ``claimed`` says whether a worker committed it. An offset
-    between the last stable offset and the high watermark is right: a transaction of somebody else is open before it.
+    ``committed`` is negative if the group has no offset yet; ``claimed``: a worker committed it. An offset between the
+    last stable offset and the high watermark is valid: another producer's transaction is open before it.
     """
     if committed < 0:
         return Start(bounds.low if reset == "earliest" else bounds.stable)
@@ -74,10 +74,10 @@ Question = FindOwners | ResolveOffsets | RestoreState
 
 
 class TaskInitializer:
-    """Executes the questions of initialization. ``identity`` is this worker's name as an owner of offsets.
+    """Executes the queries of initialization. ``identity`` is this worker's name as an owner of offsets.
 
-    ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. While the topic
-    ``migration`` exists no task is initialized: the state is being changed.
+    ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
+    ``migration`` exists no task is initialized, because the state is being migrated.
     """
 
     def __init__(
@@ -107,27 +107,27 @@ class TaskInitializer:
         self._queue: queue.SimpleQueue[tuple[float, Question] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="initializer", daemon=True)
         self._stopping = threading.Event()
-        # librdkafka waits half a second between two attempts to fence: not in the thread that asks for other tasks.
+        # librdkafka waits half a second between two attempts to fence, which must not delay the queries of other tasks.
         self._fences = ThreadPoolExecutor(1, thread_name_prefix="fence")
-        self._failures = 0  # in a row
+        self._failures = 0  # consecutive
         self._owners: dict[TaskEpoch, dict[TopicPartition, str | None]] = {}  # until the offsets are resolved
-        self._beyond: dict[TopicPartition, float] = {}  # since when a committed offset is beyond the end
+        self._beyond: dict[TopicPartition, float] = {}  # when a committed offset was first seen beyond the end
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def ask(self, question: Question) -> None:
-        """Ask in the initializer's thread, after the questions before, once its time has come."""
+        """Execute a query in the initializer's thread, in order of submission, once it is due."""
         after = question.after_seconds if isinstance(question, FindOwners) else 0.0
         self._queue.put((self._monotonic() + after, question))
 
     def fence(self, action: FenceOwner) -> None:
-        """Fence a stale owner, in a thread of its own."""
+        """Fence a stale owner in a separate thread."""
         self._fences.submit(self._fence, action)
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what is not initialized yet stays so."""
+        """End the thread, within ``timeout`` seconds; tasks that are not initialized yet stay uninitialized."""
         self._stopping.set()
         self._queue.put(None)
         if self._thread.ident is not None:  # else it was never started
@@ -144,7 +144,7 @@ class TaskInitializer:
                 due = [question for at, question in waiting if at <= now]
                 waiting = [(at, question) for at, question in waiting if at > now]
                 self._answer(due)
-        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+        except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
 
     def _arrived(self, timeout: float) -> list[tuple[float, Question]]:
@@ -169,9 +169,9 @@ class TaskInitializer:
         )
 
     def _try(self, tasks: list[TaskEpoch], step: Callable[[list[TaskEpoch]], None]) -> None:
-        """Take a step for the tasks whose epoch goes on; post that it failed if brokers do not answer.
+        """Execute a step for the tasks whose epoch is current; post InitializationFailed if the brokers fail.
 
-        Raises TopicsError while the state is being changed, and OffsetsError for offsets beyond the end.
+        Raises TopicsError while the state is being migrated, and OffsetsError for offsets beyond the end.
         """
         if not (tasks := self._current(tasks)):
             return
@@ -196,7 +196,7 @@ class TaskInitializer:
         return self._mailbox.ask(lambda manager: {task: manager.tasks.sources([task.task]) for task in tasks})
 
     def _find_owners(self, tasks: list[TaskEpoch]) -> None:
-        # A migration creates its topic and looks for members; a member looks for the topic: one of them sees the other.
+        # A migration creates its topic, then checks for members; a member checks for the topic: one detects the other.
         if self._group.exists(self._migration, self._question_seconds):
             raise TopicsError(f"topic {self._migration!r} is there: the state is being changed; start again after that")
         sources = self._sources(tasks)
@@ -220,14 +220,14 @@ class TaskInitializer:
         except (KafkaException, BrokerError) as error:
             log.warning("%s cannot be fenced yet: %s", action.owner, error)
             self._mailbox.post(InitializationFailed(action.tasks, action.owner))
-        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+        except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
         else:
             log.info("fenced %s, which is no longer in the group", action.owner)
             self._mailbox.post(OwnerFenced(action.owner, action.tasks))
 
     def _outputs_of(self, partitions: Iterable[int]) -> set[OutputPartition]:
-        """Return the partitions that the tasks of these numbers write to."""
+        """Return the output partitions of the tasks with these partition numbers."""
         return {(topic, partition) for partition in partitions for topic in self._outputs}
 
     def _resolve(self, tasks: list[TaskEpoch]) -> None:
@@ -242,20 +242,20 @@ class TaskInitializer:
     def _committed(
         self, tasks: dict[TaskEpoch, list[TopicPartition]]
     ) -> Mapping[TaskEpoch, Mapping[TopicPartition, int]]:
-        """Return the stable offsets of the tasks; those that a live member still has pending are left out."""
+        """Return the stable offsets of the tasks; omit tasks with offsets pending in a member's transaction."""
         found = self._group.committed([source for each in tasks.values() for source in each], STABLE_SECONDS)
         if found is not None:
             return {task: {source: found[source] for source in each} for task, each in tasks.items()}
         if len(tasks) == 1:
             return {}
-        # One that is pending keeps the others of the same question waiting: ask for each alone.
+        # One pending offset blocks all others in the same query, so query each task separately.
         alone = {task: self._group.committed(each, STABLE_ALONE_SECONDS) for task, each in tasks.items()}
         return {task: offsets for task, offsets in alone.items() if offsets is not None}
 
     def _starts(
         self, committed: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
     ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
-        """Return where tasks start; those with a committed offset beyond the end, for now, are left out."""
+        """Return the start offsets of tasks; omit tasks with a committed offset that is beyond the end for now."""
         bounds = self._bounds([source for at in committed.values() for source in at])
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
         for task, offsets in committed.items():
@@ -275,13 +275,13 @@ class TaskInitializer:
         return starts
 
     def _bounds(self, sources: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
-        """Return what the sources hold. The high watermark comes last, so that it is not the lower one."""
+        """Return the bounds of the partitions. Query the high watermark last, so that it is not the lower offset."""
         stable = self._group.bounds(sources, self._question_seconds)
         high = self._group.high_watermarks(sources, self._question_seconds)
         return {source: Bounds(*stable[source], high[source]) for source in sources}
 
     def _doubt(self, beyond: list[TopicPartition], found: dict[TopicPartition, Start]) -> None:
-        """Raise OffsetsError if the committed offset of one of the sources has been beyond its end for long enough."""
+        """Raise OffsetsError if a committed offset has been beyond the end for ``BEYOND_SECONDS``."""
         now = self._monotonic()
         self._beyond = {s: at for s, at in self._beyond.items() if s not in found} | {
             source: self._beyond.get(source, now) for source in beyond

@@ -1,12 +1,12 @@
-"""The task manager: decides what becomes of every task of a worker. Pure.
+"""The task manager: decides every step of each task of a worker. Pure.
 
-One method takes an event and a time and returns the actions to execute. It holds no lock, reads no clock and calls
-nobody: the runtime handles one event after the other and executes the actions in the order in which they were returned.
-An answer that belongs to an earlier epoch of a task changes nothing.
+One method takes an event and a time and returns the actions to execute. It holds no lock, reads no clock and makes no
+external calls: the runtime handles one event at a time and executes the actions in the order returned.
+An answer for an earlier epoch of a task is ignored.
 
-Nothing of a task is committed after its epoch is over: ``CommitReady`` answers with the offsets of tasks that are
-owned at that moment, or with an abort if the open transaction holds outputs of any other task. So the event must be
-handled, and the group metadata taken, under the lock under which rebalances are handled.
+A task is never committed after its epoch has ended: ``CommitReady`` returns the offsets of the tasks owned at that
+moment, or an abort if the open transaction holds outputs of any other task. So the event must be handled, and the
+group metadata read, under the lock under which rebalances are handled.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from pipeline.runtime.task_events import ManagerEvent
 from pipeline.runtime.task_registry import TaskRegistry
 from pipeline.runtime.task_state import TaskEvent, TaskState
 
-RETRY_SECONDS = 0.05  # until a step of initialization is tried again: while a live member ends its transaction
+RETRY_SECONDS = 0.05  # delay before initialization is retried, for example while a live member ends its transaction
 
 
 class TaskManager:
@@ -49,18 +49,18 @@ class TaskManager:
         self.tasks = TaskRegistry(topics)
         self._initialization = Initialization(identity)
         self._batches = BatchesInFlight()
-        self._opened_at: float | None = None  # when the first output of the open transaction was to be produced
+        self._opened_at: float | None = None  # when the first batch of the open transaction went to the producer
         self._last_commit_at = 0.0
         self._commit_asked = False
         self._abort_asked = False  # the open transaction holds, or will hold, outputs that must not be committed
-        self._refresh = False  # the next commit repeats offsets that did not change
-        self._sent: act.SendOffsets | None = None  # what the commit under way covers
+        self._refresh = False  # the next commit repeats unchanged offsets
+        self._sent: act.SendOffsets | None = None  # the offsets of the commit in progress
         self._transaction = 0  # the number of the last commit
-        self._aborts = 0  # since a commit of any row
+        self._aborts = 0  # consecutive, since the last commit with rows
         self._stopping = False
 
     def handle(self, event: ManagerEvent, now: float) -> list[ManagerAction]:
-        """Return the actions that follow from an event at a time in monotonic seconds."""
+        """Return the actions for an event; ``now`` is in monotonic seconds."""
         match event:
             case on.PartitionsAssigned():
                 return self._assigned(event.tasks, now)
@@ -113,7 +113,7 @@ class TaskManager:
                 return [act.LeaveGroup()]
 
     def commit_due(self, waiting_rows: int) -> float | None:
-        """Return when the open transaction must be committed, in monotonic seconds; None if nothing is in it."""
+        """Return when the open transaction must be committed, in monotonic seconds; None if no commit is scheduled."""
         if self._opened_at is None or self._commit_asked or self._abort_asked:
             return None
         return commit_time(
@@ -124,7 +124,7 @@ class TaskManager:
         )
 
     def released(self, tasks: Iterable[TaskId]) -> bool:
-        """Whether these tasks are not owned, and no output of them can be in a transaction that is still open."""
+        """Return whether none of these tasks is owned or can have outputs in an open transaction."""
         gone = set(tasks)
         open_ = self._batches.tasks((BatchStage.PRODUCING, BatchStage.PRODUCED))
         if self._sent is not None:
@@ -132,18 +132,18 @@ class TaskManager:
         return not any(task in self.tasks for task in gone) and not any(each.task in gone for each in open_)
 
     def can_produce(self, batch: int) -> bool:
-        """Whether a batch waits for the producer and all of it may still be committed."""
+        """Return whether a batch waits for the producer and all its tasks may still commit."""
         found = self._batches.get(batch, BatchStage.PRODUCING)
         return found is not None and not self._abort_asked and self.tasks.are_current(found.records)
 
     @property
     def wants_abort(self) -> bool:
-        """Whether an abort was asked for and has not happened since."""
+        """Whether an abort was requested and is not done yet."""
         return self._abort_asked
 
     @property
     def committing(self) -> bool:
-        """Whether a commit is under way, or asked for."""
+        """Whether a commit is requested or in progress."""
         return self._commit_asked
 
     @property
@@ -179,19 +179,19 @@ class TaskManager:
         return self._close([id_ for id_ in tasks if id_ in self.tasks], TaskEvent.LOST, now)
 
     def _close_finished(self, now: float) -> list[ManagerAction]:
-        """Close revoked tasks whose work is all committed."""
+        """Close revoked tasks whose work is completely committed."""
         return self._close(
             [t.id for t in self.tasks if t.state is TaskState.CLOSING and not t.outstanding], TaskEvent.CLOSED, now
         )
 
     def _close_overdue(self, now: float) -> list[ManagerAction]:
-        """Close revoked tasks whose deadline has passed; their work is aborted."""
+        """Close revoked tasks whose deadline has passed; abort their uncommitted work."""
         return self._close(
             [t.id for t in self.tasks if t.state is TaskState.CLOSING and t.close_by <= now], TaskEvent.CLOSED, now
         )
 
     def _close(self, tasks: list[TaskId], event: TaskEvent, now: float) -> list[ManagerAction]:
-        """End the ownership of tasks. What they have in the open transaction must not be committed any more."""
+        """End the ownership of tasks; abort the open transaction if it holds their outputs."""
         if not tasks:
             return []
         actions: list[ManagerAction] = []
@@ -208,7 +208,7 @@ class TaskManager:
         return [act.FindOwners(tuple(tasks), after_seconds)] if tasks and not self._stopping else []
 
     def _restart(self, tasks: Iterable[Task | None], after_seconds: float, now: float) -> list[ManagerAction]:
-        """Initialize tasks that are not running yet from the first step on, in an epoch of its own."""
+        """Initialize tasks that are in state OPENING from the first step on, in a new epoch."""
         actions: list[ManagerAction] = []
         again: list[TaskEpoch] = []
         for task in tasks:
@@ -246,7 +246,7 @@ class TaskManager:
                 continue
             try:
                 records[key] = records.get(key, ()) + task.hand_out(spans)
-            except ValueError:  # they do not follow on one another
+            except ValueError:  # the records are not contiguous
                 records.pop(key, None)
                 actions += self._reopen(key, now)
             else:
@@ -279,7 +279,7 @@ class TaskManager:
         return self._commit_if_due(now, waiting_rows=event.waiting_rows, state_full=event.state_full)
 
     def _reopen(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
-        """Go back to the committed offsets of one running task."""
+        """Rewind one running task to its committed offsets."""
         task = self.tasks.current(key)
         if task is None or task.state is not TaskState.RUNNING:
             return []
@@ -309,7 +309,7 @@ class TaskManager:
         claims = bool(self._initialization.claims)
         urgent = claims or self._refresh or state_full or self.tasks.closing
         due = self.commit_due(waiting_rows)
-        # What waits for the producer goes into the same transaction: a commit costs the same for two batches.
+        # Batches that wait for the producer join the same transaction: a commit costs the same for two batches.
         on_time = due is not None and due <= now and not self._batches.at(BatchStage.PRODUCING)
         if not (claims or self._refresh or (produced and (urgent or on_time))):
             return []
@@ -372,7 +372,7 @@ class TaskManager:
         self._batches.clear()
         delay = retry_seconds(self._aborts)
         self._aborts += 1
-        # Also the tasks that have nothing in flight: what was committed last may yet turn out not to be
+        # Include running tasks without records in flight: their last commit may turn out not to have succeeded
         # (ops/decisions/0002).
         back = [t for t in self.tasks if t.state is TaskState.RUNNING or t.outstanding]
         claiming = [self.tasks[key.task] for key in self._initialization.claims]
@@ -385,9 +385,9 @@ class TaskManager:
         return [act.AbortTransaction(reason)]
 
     def _abort_stale(self, reason: str) -> list[ManagerAction]:
-        """Abort if outputs of a stale epoch are in the open transaction or about to be put there.
+        """Abort if outputs of a stale epoch are in the open transaction or about to be added to it.
 
-        What was produced before a commit that is under way belongs to that commit, which the brokers judge.
+        Outputs produced before a commit in progress belong to that commit, which the brokers accept or reject.
         """
         stages = (BatchStage.PRODUCING, BatchStage.PRODUCED) if self._sent is None else (BatchStage.PRODUCING,)
         return [] if self.tasks.are_current(self._batches.tasks(stages)) else self._abort(reason)

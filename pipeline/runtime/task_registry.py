@@ -1,4 +1,4 @@
-"""The owned tasks of a worker by their id, and the last epoch of each task that it ever owned. Pure."""
+"""The owned tasks of a worker by id, and the last epoch of every task that it has ever owned. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from pipeline.runtime.task_state import TaskEvent, TaskState
 
 
 class TaskSnapshot(NamedTuple):
-    """What those who watch a worker see of a task. Times are monotonic seconds; ``committed`` is by partition."""
+    """A task as reported to monitoring. Times are monotonic seconds; ``committed`` is by partition."""
 
     task: TaskId
     state: TaskState
@@ -40,25 +40,25 @@ class TaskRegistry:
         return self._tasks.get(id_)
 
     def add(self, id_: TaskId, now: float) -> Task:
-        """Own a task, in an epoch that no answer can belong to."""
+        """Add an owned task in a new epoch, which no earlier answer can match."""
         epoch = self._epochs[id_] = self._epochs.get(id_, 0) + 1
         task = self._tasks[id_] = Task(id_, tuple(self.sources([id_])), epoch, since=now)
         return task
 
     def happens(self, task: Task, event: TaskEvent, now: float) -> None:
-        """Move a task to the state that follows; one that is closed is not owned any more."""
+        """Move a task to its next state; remove it if that is CLOSED."""
         task.happens(event, now)
         self._epochs[task.id] = task.epoch
         if task.state is TaskState.CLOSED:
             del self._tasks[task.id]
 
     def current(self, key: TaskEpoch) -> Task | None:
-        """Return a task if this is its present epoch."""
+        """Return a task if this is its current epoch, else None."""
         task = self._tasks.get(key.task)
         return task if task is not None and task.epoch == key.epoch else None
 
     def are_current(self, keys: Iterable[TaskEpoch]) -> bool:
-        """Whether each of these is the present epoch of an owned task."""
+        """Return whether each of these is the current epoch of an owned task."""
         return all(self.current(key) is not None for key in keys)
 
     def sources(self, tasks: Iterable[TaskId]) -> list[TopicPartition]:
@@ -66,7 +66,7 @@ class TaskRegistry:
         return [TopicPartition(topic, task.partition) for task in tasks for topic in self._topics[task.pipeline]]
 
     def committed(self, keys: Iterable[TaskEpoch]) -> dict[TaskId, dict[TopicPartition, int]]:
-        """Return the committed offsets of those of the tasks that run in this epoch."""
+        """Return the committed offsets of the tasks that are running in these epochs."""
         return {
             key.task: task.committed
             for key in keys
@@ -74,7 +74,7 @@ class TaskRegistry:
         }
 
     def is_restoring(self, key: TaskEpoch) -> bool:
-        """Whether this epoch of the task waits for its state."""
+        """Return whether the task is restoring in this epoch."""
         task = self.current(key)
         return task is not None and task.state is TaskState.RESTORING
 
@@ -84,24 +84,24 @@ class TaskRegistry:
 
     @property
     def closing(self) -> bool:
-        """Whether a task is revoked and its work is not committed."""
+        """Whether any revoked task has uncommitted work."""
         return any(task.state is TaskState.CLOSING for task in self)
 
     @property
     def in_flight(self) -> int:
-        """How many records were handed out and are not committed."""
+        """The number of records in flight (not committed)."""
         return sum(task.in_flight for task in self)
 
     @property
     def share_running(self) -> float:
-        """Which part of the owned tasks runs, from 0 (also: none is owned) to 1."""
+        """The running part of the owned tasks, from 0 (also if none is owned) to 1."""
         return sum(task.state is TaskState.RUNNING for task in self) / max(1, len(self._tasks))
 
     def snapshot(self) -> list[TaskSnapshot]:
-        """Return the owned tasks."""
+        """Return a snapshot of each owned task."""
         return [TaskSnapshot(task.id, task.state, task.since, task.moved_at, task.committed) for task in self]
 
     def positions(self) -> dict[TopicPartition, tuple[int, tuple[int, int] | None]]:
-        """Return of each partition of a running task the committed offset, and offset and time (ms) of its oldest
-        record that was handed out and is not committed (None if there is none)."""
+        """Return for each partition of a running task the committed offset, and offset and timestamp (ms) of its
+        oldest record in flight (None if there is none)."""
         return {s: (p.committed, p.head) for task in self for s, p in task.progress.items()}

@@ -1,36 +1,36 @@
-"""The life of a task, as a table. Everything that may happen to a task is here; a missing pair is an error.
+"""The states of a task and all transitions between them; a missing pair is an error.
 
 ::
 
-    gained ──> OPENING ──opened──────────> RUNNING ──revoked──> CLOSING ──closed──> CLOSED
-                ^ |  \\                     ^ |                    |
-                | |   `--claimed--> RESTORING |                    |
-                | `--revoked/lost------|------+---lost------------>+---lost-----> CLOSED
-                `----rewound-----------+------'
+    assigned ──> OPENING ──opened──────────> RUNNING ──revoked──> CLOSING ──closed──> CLOSED
+                  ^ |  \\                     ^ |                    |
+                  | |   `--claimed--> RESTORING |                    |
+                  | `--revoked/lost------|------+---lost------------>+---lost-----> CLOSED
+                  `----rewound-----------+------'
 """
 
 from enum import StrEnum
 
 
 class TaskState(StrEnum):
-    """Where a task is."""
+    """The state of a task."""
 
-    OPENING = "opening"  # owned; its stable offsets are being read, its predecessor's leftovers are fenced
+    OPENING = "opening"  # owned; its stale owners are being fenced and its stable offsets read
     RESTORING = "restoring"  # its offsets are known and claimed; its tables are read from their changelogs
     RUNNING = "running"  # its records are fetched, scored and committed
-    CLOSING = "closing"  # being given up: nothing new is handed out, what is open is committed
-    CLOSED = "closed"  # not ours; whatever is still in flight for it is thrown away
+    CLOSING = "closing"  # revoked: no new batches, its open work is committed
+    CLOSED = "closed"  # not owned; its records in flight are discarded
 
 
 class TaskEvent(StrEnum):
-    """What may happen to a task."""
+    """An event of a task."""
 
-    CLAIMED = "claimed"  # its start offsets are known and claimed, its tables are not here
-    OPENED = "opened"  # its start offsets are known and claimed, its tables are as they were there
-    REWOUND = "rewound"  # its open transaction was aborted: back to the committed offsets
-    REVOKED = "revoked"  # the group asks for it back
-    CLOSED = "closed"  # all of it is committed, or the deadline for that has passed
-    LOST = "lost"  # the group gave it away without asking
+    CLAIMED = "claimed"  # its start offsets are known and claimed, its tables must be restored
+    OPENED = "opened"  # its start offsets are known and claimed, its tables match them
+    REWOUND = "rewound"  # its open transaction was aborted: it returns to the committed offsets
+    REVOKED = "revoked"  # the group revokes it
+    CLOSED = "closed"  # all its work is committed, or the deadline for that has passed
+    LOST = "lost"  # another member may own it already
 
 
 TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
@@ -53,7 +53,7 @@ TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
 
 
 def next_state(state: TaskState, event: TaskEvent) -> TaskState:
-    """Return the state that follows. Raises LookupError for a pair that the table does not know."""
+    """Return the next state. Raises LookupError for a pair that is not in the table."""
     try:
         return TRANSITIONS[state, event]
     except KeyError:

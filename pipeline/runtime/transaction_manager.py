@@ -1,8 +1,8 @@
-"""The transactions of a worker: scores, dead letters, changelogs and source offsets of all its tasks, all or nothing.
+"""The transactions of a worker: scores, dead letters, changelogs and source offsets of all its tasks, atomically.
 
-Everything here runs in one thread (a SerialExecutor): it executes what the task manager decides of transactions, and
-posts what became of it. Producing goes on while the next batch is computed; committing waits for the brokers without
-holding anybody else up.
+Everything here runs in one thread (a SerialExecutor): it executes the transaction actions of the task manager and
+posts their results. Producing overlaps with computing the next batch, and a commit blocks no other thread while it
+waits for the brokers.
 """
 
 import logging
@@ -36,33 +36,33 @@ from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
-FLUSH_SECONDS = 0.1  # for answers that are as good as there: a transaction that must be aborted sends nothing more
-OFFSETS_SECONDS = 3.0  # a coordinator that lives answers in milliseconds; one that died keeps its caller waiting
+COMMIT_SECONDS = 10.0  # including the flush; after a longer time the broker has aborted the transaction
+FLUSH_SECONDS = 0.1  # for acknowledgements that are due: a transaction that must be aborted sends no more records
+OFFSETS_SECONDS = 3.0  # a live coordinator answers in milliseconds; a dead one blocks the caller for this time
 CALL_SECONDS = 5.0  # any other blocking call to librdkafka
 
 
 def is_retriable(error: KafkaError) -> bool:
-    """Whether a failed transactional call may simply be made again: nothing is lost and nothing is decided. Pure."""
+    """Return whether a failed transactional call may be retried, because the transaction is still intact. Pure."""
     if error.fatal() or error.txn_requires_abort():
         return False
     return bool(error.retriable()) or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}
 
 
 class _Failed(BrokerError):  # noqa: N818 - internal control flow
-    """The transaction cannot be committed. Out of here it gets only from ``prepare``, when a worker starts."""
+    """The transaction cannot be committed. Only ``prepare``, at the start of a worker, raises it to its caller."""
 
     def __init__(self, step: str, error: KafkaError | None = None) -> None:
         super().__init__(f"{step}: {error.str() if error is not None else 'the tasks moved'}")
         self.error = error
-        # To produce after the fence says only that something was fatal.
+        # Producing after being fenced reports only a generic fatal error.
         self.fenced = error is not None and error.code() in {KafkaError._FENCED, KafkaError._FATAL}
 
 
 class TransactionManager:
     """One transactional producer and its open transaction. Call everything in one thread.
 
-    ``membership`` gives the metadata that the offsets carry, ``group`` asks for duplicate members. ``state`` is brought
+    ``membership`` supplies the group metadata for the offsets, ``group`` finds duplicate members. ``state`` is written
     to the disk after each commit. Events come from the topic ``events``, facts from all others.
     """
 
@@ -95,23 +95,23 @@ class TransactionManager:
         self._producer: Producer | None = None
         self._batches: BatchProducer | None = None  # appends to the producer's queue
         self._open: OpenTransaction | None = None
-        self._last: set[OutputPartition] = set()  # what the last committed transaction wrote to
-        self._unswept: set[OutputPartition] = set()  # what may hold records of a transaction without an end
-        self._swept: set[OutputPartition] = set()  # what does not, since the last time that a transaction was given up
+        self._last: set[OutputPartition] = set()  # partitions of the last committed transaction
+        self._unswept: set[OutputPartition] = set()  # partitions that may hold records of a hanging transaction
+        self._swept: set[OutputPartition] = set()  # partitions known to hold none; emptied with the producer
         self._refusals = RefusalCounter()
 
     def prepare(self) -> None:
-        """Make the producer; whatever a predecessor of this name left open is aborted. May block for seconds.
+        """Create the producer, which aborts the open transaction of a predecessor. May block for seconds.
 
-        Raises BrokerError if the brokers refuse it.
+        Raises BrokerError if the brokers reject it.
         """
         while self._producer is None:
             self._make()
 
     def settle(self, mine: set[OutputPartition], others: set[OutputPartition]) -> bool:
-        """End whatever this name has open, or may have left without an end in partitions that were ``mine``.
+        """Commit or abort the open transaction, and end hanging transactions of this name in partitions ``mine``.
 
-        False: not yet. In ``others`` another worker wrote last.
+        Return False if that must be retried. In ``others`` another worker wrote last.
         """
         if not self.commit():
             return False
@@ -130,7 +130,7 @@ class TransactionManager:
         return self._producer is not None
 
     def _make(self) -> None:
-        """Make the producer, if there is none; there is still none if the brokers did not answer in time."""
+        """Create the producer if there is none; leave it None if the brokers do not answer in time."""
         if self._producer is not None:
             return
         producer = clients.transactional(self._kafka, transactional_id=self._id)
@@ -145,7 +145,7 @@ class TransactionManager:
             self._batches = batch_producer(producer, self._id)
 
     def produce(self, batch: TaskBatch, output: BatchOutput) -> None:
-        """Put the outputs of a batch into the open transaction, unless it may not be committed any more."""
+        """Put the outputs of a batch into the open transaction; skip a batch that may no longer be committed."""
         if not self._mailbox.ask(lambda manager: manager.can_produce(batch.number)):
             return
         try:
@@ -156,10 +156,10 @@ class TransactionManager:
             self._mailbox.post(BatchProduced(batch.number, self._records.rows, self._state.full))
 
     def commit(self) -> bool:
-        """Commit what the task manager says may be committed now; False if it had to be aborted.
+        """Commit the offsets that the task manager returns; return False if the transaction was aborted instead.
 
-        Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker checks
-        the generation, but not who owns which partition.
+        Ownership and generation are read together, under the lock of the rebalance callbacks: the broker checks the
+        generation, but not which member owns which partition.
         """
         started = self._clock.monotonic()
         actions, metadata = self._mailbox.post_and_read(CommitReady(), self._membership.metadata)
@@ -185,7 +185,7 @@ class TransactionManager:
         return True
 
     def abort(self, reason: str) -> None:
-        """Abort what is open, if that is still wanted."""
+        """Abort the open transaction, if the task manager still wants an abort."""
         if self._mailbox.ask(lambda manager: manager.wants_abort):
             self._give_up(_Failed(reason))
 
@@ -229,7 +229,7 @@ class TransactionManager:
             raise _Failed("produce", error.args[0]) from None
 
     def _produce_burst(self, burst: OutputRecords, opened: OpenTransaction) -> None:
-        """Produce what one partition of a changelog is given, and have it noted where its last record comes to lie."""
+        """Produce records to one changelog partition, and store the offset after the last one in ``opened``."""
         output = (burst.topic, int(burst.partitions[0]))
         opened.touched.add(output)
 
@@ -250,10 +250,10 @@ class TransactionManager:
         self._call("send_offsets", lambda: self._live.send_offsets_to_transaction(offsets, metadata, OFFSETS_SECONDS))
 
     def _call(self, step: str, call: Callable[[], None]) -> None:
-        """Make a transactional call once: a time-out too ends the transaction.
+        """Make a transactional call once; raise _Failed on any error, including a timeout.
 
-        librdkafka allows to make it again, but after an outage such a call has been seen to hang for good. Nothing is
-        lost by giving up: what became of the transaction, the stable committed offsets tell afterwards.
+        librdkafka allows a retry, but after an outage a retried call was observed to hang forever. Giving up loses no
+        data: the stable committed offsets show the outcome of the transaction afterwards.
         """
         try:
             call()
@@ -261,13 +261,13 @@ class TransactionManager:
             raise _Failed(step, error.args[0]) from None
 
     def _give_up(self, failure: _Failed) -> None:
-        """Abort what is open, and post that: the tasks go back to their committed offsets.
+        """Abort the open transaction, and post TransactionAborted: the tasks return to their committed offsets.
 
-        Unless nothing of it can be left anywhere, the producer is thrown away too: a record that it sent, and that is
-        still on its way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch
-        and be committed with it, beside the copy that is made anew (what KIP-890 mends for clients that speak it).
-        ``init_transactions`` of the next producer raises the epoch, and the brokers refuse what is older.
-        Raises OutputRefused where the brokers have refused the same again and again.
+        The producer is replaced unless all its records were acknowledged: a record that is still in transit or waits
+        for a retry could otherwise arrive in the next transaction of the same producer epoch and be committed with it,
+        in addition to its reprocessed copy (fixed by KIP-890 for clients that support it). ``init_transactions`` of
+        the next producer increases the producer epoch, and the brokers reject records of older epochs.
+        Raises OutputRefused if the brokers have repeatedly rejected the same outputs.
         """
         opened, self._open = self._open, None
         if opened is not None:
@@ -293,12 +293,12 @@ class TransactionManager:
             return False
 
     def _ended(self, failure: _Failed) -> bool:
-        """Abort; return whether that is all, since every record was answered for and the cluster is well.
+        """Abort; return whether the producer can be kept, because all its records were acknowledged.
 
-        So it is when the group has moved on, as it does at each rebalance of the classic protocol.
+        This is the case if the group generation has changed, as at each rebalance of the classic protocol.
         """
         if failure.error is not None and is_retriable(failure.error):
-            return False  # the next producer's init would come sooner, and an abort after a time-out was seen to hang
+            return False  # init_transactions of a new producer is faster; an abort after a timeout was observed to hang
         moved = failure.error is None or failure.error.code() == KafkaError.ILLEGAL_GENERATION
         try:
             answered = moved and int(self._live.flush(FLUSH_SECONDS)) == 0
@@ -309,7 +309,7 @@ class TransactionManager:
         return answered
 
     def _close_in_background(self) -> None:
-        """Throw the producer away. To destroy one whose brokers are away may take its time: not in this thread."""
+        """Destroy the producer in another thread, since that may block for long while the brokers are unreachable."""
         if self._producer is None:
             return
         grave: list[object] = [self._producer, self._batches]

@@ -1,4 +1,4 @@
-"""Ends a process that makes no progress, so that an orchestrator starts it anew. The decisions are pure."""
+"""Detects a worker that makes no progress, so that its process ends and an orchestrator restarts it. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,12 +11,11 @@ Snapshot = tuple[TaskId, TaskState, float, float, dict[TopicPartition, int]]  # 
 def stuck_task(
     now: float, tasks: Iterable[Snapshot], ends: Mapping[TopicPartition, int], deadline_seconds: float
 ) -> str | None:
-    """Say which task is stuck, if any.
+    """Return a message about a stuck task, None if no task is stuck.
 
-    ``now`` is monotonic seconds; ``ends`` holds the offset that each source's fetching position must reach: records
-    that are there to be read. A task is stuck when it has something to do (or is still opening or restoring) and
-    neither opened nor restored nor committed anything for the deadline. Trailing transaction markers are not work:
-    ``ends`` must not count them.
+    ``now`` is monotonic seconds; ``ends`` holds by partition the offset after the last record that can be read. A task
+    is stuck when it has records to process (or is still opening or restoring) and has neither opened nor restored nor
+    committed anything for the deadline. ``ends`` must not count trailing transaction markers.
     """
     for task, state, since, moved_at, committed in tasks:
         if state is TaskState.OPENING and now - since > deadline_seconds:
@@ -32,7 +31,7 @@ def stuck_task(
 
 
 def hung_call(now: float, started_at: float | None, deadline_seconds: float) -> str | None:
-    """Say that a model call hangs, if one does. Times are monotonic seconds."""
+    """Return a message about a model call that exceeds its deadline, else None. Times are monotonic seconds."""
     if started_at is not None and now - started_at > deadline_seconds:
         return (
             f"a model call has run for {now - started_at:.0f} s (model.call_deadline_seconds is {deadline_seconds:g})"

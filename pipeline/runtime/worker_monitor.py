@@ -1,5 +1,5 @@
-"""Looks at a worker every other second, in a thread of its own: reports its lag and its tasks, renews a fetcher that
-stands still, and ends the process if something makes no progress.
+"""Checks a worker every 2 s in a separate thread: reports its lag and its tasks, replaces the consumer of a stalled
+fetcher, and ends the process if a task or a model call makes no progress.
 """
 
 import logging
@@ -29,29 +29,30 @@ from pipeline.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 MONITOR_SECONDS = 2.0
-STALL_SECONDS = 10.0  # more than any broker takes to hand a leadership over
-# The brokers forget offsets of topics that no member subscribes to, after seven days by default, also where nothing
-# came meanwhile. Nobody subscribes to facts.
+STALL_SECONDS = 10.0  # longer than a leader election takes
+# The brokers expire offsets of topics without a subscribed member, after seven days by default, even if no record was
+# written meanwhile. No member subscribes to topics of facts.
 REFRESH_SECONDS = 3600.0
 
 
 class LagReporter(Protocol):
-    """Judges how far behind the owned partitions are; called by the monitor and when partitions go."""
+    """Evaluates the lag of the owned partitions; called by the monitor, and when partitions are released."""
 
     def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int]) -> None:
-        """Judge the owned partitions, also those being opened. ``ends``: the last stable offsets that are known."""
+        """Evaluate the owned partitions, in any task state. ``ends``: the known last stable offsets."""
         ...
 
     def forget(self, sources: Iterable[TopicPartition]) -> None:
-        """Tell of these partitions no more."""
+        """Stop reporting these partitions."""
         ...
 
 
 class WorkerMonitor:
-    """``call_started_at`` returns since when (monotonic seconds) a model call runs, None when none does.
+    """Monitors one worker.
 
-    ``refresh``: whether offsets must be committed again from time to time, because topics are read without being
-    subscribed to.
+    ``call_started_at`` returns the start of the model call in progress in monotonic seconds, None if there is none.
+    ``refresh``: whether offsets must be committed again periodically, because some topics are read without a
+    subscription.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class WorkerMonitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread soon."""
+        """End the thread; do not wait for it."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -105,11 +106,11 @@ class WorkerMonitor:
                 if (why := self._look()) is not None:
                     self._on_failure(Stuck(f"{why}; nothing of it was committed"))
                     return
-        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+        except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
 
     def _look(self) -> str | None:
-        """Look once; return what is stuck, if anything is."""
+        """Run one check; return a message if a task or a model call is stuck, else None."""
         tasks = self._mailbox.ask(lambda manager: manager.tasks.snapshot())
         sources = self._mailbox.ask(lambda manager: manager.tasks.sources(each.task for each in tasks))
         try:

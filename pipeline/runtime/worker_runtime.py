@@ -1,8 +1,8 @@
-"""The runtime of a worker: builds its threads and starts in them what the task manager decides. Knows no Faust.
+"""The runtime of a worker: creates its threads and starts the task manager's actions in them. Independent of Faust.
 
-Threads: *membership* (rebalances), *initializer* and *fence* (ask brokers before a task runs),
-*restorer* (reads changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). The host's
-thread fetches and computes, one batch at a time. What a thread has found out it posts into the mailbox.
+Threads: *membership* (rebalances), *initializer* and *fence* (broker queries before a task runs), *restorer* (reads
+changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). The host's thread fetches and computes, one
+batch at a time. Threads post their results into the mailbox.
 """
 
 import logging
@@ -49,10 +49,10 @@ STOP_SECONDS = 5.0
 class WorkerRuntime:
     """Owns tasks of one pipeline.
 
-    ``topics`` are the sources of a task, the events first; ``stores`` is there where it has tables, and ``address`` is
-    where this worker answers over HTTP. ``on_failure`` is called, from whichever thread, with what ends the worker.
-    ``call_started_at`` returns since when (monotonic seconds) a model call runs, None when none does. ``lag`` is told
-    how far the tasks have come.
+    ``topics`` are the source topics, the events first; ``stores`` is None for a pipeline without tables; ``address`` is
+    this worker's HTTP address. ``on_failure`` is called, from any thread, with the error that ends the worker.
+    ``call_started_at`` returns the start of the model call in progress in monotonic seconds, None if there is none.
+    ``lag`` evaluates the positions of the tasks.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class WorkerRuntime:
         mailbox.connect(self._start)
 
     def start(self) -> None:
-        """Start the threads and join the group. Blocks until the brokers were found."""
+        """Start the threads and join the group. Block until the brokers are reachable."""
         self._producer.start()
         prepared = self._producer.submit(self._transactions.prepare)
         self._fetcher.look_up(list(self._topics))
@@ -196,16 +196,16 @@ class WorkerRuntime:
         self._monitor.start()
 
     def positions(self) -> dict[TopicPartition, tuple[int, tuple[int, int] | None]]:
-        """Return what is committed of each source of a running task, and offset and time (ms) of its oldest record.
+        """Return, for each partition of a running task, the committed offset and its oldest uncommitted record.
 
-        That is the oldest one of those fetched and not committed, None if there are none.
+        The record is given as offset and timestamp (ms); None if no fetched record is uncommitted.
         """
-        waiting = self.records.heads()  # before the manager: a record moves from the one to the other
+        waiting = self.records.heads()  # before the manager's positions: records move from the queues to the manager
         positions = self._mailbox.ask(lambda manager: manager.tasks.positions())
         return {source: (at, head or waiting.get(source)) for source, (at, head) in positions.items()}
 
     def stop(self) -> None:
-        """Commit what is open, leave the group, end the threads. What is left then is nothing to be redone."""
+        """Commit the open transaction, leave the group and end the threads, so that no work must be repeated."""
         self._monitor.stop()
         self._mailbox.post(StopAsked())
         self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
@@ -215,20 +215,20 @@ class WorkerRuntime:
         self._state.stop(STOP_SECONDS)
 
     def abandon(self) -> None:
-        """Abort what is open and leave the group, as well as that can be done: the process is about to end."""
+        """Abort the open transaction and leave the group, best effort, before the process ends."""
         self._monitor.stop()
         self._listener.lose_all()
         self._membership.stop(STOP_SECONDS)
 
     def next_batch(self, timeout: float) -> TaskBatch | None:
-        """Fetch and hand out a batch; None if there was none within ``timeout`` seconds. Blocks the calling thread."""
+        """Fetch and return a batch; None if there was none within ``timeout`` seconds. Block the calling thread."""
         return self._assembler.next_batch(timeout)
 
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
-        """Put the outputs of a batch into the open transaction; None: it came to nothing, and its tasks go back."""
+        """Put the outputs of a batch into the open transaction; None: rewind its tasks to the committed offsets."""
         self._assembler.submit(batch, output)
 
-    # What the manager decides. Nothing here blocks, and nothing posts: the mailbox is locked.
+    # Actions of the manager. They must not block and must not post events, because the mailbox is locked.
 
     def _start(self, action: ManagerAction) -> None:
         match action:
@@ -262,7 +262,7 @@ class WorkerRuntime:
             case act.EndProcess():
                 self._on_failure(LostIdentity(action.message))
             case act.ProcessBatch() | act.SendOffsets():
-                pass  # whoever posted the event does that
+                pass  # the caller that posted the event executes these
 
     def _close(self, tasks: tuple[TaskId, ...]) -> None:
         self._state.close(tasks)
@@ -274,7 +274,7 @@ class WorkerRuntime:
     def _sources(self, tasks: Iterable[TaskId]) -> list[TopicPartition]:
         return [TopicPartition(topic, task.partition) for task in tasks for topic in self._topics]
 
-    # What other threads do for the manager.
+    # Actions that other threads execute.
 
     def _produce(self, number: int) -> None:
         self._transactions.produce(*self._assembler.computed(number))
