@@ -225,7 +225,7 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, re
     ``replication`` -1: the broker's default. ``recording`` as in ``needed``.
     """
     have = existing(kafka)
-    events = have.get(pipeline.events.topic, pipeline.events.partitions)  # the existing topic may have been given more partitions
+    events = have.get(pipeline.events.topic, pipeline.events.partitions)  # it may have been given more partitions
     missing = [
         spec if spec.optional else replace(spec, partitions=events)
         for spec in needed(pipeline, recording=recording)

@@ -165,7 +165,7 @@ def offsets(admin: AdminClient, sources: Sequence[TopicPartition], which: Where)
     if isinstance(which, int):
         found = _listed(admin, sources, OffsetSpec.for_timestamp(which))
         ends = _listed(admin, sources, OffsetSpec.latest())
-        return {source: offset if offset >= 0 else ends[source] for source, offset in found.items()}  # -1: there is no such record
+        return {source: offset if offset >= 0 else ends[source] for source, offset in found.items()}  # -1: no record
     return _listed(admin, sources, OffsetSpec.earliest() if which == "earliest" else OffsetSpec.latest())
 
 

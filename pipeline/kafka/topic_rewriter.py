@@ -88,7 +88,7 @@ class TopicRewriter:
     def _abort(self) -> None:
         try:
             self._producer.abort_transaction(_CALL_SECONDS)
-        except KafkaException:  # the original error is raised; the next producer with this identity aborts the open transaction
+        except KafkaException:  # the next producer with this identity aborts the open transaction
             return
 
 
