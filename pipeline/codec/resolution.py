@@ -33,8 +33,7 @@ class Resolution:
         self._rows = Rows(reader.record)
 
     def fit(self, values: pa.LargeBinaryArray, rows: Int64s, columns: pa.RecordBatch) -> Fitted:
-        """Return the rows in the reader's columns: parts as (start, stop, columns), and failures by index into
-        ``rows``.
+        """Return the rows in the reader's columns: parts as (start, stop, columns), and failures by index in ``rows``.
 
         ``columns`` are those of the framed values of ``rows``, int64 [n].
         """

@@ -26,8 +26,7 @@ CALL_SECONDS = 10.0
 
 
 def warm_up(kafka: KafkaSettings, *, seconds: float = SECONDS, clock: Clock | None = None) -> int:
-    """Run transactions for about this many seconds; return their number. Raises BrokerError if the brokers reject
-    one."""
+    """Run transactions for about ``seconds``; return their number. Raises BrokerError if the brokers reject one."""
     name = f"warm-up-{uuid.uuid4().hex[:8]}"
     try:
         return _warm_up(kafka, name, seconds, clock or SystemClock())

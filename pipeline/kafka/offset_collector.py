@@ -70,8 +70,7 @@ class CollectedOffsets:
 
 
 class OffsetCollector:
-    """Makes repeated passes with the same clients. Raises BrokerError if Kafka does not answer; then make a new
-    collector.
+    """Makes repeated passes with the same clients. Raises BrokerError if Kafka does not answer; then make a new one.
 
     Only for `lag.offset_collector_process`, which runs it in a separate process: its calls of librdkafka's admin client
     can crash the process (ops/decisions/0002). A consumer could make the same queries, but for one group only.
@@ -87,7 +86,7 @@ class OffsetCollector:
         self._requests = 0
 
     def survey(self, question: OffsetQuery) -> CollectedOffsets:
-        """Return the state of the groups. Committed offsets are read before the end offsets, so a lag is never too
+        """Return the state of the groups. Committed offsets are read before end offsets, so a lag is never too
         small."""
         self._requests = 0
         self._sources = {}
@@ -208,8 +207,7 @@ class OffsetCollector:
     def _read_heads(
         self, groups: dict[str, GroupDescription], bounds: Bounds, heads_max: int
     ) -> dict[ReadPosition, OldestRecord]:
-        """Read the oldest uncommitted records: first of the partitions without progress, then of those with the longest
-        lag."""
+        """Read the oldest uncommitted records: of partitions without progress first, then by decreasing lag."""
         lags: dict[ReadPosition, int] = {}
         for group in groups.values():
             for source, offset in group.committed.items():

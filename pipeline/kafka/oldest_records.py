@@ -51,8 +51,7 @@ class OldestRecords:
         )
 
     def read(self, places: Iterable[ReadPosition], timeout: float) -> dict[ReadPosition, OldestRecord]:
-        """Return the records at the positions, one position per partition at most; omit those not read within
-        ``timeout`` s."""
+        """Return the records at the positions, at most one position per partition; omit those not read in time."""
         wanted = {place.source: place for place in places}
         found: dict[ReadPosition, OldestRecord] = {}
         self._consumer.assign([KafkaTopicPartition(*place.source, place.offset) for place in wanted.values()])

@@ -39,8 +39,7 @@ class TopicSpec:
 
 
 def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, ...]:
-    """Return the topics of a pipeline. A score or dead letter is in the partition with the number of its event's
-    partition.
+    """Return the topics of a pipeline. A score or dead letter is in the partition of its event's number.
 
     ``recording``: whether features are recorded (``features.record``).
     """

@@ -62,8 +62,7 @@ class Exporter:
             stopping.wait(max(0.0, self._settings.interval_seconds - (self._clock.monotonic() - started)))
 
     def look(self, stopping: threading.Event | None = None) -> bool:
-        """Make one pass; return whether Kafka answered. A pass interrupted by ``stopping`` does not count as a
-        failure."""
+        """Make one pass; return whether Kafka answered. A pass interrupted by ``stopping`` is not counted."""
         started = self._clock.monotonic()
         try:
             survey = self._asks.ask(self._question, self._settings.answer_seconds)
