@@ -44,7 +44,7 @@ class TransactionalClients:
     """A group member and a transactional producer that commit together. For one thread.
 
     ``done`` holds the offset to commit of each partition that has records in the open transaction. Every method raises
-    KafkaException if the brokers refuse a request; the process must end then.
+    KafkaException if the brokers reject a request; the process must end then.
     """
 
     def __init__(self, job: ContenderArgs) -> None:
@@ -65,7 +65,7 @@ class TransactionalClients:
         self._consumer.subscribe([self._events], **(default | callbacks))
 
     def poll(self) -> list[Any]:
-        """Return what has arrived, at most BATCH_ROWS_MAX messages; wait up to 0.1 seconds for the first."""
+        """Return the available messages, at most BATCH_ROWS_MAX; wait up to 0.1 seconds for the first."""
         first = self._consumer.poll(0.1)
         return [] if first is None else [first, *self._consumer.consume(BATCH_ROWS_MAX - 1, 0)]
 
@@ -76,7 +76,7 @@ class TransactionalClients:
             self._opened_at = time.monotonic()
 
     def due(self, rows: int) -> bool:
-        """Return whether to commit after a batch of so many rows."""
+        """Return whether to commit after a batch of ``rows`` rows."""
         return self._opened_at is not None and commit_due(time.monotonic() - self._opened_at, rows)
 
     def commit(self) -> None:
@@ -90,7 +90,7 @@ class TransactionalClients:
         self._opened_at = None
 
     def close(self) -> None:
-        """Commit what is open and leave the group."""
+        """Commit the open transaction and leave the group."""
         self.commit()
         self._consumer.close()
 
@@ -99,9 +99,9 @@ class TransactionalClients:
 
 
 def commit_due(open_seconds: float, rows: int) -> bool:
-    """Return whether a transaction that has been open for ``open_seconds`` is to be committed. Pure.
+    """Return whether to commit a transaction that has been open for ``open_seconds``. Pure.
 
-    ``rows`` is the size of the last batch: one that is not full leaves nothing waiting.
+    ``rows`` is the size of the last batch: after a batch that is not full no record is waiting.
     """
     return rows < BATCH_ROWS_MAX or open_seconds >= TRANSACTION_SECONDS
 

@@ -86,8 +86,7 @@ class OffsetCollector:
         self._requests = 0
 
     def survey(self, question: OffsetQuery) -> CollectedOffsets:
-        """Return the state of the groups. Committed offsets are read before end offsets, so a lag is never too
-        small."""
+        """Return the state of the groups. Reads committed offsets before end offsets, so a lag is never too small."""
         self._requests = 0
         self._sources = {}
         try:
