@@ -1,20 +1,21 @@
-"""The hand-written loop with transactions: what exactly once costs at best, and the baseline of a worker's latency.
+"""The hand-written loop with transactions: the minimum cost of exactly once, and the baseline of a worker's latency.
 
 One thread, one member of a KIP-848 consumer group, one transactional producer. Scores and offsets are committed in one
-transaction, the offsets with the group metadata, so that a member that was replaced cannot commit. Any error ends the
-process: the next one with the same transactional id aborts what was left open and continues at the committed offsets.
+transaction, the offsets with the group metadata, so that a replaced member cannot commit. Any error ends the process:
+the next one with the same transactional id aborts the open transaction and continues at the committed offsets.
 
 Choices, all in ``tuning.py``:
 
-- Natural batches: a batch is what arrived while the last one was computed and committed, at most ``BATCH_ROWS_MAX``.
+- Natural batches: a batch contains the records that arrived while the previous one was computed and committed, at most
+  ``BATCH_ROWS_MAX``.
 - A batch that is not full is committed at once. A commit takes a few round trips to the brokers, during which the next
-  batch gathers; waiting longer would only add latency. Full batches mean that the loop is flooded: then one commit per
-  ``TRANSACTION_SECONDS`` is enough, and the wait for the brokers becomes a small share of the time.
-- ``retry.backoff.ms``: the brokers refuse the first requests of a transaction while they still end the one before;
+  batch gathers; waiting longer would only add latency. Full batches mean that the loop is saturated: then one commit
+  per ``TRANSACTION_SECONDS`` is enough, and the wait for the brokers becomes a small share of the time.
+- ``retry.backoff.ms``: the brokers reject the first requests of a transaction while they still end the previous one;
   librdkafka's default of 100 ms would be the duration of every transaction.
-- A short ``linger.ms``: the records are on their way while the offsets are added to the transaction.
-- No second thread for commits: it would overlap computing and committing, at the price of hand-overs of the interpreter
-  for each batch and of a second set of batches in flight.
+- A short ``linger.ms``: the records are sent while the offsets are added to the transaction.
+- No second thread for commits: it would overlap computing and committing, at the cost of switches of the interpreter
+  lock for each batch and of a second set of batches in flight.
 """
 
 import gc
