@@ -1,7 +1,7 @@
-"""A real Kafka for the tests that need one: started when first asked for, stopped at the end come what may.
+"""A real Kafka for the tests that need one: started on first use, stopped at the end in any case.
 
-``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three. A test that uses
-one of them carries the marker ``cluster``, and ``cluster3`` too, by itself.
+``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three. A test that uses one of
+them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
 import os
@@ -23,7 +23,7 @@ from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
 from tests.support.programs import needed
 
-# How long an example takes says more of the machine than of the code.
+# The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("surgetank", deadline=None)
 hypothesis.settings.load_profile("surgetank")
 
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a cluster by the fixtures that it uses."""
+    """Mark tests by the cluster fixtures that they use."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "kafka3" in fixtures:
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip into a failure under ``--no-skips``. An expected failure is no skip."""
+    """Turn a skip into a failure under ``--no-skips``. An expected failure is not a skip."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
         report.outcome = "failed"
@@ -77,7 +77,7 @@ def prometheus_programs() -> None:
 
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Path]:
-    """Return the folder of this session's clusters. What a crashed session left running is stopped first."""
+    """Return the folder of this session's clusters, after stopping the clusters of crashed sessions."""
     base = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
     base.mkdir(exist_ok=True)
     sweep(base)
@@ -100,14 +100,14 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaUnderTest]:
 
 @pytest.fixture(scope="session")
 def kafka3(clusters: Path) -> Iterator[KafkaUnderTest]:
-    """Three brokers for the whole session, replication 3, two in sync at least."""
+    """Three brokers for the whole session, replication 3, at least two in sync."""
     with running(clusters / "kafka3", brokers=3) as cluster:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 
 
 @pytest.fixture(autouse=True)
 def _whole(request: pytest.FixtureRequest) -> None:
-    """Start again, before the next test, what a test that failed left stopped, killed or paused."""
+    """Before the next test, restart the brokers that a failed test left stopped, killed or paused."""
     for name in {"kafka", "kafka3"} & set(request.fixturenames):
         used: KafkaUnderTest = request.getfixturevalue(name)
         if used.cluster is not None:
@@ -116,9 +116,9 @@ def _whole(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def topic(request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
-    """Return a function that makes a topic of a name of its own; it is deleted after the test.
+    """Return a function that creates a topic with a unique name, deleted after the test.
 
-    ``topic(partitions=1, prefix="test", config={})``. It is made in ``kafka3`` where the test uses that.
+    ``topic(partitions=1, prefix="test", config={})``. The topic is in ``kafka3`` if the test uses that.
     """
     used: KafkaUnderTest = request.getfixturevalue("kafka3" if "kafka3" in request.fixturenames else "kafka")
     admin = clients.admin(used.settings)
@@ -137,7 +137,7 @@ def topic(request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def local_cluster(clusters: Path) -> Iterator[Callable[..., LocalCluster]]:
-    """Return a function that makes a cluster of the test's own, not started; the end of the test stops it."""
+    """Return a function that creates a cluster for one test, not started; it is stopped at the end of the test."""
     made: list[LocalCluster] = []
 
     def make(

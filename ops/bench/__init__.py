@@ -1,1 +1,1 @@
-"""The same job done four ways, on one real Kafka: `surgetank bench`, or `python -m ops.bench`."""
+"""The same job in four implementations on one real Kafka: `surgetank bench`, or `python -m ops.bench`."""

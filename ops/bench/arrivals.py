@@ -1,7 +1,7 @@
-"""Reads scores as a consumer would (read_committed) and notes how long each took, in a file.
+"""Reads scores as a consumer would (read_committed) and writes the latency of each to a file.
 
-It reads some of the partitions only: on a small machine a reader of all would take the CPU of those measured.
-Whatever delays a score, a batch or a transaction, delays those of all partitions alike.
+It reads only some of the partitions: on a small machine a reader of all would take CPU from the measured contenders.
+The causes of a delay, a batch or a transaction, delay all partitions alike.
 """
 
 import signal
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def main(bootstrap: str, topic: str, file: str) -> None:
-    """Read until SIGTERM, then tell."""
+    """Read until SIGTERM, then write the results."""
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     avro = Avro("score")

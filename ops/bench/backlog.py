@@ -1,4 +1,4 @@
-"""The events that all four score: encoded once, waiting on one topic."""
+"""The events that all contenders score: encoded once, stored on one topic."""
 
 import time
 from typing import Any
@@ -28,9 +28,9 @@ _PASSING = {
 
 
 def make_topics(kafka: KafkaSettings, names: list[str], partitions: int = PARTITIONS) -> None:
-    """Make topics, and wait until they can be asked for their ends.
+    """Create topics, and wait until their end offsets can be read.
 
-    Dead letters get the larger records that a worker insists on, changelogs are compacted; the others have the
+    Dead letter topics get the larger record limit that a worker requires, changelogs are compacted; the others have the
     broker's defaults.
     """
     admin = clients.admin(kafka)
@@ -43,21 +43,21 @@ def make_topics(kafka: KafkaSettings, names: list[str], partitions: int = PARTIT
 
 
 def remove_topics(kafka: KafkaSettings, names: list[str]) -> None:
-    """Remove topics."""
+    """Delete topics."""
     admin = clients.admin(kafka)
     for removed in admin.delete_topics(names).values():
         removed.result()
 
 
 def remove_topics_of(kafka: KafkaSettings, run: str) -> None:
-    """Remove every topic that has the name of a run in its own: some contenders make their own."""
+    """Delete every topic whose name contains that of a run, because some contenders create topics."""
     there = clients.admin(kafka).list_topics(timeout=10).topics
     if names := [topic for topic in there if run in topic]:
         remove_topics(kafka, names)
 
 
 def ends(admin: AdminClient, topic: str, partitions: int = PARTITIONS) -> int | None:
-    """Return the sum of the ends of a topic for readers of committed records; None: just now nobody says."""
+    """Return the sum of a topic's end offsets for readers of committed records; None if no broker answers."""
     asked = {KafkaTopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=5)
     try:

@@ -1,4 +1,4 @@
-"""The bench: the same job by each contender in turn, then the latencies. Returns what bench.json holds."""
+"""The benchmark: the same job by each contender in turn, then the latencies. Returns the content of bench.json."""
 
 import contextlib
 import platform
@@ -21,16 +21,16 @@ from pipeline.kafka.local.broker import free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings, Settings
 
-# Of these also the latency and the CPU of each part of a batch.
+# For these also the latency and the CPU of each part of a batch are measured.
 MEASURED = ("hand_loop", "hand_transactions", "hand_state", "hand_state_transactions", "surgetank")
 JOBS: dict[str, Workload] = {"flights": Flights(), "payments": Payments()}
 
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """How much is measured, of which job. ``share`` scales the events of each run; ``only`` names contenders.
+    """The extent and the job of a benchmark. ``share`` scales the events of each run; ``only`` names contenders.
 
-    ``growth``: of a job with memory also what many keys, many tasks and restoring cost.
+    ``growth``: for a stateful job also measure the cost of many keys, of many tasks and of restores.
     """
 
     job: str = "flights"
@@ -49,7 +49,7 @@ class BenchPlan:
 
 
 def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
-    """Return those that take part."""
+    """Return the contenders that take part."""
     warm = plan.work.warm
 
     def one(key: str, title: str, count: int, guarantee: str = "at least once", **more: Any) -> Contender:
@@ -78,9 +78,9 @@ def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
 
 
 def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None = None) -> dict[str, Any]:
-    """Measure everything. What was started is stopped, and what was made is removed, on every way out.
+    """Measure everything. Every exit stops the started processes and deletes the created topics.
 
-    Raises SurgetankError if a contender fails, with the end of its log; the logs stay in ``home``.
+    Raises SurgetankError, with the end of its log, if a contender fails; the logs stay in ``home``.
     """
     started = time.monotonic()
     shutil.rmtree(home, ignore_errors=True)
@@ -130,7 +130,7 @@ def _latencies(report: dict[str, Any], plan: BenchPlan, those: list[Contender], 
 
 
 def _cpu_parts(run: BenchmarkRun, contender: Contender) -> dict[str, float] | None:
-    """Return the CPU of each part of a batch, in microseconds per event, of one run of a contender; None: too short."""
+    """Return the CPU of each part of a batch in one run, in microseconds per event; None if the run is too short."""
     file = run.site.home / f"{contender.key}.cpu-parts.jsonl"
     run.site.talk.doing(f"measuring the CPU of the parts of {contender.title}")
     run.run(contender, environment={cpu_parts.VARIABLE: str(file)})

@@ -1,4 +1,4 @@
-"""One run of one contender over a backlog, and rounds of all of them in turn."""
+"""One run of one contender over a backlog, and rounds of all contenders in turn."""
 
 import contextlib
 import shutil
@@ -21,12 +21,12 @@ from ops.bench.rates import MeasuredRun, ProgressSample, mark, run_of, summary
 from pipeline.errors import SurgetankError
 from pipeline.settings import KafkaSettings
 
-WATCHED = 0.96  # a run is over when so many of its scores are there
+WATCHED = 0.96  # a run ends when this share of its scores exists
 
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Where the bench tells what it does: a line that stays, and what goes on just now."""
+    """Reports the progress of the benchmark: a permanent line, and the current activity."""
 
     say: Callable[[str], None]
     doing: Callable[[str], None]
@@ -34,7 +34,7 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class BenchEnvironment:
-    """Where everything runs. ``broker`` is None if it is not ours, and so not measured."""
+    """The environment of all runs. ``broker`` is None if it is external, and so not measured."""
 
     kafka: KafkaSettings
     admin: AdminClient
@@ -44,14 +44,14 @@ class BenchEnvironment:
 
 
 def topics_of(job: ContenderArgs, work: Workload) -> list[str]:
-    """Return the topics that a run writes to; a name ends with its kind."""
+    """Return the topics that a run writes to; the end of a name is its kind."""
     written = [job.scores, f"{job.name}.dead-letters"]
     return [*written, job.changelog] if work.memory else written
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRun:
-    """A backlog of one job on one topic. ``partitions`` is the number that all topics of its runs have."""
+    """A backlog of one job on one topic. ``partitions`` is the partition count of all topics of its runs."""
 
     site: BenchEnvironment
     work: Workload
@@ -67,9 +67,9 @@ class BenchmarkRun:
         environment: Mapping[str, str] = NOTHING,
         afterwards: Callable[[ContenderArgs, Path], None] = lambda *_: None,
     ) -> tuple[MeasuredRun, output_check.Scores | None]:
-        """Let one contender score its share of the backlog, in a group and to topics of its own.
+        """Let one contender score its share of the backlog, in its own group and to its own topics.
 
-        ``afterwards`` is called when it has been stopped, before its topics are removed, with its errand and its log.
+        ``afterwards`` is called with its arguments and its log after it has stopped, before its topics are deleted.
         """
         site = self.site
         name = f"bench-{contender.key.replace('_', '-')}-{time.time_ns()}"
@@ -108,7 +108,7 @@ class BenchmarkRun:
             shutil.rmtree(folder, ignore_errors=True)
 
     def changelog_records(self, job: ContenderArgs) -> int:
-        """Return how many records a run has written to the changelog of its rows, end markers included."""
+        """Return the number of records in the changelog of a run's rows, end markers included."""
         return ends(self.site.admin, job.changelog, self.partitions) or 0
 
 
@@ -116,7 +116,7 @@ class BenchmarkRun:
 def course(
     site: BenchEnvironment, work: Workload, backlog: int, partitions: int = PARTITIONS
 ) -> Iterator[BenchmarkRun]:
-    """Put a backlog on a topic, and remove it at the end."""
+    """Put a backlog on a topic, and delete the topic at the end."""
     topic = f"bench.events.{time.time_ns()}"
     try:
         make_topics(site.kafka, [topic], partitions)
@@ -130,10 +130,10 @@ def course(
 def rounds(
     run: BenchmarkRun, those: Sequence[Contender], number_of: int, *, same: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Let all of them run in turn, so many rounds; return the summary of each.
+    """Run all contenders in turn for this many rounds; return the summary of each.
 
-    The order turns with each round: what grows or warms up over time favours nobody. ``same``: check, in the first
-    round, that all of them gave the same scores.
+    The order rotates with each round, so that growth or warm-up over time favours no contender. ``same``: in the first
+    round, check that all contenders wrote the same scores.
     """
     runs: dict[str, list[MeasuredRun]] = {each.key: [] for each in those}
     samples: dict[str, output_check.Scores] = {}

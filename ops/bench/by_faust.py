@@ -1,4 +1,4 @@
-"""What the contenders of plain Faust have in common: the app, how scores are delivered, and how it is run."""
+"""Common parts of the contenders of plain Faust: the app, the delivery of scores, and the command that runs it."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ RAW = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_s
 
 
 def application(job: ContenderArgs, folder: Path, store: str) -> faust.App:
-    """Return an app without agents, which keeps its tables in ``store``."""
+    """Return an app without agents, with tables in ``store``."""
     return faust.App(
         job.name,
         broker=f"kafka://{job.bootstrap}",
@@ -31,7 +31,7 @@ def application(job: ContenderArgs, folder: Path, store: str) -> faust.App:
 
 
 async def deliver(scores: Any, messages: Sequence[Any], values: Sequence[bytes]) -> None:
-    """Send the scores of messages, each to the partition of its own, and wait until Kafka has them."""
+    """Send the score of each message to the message's partition, and wait until Kafka has them."""
     sent = [
         await scores.send(key=message.key, value=value, partition=message.partition)
         for message, value in zip(messages, values, strict=True)
@@ -42,7 +42,7 @@ async def deliver(scores: Any, messages: Sequence[Any], values: Sequence[bytes])
 
 
 def run(make: Callable[[ContenderArgs, Path], faust.App]) -> None:
-    """Run the app that is made for the errand on the command line, until SIGTERM."""
+    """Run the app made from the contender's arguments until SIGTERM."""
     told = contender_args()
     sys.argv[1:] = []
     with tempfile.TemporaryDirectory() as scratch:

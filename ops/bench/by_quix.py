@@ -1,6 +1,6 @@
-"""What the contenders of Quix Streams have in common: the application, and events and scores one at a time.
+"""Common parts of the contenders of Quix Streams: the application, and conversion of single events and scores.
 
-Needs no more than their environment has.
+Needs only the packages of their environment.
 """
 
 import io
@@ -17,7 +17,7 @@ from ops.bench.job import SCHEMAS, Avro
 
 
 class OneByOne:
-    """Framed events to records, and scores to framed values, by fastavro: for whole batches there is another way."""
+    """Converts framed events to records, and scores to framed values, by fastavro; for single records only."""
 
     def __init__(self, job: ContenderArgs, bundle: Path, events: str) -> None:
         manifest = json.loads((bundle / "manifest.json").read_text())
@@ -37,7 +37,7 @@ class OneByOne:
         return fastavro.schemaless_reader(body, self._event)
 
     def write(self, event: Any, key: str, at: str, score: float) -> bytes:
-        """Return the framed score of the event at hand; ``key`` and ``at`` name the fields of its key and time."""
+        """Return the framed score of this event; ``key`` and ``at`` name the fields of its key and time."""
         source = message_context()
         out = io.BytesIO()
         out.write(self._frame)
@@ -56,12 +56,12 @@ class OneByOne:
 
 
 def application(job: ContenderArgs, **settings: Any) -> Application:
-    """Return the application of a contender. It makes a folder for state even if it keeps none: that of the errand."""
+    """Return the application of a contender. It creates its state folder even if it keeps no state."""
     return Application(broker_address=job.bootstrap, consumer_group=job.name, state_dir=job.folder, **settings)
 
 
 def _schema(name: str) -> Any:
-    """Return a schema without its times: integers are what is on the wire, and faster."""
+    """Return a schema without its time types: integers are the wire format, and faster."""
     record = json.loads((SCHEMAS / f"{name}.avsc").read_text())
     for field in record["fields"]:
         if isinstance(field["type"], dict):

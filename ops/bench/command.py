@@ -1,4 +1,4 @@
-"""What `surgetank bench` does: run, show, write."""
+"""The command `surgetank bench`: run, show, write."""
 
 import json
 import signal
@@ -27,12 +27,12 @@ def main(
     profile: Path | None,
     report: Path,
 ) -> None:
-    """Run the bench, print its tables, write its report."""
+    """Run the benchmark, print its tables, write its report."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    for asked in (signal.SIGINT, signal.SIGTERM):  # what was started is stopped on the way out, whoever asks
+    for asked in (signal.SIGINT, signal.SIGTERM):  # either signal stops the started processes on the way out
         signal.signal(asked, stop)
     console = Console(soft_wrap=True)
     plan = BenchPlan(

@@ -1,4 +1,4 @@
-"""What the bench tells a contender on its command line. Needs the standard library only."""
+"""The command-line arguments that the benchmark passes to a contender. Needs the standard library only."""
 
 import argparse
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class ContenderArgs:
     """Read ``events``, write ``scores``, as consumer group and pipeline ``name``, on the Kafka at ``bootstrap``.
 
-    A job with memory keeps its state in ``folder`` and on the topic ``changelog``.
+    A stateful job keeps its state in ``folder`` and on the topic ``changelog``.
     """
 
     bootstrap: str
@@ -20,12 +20,12 @@ class ContenderArgs:
 
     @property
     def arguments(self) -> list[str]:
-        """The errand as arguments for another process."""
+        """Return the arguments for another process."""
         return [self.bootstrap, self.name, self.events, self.scores, self.changelog, self.folder]
 
 
 def contender_args() -> ContenderArgs:
-    """Return what this process was told to do."""
+    """Return the arguments of this process."""
     parser = argparse.ArgumentParser()
     for name in ("bootstrap", "name", "events", "scores", "changelog", "folder"):
         parser.add_argument(name)

@@ -1,4 +1,4 @@
-"""How each contender is started, and how its progress is seen."""
+"""Starts each contender and measures its progress."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ NOTHING: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of those that are compared. ``events``: how many of the backlog it scores in a run, warm-up included."""
+    """One of the compared programs. ``events``: the number of events that it scores in a run, warm-up included."""
 
     key: str
     title: str
@@ -44,16 +44,17 @@ class Contender:
     partitions: int = PARTITIONS
 
     def progress(self, admin: AdminClient, job: ContenderArgs) -> int | None:
-        """Return how many scores a read_committed reader could have read; None: just now nobody says."""
+        """Return the number of scores visible to a read_committed reader; None if no broker answers."""
         if self.guarantee != "exactly once":
             return ends(admin, job.scores, self.partitions)
-        # The ends of its scores count markers too. Its offsets appear with its scores, in one transaction.
+        # The end offsets of its scores count markers too. Its offsets are committed with its scores, in one
+        # transaction.
         return _committed(job).total(timeout=5.0)
 
 
 @lru_cache(maxsize=1)
 def _committed(job: ContenderArgs) -> CommittedOffsets:
-    """Return what asks for the committed offsets of a job; the same for as long as the job is the same."""
+    """Return the reader of a job's committed offsets; the same object while the job is the same."""
     return CommittedOffsets(KafkaSettings(bootstrap=job.bootstrap), job.name, job.events)
 
 
@@ -61,7 +62,7 @@ def _committed(job: ContenderArgs) -> CommittedOffsets:
 def running(
     contender: Contender, job: ContenderArgs, log: Path, environment: Mapping[str, str] = NOTHING
 ) -> Iterator[psutil.Popen]:
-    """Run a contender as a process; stop it at the end, whatever happens."""
+    """Run a contender as a process; stop it at the end in any case."""
     arguments = job.arguments
     with module_process(contender.module, arguments, log, python=contender.python, environment=environment) as process:
         yield process
@@ -76,7 +77,7 @@ def module_process(
     python: Path = Path(sys.executable),
     environment: Mapping[str, str] = NOTHING,
 ) -> Iterator[psutil.Popen]:
-    """Run a module of ours in a process of its own; what it prints goes to ``log``."""
+    """Run a module of this project as a process; its output goes to ``log``."""
     with log.open("wb") as out:
         process = psutil.Popen(
             [str(python), "-m", module, *arguments],
@@ -85,7 +86,7 @@ def module_process(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the bench, which stops what it started
+            start_new_session=True,  # Ctrl-C goes to the benchmark, which stops its processes
         )
     try:
         yield process
@@ -110,9 +111,9 @@ def watch(
     broker: psutil.Process | None,
     told: Callable[[ProgressSample], None] = lambda _: None,
 ) -> list[ProgressSample]:
-    """Look at the process until it has made so many scores; return all looks.
+    """Sample the process until it has written this many scores; return all samples.
 
-    Raises SurgetankError, with its last words, if it ends or comes to a halt before.
+    Raises SurgetankError, with the end of its log, if it ends or stops making progress before.
     """
     samples: list[ProgressSample] = []
     done, moved = 0, time.monotonic()
@@ -136,7 +137,7 @@ def watch(
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU seconds that all threads of a process have used."""
+    """Return the CPU seconds used by all threads of a process."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -1,4 +1,4 @@
-"""Computes the CPU of each part of a batch, in microseconds per event, from what ``cpu_parts`` wrote. Pure."""
+"""Computes the CPU of each part of a batch, in microseconds per event, from the output of ``cpu_parts``. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,9 +9,9 @@ FROM, TO = 0.10, 0.95  # of the events of a run: neither the start nor the end o
 
 
 def window(lines: Iterable[str], events: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the first look after 10 % and the last one before 95 % of ``events``: the process is not ending yet.
+    """Return the first sample after 10 % and the last one before 95 % of ``events``, before the process ends.
 
-    Raises ValueError if there are none with events between them.
+    Raises ValueError if there are no two such samples with events between them.
     """
     looks: list[dict[str, Any]] = [json.loads(line) for line in lines if line.endswith("\n")]
     first = next((look for look in looks if look["events"] >= FROM * events), None)
@@ -24,8 +24,8 @@ def window(lines: Iterable[str], events: int) -> tuple[dict[str, Any], dict[str,
 def breakdown(first: Mapping[str, Any], last: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, float]:
     """Return CPU microseconds per event by part, and their ``total``.
 
-    ``homes`` maps the names of threads to the part that the time of the thread outside of measured parts belongs to;
-    of the other Python threads it belongs to ``rest``. Threads that Python does not know are the clients'.
+    ``homes`` maps thread names to the part that gets the thread's time outside of measured parts; for the other Python
+    threads it is ``rest``. Threads unknown to Python are the clients'.
     """
     events = last["events"] - first["events"]
     spent = dict.fromkeys(PARTS, 0.0)
@@ -37,7 +37,7 @@ def breakdown(first: Mapping[str, Any], last: Mapping[str, Any], homes: Mapping[
         measured = {part: sum_ - before.get(part, 0.0) for part, sum_ in last["parts"].get(thread, {}).items()}
         for part, seconds in measured.items():
             spent[part] += seconds
-        # The clock of a whole thread is coarser than that of its parts.
+        # The clock of a whole thread has a lower resolution than that of its parts.
         spent[homes.get(thread, "rest")] += max(0.0, used - sum(measured.values()))
     total = last["process"] - first["process"]
     spent["client threads"] = max(0.0, total - known)

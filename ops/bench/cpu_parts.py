@@ -1,8 +1,8 @@
 """Measures the CPU time of the parts of a batch inside a contender. Needs the standard library and psutil only.
 
-The bench starts a contender with the environment variable ``BENCH_CPU_PARTS`` set to a file. A thread of the contender
-then appends a line of JSON five times a second; ``ops.bench.cpu_breakdown`` compares two of these lines. Without the
-variable nothing is measured.
+The benchmark starts a contender with the environment variable ``BENCH_CPU_PARTS`` set to a file. A thread of the
+contender then appends a line of JSON five times a second; ``ops.bench.cpu_breakdown`` compares two of these lines.
+Without the variable nothing is measured.
 """
 
 import json
@@ -21,7 +21,7 @@ INTERVAL_SECONDS = 0.2
 
 
 class CpuParts:
-    """Adds up CPU seconds by thread and part. Each thread calls it for its own work only."""
+    """Sums CPU seconds by thread and part. Each thread calls it for its own work only."""
 
     def __init__(self, file: Path | None) -> None:
         self.enabled = file is not None
@@ -50,8 +50,8 @@ class CpuParts:
     def wrap(self, owner: Any, name: str, part: str, events: Callable[..., int] | None = None) -> None:
         """Replace a method of a class by one that adds its CPU time to a part.
 
-        ``events`` returns the number of processed events from the arguments of a call. The method must not call
-        another wrapped one: its time would count twice. Raises AttributeError if there is no such method.
+        ``events`` returns the number of processed events from the arguments of a call. The method must not call another
+        wrapped one, whose time would count twice. Raises AttributeError if there is no such method.
         """
         method = getattr(owner, name)
 
@@ -87,6 +87,6 @@ class CpuParts:
 
 
 def from_environment() -> CpuParts:
-    """Return the measurement of this process; it is off unless the bench asked for it."""
+    """Return the measurement of this process; it is off unless the benchmark turned it on."""
     file = os.environ.get(VARIABLE)
     return CpuParts(Path(file) if file else None)

@@ -1,4 +1,4 @@
-"""The environment of Quix Streams: .venv-quix beside .venv, made once from its locked requirements."""
+"""The environment of Quix Streams: .venv-quix beside .venv, installed once from its locked requirements."""
 
 import hashlib
 import subprocess
@@ -14,7 +14,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements-quix.txt")
 
 
 def python(say: Callable[[str], None]) -> Path:
-    """Return its Python; install what is locked if that is not there yet. Raises StartupError if it cannot be."""
+    """Return the path of its Python; install the requirements if they are missing. Raises StartupError on failure."""
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     stamp, found = HOME / "installed", HOME / "bin" / "python"
     if found.exists() and stamp.exists() and stamp.read_text() == wanted:

@@ -1,8 +1,8 @@
 """(c) A plain Faust agent with a Table, Kafka by Faust itself (aiokafka). At least once.
 
-Whole takes go through the compiled update, and a row that changed is set once a take: record by record the Table alone
-would take longer than all of it. A row is set by the two steps that ``table[key] = row`` is made of, because that one
-takes the partition of the event at hand for that of the key, and a take holds several partitions.
+Whole takes go through the compiled update, and a changed row is set once per take: record by record the Table alone
+would take longer than the whole job. The two steps of ``table[key] = row`` are called separately, because the operator
+uses the partition of the current event for that of the key, and a take contains several partitions.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from ops.bench.tuning import FAUST_STORE, FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
 def application(job: ContenderArgs, folder: Path) -> faust.App:
-    """Return the app: whole takes are scored by one model call."""
+    """Return the app, which scores whole takes by one model call."""
     app = by_faust.application(job, folder, FAUST_STORE)
     events = app.topic(job.events, **by_faust.RAW)
     scores = app.topic(job.scores, **by_faust.RAW)
@@ -28,7 +28,7 @@ def application(job: ContenderArgs, folder: Path) -> faust.App:
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def score(stream: Any) -> None:
-        """Score takes; an event is acknowledged when its score was delivered."""
+        """Score takes; acknowledge an event when its score is delivered."""
         async for taken in stream.take_events(FAUST_TAKE_ROWS, within=FAUST_TAKE_SECONDS):
             messages = [event.message for event in taken]
             partitions = [message.partition for message in messages]

@@ -1,6 +1,6 @@
-"""(a) The loop that one would write by hand for speed: confluent-kafka, pyruhvro, onnxruntime. At least once.
+"""(a) A hand-written loop, optimised for speed: confluent-kafka, pyruhvro, onnxruntime. At least once.
 
-One thread: a second one for producing costs more, in hand-overs of the interpreter, than it saves.
+One thread: a second one for producing costs more in switches of the interpreter lock than it saves.
 """
 
 import gc
@@ -19,7 +19,7 @@ from ops.bench.tuning import BATCH_ROWS_MAX, HAND_COMMIT_SECONDS, HAND_CONSUMER,
 
 
 def _committed(consumer: Consumer, partitions: list[KafkaTopicPartition]) -> list[KafkaTopicPartition]:
-    """Ask for committed offsets; a broker that has just made its offsets topic refuses for a moment."""
+    """Read committed offsets; a broker that has just created its offsets topic rejects the request for a moment."""
     for _ in range(20):
         try:
             return list(consumer.committed(partitions, timeout=10))
@@ -31,7 +31,7 @@ def _committed(consumer: Consumer, partitions: list[KafkaTopicPartition]) -> lis
 
 
 def assigned(consumer: Consumer, job: ContenderArgs) -> list[int]:
-    """Take all partitions of the events, from where they are committed; return their numbers."""
+    """Assign all partitions of the events, from their committed offsets; return their numbers."""
     partitions = list(consumer.list_topics(job.events, timeout=10).topics[job.events].partitions)
     committed = _committed(consumer, [KafkaTopicPartition(job.events, number) for number in partitions])
     consumer.assign([KafkaTopicPartition(job.events, at.partition, max(at.offset, 0)) for at in committed])
@@ -50,7 +50,7 @@ def main(job: ContenderArgs) -> None:
     scorer = BenchJob(job.name, job.events)
     assigned(consumer, job)
     parts = cpu_parts.from_environment()
-    gc.disable()  # nothing here makes cycles, and each of the messages of a batch would count towards a run of it
+    gc.disable()  # nothing here makes cycles, and each message of a batch would count towards a collection
 
     done: dict[int, int] = {}
     commit_at = time.monotonic() + HAND_COMMIT_SECONDS
@@ -83,7 +83,7 @@ def main(job: ContenderArgs) -> None:
 def work(
     messages: list[Any], scorer: BenchJob, producer: Producer, topic: str, done: dict[int, int], parts: CpuParts
 ) -> None:
-    """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
+    """Score a batch and produce the scores; then set in ``done`` the offset to commit of each of its partitions."""
     for message in messages:
         if message.error() is not None:
             raise KafkaException(message.error())

@@ -1,8 +1,8 @@
-"""(a) The loop that one would write by hand for speed, with memory: rocksdict below it, a changelog beside it.
+"""(a) A hand-written stateful loop, optimised for speed: state in rocksdict, with a changelog.
 
 At least once: before offsets are committed, once a second, scores and changed rows are on their topics. A row that
-changed often within that second is written once. The rows in use are one array, which the compiled update changes in
-place; those that were not used lately make room and come back from RocksDB.
+changed several times within that second is written once. The rows in use are one array, which the compiled update
+changes in place; rows not used recently are evicted and read again from RocksDB.
 """
 
 import gc
@@ -41,7 +41,7 @@ _NOBODY = b""
 
 
 class Cards:
-    """The rows of cards: some in memory, all of those that were written in RocksDB."""
+    """The rows of cards: some in memory, all written ones in RocksDB."""
 
     def __init__(self, folder: Path, rows_max: int = HAND_ROWS) -> None:
         self.rows = layout.rows(rows_max)
@@ -56,11 +56,11 @@ class Cards:
         self._free = list(range(rows_max))
 
     def find(self, keys: list[bytes]) -> list[int | None]:
-        """Return the place in ``rows`` of each key, None for those that are not in memory."""
+        """Return the index in ``rows`` of each key, None for keys that are not in memory."""
         return list(map(self._slot.get, keys))
 
     def fetch(self, keys: list[bytes], partitions: list[int]) -> None:
-        """Bring the rows of distinct keys into memory, for which there must be room."""
+        """Load the rows of distinct keys into memory, which must have room for them."""
         places = [self._free.pop() for _ in keys]
         self.rows[places] = unpack(cast("list[bytes | None]", self._db.get([*keys])))
         self._slot.update(zip(keys, places, strict=True))
@@ -70,11 +70,11 @@ class Cards:
 
     @property
     def room(self) -> int:
-        """How many more rows there is memory for."""
+        """The number of further rows that fit in memory."""
         return len(self._free)
 
     def make_room(self) -> None:
-        """Let go of what was not used since the last time; if all of it was, of everything. Call it after ``take``."""
+        """Evict the rows not used since the last call, or all rows if all were used. Call it after ``take``."""
         idle = ~self._used
         idle[self._free] = False
         if not idle.any():
@@ -86,12 +86,12 @@ class Cards:
         self._used[:] = False
 
     def touched(self, places: Int64s) -> None:
-        """Note that these rows were changed."""
+        """Mark these rows as changed."""
         self._used[places] = True
         self._changed[places] = True
 
     def take(self) -> tuple[list[bytes], list[bytes], list[int]]:
-        """Return keys, rows and partitions of all that changed, and write it to RocksDB."""
+        """Return keys, rows and partitions of all changed rows, and write them to RocksDB."""
         places = np.flatnonzero(self._changed)
         self._changed[:] = False
         keys = [self._name[place] for place in places.tolist()]
@@ -100,14 +100,14 @@ class Cards:
         return keys, values, self._partition[places].tolist()
 
     def write(self, keys: list[bytes], values: list[bytes]) -> None:
-        """Write rows to RocksDB; in the order of keys, which it takes faster."""
+        """Write rows to RocksDB in key order, which is faster."""
         batch = WriteBatch(raw_mode=True)
         for at in sorted(range(len(keys)), key=keys.__getitem__):
             batch.put(keys[at], values[at])
         self._db.write(batch, self._writing)
 
     def close(self) -> None:
-        """Bring all to the disk."""
+        """Flush everything to disk."""
         self._db.close()
 
 
@@ -129,7 +129,7 @@ def _options() -> rocksdict.Options:
 
 
 def restore(cards: Cards, job: ContenderArgs, partitions: list[int]) -> int:
-    """Read the changelog to its end, committed records only, into RocksDB; return how many records that were."""
+    """Read the changelog to its end, committed records only, into RocksDB; return the number of records."""
     own = {"bootstrap.servers": job.bootstrap, "group.id": f"{job.name}-restore", "enable.partition.eof": True}
     reader = Consumer({**HAND_CONSUMER, **own})
     records = 0
@@ -233,7 +233,7 @@ def work(
     done: dict[int, int],
     parts: CpuParts,
 ) -> None:
-    """Score a batch and produce it; ``done`` then has the offset to commit of each of its partitions."""
+    """Score a batch and produce the scores; then set in ``done`` the offset to commit of each of its partitions."""
     for message in messages:
         if message.error() is not None:
             raise KafkaException(message.error())

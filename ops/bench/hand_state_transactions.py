@@ -1,6 +1,6 @@
 """The hand-written loop with transactions and state: rocksdict, a changelog and offsets, all in one transaction.
 
-As ``hand_state`` and ``hand_transactions``. Rows that changed are produced to the changelog in the transaction of their
+As ``hand_state`` and ``hand_transactions``. Changed rows are produced to the changelog in the transaction of their
 scores. RocksDB may hold rows of a transaction that was never committed, so its folder is deleted at each start and the
 rows are restored from committed changelog records. One member has all partitions: a rebalance ends the process.
 """
@@ -30,7 +30,7 @@ def main(job: ContenderArgs) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     cards = Cards(folder)
     scorer = PaymentsJob(job.name, job.events)
-    clients = TransactionalClients(job)  # aborts what was left open, before the changelog is read
+    clients = TransactionalClients(job)  # aborts a transaction left open, before the changelog is read
     parts = cpu_parts.from_environment()
 
     def assigned(_: Any, partitions: list[Any]) -> None:

@@ -1,20 +1,21 @@
-"""The hand-written loop with transactions: what exactly once costs at best, and the baseline of a worker's latency.
+"""The hand-written loop with transactions: the minimum cost of exactly once, and the baseline of a worker's latency.
 
 One thread, one member of a KIP-848 consumer group, one transactional producer. Scores and offsets are committed in one
-transaction, the offsets with the group metadata, so that a member that was replaced cannot commit. Any error ends the
-process: the next one with the same transactional id aborts what was left open and continues at the committed offsets.
+transaction, the offsets with the group metadata, so that a replaced member cannot commit. Any error ends the process:
+the next one with the same transactional id aborts the open transaction and continues at the committed offsets.
 
 Choices, all in ``tuning.py``:
 
-- Natural batches: a batch is what arrived while the last one was computed and committed, at most ``BATCH_ROWS_MAX``.
+- Natural batches: a batch contains the records that arrived while the previous one was computed and committed, at most
+  ``BATCH_ROWS_MAX``.
 - A batch that is not full is committed at once. A commit takes a few round trips to the brokers, during which the next
-  batch gathers; waiting longer would only add latency. Full batches mean that the loop is flooded: then one commit per
-  ``TRANSACTION_SECONDS`` is enough, and the wait for the brokers becomes a small share of the time.
-- ``retry.backoff.ms``: the brokers refuse the first requests of a transaction while they still end the one before;
+  batch gathers; waiting longer would only add latency. Full batches mean that the loop is saturated: then one commit
+  per ``TRANSACTION_SECONDS`` is enough, and the wait for the brokers becomes a small share of the time.
+- ``retry.backoff.ms``: the brokers reject the first requests of a transaction while they still end the previous one;
   librdkafka's default of 100 ms would be the duration of every transaction.
-- A short ``linger.ms``: the records are on their way while the offsets are added to the transaction.
-- No second thread for commits: it would overlap computing and committing, at the price of hand-overs of the interpreter
-  for each batch and of a second set of batches in flight.
+- A short ``linger.ms``: the records are sent while the offsets are added to the transaction.
+- No second thread for commits: it would overlap computing and committing, at the cost of switches of the interpreter
+  lock for each batch and of a second set of batches in flight.
 """
 
 import gc
@@ -44,7 +45,7 @@ class TransactionalClients:
     """A group member and a transactional producer that commit together. For one thread.
 
     ``done`` holds the offset to commit of each partition that has records in the open transaction. Every method raises
-    KafkaException if the brokers refuse a request; the process must end then.
+    KafkaException if the brokers reject a request; the process must end then.
     """
 
     def __init__(self, job: ContenderArgs) -> None:
@@ -65,7 +66,7 @@ class TransactionalClients:
         self._consumer.subscribe([self._events], **(default | callbacks))
 
     def poll(self) -> list[Any]:
-        """Return what has arrived, at most BATCH_ROWS_MAX messages; wait up to 0.1 seconds for the first."""
+        """Return the available messages, at most BATCH_ROWS_MAX; wait up to 0.1 seconds for the first."""
         first = self._consumer.poll(0.1)
         return [] if first is None else [first, *self._consumer.consume(BATCH_ROWS_MAX - 1, 0)]
 
@@ -76,7 +77,7 @@ class TransactionalClients:
             self._opened_at = time.monotonic()
 
     def due(self, rows: int) -> bool:
-        """Return whether to commit after a batch of so many rows."""
+        """Return whether to commit after a batch of ``rows`` rows."""
         return self._opened_at is not None and commit_due(time.monotonic() - self._opened_at, rows)
 
     def commit(self) -> None:
@@ -90,7 +91,7 @@ class TransactionalClients:
         self._opened_at = None
 
     def close(self) -> None:
-        """Commit what is open and leave the group."""
+        """Commit the open transaction and leave the group."""
         self.commit()
         self._consumer.close()
 
@@ -99,9 +100,9 @@ class TransactionalClients:
 
 
 def commit_due(open_seconds: float, rows: int) -> bool:
-    """Return whether a transaction that has been open for ``open_seconds`` is to be committed. Pure.
+    """Return whether to commit a transaction that has been open for ``open_seconds``. Pure.
 
-    ``rows`` is the size of the last batch: one that is not full leaves nothing waiting.
+    ``rows`` is the size of the last batch: after a batch that is not full no record is waiting.
     """
     return rows < BATCH_ROWS_MAX or open_seconds >= TRANSACTION_SECONDS
 

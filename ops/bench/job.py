@@ -1,6 +1,6 @@
-"""What each of the four does with a batch of events, written by hand: bytes in, bytes out, no engine.
+"""The processing of a batch of events in all four contenders, written by hand: bytes in, bytes out, no engine.
 
-Needs numpy, pyarrow, pyruhvro and onnxruntime only, for Quix Streams runs it in an environment of its own.
+Needs numpy, pyarrow, pyruhvro and onnxruntime only, because Quix Streams runs it in a separate environment.
 """
 
 import json
@@ -30,9 +30,9 @@ Matrix = npt.NDArray[np.float32]
 
 
 class Avro:
-    """Confluent-framed Avro of one schema to columns and back, whole batches, by pyruhvro.
+    """Converts Confluent-framed Avro of one schema to columns and back, in whole batches, by pyruhvro.
 
-    The frame is a part of the schema (a boolean and a float are its five bytes): no value is cut or joined.
+    The frame is part of the schema (a boolean and a float are its five bytes), so values are not sliced or joined.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,7 +50,7 @@ class Avro:
         self._id = np.frombuffer(self.frame[1:], dtype=np.uint32)[0]
 
     def decode(self, values: list[bytes]) -> pa.StructArray:
-        """Return the events as a struct array of as many rows."""
+        """Return the events as a struct array with one row per value."""
         return pyruhvro.deserialize_array(values, self._schema).column(2)
 
     def encode(self, columns: list[pa.Array]) -> list[bytes]:
@@ -67,7 +67,7 @@ class Avro:
 
 
 class Features:
-    """The matrix of the model, by hand. What each category's vocabulary is, the model's manifest says."""
+    """Computes the model's matrix by hand. The vocabulary of each category is in the model's manifest."""
 
     def __init__(self, manifest: dict[str, Any]) -> None:
         words = {f["name"]: f["vocabulary"] for f in manifest["features"] if f["kind"] == "Category"}
@@ -92,7 +92,7 @@ class Features:
 
 
 class Scoring:
-    """A model, and scores as Avro: what the jobs have in common. Not for several threads at once."""
+    """A model, and scores as Avro: the common part of the jobs. Not for several threads at once."""
 
     def __init__(self, bundle: Path, pipeline: str, events_topic: str) -> None:
         manifest = json.loads((bundle / "manifest.json").read_text())
@@ -158,7 +158,7 @@ class BenchJob(Scoring):
         offsets: Sequence[int] | npt.NDArray[np.int64],
         spent: Callable[[str], None] = lambda _: None,
     ) -> list[bytes]:
-        """Return one framed score per event, at most BATCH_ROWS_MAX. ``spent`` is told after each part."""
+        """Return one framed score per event, at most BATCH_ROWS_MAX. ``spent`` is called with the name of each part."""
         events = self._events.decode(values)
         spent("decode")
         matrix = self._features.matrix(events)
@@ -177,7 +177,7 @@ def _milliseconds(times: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _bare(avro: Any) -> Any:
-    """Leave out what decoding does not need: the library hashes the text of the schema at each call."""
+    """Remove what decoding does not need: the library hashes the text of the schema at each call."""
     if isinstance(avro, list):
         return [_bare(each) for each in avro]
     if not isinstance(avro, dict):

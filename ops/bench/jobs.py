@@ -1,4 +1,4 @@
-"""The jobs: which events are sent, encoded once, and how many of them only warm up. ``flights``, ``payments:10000``."""
+"""The jobs: their events, encoded once, and the number of warm-up events. ``flights``, ``payments:10000``."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from pipeline.drills.recording import Recording
 
 
 class ReplayedRange(NamedTuple):
-    """Consecutive events, ready to be sent. ``times_ms``: their record times, None: that of sending."""
+    """Consecutive events, ready to send. ``times_ms``: their record timestamps; None for the time of sending."""
 
     keys: list[bytes | None]
     values: list[bytes]
@@ -22,21 +22,21 @@ class ReplayedRange(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Events whose time is still to be set: columns in the order of the schema, and record keys."""
+    """Events without a time yet: columns in the order of the schema, and record keys."""
 
     columns: list[pa.Array]
     keys: list[bytes | None]
 
 
 class Workload(Protocol):
-    """A job. ``schema`` is that of its events, ``time`` the field of their time; the first ``warm`` only warm up.
+    """A job. ``schema`` is that of its events, ``time`` the name of their time field; the first ``warm`` are warm-up.
 
     ``memory``: whether it keeps a state row for each key.
     """
 
     @property
     def name(self) -> str:
-        """How the command line of another process names it."""
+        """The name of the job on the command line."""
         ...
 
     @property
@@ -56,13 +56,13 @@ class Workload(Protocol):
         ...
 
     def pool(self, rows: int) -> Pool:
-        """Return events for the latency, to be sent again and again."""
+        """Return events for the latency measurement, to be sent repeatedly."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Flights:
-    """The recorded flights at boarding, in the order of their time: no memory."""
+    """The recorded flights at boarding, in the order of their time; stateless."""
 
     name: str = "flights"
     schema: str = "boarding"
@@ -71,7 +71,7 @@ class Flights:
     memory: bool = False
 
     def stretches(self, count: int) -> Iterator[ReplayedRange]:
-        """Yield flights, lap after lap."""
+        """Yield the flights, repeatedly."""
         avro = Avro(self.schema)
         for chunk in _boarding().chunks(lambda _, batch: avro.encode(batch.columns), count=count):
             yield ReplayedRange(chunk.keys, chunk.values, None)
@@ -84,7 +84,7 @@ class Flights:
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """Made-up payments with so many cards, until now: a table of five windowed statistics."""
+    """Synthetic payments of this many cards, up to now: a table of five windowed aggregates."""
 
     cards: int = 10_000
     schema: str = "card_payment"
@@ -98,23 +98,23 @@ class Payments:
 
     @property
     def warm(self) -> int:
-        """Until then some cards have no row yet."""
+        """Before that many events some cards have no row yet."""
         return warm(self.cards)
 
     def stretches(self, count: int) -> Iterator[ReplayedRange]:
-        """Yield payments; the record time is that of the payment, as if each had been sent at once."""
+        """Yield payments; the record timestamp is the payment time, as if each had been sent at once."""
         avro = Avro(self.schema)
         for paid in made_up(self.cards, count, time.time_ns() // 1_000_000):
             yield ReplayedRange(list(paid.keys), avro.encode(paid.columns), paid.times_ms.tolist())
 
     def pool(self, rows: int) -> Pool:
-        """Return payments as they come once every card has paid."""
+        """Return payments from after the point where every card has paid."""
         *_, last = made_up(self.cards, -(-(self.warm + rows) // rows) * rows, 0)
         return Pool([column.slice(0, rows) for column in last.columns], list(last.keys[:rows]))
 
 
 def named(text: str) -> Workload:
-    """Return the job of that name."""
+    """Return the job with that name."""
     kind, _, number = text.partition(":")
     return Flights() if kind == "flights" else Payments(int(number))
 

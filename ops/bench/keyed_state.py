@@ -1,4 +1,4 @@
-"""What memory costs as it grows: with a million keys, with few and with many tasks, and until it is back."""
+"""The cost of growing state: with a million keys, with few and with many tasks, and for a restore."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ RESTORE_SECONDS = 120.0
 def measure(
     site: BenchEnvironment, those: list[Contender], found: dict[str, dict[str, Any]], number_of: int, share: float
 ) -> dict[str, Any]:
-    """Return rates with a million keys and with few and many partitions, how the CPU of an event grows, and restores.
+    """Return rates with a million keys and with few and many partitions, growth of the CPU per event, and restores.
 
     ``found``: the rates with ten thousand keys and eight partitions.
     """
@@ -73,9 +73,9 @@ def measure(
 
 
 def restored(contender: Contender, job: ContenderArgs, log: Path, records: int) -> dict[str, Any]:
-    """Start a contender again without its local state, and return how long it took to be back, and at what rate.
+    """Start a contender again without its local state, and return the duration and the rate of the restore.
 
-    Raises SurgetankError, with its last words, if it does not come back.
+    Raises SurgetankError, with the end of its log, if it does not restore its state.
     """
     shutil.rmtree(job.folder)
     log = log.with_suffix(".restore.log")
@@ -100,7 +100,7 @@ def restored(contender: Contender, job: ContenderArgs, log: Path, records: int) 
 
 
 def _told(log: Path) -> Callable[[], tuple[int, float] | None]:
-    """Return how to look for the line in which the hand-written loop tells of its restore."""
+    """Return a function that finds the line in which the hand-written loop reports its restore."""
 
     def look() -> tuple[int, float] | None:
         for line in log.read_text(errors="replace").splitlines():
@@ -113,14 +113,14 @@ def _told(log: Path) -> Callable[[], tuple[int, float] | None]:
 
 
 class _Page:
-    """Watches the metrics of a worker: from the first look at which it restores to that at which nothing remains."""
+    """Polls the metrics of a worker, from the first sample with a restore until nothing remains."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/metrics"
         self._began: float | None = None
 
     def look(self) -> tuple[int, float] | None:
-        """Return records and seconds when all is restored."""
+        """Return records and seconds when the restore is complete."""
         page = answer(self._url, timeout=2)
         if page is None:
             return None

@@ -1,7 +1,7 @@
-"""What one pass of the lag exporter takes: ``python -m ops.bench.lag_exporter`` with very many groups on a real Kafka.
+"""The cost of one pass of the lag exporter: ``python -m ops.bench.lag_exporter`` with very many groups on a real Kafka.
 
-It starts a Kafka of its own, makes groups with committed offsets, lets the exporter look several times with a scrape
-after each, and prints seconds, requests, memory and the size of the page. Every group lags: nothing is dearer.
+It starts its own Kafka, creates groups with committed offsets, makes several passes of the exporter with a scrape after
+each, and prints seconds, requests, memory and the size of the page. Every group lags, which is the costliest case.
 """
 
 import argparse
@@ -32,7 +32,7 @@ AT_ONCE = 50
 
 
 def prepare(kafka: KafkaSettings, groups: int, partitions: int) -> None:
-    """Make the topics, records in each partition, and groups that did some of them."""
+    """Create the topics, records in each partition, and groups that committed offsets for some of them."""
     admin = clients.admin(kafka)
     names = [f"requests-{number}" for number in range(TOPICS)]
     for made in admin.create_topics([NewTopic(name, partitions) for name in names]).values():
@@ -48,7 +48,7 @@ def prepare(kafka: KafkaSettings, groups: int, partitions: int) -> None:
         ]
         for number in range(groups)
     }
-    while wanted:  # a coordinator that is new loads first, and says so
+    while wanted:  # a new coordinator loads first, and returns an error meanwhile
         some = list(wanted.items())[:AT_ONCE]
         asked = {
             name: admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(name, offsets)])[name]
@@ -60,7 +60,7 @@ def prepare(kafka: KafkaSettings, groups: int, partitions: int) -> None:
 
 
 def measure(kafka: KafkaSettings, passes: int) -> dict[str, object]:
-    """Let the exporter look so many times, and scrape it after each; return what that took."""
+    """Make this many passes of the exporter with a scrape after each; return the cost."""
     clock = SystemClock()
     metrics = GroupMetrics()
     settings = ExporterSettings()
@@ -88,7 +88,7 @@ def measure(kafka: KafkaSettings, passes: int) -> dict[str, object]:
         "page_mib": round(len(page) / 2**20, 1),
         "requests_per_pass": int(metrics.exporter_requests.value() or 0),
         "resident_mib_exporter_and_asking": [round(each.rss / 2**20, 1) for each in memory],
-        # What the two share, libraries for the most part, is counted once here and twice above.
+        # The memory that the two share, mostly libraries, is counted once here and twice above.
         "proportional_mib": round(sum(each.pss for each in memory) / 2**20, 1),
         "peak_mib_exporter": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "cpu_seconds_per_pass": round((time.process_time() - begun) / passes, 2),

@@ -1,7 +1,7 @@
 """End-to-end latency: from the intended send time of an event to the reader of its score, at set rates.
 
-One process of a contender is measured at several rates, one after the other.
-Sender, contender, reader and broker share the machine. What the sender did not manage is told with the figures.
+One process of a contender is measured at several rates, one after the other. Sender, contender, reader and broker share
+the machine. The results include the events that the sender did not send in time.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Send at ``rate`` for ``seconds``; the first ``WARM_UP_SECONDS`` do not count."""
+    """Send at ``rate`` for ``seconds``; the first ``WARM_UP_SECONDS`` are not measured."""
 
     rate: float
     seconds: float
 
     @property
     def counted(self) -> float:
-        """How many seconds count."""
+        """The number of measured seconds."""
         return self.seconds - WARM_UP_SECONDS
 
 
@@ -59,7 +59,7 @@ def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) 
 def measure(
     contender: Contender, kafka: KafkaSettings, admin: AdminClient, loads: Sequence[Load], work: Workload, folder: Path
 ) -> list[dict[str, Any]]:
-    """Run a contender under each load in turn, on topics of its own; return the figures of each, in milliseconds.
+    """Run a contender under each load in turn, on its own topics; return the results of each, in milliseconds.
 
     Raises SurgetankError if it does not start, or if the sender or the reader fails.
     """
@@ -111,7 +111,7 @@ def measure(
 def _greet(
     contender: Contender, job: ContenderArgs, admin: AdminClient, work: Workload, worker: psutil.Popen, log: Path
 ) -> None:
-    """Send some events and wait for their scores: the contender is ready then."""
+    """Send some events and wait for their scores, which shows that the contender is ready."""
     kafka = KafkaSettings(bootstrap=job.bootstrap)
     sent = _send(kafka, job.events, Load(200, 1), work, log.with_name(f"{job.name}.greeting.log"))
     give_up = time.monotonic() + START_SECONDS
@@ -133,9 +133,9 @@ def _send(kafka: KafkaSettings, topic: str, load: Load, work: Workload, log: Pat
 
 
 def _drain(contender: Contender, job: ContenderArgs, admin: AdminClient, sent: int) -> None:
-    """Wait for the scores of all that was sent, for a while: under too high a load they would never all come."""
+    """Wait for the scores of all sent events, for a limited time: an excessive load would never end."""
     all_of_it = (ends(admin, job.events) or 0) or sent
     give_up = time.monotonic() + DRAIN_SECONDS
     while (contender.progress(admin, job) or 0) < all_of_it and time.monotonic() < give_up:
         time.sleep(0.1)
-    time.sleep(0.5)  # the reader has what became visible last
+    time.sleep(0.5)  # the reader receives the last visible scores

@@ -11,7 +11,7 @@ from ops.bench.jobs import Workload
 
 SHARES = (20, 50, 80)  # per cent of Surgetank's measured throughput
 RATES = (2_000, 10_000, 40_000)  # events per second
-RATES_SHARE_MAX = 0.9  # of that throughput: beyond it a fixed rate shows only how a queue grows
+RATES_SHARE_MAX = 0.9  # of that throughput: beyond it a fixed rate only measures the growth of the queue
 SHOWN = ("p50", "p99", "p999")
 
 Runs = dict[str, dict[str, list[dict[str, Any]]]]  # by contender and load
@@ -27,7 +27,7 @@ def loads(capacity: float) -> dict[str, float]:
 def measure(
     site: BenchEnvironment, work: Workload, those: Sequence[Contender], capacity: float, rounds: int, seconds: float
 ) -> Runs:
-    """Measure each contender at each load, so many rounds; the order of the contenders turns with each round."""
+    """Measure each contender at each load for this many rounds; the order of the contenders rotates with each round."""
     named = loads(capacity)
     each_load = [latency.Load(rate, seconds) for rate in named.values()]
     runs: Runs = {each.key: {name: [] for name in named} for each in those}
@@ -43,7 +43,7 @@ def measure(
 
 
 def medians(runs: Runs) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return the median of each percentile by contender and load; None where no run had a score."""
+    """Return the median of each percentile by contender and load; None if no run had a score."""
     return {
         key: {load: {name: _middle([run[name] for run in each]) for name in SHOWN} for load, each in by_load.items()}
         for key, by_load in runs.items()
@@ -53,7 +53,7 @@ def medians(runs: Runs) -> dict[str, dict[str, dict[str, float | None]]]:
 def ratios(
     found: Mapping[str, Mapping[str, Mapping[str, float | None]]], subject: str, baseline: str
 ) -> dict[str, dict[str, float]]:
-    """Return how many times the percentiles of ``baseline`` those of ``subject`` are, at each load both have."""
+    """Return the ratio of the percentiles of ``subject`` to those of ``baseline``, at each load of both."""
     result: dict[str, dict[str, float]] = {}
     for load, own in found.get(subject, {}).items():
         other = found.get(baseline, {}).get(load, {})

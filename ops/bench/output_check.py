@@ -1,4 +1,4 @@
-"""That all contenders did the same job: their first scores of each partition are the same, field by field."""
+"""Checks that all contenders did the same job: their first scores of each partition are equal, field by field."""
 
 import time
 from typing import Any
@@ -14,16 +14,16 @@ from pipeline.settings import KafkaSettings
 
 ROWS = 100  # of each partition
 SILENCE_SECONDS = 3.0
-OWN = {"pipeline", "scored_at"}  # each run has a name of its own, and its own time
+OWN = {"pipeline", "scored_at"}  # each run has its own name and its own time
 
-# By source partition and offset: the record key, then the fields of the score, without those that are a run's own.
+# By source partition and offset: the record key, then the fields of the score, without those specific to a run.
 Scores = dict[tuple[int, int], tuple[Any, ...]]
 
 
 def first_scores(kafka: KafkaSettings, job: ContenderArgs) -> Scores:
-    """Read the scores of the first events of each partition that has been begun with.
+    """Read the scores of the first events of each partition that has scores.
 
-    Raises SurgetankError if there are none of them, or one is there twice, or in another partition.
+    Raises SurgetankError if too few are found, or if one is duplicated or in another partition.
     """
     reader = clients.reader(kafka, fetch_wait_max_ms=50, auto_offset_reset="error", queued_min_messages=1000)
     avro = Avro("score")

@@ -1,7 +1,7 @@
-"""The payments job: card payments that are scored with a memory of each card. Needs numpy, pyarrow and pyruhvro only.
+"""The payments job: card payments scored with state per card. Needs numpy, pyarrow and pyruhvro only.
 
-The payments are made up, the same for the same numbers: few cards pay often and many seldom (Zipf, exponent 1).
-After a lead of such payments every card pays once, so that all keys have a row before it counts; then they go on.
+The payments are synthetic and deterministic: few cards pay often and many seldom (Zipf, exponent 1). After a first
+sequence of such payments every card pays once, so that all keys have a row before the measurement; then they continue.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pipeline.features.tables import Table, hours, minutes, table_states
 
 cards = Table("cards")
 
-# Buckets: six, so that a state row is 85 numbers. With twelve it would be twice as wide.
+# Six buckets, so that a state row is 85 numbers. With twelve it would be twice as wide.
 FEATURES: tuple[Any, ...] = (
     Field("amount"),
     cards.count(window=minutes(10), buckets=6),
@@ -36,10 +36,10 @@ payments = Pipeline(
 (memory,) = table_states(payments.features)
 layout = memory.layout
 
-LEAD = 8_192  # the payments before every card pays once; those that all contenders must score alike are among them
+LEAD = 8_192  # the payments before every card pays once; they include those compared between contenders
 ROWS = 65_536
 SPACING_MS = 20  # between two payments
-LATE_SHARE, LATE_MS = 0.1, 5_000  # so many are out of order, by up to so much
+LATE_SHARE, LATE_MS = 0.1, 5_000  # the share of payments out of order, and their maximum delay
 
 Int64s = npt.NDArray[np.int64]
 
@@ -48,7 +48,7 @@ Int64s = npt.NDArray[np.int64]
 class Paid:
     """Consecutive payments: ``columns`` in the order of the schema, record ``keys``, and event times in ms.
 
-    ``odd`` says of each whether it is far more than its card usually pays, which is what the model looks for.
+    ``odd`` marks payments far above the usual amount of their card, which the model detects.
     """
 
     columns: list[pa.Array]
@@ -58,18 +58,18 @@ class Paid:
 
 
 def warm(keys: int) -> int:
-    """Return after how many payments every one of so many cards has a row."""
+    """Return the number of payments after which each of ``keys`` cards has a row."""
     return LEAD + keys
 
 
 def made_up(keys: int, count: int, last_ms: int, seed: int = 20) -> Iterator[Paid]:
-    """Yield ``count`` payments of ``keys`` cards in the order in which they arrive; the last one is at ``last_ms``."""
+    """Yield ``count`` payments of ``keys`` cards in the order of arrival; the last one is at ``last_ms``."""
     random = np.random.default_rng(seed)
     share = np.cumsum(1 / np.arange(1, keys + 1))
     share /= share[-1]
     once = random.permutation(keys)
     names = np.char.add("4000", np.char.zfill(random.permutation(keys).astype("U8"), 8))
-    usual = np.exp(random.normal(3, 0.7, keys))  # what a card pays
+    usual = np.exp(random.normal(3, 0.7, keys))  # the usual amount of a card
     first = last_ms - SPACING_MS * (count - 1)
     for start in range(0, count, ROWS):
         places = np.arange(start, min(start + ROWS, count))

@@ -1,7 +1,7 @@
-"""What each contender does with a batch of payments and the state rows of their cards, by hand: no engine.
+"""The processing of a batch of payments and the state rows of their cards in each contender, by hand: no engine.
 
-The update of the rows is the engine's own compiled one (``pipeline.features.windows``), given to all of them: the
-comparison is of what stands around it, and none of the others is made slower by arithmetic in Python.
+All contenders update the rows with the engine's compiled code (``pipeline.features.windows``): the comparison is of the
+code around it, and arithmetic in Python slows down no contender.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class PaymentsJob(Scoring):
     ) -> list[bytes]:
         """Return one framed score per event, at most BATCH_ROWS_MAX. ``spent`` is called with the name of each part.
 
-        ``rows`` are state rows, float64 [k, W], changed in place; ``index`` int64 [m] says which is that of an event.
+        ``rows`` are state rows, float64 [k, W], changed in place; ``index`` int64 [m] is the row of each event.
         """
         events = self._events.decode(values)
         spent("decode")
@@ -73,7 +73,7 @@ def pack(rows: Float64s) -> list[bytes]:
 
 
 def unpack(values: Sequence[bytes | None]) -> Float64s:
-    """Return the rows of k values, float64 [k, W], the caller's own; None is a card that was never seen."""
+    """Return the rows of k values as a new array, float64 [k, W]; None is a card without a row."""
     fresh = layout.fresh.tobytes()
     joined = bytearray().join([fresh if value is None else value for value in values])
     return np.frombuffer(joined, dtype=np.float64).reshape(-1, layout.width)

@@ -12,7 +12,7 @@ from ops.bench.tuning import FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS
 
 
 def application(job: ContenderArgs, folder: Path) -> faust.App:
-    """Return the app: whole takes are scored by one model call."""
+    """Return the app, which scores whole takes by one model call."""
     app = by_faust.application(job, folder, "memory://")
     events = app.topic(job.events, **by_faust.RAW)
     scores = app.topic(job.scores, **by_faust.RAW)
@@ -20,7 +20,7 @@ def application(job: ContenderArgs, folder: Path) -> faust.App:
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def score(stream: Any) -> None:
-        """Score takes; an event is acknowledged when its score was delivered."""
+        """Score takes; acknowledge an event when its score is delivered."""
         async for taken in stream.take_events(FAUST_TAKE_ROWS, within=FAUST_TAKE_SECONDS):
             messages = [event.message for event in taken]
             values = scorer.score(

@@ -1,4 +1,4 @@
-"""Where a contender's time goes: a flame graph for speedscope.app, by py-spy."""
+"""Profiles the time of a contender: a flame graph for speedscope.app, by py-spy."""
 
 import contextlib
 import shutil
@@ -16,7 +16,7 @@ SECONDS, RATE = 8, 200
 
 @contextlib.contextmanager
 def profiled(process: psutil.Popen, name: str, folder: Path | None) -> Iterator[None]:
-    """Profile a process, from its start, while the body runs; nothing is done if there is no folder."""
+    """Profile a process, from its start, while the body runs; do nothing without a folder."""
     if folder is None:
         yield
         return

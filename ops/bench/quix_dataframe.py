@@ -1,4 +1,4 @@
-"""(d) Quix Streams as its documentation writes it: a dataframe, one record at a time, to a topic. At least once."""
+"""(d) Quix Streams as in its documentation: a dataframe, one record at a time, to a topic. At least once."""
 
 import json
 
@@ -13,7 +13,7 @@ _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 
 
 class DataframeScorer:
-    """One framed event to its framed score."""
+    """Converts one framed event to its framed score."""
 
     def __init__(self, job: ContenderArgs) -> None:
         self._model = BenchJob(job.name, job.events)

@@ -1,7 +1,7 @@
-"""(d) Quix Streams, in an environment of its own. At least once.
+"""(d) Quix Streams in a separate environment. At least once.
 
-Its dataframes handle one record at a time, and its windows gather by key. What it has for whole batches is a
-sink: records gather until a checkpoint, which writes them and only then commits their offsets.
+Its dataframes process one record at a time, and its windows group by key. Its interface for whole batches is a sink:
+records gather until a checkpoint, which writes them and only then commits their offsets.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from ops.bench.tuning import BATCH_ROWS_MAX, FETCHING, QUIX_SINK, QUIX_SINK_PROD
 
 
 class ScoreSink(BatchingSink):  # type: ignore[misc]
-    """Scores what has gathered from each partition, and waits until Kafka has it."""
+    """Scores the gathered records of each partition, and waits until Kafka has the scores."""
 
     def __init__(self, job: ContenderArgs) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ScoreSink(BatchingSink):  # type: ignore[misc]
         )
 
     def write(self, batch: SinkBatch) -> None:
-        """Score the batch of one partition, at most the common cap of rows in one model call."""
+        """Score the batch of one partition, with at most BATCH_ROWS_MAX rows in one model call."""
         for items in batch.iter_chunks(BATCH_ROWS_MAX):
             chunk = list(items)
             partition = batch.partition
@@ -44,7 +44,7 @@ class ScoreSink(BatchingSink):  # type: ignore[misc]
             self._producer.poll(0)
 
     def flush(self) -> None:
-        """Write all that has gathered; the checkpoint commits when this returns."""
+        """Write all gathered records; the checkpoint commits when this returns."""
         super().flush()
         self._producer.flush()
         if self._failed:

@@ -1,7 +1,7 @@
-"""(d) Quix Streams with its state, in an environment of its own: a stateful dataframe, RocksDB and a changelog topic.
+"""(d) Quix Streams with its state, in a separate environment: a stateful dataframe, RocksDB and a changelog topic.
 
-At least once, one record at a time: what it has for whole batches, a sink, has no state. The update is the compiled
-one, called for one event; the row is kept as bytes, for its own JSON would take ten times as long.
+At least once, one record at a time: its interface for whole batches, a sink, has no state. The update is the compiled
+one, called for one event; the row is stored as bytes, because JSON would take ten times as long.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ ROW = "row"
 
 
 class StateScorer:
-    """One framed payment, and the state of its card, to its framed score."""
+    """Converts one framed payment, and the state of its card, to its framed score."""
 
     def __init__(self, job: ContenderArgs) -> None:
         self._model = PaymentsJob(job.name, job.events)
@@ -41,7 +41,7 @@ class StateScorer:
         return self._wire.write(event, "card", "paid_at", float(self._model.infer(self._matrix)[0]))
 
     def _advanced(self, rows: Any, time_ms: int, amount: float) -> Any:
-        """Call the compiled loop itself: what ``advance`` checks of a batch would take three times as long for one."""
+        """Call the compiled loop directly: the checks in ``advance`` would take three times as long for one event."""
         self._seen.fill(np.nan)
         self._time[0], self._amount[0, 0] = time_ms, amount
         always = self._always

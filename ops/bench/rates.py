@@ -1,16 +1,16 @@
-"""Arithmetic of the bench: samples to rates, runs to medians, medians to ratios. Pure."""
+"""Arithmetic of the benchmark: samples to rates, runs to medians, medians to ratios. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-FROM, TO = 0.10, 0.95  # the steady part of a run: not the start, nor the last partitions running dry
+FROM, TO = 0.10, 0.95  # the steady part of a run, without the start and the time when the last partitions run empty
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSample:
-    """At ``at`` seconds ``done`` scores were there; until then the process had used ``cpu`` seconds."""
+    """At ``at`` seconds there were ``done`` scores, and the process had used ``cpu`` CPU seconds."""
 
     at: float
     done: int
@@ -20,7 +20,7 @@ class ProgressSample:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
-    """What one run came to. ``broker_cpu_share`` is the broker's CPU seconds per second, 0 if not known."""
+    """The results of one run. ``broker_cpu_share`` is the broker's CPU seconds per second, 0 if unknown."""
 
     events: int
     seconds: float
@@ -34,7 +34,7 @@ class MeasuredRun:
 def run_of(samples: Sequence[ProgressSample], target: int, started: float, warm: int = 0) -> MeasuredRun:
     """Return the rates between the samples at which 10 % and 95 % of ``target`` scores had been passed.
 
-    The first ``warm`` of them only warm up: the shares are of what comes after. Raises ValueError if the samples do
+    The first ``warm`` scores are warm-up: the shares are of the scores after them. Raises ValueError if the samples do
     not reach that far, or pass it in one step.
     """
     first = next((sample.at for sample in samples if sample.done > 0), None)
@@ -58,12 +58,12 @@ def run_of(samples: Sequence[ProgressSample], target: int, started: float, warm:
 
 
 def mark(share: float, target: int, warm: int = 0) -> float:
-    """Return how many scores there are when a share of those has been passed that come after the first ``warm``."""
+    """Return the number of scores at which this share of the scores after the first ``warm`` has been passed."""
     return warm + share * (target - warm)
 
 
 def summary(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
-    """Return the medians of the runs, and all of them."""
+    """Return the medians of the runs, and all runs."""
     return {
         "events_per_second": median(run.events_per_second for run in runs),
         "events_per_cpu_second": median(run.events_per_cpu_second for run in runs),
@@ -72,7 +72,7 @@ def summary(runs: Sequence[MeasuredRun]) -> dict[str, Any]:
 
 
 def ratios(found: dict[str, dict[str, Any]], subject: str = "surgetank") -> dict[str, dict[str, float]]:
-    """Return how many times the others the subject does, per second and per CPU second."""
+    """Return the ratios of the subject's rates to those of the others, per second and per CPU second."""
     return {
         other: {
             unit: round(found[subject][unit] / figures[unit], 3)
@@ -84,6 +84,6 @@ def ratios(found: dict[str, dict[str, Any]], subject: str = "surgetank") -> dict
 
 
 def growth(before: dict[str, Any], after: dict[str, Any]) -> float:
-    """Return how many times the CPU of an event of ``before`` one of ``after`` takes."""
+    """Return the ratio of the CPU per event of ``after`` to that of ``before``."""
     times: float = before["events_per_cpu_second"] / after["events_per_cpu_second"]
     return round(times, 3)

@@ -1,7 +1,7 @@
-"""Sends events at an intended rate, whether they are scored or not. Prints what it did as JSON.
+"""Sends events at an intended rate, whether they are scored or not. Prints its results as JSON.
 
-Everything is encoded before the first is due. An event carries the moment at which it was intended to be sent
-as its time, which its score repeats: a reader of scores needs nothing else to know how long it took.
+Everything is encoded before the first event is due. The time of an event is its intended send time, which its score
+repeats: a reader of scores can compute the latency from the score alone.
 """
 
 import json
@@ -21,7 +21,7 @@ from pipeline.settings import KafkaSettings
 TICK_SECONDS = 0.001
 POOL = 65_536
 LEAD_SECONDS = 1.0
-ENCODING_SECONDS = 4e-6  # an event, at most: the times must be known before, and none due before all is ready
+ENCODING_SECONDS = 4e-6  # per event, at most: times are encoded first, and no event may be due before encoding ends
 
 Int64s = npt.NDArray[np.int64]
 
@@ -36,16 +36,16 @@ class Schedule:
 
     @property
     def count(self) -> int:
-        """How many events there are."""
+        """The number of events."""
         return int(self.rate * self.seconds)
 
     def due_ms(self) -> Int64s:
-        """Return when each is due, in whole milliseconds since the epoch, rounded down: int64 [count]."""
+        """Return the due time of each event in whole milliseconds since the epoch, rounded down: int64 [count]."""
         milliseconds: Int64s = ((self.start + np.arange(self.count) / self.rate) * 1000).astype(np.int64)
         return milliseconds
 
     def due_by(self, now: float) -> int:
-        """Return how many are due at ``now``."""
+        """Return the number of events that are due at ``now``."""
         return min(self.count, max(0, int((now - self.start) * self.rate) + 1)) if now >= self.start else 0
 
 

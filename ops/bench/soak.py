@@ -1,6 +1,6 @@
-"""What a worker holds in memory: under a backlog of millions, then for minutes at half of its capacity.
+"""Measures the memory of a worker: under a backlog of millions, then for minutes at half of its capacity.
 
-``python -m ops.bench.soak`` prints a line a minute and writes ``soak.json``. Starts a Kafka of its own, and stops it.
+``python -m ops.bench.soak`` prints a line a minute and writes ``soak.json``. Starts and stops its own Kafka.
 """
 
 import argparse
@@ -40,9 +40,9 @@ Memory = list[tuple[float, float]]  # seconds, MiB
 
 
 def growth(memory: Sequence[tuple[float, float]], after_minutes: float) -> float:
-    """Return the slope, in MiB a minute, of the straight line through what was seen after so many minutes. Pure.
+    """Return the slope, in MiB per minute, of the regression line through the samples after this many minutes. Pure.
 
-    ``memory`` holds seconds since the start and MiB. Raises ValueError where fewer than two were seen.
+    ``memory`` holds seconds since the start and MiB. Raises ValueError for fewer than two samples.
     """
     late = [(at / 60, mib) for at, mib in memory if at >= after_minutes * 60]
     if len(late) < 2:
@@ -52,7 +52,7 @@ def growth(memory: Sequence[tuple[float, float]], after_minutes: float) -> float
 
 
 def send(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
-    """Send events at a rate for so long, the same ones over and over: nobody counts them here."""
+    """Send the same events repeatedly at a rate, for ``seconds``: they are not counted here."""
     job = Flights()
     columns, keys = job.pool(POOL)
     values = Avro(job.schema).encode(columns)
@@ -62,7 +62,7 @@ def send(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
     start, sent = time.monotonic(), 0
     while (passed := time.monotonic() - start) < float(seconds):
         for number in range(sent, round(passed * float(rate))):
-            with contextlib.suppress(BufferError):  # then the brokers are what limits
+            with contextlib.suppress(BufferError):  # then the brokers limit the rate
                 producer.produce(topic, values[number % POOL], keys[number % POOL])
         sent = round(passed * float(rate))
         producer.poll(0)
@@ -71,7 +71,7 @@ def send(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
 
 
 def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, Any]:
-    """Let one worker drain a backlog, then work at ``share`` of the rate it did that with, and watch its memory."""
+    """Let one worker drain a backlog, then work at ``share`` of that rate, and sample its memory."""
     home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as leaving:
         cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2))
@@ -114,7 +114,7 @@ def _make_topics(admin: AdminClient, job: ContenderArgs) -> None:
             topic,
             PARTITIONS,
             config={"retention.bytes": str(KEPT_BYTES[kind]), "segment.bytes": str(64 * MIB)}
-            # A worker insists on larger dead letters than events.
+            # A worker requires a larger record limit for dead letters than for events.
             | ({"max.message.bytes": str(16 * MIB)} if kind == "dead-letters" else {}),
         )
         for kind, topic in topics.items()
@@ -124,7 +124,7 @@ def _make_topics(admin: AdminClient, job: ContenderArgs) -> None:
 
 
 def _drained(worker: psutil.Popen, committed: CommittedOffsets, backlog: int, log: Path) -> tuple[Memory, float]:
-    """Wait until the backlog is scored; return what was seen and the rate of the middle of it."""
+    """Wait until the backlog is scored; return the samples and the rate in the middle of it."""
     begin, memory = time.monotonic(), []
     done: list[tuple[float, int]] = []
     while not done or done[-1][1] < backlog:
@@ -159,7 +159,7 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Read the command line, soak, print and write the figures."""
+    """Parse the command line, run the measurement, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backlog", type=int, default=5_000_000, help="events that wait before the worker starts")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long it then works at a share of its rate")

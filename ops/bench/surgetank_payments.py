@@ -1,6 +1,6 @@
-"""(b) Surgetank with memory, exactly once: one worker with default settings, on the payments pipeline.
+"""(b) Stateful Surgetank, exactly once: one worker with default settings, on the payments pipeline.
 
-Without the table of each card's last score, which it would keep by default: the others keep none.
+Without the default table of each card's last score, because the other contenders keep none.
 """
 
 from dataclasses import replace
@@ -13,13 +13,13 @@ from pipeline.settings import Settings, load
 
 
 def pipeline(job: ContenderArgs) -> Pipeline:
-    """Return the payments pipeline with the name and the topics of the errand."""
+    """Return the payments pipeline with the name and the topics of the arguments."""
     events = replace(payments.events, topic=job.events)
     return replace(payments, name=job.name, events=events, scores=Scores(job.scores), predictions=False)
 
 
 def settings(job: ContenderArgs) -> Settings:
-    """Return the default settings on the errand's Kafka, with state in its folder."""
+    """Return the default settings with the Kafka and the state folder of the arguments."""
     return load({"kafka.bootstrap": job.bootstrap, "state.directory": job.folder})
 
 

@@ -1,4 +1,4 @@
-"""(b) Surgetank, exactly once: one worker with default settings, on the flights pipeline without memory."""
+"""(b) Surgetank, exactly once: one worker with default settings, on the stateless flights pipeline."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from pipeline.settings import Settings, load
 
 
 def pipeline(job: ContenderArgs) -> Pipeline:
-    """Return the flights pipeline with the name and the topics of the errand."""
+    """Return the flights pipeline with the name and the topics of the arguments."""
     return replace(
         flights,
         name=job.name,
@@ -21,7 +21,7 @@ def pipeline(job: ContenderArgs) -> Pipeline:
 
 
 def settings(job: ContenderArgs) -> Settings:
-    """Return the default settings on the errand's Kafka."""
+    """Return the default settings with the Kafka of the arguments."""
     return load({"kafka.bootstrap": job.bootstrap})
 
 

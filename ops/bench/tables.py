@@ -1,4 +1,4 @@
-"""What the bench found, as tables of at most 80 columns for the terminal."""
+"""The results of the benchmark as tables of at most 80 columns for the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ SENT_SHARE_MIN = 0.98  # a sender that sent less is marked
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
-    """Return rates with ratios, CPU of the parts, memory, latencies, and settings: those that the report has."""
+    """Return the tables in the report: rates with ratios, CPU of the parts, memory, latencies, and settings."""
     shown = [_rates(report)]
     if report.get("cpu_us_per_event"):
         shown.append(_cpu_parts(report["cpu_us_per_event"]))
@@ -47,7 +47,7 @@ def _table(title: str, headings: Sequence[str], left: int = 1) -> Table:
 
 
 def _rates(report: dict[str, Any]) -> Table:
-    """Show the medians, how many times them Surgetank does (x), and the lowest and highest run."""
+    """Return the medians, the ratio of Surgetank's to each (x), and the lowest and highest run."""
     headings = ("contender", "at least/\nexactly", "k/s", "k/CPU s", "x\nper s", "x per\nCPU s", "runs,\nk/CPU s")
     table = _table("the same job, one process each: thousands of events, medians", headings, left=2)
     for key, title in TITLES.items():
@@ -97,7 +97,7 @@ def _memory(memory: dict[str, Any]) -> Table:
 
 
 def _latencies(report: dict[str, Any]) -> Table:
-    """Show medians with the lowest and highest run; x50, x99: how many times those of the loop with transactions."""
+    """Return medians with the lowest and highest run; x50, x99: ratio to the loop with transactions."""
     table = _table(
         "latency, ms: intended send to read_committed reader, one machine",
         ("load", "p50 (runs)", "p99 (runs)", "x50", "x99", "cores"),

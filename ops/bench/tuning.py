@@ -1,4 +1,4 @@
-"""How each contender is tuned: all in one place, printed with the results. Needs the standard library only.
+"""The tuning of each contender, in one place and printed with the results. Needs the standard library only.
 
 The hand loop, Faust and Quix were each tried in several ways (ops/bench); not every setting was swept.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 Settings = dict[str, Any]
 
-BATCH_ROWS_MAX = 8192  # the cap of all
+BATCH_ROWS_MAX = 8192  # the limit for all contenders
 
 FETCHING: Settings = {
     "queued.min.messages": 100_000,
@@ -47,10 +47,10 @@ HAND_TRANSACTIONAL: Settings = {
     "retry.backoff.max.ms": 250,
 }
 TRANSACTION_SECONDS = 0.25
-# With memory: a quarter of a gigabyte, as Surgetank has by default, half of it rows that are in use (680 bytes each).
+# Stateful: a quarter of a gigabyte, Surgetank's default, half of it for rows in use (680 bytes each).
 HAND_CHANGELOG: Settings = HAND_PRODUCER
 HAND_ROWS = 180_000
-# Files are read through the memory map, which needs no block cache; of the ways to compact, this one writes least.
+# Files are read through the memory map, which needs no block cache; this compaction style writes least.
 HAND_ROCKSDB: Settings = {
     "allow_mmap_reads": True,
     "compaction_style": "universal",
@@ -72,7 +72,7 @@ FAUST: Settings = {
     "stream_wait_empty": False,
 }
 FAUST_TAKE_ROWS, FAUST_TAKE_SECONDS = 2000, 0.1
-FAUST_STORE = "memory://"  # rocksdb:// takes 20 us more for each row that is written
+FAUST_STORE = "memory://"  # rocksdb:// takes 20 us more for each written row
 
 _QUIX: Settings = {
     "auto_offset_reset": "earliest",
@@ -84,7 +84,7 @@ _QUIX: Settings = {
 }
 QUIX_SINK: Settings = {
     **_QUIX,
-    "commit_every": 8 * BATCH_ROWS_MAX,  # records of all partitions together until a checkpoint
+    "commit_every": 8 * BATCH_ROWS_MAX,  # records of all partitions together per checkpoint
     "commit_interval": 0.5,
 }
 QUIX_SINK_PRODUCER: Settings = {**DELIVERING, "delivery.report.only.error": True}

@@ -1,6 +1,6 @@
-"""Where the CPU parts of a Surgetank worker are measured: which public methods, and which threads.
+"""Defines the CPU parts of a Surgetank worker: the measured public methods and threads.
 
-Methods are measured inside the thread that computes; other threads have one part each. A part that is not listed,
+Methods are measured inside the thread that computes; the other threads have one part each. A part that is not listed,
 such as assembling a batch or the event loop, is ``rest``.
 """
 
@@ -24,7 +24,7 @@ METHODS: tuple[tuple[Any, str, str], ...] = (
 
 
 def install(parts: CpuParts, *, tables: bool) -> None:
-    """Measure the methods from now on, if the bench asked for it. Call it before the worker is built.
+    """Measure the methods from now on, if the benchmark asks for it. Call it before the worker is built.
 
     ``tables``: the pipeline has tables, whose reads, updates and writes are part of the features.
     """

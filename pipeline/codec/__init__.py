@@ -1,1 +1,1 @@
-"""Bytes to columns and back."""
+"""Encoding and decoding between bytes and columns."""

@@ -1,4 +1,4 @@
-"""Records to columns and back: Avro in the Confluent wire format, whole batches at a time."""
+"""Converts records to columns and back, in whole batches: Avro in the Confluent wire format."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, RecordB
 
 
 class Decoder:
-    """Decodes the values of one topic, whose schema is ``name``; every version that ``contracts`` knows.
+    """Decodes the values of one topic with the schema ``name``, in every version that ``contracts`` contains.
 
     Raises SchemaError if there is no such schema. Use it in one thread at a time.
     """
@@ -28,22 +28,22 @@ class Decoder:
         self._name = name
         self._value_bytes_max = value_bytes_max
         versions = contracts.versions[name]
-        self._readers = [Reader(version, current) for version in reversed(versions)]  # the current one first
+        self._readers = [Reader(version, current) for version in reversed(versions)]  # the current version first
         self._ids = np.array([version.id for version in reversed(versions)], dtype=np.int64)
 
     def decode(self, records: RecordBatch) -> tuple[DecodedBatch, tuple[DeadLetter, ...]]:
-        """Return the events in columns (``schema``), and a dead letter for each record that is none.
+        """Return the events in columns (``schema``), and a dead letter for each record that is not a valid event.
 
-        Every record is in exactly one of the two, both in the order of the records. Raises nothing, whatever the
-        bytes are, as long as they are less than 2 GiB together.
+        Every record is in exactly one of the two, both in the order of the records. Raises nothing for any bytes, as
+        long as they are less than 2 GiB in total.
         """
         columns, rows, dead = self.decode_values(records.values)
         return DecodedBatch(records, rows, columns), dead
 
     def decode_values(self, values: pa.LargeBinaryArray) -> tuple[pa.RecordBatch, Int64s, tuple[DeadLetter, ...]]:
-        """Do the same for the values alone; return columns of m rows, which rows they are, int64 [m], and the others.
+        """Do the same for values; return columns of m rows, their row numbers, int64 [m], and the dead letters.
 
-        Raises ValueError if the values have 2 GiB or more together.
+        Raises ValueError if the values have 2 GiB or more in total.
         """
         places, all_current = schema_places(values, self._ids, self._value_bytes_max)
         parts = []
@@ -88,9 +88,9 @@ class Decoder:
 
 
 class Unencodable(SurgetankError):  # noqa: N818 - the name is what happened
-    """Some rows cannot be written.
+    """Some rows cannot be encoded.
 
-    ``values`` has one entry for each row, None for those that cannot; ``why`` says why, by row.
+    ``values`` has one entry per row, None for those rows; ``why`` gives the reasons by row.
     """
 
     def __init__(self, name: str, values: list[bytes | None], why: dict[int, str]) -> None:
@@ -101,7 +101,7 @@ class Unencodable(SurgetankError):  # noqa: N818 - the name is what happened
 
 
 class Encoder:
-    """Writes columns as values of the current version of a schema. Use it in one thread at a time.
+    """Encodes columns as values of the current version of a schema. Use it in one thread at a time.
 
     Raises SchemaError if there is no such schema.
     """
@@ -114,18 +114,18 @@ class Encoder:
         self._encoder = BodyEncoder(current.record, current.id)
 
     def encode(self, columns: pa.RecordBatch) -> list[bytes]:
-        """Return one framed value for each row.
+        """Return one framed value per row.
 
-        ``columns`` has at least the columns of ``schema``, in any order, of those types or of types that can
-        be cast to them without loss; times without a zone are UTC.
-        Raises SchemaError if a column is missing, Unencodable if some rows cannot be written: a null where none
-        may be, a number out of range, a text that is no symbol of the enum.
+        ``columns`` has at least the columns of ``schema``, in any order, of those types or of types that can be cast to
+        them without loss; times without a zone are UTC. Raises SchemaError if a column is missing, Unencodable if some
+        rows cannot be encoded: a null in a field that is not nullable, a number out of range, a text that is not a
+        symbol of the enum.
         """
         values: list[bytes] = self.encode_values(columns).to_pylist()
         return values
 
     def encode_values(self, columns: pa.RecordBatch) -> pa.LargeBinaryArray:
-        """Do the same; return the values as an array, none of which is null."""
+        """Do the same; return the values as an array without nulls."""
         given = columns.schema.names
         if given != self._names:
             if missing := [name for name in self._names if name not in given]:
@@ -146,7 +146,7 @@ class Encoder:
         raise Unencodable(self._name, values, dict(sorted(why.items())))
 
     def _cast(self, columns: pa.RecordBatch) -> pa.RecordBatch:
-        """Return columns of the schema's types. Raises an Exception if a value has no such form."""
+        """Return columns of the schema's types. Raises an Exception if a value cannot be converted."""
         if columns.schema == self.schema:
             return columns
         pairs = zip(columns.columns, self.schema.types, strict=True)

@@ -1,8 +1,8 @@
-"""The gate that keeps schemas compatible: ``python -m pipeline.codec.evolution [folder]``.
+"""Checks that schemas are compatible: ``python -m pipeline.codec.evolution [folder]``.
 
-Every released version of a schema and the current one must be able to read each other, in both directions
-(what Confluent calls FULL_TRANSITIVE): old events lie on the topics for as long as they are kept, and consumers
-of scores update when they like. The judge is the official Avro library.
+Every released version of a schema and the current one must be able to read each other, in both directions (Confluent's
+FULL_TRANSITIVE): old events stay on the topics for their retention time, and consumers of scores update at any time.
+The official Avro library makes the comparison.
 """
 
 import sys
@@ -19,7 +19,7 @@ from pipeline.errors import SchemaError
 
 
 def problems(folder: Path) -> list[str]:
-    """Return what is wrong with the schemas of a folder, one sentence each; nothing if all is well.
+    """Return the problems of the schemas of a folder, one sentence each; an empty list if there are none.
 
     Raises SchemaError if the folder cannot be read at all.
     """
@@ -42,7 +42,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Check the schemas; print what is wrong. Return the exit code: 0 if all is well, else 1."""
+    """Check the schemas and print the problems. Return the exit code: 0 if there are none, else 1."""
     folder = Path(arguments[0]) if arguments else packaged()
     try:
         found = problems(folder)
@@ -74,7 +74,7 @@ def _unparsable(version: SchemaVersion) -> list[str]:
 
 
 def _breaks(current: SchemaVersion, old: Path) -> list[str]:
-    """Return why the current version and an old one cannot read each other."""
+    """Return the reasons why the current version and an old one cannot read each other."""
     before = read_schema(old)
     mend = f"; {current.path}: keep the field's name and type, give what is added or removed a default"
     verdicts = {
@@ -96,7 +96,7 @@ def _unreadable(reader: Json, writer: Json) -> list[str]:
 
 
 def _field_at(reader: Json, place: str) -> str:
-    """Return a name for a place such as /fields/3/type."""
+    """Return the field name for a path such as /fields/3/type."""
     match place.split("/")[1:]:
         case ["fields", number, *_]:
             return f"field {reader['fields'][int(number)]['name']!r}"
@@ -104,7 +104,7 @@ def _field_at(reader: Json, place: str) -> str:
 
 
 def _reinterpreted(new: AvroType, old: AvroType, path: str) -> Iterator[str]:
-    """Yield logical types that changed: the bytes can be read all the same, and mean something else."""
+    """Yield changed logical types: the bytes stay readable but change their meaning."""
     match without_null(new), without_null(old):
         case Record(fields=news), Record(fields=olds):
             before = dict(olds)

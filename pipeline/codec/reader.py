@@ -1,4 +1,4 @@
-"""Framed values of one schema version to columns of the current one: each row that is good, why the others are not."""
+"""Converts framed values of one schema version to columns of the current one, with a reason for each failed row."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ from pipeline.codec.schema_repository import SchemaVersion
 from pipeline.codec.types import arrow_schema
 from pipeline.codec.wire import FRAME_BYTES
 
-Failures = list[tuple[int, str]]  # rows, and why
+Failures = list[tuple[int, str]]  # row numbers and reasons
 Read = tuple[pa.RecordBatch, Int64s, Failures]
 
 MESSAGE_MAX = 200
@@ -25,9 +25,9 @@ class Reader:
         self._resolution = None if writer is reader else Resolution(writer, reader)
 
     def read(self, values: pa.LargeBinaryArray, rows: Int64s | None) -> Read:
-        """Return the columns of ``rows``, int64, rising, or of all rows; which rows they are, int64 [m]; the failures.
+        """Return the columns of ``rows`` (int64, rising; None: all), the row numbers read, int64 [m], and the failures.
 
-        The values of those rows are framed, with this version's id. Failures are in the order of the rows.
+        The values of those rows are framed with this version's id. Failures are in the order of the rows.
         """
         columns, kept, errors = self._decoder.decode(values, FRAME_BYTES, rows)
         failures = [(error.row, str(error)[:MESSAGE_MAX]) for error in errors]
@@ -41,7 +41,7 @@ class Reader:
 
 
 def joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Return the rows of the parts, end to end; there is at least one part."""
+    """Return the rows of at least one part, concatenated."""
     return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
 
@@ -51,5 +51,5 @@ def take(columns: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:
 
 
 def message_of(error: Exception) -> str:
-    """Return a short text for an error; it never holds a payload."""
+    """Return a short text for an error, never with a payload in it."""
     return f"{type(error).__name__}: {error}"[:MESSAGE_MAX]

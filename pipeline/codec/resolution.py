@@ -1,4 +1,4 @@
-"""Events of an older version, fitted to the columns of the current one, as Avro's schema resolution says."""
+"""Converts events of an older version to the columns of the current one by Avro's schema resolution."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +20,10 @@ Column = Callable[[pa.RecordBatch], pa.Array]
 
 
 class Resolution:
-    """From one version of a schema to another.
+    """Conversion from one version of a schema to another.
 
-    Fields that were added, removed, widened or made nullable are a matter of columns. Where more has changed,
-    inside a nested type say, fastavro resolves record by record.
+    Added, removed, widened or newly nullable fields are converted by columns. For other changes, such as inside a
+    nested type, fastavro resolves record by record.
     """
 
     def __init__(self, writer: SchemaVersion, reader: SchemaVersion) -> None:
@@ -33,7 +33,7 @@ class Resolution:
         self._rows = Rows(reader.record)
 
     def fit(self, values: pa.LargeBinaryArray, rows: Int64s, columns: pa.RecordBatch) -> Fitted:
-        """Return the rows in the columns of the reader: parts as (start, stop, columns), and failures by place in rows.
+        """Return the rows in the reader's columns: parts as (start, stop, columns), and failures by index in ``rows``.
 
         ``columns`` are those of the framed values of ``rows``, int64 [n].
         """
@@ -48,7 +48,7 @@ class Resolution:
 
 
 def _columns(writer: Record, reader: SchemaVersion) -> list[Column] | None:
-    """Return how each column of the reader is got, or None if columns are not enough."""
+    """Return a function for each column of the reader, or None if a conversion by columns is not possible."""
     written = dict(writer.fields)
     found = []
     for (name, kind), avro in zip(reader.record.fields, reader.avro["fields"], strict=True):
@@ -81,7 +81,7 @@ def _promoted(name: str, dtype: pa.DataType) -> Column:
 
 
 def _default(kind: AvroType, name: str, avro: Json) -> Column:
-    """Return a column of the field's default, which fastavro gives when a writer knew no field at all."""
+    """Return a column of the field's default, as fastavro returns it for a writer without the field."""
     nothing: dict[str, Any] = {"type": "record", "name": "Event", "fields": []}
     wanted = fastavro_schema({"type": "record", "name": "Event", "fields": [avro]})
     row = read_row(b"\0" * 5, fastavro.parse_schema(nothing), wanted)

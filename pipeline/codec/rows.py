@@ -1,4 +1,4 @@
-"""Events as rows, by fastavro: for schema resolution within nested types."""
+"""Converts events as rows, decoded by fastavro, to columns: for schema resolution within nested types."""
 
 import io
 from decimal import Decimal
@@ -12,7 +12,7 @@ from pipeline.codec.wire import FRAME_BYTES
 
 
 class Rows:
-    """Rows as fastavro has them, times as integers, to columns."""
+    """Converts fastavro's rows, with times as integers, to columns."""
 
     def __init__(self, record: Record) -> None:
         self._plain = arrow_struct(record, logical=False)
@@ -24,7 +24,7 @@ class Rows:
 
 
 def fastavro_schema(avro: Json) -> Any:
-    """Return the schema as fastavro wants it, without the logical types but decimal."""
+    """Return the schema in the form for fastavro, without logical types except decimal."""
     parsed = fastavro.parse_schema(without_times(avro), named_schemas={})
     _mend_defaults(parsed)
     return parsed
@@ -39,13 +39,13 @@ def read_row(value: bytes, writer: Any, reader: Any = None) -> dict[str, Any]:
 
 
 def without_times(avro: Json) -> Json:
-    """Return the schema without the logical types but decimal."""
+    """Return the schema without logical types except decimal."""
     if isinstance(avro, list):
         return [without_times(each) for each in avro]
     if not isinstance(avro, dict):
         return avro
     return {
-        # A default is a value and no schema; it may look like one.
+        # A default is a value, not a schema, but may look like a schema.
         name: each if name == "default" else without_times(each)
         for name, each in avro.items()
         if name != "logicalType" or _is_decimal(avro)
@@ -53,7 +53,7 @@ def without_times(avro: Json) -> Json:
 
 
 def _mend_defaults(avro: Json) -> None:
-    """Make values of the defaults, in place, after fastavro has checked them in their form in JSON."""
+    """Convert the defaults to native values, in place, after fastavro has checked their JSON form."""
     if isinstance(avro, list):
         for each in avro:
             _mend_defaults(each)
@@ -65,9 +65,9 @@ def _mend_defaults(avro: Json) -> None:
 
 
 def _native(avro: Json, default: Json) -> Any:
-    """Return a default as a value: in JSON bytes are a text, and fastavro would leave them that."""
+    """Return a default as a native value: bytes are text in JSON, and fastavro does not convert them."""
     if isinstance(avro, list):
-        return _native(avro[0], default)  # the default of a union is of its first branch
+        return _native(avro[0], default)  # the default of a union has the type of its first branch
     if not isinstance(avro, dict):
         avro = {"type": avro}
     match avro["type"]:

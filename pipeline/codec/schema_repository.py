@@ -1,6 +1,6 @@
-"""The schemas folder: every version of every schema, and the ids that stand for them on the wire.
+"""The schemas folder: every version of every schema, and their ids on the wire.
 
-schemas/README.md says what is in the folder and what its rules are.
+schemas/README.md describes the files of the folder and their rules.
 """
 
 import json
@@ -22,7 +22,7 @@ _ID_MAX = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class SchemaVersion:
-    """One version of a schema, and the id that says on the wire that a value was written with it."""
+    """One version of a schema, and the id that identifies it in encoded values."""
 
     name: str
     number: int
@@ -34,7 +34,7 @@ class SchemaVersion:
 
 @dataclass(frozen=True, slots=True)
 class SchemaRepository:
-    """All schemas of a folder. ``versions`` has every schema by name, its versions 1 to n in order."""
+    """All schemas of a folder. ``versions`` maps each schema's name to its versions 1 to n in order."""
 
     versions: dict[str, tuple[SchemaVersion, ...]]
 
@@ -42,7 +42,7 @@ class SchemaRepository:
     def load(cls, folder: Path | None = None) -> Self:
         """Read a folder; by default that of the package ``schemas``.
 
-        Raises SchemaError, which says which file is missing or wrong, and what to do.
+        Raises SchemaError, which names the missing or wrong file and what to do.
         """
         folder = folder or packaged()
         ids = _read_ids(folder)
@@ -69,34 +69,34 @@ class SchemaRepository:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The schemas, by name."""
+        """The names of the schemas."""
         return tuple(self.versions)
 
     def current(self, name: str) -> SchemaVersion:
-        """Return the version that is written today. Raises SchemaError if there is no such schema."""
+        """Return the version used for encoding. Raises SchemaError if there is no such schema."""
         if name not in self.versions:
             raise SchemaError(f"no schema {name!r}; schemas/ has: {', '.join(self.names) or 'none'}")
         return self.versions[name][-1]
 
     def schema(self, name: str) -> Json:
-        """Return the current schema as its file has it. Raises SchemaError if there is no such schema."""
+        """Return the current schema as in its file. Raises SchemaError if there is no such schema."""
         return self.current(name).avro
 
     def columns(self, name: str) -> pa.Schema:
-        """Return the Arrow schema of what is decoded. Raises SchemaError if there is no such schema."""
+        """Return the Arrow schema of decoded values. Raises SchemaError if there is no such schema."""
         return arrow_schema(self.current(name).record)
 
 
 def released(folder: Path, name: str, number: int) -> Path:
-    """Return where a released version lies."""
+    """Return the path of a released version."""
     return folder / "released" / name / f"{number}.avsc"
 
 
 def read_schema(path: Path) -> Json:
-    """Read one Avro schema. Raises SchemaError, which says what is wrong with the file."""
+    """Read one Avro schema. Raises SchemaError, which describes the fault of the file."""
     avro = _read_json(path)
     try:
-        # A copy, with the names that it defines kept to itself: the library writes into what it is given.
+        # A copy, with separate names for its definitions, because the library modifies its argument.
         fastavro.parse_schema(json.loads(json.dumps(avro)), named_schemas={})
     except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{path} is no Avro schema: {type(error).__name__}: {error}") from None
@@ -149,7 +149,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object whose names are not repeated: of two equal ids the first would be lost unseen."""
+    """Build an object without repeated names: otherwise the first of two equal ids would be lost silently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

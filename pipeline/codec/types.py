@@ -1,4 +1,4 @@
-"""Avro schemas as values: a small tree that says what is on the wire and which Arrow column it becomes."""
+"""Avro schemas as a small tree that describes the wire format and the Arrow columns."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ _PLAIN = {
     "bytes": pa.binary(),
     "string": pa.string(),
 }
-# An instant has a zone, a local time has none. A logical type that is not here is read as what it is made of.
+# An instant has a zone, a local time has none. An unlisted logical type is read as its underlying type.
 _LOGICAL = {
     ("int", "date"): pa.date32(),
     ("int", "time-millis"): pa.time32("ms"),
@@ -38,7 +38,7 @@ _DECIMAL_DIGITS_MAX = 76
 
 @dataclass(frozen=True, slots=True)
 class Decimal:
-    """Digits in all, and how many of them are behind the point."""
+    """The number of all digits, and of those after the decimal point."""
 
     precision: int
     scale: int
@@ -46,7 +46,7 @@ class Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """One of Avro's eight, and the logical type that is laid over it, if any."""
+    """One of Avro's eight primitive types, and its logical type, if any."""
 
     name: str
     logical: str | None = None
@@ -55,14 +55,14 @@ class Primitive:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """One of some texts, on the wire as its place."""
+    """One of several texts, encoded as its index."""
 
     symbols: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Always so many bytes."""
+    """A fixed number of bytes."""
 
     size: int
     logical: str | None = None
@@ -78,14 +78,14 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Any number of values by text, in blocks."""
+    """Any number of values with text keys, in blocks."""
 
     values: "AvroType"
 
 
 @dataclass(frozen=True, slots=True)
 class Nullable:
-    """The union of null and one other type; null is its branch ``null_at``, 0 or 1."""
+    """The union of null and one other type; null is branch ``null_at``, 0 or 1."""
 
     inner: "AvroType"
     null_at: int
@@ -93,7 +93,7 @@ class Nullable:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Named fields, in the order of the wire."""
+    """Named fields, in wire order."""
 
     fields: tuple[tuple[str, "AvroType"], ...]
 
@@ -102,9 +102,9 @@ AvroType: TypeAlias = Primitive | Enum | Fixed | Array | Map | Nullable | Record
 
 
 def parse(schema: Json) -> Record:
-    """Return the tree of a schema that an Avro library accepts, names of types replaced by the types.
+    """Return the tree of a schema that an Avro library accepts, with named types resolved.
 
-    Raises SchemaError, which names the field, for what cannot become columns.
+    Raises SchemaError, which names the field, for a type that has no column form.
     """
     tree = _Parser().parse(schema, "", "")
     if not isinstance(tree, Record):
@@ -113,22 +113,22 @@ def parse(schema: Json) -> Record:
 
 
 def arrow_schema(record: Record) -> pa.Schema:
-    """Return the columns of a record: not nullable, but for unions with null."""
+    """Return the columns of a record; only unions with null are nullable."""
     return pa.schema([_arrow_field(name, kind, logical=True) for name, kind in record.fields])
 
 
 def arrow_struct(record: Record, *, logical: bool) -> pa.DataType:
-    """Return the record as one struct; not ``logical``: times as the integers that they are on the wire."""
+    """Return the record as one struct; not ``logical``: times as the integers of the wire format."""
     return pa.struct([_arrow_field(name, kind, logical=logical) for name, kind in record.fields])
 
 
 def without_null(kind: AvroType) -> AvroType:
-    """Return what a nullable type is when it is not null; another type as it is."""
+    """Return the non-null type of a nullable type; any other type unchanged."""
     return kind.inner if isinstance(kind, Nullable) else kind
 
 
 def _arrow_field(name: str, kind: AvroType, *, logical: bool, absent: bool = False) -> pa.Field:
-    """``absent``: the record around may be null, and then so is each field of it."""
+    """Return an Arrow field; ``absent``: the enclosing record may be null, so each of its fields may be null too."""
     absent = absent or isinstance(kind, Nullable)
     return pa.field(name, _arrow_type(kind, logical=logical, absent=absent), absent or kind == Primitive("null"))
 
@@ -156,7 +156,7 @@ def _arrow_type(kind: AvroType, *, logical: bool, absent: bool = False) -> pa.Da
 
 
 class _Parser:
-    """Walks a schema once; remembers the named types that it has seen."""
+    """Walks a schema once and collects its named types."""
 
     def __init__(self) -> None:
         self._named: dict[str, AvroType | None] = {}
@@ -201,7 +201,7 @@ class _Parser:
 
     def _define(self, schema: Json, namespace: str, path: str) -> AvroType:
         name, namespace = _full_name(schema["name"], schema.get("namespace", namespace))
-        self._named[name] = None  # being defined: whoever refers to it now is inside it
+        self._named[name] = None  # being defined: a reference to it now is recursive
         defined: AvroType
         if schema["type"] == "enum":
             defined = Enum(tuple(schema["symbols"]))
@@ -232,7 +232,7 @@ class _Parser:
 
 
 def _full_name(name: str, namespace: str) -> tuple[str, str]:
-    """Return the full name, and the namespace that holds inside it."""
+    """Return the full name, and the namespace that applies inside it."""
     if "." in name:
         return name, name.rpartition(".")[0]
     return (f"{namespace}.{name}" if namespace else name), namespace

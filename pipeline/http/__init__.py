@@ -1,1 +1,1 @@
-"""The HTTP side of a process: one server in a thread of its own, and the routes that are registered with it."""
+"""The HTTP side of a process: one server in its own thread, and the routes registered with it."""

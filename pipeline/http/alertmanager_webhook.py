@@ -1,7 +1,7 @@
-"""A webhook for Alertmanager: the alerts that it posts to ``/alerts`` are on the timeline before it gets an answer.
+"""A webhook for Alertmanager, which writes the alerts posted to ``/alerts`` to the timeline before it responds.
 
-Alertmanager posts again after a 5xx and gives up after a 4xx. So 503 means that something is not written yet and may
-be, 413 that something is not written and will not be: too long a body, or an alert that no topic takes. All the other
+Alertmanager posts again after a 5xx and gives up after a 4xx. So 503 means that an alert is not written yet but may be
+later; 413 means that an alert cannot be written: the body is too long, or no topic accepts the alert. All the other
 alerts of a notification are written, each once, however often it is posted.
 """
 
@@ -21,17 +21,17 @@ from pipeline.timeline.alert_writer import AlertWriter
 from pipeline.timeline.alerts import parse_alerts
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
-BODIES_BYTES_MAX = 4 * BODY_BYTES_MAX  # in memory at once, of all requests
+BODIES_BYTES_MAX = 4 * BODY_BYTES_MAX  # in memory at once, for all requests
 BODY_SECONDS = 5.0  # to send the body
 WRITE_SECONDS = 8.0  # less than the ten seconds after which Alertmanager gives up by default
-REASON_CHARACTERS = 500  # of what is wrong with a notification, which may quote it
-WRITERS = 4  # notifications that are written at once
+REASON_CHARACTERS = 500  # for the fault of a notification, which may be quoted
+WRITERS = 4  # notifications written concurrently
 
 log = logging.getLogger(__name__)
 
 
 class AlertmanagerWebhook:
-    """Writes the alerts of one pipeline until it is stopped. The port is bound at once; StartupError if it is taken."""
+    """Writes the alerts of one pipeline until it is stopped. Binds the port at once; StartupError if it is in use."""
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline, *, host: str, port: int) -> None:
         self._pipeline = pipeline
@@ -47,7 +47,7 @@ class AlertmanagerWebhook:
 
     @property
     def url(self) -> str:
-        """Where Alertmanager is to post to."""
+        """The URL for Alertmanager to post to."""
         return f"{self._server.url}/alerts"
 
     def __enter__(self) -> Self:
@@ -60,7 +60,7 @@ class AlertmanagerWebhook:
         self._writing.shutdown(wait=False, cancel_futures=True)
 
     async def post(self, request: web.BaseRequest) -> web.Response:
-        """Write the alerts of a notification that are new."""
+        """Write the new alerts of a notification."""
         if request.content_length is None:
             return _said(HTTPStatus.LENGTH_REQUIRED, "say how long the body is")
         if request.content_length > BODY_BYTES_MAX:
@@ -80,15 +80,15 @@ class AlertmanagerWebhook:
             self._buffered -= len(body)
 
     async def live(self, _: web.BaseRequest) -> web.Response:
-        """Say that the process is alive."""
+        """Respond that the process is alive."""
         return _said(HTTPStatus.OK, "alive")
 
     async def get_other(self, _: web.BaseRequest) -> web.Response:
-        """Say which paths there are."""
+        """Respond with the list of paths."""
         return _said(HTTPStatus.NOT_FOUND, "post alerts to /alerts; /live answers")
 
     async def post_other(self, _: web.BaseRequest) -> web.Response:
-        """Say where alerts are posted to."""
+        """Respond with the path for alerts."""
         return _said(HTTPStatus.NOT_FOUND, "post alerts to /alerts")
 
     def _take(self, body: bytearray) -> web.Response:

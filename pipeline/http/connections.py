@@ -1,7 +1,7 @@
-"""Bounds how many connections a server holds and how long a client may take, so that a new client is always served.
+"""Limits the number of connections of a server and the time of each client, so that a new client is always served.
 
-A full server closes a connection that it has instead of refusing the new one: a probe that connects and asks at once
-is answered however many clients hold connections open or reconnect.
+A full server closes one of its connections instead of rejecting the new one: a probe that connects and sends its
+request at once gets a response however many clients hold connections open or reconnect.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 CONNECTIONS_MAX = 256
-REQUEST_SECONDS = 5.0  # from accepting a connection to having the whole head of its request
-RESPONSE_SECONDS = 5.0  # from having a response to its last byte being taken
+REQUEST_SECONDS = 5.0  # from accepting a connection to receiving the whole head of its request
+RESPONSE_SECONDS = 5.0  # from the start of the response until the client has received its last byte
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Candidate(Protocol):
-    """A connection as far as choosing one to close goes."""
+    """A connection as input for the choice of one to close."""
 
     @property
     def peer(self) -> str:
@@ -32,10 +32,10 @@ class Candidate(Protocol):
 
 
 def connection_to_close(connections: Sequence[Candidate]) -> int:
-    """Return the index of the connection that makes room for another; ``connections`` are the oldest first. Pure.
+    """Return the index of the connection to close for a new one; ``connections`` are the oldest first. Pure.
 
-    It belongs to the client address with the most connections, so one client cannot push out the others; of these it
-    is the oldest whose request has not arrived, else the oldest.
+    It is one of the client address with the most connections, so one client cannot displace the others: the oldest one
+    whose request has not arrived, else the oldest.
     """
     count = Counter(each.peer for each in connections)
     most = max(count.values())
@@ -65,23 +65,23 @@ class Connections:
         if len(self._open) >= CONNECTIONS_MAX:
             connections = list(self._open.values())
             self._make_room(connections[connection_to_close(connections)])
-        peer = transport.get_extra_info("peername")  # None: the client is gone already
+        peer = transport.get_extra_info("peername")  # None: the client has disconnected already
         timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
         self._open[transport] = _Open(transport, str(peer[0]) if peer else "", timer)
 
     def request_arrived(self, transport: asyncio.BaseTransport | None) -> None:
-        """Stop the client's time: its request is here, and the handler has its own limits."""
+        """Stop the client's timer: its request has arrived, and the handler has its own limits."""
         if transport is not None and (connection := self._open.get(transport)) is not None:
             connection.timer.cancel()
             connection.answering = True
 
     def response_ready(self, transport: asyncio.BaseTransport | None) -> None:
-        """Start the client's time again: it has to take the response."""
+        """Restart the client's timer: it must receive the response in time."""
         if transport is not None and (connection := self._open.get(transport)) is not None:
             connection.timer = asyncio.get_running_loop().call_later(RESPONSE_SECONDS, connection.transport.abort)
 
     def closed(self, transport: asyncio.BaseTransport) -> None:
-        """Remove a connection; one that is not known is ignored."""
+        """Remove a connection; an unknown one is ignored."""
         if (connection := self._open.pop(transport, None)) is not None:
             connection.timer.cancel()
 
@@ -98,5 +98,5 @@ class Connections:
         else:
             connection.transport.write(_BUSY)
             connection.transport.close()
-            # A client that takes nothing would keep it open.
+            # Otherwise a client that does not read would keep it open.
             asyncio.get_running_loop().call_later(RESPONSE_SECONDS, connection.transport.abort)

@@ -1,4 +1,4 @@
-"""Asks a server over HTTP once, directly: a proxy in the environment is for the internet, not for workers."""
+"""Sends one HTTP GET request directly: a proxy in the environment is for the internet, not for workers."""
 
 import urllib.error
 import urllib.request
@@ -15,7 +15,7 @@ class Reply(NamedTuple):
 
 
 def get(url: str, timeout: float) -> Reply | None:
-    """Return the response, whatever its status; None if none arrives whole. ``timeout`` is seconds without a byte."""
+    """Return the response with any status; None if it is incomplete. ``timeout``: seconds without a byte."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=timeout) as found:

@@ -1,13 +1,13 @@
-"""Last scores and features by key, over HTTP, from whichever worker is asked.
+"""Last scores and features by key over HTTP, from any worker of the pipeline.
 
     GET /v1/<pipeline>/predictions/<key>          the last score of a key
-    GET /v1/<pipeline>/features/<key>             what the tables of features hold of it, named
+    GET /v1/<pipeline>/features/<key>             its rows in the feature tables, with names
     GET /v1/<pipeline>/predictions?key=a&key=b    many keys in one request
 
-Which partition a key lies in, its producer decided. So a worker looks into the tables of its own tasks, and asks those
-that own the others: each committed offset names its owner's address (``tasks/orphans``), so nothing is kept for this.
-Only what is committed and on the disk is shown. A key that nobody has is 404 only if every partition was asked; else it
-is 503: the task that may have it is being restored, or its worker does not answer.
+The producer of a key chose its partition. So a worker reads the tables of its own tasks and sends requests to the
+owners of the others. Each committed offset names its owner's address, so no other registry is needed. Only committed
+rows on disk are returned. A key without a row is 404 only if every partition was read; else it is 503: its task may be
+in restore, or its worker does not answer.
 """
 
 import asyncio
@@ -30,46 +30,46 @@ from pipeline.state.row_serde import RowSerde
 
 log = logging.getLogger(__name__)
 
-KEYS_MAX = 100  # in one request
+KEYS_MAX = 100  # per request
 PEERS_MAX = 64
 PEER_SECONDS = 2.0
-PEER_REQUESTS_MAX = 32  # under way at once, of all lookups; the others wait, and their time runs
+PEER_REQUESTS_MAX = 32  # in flight at once, of all lookups; the others wait, and their timeout runs
 PEER_BYTES_MAX = 16 * 1024 * 1024
 READERS = 4  # threads that read the tables
 
-Row = tuple[float, dict[str, Any]]  # how new it is, and what it says
+Row = tuple[float, dict[str, Any]]  # its time and its content
 
 
 class Shelf(Protocol):
-    """The tables of the tasks that run here."""
+    """The tables of the tasks of this worker."""
 
     def committed(self, table: str, keys: Sequence[bytes]) -> dict[int, list[bytes | None]]:
-        """Return by partition what its disk has of each key."""
+        """Return by partition the committed value of each key on disk."""
         ...
 
 
 @dataclass(slots=True)
 class _Found:
-    """What is known of some keys, and the partitions that were looked into."""
+    """The rows found for some keys, and the partitions that were read."""
 
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)  # by key, then table
     partitions: set[int] = field(default_factory=set)
 
     def add(self, key: str, table: str, row: Row) -> None:
-        """Note a row; of two of one key (it came to two partitions) the newer one counts."""
+        """Add a row; of two rows of one key (from two partitions) the newer one is kept."""
         known = self.rows.setdefault(key, {})
         if table not in known or known[table][0] < row[0]:
             known[table] = row
 
     def add_reply(self, told: Mapping[str, Any]) -> None:
-        """Note what a peer told. Raises ValueError, TypeError, AttributeError or KeyError if that is no reply."""
+        """Add a peer's reply. Raises ValueError, TypeError, AttributeError or KeyError if it is malformed."""
         self.partitions |= {int(partition) for partition in told.get("partitions", [])}
         for key, tables in told.get("rows", {}).items():
             for table, (at, row) in tables.items():
                 self.add(key, table, (float(at), dict(row)))
 
     def merge(self, other: "_Found") -> None:
-        """Note all that another one has."""
+        """Add all rows and partitions of another result."""
         self.partitions |= other.partitions
         for key, tables in other.rows.items():
             for table, row in tables.items():
@@ -77,9 +77,10 @@ class _Found:
 
 
 class Lookup:
-    """Answers for one pipeline of ``partitions`` partitions.
+    """Answers lookups for one pipeline of ``partitions`` partitions.
 
-    ``peers`` returns the addresses of the workers that committed last, this one's too; ``me`` is this one's.
+    ``peers`` returns the addresses of the workers that committed last, including this worker's; ``me`` is this
+    worker's.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Lookup:
             await self._session.close()
 
     async def lookup(self, request: web.BaseRequest) -> web.Response | None:
-        """Answer a request; None if its path is not for this."""
+        """Answer a request; None if its path does not belong to this route."""
         target = request.raw_path
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         parts = [unquote(part) for part in path.split("/")]
@@ -182,7 +183,7 @@ class Lookup:
             found.merge(reply)
 
     async def _ask(self, url: str, keys: Sequence[str]) -> _Found:
-        """Return what a peer has; nothing, if it does not tell in time."""
+        """Return a peer's rows; nothing if it does not answer in time."""
         if self._session is None:
             self._session = ClientSession(
                 connector=TCPConnector(limit=PEER_REQUESTS_MAX, force_close=True),
@@ -202,7 +203,7 @@ class Lookup:
 
 
 async def _body(content: StreamReader) -> bytes:
-    """Return a whole body. Raises ValueError if it is longer than a peer's answer may be."""
+    """Return a whole body. Raises ValueError if it is longer than the limit for a peer's reply."""
     body = bytearray()
     async for part in content.iter_any():
         body += part

@@ -1,7 +1,7 @@
-"""``/metrics``, ``/live`` and ``/ready``: what Prometheus scrapes and an orchestrator probes.
+"""``/metrics``, ``/live`` and ``/ready``: the endpoints for Prometheus and for an orchestrator's probes.
 
-Health is answered in the server's loop and needs no thread; a page of metrics is rendered in a thread of its own, one
-at a time, however large it is and however many scrapers there are.
+Health requests are handled in the server's loop and need no thread; a page of metrics is rendered in a separate thread,
+one at a time, whatever its size and the number of scrapers.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pipeline.telemetry.health import Health
 
 
 def monitoring_server(settings: TelemetrySettings, metrics: Catalogue, health: Health) -> HttpServer:
-    """Return the server of a process with its monitoring routes, bound and not started. StartupError if it cannot."""
+    """Return the server of a process with its monitoring routes, bound but not started. Raises StartupError."""
     server = HttpServer(
         settings.host,
         settings.port,
@@ -44,17 +44,17 @@ class Monitoring:
         server.route("GET", "/ready", self.ready)
 
     async def metrics(self, request: web.BaseRequest) -> web.Response:
-        """Return the page in the format that the scraper accepts."""
+        """Return the page in a format that the scraper accepts."""
         accept = request.headers.get("Accept", "")
         body, content_type = await asyncio.get_running_loop().run_in_executor(self._rendering, self._page, accept)
         return response(HTTPStatus.OK, body, content_type)
 
     async def live(self, _: web.BaseRequest) -> web.Response:
-        """Return 200 if the process is alive, else 503, with what fails."""
+        """Return 200 if the process is alive, else 503 with the failed checks."""
         return _health_response(*self._health.live())
 
     async def ready(self, _: web.BaseRequest) -> web.Response:
-        """Return 200 if the process is ready, else 503, with what fails."""
+        """Return 200 if the process is ready, else 503 with the failed checks."""
         return _health_response(*self._health.ready())
 
     def _page(self, accept: str) -> tuple[bytes, str]:

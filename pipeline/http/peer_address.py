@@ -1,6 +1,6 @@
-"""The address under which other workers and commands reach this worker's HTTP server.
+"""The address at which other workers and commands reach this worker's HTTP server.
 
-A server that is bound to all addresses of its machine (0.0.0.0, ::) is called at the one that leads to Kafka, since
+For a server bound to all addresses of its machine (0.0.0.0, ::) it is the local address of the route to Kafka, because
 all workers of a pipeline reach the same brokers.
 """
 
@@ -15,9 +15,9 @@ ADVICE = "set telemetry.address to where other workers reach this one, as http:/
 
 
 def peer_address(settings: Settings, url: str) -> str:
-    """Return ``http://host:port``: the address that is set, else ``url``, which is what is bound, made reachable.
+    """Return ``http://host:port``: the address from the settings, else ``url``, the bound one, with a reachable host.
 
-    Raises SettingsError if the set address is none, or if no address can be derived.
+    Raises SettingsError if the set address is invalid, or if no address can be derived.
     """
     if settings.telemetry.address:
         return _checked(settings.telemetry.address)
@@ -26,7 +26,7 @@ def peer_address(settings: Settings, url: str) -> str:
         return url
     family = socket.AF_INET6 if ":" in str(bound.hostname) else socket.AF_INET
     host = _address_towards(settings.kafka.bootstrap, family)
-    if host is None and family == socket.AF_INET6:  # the wildcard of IPv6 takes IPv4 too
+    if host is None and family == socket.AF_INET6:  # the IPv6 wildcard accepts IPv4 too
         host = _address_towards(settings.kafka.bootstrap, socket.AF_INET)
     if host is None:
         raise SettingsError(
@@ -52,12 +52,12 @@ def _checked(address: str) -> str:
 def _is_wildcard(host: str) -> bool:
     try:
         return host == "" or ipaddress.ip_address(host).is_unspecified
-    except ValueError:  # a name
+    except ValueError:  # a host name
         return False
 
 
 def _address_towards(bootstrap: str, family: socket.AddressFamily) -> str | None:
-    """Return this machine's address on the way to the first bootstrap server that has one; nothing is sent."""
+    """Return the local address of the route to the first reachable bootstrap server, without sending anything."""
     for server in bootstrap.split(","):
         name, _, port = server.strip().rpartition("://")[2].rpartition(":")
         try:

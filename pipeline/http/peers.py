@@ -1,4 +1,4 @@
-"""Where the workers of a pipeline answer over HTTP: asked of Kafka, and remembered for a moment."""
+"""The HTTP addresses of a pipeline's workers, read from Kafka and cached for a second."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ CALL_SECONDS = 2.0
 
 
 class PeerAddresses:
-    """The addresses of those who last committed the partitions of a topic. For any thread."""
+    """The addresses of the workers that last committed the partitions of a topic. For any thread."""
 
     def __init__(self, kafka: KafkaSettings, group: str, topic: str, partitions: int, clock: Clock) -> None:
         self._ground = GroupClient(kafka, group)
@@ -28,7 +28,7 @@ class PeerAddresses:
         self._asked_at: float | None = None
 
     def __call__(self) -> set[str]:
-        """Return them, at most a second old; the last ones known, if Kafka does not answer."""
+        """Return the addresses, at most a second old; the last known ones if Kafka does not answer."""
         with self._lock:
             now = self._clock.monotonic()
             if self._asked_at is None or now - self._asked_at > FRESH_SECONDS:

@@ -1,8 +1,8 @@
-"""One HTTP server per process, in a thread with an event loop of its own: it answers while the rest hangs.
+"""One HTTP server per process, in a thread with its own event loop: it responds even if other threads hang.
 
-Owners register routes. A handler is a coroutine function that never blocks: what blocks, such as reading a disk, it
-gives to an executor that it owns. So a slow route delays no other, and `/live` waits for nothing but the loop.
-Each connection serves one request (`connections` bounds number and time).
+Owners register routes. A handler is a coroutine function that never blocks; it runs blocking work, such as reading a
+disk, in its owner's executor. So a slow route delays no other, and `/live` depends on the loop only. Each connection
+serves one request (`connections` limits number and time).
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from aiohttp import web
 from pipeline.errors import StartupError
 from pipeline.http.connections import Connections
 
-# Connections accepted per turn of the loop. asyncio reads a request about five turns after it has accepted: meanwhile
-# fewer newer ones must come than push it out (CONNECTIONS_MAX).
+# Connections accepted per turn of the loop. asyncio reads a request about five turns after accepting: in that time
+# fewer new connections must arrive than would displace it (CONNECTIONS_MAX).
 ACCEPTED_AT_ONCE = 16
-WAITING_MAX = 1024  # connections that the kernel holds until they are accepted
-LINE_BYTES_MAX = 65_536  # of a request target: it may name a hundred keys
+WAITING_MAX = 1024  # connections queued by the kernel until they are accepted
+LINE_BYTES_MAX = 65_536  # of a request target, which may contain a hundred keys
 STOP_SECONDS = 5.0
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response | None]]
 """Answers a request; None if the path turns out not to be its own, which is answered with 404."""
 
 log = logging.getLogger(__name__)
-# aiohttp logs what malformed requests do to it with a traceback each; errors of handlers are logged here.
+# aiohttp logs each malformed request with a traceback; errors of handlers are logged here.
 _protocol_log = logging.getLogger(f"{__name__}.protocol")
 _protocol_log.setLevel(logging.CRITICAL)
 
@@ -42,16 +42,16 @@ def json_response(status: HTTPStatus, body: dict[str, Any], *, indent: int | Non
 
 
 def response(status: HTTPStatus, body: bytes, content_type: str) -> web.Response:
-    """Return a response that no cache keeps."""
+    """Return a response that must not be cached."""
     headers = {"Content-Type": content_type, "Cache-Control": "no-store", "Server": "surgetank"}
     return web.Response(status=status, body=body, headers=headers)
 
 
 class HttpServer:
-    """Serves the registered routes until it is stopped. ``name`` is that of its thread and of its log lines.
+    """Serves the registered routes until it is stopped. ``name`` is used for its thread and its log lines.
 
-    The port is bound at once, so ``url`` is known before ``start``. Raises StartupError, with ``advice``, if it is
-    taken. Register routes before ``start``.
+    Binds the port at once, so ``url`` is known before ``start``. Raises StartupError, with ``advice``, if the port is
+    in use. Register routes before ``start``.
     """
 
     def __init__(self, host: str, port: int, *, name: str, advice: str) -> None:
@@ -70,34 +70,34 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that is bound, also when the setting says 0."""
+        """The bound port, also when the setting is 0."""
         return int(self._port)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://[{self._host}]:{self.port}" if ":" in self._host else f"http://{self._host}:{self.port}"
 
     def route(self, method: str, path: str, handler: Handler) -> None:
-        """Answer requests of ``method`` (GET answers HEAD too) for exactly this path."""
+        """Handle requests of ``method`` (GET includes HEAD) for exactly this path."""
         self._exact[method, path] = handler
 
     def route_prefix(self, method: str, prefix: str, handler: Handler) -> None:
-        """Answer requests for all paths that begin so and have no route; of several prefixes the longest counts."""
+        """Handle requests for all paths with this prefix and without a route; the longest matching prefix is used."""
         self._prefixes[method, prefix] = handler
 
     def at_stop(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Await this in the server's loop when it stops."""
+        """Await ``close`` in the server's loop when it stops."""
         self._at_stop.append(close)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start serving requests."""
         self._thread.start()
         self._started.result()
         log.info("%s listens", self._name, extra={"fields": {"url": self.url}})
 
     def stop(self) -> None:
-        """Cut the connections and free the port. A second stop does nothing."""
+        """Close all connections and free the port. A second stop does nothing."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(STOP_SECONDS)
@@ -121,7 +121,7 @@ class HttpServer:
             else:
                 self._started.set_exception(error)
         finally:
-            self._loop.close()  # without waiting for what its executor does
+            self._loop.close()  # without waiting for its executor
 
     async def _serve(self) -> None:
         protocols = _Protocols(self._answer, self._connections)
@@ -163,12 +163,12 @@ class HttpServer:
 
 
 class _Protocols(web.Server):
-    """Makes the protocol of each connection, and tells when one opens and closes."""
+    """Creates the protocol of each connection, and reports when one opens and closes."""
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.Response]], connections: Connections) -> None:
         super().__init__(
             handler,
-            handler_cancellation=True,  # what nobody waits for any more is not computed
+            handler_cancellation=True,  # stops handlers whose client has disconnected
             access_log=None,
             logger=_protocol_log,
             keepalive_timeout=0,  # `connections` has the timers
@@ -190,7 +190,7 @@ class _Protocols(web.Server):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. An IPv6 wildcard takes IPv4 too, as far as the system does that."""
+    """Return a listening socket. An IPv6 wildcard accepts IPv4 too, if the system supports it."""
     if ":" in host:
         dual = socket.has_dualstack_ipv6()
         return socket.create_server((host, port), family=socket.AF_INET6, backlog=WAITING_MAX, dualstack_ipv6=dual)

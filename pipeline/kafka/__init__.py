@@ -1,1 +1,1 @@
-"""Talks to Kafka: clients, topics, and a real local cluster without Docker."""
+"""Kafka access: clients, topics, and a real local cluster without Docker."""

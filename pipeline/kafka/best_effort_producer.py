@@ -1,6 +1,7 @@
-"""Sends records that are good to have, and never in anybody's way: no call waits, fails, or needs a broker.
+"""Sends optional records without delaying the caller: no call blocks, raises an error or needs a broker.
 
-What cannot be delivered is lost, counted and said once. For what must not be lost there are transactions.
+Records that cannot be delivered are dropped, counted and logged once. Use transactions for records that must not be
+lost.
 """
 
 import logging
@@ -17,7 +18,7 @@ from pipeline.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 PENDING_MAX = 1000
-# An outage is when these records matter most: they wait for the brokers to come back.
+# These records matter most during an outage, so they are kept until the brokers are back.
 KEPT_SECONDS = 300
 POLL_SECONDS = 0.2
 FLUSH_SECONDS = 2.0
@@ -32,10 +33,10 @@ class _Record(NamedTuple):
 
 
 class BestEffortProducer:
-    """A producer in a thread of its own, which starts with the first record. Not transactional.
+    """A producer in its own thread, which starts with the first record. Not transactional.
 
-    All records go to partition 0 of their topic, in the order they were sent; after an outage one may be there twice.
-    ``ended`` is called with the outcome of each, from any thread.
+    All records go to partition 0 of their topic, in the order in which they were sent; after an outage a record may be
+    duplicated. ``ended`` is called with the outcome of each record, from any thread.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str, ended: Callable[[Outcome], None]) -> None:
@@ -49,13 +50,13 @@ class BestEffortProducer:
         self._complained = False
 
     def send(self, topic: str, value: bytes, at_ms: int) -> None:
-        """Send a record, with its time in milliseconds since the epoch. Returns at once."""
+        """Send a record with its time in milliseconds since the epoch. Returns at once."""
         with self._lock:
             if self._thread is None and not self._closed.is_set():
                 thread = threading.Thread(target=self._run, name="best effort", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError as error:  # the machine has no thread left, or the process ends
+                except RuntimeError as error:  # no more threads can be started, or the process is ending
                     self._lost(topic, str(error))
                     return
                 self._thread = thread
@@ -68,7 +69,7 @@ class BestEffortProducer:
             self._lost(topic, "too many wait to be sent")
 
     def close(self, timeout: float = FLUSH_SECONDS + 1) -> None:
-        """Send what waits, if the brokers take it now; return after ``timeout`` seconds at the latest."""
+        """Send the queued records if the brokers accept them now; return after ``timeout`` seconds at the latest."""
         self._closed.set()
         with self._lock:
             thread = self._thread
@@ -80,8 +81,8 @@ class BestEffortProducer:
             producer = clients.producer(
                 self._kafka,
                 client_id=self._client_id,
-                # An idempotent producer may fail for good, and this one has to outlive whatever happens to brokers: in
-                # order, by one request at a time, and now and then a record twice.
+                # An idempotent producer may fail permanently, and this producer must survive any broker failure. One
+                # request in flight keeps the order; a record may be duplicated.
                 enable_idempotence=False,
                 max_in_flight=1,
                 queue_buffering_max_messages=PENDING_MAX,
@@ -101,7 +102,7 @@ class BestEffortProducer:
                 self._produce(producer, record)
         if producer.flush(FLUSH_SECONDS):
             producer.purge()
-            producer.poll(0)  # it tells of each that it is lost
+            producer.poll(0)  # reports each record as lost
 
     def _produce(self, producer: Producer, record: _Record) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a running cluster says of itself when asked: is it ready, are replicas in sync, how is it set."""
+"""Queries a running cluster: readiness, replicas in sync, broker settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ _PROBE = "surgetank.ready"
 
 @dataclass(frozen=True, slots=True)
 class BrokerSetting:
-    """A broker setting: its value, and Kafka's own default (None: there is none)."""
+    """A broker setting: its value, and Kafka's default (None: there is none)."""
 
     name: str
     value: str | None
@@ -22,7 +22,7 @@ class BrokerSetting:
 
 
 def unready(admin: AdminClient, cluster_id: str, brokers: int) -> str | None:
-    """Return what a cluster of this id lacks until it serves with this many brokers; None: nothing.
+    """Return what the cluster with this id lacks before it can serve with this many brokers; None if nothing.
 
     Raises BrokerError when another cluster answers.
     """
@@ -32,12 +32,12 @@ def unready(admin: AdminClient, cluster_id: str, brokers: int) -> str | None:
             raise BrokerError(f"another cluster answers there ({described.cluster_id}, not {cluster_id})")
         if len(described.nodes) < brokers:
             return f"{len(described.nodes)} of {brokers} brokers are registered"
-        # Only the broker itself answers this; the others go on naming a killed one until its session ends.
+        # Only the broker itself answers this; the others list a killed broker until its session ends.
         for broker in range(1, brokers + 1):
             resource = _broker(broker)
             admin.describe_configs([resource], request_timeout=_REQUEST_SECONDS)[resource].result()
-        # Asks the active controller, through a broker, whether it would place a replica on every broker. It
-        # creates nothing, and is refused until a controller is active and every broker is unfenced.
+        # Asks the active controller, through a broker, to validate a replica on every broker. It creates nothing, and
+        # is rejected until a controller is active and every broker is unfenced.
         probe = NewTopic(_PROBE, num_partitions=1, replication_factor=brokers)
         answer = admin.create_topics([probe], validate_only=True, request_timeout=_REQUEST_SECONDS)
         answer[_PROBE].result()
@@ -47,7 +47,7 @@ def unready(admin: AdminClient, cluster_id: str, brokers: int) -> str | None:
 
 
 def unreplicated(admin: AdminClient) -> str | None:
-    """Return which partitions lack a replica in sync; None: every replica of every partition is in sync."""
+    """Return which partitions lack a replica in sync; None if every replica of every partition is in sync."""
     try:
         topics = admin.list_topics(timeout=_REQUEST_SECONDS).topics
     except KafkaException as error:
@@ -62,7 +62,7 @@ def unreplicated(admin: AdminClient) -> str | None:
 
 
 def broker_settings(admin: AdminClient, broker: int) -> dict[str, BrokerSetting]:
-    """Return all settings of a broker, by name. Raises BrokerError where it does not answer."""
+    """Return all settings of a broker by name. Raises BrokerError if the broker does not answer."""
     resource = _broker(broker)
     try:
         entries = admin.describe_configs([resource], request_timeout=_REQUEST_SECONDS)[resource].result()
@@ -76,7 +76,7 @@ def _broker(number: int) -> ConfigResource:
 
 
 def _default(entry: Any) -> str | None:
-    # A synonym is a place that a value may come from; the last resort is Kafka's own default.
+    # A synonym is one source of the value; the last synonym is Kafka's own default.
     for synonym in [entry, *entry.synonyms.values()]:
         if synonym.source in (ConfigSource.DEFAULT_CONFIG, ConfigSource.DEFAULT_CONFIG.value):
             return None if synonym.value is None else str(synonym.value)

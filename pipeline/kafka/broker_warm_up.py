@@ -1,7 +1,7 @@
 """Warms up brokers that have just started: a cold JVM answers many times more slowly for the first seconds of load.
 
-Makes the requests that replay, workers and readers will make: small batches of an idempotent producer, transactions
-with the offsets of a group, and fetches of committed records. All of it goes to a topic of its own, deleted at the end.
+Makes the same requests as replay, workers and readers: small batches of an idempotent producer, transactions with the
+offsets of a group, and fetches of committed records. All requests use a separate topic, which is deleted at the end.
 """
 
 import threading
@@ -19,14 +19,14 @@ from pipeline.settings import KafkaSettings
 
 SECONDS = 5.0
 PARTITIONS = 8
-ROWS = 2 * PARTITIONS  # in a transaction, and in what is produced at once
+ROWS = 2 * PARTITIONS  # in a transaction, and in each produced batch
 PAUSE_SECONDS = 0.002
 VALUE = b"x" * 200
 CALL_SECONDS = 10.0
 
 
 def warm_up(kafka: KafkaSettings, *, seconds: float = SECONDS, clock: Clock | None = None) -> int:
-    """Run transactions for about so many seconds; return how many. Raises BrokerError if the brokers refuse one."""
+    """Run transactions for about ``seconds``; return their number. Raises BrokerError if the brokers reject one."""
     name = f"warm-up-{uuid.uuid4().hex[:8]}"
     try:
         return _warm_up(kafka, name, seconds, clock or SystemClock())
@@ -50,7 +50,7 @@ def _warm_up(kafka: KafkaSettings, name: str, seconds: float, clock: Clock) -> i
         return transactions
     finally:
         admin.delete_topics([name], operation_timeout=CALL_SECONDS)[name].result()
-        # Without a commit there is no such group; the error of that is of no interest.
+        # Without a commit the group does not exist; that error is ignored.
         admin.delete_consumer_groups([name], request_timeout=CALL_SECONDS)[name].exception()
 
 
@@ -65,7 +65,7 @@ def _produce(kafka: KafkaSettings, topic: str, ending: threading.Event) -> None:
 
 
 def _read(kafka: KafkaSettings, topic: str, ending: threading.Event) -> None:
-    """Read committed records as they come, as workers and readers of scores do."""
+    """Read committed records as they arrive, as workers and readers of scores do."""
     reader = clients.reader(kafka, auto_offset_reset="earliest")
     try:
         reader.assign([KafkaTopicPartition(topic, number, 0) for number in range(PARTITIONS)])
@@ -76,7 +76,7 @@ def _read(kafka: KafkaSettings, topic: str, ending: threading.Event) -> None:
 
 
 def _commit(kafka: KafkaSettings, topic: str, clock: Clock, seconds: float) -> int:
-    """Run small transactions with offsets of a group that has no members; return how many."""
+    """Run small transactions with offsets of a group without members; return their number."""
     producer = clients.transactional(kafka, transactional_id=topic)
     producer.init_transactions(CALL_SECONDS)
     group = clients.reader(kafka, group_id=topic)

@@ -1,4 +1,4 @@
-"""Builds librdkafka clients from settings: the only place that knows their common options."""
+"""Builds librdkafka clients from settings. The clients' common options are defined here only."""
 
 import threading
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from pipeline.settings import KafkaSettings
 
 Log = Callable[[str], None]
 
-# The largest record that a transactional producer sends, before compression: an event that Kafka took, compressed,
-# must fit as a dead letter too.
+# The largest record that a transactional producer sends, before compression: a dead letter must be able to hold an
+# event that Kafka accepted in compressed form.
 MESSAGE_BYTES_MAX = 100_000_000
 
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
-    """Return the options that every client shares; ``overrides`` are librdkafka names with '_' for '.'."""
+    """Return the options that all clients share; ``overrides`` are librdkafka names with '_' for '.'."""
     return {
         "bootstrap.servers": kafka.bootstrap,
-        # A broker that restarts is found again within a second, not after the default ten.
+        # Reconnects to a restarted broker within a second instead of the default ten.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
@@ -39,9 +39,9 @@ def admin(kafka: KafkaSettings, **overrides: Any) -> AdminClient:
 
 
 def reader_options(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
-    """Return the options of a consumer that is in no group, commits nothing and reads committed records only.
+    """Return the options of a consumer without a group that commits nothing and reads committed records only.
 
-    The group id is required by librdkafka; nothing joins it as long as nothing is subscribed to.
+    librdkafka requires the group id; the consumer does not join the group unless it subscribes.
     """
     options = {
         "group_id": "surgetank-reader",
@@ -57,7 +57,7 @@ def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
 
 
 def close_in_background(consumer: Consumer | BatchConsumer) -> None:
-    """Close a consumer that is of no use any more; it may take its time while brokers are away: in another thread."""
+    """Close a consumer in another thread, because closing may take long while brokers are unavailable."""
     threading.Thread(target=consumer.close, name="grave", daemon=True).start()
 
 
@@ -68,13 +68,13 @@ def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:
 
 
 def _ignore(error: KafkaError) -> None:
-    """Leave client errors to the calls that meet them; librdkafka would print each reconnect otherwise."""
+    """Ignore client errors: the calls that they affect raise them, and librdkafka would print each reconnect."""
 
 
 def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:
-    """Return a consumer that will be a member of the group by the protocol 'consumer' (KIP-848) or 'classic'.
+    """Return a consumer that can join the group by the protocol 'consumer' (KIP-848) or 'classic'.
 
-    Where membership is static, the client id is its instance id too.
+    With static membership the client id is also its instance id.
     """
     options: dict[str, Any] = {"group_id": group, "client_id": client_id, "enable_auto_commit": False}
     if kafka.static_membership:
@@ -97,14 +97,15 @@ def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: A
         "client_id": transactional_id,
         "transaction_timeout_ms": round(kafka.transaction_timeout_seconds * 1000),
         "acks": "all",
-        # A commit sends what lingers. Until then a request gathers: records come slowly, since their thread shares the
-        # interpreter with the flow, and with 5 ms librdkafka spent up to four times as long on small requests.
+        # A commit sends the lingering records. Until then a request gathers records, which come slowly because their
+        # thread shares the interpreter with the computation; with 5 ms librdkafka spent up to four times as long on
+        # small requests.
         "linger_ms": 50,
         "queue_buffering_max_messages": 1_000_000,
         "queue_buffering_max_kbytes": 262_144,
         "message_max_bytes": MESSAGE_BYTES_MAX,
-        # The first requests of a transaction meet the end of the one before and are told to try again; the default
-        # of 100 ms would be the time of every transaction under load (ops/decisions/0001).
+        # The brokers reject the first requests of a transaction, as retriable, while they end the previous one; the
+        # default of 100 ms would be the duration of every transaction under load (ops/decisions/0001).
         "retry_backoff_ms": 2,
         "retry_backoff_max_ms": 250,
     }

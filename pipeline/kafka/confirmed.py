@@ -1,6 +1,6 @@
-"""Sends records and reports by a future whether each is written, for callers that answer for it to somebody else.
+"""Sends records and returns a future for each, for callers that must confirm the write to another party.
 
-For records that are good to have there is `besteffort`; for those of a pipeline there are transactions.
+For optional records there is `best_effort_producer`; for the records of a pipeline there are transactions.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from pipeline.errors import SurgetankError
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
 
-KEPT_SECONDS = 300  # a record waits so long for the brokers to come back
+KEPT_SECONDS = 300  # how long a record waits for the brokers to come back
 PENDING_MAX = 100_000
 PENDING_KILOBYTES_MAX = 65_536
-# A broker that refuses a batch as too large refuses all records in it: small batches keep innocent records out of that.
+# A broker that rejects a batch as too large rejects all records in it; small batches affect fewer valid records.
 BATCH_BYTES = 65_536
 POLL_SECONDS = 0.2
 FLUSH_SECONDS = 2.0
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class NotWritten(SurgetankError):  # noqa: N818 - the name is what happened
-    """A record is not written. ``for_good``: the brokers refuse it, and would refuse it again."""
+    """A record is not written. ``for_good``: the brokers rejected it and would reject it again."""
 
     def __init__(self, why: str, *, for_good: bool) -> None:
         super().__init__(why)
@@ -35,9 +35,10 @@ class NotWritten(SurgetankError):  # noqa: N818 - the name is what happened
 
 
 class ConfirmedProducer:
-    """An idempotent producer with a thread that receives the brokers' reports. ``send`` is for any thread.
+    """An idempotent producer with a thread that receives delivery reports. Any thread may call ``send``.
 
-    A record that waits is written at most once, also over an outage. Callbacks of its futures run in that thread.
+    A queued record is written at most once, also across an outage. Callbacks of the futures run in the producer's
+    thread.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
@@ -50,9 +51,9 @@ class ConfirmedProducer:
         self._thread.start()
 
     def send(self, topic: str, value: bytes, at_ms: int) -> "Future[None]":
-        """Send a record to partition 0, with its time in milliseconds since the epoch. Returns at once.
+        """Send a record to partition 0 with its time in milliseconds since the epoch. Returns at once.
 
-        The future ends with NotWritten if the record is not written, within KEPT_SECONDS.
+        The future fails with NotWritten if the record is not written within KEPT_SECONDS.
         """
         future: Future[None] = Future()
 
@@ -77,7 +78,7 @@ class ConfirmedProducer:
         return future
 
     def close(self) -> None:
-        """Wait a few seconds until what waits is written, then give the rest up."""
+        """Wait a few seconds for the queued records to be written, then drop the rest."""
         self._closed.set()
         self._thread.join(FLUSH_SECONDS + 1)
 

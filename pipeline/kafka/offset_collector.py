@@ -1,9 +1,9 @@
-"""Asks Kafka, in one pass, where many consumer groups stand: their offsets, the ends of the logs, the oldest records.
+"""Collects the state of many consumer groups in one pass: committed offsets, end offsets, oldest unread records.
 
-Nothing is written and no group is joined. For G groups and B brokers a pass sends one list of groups per broker, two
-requests per group (its coordinator, its offsets; all groups at the same time), the metadata once, and the first and the
-end offsets, each in one request per leader however many partitions there are. Of partitions where somebody lags at most
-``heads_max`` are read, one record each.
+Nothing is written and no group is joined. For G groups and B brokers a pass sends one list-groups request per broker,
+two requests per group (its coordinator, its offsets; all groups concurrently), one metadata request, and the requests
+for the first and the end offsets, each one per leader whatever the number of partitions. Of the partitions with lag at
+most ``heads_max`` are read, one record each.
 """
 
 import re
@@ -32,9 +32,9 @@ Bounds = dict[TopicPartition, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class OffsetQuery:
-    """Which groups to ask about: all whose name matches ``pattern`` as a whole, or the one named ``group``.
+    """The groups to query: all whose whole name matches ``pattern``, or the one named ``group``.
 
-    Of one group the owners are told too, and its partitions of ``topics`` also where it committed nothing.
+    For a single group the owners are returned too, and its partitions of ``topics`` even without a committed offset.
     """
 
     pattern: str = ".*"
@@ -45,7 +45,7 @@ class OffsetQuery:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """Where a group stands: has it members, what is committed (None: nothing), the client ids that own partitions."""
+    """A group: whether it has members, its committed offsets (None: none), the client ids that own partitions."""
 
     members: bool
     committed: dict[TopicPartition, int | None]
@@ -54,11 +54,11 @@ class GroupDescription:
 
 @dataclass(frozen=True, slots=True)
 class CollectedOffsets:
-    """What a pass found.
+    """The result of a pass.
 
-    ``bounds`` are the first and the last stable offset of each partition that has a leader; ``heads`` what lies at the
-    committed offsets, where that was read; ``unknown`` the groups whose offsets Kafka did not tell; ``requests`` is how
-    many were sent; ``old_seconds`` is how long ago the bounds were told.
+    ``bounds`` are the first and the last stable offset of each partition that has a leader; ``heads`` are the records
+    at the committed offsets, where read; ``unknown`` are the groups whose offsets Kafka did not return; ``requests`` is
+    the number of requests sent; ``old_seconds`` is the age of the bounds.
     """
 
     groups: dict[str, GroupDescription]
@@ -70,10 +70,10 @@ class CollectedOffsets:
 
 
 class OffsetCollector:
-    """Makes pass after pass with the same clients. Raises BrokerError if Kafka does not answer; then make a new one.
+    """Makes repeated passes with the same clients. Raises BrokerError if Kafka does not answer; then make a new one.
 
-    For ``lag.asking`` alone, which gives it a process of its own: what it asks of librdkafka's admin client may end the
-    process (ops/decisions/0002), and consumers, who are asked elsewhere, answer for one group each.
+    Only for `lag.offset_collector_process`, which runs it in a separate process: its calls of librdkafka's admin client
+    can crash the process (ops/decisions/0002). A consumer could make the same queries, but for one group only.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -86,7 +86,7 @@ class OffsetCollector:
         self._requests = 0
 
     def survey(self, question: OffsetQuery) -> CollectedOffsets:
-        """Return where the groups stand. What is committed is asked before the ends, so a lag is never too small."""
+        """Return the state of the groups. Reads committed offsets before end offsets, so a lag is never too small."""
         self._requests = 0
         self._sources = {}
         try:
@@ -100,7 +100,7 @@ class OffsetCollector:
         return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - told_at)
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the clients."""
         self._heads.close()
 
     def _many(self, pattern: str) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
@@ -132,7 +132,7 @@ class OffsetCollector:
         return {group: GroupDescription(members, named | committed, owners)}, ()
 
     def _ask(self, group: str) -> Answer:
-        self._requests += 2  # who coordinates it, and its offsets
+        self._requests += 2  # its coordinator, and its offsets
         question = [ConsumerGroupTopicPartitions(group)]
         answers: dict[str, Answer] = self._admin.list_consumer_group_offsets(question, request_timeout=ANSWER_SECONDS)
         return answers[group]
@@ -170,7 +170,7 @@ class OffsetCollector:
         return [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
 
     def _bounds(self, sources: set[TopicPartition]) -> Bounds:
-        """Return the bounds of the partitions that are there and led: one that is not would hold up all others."""
+        """Return the bounds of the partitions that exist and have a leader: any other would delay all the rest."""
         if not sources:
             return {}
         self._requests += 1
@@ -197,7 +197,7 @@ class OffsetCollector:
         for tp, answer in answers.items():
             try:
                 found[self._same(tp)] = answer.result().offset
-            except KafkaException as error:  # a topic that is deleted meanwhile
+            except KafkaException as error:  # the topic was deleted in the meantime
                 failure = error
         if failure is not None and not found:
             raise failure
@@ -206,7 +206,7 @@ class OffsetCollector:
     def _read_heads(
         self, groups: dict[str, GroupDescription], bounds: Bounds, heads_max: int
     ) -> dict[ReadPosition, OldestRecord]:
-        """Read the oldest records that are not done: those that lie still first, then of the longest lags."""
+        """Read the oldest uncommitted records: of partitions without progress first, then by decreasing lag."""
         lags: dict[ReadPosition, int] = {}
         for group in groups.values():
             for source, offset in group.committed.items():
@@ -215,7 +215,7 @@ class OffsetCollector:
                     done = max(start, start if offset is None else offset)
                     if done < end:
                         lags[ReadPosition(source, done)] = end - done
-        # Of a place all that can change is that something comes to lie there.
+        # A record that was found does not change; an empty position may get a record later.
         known = {place: head for place, head in self._known.items() if place in lags and not head.empty}
         new = sorted(lags.keys() - known.keys(), key=lambda place: (place not in self._seen, -lags[place]))
         one_each = {place.source: place for place in reversed(new)}
@@ -226,6 +226,6 @@ class OffsetCollector:
         return self._known
 
     def _same(self, tp: Any) -> TopicPartition:
-        """Return the one value that stands for a partition: a pass names the same partition a thousand times."""
+        """Return one shared object per partition: a pass names the same partition a thousand times."""
         source = TopicPartition(tp.topic, tp.partition)
         return self._sources.setdefault(source, source)

@@ -1,4 +1,4 @@
-"""Reads the one record that lies at an offset, for its time: of many partitions, through one consumer in no group."""
+"""Reads the timestamp of the record at an offset, for many partitions, through one consumer without a group."""
 
 import time
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from pipeline.kafka import clients
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
-POLL_SECONDS = 0.02  # consume waits all of it unless so many records are there
+POLL_SECONDS = 0.02  # consume waits this long unless the requested number of records is available
 READ_ROWS = 2000
 
 
@@ -23,9 +23,9 @@ class ReadPosition(NamedTuple):
 
 
 class OldestRecord(NamedTuple):
-    """What lies at a place: the time of the first record from there on, milliseconds since the epoch.
+    """The timestamp of the first record at or after a position, in milliseconds since the epoch, or None.
 
-    None with ``empty``: there is no record up to the end, only markers of transactions. None without: it has no time.
+    None with ``empty``: there is no record up to the end, only transaction markers. None without: it has no timestamp.
     """
 
     at_ms: int | None
@@ -33,25 +33,25 @@ class OldestRecord(NamedTuple):
 
 
 class OldestRecords:
-    """Reads the first record from each of some places on. Close it in the end."""
+    """Reads the first record at or after each of several positions. Close it after use."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._consumer = clients.reader(
             kafka,
             enable_partition_eof=True,
             auto_offset_reset="error",
-            # One record of each is wanted: nothing is fetched ahead of it, and a batch of records is enough.
+            # One record of each partition is needed, so nothing is prefetched and one batch is enough.
             queued_min_messages=1,
             queued_max_messages_kbytes=4096,
             fetch_message_max_bytes=16_384,
             fetch_max_bytes=4_194_304,
             fetch_wait_max_ms=20,
-            fetch_queue_backoff_ms=1,  # by default a partition that was read waits a second before it is read again
+            fetch_queue_backoff_ms=1,  # by default a partition waits a second between reads
             check_crcs=False,
         )
 
     def read(self, places: Iterable[ReadPosition], timeout: float) -> dict[ReadPosition, OldestRecord]:
-        """Return what lies at the places, of each partition one at most; what is not told in time is left out."""
+        """Return the records at the positions, at most one position per partition; omit those not read in time."""
         wanted = {place.source: place for place in places}
         found: dict[ReadPosition, OldestRecord] = {}
         self._consumer.assign([KafkaTopicPartition(*place.source, place.offset) for place in wanted.values()])
@@ -65,14 +65,14 @@ class OldestRecords:
                     if place is not None and head is not None:
                         told[wanted.pop(place.source)] = head
                 found |= told
-                if told and wanted:  # the rest of their records need not come
+                if told and wanted:  # the other records of these partitions are not needed
                     self._consumer.incremental_unassign([KafkaTopicPartition(*place.source) for place in told])
         finally:
             self._consumer.unassign()
         return found
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the consumer."""
         self._consumer.close()
 
 

@@ -1,4 +1,4 @@
-"""The topics that a pipeline needs: which there are, which are missing or shaped wrongly, and making them."""
+"""The topics that a pipeline needs: lists them, finds missing or wrongly configured ones, and creates them."""
 
 import threading
 from collections.abc import Collection, Mapping
@@ -14,22 +14,22 @@ from pipeline.settings import KafkaSettings
 
 LEADERS_SECONDS = 15.0
 LOOK_SECONDS = 0.1
-FRAME_BYTES = 256  # what a batch of one record without headers adds to key and value, at most
-DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # its headers and its frame
-FEATURES_EXTRA_BYTES = 1024  # what a record of features has beside them, and beside what its event has too
+FRAME_BYTES = 256  # the most that a batch of one record without headers adds to key and value
+DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # for its headers and its batch frame
+FEATURES_EXTRA_BYTES = 1024  # the most that a features record has besides the features and the bytes of its event
 FEATURE_BYTES = 10
 DAY_MS = 24 * 60 * 60 * 1000
 CHANGELOG = "changelog"
 FEATURES = "features"
 LARGE = str(16 * 1024 * 1024)
-# The last record of each key is what a table is restored from. The rest is cleaned up early and in small segments:
-# what lies before it is read again by each restore.
+# A table is restored from the last record of each key. Older records are compacted early and in small segments, because
+# each restore reads them again.
 COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(64 * 1024 * 1024)}
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be. ``role`` says what for, in a word or two; workers run without an ``optional`` one."""
+    """The required form of a topic. ``role`` names its purpose; workers run without an ``optional`` topic."""
 
     name: str
     partitions: int
@@ -39,7 +39,7 @@ class TopicSpec:
 
 
 def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, ...]:
-    """Return the topics of a pipeline. A score and a dead letter lie in the partition of their event's number.
+    """Return the topics of a pipeline. A score or dead letter is in the partition of its event's number.
 
     ``recording``: whether features are recorded (``features.record``).
     """
@@ -56,13 +56,13 @@ def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, .
             {"retention.ms": str(30 * DAY_MS), "max.message.bytes": LARGE},
         ),
         *([TopicSpec(pipeline.recorded, events.partitions, FEATURES, {"max.message.bytes": LARGE})] * recording),
-        # Long enough for whoever writes about an incident a quarter later; it is small.
+        # Long enough for a report about an incident a quarter later; the topic is small.
         TopicSpec(pipeline.timeline, 1, "timeline", {"retention.ms": str(100 * DAY_MS)}, optional=True),
     )
 
 
 def tasks(pipeline: Pipeline, partitions: Mapping[str, int]) -> int:
-    """Return how many tasks the state of a pipeline has; those of its events, if it has none. Pure."""
+    """Return the number of tasks of a pipeline's state; that of its events if it is stateless. Pure."""
     events = partitions[pipeline.events.topic]
     return min((partitions.get(topic, events) for topic in pipeline.changelogs.values()), default=events)
 
@@ -75,10 +75,10 @@ def problems(
     recording: bool = False,
     drain: bool = False,
 ) -> list[str]:
-    """Say what is wrong with the topics that there are, given as name to number of partitions. Pure.
+    """Return the problems of the existing topics, given as name to number of partitions. Pure.
 
-    ``optional``: whether the lack of an optional one is a problem too; ``recording`` as in ``needed``. ``drain``:
-    whether topics may have more partitions than the state.
+    ``optional``: whether a missing optional topic is a problem too; ``recording`` as in ``needed``. ``drain``: whether
+    topics may have more partitions than the state.
     """
     events = pipeline.events.topic
     fewest = tasks(pipeline, partitions) if drain and events in partitions else partitions.get(events, 0)
@@ -132,7 +132,7 @@ def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
 def check(
     kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True, recording: bool = False, drain: bool = False
 ) -> None:
-    """Raise TopicsError, with every problem, unless the topics fit the pipeline; the rest is as in ``problems``."""
+    """Raise TopicsError, with every problem, unless the topics fit the pipeline. Parameters as in ``problems``."""
     fit(pipeline, existing(kafka), optional=optional, recording=recording, drain=drain)
 
 
@@ -144,7 +144,7 @@ def fit(
     recording: bool = False,
     drain: bool = False,
 ) -> None:
-    """As ``check``, of topics that are given as in ``problems``. Pure."""
+    """As ``check``, for topics given as in ``problems``. Pure."""
     wrong = problems(pipeline, partitions, optional=optional, recording=recording, drain=drain)
     if not wrong:
         return
@@ -154,13 +154,13 @@ def fit(
         advice.append(f"give all the same number, state included, with `surgetank state reshard {pipeline.name}`;")
     advice.append("another wrong number of partitions must be mended by hand, since records do not move")
     if pipeline.upkeep in partitions:
-        advice = []  # numbers that differ are its doing: it mends them, and whoever else does is in its way
+        advice = []  # a migration causes different numbers and corrects them; other changes would interfere with it
     said = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
     raise TopicsError("\n".join([*said, *advice]))
 
 
 def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> tuple[str, int]:
-    """Return the id of the cluster and the number of tasks: what local state belongs to.
+    """Return the id of the cluster and the number of tasks, which identify the local state.
 
     Raises BrokerError if no broker answers.
     """
@@ -172,9 +172,9 @@ def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> t
 
 
 def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
-    """Return the id of each topic: one that was deleted and made anew under the same name has another.
+    """Return the id of each topic: a topic that is deleted and created again under the same name gets another id.
 
-    Raises BrokerError if the brokers do not tell.
+    Raises BrokerError if the brokers do not return the ids.
     """
     admin = clients.admin(kafka)
     try:
@@ -185,11 +185,10 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
 
 
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool = False) -> dict[str, int]:
-    """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline takes.
+    """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline accepts.
 
-    Raises TopicsError if a dead letter, which repeats its event and says why, or the record of its features, which
-    repeats its id and key, might not fit its topic, or if a changelog would be deleted from; BrokerError if no broker
-    answers.
+    Raises TopicsError if a dead letter (its event and the reason) or a features record (features, event id and key)
+    might not fit its topic, or if a changelog's cleanup policy deletes records; BrokerError if no broker answers.
     """
     names = [spec.name for spec in needed(pipeline, recording=recording) if not spec.optional]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
@@ -220,19 +219,19 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
 
 
 def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, recording: bool = False) -> list[str]:
-    """Make the topics that are missing; return their names.
+    """Create the missing topics; return their names.
 
-    ``replication`` -1: what the broker has as default. ``recording`` as in ``needed``.
+    ``replication`` -1: the broker's default. ``recording`` as in ``needed``.
     """
     have = existing(kafka)
-    events = have.get(pipeline.events.topic, pipeline.events.partitions)  # there, it may have been given more
+    events = have.get(pipeline.events.topic, pipeline.events.partitions)  # it may have been given more partitions
     missing = [
         spec if spec.optional else replace(spec, partitions=events)
         for spec in needed(pipeline, recording=recording)
         if spec.name not in have
     ]
     if missing:
-        admin = clients.admin(kafka)  # kept until the answers are here: with it they would be gone
+        admin = clients.admin(kafka)  # keeps the client alive until its futures are done
         futures = admin.create_topics(
             [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in missing]
         )
@@ -247,14 +246,14 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, re
 
 
 def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:
-    """Raise TopicsError if workers of the pipeline run, or if Kafka does not tell."""
+    """Raise TopicsError if workers of the pipeline run, or if Kafka does not answer."""
     admin = clients.admin(kafka)
     try:
         members = admin.describe_consumer_groups([pipeline.group], request_timeout=10)[pipeline.group].result().members
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
             raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
-        return  # it never ran
+        return  # the group never ran
     if members:
         running = ", ".join(sorted(member.client_id for member in members))
         raise TopicsError(
@@ -264,9 +263,9 @@ def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:
 
 
 def grow(kafka: KafkaSettings, names: Collection[str], partitions: int) -> None:
-    """Give those of the topics that are there and have fewer so many partitions.
+    """Increase the named topics to this many partitions; those that are missing or have as many are skipped.
 
-    Raises TopicsError if that cannot be done.
+    Raises TopicsError if that fails.
     """
     have = existing(kafka)
     names = [name for name in names if name in have]
@@ -285,7 +284,7 @@ def grow(kafka: KafkaSettings, names: Collection[str], partitions: int) -> None:
 
 
 def make(kafka: KafkaSettings, name: str, config: Mapping[str, str]) -> None:
-    """Make a topic of one partition, if it is not there. Raises TopicsError if that cannot be done."""
+    """Create a topic of one partition if it does not exist. Raises TopicsError if that fails."""
     admin = clients.admin(kafka)
     try:
         admin.create_topics([NewTopic(name, 1, -1, config=dict(config))])[name].result()
@@ -296,7 +295,7 @@ def make(kafka: KafkaSettings, name: str, config: Mapping[str, str]) -> None:
 
 
 def delete(kafka: KafkaSettings, names: Collection[str]) -> None:
-    """Delete topics; those that are not there are no matter. Raises TopicsError if one cannot be deleted."""
+    """Delete topics; missing topics are ignored. Raises TopicsError if a deletion fails."""
     admin = clients.admin(kafka)
     there = [name for name in names if name in existing(kafka)]
     for name, future in admin.delete_topics(there, operation_timeout=30).items() if there else ():
@@ -312,9 +311,9 @@ def delete(kafka: KafkaSettings, names: Collection[str]) -> None:
 
 
 def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
-    """Delete some topics of a pipeline and make them anew, empty; what was left of an upkeep is deleted too.
+    """Delete some topics of a pipeline and create them again, empty; delete the remains of a migration too.
 
-    Raises TopicsError if workers of the pipeline run, or if it cannot be done.
+    Raises TopicsError if workers of the pipeline run, or if an operation fails.
     """
     stopped(kafka, pipeline)
     admin = clients.admin(kafka)
@@ -325,7 +324,7 @@ def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
 
 
 def _wait_for_leaders(admin: AdminClient, partitions: Mapping[str, int]) -> None:
-    """Wait until every topic has so many partitions, all with a leader: a client that comes sooner is refused.
+    """Wait until every topic has this many partitions, each with a leader: clients are rejected before that.
 
     Raises TopicsError.
     """

@@ -1,4 +1,4 @@
-"""Asks Kafka again while it does not answer: for seconds after a broker died, nobody may know who decides."""
+"""Repeats a request to Kafka while no broker answers, such as in the seconds after a broker died."""
 
 import logging
 import threading
@@ -10,16 +10,16 @@ from pipeline.errors import BrokerError
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 30.0  # a new controller or coordinator is there after some seconds
+PATIENCE_SECONDS = 30.0  # a new controller or coordinator is elected within some seconds
 AGAIN_SECONDS = 0.5
 
 Answer = TypeVar("Answer")
 
 
 def retry_until_available(ask: Callable[[], Answer], clock: Clock, seconds: float = PATIENCE_SECONDS) -> Answer:
-    """Return the answer; a question that finds no broker is asked again for so many seconds, and that is logged.
+    """Return the result of ``ask``; on BrokerError repeat it for this many seconds and log that.
 
-    Raises the last BrokerError then, and anything else at once.
+    Raises the last BrokerError after that time, and any other error at once.
     """
     since, pause = clock.monotonic(), threading.Event()
     while True:

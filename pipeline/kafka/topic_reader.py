@@ -1,4 +1,4 @@
-"""Reads whole topics, all partitions, in no group: for audits, tables of scores and measurements."""
+"""Reads whole topics, all partitions, without a group: for audits, tables of scores and measurements."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,30 +17,29 @@ from pipeline.settings import KafkaSettings
 _ANSWER_SECONDS = 10.0
 _SILENCE_STEP_SECONDS = 0.5
 _SILENCE_SECONDS = 60.0
-# A broker that is named as leader may not know it yet: of a topic just made, or after another broker died.
+# The broker named as leader may not know that yet, for a new topic or after another broker died.
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _MOVING_STEP_SECONDS = 0.1
 
 Offsets = dict[TopicPartition, int]
-Where = Literal["earliest", "latest"] | int  # a number: the first record of that time, in ms since the epoch
+Where = Literal["earliest", "latest"] | int  # a number: the first record at or after that time, in ms since the epoch
 
 
 class TopicReader:
-    """Reads committed records of some topics, each partition in its order, from the start, a time, or from now on.
+    """Reads committed records of topics, each partition in order, from the start, a time, or from now on.
 
-    With offsets by partition as ``start``, only those partitions are read.
-    Close it, or use it as a context.
+    With offsets by partition as ``start``, only those partitions are read. Close it, or use it as a context manager.
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
     """
 
     def __init__(self, kafka: KafkaSettings, topics: Sequence[str], *, start: Where | Offsets = "earliest") -> None:
-        # Ends of partitions are reported: the position after trailing markers is known in no other way.
-        # A position that is no longer there is an error: skipping records unseen would make a false audit.
-        # A fetch that finds nothing is answered soon: it may hold up another partition that has something.
+        # End-of-partition events are enabled, because only they give the position after trailing markers. A position
+        # that no longer exists is an error: skipping records silently would falsify an audit. An empty fetch returns
+        # soon, because it may delay another partition that has records.
         self._consumer = clients.reader(
             kafka, enable_partition_eof=True, auto_offset_reset="error", fetch_wait_max_ms=50
         )
-        # A consumer answers questions only between its fetches, half a second apart when nothing comes.
+        # A consumer answers requests only between its fetches, half a second apart when no records arrive.
         self._admin = clients.admin(kafka)
         self._bootstrap = kafka.bootstrap
         try:
@@ -60,10 +59,10 @@ class TopicReader:
         return self._sources
 
     def read(self, rows: int = 10_000, timeout: float = 0.5) -> RecordBatch:
-        """Wait up to ``timeout`` seconds for a first record; return it and those that are here already.
+        """Wait up to ``timeout`` seconds for a first record; return it with the records that are already available.
 
-        At most ``rows`` records, of any partitions; none if nothing came.
-        Raises BrokerError or TopicsError if Kafka says that a partition cannot be read.
+        Returns at most ``rows`` records, of any partitions; none if nothing arrived. Raises BrokerError or TopicsError
+        if Kafka reports that a partition cannot be read.
         """
         first = self._consumer.poll(timeout)
         if first is None:
@@ -71,9 +70,9 @@ class TopicReader:
         return self._records([first, *self._consumer.consume(rows - 1, 0)])
 
     def catch_up(self, ends: Offsets | None = None) -> Iterator[RecordBatch]:
-        """Read up to ``ends``, or to where each partition ends now, and what came along with that.
+        """Read up to ``ends``, or to the current end of each partition; the batches may contain later records too.
 
-        Raises BrokerError if Kafka falls silent before that.
+        Raises BrokerError if Kafka stops answering before that.
         """
         ends, silent = self.ends() if ends is None else ends, 0.0
         while not self.reached(ends):
@@ -85,15 +84,15 @@ class TopicReader:
                 yield records
 
     def ends(self) -> Offsets:
-        """Return where each partition ends now for a reader of committed records: its last stable offset."""
+        """Return the current end of each partition for a reader of committed records: its last stable offset."""
         return offsets(self._admin, self._sources, "latest")
 
     def reached(self, ends: Offsets) -> bool:
-        """Return whether everything before those ends was read."""
+        """Return whether everything before those offsets was read."""
         return all(self._position[source] >= end for source, end in ends.items())
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the consumer."""
         self._consumer.close()
 
     def __enter__(self) -> Self:
@@ -109,7 +108,7 @@ class TopicReader:
         places = [message.offset() for message in records]
         self._position.update({self._sources[i]: place + 1 for i, place in zip(where, places, strict=True)})
         for message in messages:
-            if message.error() is not None:  # an end lies behind the records that were read before it
+            if message.error() is not None:  # an end-of-partition event follows the records read before it
                 source = TopicPartition(message.topic(), message.partition())
                 self._position[source] = max(self._position[source], message.offset())
 
@@ -157,16 +156,16 @@ def partitions(admin: AdminClient, topics: Sequence[str], bootstrap: str) -> tup
 
 
 def offsets(admin: AdminClient, sources: Sequence[TopicPartition], which: Where) -> Offsets:
-    """Return the first offset of each partition, the first of a time, or its end for readers of committed records.
+    """Return for each partition the first offset, the first offset at or after a time, or the last stable offset.
 
-    Raises BrokerError if the broker does not say.
+    Raises BrokerError if the broker does not answer.
     """
     if not sources:
         return {}
     if isinstance(which, int):
         found = _listed(admin, sources, OffsetSpec.for_timestamp(which))
         ends = _listed(admin, sources, OffsetSpec.latest())
-        return {source: offset if offset >= 0 else ends[source] for source, offset in found.items()}  # -1: none is
+        return {source: offset if offset >= 0 else ends[source] for source, offset in found.items()}  # -1: no record
     return _listed(admin, sources, OffsetSpec.earliest() if which == "earliest" else OffsetSpec.latest())
 
 
@@ -189,9 +188,9 @@ def _listed(admin: AdminClient, sources: Sequence[TopicPartition], spec: OffsetS
 
 
 class CommittedOffsets:
-    """What a group has committed, asked of a consumer: for what goes on asking while brokers die.
+    """The committed offsets of a group, read through a consumer: for callers that poll while brokers fail.
 
-    librdkafka's admin client does not bear that (ops/decisions/0002). Raises BrokerError, TopicsError.
+    librdkafka's admin client cannot do that reliably (ops/decisions/0002). Raises BrokerError, TopicsError.
     """
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
@@ -199,7 +198,7 @@ class CommittedOffsets:
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
     def total(self, timeout: float) -> int | None:
-        """Return the sum of the committed offsets, none counting as 0; None if Kafka does not say in time."""
+        """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""
         try:
             found = self._consumer.committed([KafkaTopicPartition(*source) for source in self._sources], timeout)
         except KafkaException:

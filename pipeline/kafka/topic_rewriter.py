@@ -1,4 +1,4 @@
-"""Writes to many partitions in transactions of any size, while no worker runs: all of a transaction or nothing."""
+"""Writes to many partitions in transactions of any size while no worker runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from pipeline.kafka import clients
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
-# A partition with its millions of rows is one transaction: as long as brokers let one last by default.
+# A partition with its millions of rows is one transaction, which may last as long as brokers allow by default.
 _TRANSACTION_MS = 15 * 60 * 1000
 _CALL_SECONDS = 60.0
 _FLUSH_SECONDS = 600.0
@@ -19,10 +19,10 @@ _ROOM_SECONDS = 0.1
 
 
 class TopicRewriter:
-    """One transactional producer, for one thread. Whoever has the same ``identity`` and began before is fenced.
+    """One transactional producer for one thread. It fences any earlier producer with the same ``identity``.
 
-    ``group`` is the consumer group whose offsets a transaction may hold too, and ``permit`` is called before each
-    commit; what it raises aborts the transaction. Raises BrokerError if the brokers refuse something.
+    ``group`` is the consumer group whose offsets a transaction may contain. ``permit`` is called before each commit; an
+    error from it aborts the transaction. Raises BrokerError if the brokers reject a request.
     """
 
     def __init__(self, kafka: KafkaSettings, identity: str, group: str, permit: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class TopicRewriter:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is put inside, or nothing of it if that raises."""
+        """Commit the records put inside the context; abort if it raises."""
         with _told("begin"):
             self._producer.begin_transaction()
         try:
@@ -51,7 +51,7 @@ class TopicRewriter:
             raise
 
     def put(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
-        """Write a record. Waits where much is under way."""
+        """Write a record. Blocks while the producer's queue is full."""
         while True:
             try:
                 self._producer.produce(topic, value, key, partition, on_delivery=self._delivered)
@@ -64,7 +64,7 @@ class TopicRewriter:
                 return
 
     def offsets(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Commit offsets of the group with the transaction. Only of partitions that nobody has committed in before."""
+        """Commit offsets of the group with the transaction. Only for partitions without a committed offset."""
         places = [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
         if places:
             with _told("write offsets"):
@@ -72,7 +72,7 @@ class TopicRewriter:
                 self._producer.send_offsets_to_transaction(places, metadata, _CALL_SECONDS)
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the producer."""
         self._group.close()
 
     def _flush(self) -> None:
@@ -88,7 +88,7 @@ class TopicRewriter:
     def _abort(self) -> None:
         try:
             self._producer.abort_transaction(_CALL_SECONDS)
-        except KafkaException:  # what led here is told; the next one with this identity ends what is open
+        except KafkaException:  # the next producer with this identity aborts the open transaction
             return
 
 

@@ -1,8 +1,8 @@
-"""A transactional producer that can be waited for: librdkafka's, but for one call that may never return.
+"""A transactional producer with a timeout for the one call of librdkafka that may never return.
 
-``send_offsets_to_transaction`` asks the group's coordinator and does not look at its timeout while it does. When that
-broker dies it may wait for as long as no other broker comes or goes (librdkafka #5456 and #5511, open in 2.16; seen
-here to stand still for minutes after the kill of one broker of three).
+``send_offsets_to_transaction`` asks the group's coordinator and ignores its timeout meanwhile. When that broker dies,
+the call may block until another broker joins or leaves (librdkafka #5456 and #5511, open in 2.16; observed here to
+block for minutes after the kill of one broker of three).
 """
 
 import queue
@@ -19,7 +19,7 @@ _Job = tuple[Callable[[], None], "Future[None]"]
 
 
 class TransactionalProducer(Producer):  # type: ignore[misc]
-    """As ``confluent_kafka.Producer``. After a call that timed out it is good for nothing but to be thrown away."""
+    """As ``confluent_kafka.Producer``. After a call that timed out it must be discarded."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
@@ -32,8 +32,8 @@ class TransactionalProducer(Producer):  # type: ignore[misc]
     ) -> None:
         """Add offsets to the open transaction. Raises KafkaException, with _TIMED_OUT after ``timeout`` seconds.
 
-        The call itself is left to its fate, in a thread that ends with it: what it may yet send is of this producer's
-        epoch, which the brokers refuse once another producer has called ``init_transactions`` with the same id.
+        After a timeout the call continues in a thread that ends with it. Its later requests carry this producer's
+        epoch, which the brokers reject once another producer has called ``init_transactions`` with the same id.
         """
         call = super().send_offsets_to_transaction
         done: Future[None] = Future()
@@ -47,7 +47,7 @@ class TransactionalProducer(Producer):  # type: ignore[misc]
 
 
 def _work_off(jobs: "queue.SimpleQueue[_Job | None]") -> None:
-    """Make the calls one after the other. Keeps no hold of the producer while it waits for the next one."""
+    """Make the calls one after the other. Holds no reference to the producer while it waits for the next call."""
     while (job := jobs.get()) is not None:
         call, done = job
         try:

@@ -1,7 +1,8 @@
-"""The lag exporter: looks at all consumer groups at an interval and tells what it saw, however many scrapers there are.
+"""The lag exporter: reads the state of all consumer groups at an interval, for any number of scrapers.
 
-A look is one pass over the cluster, made by a process of its own (``asking``); scrapes are answered from what the last
-pass found and never ask Kafka. A pass without an answer takes all figures of groups away and says ``exporter_up`` 0.
+Each interval has one pass over the cluster, in a separate process (``offset_collector_process``); scrapes return the
+result of the last pass and send no request to Kafka. A pass that fails removes all metrics of groups and sets
+``exporter_up`` to 0.
 """
 
 import logging
@@ -21,21 +22,21 @@ from pipeline.telemetry.kinds import Gauge
 
 log = logging.getLogger(__name__)
 
-BEAT_SLACK_SECONDS = 30.0  # beyond interval and answer: judging and telling of very many groups
+BEAT_SLACK_SECONDS = 30.0  # beyond interval and response: evaluating and publishing very many groups
 
 Key = tuple[str, str, str]
 
 
 class OffsetSource(Protocol):
-    """Asks Kafka; the real one is ``asking.Asking``."""
+    """Collects offsets from Kafka; implemented by ``offset_collector_process.OffsetCollectorProcess``."""
 
     def ask(self, question: OffsetQuery, timeout: float) -> CollectedOffsets:
-        """Return the answer. Raises BrokerError if there is none in time."""
+        """Return the collected offsets. Raises BrokerError if there is no response in time."""
         ...
 
 
 class Exporter:
-    """Makes one pass after another into the metrics. For one thread."""
+    """Makes one pass after another and publishes its metrics. For one thread."""
 
     def __init__(
         self, settings: ExporterSettings, asks: OffsetSource, metrics: GroupMetrics, health: Health, clock: Clock
@@ -47,11 +48,11 @@ class Exporter:
         self._clock = clock
         self._evaluator = LagEvaluator()
         self._question = OffsetQuery(pattern=settings.groups, heads_max=settings.heads_max)
-        self._numbers: dict[int, str] = {}  # of partitions, as text: one value for each
+        self._numbers: dict[int, str] = {}  # partition numbers as text, one object for each
         metrics.exporter_up.set(0)
 
     def run(self, stopping: threading.Event) -> None:
-        """Look at the interval until it is time to stop. A pass that takes longer delays the next one."""
+        """Make a pass at each interval until ``stopping`` is set. A longer pass delays the next one."""
         deadline = self._settings.interval_seconds + self._settings.answer_seconds + BEAT_SLACK_SECONDS
         self._health.watch("passes", deadline_seconds=deadline)
         while not stopping.is_set():
@@ -61,7 +62,7 @@ class Exporter:
             stopping.wait(max(0.0, self._settings.interval_seconds - (self._clock.monotonic() - started)))
 
     def look(self, stopping: threading.Event | None = None) -> bool:
-        """Make one pass; return whether Kafka answered. One that is interrupted by stopping counts for nothing."""
+        """Make one pass; return whether Kafka answered. A pass interrupted by ``stopping`` is not counted."""
         started = self._clock.monotonic()
         try:
             survey = self._asks.ask(self._question, self._settings.answer_seconds)
@@ -115,7 +116,7 @@ class Exporter:
 
 
 class _Page:
-    """Collects what is told of all groups, then sets all of it at once."""
+    """Collects the metrics of all groups, then publishes them together."""
 
     def __init__(self, metrics: GroupMetrics) -> None:
         self._metrics = metrics
@@ -127,11 +128,11 @@ class _Page:
 
     @property
     def groups(self) -> int:
-        """How many groups are on it."""
+        """The number of groups on the page."""
         return len(self._status)
 
     def takes(self, group: str) -> bool:
-        """Whether the name can be a label and there is room for one more."""
+        """Whether the name is a valid label and another group fits."""
         return not GROUP.rejection(group) and self.groups < GROUP.bound
 
     def add(self, group: str, verdicts: list[PartitionStatus], numbers: dict[int, str]) -> None:
@@ -160,8 +161,8 @@ class _Page:
                     values[gauge][key] = value
 
     def publish(self) -> None:
-        """Set everything that was collected; whatever is not in it vanishes."""
-        while self._values:  # what is set is let go: of very many groups it is much
+        """Publish all collected metrics; metrics that were not collected are removed."""
+        while self._values:  # frees published values, which take much memory with very many groups
             gauge, values = self._values.popitem()
             gauge.replace(values)
         self._metrics.group_status.replace(self._status)

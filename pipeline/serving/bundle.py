@@ -1,7 +1,7 @@
 """A model as files: ``<directory>/<name>/<version>/`` with model.onnx and manifest.json.
 
-The manifest says which features the model was trained on, in order, so that a pipeline with other features is
-refused at start. It carries the checksum of model.onnx and the figures of its training.
+The manifest lists the features that the model was trained on, in order, so that a pipeline with other features is
+rejected at start. It contains the checksum of model.onnx and the training metrics.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(BaseModel):
-    """What manifest.json holds."""
+    """The content of manifest.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One version of one model, verified."""
+    """One verified version of one model."""
 
     folder: Path
     manifest: Manifest
@@ -99,8 +99,8 @@ class Bundle:
 def load(directory: Path, name: str, version: str = "") -> Bundle:
     """Return a verified bundle: the version, or the highest one (by number: 10 is above 9) if it is empty.
 
-    Raises ModelError if directory, name or version is missing, or if a file is broken or not the one that the
-    manifest was written for.
+    Raises ModelError if directory, name or version is missing, if a file is broken, or if model.onnx does not match the
+    manifest.
     """
     if not directory.is_dir():
         raise ModelError(f"model directory {directory} does not exist; set model.directory")
@@ -118,14 +118,14 @@ def load(directory: Path, name: str, version: str = "") -> Bundle:
 
 
 def write(directory: Path, manifest: Manifest, model: bytes, *, replace: bool = False) -> Bundle:
-    """Write a bundle so that it appears whole or not at all, and return it as loaded.
+    """Write a bundle atomically, and return it as loaded.
 
-    Raises ModelError if the version exists and ``replace`` is not set: what was published does not change.
+    Raises ModelError if the version exists and ``replace`` is not set: published versions are immutable.
     """
     folder = directory / manifest.name / manifest.version
     if folder.exists() and not replace:
         raise ModelError(f"model {manifest.name} {manifest.version} exists in {directory}; choose another version")
-    unfinished = folder.with_name(f".{folder.name}")  # a name that load() does not see
+    unfinished = folder.with_name(f".{folder.name}")  # a name that load() ignores
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     (unfinished / MODEL).write_bytes(model)
@@ -137,7 +137,7 @@ def write(directory: Path, manifest: Manifest, model: bytes, *, replace: bool = 
 
 
 def sha256(model: bytes) -> str:
-    """Return the checksum that a manifest carries, as hex."""
+    """Return the checksum for a manifest, as hex."""
     return hashlib.sha256(model).hexdigest()
 
 

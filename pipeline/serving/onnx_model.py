@@ -1,4 +1,4 @@
-"""A model that ONNX Runtime runs: a float32 matrix in, one float64 score per row out."""
+"""A model run by ONNX Runtime: a float32 matrix in, one float64 score per row out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,11 @@ _LOG_ERRORS = 3
 
 
 class OnnxModel:
-    """One loaded model with its signature checked. ``score`` may be called by several threads at once.
+    """One loaded model with its signature checked. Several threads may call ``score`` at once.
 
-    ``model`` is a path or the bytes of an ONNX file. ``input`` and ``output`` name a tensor each; the input
-    is float32 [rows, len(features)], the output is floats [rows], [rows, 1], or [rows, 2] with the
-    probabilities of no and yes, of which yes is the score. Raises ModelError if the model cannot be loaded or
-    is not like that.
+    ``model`` is a path or the bytes of an ONNX file. ``input`` and ``output`` name a tensor each; the input is float32
+    [rows, len(features)], the output is floats [rows], [rows, 1], or [rows, 2] with the probabilities of no and yes;
+    the score is the probability of yes. Raises ModelError if the model cannot be loaded or has another signature.
     """
 
     def __init__(
@@ -40,13 +39,13 @@ class OnnxModel:
         self._check_output()
 
     def score(self, matrix: Float32s) -> Float64s:
-        """Return float64 [m] for float32 [m, F]. Raises what ONNX Runtime raises."""
+        """Return float64 [m] for float32 [m, F]. Raises ONNX Runtime's errors."""
         (answer,) = self._session.run([self._output], {self._input: matrix})
         column = answer[:, -1] if answer.ndim == 2 else answer
         return column.astype(np.float64)  # type: ignore[no-any-return]
 
     def warm_up(self, rows_max: int) -> None:
-        """Score one row and ``rows_max`` rows of zeros: the first real batch then finds memory ready."""
+        """Score one row and ``rows_max`` rows of zeros, so that memory is allocated before the first real batch."""
         for rows in sorted({1, rows_max}):
             self.score(np.zeros((rows, len(self._features)), dtype=np.float32))
 
@@ -57,15 +56,15 @@ class OnnxModel:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _LOG_ERRORS
-        # A pattern would be kept for every batch size ever seen; natural batching has thousands of sizes.
+        # A memory pattern would be kept for every batch size; natural batching has thousands of sizes.
         options.enable_mem_pattern = False
-        # Threads that spin while they wait take the CPU from decoding, and from the clients' heartbeats.
+        # Threads that spin while waiting take CPU from decoding and from the clients' heartbeats.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         content = str(model) if isinstance(model, Path) else model
         try:
             return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise ModelError(f"{self._what}: ONNX Runtime cannot load it: {error}") from error
 
     def _check_input(self) -> None:
@@ -87,7 +86,7 @@ class OnnxModel:
     def _check_width(self, width: int | str | None) -> None:
         features = self._features
         if not isinstance(width, int) or width == len(features):
-            return  # a model that does not say its width shows it when it is tried, in _check_output
+            return  # for a model without a declared width, _check_output finds it by a trial
         if width < len(features):
             gap = f"it has no column for feature {features[width]!r}"
         else:
@@ -98,7 +97,7 @@ class OnnxModel:
         )
 
     def _check_output(self) -> None:
-        """Look at an answer, not at the declared shape: exporters often leave that open, or get it wrong."""
+        """Check a real output, not the declared shape: exporters often leave it open or declare it wrongly."""
         outputs = {tensor.name: tensor for tensor in self._session.get_outputs()}
         if self._output not in outputs:
             raise ModelError(f"{self._what} gives {_listed(outputs)}; it has no output {self._output!r}")

@@ -1,4 +1,4 @@
-"""Scores for every row that the model can do, a dead letter for every row that it cannot."""
+"""Returns scores for the rows that the model can score, and dead letters for the others."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,10 @@ _MESSAGE_MAX = 500
 
 
 class Scorer:
-    """Calls a model that may raise, give NaN, or hang.
+    """Calls a model that may raise, return NaN, or hang.
 
-    ``model`` maps float32 [m, F] to float64 [m]; ``Session.score`` is one. A call that raises is tried once
-    more, then its halves, down to the guilty rows: at most 2m calls in all, and no row dies for it that did
-    not fail alone.
+    ``model`` maps float32 [m, F] to float64 [m]; ``OnnxModel.score`` is one. A call that raises is repeated once, then
+    bisected down to the failing rows: at most 2m calls in total, and only rows that fail alone become dead letters.
     """
 
     def __init__(self, model: Model, clock: Clock) -> None:
@@ -30,21 +29,21 @@ class Scorer:
 
     @property
     def started_at(self) -> float | None:
-        """When the call in flight began, in ``Clock.monotonic`` seconds; None between calls.
+        """Start of the call in flight, in ``Clock.monotonic`` seconds; None between calls.
 
-        For a watchdog in another thread: a call that hangs cannot be stopped, only seen.
+        For a watchdog in another thread: a hanging call can be detected but not stopped.
         """
         return self._started_at
 
     def score(self, rows: npt.NDArray[np.int64], matrix: npt.NDArray[np.float32]) -> ScoredRows:
-        """Score a batch: ``rows`` is int64 [m], the row numbers in Records, ``matrix`` is float32 [m, F]."""
+        """Score a batch: ``rows`` is int64 [m], row numbers in the RecordBatch; ``matrix`` is float32 [m, F]."""
         count = len(matrix)
         if count == 0:
             return verdict(rows, [], [])
         try:
             return verdict(rows, [(0, count, self._call(matrix))], [])
         except Exception:  # noqa: BLE001 - whatever a model raises, it is asked again
-            # The retry of the whole batch is the first thing that the search for the guilty tries.
+            # The bisection begins with the repeated call for the whole batch.
             return verdict(rows, *bisect_failures(count, lambda start, stop: self._call(matrix[start:stop])))
 
     def _call(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -59,7 +58,7 @@ class Scorer:
 
 
 def verdict(rows: npt.NDArray[np.int64], parts: list[Part], failed: list[tuple[int, Exception]]) -> ScoredRows:
-    """Put together what the calls gave. Positions that are in no part and not finite numbers are dead."""
+    """Combine the results of the calls. Positions without a finite score become dead letters."""
     scores = np.full(len(rows), np.nan, dtype=np.float64)
     for start, stop, part in parts:
         scores[start:stop] = part

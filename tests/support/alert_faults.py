@@ -1,4 +1,4 @@
-"""A fault for each alert that must raise it: the change of the world and its start."""
+"""One fault per alert that must fire: the change to the simulated world and its start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``spoil`` the world from a second on, until another. ``labels`` are some that the alert must carry.
+    """``spoil`` changes the world between two seconds. ``labels`` are some labels that the alert must carry.
 
-    It must be over ``over`` seconds after the fault is.
+    The alert must have ended ``over`` seconds after the end of the fault.
     """
 
     spoil: Callable[[World, slice], None]
@@ -108,7 +108,7 @@ FAULTS: dict[str, Fault] = {
     "PartitionStopped": Fault(_status(3), 'group="flights",topic="flights.boarding"'),
     "ScoredLateFastBurn": Fault(
         _late(0.6), calm=HOUR + 60, step=10, over=2400
-    ),  # full windows; the slow pair looks back half an hour; its group is looked at every 10 s
+    ),  # full windows; the slow pair has a window of half an hour; its group is read every 10 s
     "ScoredLateSlowBurn": Fault(_late(0.005), calm=12 * HOUR, lasts=18 * HOUR, step=60, over=12 * HOUR),
     "DeadLetterShareHigh": Fault(_dead("undecodable", 0.05)),
     "ModelErrors": Fault(_dead("model_error", 0.005)),

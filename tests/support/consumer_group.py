@@ -1,4 +1,4 @@
-"""A consumer group of a test's own, of no pipeline: what it committed is what the test says; and records with times."""
+"""A consumer group outside of any pipeline, with offsets that a test commits; and records with timestamps."""
 
 import threading
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Group:
         self._consumer = clients.reader(kafka, group_id=name)
 
     def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        """Commit these offsets and wait until Kafka has them. A cluster that is new has no coordinator at first."""
+        """Commit these offsets and wait until Kafka has them. A new cluster has no coordinator at first."""
         wanted = [KafkaTopicPartition(*source, offset) for source, offset in offsets.items()]
 
         def done() -> bool:
@@ -36,12 +36,12 @@ class Group:
         until(done, 30, f"group {self.name} has committed")
 
     def close(self) -> None:
-        """Leave Kafka."""
+        """Close the client."""
         self._consumer.close()
 
 
 class Sender:
-    """Sends small records to one partition, with the time of now or another one."""
+    """Sends small records to one partition, with the current time or another one."""
 
     def __init__(self, kafka: KafkaSettings, source: TopicPartition, **options: Any) -> None:
         self._producer = clients.producer(kafka, linger_ms=0, **options)
@@ -49,7 +49,7 @@ class Sender:
         self._clock = SystemClock()
 
     def send(self, count: int, skew_seconds: float = 0.0) -> None:
-        """Send so many records and wait until Kafka has them; their times are wrong by so many seconds."""
+        """Send ``count`` records and wait until Kafka has them; their timestamps are off by ``skew_seconds``."""
         failed: list[object] = []
         for _ in range(count):
             self._producer.produce(
@@ -64,7 +64,7 @@ class Sender:
 
 
 def times(kafka: KafkaSettings, topic: str) -> dict[tuple[TopicPartition, int], float]:
-    """Return the time of each record of a topic, seconds since the epoch, by partition and offset."""
+    """Return the timestamp of each record of a topic, seconds since the epoch, by partition and offset."""
     found = {}
     with TopicReader(kafka, [topic]) as reader:
         for records in reader.catch_up():
@@ -76,7 +76,7 @@ def times(kafka: KafkaSettings, topic: str) -> dict[tuple[TopicPartition, int], 
 
 
 def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
-    """Wait for a condition; fail the test, saying what was waited for, if it does not come."""
+    """Wait for a condition; at the timeout fail the test with ``what`` in the message."""
     clock, never = SystemClock(), threading.Event()
     started = clock.monotonic()
     while not condition():

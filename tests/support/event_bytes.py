@@ -1,4 +1,4 @@
-"""Events as bytes, for tests that spoil them, and what became of each: read back from the topics."""
+"""Events as bytes, for tests that corrupt them, and the results for each, read back from the topics."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tests.support.live_pipeline import Stage, real_events
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A record to be sent."""
+    """A record to send."""
 
     key: bytes | None
     value: bytes | None
@@ -26,7 +26,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """A dead letter as it lies on its topic, and what its headers say."""
+    """A dead letter as read from its topic, with the values of its headers."""
 
     partition: int
     event: Event
@@ -43,7 +43,7 @@ def real(count: int) -> list[Event]:
 
 
 def far_away(number: int) -> Event:
-    """Return an event of a flight that goes round the earth twice."""
+    """Return an event of a flight with twice the Earth's circumference as distance."""
     table = real_events().tables[0].slice(number, 1).combine_chunks()
     place = table.schema.get_field_index("distance")
     column = table.schema.field(place)
@@ -53,7 +53,7 @@ def far_away(number: int) -> Event:
 
 
 def send(under: Stage, events: list[Event]) -> dict[TopicPartition, list[Event]]:
-    """Send events over the partitions in turn; return what lies in each, by offset from 0. The topic must be new."""
+    """Send events to the partitions in turn; return them by partition, by offset from 0. The topic must be new."""
     topic, partitions = under.pipeline.events.topic, under.pipeline.events.partitions
     producer = clients.producer(under.kafka, message_max_bytes=8_000_000, queue_buffering_max_messages=1_000_000)
     failed: list[object] = []
@@ -76,7 +76,7 @@ def send(under: Stage, events: list[Event]) -> dict[TopicPartition, list[Event]]
 
 
 def buried(under: Stage) -> Iterator[Buried]:
-    """Read every dead letter that is committed."""
+    """Read every committed dead letter."""
     with TopicReader(under.kafka, [under.pipeline.dead_letters]) as reader:
         for records in reader.catch_up():
             for row in range(len(records)):

@@ -1,4 +1,4 @@
-"""Histories of keys for the tests of memory: any events, and what a table must say of them, by the definition alone."""
+"""Event histories of keys for tests of feature state, and the expected results of a table by definition only."""
 
 import math
 import statistics
@@ -36,7 +36,7 @@ class Event(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """A number, NaN where it is missing, and how far off it may be."""
+    """A number, NaN where it is missing, and its absolute tolerance."""
 
     number: float
     tolerance: float = 0.0
@@ -50,13 +50,13 @@ times = st.integers(-30, 130) | st.integers(-500, 500) | st.sampled_from([-(2**6
 
 
 def histories(values: st.SearchStrategy[float | None] = numbers_or_null) -> st.SearchStrategy[list[Event]]:
-    """Return lists of events of few keys: out of order, far apart, at the same time, some reading, some writing."""
+    """Return lists of events of few keys: out of order, far apart, simultaneous, some read-only, some write-only."""
     mostly = st.sampled_from([True, True, True, False])
     return st.lists(st.builds(Event, st.sampled_from([*"aabbc", None]), times, values, values, mostly, mostly))
 
 
 def statistic(table: Table, kind: AggregateKind, value: Value, window: RingWindow) -> Aggregate:
-    """Return the statistic of a kind, with what of value and window it takes."""
+    """Return the aggregate of a kind, with the parts of value and window that it uses."""
     return Aggregate(
         table,
         kind,
@@ -67,7 +67,7 @@ def statistic(table: Table, kind: AggregateKind, value: Value, window: RingWindo
 
 @st.composite
 def tables(draw: st.DrawFn, values: Sequence[Value] = VALUES) -> TableState:
-    """Draw what a pipeline wants of a table: some statistics over some windows, that forgets or not."""
+    """Draw the table of a pipeline: some aggregates over some windows, with or without a TTL."""
     forgets = draw(st.sampled_from([None, 120, 150]))
     table = Table("t", ttl=None if forgets is None else timedelta(milliseconds=forgets))
     wanted: st.SearchStrategy[Aggregate] = st.builds(
@@ -79,20 +79,20 @@ def tables(draw: st.DrawFn, values: Sequence[Value] = VALUES) -> TableState:
 
 
 def columns(events: Sequence[Event]) -> pa.RecordBatch:
-    """Return the fields of events as a decoded batch has them."""
+    """Return the fields of events as in a decoded batch."""
     return pa.record_batch({name: pa.array([getattr(event, name) for event in events], pa.float64()) for name in "ab"})
 
 
 @dataclass
 class Online:
-    """A table as the flow uses it: rows by key, read, advanced and kept, batch by batch."""
+    """A table as the batch processor uses it: rows by key, read, updated and stored, batch by batch."""
 
     memory: TableState
     rows: dict[str, Float64s] = field(default_factory=dict)
     late: int = 0
 
     def take(self, events: Sequence[Event]) -> Float64s:
-        """Return the results of one batch, [n, F], and keep its rows."""
+        """Return the results of one batch, [n, F], and store its rows."""
         keys = sorted({event.key for event in events if event.key is not None})
         rows = self.memory.layout.rows(len(keys))
         for at, key in enumerate(keys):
@@ -112,7 +112,7 @@ class Online:
 
 
 def by_definition(memory: TableState, events: Sequence[Event]) -> tuple[list[list[Expected]], int]:
-    """Return what each event must see, [n][F], and how many are late: one at a time, over lists of past events."""
+    """Return the expected result of each event, [n][F], and the number of late events, from lists of past events."""
     past: dict[str, Past] = defaultdict(lambda: Past(memory))
     values = {each.value: numbers(each.value, columns(events)) for each in memory.aggregates if each.value is not None}
     found, late = [], 0
@@ -130,7 +130,7 @@ def by_definition(memory: TableState, events: Sequence[Event]) -> tuple[list[lis
 
 
 class Past:
-    """The past of one key: for each window the events that updated its ring, and all that wrote."""
+    """The past of one key: for each window the events that updated its ring, and all events that wrote."""
 
     def __init__(self, memory: TableState) -> None:
         self.ttl = memory.layout.ttl_ms
@@ -142,7 +142,7 @@ class Past:
         return max((bucket for bucket, _ in self.rings[window]), default=None)
 
     def add(self, time: int, own: dict[Value, float]) -> bool:
-        """Add an event; say whether it was late for any ring."""
+        """Add an event; return whether it was late for any ring."""
         late = False
         for window, ring in self.rings.items():
             bucket, newest = time // window.bucket_ms, self.newest(window)
@@ -154,7 +154,7 @@ class Past:
         return late
 
     def see(self, wanted: Aggregate, time: int) -> Expected:
-        """Return what an event at this time sees."""
+        """Return the expected aggregate for an event at this time."""
         if wanted.window is None:
             return Expected(self.latest(wanted, time))
         bucket, newest = time // wanted.window.bucket_ms, self.newest(wanted.window)
@@ -169,7 +169,7 @@ class Past:
         return summary(wanted.kind, known)
 
     def latest(self, wanted: Aggregate, time: int) -> float:
-        """Return the last value or the seconds since the last event, NaN if there is none or it is forgotten."""
+        """Return the last value or the seconds since the last event, NaN if there is none or it has expired."""
         value = wanted.value
         known = [(then, own) for then, own in self.all if value is None or not math.isnan(own[value])]
         if not known:
@@ -183,7 +183,7 @@ class Past:
 
 
 def summary(kind: AggregateKind, known: list[float]) -> Expected:
-    """Return a statistic of known values by Python's own functions."""
+    """Return an aggregate of known values by Python's own functions."""
     if kind is AggregateKind.SUM:
         return Expected(math.fsum(known), 1e-9 * math.fsum(map(abs, known)))
     if not known:
@@ -195,7 +195,7 @@ def summary(kind: AggregateKind, known: list[float]) -> Expected:
 
 
 def assert_as_expected(found: Float64s, expected: list[list[Expected]]) -> None:
-    """Assert that the results, [n, F], are what they must be, bit for bit where no tolerance is given."""
+    """Assert that the results, [n, F], are as expected, bit for bit where there is no tolerance."""
     numbers_ = np.array([[each.number for each in row] for row in expected]).reshape(found.shape)
     tolerances = np.array([[each.tolerance for each in row] for row in expected]).reshape(found.shape)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(numbers_))

@@ -1,8 +1,8 @@
-"""A TCP proxy before one broker that understands just enough of the Kafka protocol to lose a chosen message.
+"""A TCP proxy for one broker, which decodes just enough of the Kafka protocol to drop or change a chosen message.
 
-Frames are whole: four bytes of length, then a header that starts with the kind of request, its version and a number
-that its answer repeats. In the answers that name brokers, the address of the broker is exchanged for the proxy's, so
-that a client which starts here stays here.
+Frames are whole: four bytes of length, then a header that starts with the API key, the version and the correlation id,
+which the response repeats. In responses that contain broker addresses, the proxy replaces the broker's address by its
+own, so that a client that connects to the proxy keeps using it.
 """
 
 import contextlib
@@ -15,23 +15,23 @@ from typing import Self
 
 METADATA, FIND_COORDINATOR, JOIN_GROUP, DESCRIBE_CLUSTER = 3, 10, 11, 60
 END_TXN, TXN_OFFSET_COMMIT = 26, 28
-HEARTBEAT = 68  # of KIP-848, which also joins
+HEARTBEAT = 68  # of KIP-848, also used to join
 _NAME_BROKERS = {METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER}
 
 Change = Callable[[bytes], bytes | None]
 
 
 def cut(_: bytes) -> None:
-    """Pass nothing on; the connection is cut."""
+    """Forward nothing and cut the connection."""
     return
 
 
 class Proxy:
-    """Stands before the broker at ``bootstrap`` (one host and port). Use it as a context.
+    """A proxy for the broker at ``bootstrap`` (one host and port). Use it as a context manager.
 
-    ``on_request`` and ``on_answer`` set what shall happen to messages of one kind: given the frame (without its
-    length), return the one to pass on, or None to cut the connection in its place.
-    ``requests`` and ``done`` count, by kind, the requests seen and the changes made.
+    ``on_request`` and ``on_answer`` set a change for messages of one kind: a function of the frame (without its length)
+    that returns the frame to forward, or None to cut the connection instead. ``requests`` and ``done`` count, by kind,
+    the requests received and the changes made.
     """
 
     def __init__(self, bootstrap: str) -> None:
@@ -58,7 +58,7 @@ class Proxy:
             self._on_request[kind] = (range(start, start + times), change)
 
     def on_answer(self, kind: int, change: Change, *, first: int = 1, times: int = 1) -> None:
-        """Change answers of a kind: ``times`` of them, from the ``first``-th from now on (1: the next)."""
+        """Change responses of a kind: ``times`` of them, from the ``first``-th from now on (1: the next)."""
         with self._lock:
             start = self._answers[kind] + first
             self._on_answer[kind] = (range(start, start + times), change)
@@ -77,7 +77,7 @@ class Proxy:
         self.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed: the end
+        with contextlib.suppress(OSError):  # the connection is closed
             while True:
                 client, _ = self._listener.accept()
                 try:
@@ -89,7 +89,7 @@ class Proxy:
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._sockets |= {client, broker}
-                kinds: dict[int, int] = {}  # of the requests that wait for their answer, by their number
+                kinds: dict[int, int] = {}  # of the requests without a response yet, by correlation id
                 for source, target, changed in ((client, broker, self._request), (broker, client, self._answer)):
                     threading.Thread(target=self._pass_on, args=(source, target, changed, kinds), daemon=True).start()
 
@@ -135,13 +135,13 @@ class Proxy:
 
 
 def other_generation(frame: bytes) -> bytes:
-    """Return a TxnOffsetCommit request (version 3 or later) that names a later generation: it will be refused."""
+    """Return a TxnOffsetCommit request (version 3 or later) with a later generation, which will be rejected."""
     _, version, _, client_id = struct.unpack(">hhih", frame[:10])
     assert version >= 3, f"TxnOffsetCommit of version {version} names no generation"
-    at = 10 + max(client_id, 0) + 1  # behind the client id and the empty tags of the header
+    at = 10 + max(client_id, 0) + 1  # after the client id and the empty tags of the header
     for _ in ("transactional id", "group id"):
         assert frame[at] < 0x80, "a name of more than 126 bytes has a length of two bytes"
-        at += frame[at]  # its length and one more, in the byte before it
+        at += frame[at]  # the byte before it is its length plus one
     at += 8 + 2  # producer id and epoch
     (generation,) = struct.unpack(">i", frame[at : at + 4])
     return frame[:at] + struct.pack(">i", generation + 1000) + frame[at + 4 :]

@@ -15,14 +15,14 @@ from pipeline.settings import KafkaSettings
 
 @dataclass(frozen=True)
 class KafkaUnderTest:
-    """A Kafka that answers. ``cluster`` is None where others started it (``--bootstrap``)."""
+    """A running Kafka. ``cluster`` is None for an external one (``--bootstrap``)."""
 
     settings: KafkaSettings
     cluster: LocalCluster | None
 
     @property
     def bootstrap(self) -> str:
-        """Return the addresses that clients connect to."""
+        """Return the bootstrap servers."""
         return self.settings.bootstrap
 
 
@@ -38,7 +38,7 @@ def running(data: Path, brokers: int) -> Iterator[LocalCluster]:
 
 
 def discard(data: Path) -> None:
-    """Kill the cluster of this folder, whose data nobody needs, and remove the folder."""
+    """Kill the cluster of this folder and remove the folder with its data."""
     if (data / "cluster.json").exists():
         cluster = LocalCluster.found(data)
         for broker in cluster.ids:

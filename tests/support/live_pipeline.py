@@ -1,4 +1,4 @@
-"""A pipeline of a test's own on a real Kafka: its topics, its workers, what is sent to it and what came out."""
+"""A pipeline of one test on a real Kafka: its topics, its workers, its input and its output."""
 
 import threading
 import uuid
@@ -24,7 +24,7 @@ from pipeline.settings import KafkaSettings
 from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
 from topology.recordings.flights import recording
 
-# At least 100,000 events are in play: a worker holds that many fetched and not yet committed.
+# At least 100,000 events are in flight: a worker holds that many fetched but uncommitted events.
 IN_PLAY = {
     "worker.buffered_rows_max": 150_000,
     "worker.batch_rows_max": 4096,
@@ -34,12 +34,12 @@ IN_PLAY = {
 
 @lru_cache(maxsize=1)
 def real_events() -> Recording:
-    """Return the boarding events of the year; read once."""
+    """Return the boarding events of the year; they are read once."""
     return recording().only("boarding")
 
 
 class Stage:
-    """One pipeline under test. Use it as a context: it stops its workers."""
+    """One pipeline under test. As a context manager it stops its workers."""
 
     topology = "tests.support.topologies.stateless_flights"
 
@@ -60,7 +60,7 @@ class Stage:
         self._replays: list[tuple[Replay, threading.Thread]] = []
 
     def declared(self, partitions: int) -> tuple[Pipeline, Path]:
-        """Return the pipeline, which ``topology`` declares too, and where its models are."""
+        """Return the pipeline, which ``topology`` declares too, and the path of its models."""
         return prefixed(self.prefix, partitions), Path(__file__).parents[2] / "topology" / "models"
 
     def __enter__(self) -> Self:
@@ -73,11 +73,11 @@ class Stage:
         self.fleet.close()
 
     def apply_topics(self) -> None:
-        """Make the topics."""
+        """Create the topics."""
         provisioning.apply(self.kafka, self.pipeline)
 
     def worker(self, *, ready: bool = True, environment: dict[str, str] | None = None, name: str = "") -> Member:
-        """Start a worker; wait until it is ready, unless told otherwise. With a ``name`` it comes back to its disk."""
+        """Start a worker and, by default, wait until it is ready. The same ``name`` reuses the state directory."""
         member = self.fleet.start({ENVIRONMENT: self.prefix} | (environment or {}), name)
         if ready:
             self.fleet.wait_ready(member)
@@ -96,7 +96,7 @@ class Stage:
         return replay
 
     def put(self, values: list[bytes | None], keys: list[bytes | None] | None = None) -> None:
-        """Send these bytes as events, spread over the partitions in turn."""
+        """Send these bytes as events, to the partitions in turn."""
         producer = clients.producer(self.kafka, message_max_bytes=8_000_000)
         failed: list[object] = []
         for row, value in enumerate(values):
@@ -116,11 +116,11 @@ class Stage:
         return audit(self.kafka, self.pipeline, wait=wait)
 
     def lag(self) -> int:
-        """Return the events that are not committed."""
+        """Return the number of uncommitted events."""
         return sum(p.lag for p in GroupOffsets(self.kafka, self.pipeline.group, [self.pipeline.events.topic]).now())
 
     def until(self, condition: Callable[[], bool], timeout: float, what: str) -> float:
-        """Wait for a condition; return the seconds it took. Fails the test, saying what was waited for."""
+        """Wait for a condition; return the seconds it took. Fails the test, with ``what``, at the timeout."""
         started = self.clock.monotonic()
         never = threading.Event()
         while not condition():
@@ -129,7 +129,7 @@ class Stage:
         return self.clock.monotonic() - started
 
     def scores(self) -> int:
-        """Return how many committed scores there are."""
+        """Return the number of committed scores."""
         with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
             return sum(len(records) for records in reader.catch_up())
 
@@ -141,7 +141,7 @@ class Stage:
         )
 
     def events(self) -> Recording:
-        """Return what is sent."""
+        """Return the events to send."""
         return real_events().to({"flights.boarding": self.pipeline.events.topic})
 
     def _replay(self, count: int, rate: float) -> Replay:

@@ -1,6 +1,6 @@
-"""Real ONNX models that misbehave, in real bundles that fit the flights pipeline without memory.
+"""Real ONNX models that misbehave, in real bundles that fit the stateless flights pipeline.
 
-Each answers a row by its distance; those of flights over 4,000 miles (to Honolulu, 707 in the year) are FAR.
+Each scores a row by its distance; rows of flights over 4,000 miles (to Honolulu, 707 in the year) are FAR.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ FAR = 4_000.0
 NAME = flights.model
 _DISTANCE = flights.spec.names.index("distance")
 _OPSETS = [helper.make_opsetid("", 18)]
-_FOREVER = 2**60  # rounds of a loop
+_FOREVER = 2**60  # iterations of a loop
 
 
 def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
@@ -38,12 +38,12 @@ def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
 
 
 def good() -> bytes:
-    """Score each row by its distance alone."""
+    """Return a model that scores each row by its distance alone."""
     return _model([helper.make_node("Mul", ["distance", "thousandth"], ["score"])])
 
 
 def raises_for_far_rows() -> bytes:
-    """Raise an error at run time for a batch with a far row in it: a look-up behind the end of its table."""
+    """Return a model that raises at run time for a batch with a far row: a lookup beyond the end of its table."""
     return _model(
         [
             helper.make_node("Greater", ["distance", "far"], ["is_far"]),
@@ -55,18 +55,18 @@ def raises_for_far_rows() -> bytes:
 
 
 def not_a_number_for_far_rows() -> bytes:
-    """Give NaN for far rows: the logarithm of a negative number."""
+    """Return a model whose score is NaN for far rows: the logarithm of a negative number."""
     return _model(
         [helper.make_node("Sub", ["far", "distance"], ["left"]), helper.make_node("Log", ["left"], ["score"])]
     )
 
 
 def hangs_beyond(miles: float) -> bytes:
-    """Loop for ever if the batch holds a distance of more than so many miles; else score by distance."""
+    """Return a model that loops forever for a batch with a distance over ``miles``; else it scores by distance."""
     step = helper.make_graph(
         [
             helper.make_node("Identity", ["go_on"], ["still_go_on"]),
-            helper.make_node("Cos", ["carried"], ["carried_on"]),  # something that no optimiser can leave out
+            helper.make_node("Cos", ["carried"], ["carried_on"]),  # an operation that no optimiser can remove
         ],
         "step",
         [
@@ -95,7 +95,7 @@ def hangs_beyond(miles: float) -> bytes:
 
 
 def with_input(width: int, dtype: int = TensorProto.FLOAT) -> bytes:
-    """Return a model that takes so many columns of this type, and would score by the sum of them."""
+    """Return a model that takes this many columns of this type, and scores by their sum."""
     axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
     add = helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=0)
     narrow = helper.make_node("Cast", ["sum"], ["score"], to=TensorProto.FLOAT)
@@ -103,7 +103,7 @@ def with_input(width: int, dtype: int = TensorProto.FLOAT) -> bytes:
 
 
 def _model(nodes: Sequence[onnx.NodeProto]) -> bytes:
-    """Return a model in which ``distance`` [rows] and some constants are there for the nodes to use."""
+    """Return a model of these nodes, with ``distance`` [rows] and some constants as their inputs."""
     given = [
         helper.make_node("Constant", [], ["column"], value_int=_DISTANCE),
         helper.make_node("Gather", ["features", "column"], ["distance"], axis=1),

@@ -1,4 +1,4 @@
-"""Programs of the operating system that some tests need: found in PATH, or the test is skipped."""
+"""Finds programs of the operating system that some tests need in PATH, or skips the test."""
 
 import shutil
 

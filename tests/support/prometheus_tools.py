@@ -1,4 +1,4 @@
-"""Prometheus' and Alertmanager's own tools: a test that needs one that is not installed is skipped."""
+"""Runs the tools of Prometheus and Alertmanager; a test that needs a missing tool is skipped."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.support.programs import needed
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "ops" / "prometheus" / "rules" / "surgetank.yml"
 PACKAGES = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
-SELDOM = {"GOGC": "1000", "GOMEMLIMIT": "1GiB"}  # a quarter of promtool's time goes to collecting its garbage
+SELDOM = {"GOGC": "1000", "GOMEMLIMIT": "1GiB"}  # by default a quarter of promtool's time is garbage collection
 
 
 def tool(name: str) -> str:
@@ -22,14 +22,14 @@ def tool(name: str) -> str:
 
 
 def check_queries(folder: Path, queries: Sequence[str]) -> None:
-    """Let promtool parse these PromQL expressions, as rules in a file of this folder."""
+    """Parse these PromQL expressions with promtool, as rules in a file of this folder."""
     rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(queries)]
     (folder / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     assert f"{len(queries)} rules found" in said([tool("promtool"), "check", "rules", str(folder / "queries.yml")])
 
 
 def said(command: list[str], timeout: float = 900) -> str:
-    """Run a tool that must succeed; return what it said."""
+    """Run a tool that must succeed; return its output."""
     ended = subprocess.run(
         command, text=True, capture_output=True, timeout=timeout, check=False, env=os.environ | SELDOM
     )
@@ -40,7 +40,7 @@ def said(command: list[str], timeout: float = 900) -> str:
 
 
 def check_rules(folder: Path, step: int, series: dict[str, str], expected: list[dict[str, Any]]) -> None:
-    """Let promtool run the shipped rules on these series, and compare what these expressions give."""
+    """Run the shipped rules on these series with promtool, and compare the values of these expressions."""
     file = folder / "test.yml"
     test = {
         "interval": f"{step}s",

@@ -1,4 +1,4 @@
-"""The series of two workers and a lag exporter as arrays over time. Normal until a test changes them."""
+"""The series of two workers and a lag exporter as arrays over time. Normal unless a test changes them."""
 
 from dataclasses import dataclass, field
 
@@ -14,15 +14,15 @@ SIGNALS = ("arrival_rate", "latency", "error_rate", "score_psi", "score_ks", "mi
 
 @dataclass
 class Worker:
-    """One worker, seen at each step. ``born`` are the steps at which a process began; before the first it is not."""
+    """One worker at each step. ``born`` are the steps at which a process started; before, it does not exist."""
 
     rate: Floats  # events per second
-    late: Floats  # share scored too late
-    dead: dict[str, Floats]  # share dead, by reason
+    late: Floats  # share of events scored too late
+    dead: dict[str, Floats]  # share of dead letters, by reason
     commits: Floats  # transactions per second
     aborts: Floats  # transactions per second
-    rebalances: Floats  # since the step before
-    gone: Floats  # nobody answers
+    rebalances: Floats  # since the previous step
+    gone: Floats  # scrapes fail
     ready: Floats
     remaining: Floats
     disk: Floats
@@ -30,7 +30,7 @@ class Worker:
 
 
 class World:
-    """A pipeline named flights; ``step`` seconds from scrape to scrape."""
+    """A pipeline named flights; ``step`` is the scrape interval in seconds."""
 
     def __init__(self, seconds: int, step: int = 5, *, workers: int = 2, partitions: int = 4, seed: int = 1) -> None:
         self.step = step
@@ -44,7 +44,7 @@ class World:
         self.anomalies = {signal: np.zeros(self.steps) for signal in SIGNALS}
 
     def worker(self, rate: float = 100.0) -> Worker:
-        """Return one more worker in normal operation."""
+        """Add a worker in normal operation and return it."""
         return Worker(
             rate=np.maximum(0.0, self.random.normal(rate, rate / 20, self.steps)),
             late=np.zeros(self.steps),

@@ -1,6 +1,6 @@
-"""Traffic of simulated days: daily and weekly season, noise that is not only counting, and faults put into it.
+"""Traffic of simulated days: daily and weekly season, noise beyond Poisson noise, and injected faults.
 
-Run as a module it prints the false alarms of quiet weeks and the delays until faults are seen, for many seeds. It
+Run as a module it prints the false alarms of quiet weeks and the delays until faults are detected, for many seeds. It
 exits with status 1 if a week has more than one false alarm of a signal.
 """
 
@@ -30,20 +30,20 @@ SIGNALS = ("arrival_rate", "latency", "error_rate", "missing", "scores")
 
 
 def times(seconds: float) -> Float64s:
-    """Return the times of looks, seconds from Monday 0:00."""
+    """Return the times of evaluations, in seconds, from Monday 0:00."""
     return np.arange(LOOK, seconds, LOOK)
 
 
 def season(at: Float64s) -> Float64s:
-    """Return what to multiply a rate with: nights have a sixth of the days, weekends three fifths of the week."""
+    """Return the factor for a rate: nights have a sixth of the days, weekends three fifths of the week."""
     daily = 1 + 0.72 * np.sin(2 * math.pi * (at / DAY - 0.3))
     weekend = np.where(at % WEEK >= 5 * DAY, 0.6, 1.0)
-    # Friday night does not fall off a cliff: the weekend comes and goes within three hours.
+    # The weekend begins and ends gradually, within three hours.
     return daily * np.convolve(np.pad(weekend, 2700, mode="edge"), np.full(5401, 1 / 5401), mode="valid")
 
 
 def wander(random: np.random.Generator, count: int, deviation: float, minutes: float) -> Float64s:
-    """Return noise with a memory of some minutes, float64 [count], normal with that deviation."""
+    """Return autocorrelated noise over some minutes, float64 [count], normal with that deviation."""
     keep = math.exp(-LOOK / (60 * minutes))
     steps = random.normal(0, deviation * math.sqrt(1 - keep**2), count)
     noise = np.empty(count)
@@ -55,7 +55,7 @@ def wander(random: np.random.Generator, count: int, deviation: float, minutes: f
 
 
 def arrivals(random: np.random.Generator, at: Float64s, rate: float, start: float = 0.0) -> Float64s:
-    """Return the records that arrive between looks, at about ``rate`` a second: Poisson, of a wandering rate."""
+    """Return the records that arrive between evaluations, about ``rate`` per second: Poisson with a varying rate."""
     lively = np.exp(wander(random, len(at), 0.1, 5) + wander(random, len(at), 0.08, 0.3))
     return random.poisson(rate * LOOK * season(at + start) * lively).astype(np.float64)
 
@@ -63,7 +63,7 @@ def arrivals(random: np.random.Generator, at: Float64s, rate: float, start: floa
 def alarms(
     at: Float64s, looks: Callable[[int, float, float], Iterator[Finding | None]]
 ) -> list[tuple[float, AlarmChange]]:
-    """Return the changes of one detector: ``looks(number, now, wall)`` gives its findings."""
+    """Return the changes of one detector: ``looks(number, now, wall)`` returns its findings."""
     told: dict[str, Alarm] = {}
     changes = []
     for number, now in enumerate(at.tolist()):
@@ -76,7 +76,7 @@ def alarms(
 
 
 def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, AlarmChange]]:
-    """Return what the detector of the arrival rate says of these counts."""
+    """Return the alarm changes of the arrival rate's detector for these counts."""
     detector = ArrivalRate()
     ends = np.cumsum(counts).astype(np.int64).tolist()
     sources = [TopicPartition("t", number) for number in range(PARTITIONS)]
@@ -89,7 +89,7 @@ def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, AlarmChange
 
 
 def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
-    """Return what the detector of latency says of log-normal latencies around these medians in seconds."""
+    """Return the alarm changes of the latency detector for log-normal latencies with these medians in seconds."""
     random = np.random.default_rng(seed)
     detector = Latency(LATENCY_SECONDS)
     edges = np.log(LATENCY_SECONDS)
@@ -107,7 +107,7 @@ def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int)
 def share_alarms(
     at: Float64s, counts: Float64s, shares: Float64s, seed: int, **what: bool
 ) -> list[tuple[float, AlarmChange]]:
-    """Return what the detector of a share says of events that match with these probabilities."""
+    """Return the alarm changes of a share's detector for events that match with these probabilities."""
     random = np.random.default_rng(seed)
     matching = random.binomial(counts.astype(np.int64), np.clip(shares, 0, 1))
     decrease = what.get("alarm_on_decrease", False)
@@ -118,7 +118,7 @@ def share_alarms(
 
 
 def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
-    """Return what the detectors of scores say of scores of deviation 1 around these means, put into 0 to 1."""
+    """Return the alarm changes of the score detectors for scores of deviation 1 around these means, within 0 to 1."""
     random = np.random.default_rng(seed)
     detector = Drift(seed)
 
@@ -151,10 +151,10 @@ def quiet(signal: str, seed: int, days: float = 7, first_day: int = 0) -> Counte
 
 
 def rate_delay(seed: int, factor: float, rate: float, hour: float) -> float | None:
-    """Return the seconds until a sudden change of the rate is seen, an hour after the start; None for never."""
+    """Return the seconds until a sudden rate change, an hour after the start, is detected; None for never."""
     random = np.random.default_rng(seed)
     at = times(3600 + 300)
-    now = hour * 3600.0 - 3600  # at the hour, the rate is what is asked for
+    now = hour * 3600.0 - 3600  # so that the rate is the requested one at the hour
     counts = arrivals(random, at, rate / float(season(np.array([now + 3600]))[0]), now)
     counts = np.where(at > 3600, random.poisson(counts * factor), counts).astype(np.float64)
     seen = [now - 3600 for now, change in rate_alarms(at, counts) if change.begins and now > 3600]
@@ -162,7 +162,7 @@ def rate_delay(seed: int, factor: float, rate: float, hour: float) -> float | No
 
 
 def score_delay(seed: int, shift: float, rate: float) -> dict[str, float]:
-    """Return after how many events a shift of the scores, in standard deviations, is seen by each signal."""
+    """Return the number of events until each signal detects a shift of the scores, in standard deviations."""
     random = np.random.default_rng(seed)
     start = max(1800.0, 4000 / rate)
     at = times(start + max(120.0, 4000 / rate))
@@ -175,7 +175,7 @@ def score_delay(seed: int, shift: float, rate: float) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print the figures; return 1 if a quiet week has more than one false alarm of a signal."""
+    """Print the results; return 1 if a quiet week has more than one false alarm of a signal."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--weeks", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=20)

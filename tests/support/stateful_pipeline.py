@@ -1,4 +1,4 @@
-"""A pipeline with memory on a real Kafka: departures and boardings are sent, and the state of every key is counted."""
+"""A stateful pipeline on a real Kafka: sends departures and boardings, and checks the state of every key."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -27,17 +27,17 @@ __all__ = ["ENVIRONMENT", "Remembered", "changelog_records", "restored"]
 
 @lru_cache(maxsize=1)
 def all_events() -> Recording:
-    """Return boardings and departures of the year; read once."""
+    """Return boardings and departures of the year; they are read once."""
     return recording()
 
 
 class Remembered(Stage):
-    """One pipeline with memory under test."""
+    """One stateful pipeline under test."""
 
     topology = "tests.support.topologies.stateful_flights"
 
     def declared(self, partitions: int) -> tuple[Pipeline, Path]:
-        """Return the pipeline of tests/support/topologies/stateful_flights.py, with its model made now."""
+        """Return the pipeline of tests/support/topologies/stateful_flights.py, with a newly built model."""
         pipeline, models = remembering(self.prefix, partitions), self.folder / "models"
         publish(models, pipeline)
         return pipeline, models
@@ -48,14 +48,14 @@ class Remembered(Stage):
         return all_events().to({"flights.boarding": self.pipeline.events.topic, "flights.departures": facts.topic})
 
     def check_states(self) -> None:
-        """Fail unless the state of every key of every table is what the events make it."""
+        """Fail unless the state of every key of every table is the expected one for the events."""
         for report in compare_states(self.kafka, self.pipeline):
             print(report.line)
             assert report.keys > 100
             assert report.ok, f"{report.line}\n{self.logs()}"
 
     def check_scores(self) -> None:
-        """Fail unless each score shows what its key had done before, as worked out anew from all events."""
+        """Fail unless each score matches the prior events of its key, as recomputed from all events."""
         (planes, _) = self.pipeline.memories
         events = self._sent()
         events = events.append_column("reads", pa.array(np.ones(len(events), dtype=np.bool_)))
@@ -66,7 +66,7 @@ class Remembered(Stage):
         remembered = {
             each.name: found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in planes.aggregates
         }
-        nothing = np.full(len(events), np.nan)  # of departures: the model leaves them out
+        nothing = np.full(len(events), np.nan)  # for departures, which the model ignores
         remembered |= {name: remembered.get(name, nothing) for name in self.pipeline.spec.names}
         (columns,) = events.take(order).combine_chunks().to_batches()
         matrix = self.pipeline.spec.matrix(columns, remembered).astype(np.float64)
@@ -90,7 +90,7 @@ class Remembered(Stage):
         return last
 
     def _sent(self) -> pa.Table:
-        """Return the events with what the offline query wants beside their fields."""
+        """Return the events with the additional columns for the offline query."""
         decode, parts = decoder(self.pipeline.events.schema), []
         believes = plausible_times(StateSettings())
         with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
@@ -99,7 +99,7 @@ class Remembered(Stage):
                 places = np.array([source.partition for source in records.sources])[records.source] << 40
                 table = pa.Table.from_batches([batch.columns])
                 table = table.append_column("ordinal", pa.array((places + records.offsets)[batch.rows]))
-                # A key that came to two partitions would be two keys; recorded keys do not.
+                # A key in two partitions would have two states; recorded keys do not occur in two.
                 table = table.append_column("key", table["tailnum"])
                 times, _ = milliseconds(batch.columns.column(self.pipeline.events.time))
                 table = table.append_column("time_ms", pa.array(times))
@@ -107,7 +107,7 @@ class Remembered(Stage):
         return pa.concat_tables(parts)
 
     def _scored(self) -> tuple[list[int], list[float]]:
-        """Return the ordinal of the event of each score, and the score."""
+        """Return for each score the ordinal of its event, and the score."""
         decode, ordinals, scores = decoder(SCORE), [], []
         with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
             for records in reader.catch_up():
@@ -119,12 +119,12 @@ class Remembered(Stage):
 
 
 def restored(worker: Member) -> float:
-    """Return how many changelog records a worker has restored."""
+    """Return the number of changelog records that a worker has restored."""
     return worker.total("surgetank_restore_records_total")
 
 
 def changelog_records(under: Remembered, since: Mapping[TopicPartition, int] | None = None) -> int:
-    """Return how many records the changelogs hold, or hold from these offsets on."""
+    """Return the number of records in the changelogs, optionally from these offsets on."""
     count = 0
     with TopicReader(under.kafka, list(under.pipeline.changelogs.values())) as reader:
         for records in reader.catch_up():

@@ -1,4 +1,4 @@
-"""A receiver of Alertmanager's webhooks on loopback, for tests that want to know who was told what."""
+"""A receiver of Alertmanager's webhooks on loopback, for tests that check which receiver got which alerts."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 
 class Receiver:
-    """Takes what Alertmanager sends, as a pager or a chat would: for each receiver the alerts, as they came."""
+    """Stores the notifications of Alertmanager, as a pager or a chat would: the alerts by receiver, in order."""
 
     def __init__(self) -> None:
         self.came: list[tuple[str, dict[str, Any]]] = []
@@ -21,7 +21,7 @@ class Receiver:
                 self.end_headers()
 
             def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -35,5 +35,5 @@ class Receiver:
         self._server.server_close()
 
     def of(self, receiver: str, status: str) -> list[dict[str, Any]]:
-        """Return the alerts of a status that came to a receiver."""
+        """Return the alerts of a status that a receiver got."""
         return [alert for name, alert in list(self.came) if name == receiver and alert["status"] == status]

@@ -1,7 +1,7 @@
 """A small model of brokers and of a worker whose decisions are a real TaskManager's.
 
-It executes each action as the runtime would, one step at a time and in an order that a test chooses, and asserts what
-must hold for every action: who may be fetched, what may be sent, in which order a task is initialized.
+It executes each action as the runtime would, one step at a time and in an order that a test chooses, and asserts the
+invariants of every action: which tasks may be fetched, what may be sent, in which order a task is initialized.
 """
 
 from collections import deque
@@ -27,12 +27,12 @@ ORDER = ("owners", "settle", "offsets", "restore")
 
 @dataclass
 class Transaction:
-    """An open transaction at the brokers: rows by partition, and the offsets that were sent."""
+    """An open transaction at the brokers: rows by partition, and its offsets."""
 
     rows: dict[TopicPartition, list[int]] = field(default_factory=dict)
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    number: int | None = None  # as SendOffsets gave it
-    fenced: bool = False  # the brokers have aborted it, and whoever goes on with it is told so
+    number: int | None = None  # the number in SendOffsets
+    fenced: bool = False  # aborted by the brokers; its producer gets a fencing error
 
 
 class Brokers:
@@ -45,26 +45,26 @@ class Brokers:
         self.outputs: dict[TopicPartition, list[int]] = {}
         self.open: dict[str, Transaction] = {}
         self.members: set[str] = {ME}
-        self.owned: set[TaskId] = set()  # by ME, as the group sees it
+        self.owned: set[TaskId] = set()  # by ME, in the group's view
         for task in TASKS:
             for source in sources(task):
                 self.logs[source], self.outputs[source] = [], []
 
     def append(self, source: TopicPartition, rows: int, gap: int) -> None:
-        """Append rows behind a gap, as compaction or markers leave it."""
+        """Append rows after a gap, as compaction or markers leave it."""
         first = self.end(source) + gap
         self.logs[source] += range(first, first + rows)
 
     def end(self, source: TopicPartition) -> int:
-        """Return the offset behind the last row."""
+        """Return the offset after the last row."""
         return self.logs[source][-1] + 1 if self.logs[source] else 0
 
     def stable(self, source: TopicPartition) -> bool:
-        """Whether no offset of the partition is pending."""
+        """Return whether no offset of the partition is pending."""
         return not any(source in each.offsets for each in self.open.values())
 
     def commit(self, who: str) -> None:
-        """End a transaction by a commit."""
+        """Commit the open transaction."""
         ended = self.open.pop(who)
         for source, rows in ended.rows.items():
             self.outputs[source] += rows
@@ -73,7 +73,7 @@ class Brokers:
             self.owner[source] = who
 
     def check_exactly_once(self) -> None:
-        """Assert that the committed outputs are those of the committed offsets: each row once, in order."""
+        """Assert that the committed outputs match the committed offsets: each row once, in order."""
         for source, rows in self.outputs.items():
             upto = self.committed.get(source, 0)
             assert rows == [offset for offset in self.logs[source] if offset < upto], source
@@ -85,7 +85,7 @@ def sources(task: TaskId) -> list[TopicPartition]:
 
 
 class WorkerModel:
-    """A worker: the manager, and queues of what its threads have yet to do."""
+    """A worker: the manager, and queues of pending work for its threads."""
 
     def __init__(self, brokers: Brokers) -> None:
         self.brokers = brokers
@@ -101,12 +101,12 @@ class WorkerModel:
         self.fencing: list[act.FenceOwner] = []
         self.restoring: list[act.RestoreState] = []
         self.producer: deque[ManagerAction] = deque()
-        self.half_produced: int | None = None  # its outputs are in the transaction, which was not said yet
+        self.half_produced: int | None = None  # its outputs are in the transaction, but the manager does not know yet
         self.computing: deque[int] = deque()
         self.batches: dict[int, dict[TopicPartition, list[int]]] = {}
         self.fetched: deque[tuple[TaskEpoch, RecordSpan]] = deque()
         self.positions: dict[TopicPartition, tuple[TaskEpoch, int]] = {}
-        self.handed: dict[tuple[TaskEpoch, TopicPartition], int] = {}  # the offset behind the last row handed out
+        self.handed: dict[tuple[TaskEpoch, TopicPartition], int] = {}  # the offset after the last row handed out
         self.disk: dict[TaskId, tuple[int, dict[TopicPartition, int]]] = {}  # epoch and positions of each store
         self.steps: dict[TaskEpoch, list[str]] = {}
         self.said: list[ManagerEvent] = []
@@ -115,10 +115,10 @@ class WorkerModel:
     # Events and actions.
 
     def post(self, event: ManagerEvent) -> list[ManagerAction]:
-        """Handle an event, and queue what follows."""
+        """Handle an event, and queue the resulting actions."""
         running = {task.id for task in self.manager.tasks if task.state is TaskState.RUNNING}
         actions = self.manager.handle(event, self.now)
-        if isinstance(event, on.FetchFailed):  # it sends back nobody but the task that cannot be read
+        if isinstance(event, on.FetchFailed):  # only the task that cannot be read is reset
             still = {task.id for task in self.manager.tasks if task.state is TaskState.RUNNING}
             assert running - still <= {event.task.task}
         for action in actions:
@@ -159,7 +159,7 @@ class WorkerModel:
         epoch, positions = self.disk[action.task.task]
         assert (epoch, positions) == (action.task.epoch, action.offsets), "its state is not that of its offsets"
         for source, offset in action.offsets.items():
-            if action.task.task in self.brokers.owned:  # else it is lost already, and was not told so yet
+            if action.task.task in self.brokers.owned:  # else it is lost already, and the manager does not know yet
                 assert self.brokers.committed.get(source, 0) == offset
                 assert self.brokers.owner[source] == ME, "its successor would not know whom to fence"
             self.positions[source] = (action.task, offset)
@@ -168,7 +168,7 @@ class WorkerModel:
     # Threads that initialize.
 
     def initialize(self, works: bool) -> None:
-        """Take one step of initialization; one that does not work is a question that brokers did not answer."""
+        """Take one step of initialization; not ``works``: a request that the brokers do not answer."""
         action = self.initializing.popleft()
         if isinstance(action, act.RestoreState):
             self._restore(action)
@@ -210,7 +210,7 @@ class WorkerModel:
             self.restoring.append(action)
 
     def restore(self) -> None:
-        """End the restore that began first."""
+        """End the oldest restore."""
         action = self.restoring.pop(0)
         if self.disk[action.task.task][0] == action.task.epoch:
             self.disk[action.task.task] = (action.task.epoch, dict(action.offsets))
@@ -218,7 +218,7 @@ class WorkerModel:
         self.said_and_post(on.StateRestored(action.task))
 
     def fence(self, works: bool) -> None:
-        """End the fencing that began first."""
+        """End the oldest fencing."""
         action = self.fencing.pop(0)
         if works:
             self.brokers.open.pop(action.owner, None)
@@ -229,7 +229,7 @@ class WorkerModel:
     # The thread of the producer.
 
     def produce(self, works: bool, acknowledged: bool = True) -> None:
-        """Take one step of the producer's thread. What is committed but not ``acknowledged`` ends in a time-out."""
+        """Take one step of the producer's thread. A commit that is not ``acknowledged`` times out."""
         mine = self.brokers.open.get(ME)
         if mine is not None and mine.number is not None:
             self._end_commit(mine, works, acknowledged)
@@ -248,7 +248,7 @@ class WorkerModel:
             if self.manager.wants_abort:
                 self._abort()
         elif isinstance(action, act.SettleTransactions):
-            if mine is not None:  # it commits what is open, before it says that nothing is
+            if mine is not None:  # it commits the open transaction before it reports that none is open
                 self.producer.appendleft(action)
                 self._send_offsets(works)
             elif works:
@@ -299,7 +299,7 @@ class WorkerModel:
         }
         tasks = {task.task for each in (sent[0].claims, sent[0].offsets) for task in each}
         if not works or ME not in self.brokers.members or not tasks <= self.brokers.owned:
-            self._abort()  # the group refuses offsets of who is no member, or has given a partition up
+            self._abort()  # the group rejects offsets from a worker that is no member or no longer owns the partition
             return
         mine.offsets, mine.number = every, sent[0].transaction
 
@@ -326,7 +326,7 @@ class WorkerModel:
     # Fetching and computing.
 
     def fetch(self, source: TopicPartition, rows: int) -> None:
-        """Fetch rows of a partition, and the end of it."""
+        """Fetch rows of a partition, and its end-of-partition event."""
         task, position = self.positions[source]
         found = [offset for offset in self.brokers.logs[source] if offset >= position][:rows]
         end = found[-1] + 1 if found else self.brokers.end(source)
@@ -361,13 +361,13 @@ class WorkerModel:
         self.computing.append(action.batch)
 
     def compute(self, usable: bool) -> None:
-        """End the computation of the batch that was handed out first."""
+        """End the oldest computation of a batch."""
         self.said_and_post(on.BatchComputed(self.computing.popleft(), usable))
 
     # The group.
 
     def revoke(self, tasks: tuple[TaskId, ...]) -> None:
-        """Begin the callback of a revocation; it ends by ``end_callback``."""
+        """Begin the callback of a revocation; ``end_callback`` ends it."""
         self.revoking = tasks
         self.post(on.PartitionsRevoked(tasks))
 
@@ -385,12 +385,12 @@ class WorkerModel:
         self.revoking = ()
 
     def said_and_post(self, event: ManagerEvent) -> None:
-        """Handle an answer, and remember it so that it can be said once more."""
+        """Handle a response event, and store it so that it can be delivered again."""
         self.said.append(event)
         self.post(event)
 
     def step(self, thread: str, works: bool = True) -> bool:
-        """Let a thread take one step; False if it has nothing to do."""
+        """Let a thread take one step; return False if it has nothing to do."""
         steps: dict[str, tuple[bool, Callable[[], object]]] = {
             "fence": (bool(self.fencing), lambda: self.fence(works)),
             "initialize": (bool(self.initializing), lambda: self.initialize(works)),
@@ -410,7 +410,7 @@ class WorkerModel:
             self.fetch(source, 3)
 
     def settle_down(self) -> None:
-        """Let every thread do all that it has to do, until nothing is left."""
+        """Let every thread run until nothing is left to do."""
         if self.revoking:
             self.end_callback()
         idle, bound = 0, len(self.said) + 3000
@@ -425,6 +425,6 @@ class WorkerModel:
 
     @property
     def committing(self) -> bool:
-        """Whether a step of the producer's thread is half done."""
+        """Return whether a step of the producer's thread is half done."""
         mine = self.brokers.open.get(ME)
         return self.half_produced is not None or (mine is not None and mine.number is not None)

@@ -1,4 +1,4 @@
-"""A batch consumer on librdkafka's C API: one handle, one queue, columns out."""
+"""A batch consumer on librdkafka's C API with one handle and one queue, which returns columns."""
 
 import ctypes
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,7 +24,7 @@ from pipeline.kafka.columnar.results import PartitionError, Polled
 from pipeline.records import Headers, Int64s, PartitionRecords, TopicPartition
 
 Option = str | int | float | bool
-ROWS_MAX = 16_384  # of one poll
+ROWS_MAX = 16_384  # per poll
 _ERROR_TEXT_BYTES = 512
 _ALIGNMENT = 64  # of each column in a partition's block, as Arrow recommends
 
@@ -32,9 +32,9 @@ _ALIGNMENT = 64  # of each column in a partition's block, as Arrow recommends
 class ColumnarConsumer:
     """Implements ``interface.BatchConsumer``.
 
-    ``options`` are librdkafka's names and values; there are no callbacks, so errors that concern no partition come
-    out of ``poll``. Raises LibraryUnavailableError where librdkafka refuses an option, and KafkaException where it
-    refuses to start.
+    ``options`` are librdkafka's names and values. There are no callbacks: ``poll`` also returns errors that concern no
+    partition. Raises LibraryUnavailableError where librdkafka rejects an option, and KafkaException where it fails to
+    start.
     """
 
     def __init__(self, options: Mapping[str, Option]) -> None:
@@ -134,7 +134,7 @@ class ColumnarConsumer:
 
 
 class _Block:
-    """The columns of one partition, in one piece of memory: whoever keeps some of them keeps nothing of others."""
+    """The columns of one partition in one block of memory, so a reference to them keeps no other partition's memory."""
 
     def __init__(self, group: list[int]) -> None:
         topic, partition, rows, value_bytes, key_bytes, header_bytes, end, null_values, null_keys = group
@@ -156,12 +156,12 @@ class _Block:
             self._starts.append(total)
             total += -(-size // _ALIGNMENT) * _ALIGNMENT
         self._memory = np.empty(total + _ALIGNMENT, dtype=np.uint8)
-        # All that is not written row by row: first offsets, and bitmaps in which bits are set.
+        # Clears what is not written row by row: first offsets, and bitmaps in which bits are set.
         self._memory[: self._starts[walk.AT_VALUES]] = 0
         self.places = [self._memory.ctypes.data + start for start in self._starts]
 
     def records(self) -> PartitionRecords:
-        """Return what was copied in."""
+        """Return the copied records."""
         offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
         buffer = pa.py_buffer(self._memory)
         headers_of: Callable[[int], Headers] = _no_headers

@@ -1,4 +1,4 @@
-"""Headers as the compiled loop of the consumer writes them."""
+"""Decodes headers written by the compiled loop of the consumer."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""What both implementations of each direction do."""
+"""The protocols of batch consumers and batch producers."""
 
 from collections.abc import Collection, Mapping
 from typing import Protocol
@@ -8,48 +8,48 @@ from pipeline.records import OutputRecords, TopicPartition
 
 
 class BatchConsumer(Protocol):
-    """A consumer that is in no group and reads assigned partitions from explicit offsets. For one thread at a time.
+    """A consumer without a group that reads assigned partitions from explicit offsets. For one thread at a time.
 
-    Changes of assignment raise KafkaException. What a poll returns belongs to the assignment at its start.
+    Changes of assignment raise KafkaException. The result of a poll belongs to the assignment at its start.
     """
 
     def look_up(self, topic: str, timeout: float) -> None:
-        """Learn the leaders of a topic, so that fetching starts at once. Raises KafkaException."""
+        """Fetch the metadata of a topic, so that fetching starts at once. Raises KafkaException."""
         ...
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read these sources too, each from its offset on."""
+        """Add these partitions to the assignment, each from its offset."""
         ...
 
     def unassign(self, sources: Collection[TopicPartition]) -> None:
-        """Read these sources no more: no later poll returns a record of them."""
+        """Remove these partitions from the assignment: no later poll returns a record of them."""
         ...
 
     def pause(self, sources: Collection[TopicPartition]) -> None:
-        """Return no records of these sources until they are resumed."""
+        """Return no records of these partitions until they are resumed."""
         ...
 
     def resume(self, sources: Collection[TopicPartition]) -> None:
-        """Go on with paused sources where the last poll ended."""
+        """Continue to read paused partitions where the last poll ended."""
         ...
 
     def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
-        """Wait up to ``timeout`` seconds for the first record, then take what is there.
+        """Wait up to ``timeout`` seconds for the first record, then return the available records.
 
-        Stops at ``rows_max`` rows, and before the bytes of keys and values are expected to exceed ``bytes_max`` from
-        the size of the largest record seen lately. Where records suddenly become larger the excess is bounded by what
-        the client prefetches (``queued.max.messages.kbytes``). One record is returned whatever its size.
+        Stops at ``rows_max`` rows, and before the bytes of keys and values are expected to exceed ``bytes_max``, as
+        estimated from the largest recent record. If records suddenly become larger, the excess is bounded by the
+        client's prefetch (``queued.max.messages.kbytes``). Returns one record whatever its size.
         """
         ...
 
     def close(self) -> None:
-        """Close; may take seconds while brokers are away."""
+        """Close; may take seconds while brokers are unavailable."""
         ...
 
 
 class BatchProducer(Protocol):
-    """Appends columns to the queue of a transactional producer. For the thread that uses that producer."""
+    """Appends columns to the queue of a transactional producer. Only for the thread that uses that producer."""
 
     def append(self, records: OutputRecords, first: int = 0) -> Appended:
-        """Append the rows from ``first`` on, in order, until the end or the first error. Never blocks."""
+        """Append the rows from ``first`` in order, until the end or the first error. Never blocks."""
         ...

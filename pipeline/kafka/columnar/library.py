@@ -1,10 +1,10 @@
 """Finds librdkafka inside the installed confluent-kafka and declares its functions for ctypes and compiled loops.
 
 Only the public C API is used. A symbol lookup in the extension module also searches the libraries that the module is
-linked with, so the place of the library inside the wheel does not matter.
+linked with, so the location of the library inside the wheel does not matter.
 
-Compiled loops call the functions by symbol names with the prefix ``SYMBOL_PREFIX``. The names are registered with
-the compiler's linker when this module is imported, so compiled code that was kept on disk finds them too.
+Compiled loops call the functions by symbol names with the prefix ``SYMBOL_PREFIX``. The names are registered with the
+compiler's linker when this module is imported, so that compiled code cached on disk finds them too.
 """
 
 import ctypes
@@ -83,7 +83,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
 
 
 class LibraryUnavailableError(RuntimeError):
-    """librdkafka cannot be called directly; the text says why."""
+    """librdkafka cannot be called directly; the message gives the reason."""
 
 
 def _load() -> ctypes.CDLL:
@@ -123,12 +123,12 @@ string_length = _external("strlen", ctypes.CDLL(None).strlen, int64(int64))
 
 
 def kafka_error(code: int, text: str = "") -> KafkaError:
-    """Return the error of a code; without a text, with librdkafka's own."""
+    """Return the error with this code; without ``text`` it has librdkafka's own text."""
     return KafkaError(code, text or LIBRARY.rd_kafka_err2str(code).decode(errors="replace"))
 
 
 def raise_for_code(code: int) -> None:
-    """Raise KafkaException unless the code is that of success."""
+    """Raise KafkaException unless the code means success."""
     if code:
         raise KafkaException(kafka_error(code))
 

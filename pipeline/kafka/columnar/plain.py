@@ -1,4 +1,4 @@
-"""Both directions with the ordinary confluent-kafka client, one Python object per record."""
+"""Implements both directions with the ordinary confluent-kafka client, one Python object per record."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -42,7 +42,7 @@ class PlainConsumer:
 
     def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
         """See ``BatchConsumer``."""
-        # consume(n, t) waits the whole of t unless n records are there; poll returns with the first one.
+        # consume(n, t) waits all of t unless n records are available; poll returns with the first record.
         first = self._consumer.poll(timeout)
         found = [] if first is None else [first]
         rows: dict[TopicPartition, list[Message]] = {}
@@ -87,7 +87,7 @@ class PlainProducer:
         some = records.slice(first, len(records))
         rows = zip(some.values.to_pylist(), some.keys.to_pylist(), some.partitions.tolist(), strict=True)
         try:
-            if some.headers is None:  # a call with positional arguments costs two thirds of one with keywords
+            if some.headers is None:  # positional arguments take two thirds of the time of keywords
                 for value, key, partition in rows:
                     produce(topic, value, key, partition)
                     row += 1
@@ -117,5 +117,5 @@ def _records(source: TopicPartition, messages: list[Message], end: int) -> Parti
 
 
 def _headers_of(messages: list[Message]) -> Callable[[int], Headers]:
-    """Return what gives the headers of a row. confluent-kafka cannot read a header whose name is not UTF-8."""
+    """Return a function from row to headers. confluent-kafka cannot read a header whose name is not UTF-8."""
     return lambda row: messages[row].headers() or ()

@@ -1,4 +1,4 @@
-"""Puts whole batches into a producer's queue and waits for deliveries while it is full."""
+"""Appends whole batches to a producer's queue and waits for deliveries while it is full."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pipeline.kafka.columnar.interface import BatchProducer
 from pipeline.records import OutputRecords
 
-FULL_SECONDS = 0.01  # for a delivery while the queue is full, since the brokers are slower than the worker
+FULL_SECONDS = 0.01  # wait for a delivery while the queue is full because the brokers are slower than the worker
 
 Delivered = Callable[[KafkaError | None, Message], None]
 
@@ -18,7 +18,7 @@ def produce_all(
     """Append all rows in order. ``batches`` appends to the queue of ``producer``.
 
     ``delivered`` is called, while the producer is polled or flushed, with the delivery of the last row, which goes
-    through the ordinary client. Raises KafkaException for the first row that is refused, and for a fatal error.
+    through the ordinary client. Raises KafkaException for the first row that is rejected, and for a fatal error.
     """
     n = len(records)
     head = records if delivered is None or n == 0 else records.slice(0, n - 1)

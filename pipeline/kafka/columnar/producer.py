@@ -1,8 +1,8 @@
 """Appends whole batches to the queue of a confluent-kafka producer by a compiled loop.
 
-The producer stays confluent-kafka's, which makes the transactional calls; only its C handle is borrowed. Its place in
-the Python object, the first field, is no public interface: it is checked before its first use, and a contract test
-names it.
+confluent-kafka owns the producer and makes the transactional calls; this module only uses its C handle. The position of
+the handle in the Python object, the first field, is not a public interface: it is checked before its first use, and a
+contract test covers it.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ from pipeline.kafka.columnar.plain import PlainProducer
 from pipeline.kafka.columnar.results import Appended
 from pipeline.records import Int32s, Int64s, OutputRecords
 
-_HANDLE_AT = object.__basicsize__  # behind the header of every Python object
-_STRUCT_BYTES = 4096  # less than rd_kafka_t has
-_EMPTY = np.zeros(1, dtype=np.uint8)  # where a value without bytes points to: a null pointer would be a null value
+_HANDLE_AT = object.__basicsize__  # after the header of every Python object
+_STRUCT_BYTES = 4096  # less than the size of rd_kafka_t
+_EMPTY = np.zeros(1, dtype=np.uint8)  # address of a value without bytes: a null pointer would mean a null value
 _NO_NULLS = np.zeros(0, dtype=np.uint8)
 _INT64S = types.Array(int64, 1, "C", readonly=True)
 _tuple_of: Any = types.UniTuple
@@ -42,7 +42,7 @@ class ColumnarProducer:
         self._plain = PlainProducer(producer)
 
     def append(self, records: OutputRecords, first: int = 0) -> Appended:
-        """See ``BatchProducer``. Records with headers, which are few, go through the ordinary client."""
+        """See ``BatchProducer``. The few records with headers go through the ordinary client."""
         if records.headers is not None:
             return self._plain.append(records, first)
         topic = LIBRARY.rd_kafka_topic_new(self._handle, records.topic.encode(), None)
@@ -60,8 +60,8 @@ class ColumnarProducer:
 def handle(producer: Producer, client_id: str) -> int:
     """Return the address of a producer's ``rd_kafka_t``.
 
-    Raises LibraryUnavailableError unless the name found there is that of a producer with this client id. Memory is
-    looked at through the operating system, so that a wrong address raises too.
+    Raises LibraryUnavailableError unless the name found there is that of a producer with this client id. Memory is read
+    through the operating system, so that a wrong address raises too.
     """
     found = ctypes.c_int64.from_address(id(producer) + _HANDLE_AT).value
     expected = f"{client_id}#producer-".encode()
@@ -78,7 +78,7 @@ def handle(producer: Producer, client_id: str) -> int:
 
 
 def _memory(address: int, size: int) -> bytes:
-    """Return bytes of this process's memory. Raises OSError where nothing is mapped, or off Linux."""
+    """Return bytes of this process's memory. Raises OSError if the address is not mapped, or if not on Linux."""
     memory = os.open("/proc/self/mem", os.O_RDONLY)
     try:
         return os.pread(memory, size, address)
@@ -87,7 +87,7 @@ def _memory(address: int, size: int) -> bytes:
 
 
 def _parts(column: pa.LargeBinaryArray) -> tuple[int, Int64s, npt.NDArray[np.uint8], int]:
-    """Return address of the data, offsets int64 [n + 1], validity bitmap (empty: no nulls) and its first bit."""
+    """Return the data address, offsets int64 [n + 1], validity bitmap (empty: no nulls) and its first bit."""
     validity, offsets, data = column.buffers()
     n, at = len(column), column.offset
     ends = np.frombuffer(offsets, np.int64, n + 1, 8 * at) if n else np.zeros(1, dtype=np.int64)
@@ -125,7 +125,7 @@ def _append(
     first: int,
     n: int,
 ) -> tuple[int, int]:
-    """Produce rows [first, n) in order. Returns the first row that was refused and the error code, or n and 0."""
+    """Produce rows [first, n) in order. Returns the first rejected row and the error code, or n and 0."""
     for row in range(first, n):
         value, value_length = values + value_ends[row], value_ends[row + 1] - value_ends[row]
         if _is_null(value_validity, value_bit + row):

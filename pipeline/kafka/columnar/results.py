@@ -1,4 +1,4 @@
-"""What a poll and an append return."""
+"""The results of a poll and of an append."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from pipeline.records import PartitionRecords, TopicPartition
 
 
 class PartitionError(NamedTuple):
-    """An error of reading a source. The partition is -1, and the topic may be empty, where it is of none."""
+    """An error of reading a partition. Partition -1, with a topic that may be empty: it concerns no partition."""
 
     source: TopicPartition
     error: KafkaError
 
 
 class Polled(NamedTuple):
-    """What one poll returned: at most one entry per source in ``records``."""
+    """The result of one poll: at most one entry per partition in ``records``."""
 
     records: list[PartitionRecords]
     errors: list[PartitionError]
@@ -23,10 +23,10 @@ class Polled(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """How far a batch got into a producer's queue: rows before ``next_row`` are in it.
+    """The progress of an append: rows before ``next_row`` are in the producer's queue.
 
-    ``error`` is why the row ``next_row`` is not; None if all are. ``KafkaError._QUEUE_FULL`` asks to serve delivery
-    reports and to go on from that row.
+    ``error`` is the reason why row ``next_row`` is not; None if all rows are. On ``KafkaError._QUEUE_FULL`` the caller
+    serves delivery reports and continues from that row.
     """
 
     next_row: int

@@ -1,6 +1,6 @@
-"""Chooses the implementation of each direction at start: the compiled loops where they work, else the ordinary client.
+"""Chooses the implementation of each direction at start: the compiled loops if they work, else the ordinary client.
 
-The modules with compiled loops are imported here only, since importing them loads librdkafka's symbols and compiles.
+The modules with compiled loops are imported only here, because importing them loads librdkafka's symbols and compiles.
 """
 
 import logging
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 def batch_consumer(options: Mapping[str, Any]) -> BatchConsumer:
-    """Return a consumer for ``options``, librdkafka's names and values, that is in no group.
+    """Return a consumer without a group for ``options``, librdkafka's names and values.
 
-    Without callbacks: of ``options``, ``error_cb`` is left out, since errors come out of ``poll``.
-    Raises KafkaException if no client can be made of them.
+    ``error_cb`` is removed from ``options``, because ``poll`` returns the errors. Raises KafkaException if no client
+    can be made from the options.
     """
     plain = {name: value for name, value in options.items() if name != "error_cb"}
     callbacks = [name for name, value in plain.items() if callable(value)]
@@ -37,7 +37,7 @@ def batch_consumer(options: Mapping[str, Any]) -> BatchConsumer:
 
 
 def batch_producer(producer: Producer, client_id: str) -> BatchProducer:
-    """Return what appends batches to the queue of a producer with this client id."""
+    """Return a batch producer for the queue of a producer with this client id."""
     try:
         from pipeline.kafka.columnar.producer import ColumnarProducer
 

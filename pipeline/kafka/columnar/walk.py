@@ -1,7 +1,7 @@
-"""The compiled loops of the consumer: take messages from the queue, group them by partition, copy them out.
+"""The compiled loops of the consumer: take messages from the queue, group them by partition, copy them to columns.
 
 Messages are C pointers in an int64 array; ``fields`` holds a copy of each one's struct. No loop needs the interpreter
-or holds its lock. Every message that ``take`` returned must be given to ``copy_out`` or ``destroy`` exactly once.
+or holds its lock. Every message that ``take`` returned must be passed to ``copy_out`` or ``destroy`` exactly once.
 """
 
 from typing import Any
@@ -53,7 +53,7 @@ PLACE_COLUMNS = 11
 _INT64S, _INT64S_2D = types.Array(int64, 1, "C"), types.Array(int64, 2, "C")
 _INT32S = types.Array(int32, 1, "C")
 _FIELDS = types.Array(from_dtype(MESSAGE), 1, "C")
-_tuple_of: Any = types.UniTuple  # numba's own annotations end here
+_tuple_of: Any = types.UniTuple  # the type annotations of numba do not cover the following
 _carray: Any = numba.carray  # type: ignore[attr-defined]
 
 
@@ -67,7 +67,7 @@ def _as_pointer(_: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
-_pointer: Any = _as_pointer  # called from compiled code with the address alone
+_pointer: Any = _as_pointer  # called from compiled code with the address only
 
 
 @compiled()
@@ -86,9 +86,9 @@ def take(
 ) -> tuple[int, int, int]:
     """Take messages from a queue and copy their structs into ``fields``.
 
-    Waits up to ``timeout_ms`` for the first message, then takes what is there: a call for many would wait its whole
-    timeout. ``largest`` is the size in bytes that a record is expected to have at most. Returns the number of
-    messages, the bytes of their keys and values, and the size of the largest.
+    Waits up to ``timeout_ms`` for the first message, then takes the available ones: a call for many messages would wait
+    its whole timeout. ``largest`` is the expected maximum size of a record in bytes. Returns the number of messages,
+    the bytes of their keys and values, and the size of the largest one.
     """
     n, size, seen = 0, 0, 1
     want = 1
@@ -111,7 +111,7 @@ def take(
 
 @compiled()
 def _header_bytes(message: int, scratch: Int64s) -> int:
-    """Return the bytes that the headers of a message take when written, 0 if it has none."""
+    """Return the bytes that the encoded headers of a message take, 0 if it has none."""
     at = scratch.ctypes.data
     if message_headers(message, at) != 0:
         return 0
@@ -127,12 +127,12 @@ def _header_bytes(message: int, scratch: Int64s) -> int:
 @compiled()
 def _write_length(address: int, length: int, scratch: Int64s) -> None:
     scratch[4] = length
-    copy(address, scratch.ctypes.data + 32, 4)  # little-endian: the low half comes first
+    copy(address, scratch.ctypes.data + 32, 4)  # little-endian: the low half is first
 
 
 @compiled()
 def _write_headers(message: int, address: int, scratch: Int64s) -> int:
-    """Write the headers of a message as ``headers.decode_headers`` reads them; return the address behind them."""
+    """Write the headers of a message as ``headers.decode_headers`` reads them; return the address after them."""
     at = scratch.ctypes.data
     message_headers(message, at)
     index = 0
@@ -154,9 +154,9 @@ def _write_headers(message: int, address: int, scratch: Int64s) -> int:
 
 @compiled(int64(_INT64S, _FIELDS, int64, _INT32S, _INT64S_2D, _INT64S))
 def group(messages: Int64s, fields: Fields, n: int, group_of: Int32s, groups: Int64s, scratch: Int64s) -> int:
-    """Find the partition of each of n messages and what its records add up to. Returns the number of partitions.
+    """Find the partition of each of n messages and the sums of its records. Returns the number of partitions.
 
-    ``group_of`` [n] becomes the row in ``groups``, ``ERROR_GROUP`` for an error. An end-of-partition event has a
+    ``group_of`` [n] is set to the row in ``groups``, or ``ERROR_GROUP`` for an error. An end-of-partition event has a
     group and adds no row to it; its offset is in END, else -1. ``groups`` has room for n rows.
     """
     count, current = 0, -1
@@ -198,7 +198,7 @@ def copy_out(
     places: Int64s,
     scratch: Int64s,
 ) -> None:
-    """Copy the records of n messages to the places of their partitions, in order, and destroy all n messages."""
+    """Copy the records of n messages to the columns of their partitions, in order, and destroy all n messages."""
     row_of = np.zeros(count, dtype=np.int64)
     ends = np.zeros((count, 3), dtype=np.int64)  # bytes written of values, keys, headers
     for i in range(n):

@@ -1,7 +1,7 @@
-"""One broker process of a local cluster and the folder that it lives in.
+"""One broker process of a local cluster and its folder.
 
-The folder holds server.properties, server.log, pid, and data/. The process has a session of its own: Ctrl-C
-at the terminal does not reach it, and any later process can find and stop it through the folder.
+The folder holds server.properties, server.log, pid, and data/. The process has its own session: Ctrl-C at the terminal
+does not reach it, and any later process can find and stop it through the folder.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from pipeline.kafka.local.jars import Kafka
 
 _PORTS = range(20_000, 32_000, 10)
 _LOG_BYTES_MAX = 32 * 1024 * 1024
-# The kernel tells the time of boot, from which start times are counted, in whole seconds.
+# The kernel reports the boot time, to which start times are relative, in whole seconds.
 _START_SECONDS = 2.0
-# Fast to start and small beside other work on few cores; the heap is touched as it is needed.
+# Starts fast and needs little memory and CPU; heap pages are touched on use.
 _FLAGS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 _QUICK = "-XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """One broker: its node id, its folder, and the ports that it listens on."""
+    """One broker: its node id, its folder, and its ports."""
 
     id: int
     folder: Path
@@ -38,20 +38,20 @@ class Broker:
 
     @property
     def properties(self) -> Path:
-        """The file that the broker is started with; its path is how the process is recognised."""
+        """The properties file of the broker; the process is recognised by its path."""
         return self.folder / "server.properties"
 
     @property
     def log(self) -> Path:
-        """What the broker wrote."""
+        """The broker's log file."""
         return self.folder / "server.log"
 
     @property
     def process(self) -> psutil.Process | None:
         """The running process, or None.
 
-        A pid alone may be stale and its number in use again. So the process must also have started when ours
-        did or, as start times move when the wall clock is set, with this broker's properties.
+        A pid may be stale and reused. So the process must also have the recorded start time or, because start times
+        shift when the wall clock is set, this broker's properties file on its command line.
         """
         try:
             pid, started = (self.folder / "pid").read_text().split()
@@ -69,11 +69,11 @@ class Broker:
         self.properties.write_text(rendered, encoding="ascii")
 
     def format(self, kafka: Kafka, cluster_id: str) -> "subprocess.Popen[str] | None":
-        """Begin to prepare an empty data folder; None where it is prepared already."""
+        """Start formatting an empty data folder; return None if it is formatted already."""
         if (self.folder / "data" / "meta.properties").exists():
             return None
         arguments = ("format", "--cluster-id", cluster_id, "--config", str(self.properties))
-        # It lives for half a second: the optimising compiler would only be in the way.
+        # It runs for half a second; the optimising compiler would only delay it.
         flags = ("-XX:+UseSerialGC", _QUICK)
         return subprocess.Popen(
             kafka.command("kafka.tools.StorageTool", *arguments, flags=flags),
@@ -85,7 +85,7 @@ class Broker:
         )
 
     def launch(self, kafka: Kafka, heap_mb: int, *, short_lived: bool = False) -> None:
-        """Start the process; it is not ready yet. Raises StartupError where a port is taken.
+        """Start the process without waiting until it is ready. Raises StartupError if a port is in use.
 
         ``short_lived``: compile with the quick compiler only.
         """
@@ -107,17 +107,17 @@ class Broker:
         (self.folder / "pid").write_text(f"{child.pid} {psutil.Process(child.pid).create_time()}\n")
 
     def running(self) -> psutil.Process:
-        """Return the running process. Raises BrokerError where there is none."""
+        """Return the running process. Raises BrokerError if there is none."""
         process = self.process
         if process is None:
             raise BrokerError(f"broker {self.id} in {self.folder} does not run; start it first")
         return process
 
     def pause(self) -> None:
-        """Pause the process, and see it paused."""
+        """Pause the process and wait until it is stopped."""
         process = self.running()
         process.suspend()
-        while process.status() != psutil.STATUS_STOPPED:  # a signal takes a moment to arrive
+        while process.status() != psutil.STATUS_STOPPED:  # a signal takes effect after a moment
             time.sleep(0.001)
 
     def kill(self) -> None:
@@ -138,26 +138,26 @@ class Broker:
 
 
 def last_lines(output: str, count: int) -> str:
-    """Return the last lines of what a Java program wrote, indented, without the frames of stack traces."""
+    """Return the last lines of a Java program's output, indented, without the frames of stack traces."""
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("\tat ")]
     return "\n".join(f"  {line.strip()}" for line in lines[-count:])
 
 
 def jvm_flags(heap_mb: int, *, short_lived: bool) -> tuple[str, ...]:
-    """Return the JVM's flags of a broker. One that is short-lived is compiled by the quick compiler only."""
+    """Return the JVM flags of a broker. A short-lived broker uses the quick compiler only."""
     return (f"-Xmx{heap_mb}m", *_FLAGS, *((_QUICK,) if short_lived else ()))
 
 
 def stop_all(brokers: Sequence[Broker], deadline_seconds: float) -> list[Broker]:
-    """Stop brokers, all at once; return those that did not obey within the deadline and had to be killed.
+    """Stop all brokers at once; return those that had to be killed at the deadline.
 
-    All at once: stopped one by one, the last brokers would wait for a majority of controllers that is gone.
+    At once, because in sequence the last brokers would wait for a majority of controllers that no longer exists.
     """
     processes = {process: broker for broker in brokers if (process := broker.process)}
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may end in between
+        with contextlib.suppress(psutil.NoSuchProcess):  # the process may end in between
             process.terminate()
-            process.resume()  # a paused process would not see the signal
+            process.resume()  # a paused process would not handle the signal
     _, stubborn = psutil.wait_procs(list(processes), timeout=deadline_seconds)
     for process in stubborn:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -167,7 +167,7 @@ def stop_all(brokers: Sequence[Broker], deadline_seconds: float) -> list[Broker]
 
 
 def check_free(port: int) -> None:
-    """Raise StartupError, which names who listens there if that is known, unless the port is free."""
+    """Raise StartupError, which names the listening process if known, unless the port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -180,9 +180,9 @@ def check_free(port: int) -> None:
 
 
 def free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row, chosen at random. Raises StartupError if there are none.
+    """Return the first of ``count`` consecutive free ports, chosen at random. Raises StartupError if there are none.
 
-    They lie below those that systems give to outgoing connections, so that a stopped broker finds its port free again.
+    They are below the range of ephemeral ports, so that the port of a stopped broker stays free.
     """
     for first in random.sample(_PORTS, len(_PORTS)):
         try:
@@ -206,5 +206,5 @@ def _listener(port: int) -> str:
 
 
 def _environment() -> Mapping[str, str]:
-    # In the C locale a JVM cannot open paths with letters beyond ASCII.
+    # In the C locale a JVM cannot open paths with characters beyond ASCII.
     return os.environ | {"LC_ALL": "C.UTF-8"}

@@ -1,7 +1,7 @@
 """A real Apache Kafka without Docker: one or three brokers as processes on this machine, loopback only.
 
-All that is known of a cluster lies in its data folder, so that any process can look at it, stop it or start
-it again: cluster.json says its shape, and broker.py says what broker-1/ and so on hold.
+All data about a cluster is in its data folder, so that any process can inspect, stop or restart it: cluster.json holds
+its shape; broker.py describes the contents of broker-1/ and so on.
 """
 
 import base64
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BrokerStatus:
-    """One broker: ``state`` is running, paused or down. Megabytes are 2^20 bytes. None: it is down."""
+    """One broker: ``state`` is running, paused or down. Megabytes are 2^20 bytes; None if it is down."""
 
     id: int
     state: str
@@ -53,11 +53,11 @@ class BrokerStatus:
 class LocalCluster:
     """One or three brokers in a data folder.
 
-    Broker N listens for clients on ``port`` + N - 1; as many ports behind those are the controllers'.
-    ``settings`` are broker properties that go over the development settings. ``heap_mb`` bounds the heap of
-    each broker; 0: 512 for a single one, 400 for each of three. ``short_lived``: the brokers are wanted for a minute
-    or two; the optimising compiler of the JVM, which uses a core for the first ten seconds of load, is off.
-    Raises StartupError for a shape that cannot be.
+    Broker N listens for clients on ``port`` + N - 1; the same number of ports after those are the controllers'.
+    ``settings`` are broker properties that override the development settings. ``heap_mb`` bounds the heap of each
+    broker; 0: 512 for a single one, 400 for each of three. ``short_lived``: the brokers are needed for a minute or two,
+    so the optimising compiler of the JVM, which uses a core for the first ten seconds of load, is off. Raises
+    StartupError for an impossible shape.
     """
 
     data: Path
@@ -79,7 +79,7 @@ class LocalCluster:
 
     @classmethod
     def found(cls, data: Path) -> "LocalCluster":
-        """Return the cluster of a data folder, running or not. Raises BrokerError where there is none."""
+        """Return the cluster of a data folder, running or not. Raises BrokerError if there is none."""
         known = _read(data)
         if known is None:
             raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
@@ -87,7 +87,7 @@ class LocalCluster:
 
     @property
     def bootstrap(self) -> str:
-        """Where clients connect."""
+        """The bootstrap servers of the cluster."""
         return self._layout.bootstrap
 
     @property
@@ -96,17 +96,17 @@ class LocalCluster:
         return self._layout.ids
 
     def up(self, *, fresh: bool = False, timeout: float = 60.0) -> tuple[int, ...]:
-        """Start the brokers that do not run, resume the paused, wait until ready; return those started.
+        """Start the brokers that are down, resume the paused ones, wait until ready; return the started ones.
 
-        ``fresh`` stops what runs here and begins with empty data. What this call started, it stops when it
-        fails. Raises StartupError (Java, Maven, a port, another cluster in the folder) or BrokerError (a
-        broker ends, or is not ready within ``timeout`` seconds).
+        ``fresh`` stops the running brokers and begins with empty data. If the call fails, it stops the brokers that it
+        started. Raises StartupError (Java, Maven, a port, another cluster in the folder) or BrokerError (a broker ends,
+        or is not ready within ``timeout`` seconds).
         """
         self._check_folder()
         with self._locked():
             if not fresh:
                 self._agreed()
-            kafka = jars.ready()  # what is refused costs no fetching, and nothing is erased where Java is missing
+            kafka = jars.ready()  # after the checks, which need no download; before erasing, in case Java is missing
             if fresh:
                 self._erase()
             self._keep(self._agreed())
@@ -125,7 +125,7 @@ class LocalCluster:
         return tuple(broker.id for broker in missing)
 
     def down(self, deadline: float = 20.0) -> tuple[int, ...]:
-        """Stop all brokers at once; return those that were killed because the deadline (seconds) ended."""
+        """Stop all brokers at once; return those that were killed at the deadline (seconds)."""
         if not self.data.is_dir():
             return ()
         with self._locked():
@@ -134,8 +134,8 @@ class LocalCluster:
     def wait(self, timeout: float = 60.0) -> None:
         """Wait until every broker serves and a controller is active.
 
-        Raises BrokerError at once, with the end of its log, when a broker does not run; or when the timeout
-        (seconds) ends, with what was still missing.
+        Raises BrokerError at once, with the end of its log, if a broker does not run; or at the timeout (seconds), with
+        the conditions that were not met.
         """
         cluster_id = self._cluster_id()
 
@@ -152,13 +152,13 @@ class LocalCluster:
         self._until(broker_settings.unreplicated, timeout, "in sync")
 
     def status(self) -> tuple[BrokerStatus, ...]:
-        """Return what is known of each broker; nothing is asked over the network."""
+        """Return the status of each broker, without any request over the network."""
         return tuple(self._status(broker) for broker in self._all())
 
     def differing(self) -> tuple[broker_settings.BrokerSetting, ...]:
-        """Return the settings that differ from Kafka's defaults, as the first running broker tells them.
+        """Return the settings that differ from Kafka's defaults, as reported by the first running broker.
 
-        Addresses and identities are left out. Raises BrokerError where no broker answers.
+        Addresses and identities are left out. Raises BrokerError if no broker answers.
         """
         running = next((broker.id for broker in self._all() if broker.process), None)
         if running is None:
@@ -168,24 +168,24 @@ class LocalCluster:
         return tuple(one for one in told if one.value != one.default and one.name not in plumbing)
 
     def kill(self, broker: int) -> None:
-        """SIGKILL one broker, and see it gone."""
+        """SIGKILL one broker and wait until it is gone."""
         self._one(broker).kill()
 
     def stop(self, broker: int, deadline: float = 20.0) -> bool:
-        """Stop one broker; return whether it obeyed within the deadline (seconds), so was not killed."""
+        """Stop one broker; return whether it stopped within the deadline (seconds) without being killed."""
         return self._stop([self._one(broker)], deadline) == ()
 
     def start(self, broker: int) -> None:
-        """Start one broker of a cluster that was up before, unless it runs; ``wait`` tells when it serves."""
+        """Start one broker of a cluster that was up before, unless it runs; use ``wait`` to wait until it serves."""
         if self._one(broker).process is None:
             self._one(broker).launch(jars.ready(), self.heap_mb, short_lived=self.short_lived)
 
     def pause(self, broker: int) -> None:
-        """SIGSTOP one broker: its connections stay, and it answers nothing."""
+        """SIGSTOP one broker: its connections stay open without any response."""
         self._one(broker).pause()
 
     def resume(self, broker: int) -> None:
-        """SIGCONT one broker; nothing happens where it was not paused."""
+        """SIGCONT one broker; no effect if it is not paused."""
         self._one(broker).running().resume()
 
     @property
@@ -201,7 +201,7 @@ class LocalCluster:
         return [self._one(broker) for broker in self.ids]
 
     def _admin(self) -> AdminClient:
-        # While brokers start, every try to connect is refused: no news, and trying again soon costs nothing.
+        # While brokers start, connections are refused as expected, and retrying soon is cheap.
         quiet = KafkaSettings(bootstrap=self.bootstrap, client={"log_level": "0"})
         return clients.admin(quiet, reconnect_backoff_max_ms=100)
 
@@ -220,12 +220,12 @@ class LocalCluster:
         }
 
     def _check_folder(self) -> None:
-        """Refuse a folder that holds other things: ``fresh`` must never erase what is not ours."""
+        """Refuse a folder with other contents: ``fresh`` must never erase them."""
         if self.data.is_dir() and _read(self.data) is None and any(_others(self.data)):
             raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
 
     def _agreed(self) -> dict[str, Any]:
-        """Return what cluster.json shall say. Raises StartupError for what cannot be changed now."""
+        """Return the content of cluster.json. Raises StartupError for values that cannot be changed now."""
         wanted = self._shape()
         known = _read(self.data)
         if known is None:
@@ -301,7 +301,7 @@ class LocalCluster:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let one process at a time start or stop the brokers of this folder."""
+        """Allow one process at a time to start or stop the brokers of this folder."""
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -323,6 +323,6 @@ def _others(data: Path) -> Iterator[Path]:
 
 
 def new_cluster_id(random: uuid.UUID) -> str:
-    """Return 16 random bytes as Kafka writes them, never with a dash in front: its tools take that for an option."""
+    """Return 16 random bytes as Kafka encodes them, never with a leading dash, which its tools take for an option."""
     encoded = base64.urlsafe_b64encode(random.bytes).decode().rstrip("=")
     return "A" + encoded[1:] if encoded.startswith("-") else encoded

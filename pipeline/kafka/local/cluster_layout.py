@@ -1,6 +1,6 @@
-"""The broker settings of a local cluster: quick to rebalance, quick to fail over, small. Not for production.
+"""The broker settings of a local cluster: fast rebalances, fast failover, small. Not for production.
 
-docker-compose.yml says the same; a test holds the two together.
+docker-compose.yml has the same settings; a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -8,32 +8,32 @@ from dataclasses import dataclass
 
 BROKERS = (1, 3)
 
-# Kafka ignores names that it does not know, so a cluster test asks a running broker for every one of these.
+# Kafka ignores unknown names, so a cluster test reads every one of these from a running broker.
 _ALWAYS: Mapping[str, str] = {
-    # A forgotten or misspelt topic must be an error, not a new topic with the wrong number of partitions.
+    # A missing or misspelt topic must be an error, not a new topic with the wrong number of partitions.
     "auto.create.topics.enable": "false",
-    # Classic groups wait 3 s for more members before the first rebalance; here members come one by one.
+    # Classic groups wait 3 s for more members before the first rebalance; here members join one by one.
     "group.initial.rebalance.delay.ms": "0",
     # KIP-848 groups recompute their assignment at most once a second; a test should not wait for that.
     "group.consumer.assignment.interval.ms": "0",
-    # A dead member is noticed after 6 s, not 45 s, and tests may ask for less. Classic members bring their
-    # own timeout, for which there is only a minimum; KIP-848 members take the group's.
+    # A dead member is detected after 6 s, not 45 s, and tests may set less. Classic members set their own timeout, for
+    # which there is only a minimum; KIP-848 members use the group's.
     "group.min.session.timeout.ms": "1000",
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.session.timeout.ms": "1000",
-    # A KIP-848 member hears of a new assignment with its next heartbeat: every second, not every 5 s.
+    # A KIP-848 member receives a new assignment with its next heartbeat: every second, not every 5 s.
     "group.consumer.heartbeat.interval.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "200",
-    # Transactions of dead producers are looked for every second, not every 10 s.
+    # Transactions of dead producers are checked for every second, not every 10 s.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # 50 partitions each are for large clusters; every one costs files, and time when a broker starts.
+    # 50 partitions each are for large clusters; each one costs files, and time when a broker starts.
     "offsets.topic.num.partitions": "8",
     "transaction.state.log.num.partitions": "8",
-    # A dead broker is noticed after 4 s, not 9 s. With a single broker it matters too: after a kill it may
-    # register again only when its former session has ended.
+    # A dead broker is detected after 4 s, not 9 s. This matters with a single broker too: after a kill it can register
+    # again only when its former session has ended.
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "500",
-    # The log cleaner takes this from the heap at start: 128 MiB by default, a third of a small heap.
+    # The log cleaner allocates this on the heap at start: 128 MiB by default, a third of a small heap.
     "log.cleaner.dedupe.buffer.size": "16777216",
 }
 
@@ -42,7 +42,7 @@ def settings(brokers: int) -> dict[str, str]:
     """Return the development settings of every broker of a cluster of this many brokers."""
     copies, in_sync = (str(number) for number in (min(3, brokers), 2 if brokers >= 3 else 1))
     return dict(_ALWAYS) | {
-        # With three brokers everything survives the loss of any one, and is never written to a single one.
+        # With three brokers the data survives the loss of any one, and is never written to only one.
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": copies,
@@ -53,7 +53,7 @@ def settings(brokers: int) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLayout:
-    """Which ports a cluster uses: from ``port`` on, one a broker for clients, then one a controller."""
+    """The ports of a cluster: from ``port``, one per broker for clients, then one per controller."""
 
     brokers: int
     port: int
@@ -69,11 +69,11 @@ class ClusterLayout:
         return range(1, self.brokers + 1)
 
     def client_port(self, broker: int) -> int:
-        """Return the port that clients and other brokers talk to."""
+        """Return the port for clients and other brokers."""
         return self.port + broker - 1
 
     def controller_port(self, broker: int) -> int:
-        """Return the port that the controllers talk on."""
+        """Return the port for the controllers."""
         return self.port + self.brokers + broker - 1
 
     def ports(self, broker: int) -> tuple[int, int]:
@@ -82,10 +82,10 @@ class ClusterLayout:
 
 
 def properties(layout: ClusterLayout, broker: int, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return all of one broker's properties. ``extra`` goes over the development settings.
+    """Return all properties of one broker. ``extra`` overrides the development settings.
 
-    ``log.dirs`` is relative: the broker runs in its own folder, so the whole cluster can be moved, and no
-    character of the path has a meaning to Kafka (a comma would).
+    ``log.dirs`` is relative to the broker's folder, its working directory, so the whole cluster can be moved, and no
+    character of the path is special to Kafka (a comma would be).
     """
     voters = ",".join(f"{node}@127.0.0.1:{layout.controller_port(node)}" for node in layout.ids)
     client = f"PLAINTEXT://127.0.0.1:{layout.client_port(broker)}"
@@ -105,7 +105,7 @@ def properties(layout: ClusterLayout, broker: int, extra: Mapping[str, str]) -> 
 
 
 def render(entries: Mapping[str, str]) -> str:
-    """Return the entries as a Java properties file: ASCII, one a line, whatever the values hold."""
+    """Return the entries as a Java properties file: ASCII, one per line, with values escaped as needed."""
     return "".join(f"{_escaped(name)}={_escaped(value)}\n" for name, value in entries.items())
 
 

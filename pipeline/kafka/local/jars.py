@@ -1,4 +1,4 @@
-"""What a local broker runs on: a Java, and Apache Kafka's jars, fetched once by Maven into a cache."""
+"""The Java and the Apache Kafka jars for local brokers; Maven downloads the jars once into a cache."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """An executable that is new enough, and its full version."""
+    """A Java executable of a sufficient version, and its full version."""
 
     path: str
     version: str
@@ -32,7 +32,7 @@ class Java:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """Everything that runs Kafka's main classes."""
+    """Java and the jars, which run Kafka's main classes."""
 
     java: Java
     jars: Path
@@ -48,9 +48,9 @@ class Kafka:
         return [self.java.path, *shared, *flags, logging_, "-cp", f"{self.jars}/*", main, *arguments]
 
     def share_classes(self) -> None:
-        """Let every later JVM start a third sooner: keep the classes that Kafka loads, parsed, in one file.
+        """Write an archive of Kafka's parsed classes, so that every later JVM starts a third faster.
 
-        Only a help: where the JVM cannot do it, everything works without.
+        Optional: if the JVM cannot do it, everything works without.
         """
         if self._archive.exists():
             return
@@ -77,7 +77,7 @@ log.dirs=data
 
 
 def ready(environment: Mapping[str, str] = os.environ) -> Kafka:
-    """Find Java, fetch the jars where the cache lacks them. Raises StartupError that says what to install."""
+    """Find Java and download the jars missing from the cache. Raises StartupError that says what to install."""
     kafka = Kafka(find_java(environment), fetch(environment))
     kafka.share_classes()
     return kafka
@@ -99,7 +99,7 @@ def cache(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def find_java(environment: Mapping[str, str] = os.environ) -> Java:
-    """Return the Java of JAVA_HOME, else of PATH. Raises StartupError: there is none, or it is too old."""
+    """Return the Java of JAVA_HOME, else of PATH. Raises StartupError if there is none or it is too old."""
     home = environment.get("JAVA_HOME")
     path = shutil.which("java", path=f"{home}/bin" if home else environment.get("PATH"))
     where = f"in JAVA_HOME ({home})" if home else "on PATH"
@@ -118,12 +118,12 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Java:
 
 
 def fetch(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of jars, complete; fetch it first where it is not there.
+    """Return the complete folder of jars; download it first if it is missing.
 
-    Processes may race: each fetches into a folder of its own, and the first to rename it wins.
-    Raises StartupError where Maven is missing or fails.
+    Processes may race: each downloads into a separate folder, and the first one to rename it wins. Raises StartupError
+    if Maven is missing or fails.
     """
-    # The folder's name changes with the pom, so that a changed pin is never served by old jars.
+    # The folder's name changes with the pom, so that a changed pin never uses old jars.
     pom = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
     home = cache(environment) / f"kafka-{version()}-{pom}"
     if home.is_dir():
@@ -146,7 +146,7 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
         try:
             fetched.rename(home)
         except OSError:
-            if not home.is_dir():  # not because another process was first
+            if not home.is_dir():  # the reason is not that another process was first
                 raise
     return home
 
