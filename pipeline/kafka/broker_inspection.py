@@ -1,4 +1,4 @@
-"""What a running cluster says of itself when asked: is it ready, are replicas in sync, how is it set."""
+"""Queries a running cluster: whether it is ready, whether replicas are in sync, and the settings of its brokers."""
 
 from dataclasses import dataclass
 from typing import Any
