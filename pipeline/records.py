@@ -6,12 +6,13 @@ letter is produced.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 
 Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
@@ -210,30 +211,6 @@ def joined(columns: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
 
 def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     return np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
-
-
-class Step(StrEnum):
-    """The processing step in which a record failed."""
-
-    DECODE = "decode"
-    FEATURES = "features"
-    INFER = "infer"
-    EMIT = "emit"
-
-
-class DeadLetterReason(StrEnum):
-    """The reason of a dead letter: a bounded set, used as a metric label and in the dead letter."""
-
-    NULL_VALUE = "null_value"  # a tombstone, or no value at all
-    EMPTY = "empty"  # zero bytes
-    TOO_LARGE = "too_large"  # longer than the configured bound
-    NOT_FRAMED = "not_framed"  # no Confluent magic byte, or fewer than five bytes
-    UNKNOWN_SCHEMA = "unknown_schema"  # a schema id that schemas/ does not define for this topic
-    UNDECODABLE = "undecodable"  # the bytes do not match the schema
-    MODEL_ERROR = "model_error"  # the model raised an error, also for this record alone
-    NOT_A_NUMBER = "not_a_number"  # the model returned NaN or infinity
-    NO_FEATURES = "no_features"  # a feature could not be computed
-    UNENCODABLE = "unencodable"  # the score could not be encoded
 
 
 @dataclass(frozen=True, slots=True)

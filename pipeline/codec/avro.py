@@ -12,8 +12,9 @@ from pipeline.codec.reader import MESSAGE_MAX, Reader, joined, message_of, take
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.codec.types import arrow_schema
 from pipeline.codec.wire import FRAME_BYTES, MAGIC
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.errors import SchemaError, SurgetankError
-from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, RecordBatch, Step
+from pipeline.records import DeadLetter, DecodedBatch, RecordBatch
 
 
 class Decoder:

@@ -19,7 +19,7 @@ from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, provisioning
-from pipeline.kafka.broker_settings import broker_settings
+from pipeline.kafka.broker_inspection import broker_settings
 from pipeline.kafka.topic_reader import CommittedOffsets
 
 WORKERS = 2

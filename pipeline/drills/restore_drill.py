@@ -25,7 +25,7 @@ from pipeline.drills.topic_listener import TopicListener
 from pipeline.drills.wire import SCORE, decoder, encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients, provisioning
-from pipeline.kafka.broker_settings import broker_settings
+from pipeline.kafka.broker_inspection import broker_settings
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.records import RecordBatch
 from pipeline.telemetry.exposition_parser import sample_total

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, Step, TopicPartition
+from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.records import DeadLetter, Headers, RecordBatch, TopicPartition
 
 TOPIC = "surgetank.topic"
 PARTITION = "surgetank.partition"

@@ -15,20 +15,19 @@ import pyarrow as pa
 from pipeline.bisection import bisect_failures
 from pipeline.clock import Clock
 from pipeline.codec.avro import Decoder, Encoder
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import NO_AGGREGATES, FeatureSpec, Float32s, Float64s
 from pipeline.processing.dead_letter import dead_letter_records
 from pipeline.processing.event_reference import event_reference
 from pipeline.records import (
     DeadLetter,
-    DeadLetterReason,
     DecodedBatch,
     Int32s,
     OutputRecords,
     RecordBatch,
     ScoredRows,
     StateChanges,
-    Step,
     TaskRecords,
     byte_lengths,
     joined,

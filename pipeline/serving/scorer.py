@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from pipeline.bisection import bisect_failures
 from pipeline.clock import Clock
-from pipeline.records import DeadLetter, DeadLetterReason, ScoredRows, Step
+from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.records import DeadLetter, ScoredRows
 
 Model = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]
 Part = tuple[int, int, npt.NDArray[np.float64]]  # rows [start, stop) and their scores

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import records
-from pipeline.records import DeadLetterReason
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from tests.support.event_bytes import Event, buried, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage
 
@@ -115,7 +114,7 @@ def test_a_score_that_its_topic_would_not_take_is_a_dead_letter(stage: StageFact
     assert found.ok, (found, under.logs())
     (letter,) = buried(under)
     assert letter.event == lying[letter.cause.source][letter.cause.offset] == events[500]
-    assert (letter.cause.stage, letter.cause.reason) == (records.Step.EMIT, DeadLetterReason.TOO_LARGE)
+    assert (letter.cause.stage, letter.cause.reason) == (Step.EMIT, DeadLetterReason.TOO_LARGE)
 
 
 def mutated(event: bytes, donor: bytes, random: np.random.Generator) -> bytes:

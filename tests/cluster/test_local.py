@@ -19,7 +19,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 
 from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka import broker_settings, clients
+from pipeline.kafka import broker_inspection, clients
 from pipeline.kafka.local import cluster_layout
 from pipeline.kafka.local.broker import free_ports
 from pipeline.kafka.local.cluster import LocalCluster
@@ -212,7 +212,7 @@ def test_the_broker_took_every_development_setting(request: pytest.FixtureReques
     cluster = _own(request.getfixturevalue("kafka" if brokers == 1 else "kafka3"))
     admin = clients.admin(_settings(cluster))
     for broker in cluster.ids:
-        told = broker_settings.broker_settings(admin, broker)
+        told = broker_inspection.broker_settings(admin, broker)
         expected = cluster_layout.settings(brokers)
         assert {name: told[name].value for name in expected if name in told} == expected
 

@@ -17,6 +17,7 @@ from confluent_kafka.admin import NewTopic
 from typer.testing import CliRunner
 
 from pipeline import Pipeline, Scores
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.drills import pacing
 from pipeline.drills.audit import audit
 from pipeline.drills.audit_comparison import AuditReport
@@ -30,7 +31,7 @@ from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.processing import dead_letter
-from pipeline.records import DeadLetter, DeadLetterReason, RecordBatch, Step, joined
+from pipeline.records import DeadLetter, RecordBatch, joined
 from pipeline.settings import KafkaSettings
 from topology.flights import flights
 from topology.recordings.flights import recording as flights_recording

@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka import broker_settings, clients
+from pipeline.kafka import broker_inspection, clients
 from pipeline.kafka.local import jars
 from pipeline.kafka.local.broker import Broker, last_lines, stop_all
 from pipeline.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
@@ -143,19 +143,19 @@ class LocalCluster:
             for broker in self._all():
                 if broker.process is None:
                     raise BrokerError(f"broker {broker.id} does not run. {broker.log} ends:\n{broker.last_lines()}")
-            return broker_settings.unready(admin, cluster_id, self.brokers)
+            return broker_inspection.unready(admin, cluster_id, self.brokers)
 
         self._until(obstacle, timeout, "ready")
 
     def wait_in_sync(self, timeout: float = 60.0) -> None:
         """Wait until every replica of every partition is in sync. Raises BrokerError at the timeout."""
-        self._until(broker_settings.unreplicated, timeout, "in sync")
+        self._until(broker_inspection.unreplicated, timeout, "in sync")
 
     def status(self) -> tuple[BrokerStatus, ...]:
         """Return the status of each broker, without any request over the network."""
         return tuple(self._status(broker) for broker in self._all())
 
-    def differing(self) -> tuple[broker_settings.BrokerSetting, ...]:
+    def differing(self) -> tuple[broker_inspection.BrokerSetting, ...]:
         """Return the settings that differ from Kafka's defaults, as reported by the first running broker.
 
         Addresses and identities are left out. Raises BrokerError if no broker answers.
@@ -164,7 +164,7 @@ class LocalCluster:
         if running is None:
             raise BrokerError(f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them")
         plumbing = {"broker.id", *properties(self._layout, running, {})} - settings(self.brokers).keys()
-        told = broker_settings.broker_settings(self._admin(), running).values()
+        told = broker_inspection.broker_settings(self._admin(), running).values()
         return tuple(one for one in told if one.value != one.default and one.name not in plumbing)
 
     def kill(self, broker: int) -> None:

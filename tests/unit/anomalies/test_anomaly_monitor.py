@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.anomalies.alarm import AlarmChange
 from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
-from pipeline.records import DeadLetterReason, Step, TopicPartition
+from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.records import TopicPartition
 from pipeline.telemetry.metrics import Metrics
 from pipeline.timeline.timeline_reporter import TimelineReporter
 from pipeline.worker_listener import WorkerListener

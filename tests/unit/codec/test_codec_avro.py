@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.codec.avro import Decoder, Encoder, Unencodable
 from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.errors import SchemaError
-from pipeline.records import DeadLetterReason, Step
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
 LISTS = record(

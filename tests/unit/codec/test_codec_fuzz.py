@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.codec.avro import Decoder
 from pipeline.codec.rows import fastavro_schema, read_row
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.records import DeadLetterReason
+from pipeline.dead_letter_reason import DeadLetterReason
 from tests.unit.codec.avro_samples import records_of, written
 from tests.unit.codec.reference import Reference
 

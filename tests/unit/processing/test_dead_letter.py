@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.processing.dead_letter import (
     MESSAGE_MAX,
     NAMES,
@@ -17,7 +18,7 @@ from pipeline.processing.dead_letter import (
     parse_dead_letter,
     size,
 )
-from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, Step, TopicPartition, large_binary
+from pipeline.records import DeadLetter, Headers, RecordBatch, TopicPartition, large_binary
 
 NOW = 1_700_000_000.25
 BYTES_MAX = 1_000_000

@@ -11,18 +11,11 @@ from pipeline import Events, Field, Pipeline, Scores
 from pipeline.clock import SystemClock
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.drills.wire import decoder
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor, ProcessedBatch
-from pipeline.records import (
-    DeadLetterReason,
-    PartitionRecords,
-    RecordBatch,
-    TaskId,
-    TaskRecords,
-    TopicPartition,
-    large_binary,
-)
+from pipeline.records import PartitionRecords, RecordBatch, TaskId, TaskRecords, TopicPartition, large_binary
 from pipeline.serving.scorer import Scorer
 from pipeline.telemetry.metrics import Metrics
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record

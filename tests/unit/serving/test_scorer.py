@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clock import SystemClock
-from pipeline.records import DeadLetterReason, ScoredRows, Step
+from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.records import ScoredRows
 from pipeline.serving.scorer import Scorer
 
 Matrix = npt.NDArray[np.float32]

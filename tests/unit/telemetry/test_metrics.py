@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from pipeline.records import DeadLetterReason, Step
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.metrics import MetricError, Metrics
