@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +44,8 @@ from pipeline.migration.partition_history import stayed
 from pipeline.processing.dead_letter_limit import DeadLetterLimit
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor
-from pipeline.runtime.batch_output import BatchOutput
+from pipeline.runtime.batch_output import BatchOutput, TaskBatch
 from pipeline.runtime.faust_host import FaustHost
-from pipeline.runtime.task_registry import TaskBatch
 from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.serving import bundle
 from pipeline.serving.onnx_model import OnnxModel
@@ -192,7 +190,7 @@ class Worker:
             dead_letter_bytes_max=min(limits[pipeline.dead_letters], MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES,
             clock=self.clock,
             metrics=self.metrics,
-            saw=self._watch.saw,
+            saw=self._watch.record,
         )
         self.metrics.worker_info.set(1, worker=self.identity, pipeline=pipeline.name)
         self.metrics.model_info.set(1, model=chosen.name, version=chosen.version)
@@ -203,24 +201,23 @@ class Worker:
         log.info("worker %s: model %s %s", self.identity, chosen.name, chosen.version)
         self._story.started(model=chosen.name, model_version=chosen.version, url=self.server.url, pid=os.getpid())
 
-    def runtime(self, on_arrival: Callable[[], None]) -> WorkerRuntime:
+    def runtime(self) -> WorkerRuntime:
         """Return the runtime of this worker."""
-        lag = WorkerLag(self.metrics, self.clock, standings=lambda: self._runtime.standings() if self._runtime else {})
+        lag = WorkerLag(self.metrics, self.clock, standings=lambda: self._runtime.positions() if self._runtime else {})
         self.metrics.refresh = lag.refresh
         self._runtime = WorkerRuntime(
             self.settings,
-            stage=self.pipeline.name,
+            pipeline=self.pipeline.name,
             group=self.pipeline.group,
             topics=self.pipeline.sources,
             outputs=self.pipeline.outputs(recording=self.settings.features.record),
-            upkeep=self.pipeline.upkeep,
-            vault=self._vault,
+            migration=self.pipeline.upkeep,
+            stores=self._vault,
             identity=self.identity,
             address=self._address,
             clock=self.clock,
             metrics=self.metrics,
             health=self.health,
-            on_arrival=on_arrival,
             on_failure=self.fail,
             call_started_at=lambda: self._scorer.started_at,
             lag=lag,
@@ -228,13 +225,13 @@ class Worker:
         )
         return self._runtime
 
-    def compute(self, work: TaskBatch) -> BatchOutput | None:
-        """Take a work through the flow; None if nothing of it may count, because the state of a task is gone.
+    def compute(self, batch: TaskBatch) -> BatchOutput | None:
+        """Process a batch; None if nothing of it may count, because the state of a task is gone.
 
         Too many dead letters stop the worker before any of them is committed.
         """
         try:
-            outcome = self._flow.run(work.slices)
+            outcome = self._flow.run(batch.slices)
         except StateClosed as error:
             log.debug("%s", error)
             return None

@@ -26,6 +26,8 @@ MODULES = (
     "pipeline.codec.compiled.encode_loop",
     "pipeline.codec.compiled.frames",
     "pipeline.features.windows",
+    "pipeline.kafka.columnar.producer",
+    "pipeline.kafka.columnar.walk",
     "pipeline.state.sparse_serde",
 )
 

@@ -7,7 +7,6 @@ score or dead letter is produced.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,32 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Headers = Sequence[tuple[str, bytes | None]]
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+
+
+def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
+    """Return values as a column; None is null, which is not the same as empty."""
+    return pa.array(values, pa.large_binary())
+
+
+def byte_lengths(column: pa.LargeBinaryArray) -> Int64s:
+    """Return int64 [n]: the length of each value, 0 for null."""
+    return np.diff(_ends(column))
+
+
+def payload_bytes(column: pa.LargeBinaryArray) -> int:
+    """Return the bytes of all values of a column."""
+    ends = _ends(column)
+    return int(ends[-1] - ends[0])
+
+
+def _ends(column: pa.LargeBinaryArray) -> Int64s:
+    """Return int64 [n + 1]: where each value begins in the column's data, and where the last one ends."""
+    offsets = column.buffers()[1]
+    if offsets is None or not offsets.size:  # so may a column without values be
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(offsets, np.int64, len(column) + 1, 8 * column.offset)
 
 
 class TopicPartition(NamedTuple):
@@ -31,16 +56,23 @@ OutputPartition = tuple[str, int]  # a partition of an output topic
 
 
 class TaskId(NamedTuple):
-    """A unit of work: the source partitions of one number of one stage."""
+    """A unit of work: the source partitions of one number of one pipeline."""
 
-    stage: str
+    pipeline: str
     partition: int
 
     def __str__(self) -> str:
-        return f"{self.stage}/{self.partition}"
+        return f"{self.pipeline}/{self.partition}"
 
 
-TaskEpoch = tuple[TaskId, int]  # a task in one of its epochs
+class TaskEpoch(NamedTuple):
+    """A task in one of its epochs. What belongs to an earlier epoch of the task is stale."""
+
+    task: TaskId
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.task}@{self.epoch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +82,31 @@ class PartitionRecords:
     ``next_offset`` is what may be committed once all of the run is done: it lies behind gaps and markers that
     follow the last record. A run may be empty (only markers were read); then only ``next_offset`` matters.
 
-    ``offsets`` is int64 [n]; ``arrived_ms`` is int64 [n], the record timestamps in milliseconds since the epoch.
+    ``offsets`` is int64 [n]; ``arrived_ms`` is int64 [n], the record timestamps in milliseconds since the epoch, -1
+    where a record has none. ``keys`` and ``values`` have n entries.
     ``headers_of(i)`` gives the headers of record i; it is asked only when a record is dead-lettered.
     """
 
     source: TopicPartition
     next_offset: int
-    offsets: npt.NDArray[np.int64]
-    arrived_ms: npt.NDArray[np.int64]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    offsets: Int64s
+    arrived_ms: Int64s
+    keys: pa.LargeBinaryArray
+    values: pa.LargeBinaryArray
     headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.offsets)
+
+    @property
+    def payload_bytes(self) -> int:
+        """The bytes of all keys and values."""
+        return payload_bytes(self.keys) + payload_bytes(self.values)
+
+    def rows_within(self, bytes_max: int) -> int:
+        """Return how many of the first records have at most so many bytes of keys and values together."""
+        ends = np.cumsum(byte_lengths(self.keys) + byte_lengths(self.values))
+        return int(np.searchsorted(ends, bytes_max, side="right"))
 
     def split(self, rows: int) -> tuple["PartitionRecords", "PartitionRecords"]:
         """Return the first ``rows`` records and the rest, 0 < rows < n."""
@@ -73,8 +116,8 @@ class PartitionRecords:
             int(self.offsets[rows]),
             self.offsets[:rows],
             self.arrived_ms[:rows],
-            self.keys[:rows],
-            self.values[:rows],
+            self.keys.slice(0, rows),
+            self.values.slice(0, rows),
             headers_of,
         )
         tail = PartitionRecords(
@@ -82,8 +125,8 @@ class PartitionRecords:
             self.next_offset,
             self.offsets[rows:],
             self.arrived_ms[rows:],
-            self.keys[rows:],
-            self.values[rows:],
+            self.keys.slice(rows),
+            self.values.slice(rows),
             lambda row: headers_of(row + rows),
         )
         return head, tail
@@ -110,14 +153,14 @@ class RecordBatch:
 
     sources: tuple[TopicPartition, ...]
     source: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    arrived_ms: npt.NDArray[np.int64]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    offsets: Int64s
+    arrived_ms: Int64s
+    keys: pa.LargeBinaryArray
+    values: pa.LargeBinaryArray
     headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.offsets)
 
     def of_topic(self, topic: str) -> npt.NDArray[np.int64]:
         """Return int64 [k], rising: the rows of one topic."""
@@ -141,8 +184,8 @@ class RecordBatch:
             source=np.repeat(np.arange(len(runs), dtype=np.int32), lengths),
             offsets=_joined([run.offsets for run in runs]),
             arrived_ms=_joined([run.arrived_ms for run in runs]),
-            keys=list(chain.from_iterable(run.keys for run in runs)),
-            values=list(chain.from_iterable(run.values for run in runs)),
+            keys=joined([run.keys for run in runs]),
+            values=joined([run.values for run in runs]),
             headers_of=headers_of,
         )
 
@@ -153,9 +196,16 @@ def row_ranges(slices: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]
     for piece in slices:
         end = first + len(piece)
         if end > first:
-            found.append(((piece.task, piece.epoch), first, end))
+            found.append((TaskEpoch(piece.task, piece.epoch), first, end))
         first = end
     return found
+
+
+def joined(columns: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
+    """Return the values of the columns, end to end. One column is returned as it is."""
+    if len(columns) == 1:
+        return columns[0]
+    return pa.concat_arrays(columns) if columns else large_binary([])
 
 
 def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
@@ -210,19 +260,29 @@ class DecodedBatch:
 
 @dataclass(frozen=True, slots=True)
 class OutputRecords:
-    """Records to produce, to one topic, in columns of the same length.
+    """Records to produce, to one topic, n of them: ``partitions`` int32 [n], ``keys`` and ``values`` with n entries.
 
     ``headers`` is None where no record has any.
     """
 
     topic: str
-    partitions: Sequence[int]
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
+    partitions: Int32s
+    keys: pa.LargeBinaryArray
+    values: pa.LargeBinaryArray
     headers: Sequence[Headers] | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.partitions)
+
+    def slice(self, start: int, stop: int) -> "OutputRecords":
+        """Return rows [start, stop), which share the memory of these."""
+        return OutputRecords(
+            self.topic,
+            self.partitions[start:stop],
+            self.keys.slice(start, stop - start),
+            self.values.slice(start, stop - start),
+            None if self.headers is None else self.headers[start:stop],
+        )
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Witnesses what one worker sees and does: what is unusual goes to the log, and what happens to the timeline."""
+"""Listens to the runtime of one worker: logs anomalies and writes anomalies and rebalances to the timeline."""
 
 import logging
 import queue
@@ -14,17 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class WorkerListener:
-    """The runtime's observer. Whatever goes wrong here is logged and goes no further."""
+    """A ``RuntimeObserver``. Errors are logged and not raised."""
 
-    def __init__(self, watch: AnomalyMonitor, story: TimelineReporter) -> None:
-        self._watch = watch
-        self._story = story
-        self._opened: queue.SimpleQueue[int] = queue.SimpleQueue()  # many at a time: they are told together
+    def __init__(self, anomalies: AnomalyMonitor, timeline: TimelineReporter) -> None:
+        self._anomalies = anomalies
+        self._timeline = timeline
+        self._opened: queue.SimpleQueue[int] = queue.SimpleQueue()  # collected into one timeline event
 
     def looked(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Judge what was seen since the last look, and tell what begins or ends."""
+        """Evaluate the detectors; log and report each anomaly that starts or ends."""
         try:
-            for change in self._watch.look(ends):
+            for change in self._anomalies.evaluate(ends):
                 event(
                     log,
                     "anomaly_begins" if change.begins else "anomaly_ends",
@@ -33,19 +33,19 @@ class WorkerListener:
                     score=change.score,
                     why=change.why,
                 )
-                self._story.anomaly(change.signal, begins=change.begins, score=change.score, why=change.why)
+                self._timeline.anomaly(change.signal, begins=change.begins, score=change.score, why=change.why)
             if opened := [self._opened.get_nowait() for _ in range(self._opened.qsize())]:
-                self._story.opened(opened)
+                self._timeline.opened(opened)
         except Exception:
-            log.exception("a look at what is unusual failed; the work is not touched by that")
+            log.exception("anomaly evaluation failed; scoring continues")
 
     def moved(self, change: Move, partitions: list[int]) -> None:
-        """Tell of a rebalance; tasks that were opened are told with the next look."""
+        """Report a rebalance; opened tasks are reported with the next call of ``looked``."""
         try:
             if change == "opened":
                 for partition in partitions:
                     self._opened.put(partition)
             else:
-                self._story.rebalanced(change, partitions)
+                self._timeline.rebalanced(change, partitions)
         except Exception:
-            log.exception("a rebalance could not be told; the work is not touched by that")
+            log.exception("a rebalance was not reported to the timeline; scoring continues")

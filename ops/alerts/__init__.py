@@ -1,5 +1,5 @@
-"""Makes what operators look at from the metric catalogue and the objectives: `python -m ops.alerts`.
+"""Generates Prometheus rules and Grafana dashboards from the metric catalogue and objectives: `python -m ops.alerts`.
 
-Prometheus rules go to ops/prometheus/rules/, Grafana dashboards to ops/grafana/dashboards/. Both are checked in, and
-a test makes them again and compares. A metric that the catalogue does not have is refused.
+Rules are written to ops/prometheus/rules/, dashboards to ops/grafana/dashboards/. Both are in the repository; a test
+compares them with a new generation. A metric that is not in the catalogue is an error.
 """

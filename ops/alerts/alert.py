@@ -1,23 +1,23 @@
-"""What an alert and a recording rule are, and how expressions of workers become expressions of pipelines."""
+"""Alert rules and recording rules, and the aggregation of worker expressions by pipeline."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-# The worker's page does not repeat its pipeline in every series: worker_info names it once.
+# Series of a worker have no label pipeline: worker_info maps an instance to its pipeline.
 INFO = "on (job, instance) group_left (pipeline) surgetank_worker_info"
 
 
 class Severity(StrEnum):
-    """Who is told, and how urgently."""
+    """The urgency and the receivers of an alert."""
 
-    PAGE = "page"  # somebody gets up now: events are late, lost to scoring, or nobody can see whether they are
-    TICKET = "ticket"  # somebody looks today
-    NOTICE = "notice"  # by e-mail: worth knowing, nothing is promised to break
+    PAGE = "page"  # act now: events are late or not scored, or that is unknown
+    TICKET = "ticket"  # act today
+    NOTICE = "notice"  # e-mail: no objective is at risk
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingRule:
-    """A recording rule: an expression that others build on, worked out once."""
+    """A recording rule: an expression that other rules use."""
 
     name: str
     expr: str
@@ -25,10 +25,10 @@ class RecordingRule:
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """When somebody is told, and what.
+    """An alert rule: its condition, and the texts of its notification.
 
-    ``expr`` must hold for ``hold_seconds``. ``impact`` is for those who wait for scores: one sentence without a term
-    of the trade. ``about`` is the label that names what it is about: group, pipeline, instance, or none.
+    ``expr`` must be true for ``hold_seconds``. ``impact`` is for the consumers of the scores: one sentence without
+    technical terms. ``subject_label`` is the label that names the subject: group, pipeline, instance, or '' for none.
     """
 
     name: str
@@ -38,12 +38,12 @@ class AlertRule:
     summary: str
     description: str
     impact: str
-    about: str = "pipeline"
+    subject_label: str = "pipeline"
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """Rules that are worked out together, in this order, so often."""
+class RuleGroup:
+    """Rules that are evaluated together, in this order, every ``interval_seconds``."""
 
     name: str
     interval_seconds: int
@@ -51,19 +51,19 @@ class Rules:
 
 
 def by_pipeline(expr: str, *labels: str) -> str:
-    """Return the sum of a per-worker expression by pipeline, and by further labels."""
+    """Return the sum of a worker expression by pipeline and by further labels."""
     return f"sum by ({', '.join(('pipeline', *labels))}) ({expr} * {INFO})"
 
 
 def by_pipeline_over(expr: str, window: str) -> str:
-    """Return the sum of a per-worker expression over a window by pipeline, also of workers that are gone by now.
+    """Return the sum of a worker expression over a window by pipeline, including workers that have ended since.
 
-    An address that served two pipelines in the window counts for one of them: two would be an error.
+    An address that served two pipelines in the window counts for one of them, because two matches are an error.
     """
     info = f"topk by (job, instance) (1, last_over_time(surgetank_worker_info[{window}]))"
     return f"sum by (pipeline) ({expr} * on (job, instance) group_left (pipeline) {info})"
 
 
 def as_group(expr: str) -> str:
-    """Return a per-worker expression with the label group: a pipeline's workers are one group of the same name."""
+    """Return a worker expression with the label group: the group of a pipeline has the pipeline's name."""
     return f'label_replace({expr} * {INFO}, "group", "$1", "pipeline", "(.+)")'

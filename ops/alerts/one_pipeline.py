@@ -1,23 +1,23 @@
-"""The dashboard of one pipeline: its events, its partitions, where time goes, and its workers side by side."""
+"""The dashboard of one pipeline: events, partitions, durations, and a comparison of its workers."""
 
 from ops.alerts import objectives as o
 from ops.alerts.alert import INFO
 from ops.alerts.lag import LAG, STATUS
-from ops.alerts.panels import Board, Row, Variable, show, statuses
+from ops.alerts.panels import Dashboard, Row, Variable, statuses, time_series
 
 RATE = "[$__rate_interval]"
 _GROUP = '{group="$pipeline"}'
 _PARTITION = "{{topic}} {{partition}}"
 
 
-def mine(expr: str, *labels: str) -> str:
-    """Return a per-worker expression summed over the workers of the chosen pipeline, by some labels."""
+def of_pipeline(expr: str, *labels: str) -> str:
+    """Return the sum of a worker expression over the workers of the selected pipeline, by labels."""
     by = f" by ({', '.join(labels)})" if labels else ""
     return f'sum{by} ({expr} * {INFO}{{pipeline="$pipeline"}})'
 
 
 def _quantile(share: float, name: str, *labels: str) -> str:
-    return f"histogram_quantile({share}, {mine(f'rate({name}_bucket{RATE})', 'le', *labels)})"
+    return f"histogram_quantile({share}, {of_pipeline(f'rate({name}_bucket{RATE})', 'le', *labels)})"
 
 
 def _of_group(name: str, among: str = "") -> str:
@@ -27,22 +27,25 @@ def _of_group(name: str, among: str = "") -> str:
 EVENTS = Row(
     "Events",
     (
-        show(
-            "In and scored, a second",
+        time_series(
+            "Events per second",
             "ops",
-            (mine(f"rate(surgetank_events_received_total{RATE})"), "in"),
-            (mine(f"rate(surgetank_events_scored_total{RATE})"), "scored"),
+            (of_pipeline(f"rate(surgetank_events_received_total{RATE})"), "received"),
+            (of_pipeline(f"rate(surgetank_events_scored_total{RATE})"), "scored"),
         ),
-        show(
+        time_series(
             "Latency",
             "s",
             *((_quantile(share, "surgetank_end_to_end_seconds"), f"{share:.0%}") for share in (0.5, 0.9, 0.99)),
             limit=o.SCORED_WITHIN_SECONDS,
         ),
-        show(
-            "Dead letters, a second",
+        time_series(
+            "Dead letters per second",
             "ops",
-            (mine(f"rate(surgetank_events_dead_total{RATE})", "stage", "reason") + " > 0", "{{stage}} {{reason}}"),
+            (
+                of_pipeline(f"rate(surgetank_events_dead_total{RATE})", "stage", "reason") + " > 0",
+                "{{stage}} {{reason}}",
+            ),
         ),
     ),
 )
@@ -50,21 +53,25 @@ EVENTS = Row(
 PARTITIONS = Row(
     "Partitions",
     (
-        show("Lag in seconds", "s", (f"{LAG}{_GROUP}", _PARTITION), limit=o.LAG_SECONDS_MAX),
-        show("Lag in records", "short", (_of_group("surgetank_group_lag_records"), _PARTITION)),
-        statuses("How each does", f"{STATUS}{_GROUP}", _PARTITION),
-        show("Arrival, a second", "ops", (_of_group("surgetank_group_arrival_records_per_second"), _PARTITION)),
-        show("Committed, a second", "ops", (_of_group("surgetank_group_processing_records_per_second"), _PARTITION)),
-        show("Until worked off", "s", (_of_group("surgetank_group_drain_seconds", " < +Inf"), _PARTITION)),
+        time_series("Lag in seconds", "s", (f"{LAG}{_GROUP}", _PARTITION), limit=o.LAG_SECONDS_MAX),
+        time_series("Lag in records", "short", (_of_group("surgetank_group_lag_records"), _PARTITION)),
+        statuses("Lag status", f"{STATUS}{_GROUP}", _PARTITION),
+        time_series("Arrival rate", "ops", (_of_group("surgetank_group_arrival_records_per_second"), _PARTITION)),
+        time_series("Commit rate", "ops", (_of_group("surgetank_group_processing_records_per_second"), _PARTITION)),
+        time_series("Time to drain", "s", (_of_group("surgetank_group_drain_seconds", " < +Inf"), _PARTITION)),
     ),
 )
 
 TIME = Row(
-    "Where time goes",
+    "Durations",
     (
-        show("Stages, 99 of 100 batches", "s", (_quantile(0.99, "surgetank_stage_seconds", "stage"), "{{stage}}")),
-        show("Rows of the middle batch", "short", (_quantile(0.5, "surgetank_stage_rows", "stage"), "{{stage}}")),
-        show(
+        time_series(
+            "Time per stage, 99th percentile of batches",
+            "s",
+            (_quantile(0.99, "surgetank_stage_seconds", "stage"), "{{stage}}"),
+        ),
+        time_series("Rows per batch, median", "short", (_quantile(0.5, "surgetank_stage_rows", "stage"), "{{stage}}")),
+        time_series(
             "Transactions",
             "s",
             *((_quantile(share, "surgetank_transaction_seconds"), f"{share:.0%}") for share in (0.5, 0.99)),
@@ -75,24 +82,31 @@ TIME = Row(
 WORKERS = Row(
     "Workers",
     (
-        show(
-            "Scored by each, a second",
+        time_series(
+            "Events scored per second",
             "ops",
-            (mine(f"rate(surgetank_events_scored_total{RATE})", "instance"), "{{instance}}"),
+            (of_pipeline(f"rate(surgetank_events_scored_total{RATE})", "instance"), "{{instance}}"),
         ),
-        show("CPU", "percentunit", (mine(f"rate(process_cpu_seconds_total{RATE})", "instance"), "{{instance}}")),
-        show("Memory", "bytes", (mine("process_resident_memory_bytes", "instance"), "{{instance}}")),
-        show("Tasks", "short", (mine("surgetank_tasks", "instance", "state") + " > 0", "{{instance}} {{state}}")),
-        show(
+        time_series(
+            "CPU", "percentunit", (of_pipeline(f"rate(process_cpu_seconds_total{RATE})", "instance"), "{{instance}}")
+        ),
+        time_series("Memory", "bytes", (of_pipeline("process_resident_memory_bytes", "instance"), "{{instance}}")),
+        time_series(
+            "Tasks", "short", (of_pipeline("surgetank_tasks", "instance", "state") + " > 0", "{{instance}} {{state}}")
+        ),
+        time_series(
             "Rebalances",
             "short",
-            (mine(f"increase(surgetank_rebalances_total{RATE})", "instance", "change"), "{{instance}} {{change}}"),
+            (
+                of_pipeline(f"increase(surgetank_rebalances_total{RATE})", "instance", "change"),
+                "{{instance}} {{change}}",
+            ),
         ),
-        show("Ready", "short", (mine("surgetank_ready", "instance"), "{{instance}}")),
+        time_series("Ready", "short", (of_pipeline("surgetank_ready", "instance"), "{{instance}}")),
     ),
 )
 
-ONE_PIPELINE = Board(
+ONE_PIPELINE = Dashboard(
     "surgetank-pipeline",
     "Surgetank: one pipeline",
     (EVENTS, PARTITIONS, TIME, WORKERS),

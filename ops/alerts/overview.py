@@ -1,9 +1,9 @@
-"""The overview: are we keeping up, will we, and what did the system do about it?"""
+"""The overview dashboard: current lag and latency, their forecast, and the reactions of the system."""
 
 from ops.alerts import objectives as o
 from ops.alerts.alert import INFO, by_pipeline
 from ops.alerts.lag import LAG, STATUS
-from ops.alerts.panels import Board, Row, show, statuses
+from ops.alerts.panels import Dashboard, Row, statuses, time_series
 from ops.alerts.scoring import DEAD, late_share
 
 RATE = "[$__rate_interval]"
@@ -16,36 +16,36 @@ _ANSWER = f"count by (pipeline, model, version) (surgetank_model_info * {INFO})"
 KEEPING_UP = Row(
     "Are we keeping up?",
     (
-        show(
+        time_series(
             "Lag, worst partition",
             "s",
             (f"max by (group) ({LAG})", "{{group}}"),
-            about="Age of the oldest event that is not committed.",
+            description="Age of the oldest uncommitted event.",
             limit=o.LAG_SECONDS_MAX,
         ),
-        show(
-            "Events in and scored, a second",
+        time_series(
+            "Events per second, received and scored",
             "ops",
-            (by_pipeline(f"rate(surgetank_events_received_total{RATE})"), "{{pipeline}} in"),
+            (by_pipeline(f"rate(surgetank_events_received_total{RATE})"), "{{pipeline}} received"),
             (by_pipeline(f"rate(surgetank_events_scored_total{RATE})"), "{{pipeline}} scored"),
         ),
-        show(
-            "Latency, 99 of 100",
+        time_series(
+            "Latency, 99th percentile",
             "s",
             (f"histogram_quantile(0.99, {_LATENCY})", "{{pipeline}}"),
-            about="From the arrival of an event in Kafka to the commit of its score.",
+            description="From the arrival of an event in Kafka to the commit of its score.",
             limit=o.SCORED_WITHIN_SECONDS,
         ),
-        statuses("How each group does", f"max by (group) ({STATUS})", "{{group}}"),
-        show(
-            "Late, share of events",
+        statuses("Lag status by group", f"max by (group) ({STATUS})", "{{group}}"),
+        time_series(
+            "Share of late events",
             "percentunit",
             (late_share("5m"), "{{pipeline}}"),
-            about=f"Scored later than {o.SCORED_WITHIN_SECONDS:g} s after their arrival, over five minutes.",
+            description=f"Scored more than {o.SCORED_WITHIN_SECONDS:g} s after arrival, over five minutes.",
             limit=_BUDGET,
         ),
-        show(
-            "Cannot be scored, a second",
+        time_series(
+            "Dead letters per second",
             "ops",
             (f"sum by (pipeline, reason) ({DEAD}) > 0", "{{pipeline}} {{reason}}"),
         ),
@@ -55,25 +55,25 @@ KEEPING_UP = Row(
 WILL_WE = Row(
     "Will we?",
     (
-        show(
-            "Lag in a quarter of an hour",
+        time_series(
+            "Expected lag in 15 minutes",
             "s",
             (_EXPECTED, "{{group}}"),
-            about="At the slope of the last five minutes.",
+            description="At the slope of the last five minutes.",
             limit=o.LAG_SECONDS_MAX,
         ),
-        show(
-            "Until the lag is worked off",
+        time_series(
+            "Time to drain",
             "s",
             (_DRAIN, "{{group}}"),
-            about="At the present rates, where it is more than a second; a gap is where it does not shrink.",
+            description="At the present rates, for lags above a second; a gap: the lag does not shrink.",
         ),
-        show(
+        time_series(
             "Burn rate",
             "short",
             (f"{late_share('1h')} / {_BUDGET:.4g}", "{{pipeline}} 1 h"),
             (f"{late_share('6h')} / {_BUDGET:.4g}", "{{pipeline}} 6 h"),
-            about="How many times too fast the month's budget of late scores is used up.",
+            description="Consumption of the month's error budget of late scores, relative to the objective.",
             limit=o.FAST_BURNS[0][2],
         ),
     ),
@@ -82,35 +82,35 @@ WILL_WE = Row(
 DONE_ABOUT_IT = Row(
     "What did the system do about it?",
     (
-        show(
+        time_series(
             "Workers",
             "short",
             ("count by (pipeline) (surgetank_worker_info)", "{{pipeline}} live"),
             (by_pipeline("surgetank_ready"), "{{pipeline}} ready"),
         ),
-        show(
-            "Partitions that move",
+        time_series(
+            "Rebalances and restores",
             "short",
             (by_pipeline(f"increase(surgetank_rebalances_total{RATE})", "change"), "{{pipeline}} {{change}}"),
             (by_pipeline("surgetank_restore_remaining_records"), "{{pipeline}} to restore"),
         ),
-        show(
-            "Transactions, a second",
+        time_series(
+            "Transactions per second",
             "ops",
             (by_pipeline(f"rate(surgetank_transactions_total{RATE})", "outcome"), "{{pipeline}} {{outcome}}"),
         ),
-        show(
-            "Alerts that fire",
+        time_series(
+            "Firing alerts",
             "short",
             ('count by (alertname, severity) (ALERTS{alertstate="firing"})', "{{severity}} {{alertname}}"),
         ),
-        show(
-            "Unusual",
+        time_series(
+            "Anomalies",
             "short",
             (f"max by (pipeline, signal) (surgetank_anomaly * {INFO}) > 0", "{{pipeline}} {{signal}}"),
         ),
-        show("Workers by the model that answers", "short", (_ANSWER, "{{pipeline}}: {{model}} {{version}}")),
+        time_series("Workers by model version", "short", (_ANSWER, "{{pipeline}}: {{model}} {{version}}")),
     ),
 )
 
-OVERVIEW = Board("surgetank-overview", "Surgetank: overview", (KEEPING_UP, WILL_WE, DONE_ABOUT_IT))
+OVERVIEW = Dashboard("surgetank-overview", "Surgetank: overview", (KEEPING_UP, WILL_WE, DONE_ABOUT_IT))

@@ -1,10 +1,10 @@
-"""What a panel is, and how panels become a Grafana dashboard: rows of panels, a grid of 24 columns, one data source."""
+"""Panels, and their conversion to a Grafana dashboard: rows of panels, a grid of 24 columns, one data source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ops.alerts import series
+from ops.alerts import known_series
 
 COLUMNS = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -19,7 +19,7 @@ STATUSES = {
 
 @dataclass(frozen=True, slots=True)
 class PanelQuery:
-    """An expression, and what its lines are called in the legend."""
+    """An expression, and the legend of its lines."""
 
     expr: str
     legend: str
@@ -27,7 +27,7 @@ class PanelQuery:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A picture of some queries. ``kind`` is Grafana's; ``limit`` draws an objective as a line."""
+    """A panel with queries. ``kind`` is Grafana's panel type; ``limit`` draws an objective as a line."""
 
     title: str
     queries: tuple[PanelQuery, ...]
@@ -40,21 +40,27 @@ class Panel:
     statuses: bool = False
 
 
-def show(title: str, unit: str, *queries: tuple[str, str], about: str = "", limit: float | None = None) -> Panel:
-    """Return lines over time, each query with its legend."""
-    drawn = tuple(PanelQuery(expr, legend) for expr, legend in queries)
-    return Panel(title, drawn, unit, description=about, limit=limit)
+def time_series(
+    title: str, unit: str, *queries: tuple[str, str], description: str = "", limit: float | None = None
+) -> Panel:
+    """Return a panel of lines over time; each query is (expression, legend)."""
+    panel_queries = tuple(PanelQuery(expr, legend) for expr, legend in queries)
+    return Panel(title, panel_queries, unit, description=description, limit=limit)
 
 
 def statuses(title: str, expr: str, legend: str) -> Panel:
-    """Return bars over time, coloured by the status of the lag rules."""
-    about = "The worst by Burrow's rules: " + ", ".join(f"{value} {text}" for value, (text, _) in STATUSES.items())
-    return Panel(title, (PanelQuery(expr, legend),), kind="state-timeline", description=about + ".", statuses=True)
+    """Return a panel of bars over time, coloured by lag status."""
+    description = "The worst status by Burrow's rules: " + ", ".join(
+        f"{value} {text}" for value, (text, _) in STATUSES.items()
+    )
+    return Panel(
+        title, (PanelQuery(expr, legend),), kind="state-timeline", description=description + ".", statuses=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels under a heading."""
+    """A row of panels with a heading."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -62,7 +68,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What the reader chooses: the values of a label of a metric."""
+    """A dashboard variable: the values of a label of a metric."""
 
     name: str
     metric: str
@@ -70,7 +76,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Dashboard:
     """A dashboard."""
 
     uid: str
@@ -80,14 +86,14 @@ class Board:
 
     @property
     def queries(self) -> list[str]:
-        """Every expression of the dashboard."""
+        """Return every expression of the dashboard."""
         return [query.expr for row in self.rows for panel in row.panels for query in panel.queries]
 
 
-def render(board: Board, recorded: frozenset[str]) -> dict[str, Any]:
-    """Return the dashboard as Grafana's JSON. Raises UnknownSeries if a query names a metric that there is not."""
+def render(board: Dashboard, recorded: frozenset[str]) -> dict[str, Any]:
+    """Return the dashboard as Grafana's JSON values. Raises UnknownSeries if a query names an unknown metric."""
     for expr in board.queries:
-        series.check(expr, recorded)
+        known_series.check(expr, recorded)
     return {
         "uid": board.uid,
         "title": board.title,
@@ -116,7 +122,7 @@ def render(board: Board, recorded: frozenset[str]) -> dict[str, Any]:
 
 
 def _laid_out(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Put panels side by side while they fit, then below."""
+    """Place panels side by side while they fit, then in the next line."""
     out: list[dict[str, Any]] = []
     y = 0
     for row in rows:
@@ -179,7 +185,7 @@ def _datasource() -> dict[str, Any]:
 
 
 def _variable(variable: Variable) -> dict[str, Any]:
-    series.check(f"{variable.metric}{{{variable.label}=~'.+'}}")
+    known_series.check(f"{variable.metric}{{{variable.label}=~'.+'}}")
     query = f"label_values({variable.metric}, {variable.label})"
     return {
         "name": variable.name,
@@ -195,7 +201,7 @@ def _variable(variable: Variable) -> dict[str, Any]:
 
 
 def _alerts() -> dict[str, Any]:
-    """Mark on every time axis when alerts fired."""
+    """Return the annotation that marks firing alerts on every time axis."""
     return {
         "name": "alerts",
         "enable": True,

@@ -1,13 +1,13 @@
-"""Alerts on what users are promised: scores in time, for all events but the few that cannot be scored.
+"""Alerts on the objectives of scoring: the share of late scores and the share of events without a score.
 
 Burn rates over several windows follow Google's Site Reliability Workbook, chapter 5, "6: Multiwindow, Multi-Burn-Rate
-Alerts": the long window says that it matters, the short one that it still goes on. Time of the window that Prometheus
-has not seen counts as good: one that was started a minute ago would else take a hiccup for an hour of it. In its first
-two minutes it cannot know how much there is of all, and says nothing.
+Alerts": the long window shows the significance, the short one that the burn continues. Time before Prometheus started
+counts as good; otherwise a short disturbance after its start would count as an hour. In its first two minutes the rate
+of all events is unknown, and no alert fires.
 """
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import AlertRule, RecordingRule, Rules, Severity, by_pipeline, by_pipeline_over
+from ops.alerts.alert import AlertRule, RecordingRule, RuleGroup, Severity, by_pipeline, by_pipeline_over
 
 TIMED = "surgetank:events_timed:rate2m"
 SCORED = "surgetank:events_scored:rate2m"
@@ -22,7 +22,7 @@ def late(window: str) -> str:
 
 
 def late_share(window: str) -> str:
-    """Return the share of events whose score came late, over a window."""
+    """Return the share of events with a late score over a window."""
     return f"{late(window)} / avg_over_time({TIMED}[{window}])"
 
 
@@ -41,10 +41,10 @@ def _dead_of(reason: str) -> str:
     return f'{DEAD}{{reason="{reason}"}}'
 
 
-_PROMISE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
+_OBJECTIVE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
 _ALL = f"(sum by (pipeline) ({DEAD}) + ({SCORED} or 0 * sum by (pipeline) ({DEAD})))"
 
-RULES = Rules(
+RULES = RuleGroup(
     "surgetank-scoring",
     o.EVALUATION_SECONDS,
     (
@@ -57,9 +57,9 @@ RULES = Rules(
             Severity.PAGE,
             " or ".join(_burns(*burn) for burn in o.FAST_BURNS),
             0,
-            "{{ $labels.pipeline }} scores late: {{ $value | humanizePercentage }} of events",
+            "{{ $labels.pipeline }} scores {{ $value | humanizePercentage }} of events late",
             f"{{{{ $value | humanizePercentage }}}} of the events of pipeline {{{{ $labels.pipeline }}}} were scored "
-            f"late; {_PROMISE} is the objective. At this rate a month's budget lasts two to five days.",
+            f"late; the objective is {_OBJECTIVE}. At this rate a month's error budget lasts two to five days.",
             "Scores of {{ $labels.pipeline }} arrive late. None is lost.",
         ),
         AlertRule(
@@ -70,8 +70,8 @@ RULES = Rules(
             30,
             "{{ $value | humanizePercentage }} of the events of {{ $labels.pipeline }} cannot be scored",
             "{{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} became dead letters in "
-            f"the last two minutes; {o.DEAD_SHARE_MAX:.0%} is allowed. They are kept, with the reason.",
-            "A part of the events of {{ $labels.pipeline }} gets no score. They are kept.",
+            f"the last two minutes; {o.DEAD_SHARE_MAX:.0%} is allowed. They are kept with the reason.",
+            "Some events of {{ $labels.pipeline }} get no score. They are kept.",
         ),
         AlertRule(
             "ModelErrors",
@@ -80,7 +80,7 @@ RULES = Rules(
             60,
             "The model of {{ $labels.pipeline }} raises errors",
             "The model of pipeline {{ $labels.pipeline }} raised an error for {{ $value | printf `%.0f` }} events in "
-            f"five minutes, each tried alone; {o.MODEL_ERRORS_MAX} are allowed. They are dead letters.",
+            f"five minutes; {o.MODEL_ERRORS_MAX} are allowed. They became dead letters.",
             "A few events of {{ $labels.pipeline }} get no score. They are kept.",
         ),
         AlertRule(
@@ -89,15 +89,15 @@ RULES = Rules(
             f"avg_over_time({_dead_of('not_a_number')}[5m]) / on (pipeline) group_left avg_over_time({TIMED}[5m])"
             f" > {o.NOT_A_NUMBER_SHARE_MAX:g}",
             120,
-            "The model of {{ $labels.pipeline }} answers NaN",
-            "For {{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} the model gave NaN "
-            f"or infinity over five minutes; {o.NOT_A_NUMBER_SHARE_MAX:.1%} is allowed. They are dead letters.",
+            "The model of {{ $labels.pipeline }} returns NaN",
+            "For {{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} the model returned "
+            f"NaN or infinity over five minutes; {o.NOT_A_NUMBER_SHARE_MAX:.1%} is allowed. They became dead letters.",
             "A few events of {{ $labels.pipeline }} get no score. They are kept.",
         ),
     ),
 )
 
-SLOW = Rules(
+SLOW = RuleGroup(
     "surgetank-scoring-slow",
     300,
     (
@@ -109,7 +109,7 @@ SLOW = Rules(
             0,
             "{{ $labels.pipeline }} will miss its objective this month",
             f"{{{{ $value | humanizePercentage }}}} of the events of pipeline {{{{ $labels.pipeline }}}} were scored "
-            f"late over a day or more; {_PROMISE} is the objective.",
+            f"late over a day or more; the objective is {_OBJECTIVE}.",
             "Scores of {{ $labels.pipeline }} are late more often than promised.",
         ),
     ),

@@ -1,14 +1,14 @@
-"""Alerts on workers, their transactions, their state, and on the exporter that sees when none is left."""
+"""Alerts on workers, transactions, state, and on the lag exporter."""
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import INFO, AlertRule, Rules, Severity, by_pipeline
+from ops.alerts.alert import INFO, AlertRule, RuleGroup, Severity, by_pipeline
 
 _ENDED = "rate(surgetank_transactions_total[5m])"
 _ABORTED = by_pipeline('rate(surgetank_transactions_total{outcome!="committed"}[5m])')
 _REBALANCES = 'increase(surgetank_rebalances_total{change="assigned"}[15m])'
 _HALF_FULL = o.STATE_DISK_BYTES_MAX // 2
 
-RULES = Rules(
+RULES = RuleGroup(
     "surgetank-workers",
     o.EVALUATION_SECONDS,
     (
@@ -18,10 +18,10 @@ RULES = Rules(
             f'up{{job="{o.WORKERS_JOB}"}} == 0 or surgetank_ready{{job="{o.WORKERS_JOB}"}} == 0',
             o.NOT_READY_SECONDS,
             "Worker {{ $labels.instance }} is not ready",
-            "The worker at {{ $labels.instance }} does not answer, or says that it is not ready, for "
-            f"{o.NOT_READY_SECONDS} s. Its /ready page says why, if it answers. Other workers do its share.",
-            "Nothing yet: other workers do the work.",
-            about="instance",
+            "The worker at {{ $labels.instance }} has not answered, or not been ready, for "
+            f"{o.NOT_READY_SECONDS} s. Its /ready page shows the reason. Other workers process its partitions.",
+            "None yet: other workers do the work.",
+            subject_label="instance",
         ),
         AlertRule(
             "WorkerRestarts",
@@ -30,10 +30,11 @@ RULES = Rules(
             0,
             "{{ $labels.instance }} was started {{ $value }} times in 15 minutes",
             "The process at {{ $labels.instance }} ({{ $labels.job }}) was started {{ $value }} times in "
-            "15 minutes; a deploy starts it once. The exit code says why: 2 something to mend, 3 too many dead "
-            "letters, 4 stuck, 5 a name that another has, 6 no room for state, 7 an output that brokers refuse.",
+            "15 minutes; a deploy starts it once. The exit status is the reason: 2 configuration or environment, "
+            "3 too many dead letters, 4 stuck, 5 duplicate worker name, 6 state directory full, "
+            "7 output refused by the brokers.",
             "Scores may arrive a little later than usual. None is lost.",
-            about="instance",
+            subject_label="instance",
         ),
         AlertRule(
             "RebalanceStorm",
@@ -41,9 +42,9 @@ RULES = Rules(
             f"max by (pipeline) ({_REBALANCES} * {INFO})"
             f" > {o.REBALANCES_MAX} + 4 * count by (pipeline) (surgetank_worker_info)",
             0,
-            "{{ $labels.pipeline }} rebalances again and again",
+            "{{ $labels.pipeline }} rebalances repeatedly",
             "A worker of pipeline {{ $labels.pipeline }} took part in {{ $value | printf `%.0f` }} rebalances in "
-            f"15 minutes; {o.REBALANCES_MAX} and four for each worker are allowed, a deploy makes two for each.",
+            f"15 minutes; {o.REBALANCES_MAX} and four per worker are allowed, a deploy causes two per worker.",
             "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
         ),
         AlertRule(
@@ -54,7 +55,7 @@ RULES = Rules(
             300,
             "{{ $value | humanizePercentage }} of the transactions of {{ $labels.pipeline }} are aborted",
             "{{ $value | humanizePercentage }} of the transactions of pipeline {{ $labels.pipeline }} ended without a "
-            f"commit over five minutes; {o.ABORTED_SHARE_MAX:.0%} is allowed. Their work is done again.",
+            f"commit over five minutes; {o.ABORTED_SHARE_MAX:.0%} is allowed. Their work is repeated.",
             "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
         ),
         AlertRule(
@@ -62,10 +63,10 @@ RULES = Rules(
             Severity.TICKET,
             f"{by_pipeline('surgetank_restore_remaining_records')} > 0",
             o.RESTORE_SECONDS_MAX,
-            "{{ $labels.pipeline }} restores state for more than two minutes",
-            "{{ $value | humanize }} records are still to be read before all tasks of pipeline {{ $labels.pipeline }} "
-            f"have their state back, after {o.RESTORE_SECONDS_MAX} s. Their events wait.",
-            "A part of the scores of {{ $labels.pipeline }} arrives late. None is lost.",
+            "{{ $labels.pipeline }} has restored state for more than two minutes",
+            "{{ $value | humanize }} records remain to be read to restore all tasks of pipeline {{ $labels.pipeline }} "
+            f"after {o.RESTORE_SECONDS_MAX} s. The events of these tasks wait.",
+            "Some scores of {{ $labels.pipeline }} arrive late. None is lost.",
         ),
         AlertRule(
             "DiskFillsUp",
@@ -74,22 +75,22 @@ RULES = Rules(
             f" and surgetank_state_disk_bytes > {_HALF_FULL}",
             900,
             "The state of worker {{ $labels.instance }} fills its disk within hours",
-            "At the slope of the last hour the state of the worker at {{ $labels.instance }} takes "
+            "At the slope of the last hour the state of the worker at {{ $labels.instance }} will take "
             f"{{{{ $value | humanize1024 }}}}B in {o.DISK_AHEAD_SECONDS // 3600} hours; "
-            f"{o.STATE_DISK_BYTES_MAX // 2**30} GiB is the room it has.",
-            "Nothing yet.",
-            about="instance",
+            f"{o.STATE_DISK_BYTES_MAX // 2**30} GiB is its limit.",
+            "None yet.",
+            subject_label="instance",
         ),
         AlertRule(
             "ExporterDown",
             Severity.PAGE,
             "absent(surgetank_exporter_up == 1)",
             60,
-            "Nobody sees the lag: the exporter is down or Kafka does not answer it",
-            "For a minute no lag exporter had an answer from Kafka. While that is so, a pipeline without a live worker "
-            "would be seen by nobody. The lag is unknown, not zero.",
-            "Unknown: whether scores arrive in time cannot be seen at the moment.",
-            about="",
+            "The lag is unknown: the exporter is down or Kafka does not answer it",
+            "No lag exporter has had an answer from Kafka for a minute. Meanwhile no alert fires for a pipeline "
+            "without a live worker. The lag is unknown, not zero.",
+            "Unknown: it cannot be seen whether scores arrive in time.",
+            subject_label="",
         ),
     ),
 )

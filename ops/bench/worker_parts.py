@@ -9,14 +9,16 @@ from typing import Any
 from ops.bench.cpu_parts import CpuParts
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.features.spec import FeatureSpec
+from pipeline.runtime.fetcher import Fetcher
 from pipeline.runtime.transaction_manager import TransactionManager
 from pipeline.serving.onnx_model import OnnxModel
 
-THREADS = {"fetcher": "pull", "transactions": "produce", "send offsets": "commit"}
+THREADS = {"transactions": "produce", "send offsets": "commit"}
 METHODS: tuple[tuple[Any, str, str], ...] = (
+    (Fetcher, "poll", "pull"),
     (Decoder, "decode", "decode"),
     (FeatureSpec, "matrix", "features"),
-    (Encoder, "encode", "encode"),
+    (Encoder, "encode_values", "encode"),
     (TransactionManager, "commit", "commit"),
 )
 

@@ -1,1 +1,1 @@
-"""Pictures for the README, each made from a real run by a module of its name."""
+"""Pictures for the README; the module with the name of a picture draws it from a real run."""

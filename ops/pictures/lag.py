@@ -1,7 +1,7 @@
-"""Draws ``ops/pictures/lag.svg``: what ``surgetank lag flights --watch`` shows while a spike is worked off.
+"""Draws ``ops/pictures/lag.svg``: the output of ``surgetank lag flights --watch`` while the lag of a spike drains.
 
-``python -m ops.pictures.lag`` starts a real Kafka and two workers with batches so small that they are slow, replays
-real events with a tenfold spike, and draws the table once a third of the lag is gone. It takes about two minutes.
+``python -m ops.pictures.lag`` starts a real Kafka and two workers that are slow because of small batches, replays
+real events with a tenfold spike, and draws the table when the lag has dropped by a third. It takes about two minutes.
 """
 
 import io
@@ -36,43 +36,43 @@ WIDTH = 168
 
 
 def main() -> None:
-    """Run, watch, draw."""
+    """Run the spike, poll the lag, draw the table."""
     events = recording().only("boarding")
     with (
         tempfile.TemporaryDirectory(prefix="surgetank-picture-") as folder,
-        local_environment(flights, "topology.flights", events, home=Path(folder), brokers=1, protocol="auto") as site,
+        local_environment(flights, "topology.flights", events, home=Path(folder), brokers=1, protocol="auto") as env,
     ):
-        provisioning.apply(site.kafka, flights)
-        replay = Replay(site.kafka, events, at_rate(RATE, [SPIKE]), encoder(), count=10_000_000)
-        with site.fleet(SLOW) as fleet, OffsetCollectorProcess(site.kafka) as asking:
+        provisioning.apply(env.kafka, flights)
+        replay = Replay(env.kafka, events, at_rate(RATE, [SPIKE]), encoder(), count=10_000_000)
+        with env.fleet(SLOW) as fleet, OffsetCollectorProcess(env.kafka) as process:
             for member in [fleet.start() for _ in range(WORKERS)]:
                 fleet.wait_ready(member)
             sending = threading.Thread(target=replay.run, daemon=True)
             sending.start()
-            question = OffsetQuery(group=flights.group, topics=(flights.events.topic,), heads_max=100)
-            _draw(GroupMonitor(question, lambda about: asking.ask(about, 15.0), SystemClock()))
+            query = OffsetQuery(group=flights.group, topics=(flights.events.topic,), heads_max=100)
+            _draw(GroupMonitor(query, lambda query: process.ask(query, 15.0), SystemClock()))
             replay.stop()
             sending.join()
 
 
-def _draw(watching: GroupMonitor) -> None:
+def _draw(monitor: GroupMonitor) -> None:
     clock, pause = SystemClock(), threading.Event()
     started, highest = clock.monotonic(), 0
-    look = watching.look()
+    snapshot = monitor.poll()
     while clock.monotonic() - started < SECONDS_MAX:
-        look = watching.look()
-        highest = max(highest, look.lag)
-        print(f"{clock.monotonic() - started:4.0f} s  lag {look.lag:,}", flush=True)
-        if clock.monotonic() - started > SPIKE.end and look.lag < 2 / 3 * highest:
+        snapshot = monitor.poll()
+        highest = max(highest, snapshot.lag)
+        print(f"{clock.monotonic() - started:4.0f} s  lag {snapshot.lag:,}", flush=True)
+        if clock.monotonic() - started > SPIKE.end and snapshot.lag < 2 / 3 * highest:
             break
         pause.wait(1.0)
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(table(look))
-    drawn = console.export_svg(title=COMMAND, unique_id="lag")
-    # A picture in a repository fetches no letters from elsewhere: those of whoever looks will do.
-    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
-    PICTURE.write_text(drawn)
-    print(f"{PICTURE.name}: {len(drawn):,} bytes")
+    console.print(table(snapshot))
+    picture = console.export_svg(title=COMMAND, unique_id="lag")
+    # Remove web fonts, so that the picture loads nothing from other hosts.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    PICTURE.write_text(picture)
+    print(f"{PICTURE.name}: {len(picture):,} bytes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws lines over time as SVG: a few charts side by side, each with its axes, its legend and its limit. Pure."""
+"""Renders charts of lines over time as SVG, in a grid, each with axes, legend and limit. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ COLORS = ("#1f77b4", "#e8710a", "#2a9d4a", "#8e5bbf", "#c0392b", "#16808f", "#7f
 WIDTH, HEIGHT = 320, 170  # of a chart
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 46  # around its plot
 GAP = 8
-BETWEEN = 1.5  # points further apart than so many steps are not joined: nothing was seen there
+GAP_STEPS = 1.5  # points further apart than this many steps are not joined
 _FONT = 'font-family="system-ui,sans-serif" font-size="10"'
 
 
 @dataclass(frozen=True, slots=True)
 class ChartLine:
-    """Values over seconds, in rising order of time."""
+    """Values over seconds, in ascending order of time."""
 
     label: str
     seconds: Sequence[float]
@@ -24,7 +24,7 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines on one pair of axes. ``unit`` is Grafana's name for it; ``names`` are the texts of whole values, if any."""
+    """Lines on one pair of axes. ``unit`` is the name in Grafana; ``names`` are texts for the values 0, 1, ..."""
 
     title: str
     unit: str
@@ -34,7 +34,7 @@ class Chart:
 
 
 def page(heading: str, charts: Sequence[Chart], seconds: float, step: float, columns: int = 3) -> str:
-    """Return a whole SVG file: the heading, then the charts in rows, all on one time axis of so many seconds."""
+    """Return an SVG file: the heading, then the charts in rows, each with a time axis of ``seconds``."""
     rows = math.ceil(len(charts) / columns)
     width, height = columns * (WIDTH + GAP) + GAP, rows * (HEIGHT + GAP) + GAP + 24
     parts = [
@@ -50,15 +50,15 @@ def page(heading: str, charts: Sequence[Chart], seconds: float, step: float, col
 
 
 def ticks(top: float, count: int = 3) -> list[float]:
-    """Return round values from 0 to at least ``top``, about so many above 0."""
+    """Return round values from 0 to at least ``top``, about ``count`` of them above 0."""
     rough = max(top, 1e-9) / count
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * (1 - 1e-9))
     return [step * number for number in range(math.ceil(top / step * (1 - 1e-9)) + 1 or 1)] or [0.0, step]
 
 
-def worded(value: float, unit: str) -> str:
-    """Return a value with its unit, short."""
+def format_value(value: float, unit: str) -> str:
+    """Format a value with its unit."""
     if unit == "percentunit":
         return f"{100 * value:.3g} %"
     if unit == "s" and 0 < value < 1:
@@ -70,13 +70,13 @@ def worded(value: float, unit: str) -> str:
 
 
 def segments(line: ChartLine, step: float) -> list[list[tuple[float, float]]]:
-    """Return the points of a line, cut where something is missing or is no number."""
+    """Return the points of a line, split at gaps and at values that are not finite."""
     out: list[list[tuple[float, float]]] = [[]]
     for second, value in zip(line.seconds, line.values, strict=True):
         if not math.isfinite(value):
             out.append([])
             continue
-        if out[-1] and second - out[-1][-1][0] > BETWEEN * step:
+        if out[-1] and second - out[-1][-1][0] > GAP_STEPS * step:
             out.append([])
         out[-1].append((second, value))
     return [part for part in out if part]
@@ -98,7 +98,7 @@ def _chart(chart: Chart, seconds: float, step: float) -> str:
         f'<text x="8" y="16" font-size="11" font-weight="600" fill="#222">{escape(chart.title)}</text>',
     ]
     for mark in marks:
-        text = chart.names[int(mark)] if chart.names else worded(mark, chart.unit)
+        text = chart.names[int(mark)] if chart.names else format_value(mark, chart.unit)
         parts.append(f'<path d="M{LEFT} {y(mark):.1f}H{WIDTH - RIGHT}" stroke="#e6e8eb"/>')
         parts.append(f'<text x="{LEFT - 4}" y="{y(mark) + 3:.1f}" text-anchor="end" fill="#666">{escape(text)}</text>')
     for minute in range(int(seconds // 60) + 1):
@@ -121,7 +121,7 @@ def _chart(chart: Chart, seconds: float, step: float) -> str:
 
 
 def _legend(lines: Sequence[ChartLine]) -> str:
-    """Write the labels below the plot, in two rows at most; what does not fit is counted."""
+    """Render the labels below the plot in at most two rows, and the number of labels that do not fit."""
     parts, x, y = [], 10.0, HEIGHT - 18
     for number, line in enumerate(lines):
         wide = 16 + 5.2 * len(line.label)

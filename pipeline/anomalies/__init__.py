@@ -1,1 +1,1 @@
-"""What is unusual: rates, latencies, errors, scores and inputs, each against what was usual for it until now."""
+"""Anomaly detection: rates, latencies, errors, scores and inputs, each compared with its own baseline."""

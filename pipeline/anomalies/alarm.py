@@ -1,74 +1,74 @@
-"""From single looks to an anomaly that begins and ends: one that comes and goes within a minute is one. Pure."""
+"""Turns single evaluations of a signal into anomalies with a start and an end. Pure."""
 
 from dataclasses import dataclass
 
-from pipeline.anomalies.level import Band
+from pipeline.anomalies.baseline import Band
 
-CALM_SECONDS = 60.0  # an anomaly ends when its value was usual for so long
-SETTLED_SECONDS = 1800.0  # or when it has lasted so long: then that is what is usual now
+RECOVERY_SECONDS = 60.0  # an anomaly ends after the value has been normal for this long
+REBASELINE_SECONDS = 1800.0  # an anomaly that lasts this long ends too: its level becomes the new baseline
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at a signal gave: its value, where it would be usual, and both in words."""
+    """The result of one evaluation of a signal: the value, its normal band and a description of both."""
 
     signal: str
     value: float
     band: Band
-    words: str
+    description: str
 
     @property
     def score(self) -> float:
-        """How unusual the value is: above 1 is an anomaly."""
+        """Return the deviation of the value: above 1 is an anomaly."""
         return self.band.score(self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmChange:
-    """An anomaly that begins or ends, and why. ``settled``: it ends because it became usual."""
+    """The start or the end of an anomaly. ``rebaselined``: it ends because its level becomes the baseline."""
 
     signal: str
     begins: bool
     score: float
     why: str
-    settled: bool = False
+    rebaselined: bool = False
 
 
 class Alarm:
-    """Whether one signal is unusual. Times are monotonic seconds.
+    """Tracks whether one signal is anomalous. Times are monotonic seconds.
 
-    While it is, values are judged by what was usual when it began: what goes on must not excuse itself.
+    During an anomaly, values are scored against the band at its start, so that the anomaly does not shift its own band.
     """
 
     def __init__(self, signal: str) -> None:
         self._signal = signal
         self._band: Band | None = None
-        self._began = 0.0
-        self._unusual = 0.0  # when it was so for the last time
+        self._started_at = 0.0
+        self._unusual_at = 0.0  # time of the latest score above 1
         self.score = 0.0
 
     @property
     def active(self) -> bool:
-        """Whether there is an anomaly now."""
+        """Return whether an anomaly is in progress."""
         return self._band is not None
 
-    def look(self, now: float, finding: Finding | None) -> AlarmChange | None:
-        """Take what a look gave, None for nothing that could be judged; return what changed."""
+    def evaluate(self, now: float, finding: Finding | None) -> AlarmChange | None:
+        """Process one finding, None if the signal could not be evaluated; return the start or end of an anomaly."""
         if finding is not None:
             self.score = (self._band or finding.band).score(finding.value)
         unusual = finding is not None and self.score > 1
         if self._band is None:
             if finding is None or not unusual:
                 return None
-            self._band, self._began, self._unusual = finding.band, now, now
-            return AlarmChange(self._signal, True, self.score, finding.words)
+            self._band, self._started_at, self._unusual_at = finding.band, now, now
+            return AlarmChange(self._signal, True, self.score, finding.description)
         if unusual:
-            self._unusual = now
-        if now - self._began >= SETTLED_SECONDS:
+            self._unusual_at = now
+        if now - self._started_at >= REBASELINE_SECONDS:
             self._band = None
-            why = f"it has been so for {SETTLED_SECONDS / 60:.0f} min and is what is usual from now on"
-            return AlarmChange(self._signal, False, self.score, why, settled=True)
-        if finding is not None and now - self._unusual >= CALM_SECONDS:
+            why = f"the new level has lasted {REBASELINE_SECONDS / 60:.0f} min and becomes the baseline"
+            return AlarmChange(self._signal, False, self.score, why, rebaselined=True)
+        if finding is not None and now - self._unusual_at >= RECOVERY_SECONDS:
             self._band = None
-            return AlarmChange(self._signal, False, self.score, f"back to what is usual: {finding.words}")
+            return AlarmChange(self._signal, False, self.score, f"back in the normal range: {finding.description}")
         return None

@@ -1,4 +1,4 @@
-"""Watches one worker: judges what it counts and what its flow leaves, every other second, in its monitor's thread."""
+"""Detects anomalies of one worker from its metrics and from a sample of its inputs and scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,38 +6,38 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.anomalies.alarm import AlarmChange
-from pipeline.anomalies.detectors import BatchObservation, Detectors
-from pipeline.anomalies.sample import ReservoirSample
+from pipeline.anomalies.detectors import Detectors, WorkerObservation
+from pipeline.anomalies.row_sample import RowSample
 from pipeline.clock import Clock
 from pipeline.records import TopicPartition
 from pipeline.telemetry.metrics import Metrics
 
 
 class AnomalyMonitor:
-    """``saw`` is for the flow, after each batch; ``look`` is for the monitor.
+    """Evaluates all detectors of a worker. ``record`` is thread-safe; call ``evaluate`` from one thread.
 
-    ``topic`` is that of the events whose rate is watched; ``inputs`` names the model's inputs.
+    ``topic`` is the event topic whose arrival rate is monitored; ``inputs`` are the names of the model's inputs.
     """
 
     def __init__(self, topic: str, inputs: Sequence[str], metrics: Metrics, clock: Clock) -> None:
         self._topic = topic
         self._metrics = metrics
         self._clock = clock
-        self._sample = ReservoirSample(len(inputs))
+        self._sample = RowSample(len(inputs))
         self._detectors = Detectors(inputs, metrics.end_to_end_seconds.buckets)
         self._counted = self._counts()
 
-    def saw(self, matrix: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> None:
-        """Keep some rows of what the flow computed: float32 [m, F] with NaN for missing, and the scores."""
-        self._sample.saw(matrix, scores)
+    def record(self, matrix: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> None:
+        """Sample rows of a batch: ``matrix`` float32 [m, F] with NaN for missing values, ``scores`` float64 [m]."""
+        self._sample.add(matrix, scores)
 
-    def look(self, ends: Mapping[TopicPartition, int]) -> list[AlarmChange]:
-        """Judge what was counted since the last look; ``ends`` are the log ends of the owned partitions, if known."""
+    def evaluate(self, ends: Mapping[TopicPartition, int]) -> list[AlarmChange]:
+        """Evaluate the counts since the last call; ``ends`` are the log end offsets of owned partitions, if known."""
         before, self._counted = self._counted, self._counts()
         events, dead, latencies = (new - old for new, old in zip(self._counted, before, strict=True))
         rows, missing, scores = self._sample.take()
-        changes = self._detectors.look(
-            BatchObservation(
+        changes = self._detectors.evaluate(
+            WorkerObservation(
                 now=self._clock.monotonic(),
                 wall=self._clock.now(),
                 ends={source: end for source, end in ends.items() if source.topic == self._topic},

@@ -1,8 +1,8 @@
-"""Detectors of scores that are spread otherwise than before: PSI on deciles, and Kolmogorov and Smirnov's distance.
+"""Detectors of a changed score distribution: population stability index (PSI) on deciles, Kolmogorov-Smirnov distance.
 
-The last 1,000 scores are held against a sample of the last hour (at low rates: of the last 11,520 scores). A score
-enters that reference only when it has left the 1,000. Both are samples, so memory is fixed and there are no bins that
-the scores could leave; where rates are high, what is looked at is a sample too.
+The last 1,000 scores are compared with a sample of the last hour (at low rates: of the last 11,520 scores). A score
+enters the reference sample only after it has left the last 1,000. Memory is fixed, and no bins are set in advance. At
+high rates the recent scores are sampled too.
 """
 
 import math
@@ -12,109 +12,110 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.anomalies.alarm import Finding
+from pipeline.anomalies.baseline import Band, BaselineTracker
 from pipeline.anomalies.bounds import ks_bound, psi_bound
-from pipeline.anomalies.level import Band, Level
-from pipeline.anomalies.rates import SPAN_SECONDS
+from pipeline.anomalies.count_detectors import WINDOW_SECONDS
 
 Float64s = npt.NDArray[np.float64]
 
-SCORES = 1000
-FRESH = 100  # so many new ones are worth another look
-BLOCK = 64  # scores that each block of the reference keeps
+RECENT_SCORES = 1000
+NEW_SCORES_MIN = 100  # new scores before the next evaluation
+BLOCK = 64  # scores per block of the reference
 BLOCKS = 180
 BLOCKS_MIN = 15
-KS_LEAST = 0.14  # smaller distances do not matter; a shift by half a standard deviation makes 0.2
-PSI_LEAST = 0.15  # 0.1 is usually called worth watching, 0.25 worth acting
+KS_MIN = 0.14  # smaller distances are ignored; a shift by half a standard deviation gives 0.2
+PSI_MIN = 0.15  # common practice: 0.1 is worth watching, 0.25 worth acting on
 DECILES = np.linspace(0.1, 0.9, 9)
-MEMORY = 30  # distances that are remembered before the bounds trust them
+DISTANCES_MIN = 30  # past distances before they set the band
 
 
 class Drift:
-    """Whether the last scores are spread as those before. ``seed`` is for the choice of samples."""
+    """Compares the distribution of recent scores with the reference. ``seed`` is the seed of the sampling."""
 
     signals = ("score_psi", "score_ks")
 
     def __init__(self, seed: int = 0) -> None:
         self._random = np.random.default_rng(seed)
-        self._psi, self._ks = Level(), Level()
-        self.forget()
+        self._psi, self._ks = BaselineTracker(), BaselineTracker()
+        self.reset()
 
-    def forget(self) -> None:
-        """Learn anew what is usual."""
-        self._fresh: list[Float64s] = []  # arrived since the last look that was worth it
+    def reset(self) -> None:
+        """Forget the reference and the past distances."""
+        self._new: list[Float64s] = []  # arrived since the last evaluation
         self._recent: deque[Float64s] = deque()
-        self._open: list[Float64s] = []  # the block that is being filled
-        self._opened = -math.inf
+        self._block: list[Float64s] = []  # the block that is being filled
+        self._block_closed_at = -math.inf
         self._blocks: deque[Float64s] = deque(maxlen=BLOCKS)
-        self._sorted = np.zeros(0)
-        self._noted, self._since_noted = -math.inf, 0
-        self._psi.forget()
-        self._ks.forget()
+        self._reference = np.zeros(0)
+        self._added_at, self._since_added = -math.inf, 0
+        self._psi.reset()
+        self._ks.reset()
 
-    def look(self, now: float, wall: float, scores: Float64s) -> tuple[Finding, ...]:
-        """Take the scores since the last look, float64 [n]; monotonic seconds, and seconds since the epoch."""
+    def evaluate(self, now: float, wall: float, scores: Float64s) -> tuple[Finding, ...]:
+        """Evaluate with new scores, float64 [n]; ``now`` is monotonic seconds, ``wall`` seconds since the epoch."""
         if len(scores):
-            self._fresh.append(self._thinned(scores, 4 * SCORES))
-        if sum(map(len, self._fresh)) < FRESH:
+            self._new.append(self._thinned(scores, 4 * RECENT_SCORES))
+        if sum(map(len, self._new)) < NEW_SCORES_MIN:
             return ()
-        fresh, self._fresh = np.concatenate(self._fresh), []
-        self._recent.append(fresh)
-        while sum(map(len, self._recent)) - len(self._recent[0]) >= SCORES:
-            self._leave(now, self._recent.popleft())
-        self._since_noted += len(fresh)
+        new, self._new = np.concatenate(self._new), []
+        self._recent.append(new)
+        while sum(map(len, self._recent)) - len(self._recent[0]) >= RECENT_SCORES:
+            self._retire(now, self._recent.popleft())
+        self._since_added += len(new)
         recent = np.sort(np.concatenate(self._recent))
-        if len(recent) < SCORES or len(self._blocks) < BLOCKS_MIN:
+        if len(recent) < RECENT_SCORES or len(self._blocks) < BLOCKS_MIN:
             return ()
-        return self._judge(now, wall, recent)
+        return self._assess(now, wall, recent)
 
-    def _leave(self, now: float, scores: Float64s) -> None:
-        self._open.append(scores)
-        if now - self._opened >= SPAN_SECONDS and sum(map(len, self._open)) >= BLOCK:
-            self._blocks.append(self._thinned(np.concatenate(self._open), BLOCK))
-            self._open, self._opened = [], now
-            self._sorted = np.sort(np.concatenate(self._blocks))
-        elif sum(map(len, self._open)) > 4 * SCORES:
-            self._open = [self._thinned(np.concatenate(self._open), 2 * SCORES)]
+    def _retire(self, now: float, scores: Float64s) -> None:
+        self._block.append(scores)
+        if now - self._block_closed_at >= WINDOW_SECONDS and sum(map(len, self._block)) >= BLOCK:
+            self._blocks.append(self._thinned(np.concatenate(self._block), BLOCK))
+            self._block, self._block_closed_at = [], now
+            self._reference = np.sort(np.concatenate(self._blocks))
+        elif sum(map(len, self._block)) > 4 * RECENT_SCORES:
+            self._block = [self._thinned(np.concatenate(self._block), 2 * RECENT_SCORES)]
 
     def _thinned(self, scores: Float64s, count: int) -> Float64s:
         return scores if len(scores) <= count else self._random.choice(scores, count, replace=False)
 
-    def _judge(self, now: float, wall: float, recent: Float64s) -> tuple[Finding, ...]:
-        n, m = len(recent), len(self._sorted)
-        index, bins = psi(recent, self._sorted)
-        distance, where = ks(recent, self._sorted)
+    def _assess(self, now: float, wall: float, recent: Float64s) -> tuple[Finding, ...]:
+        n, m = len(recent), len(self._reference)
+        index, bins = psi(recent, self._reference)
+        distance, where = ks(recent, self._reference)
         bands = (
-            self._band(self._psi, wall, max(PSI_LEAST, psi_bound(n, m, bins))),
-            self._band(self._ks, wall, max(KS_LEAST, ks_bound(n, m))),
+            self._band(self._psi, wall, max(PSI_MIN, psi_bound(n, m, bins))),
+            self._band(self._ks, wall, max(KS_MIN, ks_bound(n, m))),
         )
-        if self._since_noted >= SCORES and now - self._noted >= SPAN_SECONDS:  # nothing of what was noted is left
-            self._noted, self._since_noted = now, 0
-            self._psi.note(wall, index)
-            self._ks.note(wall, distance)
-        median, before = float(np.median(recent)), float(np.median(self._sorted))
-        words = f"the last {n:,} scores have median {median:.4g}, those before {before:.4g}"
+        # Add a distance only when the recent scores have been replaced since the last one.
+        if self._since_added >= RECENT_SCORES and now - self._added_at >= WINDOW_SECONDS:
+            self._added_at, self._since_added = now, 0
+            self._psi.add(wall, index)
+            self._ks.add(wall, distance)
+        median, before = float(np.median(recent)), float(np.median(self._reference))
+        description = f"the last {n:,} scores have median {median:.4g}, those before {before:.4g}"
         return (
-            Finding("score_psi", index, bands[0], f"PSI {index:.2f} on {bins} bins: {words}"),
-            Finding("score_ks", distance, bands[1], f"KS distance {distance:.2f} at {where:.4g}: {words}"),
+            Finding("score_psi", index, bands[0], f"PSI {index:.2f} on {bins} bins: {description}"),
+            Finding("score_ks", distance, bands[1], f"KS distance {distance:.2f} at {where:.4g}: {description}"),
         )
 
     @staticmethod
-    def _band(level: Level, wall: float, least: float) -> Band:
-        """Return the band of a distance: what is too far by chance, and too far from the distances before."""
-        usual = level.usual
-        if usual is None or usual.values < MEMORY:
+    def _band(tracker: BaselineTracker, wall: float, least: float) -> Band:
+        """Return the band of a distance: up to ``least``, or to the threshold from past distances if that is higher."""
+        baseline = tracker.baseline
+        if baseline is None or baseline.values < DISTANCES_MIN:
             return Band(-math.inf, 0.0, least)
-        band = level.band(wall, noise=least / 100, low=-math.inf, high=least)
-        assert band is not None  # there is something usual
-        return Band(-math.inf, min(band.middle, least / 2), band.high)
+        band = tracker.band(wall, noise=least / 100, low=-math.inf, high=least)
+        assert band is not None  # there is a baseline
+        return Band(-math.inf, min(band.center, least / 2), band.high)
 
 
 def ks(recent: Float64s, before: Float64s) -> tuple[float, float]:
-    """Return the greatest distance of the distribution functions of two sorted samples, and where it is. Pure."""
+    """Return the Kolmogorov-Smirnov distance of two sorted samples, float64 [n] and [m], and its location. Pure."""
     n = len(recent)
     above = np.arange(1, n + 1) / n - np.searchsorted(before, recent, side="right") / len(before)
     below = np.searchsorted(before, recent, side="left") / len(before) - np.arange(n) / n
-    # Within equal scores only the last (above) and the first (below) are steps of the function; the others lie between.
+    # Among equal scores the distribution function steps only at the last (above) and the first (below).
     most, least = int(np.argmax(above)), int(np.argmax(below))
     return (
         (float(above[most]), float(recent[most]))
@@ -127,10 +128,10 @@ def ks(recent: Float64s, before: Float64s) -> tuple[float, float]:
 
 
 def psi(recent: Float64s, before: Float64s) -> tuple[float, int]:
-    """Return the population stability index of two sorted samples, and in how many bins. Pure.
+    """Return the population stability index of two sorted samples, float64 [n] and [m], and the number of bins. Pure.
 
-    The bins are the deciles of the second: sum of (a - b) ln(a / b) over the bins' shares a and b. Half a score is
-    added to each bin, so that an empty one is no infinity.
+    The bins are the deciles of ``before``: sum of (a - b) ln(a / b) over the bins' shares a and b. Half a score is
+    added to each bin to keep the logarithm finite.
     """
     edges = np.unique(np.quantile(before, DECILES))
     shares = []

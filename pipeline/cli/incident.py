@@ -29,20 +29,20 @@ def report(
     from pipeline.clock import SystemClock
     from pipeline.errors import SettingsError
     from pipeline.settings import load
-    from pipeline.timeline.events import moment
+    from pipeline.timeline.events import format_time
     from pipeline.timeline.incident import incident_report
-    from pipeline.timeline.reading import history
-    from pipeline.timeline.time_parsing import moment_ms
+    from pipeline.timeline.reader import read_history
+    from pipeline.timeline.time_parsing import parse_time_ms
 
     now = SystemClock().now()
-    start, end = moment_ms(from_, now), moment_ms(to, now)
+    start, end = parse_time_ms(from_, now), parse_time_ms(to, now)
     if start >= end:
-        raise SettingsError(f"--from {from_} ({moment(start)}) is not before --to {to} ({moment(end)})")
+        raise SettingsError(f"--from {from_} ({format_time(start)}) is not before --to {to} ({format_time(end)})")
     pipeline = resolve(name)
-    stamp = moment(start)[:16].replace(":", "").replace("-", "")
+    stamp = format_time(start)[:16].replace(":", "").replace("-", "")
     files = incident_report(
         pipeline.name,
-        history(load({"kafka.bootstrap": bootstrap}).kafka, pipeline, start, end),
+        read_history(load({"kafka.bootstrap": bootstrap}).kafka, pipeline, start, end),
         start=start,
         end=end,
         written_at=round(now * 1000),

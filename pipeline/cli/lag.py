@@ -65,7 +65,7 @@ def _looking(
     from pipeline.clock import SystemClock
     from pipeline.lag.group_monitor import GroupMonitor
 
-    return GroupMonitor(question, ask, SystemClock()).look
+    return GroupMonitor(question, ask, SystemClock()).poll
 
 
 def _show(look: "GroupSnapshot", as_json: bool) -> None:
@@ -73,10 +73,10 @@ def _show(look: "GroupSnapshot", as_json: bool) -> None:
 
     from rich.console import Console
 
-    from pipeline.lag.table import plain, table
+    from pipeline.lag.table import as_dict, table
 
     if as_json:
-        typer.echo(json.dumps(plain(look)))
+        typer.echo(json.dumps(as_dict(look)))
     else:
         Console().print(table(look))
 

@@ -58,18 +58,18 @@ def show(
     from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
     from pipeline.settings import load
-    from pipeline.timeline.reading import reading
-    from pipeline.timeline.time_parsing import moment_ms
+    from pipeline.timeline.reader import open_timeline
+    from pipeline.timeline.time_parsing import parse_time_ms
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
     kafka = load({"kafka.bootstrap": bootstrap}).kafka
-    since_ms = moment_ms(since, SystemClock().now())
+    since_ms = parse_time_ms(since, SystemClock().now())
     unreadable = 0
     try:
-        with reading(kafka, resolve(name), since_ms) as reader:
+        with open_timeline(kafka, resolve(name), since_ms) as reader:
             _print(reader.history(), as_json)
             while follow:
                 _print(reader.next(_FOLLOW_SECONDS), as_json)
@@ -84,7 +84,7 @@ def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from pipeline.timeline.events import moment
+    from pipeline.timeline.events import format_time
 
     if as_json:
         for event in events:
@@ -92,7 +92,7 @@ def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
         return
     console = Console(soft_wrap=True, highlight=False)
     for event in events:
-        line = f"{moment(event.at)}  {event.kind:<17} {event.who:<24} {' '.join(event.what.splitlines())}"
+        line = f"{format_time(event.at)}  {event.kind:<17} {event.who:<24} {' '.join(event.what.splitlines())}"
         # Text from outside is printed unchanged, except for control characters that would move the cursor.
         plain = "".join(sign if sign.isprintable() else "?" for sign in line)
         console.print(Text(plain, style=_STYLES.get(event.kind, "")))

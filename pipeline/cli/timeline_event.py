@@ -22,5 +22,5 @@ def write_timeline_event(kafka: "KafkaSettings", pipeline: "Pipeline", what: str
         user = "somebody"
     who = f"{user}@{socket.gethostname()}"
     timeline = TimelineWriter(kafka, pipeline, who=who, clock=SystemClock(), ended=lambda _: None)
-    timeline.tell(EventKind.OPERATOR_COMMAND, what, details)
+    timeline.write(EventKind.OPERATOR_COMMAND, what, details)
     timeline.close()

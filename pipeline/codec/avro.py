@@ -37,7 +37,7 @@ class Decoder:
         Every record is in exactly one of the two, both in the order of the records. Raises nothing, whatever the
         bytes are, as long as they are less than 2 GiB together.
         """
-        columns, rows, dead = self.decode_values(pa.array(records.values, pa.large_binary()))
+        columns, rows, dead = self.decode_values(records.values)
         return DecodedBatch(records, rows, columns), dead
 
     def decode_values(self, values: pa.LargeBinaryArray) -> tuple[pa.RecordBatch, Int64s, tuple[DeadLetter, ...]]:

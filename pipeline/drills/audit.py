@@ -121,7 +121,7 @@ class AuditedTopics:
         return {
             **_positions(records),
             "ids": _align_to_records(batch, self._id),
-            "keys": pa.array(records.keys, pa.binary()),
+            "keys": records.keys.cast(pa.binary()),
         }
 
     def _score_columns(self, records: RecordBatch) -> Columns:
@@ -131,7 +131,7 @@ class AuditedTopics:
             name: np.where(ours, _align_to_records(batch, name).fill_null(-1).to_numpy().astype(np.int64), -1)
             for name in ("source_partition", "source_offset")
         }
-        keys = pa.array(records.keys, pa.binary())
+        keys = records.keys.cast(pa.binary())
         return {**_positions(records), "ids": _align_to_records(batch, "event_id"), "keys": keys, **positions}
 
     def _dead_columns(self, records: RecordBatch) -> Columns:

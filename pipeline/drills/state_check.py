@@ -119,7 +119,9 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Par
     with TopicReader(kafka, [topic]) as reader:
         for records in reader.catch_up():
             partitions = _partitions(records).tolist()
-            last.update(zip(zip(partitions, records.keys, strict=True), records.values, strict=True))  # type: ignore[arg-type]
+            last.update(
+                zip(zip(partitions, records.keys.to_pylist(), strict=True), records.values.to_pylist(), strict=True)
+            )
     growth = longest(
         None if value is None else PartitionHistory.load(value)
         for (_, key), value in last.items()
@@ -262,7 +264,7 @@ def _events(
     partitions = _partitions(records)[batch.rows]
     times, known = milliseconds(batch.columns.column(feed.time))
     writes = known & plausible_times(settings)(times, records.arrived_ms[batch.rows])
-    keys = [records.keys[row] for row in batch.rows.tolist()]
+    keys = records.keys.take(pa.array(batch.rows)).to_pylist()
     kept = np.flatnonzero(writes & np.array([key not in RESERVED_KEYS for key in keys], dtype=np.bool_))
     offsets = records.offsets[batch.rows]
     lying = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
@@ -335,7 +337,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
                 strict=True,
             )
             partitions = _partitions(records)[batch.rows].tolist()
-            keys = [records.keys[row] for row in batch.rows.tolist()]
+            keys = records.keys.take(pa.array(batch.rows)).to_pylist()
             offsets = batch.columns.column("source_offset").to_pylist()
             for partition, key, value, offset in zip(partitions, keys, values, offsets, strict=True):
                 if key is None or key in RESERVED_KEYS:

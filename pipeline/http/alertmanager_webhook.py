@@ -18,7 +18,7 @@ from pipeline.http.server import HttpServer, json_response
 from pipeline.kafka.confirmed import ConfirmedProducer
 from pipeline.settings import KafkaSettings
 from pipeline.timeline.alert_writer import AlertWriter
-from pipeline.timeline.alerts import alerts
+from pipeline.timeline.alerts import parse_alerts
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 BODIES_BYTES_MAX = 4 * BODY_BYTES_MAX  # in memory at once, of all requests
@@ -93,7 +93,7 @@ class AlertmanagerWebhook:
 
     def _take(self, body: bytearray) -> web.Response:
         try:
-            posted = alerts(body, self._pipeline.name)
+            posted = parse_alerts(body, self._pipeline.name)
         except ValueError as error:
             return _said(HTTPStatus.BAD_REQUEST, str(error)[:REASON_CHARACTERS])
         result = self._writer.write(posted, WRITE_SECONDS)

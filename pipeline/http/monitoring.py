@@ -58,7 +58,7 @@ class Monitoring:
         return _health_response(*self._health.ready())
 
     def _page(self, accept: str) -> tuple[bytes, str]:
-        self._metrics.ready.set(self._health.verdict().ready)
+        self._metrics.ready.set(self._health.report().ready)
         return self._metrics.expose(accept)
 
 

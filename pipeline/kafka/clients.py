@@ -7,6 +7,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
+from pipeline.kafka.columnar.interface import BatchConsumer
 from pipeline.kafka.transactional_producer import TransactionalProducer
 from pipeline.settings import KafkaSettings
 
@@ -37,8 +38,8 @@ def admin(kafka: KafkaSettings, **overrides: Any) -> AdminClient:
     return AdminClient(common(kafka, **overrides))
 
 
-def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
-    """Return a consumer that is in no group, commits nothing and reads committed records only.
+def reader_options(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
+    """Return the options of a consumer that is in no group, commits nothing and reads committed records only.
 
     The group id is required by librdkafka; nothing joins it as long as nothing is subscribed to.
     """
@@ -47,10 +48,15 @@ def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
         "enable_auto_commit": False,
         "isolation_level": "read_committed",
     }
-    return Consumer(common(kafka, **(options | overrides)))
+    return common(kafka, **(options | overrides))
 
 
-def close_in_background(consumer: Consumer) -> None:
+def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
+    """Return a consumer with ``reader_options``."""
+    return Consumer(reader_options(kafka, **overrides))
+
+
+def close_in_background(consumer: Consumer | BatchConsumer) -> None:
     """Close a consumer that is of no use any more; it may take its time while brokers are away: in another thread."""
     threading.Thread(target=consumer.close, name="grave", daemon=True).start()
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
-from pipeline.records import Headers, RecordBatch, TopicPartition
+from pipeline.records import Headers, RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 
 _ANSWER_SECONDS = 10.0
@@ -121,8 +121,8 @@ class TopicReader:
             source=np.array(where, dtype=np.int32),
             offsets=np.array(places, dtype=np.int64),
             arrived_ms=np.array([message.timestamp()[1] for message in records], dtype=np.int64),
-            keys=[message.key() for message in records],
-            values=[message.value() for message in records],
+            keys=large_binary([message.key() for message in records]),
+            values=large_binary([message.value() for message in records]),
             headers_of=headers_of,
         )
 

@@ -1,1 +1,1 @@
-"""How far behind a pipeline is."""
+"""The lag of consumer groups: in records and in seconds, with rates and status."""

@@ -45,7 +45,7 @@ class Exporter:
         self._metrics = metrics
         self._health = health
         self._clock = clock
-        self._book = LagEvaluator()
+        self._evaluator = LagEvaluator()
         self._question = OffsetQuery(pattern=settings.groups, heads_max=settings.heads_max)
         self._numbers: dict[int, str] = {}  # of partitions, as text: one value for each
         metrics.exporter_up.set(0)
@@ -74,7 +74,7 @@ class Exporter:
             self._tell(survey)
             answered = True
         self._metrics.exporter_pass_seconds.observe(self._clock.monotonic() - started)
-        self._metrics.turn()
+        self._metrics.invalidate_page()
         return answered
 
     def _away(self, why: str) -> None:
@@ -82,24 +82,24 @@ class Exporter:
             log.warning("lag is not known: %s", why)
         self._metrics.exporter_up.set(0)
         self._metrics.exporter_passes_failed.add(1)
-        self._metrics.forget_groups()
+        self._metrics.clear_groups()
         self._health.set("kafka", False, why)
 
     def _tell(self, survey: CollectedOffsets) -> None:
         now = self._clock.monotonic() - survey.old_seconds
         wall = self._clock.now() - survey.old_seconds
-        self._book.see_ends(now, {source: end for source, (_, end) in survey.bounds.items()})
+        self._evaluator.add_end_offsets(now, {source: end for source, (_, end) in survey.bounds.items()})
         page = _Page(self._metrics)
         left_out = 0
         for group in sorted(survey.groups):
             answer = survey.groups[group]
             found = partition_offsets(answer, survey, now - wall)
-            verdicts = self._book.judge(now, group, found, answer.members)
+            verdicts = self._evaluator.evaluate(now, group, found, answer.members)
             if page.partitions + len(verdicts) > self._settings.partitions_max or not page.takes(group):
                 left_out += 1
             else:
                 page.add(group, verdicts, self._numbers)
-        self._book.forget(now)
+        self._evaluator.expire(now)
         page.publish()
         if left_out and not self._metrics.exporter_groups_left_out.value():
             log.warning(
@@ -132,7 +132,7 @@ class _Page:
 
     def takes(self, group: str) -> bool:
         """Whether the name can be a label and there is room for one more."""
-        return not GROUP.refusal(group) and self.groups < GROUP.bound
+        return not GROUP.rejection(group) and self.groups < GROUP.bound
 
     def add(self, group: str, verdicts: list[PartitionStatus], numbers: dict[int, str]) -> None:
         """Add a group."""
@@ -140,7 +140,7 @@ class _Page:
         self._status[group,] = worst(verdict.status for verdict in verdicts)
         self.partitions += len(verdicts)
         for verdict in verdicts:
-            standing = verdict.standing
+            standing = verdict.offsets
             topic, partition = standing.source
             key = (group, topic, numbers.setdefault(partition, str(partition)))
             values[metrics.group_lag_records][key] = verdict.lag

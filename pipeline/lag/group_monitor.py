@@ -1,4 +1,4 @@
-"""Follows one group, look by look: what it stands at now, and its lag of the last minutes."""
+"""Monitors one consumer group: its offsets and status at each poll, and its lag over the last minutes."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,65 +11,66 @@ from pipeline.lag.partition_offsets import partition_offsets
 from pipeline.lag.rules import LagStatus, worst
 from pipeline.records import TopicPartition
 
-REMEMBER_SECONDS = 180.0
+HISTORY_SECONDS = 180.0
 POINTS_MAX = 400
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """What one look saw. ``at`` is seconds since the epoch; ``lags`` holds (seconds ago, records), oldest first."""
+    """One poll. ``at``: seconds since the epoch; ``lag_history``: points (seconds ago, records), oldest first."""
 
     at: float
     group: str
     members: bool
-    verdicts: tuple[PartitionStatus, ...]
+    partitions: tuple[PartitionStatus, ...]
     owners: dict[TopicPartition, str]
-    lags: dict[TopicPartition, list[tuple[float, int]]]
+    lag_history: dict[TopicPartition, list[tuple[float, int]]]
 
     @property
     def lag(self) -> int:
-        """Records to be done in all partitions."""
-        return sum(verdict.lag for verdict in self.verdicts)
+        """Return the lag in records, summed over the partitions."""
+        return sum(partition.lag for partition in self.partitions)
 
     @property
     def seconds(self) -> float | None:
-        """The longest lag in seconds that is known."""
-        return max((verdict.seconds.seconds for verdict in self.verdicts if verdict.seconds is not None), default=None)
+        """Return the longest known lag in seconds; None if unknown."""
+        known = [partition.seconds.seconds for partition in self.partitions if partition.seconds is not None]
+        return max(known, default=None)
 
     @property
     def status(self) -> LagStatus:
-        """The status of the worst partition."""
-        return worst(verdict.status for verdict in self.verdicts)
+        """Return the status of the worst partition."""
+        return worst(partition.status for partition in self.partitions)
 
 
 class GroupMonitor:
-    """Looks at one group whenever it is told to. ``ask`` asks Kafka; what it raises goes through."""
+    """Polls one group on request. ``ask`` queries Kafka; its errors are not caught."""
 
-    def __init__(self, question: OffsetQuery, ask: Callable[[OffsetQuery], CollectedOffsets], clock: Clock) -> None:
-        if question.group is None:
-            raise ValueError("a question about one group names it")
-        self._group = question.group
-        self._question = question
+    def __init__(self, query: OffsetQuery, ask: Callable[[OffsetQuery], CollectedOffsets], clock: Clock) -> None:
+        if query.group is None:
+            raise ValueError("the query must name a group")
+        self._group = query.group
+        self._query = query
         self._ask = ask
         self._clock = clock
-        self._book = LagEvaluator()
-        self._lags: dict[TopicPartition, deque[tuple[float, int]]] = {}
+        self._evaluator = LagEvaluator()
+        self._lag_history: dict[TopicPartition, deque[tuple[float, int]]] = {}
 
-    def look(self) -> GroupSnapshot:
-        """Ask once, judge, remember."""
-        survey = self._ask(self._question)
-        now, wall = self._clock.monotonic() - survey.old_seconds, self._clock.now() - survey.old_seconds
-        answer = survey.groups[self._group]
-        self._book.see_ends(now, {source: end for source, (_, end) in survey.bounds.items()})
-        found: list[PartitionOffsets] = sorted(
-            partition_offsets(answer, survey, now - wall), key=lambda each: each.source
+    def poll(self) -> GroupSnapshot:
+        """Query Kafka once and evaluate the group. Raises what ``ask`` raises."""
+        collected = self._ask(self._query)
+        now, wall = self._clock.monotonic() - collected.old_seconds, self._clock.now() - collected.old_seconds
+        group = collected.groups[self._group]
+        self._evaluator.add_end_offsets(now, {source: end for source, (_, end) in collected.bounds.items()})
+        offsets: list[PartitionOffsets] = sorted(
+            partition_offsets(group, collected, now - wall), key=lambda each: each.source
         )
-        verdicts = tuple(self._book.judge(now, self._group, found, answer.members))
-        self._book.forget(now)
-        for verdict in verdicts:
-            lags = self._lags.setdefault(verdict.standing.source, deque(maxlen=POINTS_MAX))
-            lags.append((now, verdict.lag))
-            while lags[0][0] < now - REMEMBER_SECONDS:
-                lags.popleft()
-        past = {source: [(now - at, lag) for at, lag in lags] for source, lags in self._lags.items()}
-        return GroupSnapshot(wall, self._group, answer.members, verdicts, answer.owners, past)
+        partitions = tuple(self._evaluator.evaluate(now, self._group, offsets, group.members))
+        self._evaluator.expire(now)
+        for partition in partitions:
+            points = self._lag_history.setdefault(partition.offsets.source, deque(maxlen=POINTS_MAX))
+            points.append((now, partition.lag))
+            while points[0][0] < now - HISTORY_SECONDS:
+                points.popleft()
+        history = {source: [(now - at, lag) for at, lag in points] for source, points in self._lag_history.items()}
+        return GroupSnapshot(wall, self._group, group.members, partitions, group.owners, history)

@@ -1,4 +1,4 @@
-"""Where a group stands: committed and end offsets of each partition, and who reads it."""
+"""The offsets of one group: committed and end offsets of each partition, and the owner of the partition."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ _ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """One partition: what is there for readers of committed records, and what the group has done of it.
+    """The offsets of one partition, as seen by ``read_committed`` consumers.
 
-    ``committed`` is None if the group never committed there; then all from ``start`` on is to be done.
-    ``owner`` is the client id of the member that has the partition, None if no member has it.
+    ``committed`` is None if the group never committed; the lag then counts from ``start``. ``owner`` is the client id
+    of the member that owns the partition, None if no member owns it.
     """
 
     source: TopicPartition
@@ -32,16 +32,16 @@ class PartitionLag:
 
     @property
     def lag(self) -> int:
-        """Records between the committed offset and the end, never below 0."""
+        """Return the records between the committed offset and the end, never below 0."""
         done = self.start if self.committed is None else max(self.committed, self.start)
         return max(0, self.end - done)
 
 
 class GroupOffsets:
-    """Asks Kafka where one group stands on some topics; the same connections for many questions.
+    """Reads the offsets of one group on some topics, over connections that are kept.
 
-    Committed offsets are asked of a consumer: an admin client ends the process, by a null pointer in librdkafka, when
-    it asks a broker that is not the group's coordinator any more, or not yet (ops/decisions/0002).
+    A consumer reads the committed offsets, because an admin client crashes (null pointer in librdkafka) if the broker
+    it asks is not the group's coordinator (ops/decisions/0002).
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
     """
 
@@ -53,16 +53,16 @@ class GroupOffsets:
         self._sources = partitions(self._admin, topics, kafka.bootstrap)
 
     def now(self) -> tuple[PartitionLag, ...]:
-        """Return the state of each partition, in the order of the topics.
+        """Return the offsets of each partition, in the order of the topics. Raises BrokerError.
 
-        What is committed is read before the ends, so a lag is never too small. Raises BrokerError.
+        Committed offsets are read before end offsets, so a lag is never too small.
         """
         try:
             committed = self._committed()
             owners = _owners(self._admin, self._group)
         except KafkaException as error:
             why = error.args[0].str()
-            raise BrokerError(f"{self._bootstrap} does not tell of group {self._group!r}: {why}") from None
+            raise BrokerError(f"{self._bootstrap} does not describe group {self._group!r}: {why}") from None
         starts = offsets(self._admin, self._sources, "earliest")
         ends = offsets(self._admin, self._sources, "latest")
         return tuple(

@@ -1,41 +1,41 @@
-"""Keeps the history of many groups and judges them: one verdict per group and partition and look. Pure.
+"""Evaluates the lag of many groups: one status per group and partition at each evaluation. Pure.
 
-Partitions share their trail, whichever groups read them. What is not seen any more is forgotten after a while, not at
-once: a topic that is made anew, or a group that comes back, is compared with what it was.
+All groups share the end offset history of a partition. Groups and partitions that disappear are kept for a while, so
+that a recreated topic or a returning group is compared with its earlier offsets.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.lag.end_offset_history import SPAN_SECONDS_MAX, EndOffsetHistory, LagWindow, Observation
+from pipeline.lag.end_offset_history import STALL_SECONDS_MAX, EndOffsetHistory, LagWindow, Observation
 from pipeline.lag.rates import ConsumerRates, rates
 from pipeline.lag.rules import LagStatus, status
 from pipeline.lag.seconds import LagSeconds, lag_seconds
 from pipeline.records import TopicPartition
 
-FORGET_SECONDS = SPAN_SECONDS_MAX
+EXPIRE_SECONDS = STALL_SECONDS_MAX
 
 
 class PartitionOffsets(NamedTuple):
-    """Where a group stands on a partition. ``committed`` None: it committed nothing, all from ``start`` on is to do.
+    """The offsets of a group on a partition. ``committed`` None: nothing was committed, the lag counts from ``start``.
 
-    ``head_at`` is the time of the first record that is not done, if that was read, on the book's clock. ``nothing``: it
-    was looked, and no record lies before the end, only markers of transactions.
+    ``oldest_at`` is the timestamp of the oldest unprocessed record in seconds on the evaluator's clock, if it was read.
+    ``only_markers``: a read found no record before the end, only transaction markers.
     """
 
     source: TopicPartition
     start: int
     end: int
     committed: int | None
-    head_at: float | None = None
-    nothing: bool = False
+    oldest_at: float | None = None
+    only_markers: bool = False
 
 
 class PartitionStatus(NamedTuple):
-    """What is known of a group on a partition. ``seconds`` is None if the lag in seconds cannot be known."""
+    """The evaluation of a group on a partition. ``seconds`` is None if the lag in seconds is unknown."""
 
-    standing: PartitionOffsets
+    offsets: PartitionOffsets
     lag: int
     seconds: LagSeconds | None
     status: LagStatus
@@ -44,54 +44,55 @@ class PartitionStatus(NamedTuple):
 
 @dataclass(slots=True)
 class LagEvaluator:
-    """All histories. Times are seconds on one monotonic clock."""
+    """The histories of all groups and partitions. Times are seconds on one monotonic clock."""
 
-    trails: dict[TopicPartition, EndOffsetHistory] = field(default_factory=dict)
+    histories: dict[TopicPartition, EndOffsetHistory] = field(default_factory=dict)
     windows: dict[str, dict[TopicPartition, LagWindow]] = field(default_factory=dict)
-    _trail_seen: dict[TopicPartition, float] = field(default_factory=dict)
+    _updated_at: dict[TopicPartition, float] = field(default_factory=dict)
 
-    def see_ends(self, now: float, ends: Mapping[TopicPartition, int]) -> None:
-        """Note where logs end now. Once per look, before the groups are judged."""
+    def add_end_offsets(self, now: float, ends: Mapping[TopicPartition, int]) -> None:
+        """Add the current end offsets. Call it once before the groups are evaluated."""
         for source, end in ends.items():
-            self.trails.setdefault(source, EndOffsetHistory()).add(now, end)
-            self._trail_seen[source] = now
+            self.histories.setdefault(source, EndOffsetHistory()).add(now, end)
+            self._updated_at[source] = now
 
-    def judge(
-        self, now: float, group: str, standings: Iterable[PartitionOffsets], members: bool | None
+    def evaluate(
+        self, now: float, group: str, partitions: Iterable[PartitionOffsets], members: bool | None
     ) -> list[PartitionStatus]:
-        """Note where a group stands now, and return what that means."""
+        """Add the current offsets of a group and return the status of each partition; ``members`` None: unknown."""
         windows = self.windows.setdefault(group, {})
-        return [self._verdict(now, windows.setdefault(each.source, LagWindow()), each, members) for each in standings]
+        return [
+            self._evaluate_partition(now, windows.setdefault(each.source, LagWindow()), each, members)
+            for each in partitions
+        ]
 
-    def forget(self, now: float) -> None:
-        """Drop what was not seen for long, and the points of trails that nobody's lag needs."""
-        old = now - FORGET_SECONDS
-        least: dict[TopicPartition, int] = {}
+    def expire(self, now: float) -> None:
+        """Drop groups and partitions that were not updated for EXPIRE_SECONDS, and points that no group needs."""
+        oldest_kept = now - EXPIRE_SECONDS
+        positions: dict[TopicPartition, int] = {}  # the lowest of all groups
         for group in list(self.windows):
-            kept = {source: w for source, w in self.windows[group].items() if w.observations and w.last.at >= old}
+            kept = {s: w for s, w in self.windows[group].items() if w.observations and w.last.at >= oldest_kept}
             for source, window in kept.items():
-                done = window.last.done
-                if done < least.get(source, done + 1):
-                    least[source] = done
+                positions[source] = min(window.last.processed, positions.get(source, window.last.processed))
             if kept:
                 self.windows[group] = kept
             else:
                 del self.windows[group]
-        for source in [source for source, seen in self._trail_seen.items() if seen < old]:
-            del self.trails[source], self._trail_seen[source]
-        for source, done in least.items():
-            if source in self.trails:
-                self.trails[source].forget_before(done)
+        for source in [source for source, at in self._updated_at.items() if at < oldest_kept]:
+            del self.histories[source], self._updated_at[source]
+        for source, position in positions.items():
+            if source in self.histories:
+                self.histories[source].trim_before(position)
 
-    def _verdict(
-        self, now: float, window: LagWindow, standing: PartitionOffsets, members: bool | None
+    def _evaluate_partition(
+        self, now: float, window: LagWindow, offsets: PartitionOffsets, members: bool | None
     ) -> PartitionStatus:
-        start = standing.end if standing.nothing else standing.start
-        committed = standing.committed
-        if committed is None:  # where it stood at the first look: what retention takes is no work done
-            committed = window.last.done if window.observations else standing.start
-        window.add(Observation(now, standing.end, committed, start))
-        lag = max(0, standing.end - max(committed, start))
-        trail = self.trails.get(standing.source) or EndOffsetHistory()
-        seconds = lag_seconds(now, max(committed, start), standing.end, trail, standing.head_at)
-        return PartitionStatus(standing, lag, seconds, status(window, now, members), rates(window))
+        start = offsets.end if offsets.only_markers else offsets.start
+        committed = offsets.committed
+        if committed is None:  # the log start at the first evaluation: records deleted by retention are no progress
+            committed = window.last.processed if window.observations else offsets.start
+        window.add(Observation(now, offsets.end, committed, start))
+        lag = max(0, offsets.end - max(committed, start))
+        history = self.histories.get(offsets.source) or EndOffsetHistory()
+        seconds = lag_seconds(now, max(committed, start), offsets.end, history, offsets.oldest_at)
+        return PartitionStatus(offsets, lag, seconds, status(window, now, members), rates(window))

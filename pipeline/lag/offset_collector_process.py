@@ -1,9 +1,8 @@
-"""Asks Kafka in a process of its own, so that whatever happens to the clients there, whoever asks lives on.
+"""Runs the offset collector in a child process, so that a crash of librdkafka does not end the caller.
 
-librdkafka's admin client may time out for minutes after an outage although the brokers are back; a question of it that
-timed out has ended its process with an assertion, and one about offsets ends it where a coordinator has just moved
-(ops/decisions/0002). So the surveyor is a child process, and nobody else uses one. After any failure, and when it does
-not answer in time, it is ended and the next question starts a new one.
+After an outage librdkafka's admin client may time out for minutes although the brokers are back. A request that timed
+out has ended the process with an assertion, and an offsets request ends it if the coordinator has just moved
+(ops/decisions/0002). After any failure and after a timeout the child is ended, and the next query starts a new one.
 """
 
 import contextlib
@@ -18,14 +17,14 @@ from pipeline.errors import BrokerError, SurgetankError
 from pipeline.kafka.offset_collector import CollectedOffsets, OffsetCollector, OffsetQuery
 from pipeline.settings import KafkaSettings
 
-_SPAWN = multiprocessing.get_context("spawn")  # a fork would take threads' locks along
+_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
 END_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
-class _Ended(Exception):  # noqa: N818 - the name is what happened
-    """The process that asks ended; with which status, if that is known."""
+class _ChildEnded(Exception):  # noqa: N818 - not an error of the caller
+    """The child process ended; ``status`` is its exit status, None if unknown."""
 
     def __init__(self, status: int | None) -> None:
         super().__init__(status)
@@ -33,7 +32,7 @@ class _Ended(Exception):  # noqa: N818 - the name is what happened
 
 
 class OffsetCollectorProcess:
-    """One question at a time, from one thread. Close it in the end; it is a context too."""
+    """Answers one query at a time, from one thread. Close it at the end, or use it as a context manager."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -41,59 +40,56 @@ class OffsetCollectorProcess:
         self._pipe: Connection | None = None
         self._interrupted = False
 
-    def ask(self, question: OffsetQuery, timeout: float) -> CollectedOffsets:
-        """Return the answer. Raises BrokerError if there is none in time, TopicsError for a topic that is not there.
+    def ask(self, query: OffsetQuery, timeout: float) -> CollectedOffsets:
+        """Return the collected offsets. Raises BrokerError after ``timeout`` seconds, TopicsError for a missing topic.
 
-        If the process ends while it is asked, a new one is asked once more.
+        If the child ends during a query, the query is repeated once in a new child.
         """
         try:
-            return self._ask(question, timeout)
-        except _Ended as first:
+            return self._ask(query, timeout)
+        except _ChildEnded as first:
             if not self._interrupted:
-                log.warning("the process that asks Kafka ended (status %s); asking again", first.status)
+                log.warning("the offset collector process ended (status %s); repeating the query", first.status)
         try:
-            return self._ask(question, timeout)
-        except _Ended as again:
+            return self._ask(query, timeout)
+        except _ChildEnded as again:
             raise BrokerError(
-                f"{self._kafka.bootstrap}: the process that asks ended twice (status {again.status})"
+                f"{self._kafka.bootstrap}: the offset collector process ended twice (status {again.status})"
             ) from None
 
-    def _ask(self, question: OffsetQuery, timeout: float) -> CollectedOffsets:
+    def _ask(self, query: OffsetQuery, timeout: float) -> CollectedOffsets:
         try:
             pipe = self._started()
-            pipe.send(question)
+            pipe.send(query)
             answer: CollectedOffsets | SurgetankError | None = pipe.recv() if pipe.poll(timeout) else None
         except (EOFError, OSError):
-            raise _Ended(self._ended()) from None
-        except BaseException:  # an answer that comes later would be taken for that of the next question
+            raise _ChildEnded(self._end()) from None
+        except BaseException:  # a late answer would be taken for the answer to the next query
             self.close()
             raise
         if isinstance(answer, CollectedOffsets):
             if answer.unknown:
-                self.close()  # what failed once is not asked again
+                self.close()  # a client that failed once is not used again
             return answer
         self.close()
         if answer is None:
-            raise BrokerError(f"{self._kafka.bootstrap} has not answered for {timeout:g} s")
+            raise BrokerError(f"{self._kafka.bootstrap} has not answered within {timeout:g} s")
         raise answer
 
     @property
     def pid(self) -> int | None:
-        """The process that asks, None if there is none."""
+        """Return the process id of the child, None if there is none."""
         return self._child.pid if self._child is not None else None
 
     def interrupt(self) -> None:
-        """Let a question that is open end at once without an answer, and answer none any more.
-
-        From a signal handler too.
-        """
+        """End an open query at once without an answer, and refuse further queries. Safe in a signal handler."""
         self._interrupted = True
         if (child := self._child) is not None:
             child.kill()
 
     def close(self) -> None:
-        """End the process that asks."""
-        self._ended()
+        """End the child process."""
+        self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -105,38 +101,38 @@ class OffsetCollectorProcess:
         if self._interrupted:
             raise BrokerError("interrupted")
         if self._pipe is None:
-            ours, theirs = _SPAWN.Pipe()
-            self._child = _SPAWN.Process(target=_serve, args=(theirs, self._kafka), name="asking", daemon=True)
+            parent_end, child_end = _SPAWN.Pipe()
+            self._child = _SPAWN.Process(target=_serve, args=(child_end, self._kafka), name="offsets", daemon=True)
             self._child.start()
-            theirs.close()
-            self._pipe = ours
+            child_end.close()
+            self._pipe = parent_end
         return self._pipe
 
-    def _ended(self) -> int | None:
-        """End the process, whatever it does; return its exit status."""
+    def _end(self) -> int | None:
+        """End the child in any state; return its exit status, None if there was no child."""
         child, self._child = self._child, None
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             pipe.close()
         if child is None:
             return None
-        child.join(0.1)  # one that ended by itself tells with what status
+        child.join(0.1)  # a child that ended by itself has its own exit status
         child.kill()
         child.join(END_SECONDS)
         return child.exitcode
 
 
 def _serve(pipe: Connection, kafka: KafkaSettings) -> None:
-    """Answer questions until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks, who ends this process too
+    """Answer queries until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which ends this process
     with contextlib.suppress(EOFError, OSError):
-        surveyor = OffsetCollector(kafka)
+        collector = OffsetCollector(kafka)
         while True:
-            question: OffsetQuery = pipe.recv()
+            query: OffsetQuery = pipe.recv()
             answer: CollectedOffsets | SurgetankError
             try:
-                answer = surveyor.survey(question)
+                answer = collector.survey(query)
             except SurgetankError as error:
                 answer = error
             pipe.send(answer)
-            del answer  # it is large, and the next question may be long in coming
+            del answer  # free its memory before the next query

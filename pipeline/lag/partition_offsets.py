@@ -1,22 +1,25 @@
-"""From what Kafka said to what a book judges. Pure."""
+"""Converts collected offsets to the input of the lag evaluator. Pure."""
 
 from pipeline.kafka.offset_collector import CollectedOffsets, GroupDescription
 from pipeline.kafka.oldest_records import ReadPosition
 from pipeline.lag.lag_evaluator import PartitionOffsets
 
 
-def partition_offsets(answer: GroupDescription, survey: CollectedOffsets, behind: float) -> list[PartitionOffsets]:
-    """Return where a group stands on each partition whose bounds are known.
+def partition_offsets(
+    group: GroupDescription, collected: CollectedOffsets, clock_offset: float
+) -> list[PartitionOffsets]:
+    """Return the offsets of a group on each partition whose log start and end are known.
 
-    ``behind``: the monotonic clock minus the wall clock, which turns a record's time into one of the book.
+    ``clock_offset`` is the monotonic clock minus the wall clock in seconds; it converts record timestamps.
     """
-    found = []
-    for source, committed in answer.committed.items():
-        bounds = survey.bounds.get(source)
+    partitions = []
+    for source, committed in group.committed.items():
+        bounds = collected.bounds.get(source)
         if bounds is None:
             continue
         start, end = bounds
-        head = survey.heads.get(ReadPosition(source, start if committed is None else max(start, committed)))
-        head_at = None if head is None or head.at_ms is None else head.at_ms / 1000 + behind
-        found.append(PartitionOffsets(source, start, end, committed, head_at, nothing=head is not None and head.empty))
-    return found
+        oldest = collected.heads.get(ReadPosition(source, start if committed is None else max(start, committed)))
+        oldest_at = None if oldest is None or oldest.at_ms is None else oldest.at_ms / 1000 + clock_offset
+        only_markers = oldest is not None and oldest.empty
+        partitions.append(PartitionOffsets(source, start, end, committed, oldest_at, only_markers))
+    return partitions

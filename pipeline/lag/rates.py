@@ -1,4 +1,4 @@
-"""How fast records come, how fast they are done, and when the lag will be gone. Pure."""
+"""Arrival rate, processing rate and time to drain of a group on a partition. Pure."""
 
 import math
 from itertools import pairwise
@@ -11,10 +11,10 @@ MOVEMENTS = 4
 
 
 class ConsumerRates(NamedTuple):
-    """Records a second, and seconds. None: not known.
+    """Records per second, and seconds. None: unknown.
 
-    ``drain`` is lag / (processing - arrival): 0 without lag, infinite while processing is no faster than arrival.
-    ``processing`` is what was done, not what could be done: of a group that keeps up it is the arrival rate.
+    ``drain`` is lag / (processing - arrival): 0 without lag, infinite if processing is not faster than arrival.
+    ``processing`` is the observed rate, not the capacity: for a group without lag it equals the arrival rate.
     """
 
     arrival: float | None
@@ -26,23 +26,23 @@ UNKNOWN = ConsumerRates(None, None, None)
 
 
 def rates(window: LagWindow) -> ConsumerRates:
-    """Return the rates of the last ten seconds, or of the last four movements of the group where those take longer.
+    """Return the rates over the last ten seconds, or over the last four movements of the group if these take longer.
 
-    A rate is not known from one observation, nor across offsets that went back; without rates a lag has no drain time.
+    One observation gives no rate, and neither do observations across a rewind. Without rates the drain time is unknown.
     """
     if not window.observations:
         return UNKNOWN
-    seen = _recent(window.observations, max(RATE_SECONDS, MOVEMENTS * window.usual_wait))
-    first, last = seen[0], seen[-1]
+    recent = _recent(window.observations, max(RATE_SECONDS, MOVEMENTS * window.typical_wait))
+    first, last = recent[0], recent[-1]
     seconds = last.at - first.at
     arrival = (last.end - first.end) / seconds if seconds > 0 and last.end >= first.end else None
-    rises = all(later.done >= earlier.done for earlier, later in pairwise(seen))
-    processing = (last.done - first.done) / seconds if seconds > 0 and rises else None
+    rises = all(later.processed >= earlier.processed for earlier, later in pairwise(recent))
+    processing = (last.processed - first.processed) / seconds if seconds > 0 and rises else None
     return ConsumerRates(arrival, processing, drain(last.lag, arrival, processing))
 
 
 def drain(lag: int, arrival: float | None, processing: float | None) -> float | None:
-    """Return the seconds until the lag is gone at these rates: infinite if it does not shrink, None if unknown."""
+    """Return the seconds until the lag is 0 at these rates: infinite if it does not shrink, None if unknown."""
     if lag == 0:
         return 0.0
     if arrival is None or processing is None:
@@ -50,8 +50,9 @@ def drain(lag: int, arrival: float | None, processing: float | None) -> float | 
     return lag / (processing - arrival) if processing > arrival else math.inf
 
 
-def _recent(seen: list[Observation], seconds: float) -> list[Observation]:
-    """Return the observations that span so many seconds, from the newest back; all if they span less."""
-    oldest_needed = seen[-1].at - seconds
-    first = next((number for number in range(len(seen) - 1, 0, -1) if seen[number].at <= oldest_needed), 0)
-    return seen[first:]
+def _recent(observations: list[Observation], seconds: float) -> list[Observation]:
+    """Return the newest observations that cover ``seconds``; all if they cover less."""
+    oldest_needed = observations[-1].at - seconds
+    indices = range(len(observations) - 1, 0, -1)
+    first = next((index for index in indices if observations[index].at <= oldest_needed), 0)
+    return observations[first:]

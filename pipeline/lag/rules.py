@@ -1,26 +1,25 @@
-"""Is it bad? Burrow's rules over a window of observations, numbered, first that holds wins. Pure.
+"""The status of a group on a partition by Burrow's rules over a window of observations; the first match wins. Pure.
 
 Source: the evaluator of LinkedIn's Burrow (core/internal/evaluator/caching.go and its wiki, "Consumer Lag Evaluation
-Rules"): no threshold on the lag, only what offsets and lag did over a window of ten.
+Rules"): no threshold on the lag, only the course of offsets and lag over a window of ten observations.
 
-1. REWIND  the committed offset, or the log's end, went back and has not regained what it had.
+1. REWIND  the committed offset or the log end decreased and has not reached its earlier value again.
 2. OK      there is no lag now.
-3. STOP    nothing was done for ``span`` seconds, and nobody is there to do it. Where it is not known whether anybody
-           is there: nothing for as long as a window of ten usual waits (Burrow: now - last > last - first), and for
-           three spans.
-4. STALL   nothing was done for ``span`` seconds, with lag all the while.
-5. WARN    something is done, but over ten observations the lag was never 0, never fell, and grew.
-6. OK      else.
+3. STOP    no progress for ``stall_seconds``, and the group has no member. If membership is unknown: no progress for as
+           long as ten typical waits (Burrow: now - last > last - first), and for three times ``stall_seconds``.
+4. STALL   no progress for ``stall_seconds`` while there was lag.
+5. WARN    progress, but over ten observations the lag was never 0, never decreased, and grew.
+6. OK      otherwise.
 
-``span`` = 3 usual waits of this group, at least 30 s, at most 600 s (``history.Window``). What differs from Burrow, and
-why:
+``stall_seconds`` = 3 typical waits of this group, at least 30 s, at most 600 s (``LagWindow``). Differences from
+Burrow, with reasons:
 
-- Burrow reads each commit from the log of offsets; here offsets are asked for, so a commit of the same offset is not
-  seen. So STOP and STALL are told apart by whether the group has a member, not by whether it commits.
-- Waiting counts from when there was something to do: a partition without traffic for days neither stops nor stalls.
-- Rule 1 comes first: of a topic that was made anew all may be done, and operators want to know that it was. It holds
-  for one span, 60 s at least, as Burrow's does while it is in the window.
-- WARN wants growth: a lag that stays the same is a group that keeps up at a constant delay.
+- Burrow reads each commit from the offsets topic; this module polls offsets, so a commit of the same offset is
+  invisible. STOP and STALL therefore differ by whether the group has a member, not by whether it commits.
+- Idle time starts when there is lag: a partition without traffic for days neither stops nor stalls.
+- Rule 1 comes first: a recreated topic may have no lag, and operators need to know that it was recreated. REWIND lasts
+  for ``stall_seconds``, at least 60 s, as in Burrow while the rewind is in the window.
+- WARN requires growth: a constant lag is a group that keeps up at a constant delay.
 """
 
 from collections.abc import Iterable
@@ -30,11 +29,11 @@ from itertools import pairwise
 from pipeline.lag.end_offset_history import OBSERVATIONS, LagWindow
 
 REWIND_SECONDS = 60.0
-STOP_SPANS = 3
+STOP_FACTOR = 3
 
 
 class LagStatus(IntEnum):
-    """How a group does on a partition; the higher the worse. The numbers are those of the metrics."""
+    """The status of a group on a partition; higher is worse. The numbers are those of the metrics."""
 
     OK = 0
     WARN = 1
@@ -44,32 +43,32 @@ class LagStatus(IntEnum):
 
 
 def rule_1_rewind(window: LagWindow, now: float) -> bool:
-    """Offsets went back of late, and what was committed before is not regained."""
-    at = window.went_back_at
-    return at is not None and now - at <= max(window.span, REWIND_SECONDS)
+    """Return whether offsets decreased recently and the earlier committed offset is not reached again."""
+    at = window.rewound_at
+    return at is not None and now - at <= max(window.stall_seconds, REWIND_SECONDS)
 
 
 def rule_2_no_lag(window: LagWindow) -> bool:
-    """Everything is done."""
+    """Return whether there is no lag."""
     return window.last.lag == 0
 
 
 def rule_3_stop(window: LagWindow, now: float, members: bool | None) -> bool:
-    """Nothing is done and nobody is there; ``members`` is None where that is not known."""
-    silence = window.silence(now)
+    """Return whether there is no progress and no member; ``members`` is None if unknown."""
+    idle_seconds = window.idle_seconds(now)
     if members is None:
-        return silence > max(STOP_SPANS * window.span, (OBSERVATIONS - 1) * window.usual_wait)
-    return not members and silence >= window.span
+        return idle_seconds > max(STOP_FACTOR * window.stall_seconds, (OBSERVATIONS - 1) * window.typical_wait)
+    return not members and idle_seconds >= window.stall_seconds
 
 
 def rule_4_stall(window: LagWindow, now: float) -> bool:
-    """There is something to do, and nothing is done."""
-    return window.silence(now) >= window.span
+    """Return whether there is lag without progress."""
+    return window.idle_seconds(now) >= window.stall_seconds
 
 
 def rule_5_warn(window: LagWindow) -> bool:
-    """The lag grows without ever falling."""
-    lags = [seen.lag for seen in window.observations]
+    """Return whether the lag grows and never decreased."""
+    lags = [observation.lag for observation in window.observations]
     return (
         len(lags) >= OBSERVATIONS
         and min(lags) > 0
@@ -79,7 +78,7 @@ def rule_5_warn(window: LagWindow) -> bool:
 
 
 def status(window: LagWindow, now: float, members: bool | None = None) -> LagStatus:
-    """Return the verdict of the first rule that holds. What was never observed is OK: nothing speaks against it."""
+    """Return the status of the first rule that matches; OK without observations."""
     if not window.observations:
         return LagStatus.OK
     if rule_1_rewind(window, now):
@@ -94,5 +93,5 @@ def status(window: LagWindow, now: float, members: bool | None = None) -> LagSta
 
 
 def worst(statuses: Iterable[LagStatus]) -> LagStatus:
-    """Return the status of a group: that of its worst partition."""
+    """Return the status of a group: the status of its worst partition."""
     return max(statuses, default=LagStatus.OK)

@@ -1,15 +1,14 @@
-"""Lag in seconds: the age of the oldest record that a group has not done, and how that is known. Pure.
+"""Lag in seconds: the age of the oldest record that a group has not processed, and the method of its estimate. Pure.
 
-Best is the record's own time. Where nobody read the record, its arrival is interpolated between two looks at the log's
-end: at one the record was not there yet, at the next it was (the look-up table of kafka-lag-exporter). A record that is
-older than the first look is extrapolated on the line from the oldest to the newest. If nothing came in all that time,
-no line says anything, and the age is unknown: that is None, never 0.
+The preferred source is the record's own timestamp. If the record was not read, its arrival is interpolated between two
+points of the end offset history: the last before the record and the first after it (as in kafka-lag-exporter's lookup
+table). A record older than the history is extrapolated along the line from the oldest to the newest point. Without
+traffic in that time there is no line, and the age is unknown: None, never 0.
 
-A record's time is what its producer said, and the producer's clock may be wrong by hours. The looks at the log's end
-say between which two moments the record came; a time that is further outside than ``SKEW_SECONDS`` cannot be, and the
-arrival takes its place. The result says so: ``BOUNDED``. (A record of a transaction was there before readers of
-committed records were told so; the tolerance has room for that.) A record that was there before the first look has no
-earlier bound: that its time is too early cannot be known then.
+A record's timestamp comes from its producer, whose clock may be wrong by hours. The end offset history bounds the
+arrival of the record. A timestamp more than ``SKEW_SECONDS`` outside these bounds is rejected in favour of the arrival,
+with the method ``BOUNDED``. (A transactional record arrives before read-committed consumers see it; the tolerance
+allows for that.) A record older than the history has no lower bound, so a too early timestamp cannot be detected.
 """
 
 from enum import IntEnum
@@ -21,7 +20,7 @@ SKEW_SECONDS = 10.0
 
 
 class LagMethod(IntEnum):
-    """How a lag in seconds is known. The numbers are those of the metrics."""
+    """The method of a lag in seconds. The numbers are those of the metrics."""
 
     NO_LAG = 0
     RECORD = 1
@@ -31,24 +30,24 @@ class LagMethod(IntEnum):
 
 
 class LagSeconds(NamedTuple):
-    """How many seconds behind, and how that is known."""
+    """A lag in seconds and its method."""
 
     seconds: float
     how: LagMethod
 
 
 def lag_seconds(
-    now: float, done: int, end: int, trail: EndOffsetHistory, record_at: float | None = None
+    now: float, processed: int, end: int, history: EndOffsetHistory, record_at: float | None = None
 ) -> LagSeconds | None:
-    """Return the age of the record at ``done``, the first that is not done; None if it cannot be known.
+    """Return the age of the record at offset ``processed``, the first unprocessed one; None if unknown.
 
-    ``record_at`` is that record's own time, if somebody read it, on the same clock as ``now``.
+    ``record_at`` is the record's timestamp in seconds on the clock of ``now``, if the record was read.
     """
-    if done >= end:
+    if processed >= end:
         return LagSeconds(0.0, LagMethod.NO_LAG)
-    arrived = arrival(done, trail)
+    arrived = arrival(processed, history)
     if record_at is not None:
-        before, after = trail.around(done)
+        before, after = history.bracket(processed)
         earliest = before[0] - SKEW_SECONDS if before else record_at
         latest = (after[0] if after else now) + SKEW_SECONDS
         if earliest <= record_at <= latest:
@@ -58,13 +57,13 @@ def lag_seconds(
     return LagSeconds(max(0.0, now - arrived[0]), arrived[1]) if arrived is not None else None
 
 
-def arrival(offset: int, trail: EndOffsetHistory) -> tuple[float, LagMethod] | None:
-    """Return when the record of an offset came, by the trail alone; None if that says nothing."""
-    before, after = trail.around(offset)
+def arrival(offset: int, history: EndOffsetHistory) -> tuple[float, LagMethod] | None:
+    """Return the arrival of the record at ``offset`` from the history alone, and the method; None if unknown."""
+    before, after = history.bracket(offset)
     if after is None:
         return None
     if before is not None:
         share = (offset - before[1]) / (after[1] - before[1])
         return before[0] + share * (after[0] - before[0]), LagMethod.INTERPOLATED
-    slope = trail.slope()
+    slope = history.slope()
     return (after[0] - (after[1] - offset) / slope, LagMethod.EXTRAPOLATED) if slope > 0 else None

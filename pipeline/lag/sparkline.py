@@ -1,4 +1,4 @@
-"""A line of blocks that shows how a number went, in the width of some letters. Pure."""
+"""A sparkline of block characters. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(points: Sequence[tuple[float, float]], seconds: float, width: int) -> str:
-    """Return the line of (seconds ago, value), oldest first, over the last ``seconds``: one sign per ``width``-th.
+    """Return a sparkline of ``width`` characters over the last ``seconds`` of points (seconds ago, value).
 
-    A sign shows the largest value of its time, between 0 and the largest of all; a time without a point is a space.
+    Each character shows the largest value of its time, scaled from 0 to the largest of all; a space has no point.
     """
     slots: list[float | None] = [None] * width
     for ago, value in points:

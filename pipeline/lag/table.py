@@ -1,4 +1,4 @@
-"""A look at a group for people, as a table, and for scripts, as JSON."""
+"""Renders a snapshot of a group: as a table for the terminal, and as JSON values for scripts."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.lag.group_monitor import REMEMBER_SECONDS, GroupSnapshot
+from pipeline.lag.group_monitor import HISTORY_SECONDS, GroupSnapshot
 from pipeline.lag.lag_evaluator import PartitionStatus
 from pipeline.lag.rules import LagStatus
 from pipeline.lag.seconds import LagMethod
@@ -20,96 +20,96 @@ COLOURS = {
     LagStatus.STOP: "red",
     LagStatus.REWIND: "magenta",
 }
-KNOWN_BY = {
+METHODS = {
     LagMethod.NO_LAG: "",
     LagMethod.RECORD: "record",
-    LagMethod.INTERPOLATED: "between looks",
+    LagMethod.INTERPOLATED: "interpolated",
     LagMethod.EXTRAPOLATED: "extrapolated",
-    LagMethod.BOUNDED: "arrival: clock wrong",
+    LagMethod.BOUNDED: "arrival: wrong clock",
 }
 UNKNOWN = "?"
 
 
-def table(look: GroupSnapshot, rows_max: int = 1_000) -> Table:
-    """Return the table of a look; with more partitions than rows the worst are shown."""
-    members = "" if look.members else ", no members"
-    made = Table(title=f"group {escape(look.group)}: {_coloured(look.status)}{members}", show_footer=True)
-    lag = f"{look.lag:,}"
-    made.add_column("partition", footer=f"{len(look.verdicts)} partitions", no_wrap=True)
+def table(snapshot: GroupSnapshot, rows_max: int = 1_000) -> Table:
+    """Return the table of a snapshot; with more partitions than ``rows_max``, only the worst ones."""
+    members = "" if snapshot.members else ", no members"
+    made = Table(title=f"group {escape(snapshot.group)}: {_coloured(snapshot.status)}{members}", show_footer=True)
+    lag = f"{snapshot.lag:,}"
+    made.add_column("partition", footer=f"{len(snapshot.partitions)} partitions", no_wrap=True)
     made.add_column("log end", justify="right")
     made.add_column("committed", justify="right")
     made.add_column("lag", justify="right", footer=lag)
-    made.add_column(f"last {REMEMBER_SECONDS / 60:.0f} min", width=WIDTH, no_wrap=True)
-    made.add_column("behind", justify="right", footer=seconds_text(look.seconds))
+    made.add_column(f"last {HISTORY_SECONDS / 60:.0f} min", width=WIDTH, no_wrap=True)
+    made.add_column("behind", justify="right", footer=seconds_text(snapshot.seconds))
     made.add_column("known by")
-    made.add_column("arrival/s", justify="right", footer=_rate(_sum(look, "arrival")))
-    made.add_column("processed/s", justify="right", footer=_rate(_sum(look, "processing")))
+    made.add_column("arrival/s", justify="right", footer=_rate(_sum(snapshot, "arrival")))
+    made.add_column("processed/s", justify="right", footer=_rate(_sum(snapshot, "processing")))
     made.add_column("drain", justify="right")
     made.add_column("status", no_wrap=True)
-    owners = len(set(look.owners.values()))
+    owners = len(set(snapshot.owners.values()))
     made.add_column("owner", footer=f"{owners} owner{'' if owners == 1 else 's'}", overflow="ellipsis", no_wrap=True)
-    shown = look.verdicts
+    shown = snapshot.partitions
     if len(shown) > rows_max:
-        worst = sorted(shown, key=lambda verdict: (-verdict.status, -verdict.lag))[:rows_max]
-        shown = tuple(sorted(worst, key=lambda verdict: verdict.standing.source))
-        made.caption = f"the worst {rows_max} of {len(look.verdicts)} partitions"
-    for verdict in shown:
-        made.add_row(*_row(look, verdict))
+        worst = sorted(shown, key=lambda partition: (-partition.status, -partition.lag))[:rows_max]
+        shown = tuple(sorted(worst, key=lambda partition: partition.offsets.source))
+        made.caption = f"the worst {rows_max} of {len(snapshot.partitions)} partitions"
+    for partition in shown:
+        made.add_row(*_row(snapshot, partition))
     return made
 
 
-def _row(look: GroupSnapshot, verdict: PartitionStatus) -> list[str]:
-    standing, seconds, found = verdict.standing, verdict.seconds, verdict.rates
+def _row(snapshot: GroupSnapshot, partition: PartitionStatus) -> list[str]:
+    offsets, seconds, rates = partition.offsets, partition.seconds, partition.rates
     return [
-        escape(str(standing.source)),
-        f"{standing.end:,}",
-        "never" if standing.committed is None else f"{standing.committed:,}",
-        f"{verdict.lag:,}",
-        sparkline(look.lags.get(standing.source, []), REMEMBER_SECONDS, WIDTH),
+        escape(str(offsets.source)),
+        f"{offsets.end:,}",
+        "never" if offsets.committed is None else f"{offsets.committed:,}",
+        f"{partition.lag:,}",
+        sparkline(snapshot.lag_history.get(offsets.source, []), HISTORY_SECONDS, WIDTH),
         seconds_text(None if seconds is None else seconds.seconds),
-        UNKNOWN if seconds is None else KNOWN_BY[seconds.how],
-        _rate(found.arrival),
-        _rate(found.processing),
-        seconds_text(found.drain),
-        _coloured(verdict.status),
-        escape(look.owners.get(standing.source, "nobody")),
+        UNKNOWN if seconds is None else METHODS[seconds.how],
+        _rate(rates.arrival),
+        _rate(rates.processing),
+        seconds_text(rates.drain),
+        _coloured(partition.status),
+        escape(snapshot.owners.get(offsets.source, "nobody")),
     ]
 
 
-def plain(look: GroupSnapshot) -> dict[str, Any]:
-    """Return a look for JSON. What is unknown is null; ``grows`` says that the lag would never be worked off."""
+def as_dict(snapshot: GroupSnapshot) -> dict[str, Any]:
+    """Return a snapshot as JSON values. Unknown values are null; ``grows``: at these rates the lag never drains."""
     return {
-        "group": look.group,
-        "at": round(look.at, 3),
-        "members": look.members,
-        "status": look.status.name,
-        "lag": look.lag,
-        "lag_seconds": look.seconds,
-        "partitions": [_plain(look, verdict) for verdict in look.verdicts],
+        "group": snapshot.group,
+        "at": round(snapshot.at, 3),
+        "members": snapshot.members,
+        "status": snapshot.status.name,
+        "lag": snapshot.lag,
+        "lag_seconds": snapshot.seconds,
+        "partitions": [_partition_dict(snapshot, partition) for partition in snapshot.partitions],
     }
 
 
-def _plain(look: GroupSnapshot, verdict: PartitionStatus) -> dict[str, Any]:
-    standing, seconds, found = verdict.standing, verdict.seconds, verdict.rates
+def _partition_dict(snapshot: GroupSnapshot, partition: PartitionStatus) -> dict[str, Any]:
+    offsets, seconds, rates = partition.offsets, partition.seconds, partition.rates
     return {
-        "topic": standing.source.topic,
-        "partition": standing.source.partition,
-        "end": standing.end,
-        "committed": standing.committed,
-        "lag": verdict.lag,
+        "topic": offsets.source.topic,
+        "partition": offsets.source.partition,
+        "end": offsets.end,
+        "committed": offsets.committed,
+        "lag": partition.lag,
         "lag_seconds": None if seconds is None else round(seconds.seconds, 3),
         "lag_seconds_how": None if seconds is None else seconds.how.name.lower(),
-        "arrival_per_second": found.arrival,
-        "processed_per_second": found.processing,
-        "drain_seconds": None if found.drain is None or math.isinf(found.drain) else found.drain,
-        "grows": None if found.drain is None else math.isinf(found.drain),
-        "status": verdict.status.name,
-        "owner": look.owners.get(standing.source),
+        "arrival_per_second": rates.arrival,
+        "processed_per_second": rates.processing,
+        "drain_seconds": None if rates.drain is None or math.isinf(rates.drain) else rates.drain,
+        "grows": None if rates.drain is None else math.isinf(rates.drain),
+        "status": partition.status.name,
+        "owner": snapshot.owners.get(offsets.source),
     }
 
 
 def seconds_text(seconds: float | None) -> str:
-    """Return seconds as people read them: 0.4 s, 35 s, 12 min, 3.5 h, 2.1 d; never where they are infinite."""
+    """Return seconds in a readable unit: 0.4 s, 35 s, 12 min, 3.5 h, 2.1 d; ``never`` for infinity."""
     if seconds is None:
         return UNKNOWN
     if math.isinf(seconds):
@@ -129,6 +129,6 @@ def _rate(rate: float | None) -> str:
     return UNKNOWN if rate is None else f"{rate:,.1f}" if 0 < rate < 10 else f"{rate:,.0f}"
 
 
-def _sum(look: GroupSnapshot, name: str) -> float | None:
-    found = [rate for verdict in look.verdicts if (rate := getattr(verdict.rates, name)) is not None]
-    return sum(found) if found else None
+def _sum(snapshot: GroupSnapshot, name: str) -> float | None:
+    known = [rate for partition in snapshot.partitions if (rate := getattr(partition.rates, name)) is not None]
+    return sum(known) if known else None

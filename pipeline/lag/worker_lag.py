@@ -1,8 +1,8 @@
-"""A worker's lag on its own partitions, as metrics: judged with each look of its monitor, aged when somebody asks.
+"""The lag metrics of a worker for its own partitions.
 
-The oldest record that is not committed was fetched by this worker nearly always, so its time is known exactly and
-costs nothing: it waits in the inbox, or it was handed out. The age is taken when the page is asked for; a look every
-two seconds would tell one that is two seconds old.
+Status and rates are computed at each evaluation by the monitor thread, the age of the oldest record at each scrape: a
+value from the last evaluation would be up to two seconds old. This worker has nearly always fetched the oldest
+uncommitted record, which is in a record queue or in a batch, so its timestamp is known without a read.
 """
 
 import threading
@@ -17,103 +17,105 @@ from pipeline.records import TopicPartition
 from pipeline.telemetry.kinds import Gauge
 from pipeline.telemetry.metrics import Metrics
 
-_ME = ""  # the one group of this book
+_OWN_GROUP = ""  # the only group of this evaluator
 
-Head = tuple[int, int]  # offset and time (milliseconds since the epoch) of a record
-Standings = Mapping[TopicPartition, tuple[int, Head | None]]
+OldestHeld = tuple[int, int]  # offset and time (milliseconds since the epoch) of a record
+Positions = Mapping[TopicPartition, tuple[int, OldestHeld | None]]
 
 
-class _Seen(NamedTuple):
-    """What the last look knew of a partition: ``end`` is None if no broker told it, ``head`` if nothing was fetched."""
+class _LastKnown(NamedTuple):
+    """Offsets at the last evaluation: ``end`` None if no broker answered, ``oldest`` None if nothing was fetched."""
 
     committed: int
     end: int | None
-    head: Head | None
+    oldest: OldestHeld | None
 
 
 class WorkerLag:
-    """Fills the lag metrics of a worker.
+    """Updates the lag metrics of a worker.
 
-    ``standings`` gives what is committed of each partition of an open task, and the oldest record of it that is held.
+    ``standings`` returns for each partition of an open task the committed offset and the oldest record that is held.
     """
 
-    def __init__(self, metrics: Metrics, clock: Clock, standings: Callable[[], Standings]) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock, standings: Callable[[], Positions]) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._standings = standings
+        self._positions = standings
         self._lock = threading.Lock()
-        self._book = LagEvaluator()
-        self._seen: dict[TopicPartition, _Seen] = {}
+        self._evaluator = LagEvaluator()
+        self._known: dict[TopicPartition, _LastKnown] = {}
 
     def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int]) -> None:
-        """Judge the owned partitions. One that is being opened stands where it stood; a new one is not known yet."""
-        standings = self._standings()
+        """Evaluate the owned partitions. A task that is being opened keeps its last offsets; a new one has none."""
+        positions = self._positions()
         with self._lock:
             now = self._clock.monotonic()
             self._keep(owned)
             for source in owned:
-                if source in standings:
-                    committed, head = standings[source]
-                    self._seen[source] = _Seen(committed, ends.get(source), head)
-                elif source in self._seen:
-                    self._seen[source] = self._seen[source]._replace(end=ends.get(source))
-            self._book.see_ends(now, {source: ends[source] for source in self._seen if source in ends})
-            known = [
-                PartitionOffsets(s, 0, seen.end, seen.committed)
-                for s, seen in self._seen.items()
-                if seen.end is not None
+                if source in positions:
+                    committed, oldest = positions[source]
+                    self._known[source] = _LastKnown(committed, ends.get(source), oldest)
+                elif source in self._known:
+                    self._known[source] = self._known[source]._replace(end=ends.get(source))
+            self._evaluator.add_end_offsets(now, {source: ends[source] for source in self._known if source in ends})
+            offsets = [
+                PartitionOffsets(source, 0, known.end, known.committed)
+                for source, known in self._known.items()
+                if known.end is not None
             ]
-            # Whoever looks is there: this worker can stall, not stop.
-            verdicts = self._book.judge(now, _ME, known, members=True)
-            self._book.forget(now)
-        self._tell(verdicts)
+            # This worker is a member, so its partitions can be stalled but not stopped.
+            partitions = self._evaluator.evaluate(now, _OWN_GROUP, offsets, members=True)
+            self._evaluator.expire(now)
+        self._publish(partitions)
         self.refresh()
 
     def forget(self, sources: Iterable[TopicPartition]) -> None:
-        """Tell of these partitions no more."""
+        """Remove these partitions from the metrics."""
         gone = set(sources)
         with self._lock:
-            self._keep([source for source in self._seen if source not in gone])
+            self._keep([source for source in self._known if source not in gone])
         for gauge in self._gauges:
             for source in gone:
                 gauge.remove(topic=source.topic, partition=source.partition)
 
     def refresh(self) -> None:
-        """Say how old the oldest record of each partition is now."""
-        standings = self._standings()
+        """Set the metrics to the current age of the oldest record of each partition."""
+        positions = self._positions()
         with self._lock:
-            ages = {source: self._age(source, seen, standings.get(source)) for source, seen in self._seen.items()}
-        known = {(source.topic, str(source.partition)): age for source, age in ages.items() if age is not None}
-        self._metrics.lag_seconds.replace({key: age.seconds for key, age in known.items()})
-        self._metrics.lag_seconds_how.replace({key: age.how for key, age in known.items()})
+            ages = {source: self._age(source, known, positions.get(source)) for source, known in self._known.items()}
+        known_ages = {(source.topic, str(source.partition)): age for source, age in ages.items() if age is not None}
+        self._metrics.lag_seconds.replace({key: age.seconds for key, age in known_ages.items()})
+        self._metrics.lag_seconds_how.replace({key: age.how for key, age in known_ages.items()})
 
-    def _age(self, source: TopicPartition, seen: _Seen, standing: tuple[int, Head | None] | None) -> LagSeconds | None:
+    def _age(
+        self, source: TopicPartition, known: _LastKnown, position: tuple[int, OldestHeld | None] | None
+    ) -> LagSeconds | None:
         now = self._clock.monotonic()
-        trail = self._book.trails.get(source) or EndOffsetHistory()
-        committed, head = standing if standing is not None else (seen.committed, seen.head)
-        if head is not None:
-            offset, at_ms = head
+        history = self._evaluator.histories.get(source) or EndOffsetHistory()
+        committed, oldest = position if position is not None else (known.committed, known.oldest)
+        if oldest is not None:
+            offset, at_ms = oldest
             record_at = now - (self._clock.now() - at_ms / 1000)
-            return lag_seconds(now, offset, offset + 1, trail, record_at)
-        return lag_seconds(now, committed, seen.end, trail) if seen.end is not None else None
+            return lag_seconds(now, offset, offset + 1, history, record_at)
+        return lag_seconds(now, committed, known.end, history) if known.end is not None else None
 
     def _keep(self, sources: Iterable[TopicPartition]) -> None:
-        """Forget all partitions but these."""
+        """Drop all partitions but these."""
         kept = set(sources)
-        windows = self._book.windows.get(_ME, {})
-        for source in self._seen.keys() - kept:
-            del self._seen[source]
+        windows = self._evaluator.windows.get(_OWN_GROUP, {})
+        for source in self._known.keys() - kept:
+            del self._known[source]
             windows.pop(source, None)
 
-    def _tell(self, verdicts: list[PartitionStatus]) -> None:
-        def of(value: Callable[[PartitionStatus], float | None]) -> dict[tuple[str, str], float]:
-            values = {(v.standing.source.topic, str(v.standing.source.partition)): value(v) for v in verdicts}
+    def _publish(self, partitions: list[PartitionStatus]) -> None:
+        def values_of(value: Callable[[PartitionStatus], float | None]) -> dict[tuple[str, str], float]:
+            values = {(p.offsets.source.topic, str(p.offsets.source.partition)): value(p) for p in partitions}
             return {key: each for key, each in values.items() if each is not None}
 
-        self._metrics.lag_status.replace(of(lambda v: v.status))
-        self._metrics.arrival_records_per_second.replace(of(lambda v: v.rates.arrival))
-        self._metrics.processing_records_per_second.replace(of(lambda v: v.rates.processing))
-        self._metrics.drain_seconds.replace(of(lambda v: v.rates.drain))
+        self._metrics.lag_status.replace(values_of(lambda p: p.status))
+        self._metrics.arrival_records_per_second.replace(values_of(lambda p: p.rates.arrival))
+        self._metrics.processing_records_per_second.replace(values_of(lambda p: p.rates.processing))
+        self._metrics.drain_seconds.replace(values_of(lambda p: p.rates.drain))
 
     @property
     def _gauges(self) -> tuple[Gauge, ...]:

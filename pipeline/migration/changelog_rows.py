@@ -29,7 +29,7 @@ class ChangelogRows:
         if low < end:
             with TopicReader(kafka, [source.topic], start={source: low}) as reader:
                 for records in reader.catch_up({source: end}):
-                    last.update(zip(records.keys, records.values, strict=True))
+                    last.update(zip(records.keys.to_pylist(), records.values.to_pylist(), strict=True))
         if None in last:
             raise StateCorrupt(f"changelog {source} has a record without a key, which no worker writes")
         meaning, growth = last.pop(TABLE_VERSION, None), last.pop(PARTITION_HISTORY, None)

@@ -31,7 +31,7 @@ class MigrationLock:
         last: bytes | None = None
         with TopicReader(self._kafka, [topic]) as reader:
             for records in reader.catch_up():
-                last = records.values[-1]
+                last = records.values[-1].as_py()
         if last is None:  # interrupted before the migration was recorded
             return None
         found: dict[str, Any] = json.loads(last)

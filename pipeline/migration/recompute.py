@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.features.row_layout import NEWEST_TIME
 from pipeline.features.tables import TableState
@@ -34,7 +35,7 @@ def feature_rows(
     index = dict.fromkeys(RESERVED_KEYS, -1)
     rows, offsets, known = layout.rows(ROWS), np.full(ROWS, NO_OFFSET, dtype=np.int64), 0
     for batch, key_filter in batches:
-        keys = [batch.records.keys[row] for row in batch.rows.tolist()]
+        keys = batch.records.keys.take(pa.array(batch.rows)).to_pylist()
         for key in dict.fromkeys(keys):
             if key is not None and key not in index and (key_filter is None or key_filter(key)):
                 index[key] = known
@@ -72,7 +73,7 @@ def last_scores(
     last: dict[bytes, tuple[float, int, int, bytes, int]] = {}
     for batch, key_filter in batches:
         columns = batch.columns
-        keys = [batch.records.keys[row] for row in batch.rows.tolist()]
+        keys = batch.records.keys.take(pa.array(batch.rows)).to_pylist()
         found = zip(
             columns["score"].to_pylist(),
             milliseconds(columns["event_time"])[0].tolist(),

@@ -23,6 +23,7 @@ NAMES = (TOPIC, PARTITION, OFFSET, STAGE, REASON, MESSAGE, TIME, ARRIVED, PIPELI
 
 MESSAGE_MAX = 500
 _HEADER_BYTES = 10  # two lengths of at most five bytes each, before a header's name and before its value
+LEFT_OUT = "a header whose name is not UTF-8 is left out"
 
 
 class DeadLetterRecord(NamedTuple):
@@ -56,12 +57,17 @@ def dead_letter_records(
     """Return the record that is written for a dead letter. ``now`` is in seconds since the epoch.
 
     Key and value are the original bytes; a null stays null. The headers are the original ones, then ours, in
-    the order of ``NAMES``. The message is cut off after ``MESSAGE_MAX`` characters.
+    the order of ``NAMES``. The message is cut off after ``MESSAGE_MAX`` characters. A header whose name is not UTF-8 is
+    left out, since most clients cannot read it; the message says so.
 
     A record of more than ``bytes_max`` bytes, uncompressed, is cut until it fits: first the value is left out, then the
     original headers, then the key. It has the header ``OVERSIZE`` then, before ours, and ours say where the event lies.
     """
     row = dead.row
+    message = dead.message
+    headers = [header for header in records.headers_of(row) if _is_text(header[0])]
+    if len(headers) < len(records.headers_of(row)):
+        message = f"{LEFT_OUT}; {message}"
     source = records.sources[records.source[row]]
     ours = (
         source.topic,
@@ -69,14 +75,14 @@ def dead_letter_records(
         str(records.offsets[row]),
         dead.stage.value,
         dead.reason.value,
-        dead.message[:MESSAGE_MAX],
+        message[:MESSAGE_MAX],
         datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         str(records.arrived_ms[row]),
         pipeline,
     )
     # A message may quote bytes that are no text.
     stamped = [(name, text.encode(errors="backslashreplace")) for name, text in zip(NAMES, ours, strict=True)]
-    key, value, headers = records.keys[row], records.values[row], list(records.headers_of(row))
+    key, value = records.keys[row].as_py(), records.values[row].as_py()
     whole = DeadLetterRecord(key, value, [*headers, *stamped])
     if size(whole) <= bytes_max:
         return whole
@@ -89,6 +95,11 @@ def size(letter: DeadLetterRecord) -> int:
     """Return how many bytes a record has at most in a batch, beside the batch's own frame, uncompressed."""
     headers = sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in letter.headers)
     return len(letter.key or b"") + len(letter.value or b"") + headers
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a header's name has no bytes that are not UTF-8, which stand as surrogates in it."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def parse_dead_letter(headers: Headers) -> DeadLetterCause:

@@ -60,7 +60,7 @@ class FeatureLog:
         if len(kept) != len(batch):
             columns = columns.take(pa.array(kept))
         columns = self._columns(batch.records, rows, columns, values, taken)
-        return OutputRecords(self._topic, scores.partitions, scores.keys, self._encoder.encode(columns))
+        return OutputRecords(self._topic, scores.partitions, scores.keys, self._encoder.encode_values(columns))
 
     def _columns(
         self, records: RecordBatch, rows: Int64s, columns: pa.RecordBatch, values: Float64s, taken: Int64s

@@ -4,10 +4,9 @@ Every row of a work ends as exactly one score, one fact applied or one dead lett
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import compress
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +23,16 @@ from pipeline.records import (
     DeadLetter,
     DeadLetterReason,
     DecodedBatch,
+    Int32s,
     OutputRecords,
     RecordBatch,
     ScoredRows,
     StateChanges,
     Step,
     TaskRecords,
+    byte_lengths,
+    joined,
+    large_binary,
 )
 from pipeline.serving.scorer import Scorer
 from pipeline.telemetry.metrics import Metrics
@@ -183,8 +186,8 @@ class BatchProcessor:
         columns = batch.columns if whole else batch.columns.take(pa.array(scored.kept))
         rows = batch.rows if whole else batch.rows[scored.kept]
         table = self._score_columns(batch.records, rows, columns, scored, now_ms)
-        done, bad = bisect_failures(len(rows), lambda a, b: self._encoder.encode(table.slice(a, b - a)))
-        values = [value for _, _, part in done for value in part]
+        done, bad = bisect_failures(len(rows), lambda a, b: self._encoder.encode_values(table.slice(a, b - a)))
+        values = joined([part for _, _, part in done])
         dead = tuple(_died(rows[i], Step.EMIT, DeadLetterReason.UNENCODABLE, error) for i, error in bad)
         emitted = np.arange(len(rows), dtype=np.int64)
         if bad:
@@ -192,12 +195,12 @@ class BatchProcessor:
             rows = rows[emitted]
         keys = batch.records.keys
         if len(rows) != len(keys):
-            keys = [keys[row] for row in rows.tolist()]
-        if _longest(values) + _longest(keys) > self._score_bytes_max:
-            sizes = np.array([len(value) + len(key or b"") for key, value in zip(keys, values, strict=True)])
-            fits = sizes <= self._score_bytes_max
+            keys = keys.take(pa.array(rows))
+        sizes = byte_lengths(values) + byte_lengths(keys)
+        fits = sizes <= self._score_bytes_max
+        if not fits.all():
             dead += tuple(self._too_large(rows[i], int(sizes[i])) for i in np.flatnonzero(~fits))
-            rows, keys, values = rows[fits], list(compress(keys, fits)), list(compress(values, fits))
+            rows, keys, values = rows[fits], keys.filter(pa.array(fits)), values.filter(pa.array(fits))
             emitted = emitted[fits]
         return OutputRecords(self._pipeline.scores.topic, _partitions(batch.records, rows), keys, values), emitted, dead
 
@@ -234,8 +237,8 @@ class BatchProcessor:
         return OutputRecords(
             self._pipeline.dead_letters,
             _partitions(records, rows),
-            [key for key, _, _ in letters],
-            [value for _, value, _ in letters],
+            large_binary([key for key, _, _ in letters]),
+            large_binary([value for _, value, _ in letters]),
             [list(headers) for _, _, headers in letters],
         )
 
@@ -247,17 +250,11 @@ class BatchProcessor:
         return result
 
 
-def _partitions(records: RecordBatch, rows: np.ndarray) -> list[int]:
+def _partitions(records: RecordBatch, rows: np.ndarray) -> Int32s:
     """A score or dead letter lies in the partition of its event's number: order within a key is kept."""
-    numbers = np.array([source.partition for source in records.sources], dtype=np.int64)
-    return numbers[records.source[rows]].tolist() if len(rows) else []
-
-
-def _longest(texts: Sequence[bytes | None]) -> int:
-    try:
-        return max(map(len, cast("Sequence[bytes]", texts)), default=0)
-    except TypeError:  # a null
-        return max(map(len, filter(None, texts)), default=0)
+    numbers: Int32s = np.array([source.partition for source in records.sources], dtype=np.int32)
+    of_rows: Int32s = numbers[records.source[rows]]
+    return of_rows
 
 
 def _died(row: np.int64, stage: Step, reason: DeadLetterReason, error: Exception) -> DeadLetter:

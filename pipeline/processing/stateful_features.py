@@ -27,6 +27,7 @@ from pipeline.records import (
     TaskEpoch,
     TaskId,
     TaskRecords,
+    large_binary,
     row_ranges,
 )
 from pipeline.settings import StateSettings
@@ -125,9 +126,9 @@ class _Feed:
             if start == stop:
                 continue
             if stop - start == end - first:
-                keys = records.keys[first:end]
+                keys = records.keys.slice(first, end - first).to_pylist()
             else:
-                keys = [records.keys[row] for row in self.rows[start:stop].tolist()]
+                keys = records.keys.take(pa.array(self.rows[start:stop])).to_pylist()
             index: dict[bytes | None, int] = dict.fromkeys(keys, -1)
             distinct = cast("list[bytes]", [key for key in index if key not in RESERVED_KEYS])
             index.update(zip(distinct, range(base, base + len(distinct)), strict=True))
@@ -203,7 +204,7 @@ class StatefulFeatures:
         event_ms, _ = milliseconds(times)
         for task_epoch, first, end in row_ranges(slices):
             start, stop = np.searchsorted(rows, (first, end)).tolist()
-            last = dict(zip([records.keys[row] for row in rows[start:stop].tolist()], range(start, stop), strict=True))
+            last = dict(zip(records.keys.take(pa.array(rows[start:stop])).to_pylist(), range(start, stop), strict=True))
             last = {key: row for key, row in last.items() if key not in RESERVED_KEYS}
             if not last:
                 continue
@@ -260,7 +261,12 @@ class StatefulFeatures:
             self._told.add((task_epoch, written.table))
             keys, values = [TABLE_VERSION, *keys], [self._meanings[written.table], *values]
         changes.bursts.append(
-            OutputRecords(self._changelogs[written.table], [task_epoch[0].partition] * len(keys), keys, values)
+            OutputRecords(
+                self._changelogs[written.table],
+                np.full(len(keys), task_epoch[0].partition, dtype=np.int32),
+                large_binary(keys),
+                large_binary(values),
+            )
         )
         changes.writes[task_epoch] = written.number
 

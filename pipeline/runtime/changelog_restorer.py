@@ -1,15 +1,15 @@
 """Restores the state of tasks from their changelogs, several at a time, through a consumer that is in no group.
 
-A changelog is read until the read_committed position reaches the *high watermark*, as it was after the task's committed
-offsets were read: everything that belongs to those offsets lies before it. The position is that of an end-of-partition
-event, because the last records may be compacted away or be markers.
+A changelog is read until the read_committed position reaches the *high watermark* as of the read of the committed
+offsets, before which everything lies that belongs to them. Positions come from end-of-partition events, because the
+last records may be markers or compacted away.
 
-Whether the rows are of what is declared is judged at the end: what was written for another declaration lies there until
-the brokers compact it, and is void when all keys were written anew behind it. So is whether rows include events at or
-behind the offsets from which the task goes on, as they do where those were set back: the events would count twice.
+Whether the rows have the declared table version is decided at the end: rows of another version stay in the log until
+compaction removes them, and are void when every key was written again behind them. So are rows that include events at
+or behind the start offsets.
 
-A restore that is cut short goes on where it was: rows and positions are written together, and the task's source
-positions come last, so a store without them, or with old ones, is never taken for whole.
+An interrupted restore continues: rows and positions are written together, and the source positions of the task come
+last, so a store without them, or with old ones, is never taken for complete.
 """
 
 import logging
@@ -358,17 +358,14 @@ class ChangelogRestorer:
             self._again(job, error.args[0].str())
             return
         if committed is None or any(committed[source] > at for source, at in job.starts.items()):
-            self._again(job, "another worker has gone on with it")  # this one is told soon
+            self._again(job, "another worker has gone on with it")
             return
-        pipeline = self._vault.kept.pipeline
-        said = ", ".join(
-            f"{source} up to {end} and is to go on from {job.starts[source]}" for source, end in later.items()
-        )
+        said = ", ".join(f"{source} up to {end}, but starts at {job.starts[source]}" for source, end in later.items())
         raise StateMismatch(
             f"the state of task {job.task_epoch[0]} includes events of {said}: the committed offsets were set back, or "
             "the topic was made anew. Events would count twice. Set the offsets forward again; or stop the workers and "
-            f"run `surgetank state rebuild {pipeline} --from-events`, which computes the state from the events before "
-            f"the offsets; or delete the state: `surgetank state reset {pipeline}`"
+            f"run `surgetank state rebuild {job.task_epoch[0].pipeline} --from-events`, which computes the state from "
+            f"the events before the offsets; or delete the state: `surgetank state reset {job.task_epoch[0].pipeline}`"
         )
 
     def _again(self, job: _Job, why: str) -> None:

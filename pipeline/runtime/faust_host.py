@@ -1,37 +1,35 @@
 """The one service that Faust hosts: it starts the runtime, and lets whole batches into the agents' channel."""
 
 import asyncio
-import contextlib
-import math
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import mode
 
 from pipeline.errors import BrokerError, SurgetankError
 from pipeline.http.server import HttpServer
-from pipeline.runtime.batch_output import BatchOutput
-from pipeline.runtime.commit_policy import WORTHWHILE_ROWS
-from pipeline.runtime.task_registry import TaskBatch
+from pipeline.runtime.batch_output import BatchOutput, TaskBatch
 from pipeline.runtime.worker_runtime import WorkerRuntime
+from pipeline.settings import Settings
 from pipeline.telemetry.health import Health, beat_forever
 
-EMISSIONS_AHEAD = 2  # works that may wait for the transaction while the next one is computed
+FETCH_SECONDS = 0.02  # how long the event loop may stand still for a first record
+LOOP_SECONDS = 5.0  # without a sign of life of the event loop, beside what a model call may take
 
 
 class HostedWorker(Protocol):
     """The worker that the service runs: its parts, and what it computes."""
 
+    settings: Settings
     health: Health
     server: HttpServer
 
-    def runtime(self, on_arrival: Callable[[], None]) -> WorkerRuntime:
-        """Return the runtime; ``on_arrival`` may be called from any thread."""
+    def runtime(self) -> WorkerRuntime:
+        """Return the runtime."""
         ...
 
-    def compute(self, work: TaskBatch) -> BatchOutput | None:
-        """Take a work through the flow; None if nothing of it may count. In a thread of its own, one at a time."""
+    def compute(self, batch: TaskBatch) -> BatchOutput | None:
+        """Process a batch; None if nothing of it may count. One at a time, in the event loop's thread."""
         ...
 
     def fail(self, error: BaseException) -> None:
@@ -55,13 +53,13 @@ def startup_error(error: Exception) -> SurgetankError:
 class FaustHost(mode.Service):  # type: ignore[misc]
     """Runs a worker inside an event loop. ``put`` is the channel's put.
 
-    One work at a time is in the channel or computed: meanwhile the next batch gathers in the inbox.
+    The event loop's own thread fetches and computes: heartbeats are librdkafka's, and whatever must answer while a
+    batch is computed has a thread of its own. One batch at a time is in the channel or computed.
     """
 
     def __init__(self, *, put: Callable[[TaskBatch], Awaitable[Any]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._put = put
-        self._flow = ThreadPoolExecutor(1, thread_name_prefix="flow")
 
     def build(self) -> HostedWorker:
         """Return the worker to run, everything checked."""
@@ -69,22 +67,14 @@ class FaustHost(mode.Service):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         """Check everything, join the group, begin to take batches."""
-        loop = asyncio.get_running_loop()
-        self._arrived = asyncio.Event()
-        self._wakes_at: float = math.inf  # how many waiting rows wake the pump: each time costs a thread switch
         self._free = asyncio.Semaphore(1)
-        self._ahead = asyncio.Semaphore(EMISSIONS_AHEAD)
         self._worker = await asyncio.to_thread(self.build)
-        self._worker.health.watch("event loop", deadline_seconds=5)
+        silent_seconds = self._worker.settings.model.call_deadline_seconds + LOOP_SECONDS
+        self._worker.health.watch("event loop", deadline_seconds=silent_seconds)
         self.add_future(beat_forever(self._worker.health))
         self._worker.server.start()
-
-        def on_arrival() -> None:
-            if self.runtime.inbox.rows >= self._wakes_at:
-                loop.call_soon_threadsafe(self._arrived.set)
-
         try:
-            self.runtime = self._worker.runtime(on_arrival)
+            self.runtime = self._worker.runtime()
             await asyncio.to_thread(self.runtime.start)
         except Exception as error:  # noqa: BLE001 - Faust would print a traceback and end with a status of its own
             self._worker.fail(startup_error(error))
@@ -97,41 +87,24 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         await asyncio.to_thread(self.runtime.stop)
         await asyncio.to_thread(self._worker.stopped)
         self._worker.server.stop()
-        self._flow.shutdown(wait=False)
 
-    async def process(self, work: TaskBatch) -> None:
-        """Compute a work and hand its outputs to the transaction. This is what the agent calls."""
-        loop = asyncio.get_running_loop()
+    async def process(self, batch: TaskBatch) -> None:
+        """Compute a batch and hand its outputs to the transaction. This is what the agent calls."""
         try:
-            emission = await loop.run_in_executor(self._flow, self._worker.compute, work)
+            self.runtime.submit(batch, self._worker.compute(batch))
         except Exception as error:  # noqa: BLE001 - Faust would take it for handled and go on
             self._worker.fail(error)
             return
         self._free.release()
-        await self._ahead.acquire()
-        emitted = self.runtime.submit(work, emission)
-        emitted.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ahead.release))
-
-    async def _gather(self) -> None:
-        """Wait until something is there, then let the batch grow as long as that delays nothing."""
-        self._wakes_at = 0  # also by a run that holds no row: markers
-        while not self.runtime.inbox:
-            self._arrived.clear()
-            await self._arrived.wait()
-        self._wakes_at = WORTHWHILE_ROWS
-        while (seconds := self.runtime.patience()) > 0:
-            self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._arrived.wait()
-        self._wakes_at = math.inf
 
     async def _pump(self) -> None:
-        while not self.should_stop:
-            await self._free.acquire()
-            await self._gather()
-            work = self.runtime.take()
-            if work is None:
-                self._free.release()
-                continue
-            await self._put(work)
+        try:
+            while not self.should_stop:
+                await self._free.acquire()
+                while (batch := self.runtime.next_batch(FETCH_SECONDS)) is None:
+                    await asyncio.sleep(0)
+                    if self.should_stop:
+                        return
+                await self._put(batch)
+        except Exception as error:  # noqa: BLE001 - Faust would print a traceback and end with a status of its own
+            self._worker.fail(error)

@@ -116,9 +116,13 @@ class GroupMembership:
         """This member's id in the group; None while it is no member."""
         return self._member_id
 
-    def stop(self, timeout: float) -> None:
-        """Leave the group; the owner's partitions are revoked on the way."""
+    def leave(self) -> None:
+        """Leave the group soon; what is owned is revoked on the way."""
         self._stopping.set()
+
+    def stop(self, timeout: float) -> None:
+        """Leave the group, and end the thread."""
+        self.leave()
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(timeout)
 

@@ -1,4 +1,4 @@
-"""The state of a worker's tasks as the runtime sees it; where the pipeline has no tables, there is nothing to keep."""
+"""The local state of a worker's tasks as the runtime sees it; where the pipeline has no tables, there is none."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -6,48 +6,48 @@ from pipeline.clock import Clock
 from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.batch_output import CommittedOffsets
 from pipeline.runtime.changelog_restorer import ChangelogRestorer
-from pipeline.runtime.task_registry import TaskRegistry
+from pipeline.runtime.fencing import GroupClient
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.task_events import RestoreProgressed, RestoreStarted, StateRestored
 from pipeline.settings import Settings
 from pipeline.state.state_manager import StateManager
 from pipeline.telemetry.metrics import Metrics
 
 
 class StateLifecycle:
-    """Stores and their restoring. ``opened`` is called with each task whose state is as its offsets say.
+    """Stores and their restoring. Posts how far each task is.
 
-    ``committed`` returns the stable committed offsets of sources, within so many seconds, None while one is unstable.
+    ``group`` is asked for committed offsets, in the thread that restores.
     """
 
     def __init__(
         self,
-        vault: StateManager | None,
+        stores: StateManager | None,
         settings: Settings,
-        ledger: TaskRegistry,
+        mailbox: Mailbox,
         *,
         client_id: str,
-        committed: Callable[[list[TopicPartition], float], dict[TopicPartition, int] | None],
-        opened: Callable[[TaskEpoch, dict[TopicPartition, int]], None],
+        group: GroupClient,
         clock: Clock,
         metrics: Metrics,
         watch: Callable[[str, float], Callable[[], None]],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._vault = vault
-        self._ledger = ledger
-        self._opened = opened
+        self._stores = stores
+        self._mailbox = mailbox
         self._metrics = metrics
         self._restorer: ChangelogRestorer | None = None
-        if vault is not None:
+        if stores is not None:
             self._restorer = ChangelogRestorer(
                 settings.kafka,
-                vault,
+                stores,
                 client_id=client_id,
                 share=settings.state.restore_share,
-                committed=committed,
-                wanted=ledger.restoring,
-                moved=ledger.restore_progressed,
-                restored=opened,
-                running=ledger.running,
+                committed=group.committed,
+                wanted=lambda task: mailbox.ask(lambda manager: manager.tasks.is_restoring(task)),
+                moved=lambda task: self._post(RestoreProgressed(task)),
+                restored=lambda task, _: self._post(StateRestored(task)),
+                running=lambda: mailbox.ask(lambda manager: manager.tasks.share_running),
                 clock=clock,
                 metrics=metrics,
                 beat=watch("restorer", settings.worker.stuck_deadline_seconds),
@@ -61,43 +61,47 @@ class StateLifecycle:
 
     def stop(self, timeout: float) -> None:
         """End the thread, and bring everything to the disk."""
-        if self._restorer is not None and self._vault is not None:
+        if self._restorer is not None and self._stores is not None:
             self._restorer.stop(timeout)
-            self._vault.stop(timeout)
+            self._stores.stop(timeout)
 
     @property
     def full(self) -> bool:
         """Whether it is time to commit, because of what is held in memory."""
-        return self._vault is not None and self._vault.full
+        return self._stores is not None and self._stores.full
 
-    def claimed(self, task_epoch: TaskEpoch, offsets: dict[TopicPartition, int]) -> None:
-        """Open a task whose offsets are claimed, now or when its state is restored."""
-        if self._restorer is None or self._vault is None or self._vault.current(task_epoch, offsets):
-            self._opened(task_epoch, offsets)
-        elif self._ledger.restore(task_epoch):
-            self._restorer.restore(task_epoch, offsets)
+    def restore(self, task: TaskEpoch, offsets: Mapping[TopicPartition, int]) -> None:
+        """Bring the state of a task to these offsets, now if it is there already, or in the thread that restores."""
+        if self._restorer is None or self._stores is None or self._stores.current(task, offsets):
+            self._post(StateRestored(task))
+        else:
+            self._post(RestoreStarted(task))
+            self._restorer.restore(task, dict(offsets))
 
     def commit(
-        self, commitment: CommittedOffsets, writes: Mapping[TaskEpoch, int], reached: Mapping[OutputPartition, int]
+        self, committed: CommittedOffsets, writes: Mapping[TaskEpoch, int], reached: Mapping[OutputPartition, int]
     ) -> None:
         """Bring to the disk what was just committed."""
-        if self._vault is not None:
-            self._vault.commit(commitment, writes, reached)
+        if self._stores is not None:
+            self._stores.commit(committed, writes, reached)
 
-    def drop(self, task_epochs: Iterable[TaskEpoch]) -> None:
-        """Throw away what these tasks, which begin a new epoch, did not commit."""
-        if self._vault is not None:
-            self._vault.drop(task_epochs)
+    def drop(self, tasks: Iterable[TaskEpoch]) -> None:
+        """Drop what these tasks, which begin a new epoch, did not commit."""
+        if self._stores is not None:
+            self._stores.drop(tasks)
 
     def close(self, tasks: Iterable[TaskId]) -> None:
-        """Give the stores of these tasks back."""
-        if self._vault is not None:
-            self._vault.close(tasks)
+        """Close the stores of these tasks."""
+        if self._stores is not None:
+            self._stores.close(tasks)
 
     def report(self) -> None:
-        """Tell how large it is."""
-        if self._vault is not None:
-            size = self._vault.size()
+        """Report the size of all stores."""
+        if self._stores is not None:
+            size = self._stores.size()
             self._metrics.state_rows.set(size.rows)
             self._metrics.state_disk_bytes.set(size.disk_bytes)
             self._metrics.state_cache_bytes.set(size.memory_bytes)
+
+    def _post(self, event: RestoreStarted | RestoreProgressed | StateRestored) -> None:
+        self._mailbox.post(event)

@@ -1,74 +1,74 @@
-"""A task: its state, its epoch and the progress of its source partitions. Touched only under the owner's lock."""
+"""A task: its state, its epoch and the progress of its partitions. Pure."""
 
 from dataclasses import dataclass, field
 
-from pipeline.records import PartitionRecords, TaskId, TaskRecords, TopicPartition
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.offset_tracker import OffsetTracker
+from pipeline.runtime.task_events import RecordSpan
 from pipeline.runtime.task_state import TaskEvent, TaskState, next_state
 
 
 @dataclass(slots=True)
 class Task:
-    """The source partitions of one number. ``epoch`` rises whenever what was fetched before becomes worthless."""
+    """An owned task. The epoch rises whenever what was fetched or answered before becomes stale.
+
+    Times are monotonic seconds: ``since`` of the last change of state, ``moved_at`` of the last commit, opening or
+    progress of a restore, ``close_by`` of the deadline for committing its work while it is revoked.
+    """
 
     id: TaskId
     sources: tuple[TopicPartition, ...]
     epoch: int
-    since: float  # monotonic seconds: when it came into this state
+    since: float
     state: TaskState = TaskState.OPENING
     progress: dict[TopicPartition, OffsetTracker] = field(default_factory=dict)
-    moved_at: float = 0.0  # monotonic seconds: the last commit, or the opening
+    moved_at: float = 0.0
+    close_by: float = 0.0
+
+    @property
+    def key(self) -> TaskEpoch:
+        """The task in its present epoch."""
+        return TaskEpoch(self.id, self.epoch)
 
     def happens(self, event: TaskEvent, now: float) -> None:
-        """Move to the state that follows. Raises LookupError for what cannot happen here."""
-        self.state = next_state(self.state, event)
-        self.since = now
+        """Move to the state that follows. Raises LookupError if the event cannot happen in the present state."""
+        before, self.state = self.state, next_state(self.state, event)
+        if self.state is not before:
+            self.since = now
         if self.state in {TaskState.OPENING, TaskState.CLOSED}:
             self.epoch += 1
             self.progress = {}
 
     def open(self, offsets: dict[TopicPartition, int], now: float) -> None:
-        """Start from the given offsets, one for each source."""
+        """Run from these offsets, one for each partition."""
         self.progress = {source: OffsetTracker(offsets[source]) for source in self.sources}
         self.happens(TaskEvent.OPENED, now)
         self.moved_at = now
 
-    def accepts(self, piece: TaskRecords) -> bool:
-        """Whether the slice is of this life of the task and its outputs may be committed."""
-        return piece.epoch == self.epoch and self.state in {TaskState.RUNNING, TaskState.CLOSING}
+    def hand_out(self, spans: tuple[RecordSpan, ...]) -> tuple[tuple[TopicPartition, int], ...]:
+        """Note that records were handed out; return an in-flight id for each span.
 
-    def hand_out(self, runs: tuple[PartitionRecords, ...]) -> tuple[int, ...]:
-        """Note that the runs were given to the flow; return their tickets."""
+        Raises ValueError if they do not follow on those handed out before.
+        """
         return tuple(
-            self.progress[run.source].hand_out(
-                int(run.offsets[0]) if len(run) else run.next_offset,
-                run.next_offset,
-                len(run),
-                int(run.arrived_ms[0]) if len(run) else None,
-            )
-            for run in runs
+            (span.source, self.progress[span.source].hand_out(span.first_offset, span.end, span.rows, span.arrived_ms))
+            for span in spans
         )
-
-    def finish(self, runs: tuple[PartitionRecords, ...], tickets: tuple[int, ...]) -> None:
-        """Note that the outputs of the runs are in the open transaction."""
-        for run, ticket in zip(runs, tickets, strict=True):
-            self.progress[run.source].finish(ticket)
 
     @property
     def committable(self) -> dict[TopicPartition, int]:
-        """The offsets to commit, for the sources that have something new."""
-        return {s: offset for s, p in self.progress.items() if (offset := p.committable) is not None}
+        """The offsets to commit, for the partitions that have new ones.
 
-    def commit(self, offsets: dict[TopicPartition, int], now: float) -> None:
-        """Note that the offsets were committed."""
-        for source, offset in offsets.items():
-            self.progress[source].commit(offset)
-        self.moved_at = now
+        Raises ValueError if outputs were produced of records that these offsets leave out.
+        """
+        if not all(progress.whole for progress in self.progress.values()):
+            raise ValueError(f"outputs of task {self.id} were produced out of order; this is a bug")
+        return {source: at for source, progress in self.progress.items() if (at := progress.committable) is not None}
 
     @property
-    def whole(self) -> bool:
-        """Whether a commit made now covers every output that is in the open transaction."""
-        return all(progress.whole for progress in self.progress.values())
+    def committed(self) -> dict[TopicPartition, int]:
+        """The committed offset of each partition, once the task runs."""
+        return {source: progress.committed for source, progress in self.progress.items()}
 
     @property
     def in_flight(self) -> int:

@@ -1,33 +1,35 @@
-"""Opens tasks: stable offsets, leftovers of dead predecessors fenced, the claim committed; then they may be restored.
+"""Asks the brokers what the initialization of tasks needs to know, and posts the answers.
 
-A thread of its own, so that a task that must wait keeps nobody else waiting.
+A thread of its own, so that a task that must wait keeps nobody else waiting. The order of the steps is the task
+manager's; what is asked here is asked for all tasks together that are due.
 """
 
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from confluent_kafka import KafkaException
 
 from pipeline.errors import BrokerError, OffsetsError, TopicsError
 from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
 from pipeline.runtime.fencing import GroupClient, stale_owners
-from pipeline.runtime.task_registry import TaskRegistry
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.task_actions import FenceOwner, FindOwners, ResolveOffsets, RestoreState
+from pipeline.runtime.task_events import InitializationFailed, OffsetsResolved, OwnerFenced, OwnersFound
 
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 5.0
 QUESTION_SECONDS = 1.5  # of a broker that may have died: the next question goes elsewhere, and has twice the time
-FENCE_SECONDS = 0.05  # mostly it takes less, and then all that is due is opened at once
 STABLE_SECONDS = 1.0
 STABLE_ALONE_SECONDS = 0.2
 # A leader that was just elected may report too low an end at first: only then is an offset beyond it believed.
 BEYOND_SECONDS = 3.0
-LOOK_AGAIN_SECONDS = 0.05  # while a live member ends its transaction, or a broker is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,181 +70,196 @@ def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "lat
     return Start(committed)
 
 
-class TaskInitializer:
-    """Brings gained and rewound tasks to life. ``claim`` commits start offsets; ``claimed`` is told of them.
+Question = FindOwners | ResolveOffsets | RestoreState
 
-    ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. ``settle`` ends what
-    this worker left open in the first of the given partitions of them (the second had other owners), or returns False
-    if that must wait. Beside the topic ``upkeep`` nothing is opened.
+
+class TaskInitializer:
+    """Executes the questions of initialization. ``identity`` is this worker's name as an owner of offsets.
+
+    ``outputs`` are the topics whose partitions have the numbers of the tasks that write to them. While the topic
+    ``migration`` exists no task is initialized: the state is being changed.
     """
 
     def __init__(
         self,
-        ground: GroupClient,
-        ledger: TaskRegistry,
+        group: GroupClient,
+        mailbox: Mailbox,
+        state: StateLifecycle,
         *,
-        me: str,
+        identity: str,
         outputs: tuple[str, ...],
-        upkeep: str,
+        migration: str,
         reset: Literal["earliest", "latest"],
         monotonic: Callable[[], float],
-        settle: Callable[[set[OutputPartition], set[OutputPartition], Any], bool],
-        claim: Callable[[dict[TaskEpoch, dict[TopicPartition, int]]], bool],
-        claimed: Callable[[TaskEpoch, dict[TopicPartition, int]], None],
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._ground = ground
-        self._ledger = ledger
-        self._me = me
+        self._group = group
+        self._mailbox = mailbox
+        self._state = state
+        self._identity = identity
         self._outputs = outputs
-        self._upkeep = upkeep
+        self._migration = migration
         self._reset = reset
         self._monotonic = monotonic
-        self._settle = settle
-        self._claim = claim
-        self._claimed = claimed
         self._beat = beat
         self._on_failure = on_failure
-        self._queue: queue.SimpleQueue[tuple[TaskEpoch, float] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="opener", daemon=True)
+        self._queue: queue.SimpleQueue[tuple[float, Question] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="initializer", daemon=True)
         self._stopping = threading.Event()
-        # librdkafka waits half a second between two attempts to fence: not in the thread that opens the other tasks.
-        self._executioner = ThreadPoolExecutor(1, thread_name_prefix="fence")
-        self._fencing: dict[str, Future[None]] = {}
+        # librdkafka waits half a second between two attempts to fence: not in the thread that asks for other tasks.
+        self._fences = ThreadPoolExecutor(1, thread_name_prefix="fence")
         self._failures = 0  # in a row
+        self._owners: dict[TaskEpoch, dict[TopicPartition, str | None]] = {}  # until the offsets are resolved
         self._beyond: dict[TopicPartition, float] = {}  # since when a committed offset is beyond the end
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def open(self, task_epochs: list[TaskEpoch], after_seconds: float = 0.0) -> None:
-        """Open these tasks, not before ``after_seconds`` have passed."""
-        not_before = self._monotonic() + after_seconds
-        for task_epoch in task_epochs:
-            self._queue.put((task_epoch, not_before))
+    def ask(self, question: Question) -> None:
+        """Ask in the initializer's thread, after the questions before, once its time has come."""
+        after = question.after_seconds if isinstance(question, FindOwners) else 0.0
+        self._queue.put((self._monotonic() + after, question))
+
+    def fence(self, action: FenceOwner) -> None:
+        """Fence a stale owner, in a thread of its own."""
+        self._fences.submit(self._fence, action)
 
     def stop(self, timeout: float) -> None:
-        """End the thread; what is not open yet stays so."""
+        """End the thread; what is not initialized yet stays so."""
         self._stopping.set()
         self._queue.put(None)
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        waiting: dict[TaskEpoch, float] = {}
+        waiting: list[tuple[float, Question]] = []
         try:
             while not self._stopping.is_set():
                 self._beat()
-                waiting |= self._arrived(LOOK_AGAIN_SECONDS if waiting else 0.5)
-                waiting = {
-                    task_epoch: at for task_epoch, at in waiting.items() if self._ledger.opening(task_epoch) is not None
-                }
                 now = self._monotonic()
-                due = [task_epoch for task_epoch, not_before in waiting.items() if not_before <= now]
-                if due:
-                    try:
-                        left = self._attempt(due)
-                    except (KafkaException, BrokerError) as error:
-                        why = error.args[0]
-                        log.warning("tasks wait to be opened: %s", why.str() if hasattr(why, "str") else why)
-                        self._failures += 1
-                    else:
-                        self._failures = 0
-                        waiting = {
-                            task_epoch: at
-                            for task_epoch, at in waiting.items()
-                            if task_epoch not in due or task_epoch in left
-                        }
+                waiting += self._arrived(max(0.0, min([0.5, *(at - now for at, _ in waiting)])))
+                now = self._monotonic()
+                due = [question for at, question in waiting if at <= now]
+                waiting = [(at, question) for at, question in waiting if at > now]
+                self._answer(due)
         except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
             self._on_failure(error)
 
-    def _arrived(self, timeout: float) -> dict[TaskEpoch, float]:
-        arrived: dict[TaskEpoch, float] = {}
+    def _arrived(self, timeout: float) -> list[tuple[float, Question]]:
+        arrived: list[tuple[float, Question]] = []
         try:
-            entry = self._queue.get(timeout=timeout)
+            entry = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
             while True:
-                if entry is not None:
-                    arrived[entry[0]] = entry[1]
+                arrived += [entry] if entry is not None else []
                 entry = self._queue.get_nowait()
         except queue.Empty:
             return arrived
+
+    def _answer(self, questions: list[Question]) -> None:
+        for question in questions:
+            if isinstance(question, RestoreState) and self._current([question.task]):
+                self._state.restore(question.task, question.offsets)
+        self._try(
+            [task for each in questions if isinstance(each, ResolveOffsets) for task in each.tasks], self._resolve
+        )
+        self._try(
+            [task for each in questions if isinstance(each, FindOwners) for task in each.tasks], self._find_owners
+        )
+
+    def _try(self, tasks: list[TaskEpoch], step: Callable[[list[TaskEpoch]], None]) -> None:
+        """Take a step for the tasks whose epoch goes on; post that it failed if brokers do not answer.
+
+        Raises TopicsError while the state is being changed, and OffsetsError for offsets beyond the end.
+        """
+        if not (tasks := self._current(tasks)):
+            return
+        try:
+            step(tasks)
+        except (KafkaException, BrokerError) as error:
+            why = error.args[0]
+            log.warning("tasks wait to be opened: %s", why.str() if hasattr(why, "str") else why)
+            self._failures += 1
+            self._mailbox.post(InitializationFailed(tuple(tasks)))
+        else:
+            self._failures = 0
+
+    def _current(self, tasks: Iterable[TaskEpoch]) -> list[TaskEpoch]:
+        return self._mailbox.ask(lambda manager: [task for task in tasks if manager.tasks.current(task) is not None])
 
     @property
     def _question_seconds(self) -> float:
         return min(CALL_SECONDS, QUESTION_SECONDS * 2.0**self._failures)
 
-    def _attempt(self, task_epochs: list[TaskEpoch]) -> list[TaskEpoch]:
-        """Open what can be opened; return what must wait.
+    def _sources(self, tasks: Iterable[TaskEpoch]) -> dict[TaskEpoch, list[TopicPartition]]:
+        return self._mailbox.ask(lambda manager: {task: manager.tasks.sources([task.task]) for task in tasks})
 
-        Raises TopicsError while upkeep of the state is under way, and OffsetsError for offsets beyond the end.
-        """
-        # Whoever does upkeep sets the mark and looks for members; a member looks for the mark: one sees the other.
-        if self._ground.exists(self._upkeep, self._question_seconds):
-            raise TopicsError(f"topic {self._upkeep!r} is there: the state is being changed; start again after that")
-        tasks = {
-            task_epoch: task.sources
-            for task_epoch in task_epochs
-            if (task := self._ledger.opening(task_epoch)) is not None
-        }
-        owners = self._ground.owners(
-            [source for sources in tasks.values() for source in sources], self._question_seconds
+    def _find_owners(self, tasks: list[TaskEpoch]) -> None:
+        # A migration creates its topic and looks for members; a member looks for the topic: one of them sees the other.
+        if self._group.exists(self._migration, self._question_seconds):
+            raise TopicsError(f"topic {self._migration!r} is there: the state is being changed; start again after that")
+        sources = self._sources(tasks)
+        owners = self._group.owners([source for each in sources.values() for source in each], self._question_seconds)
+        self._owners = {task: self._owners[task] for task in self._current(self._owners)}
+        self._owners |= {task: {source: owners[source] for source in each} for task, each in sources.items()}
+        unknown = set(owners.values()) - {None, self._identity}
+        stale = stale_owners(unknown, self._group.live(self._question_seconds), self._identity) if unknown else set()
+        self._mailbox.post(
+            OwnersFound(
+                {task: frozenset(owners[source] for source in each) for task, each in sources.items()},
+                frozenset(stale),
+            )
         )
-        # What a dead predecessor or this worker itself has left open is gone before any offset is trusted.
-        fencing = self._fence(owners)
-        tasks = {
-            task_epoch: task for task_epoch, task in tasks.items() if not {owners[source] for source in task} & fencing
-        }
-        mine = self._outputs_of(owners, {self._me})
-        if not self._settle(mine, self._outputs_of(owners, set(owners.values())) - mine, self._ground.group):
-            return task_epochs
-        committed = self._committed(tasks)
-        if committed:
-            self._start(committed, owners)
-        return [task_epoch for task_epoch in task_epochs if self._ledger.opening(task_epoch) is not None]
+
+    def _fence(self, action: FenceOwner) -> None:
+        try:
+            self._group.fence(
+                action.owner, self._outputs_of(task.task.partition for task in action.tasks), CALL_SECONDS
+            )
+        except (KafkaException, BrokerError) as error:
+            log.warning("%s cannot be fenced yet: %s", action.owner, error)
+            self._mailbox.post(InitializationFailed(action.tasks, action.owner))
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+        else:
+            log.info("fenced %s, which is no longer in the group", action.owner)
+            self._mailbox.post(OwnerFenced(action.owner, action.tasks))
+
+    def _outputs_of(self, partitions: Iterable[int]) -> set[OutputPartition]:
+        """Return the partitions that the tasks of these numbers write to."""
+        return {(topic, partition) for partition in partitions for topic in self._outputs}
+
+    def _resolve(self, tasks: list[TaskEpoch]) -> None:
+        sources = self._sources(tasks)
+        committed = self._committed(sources)
+        starts = self._starts(committed) if committed else {}
+        if waiting := tuple(task for task in tasks if task not in starts):
+            self._mailbox.post(InitializationFailed(waiting))
+        if starts:
+            self._mailbox.post(OffsetsResolved(starts))
 
     def _committed(
-        self, tasks: dict[TaskEpoch, tuple[TopicPartition, ...]]
-    ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
+        self, tasks: dict[TaskEpoch, list[TopicPartition]]
+    ) -> Mapping[TaskEpoch, Mapping[TopicPartition, int]]:
         """Return the stable offsets of the tasks; those that a live member still has pending are left out."""
-        sources = [source for sources in tasks.values() for source in sources]
-        found = self._ground.committed(sources, STABLE_SECONDS)
+        found = self._group.committed([source for each in tasks.values() for source in each], STABLE_SECONDS)
         if found is not None:
-            return {task_epoch: {source: found[source] for source in sources} for task_epoch, sources in tasks.items()}
+            return {task: {source: found[source] for source in each} for task, each in tasks.items()}
         if len(tasks) == 1:
             return {}
         # One that is pending keeps the others of the same question waiting: ask for each alone.
-        alone = {
-            task_epoch: self._ground.committed(list(sources), STABLE_ALONE_SECONDS)
-            for task_epoch, sources in tasks.items()
-        }
-        return {task_epoch: offsets for task_epoch, offsets in alone.items() if offsets is not None}
+        alone = {task: self._group.committed(each, STABLE_ALONE_SECONDS) for task, each in tasks.items()}
+        return {task: offsets for task, offsets in alone.items() if offsets is not None}
 
-    def _fence(self, owners: dict[TopicPartition, str | None]) -> set[str | None]:
-        """Have the dead among the owners fenced; return those that are not yet. Nobody else waits for that."""
-        unknown = set(owners.values()) - {None, self._me} - set(self._fencing)
-        for owner in stale_owners(unknown, self._ground.live(self._question_seconds), self._me) if unknown else ():
-            outputs = self._outputs_of(owners, {owner})
-            self._fencing[owner] = self._executioner.submit(self._ground.fence, owner, outputs, CALL_SECONDS)
-        wait(self._fencing.values(), FENCE_SECONDS)
-        for owner, fence in list(self._fencing.items()):
-            if fence.done():
-                del self._fencing[owner]
-                fence.result()
-                log.info("fenced %s, which is no longer in the group", owner)
-        return set(self._fencing)
-
-    def _outputs_of(self, owners: dict[TopicPartition, str | None], whose: set[str | None]) -> set[OutputPartition]:
-        numbers = {source.partition for source, owner in owners.items() if owner in whose}
-        return {(topic, number) for topic in self._outputs for number in numbers}
-
-    def _start(
-        self, committed: dict[TaskEpoch, dict[TopicPartition, int]], owners: dict[TopicPartition, str | None]
-    ) -> None:
+    def _starts(
+        self, committed: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
+    ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
+        """Return where tasks start; those with a committed offset beyond the end, for now, are left out."""
         bounds = self._bounds([source for at in committed.values() for source in at])
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
-        for task_epoch, offsets in committed.items():
+        for task, offsets in committed.items():
+            owners = self._owners.pop(task)
             found = {
                 source: start_offset(offset, bounds[source], self._reset, claimed=owners[source] is not None)
                 for source, offset in offsets.items()
@@ -254,19 +271,13 @@ class TaskInitializer:
             for source, start in found.items():
                 if start.remark:
                     log.warning("%s: %s", source, start.remark)
-            starts[task_epoch] = {source: start.offset for source, start in found.items() if start.offset is not None}
-        strange = {
-            task_epoch: at for task_epoch, at in starts.items() if any(owners[source] != self._me for source in at)
-        }
-        if strange and not self._claim(strange):
-            starts = {task_epoch: at for task_epoch, at in starts.items() if task_epoch not in strange}
-        for task_epoch, at in starts.items():
-            self._claimed(task_epoch, at)
+            starts[task] = {source: start.offset for source, start in found.items() if start.offset is not None}
+        return starts
 
     def _bounds(self, sources: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return what the sources hold. The high watermark comes last, so that it is not the lower one."""
-        stable = self._ground.bounds(sources, self._question_seconds)
-        high = self._ground.high_watermarks(sources, self._question_seconds)
+        stable = self._group.bounds(sources, self._question_seconds)
+        high = self._group.high_watermarks(sources, self._question_seconds)
         return {source: Bounds(*stable[source], high[source]) for source in sources}
 
     def _doubt(self, beyond: list[TopicPartition], found: dict[TopicPartition, Start]) -> None:
@@ -277,7 +288,7 @@ class TaskInitializer:
         }
         for source in beyond:
             if now - self._beyond[source] >= BEYOND_SECONDS:
-                group = self._ground.group_id
+                group = self._group.group_id
                 raise OffsetsError(
                     f"{source}: {found[source].remark}: the offset was set by hand, the brokers lost records, or the "
                     "topic was made anew while a worker ran. Which events are still to be processed cannot be told "

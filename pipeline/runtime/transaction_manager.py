@@ -1,12 +1,13 @@
 """The transactions of a worker: scores, dead letters, changelogs and source offsets of all its tasks, all or nothing.
 
-Everything here runs in one thread (a Lane). Producing goes on while the next batch is computed; committing waits for
-the brokers without holding anybody else up.
+Everything here runs in one thread (a SerialExecutor): it executes what the task manager decides of transactions, and
+posts what became of it. Producing goes on while the next batch is computed; committing waits for the brokers without
+holding anybody else up.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,27 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.clock import Clock
-from pipeline.errors import BrokerError, LostIdentity
+from pipeline.errors import BrokerError
 from pipeline.kafka import clients
-from pipeline.records import OutputPartition, OutputRecords, TaskEpoch, TopicPartition
-from pipeline.runtime.batch_output import BatchOutput, CommittedOffsets, OpenTransaction
-from pipeline.runtime.commit_policy import commit_time, linger_seconds
-from pipeline.runtime.fencing import owner_metadata
+from pipeline.kafka.columnar.interface import BatchProducer
+from pipeline.kafka.columnar.produce_all import Delivered, produce_all
+from pipeline.kafka.columnar.select import batch_producer
+from pipeline.records import OutputPartition, OutputRecords, TaskEpoch
+from pipeline.runtime.batch_output import BatchOutput, OpenTransaction, TaskBatch
+from pipeline.runtime.fencing import GroupClient, owner_metadata
+from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.output_refusals import RefusalCounter
-from pipeline.runtime.task_registry import TaskBatch, TaskRegistry
+from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.task_actions import SendOffsets
+from pipeline.runtime.task_events import BatchProduced, CommitReady, TransactionAborted, TransactionCommitted
 from pipeline.settings import KafkaSettings
 from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 0.05  # before a task goes on after an abort; doubled with each further one, up to
-AGAIN_SECONDS_MAX = 5.0  # this: what fails for good must not spin
 COMMIT_SECONDS = 10.0  # flushing included; longer than that, the broker has aborted it by itself
 FLUSH_SECONDS = 0.1  # for answers that are as good as there: a transaction that must be aborted sends nothing more
 OFFSETS_SECONDS = 3.0  # a coordinator that lives answers in milliseconds; one that died keeps its caller waiting
@@ -54,50 +60,44 @@ class _Failed(BrokerError):  # noqa: N818 - internal control flow
 
 
 class TransactionManager:
-    """One transactional producer and its open transaction. Call everything in the lane's thread.
+    """One transactional producer and its open transaction. Call everything in one thread.
 
-    ``metadata`` gives the group metadata, or None while this worker is no member. ``rewound`` is called with the tasks
-    that must be opened again after an abort, and the seconds to wait before that. ``namesake_lives`` tells whether
-    another live member has this worker's id. ``keep`` is given what was just committed: the offsets, the last write to
-    the tables of each task, and how far its changelogs go; it brings the state to the disk. Events come from the topic
-    ``events``, facts from all others.
+    ``membership`` gives the metadata that the offsets carry, ``group`` asks for duplicate members. ``state`` is brought
+    to the disk after each commit. Events come from the topic ``events``, facts from all others.
     """
 
     def __init__(
         self,
         kafka: KafkaSettings,
+        mailbox: Mailbox,
         *,
         transactional_id: str,
         address: str,
-        interval_seconds: float,
-        ledger: TaskRegistry,
-        metadata: Callable[[], Any | None],
-        rewound: Callable[[list[TaskEpoch], float], None],
-        has_duplicate_member: Callable[[], bool],
-        keep: Callable[[CommittedOffsets, Mapping[TaskEpoch, int], Mapping[OutputPartition, int]], None],
+        membership: GroupMembership,
+        group: GroupClient,
+        records: RecordQueues,
+        state: StateLifecycle,
         events: str,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._kafka = kafka
+        self._mailbox = mailbox
         self._id = transactional_id
         self._claim = owner_metadata(transactional_id, address)
-        self._interval = interval_seconds
-        self._ledger = ledger
-        self._metadata = metadata
-        self._rewound = rewound
-        self._has_duplicate_member = has_duplicate_member
-        self._keep = keep
+        self._membership = membership
+        self._group = group
+        self._records = records
+        self._state = state
         self._events = events
         self._clock = clock
         self._metrics = metrics
         self._producer: Producer | None = None
+        self._batches: BatchProducer | None = None  # appends to the producer's queue
         self._open: OpenTransaction | None = None
-        self._last_commit_at = 0.0
         self._last: set[OutputPartition] = set()  # what the last committed transaction wrote to
         self._unswept: set[OutputPartition] = set()  # what may hold records of a transaction without an end
         self._swept: set[OutputPartition] = set()  # what does not, since the last time that a transaction was given up
-        self._aborts = 0  # since the last commit of any score
         self._refusals = RefusalCounter()
 
     def prepare(self) -> None:
@@ -108,10 +108,10 @@ class TransactionManager:
         while self._producer is None:
             self._make()
 
-    def settle(self, mine: set[OutputPartition], others: set[OutputPartition], group: Any) -> bool:
+    def settle(self, mine: set[OutputPartition], others: set[OutputPartition]) -> bool:
         """End whatever this name has open, or may have left without an end in partitions that were ``mine``.
 
-        False: not yet. In ``others`` somebody else wrote last. ``group`` is the metadata of the group without a member.
+        False: not yet. In ``others`` another worker wrote last.
         """
         if not self.commit():
             return False
@@ -119,7 +119,7 @@ class TransactionManager:
             self._make()
             unswept = self._unswept | (mine - self._swept)
             if self._producer is not None and unswept:
-                end_hanging_transactions(self._producer, unswept, group, CALL_SECONDS)
+                end_hanging_transactions(self._producer, unswept, self._group.group, CALL_SECONDS)
                 self._unswept, self._swept = set(), self._swept | unswept
             self._swept |= others
         except KafkaException as error:
@@ -142,80 +142,52 @@ class TransactionManager:
             log.warning("init_transactions: %s; again", error.args[0].str())
         else:
             self._producer = producer
+            self._batches = batch_producer(producer, self._id)
 
-    def emit(self, work: TaskBatch, emission: BatchOutput | None) -> bool:
-        """Put the outputs of a work into the open transaction; False if they were thrown away as stale.
-
-        None: the work came to nothing that may count, and its tasks go back.
-        """
+    def produce(self, batch: TaskBatch, output: BatchOutput) -> None:
+        """Put the outputs of a batch into the open transaction, unless it may not be committed any more."""
+        if not self._mailbox.ask(lambda manager: manager.can_produce(batch.number)):
+            return
         try:
-            if emission is not None:
-                if self._ledger.current(work):
-                    self._put(work, emission)
-                if self._ledger.finish(work):
-                    return True
-            self._give_up(_Failed("emit"))
+            self._put(batch, output)
         except _Failed as failure:
             self._give_up(failure)
-        return False
-
-    def claim(self, starts: dict[TaskEpoch, dict[TopicPartition, int]]) -> bool:
-        """Commit the start offsets of tasks in this worker's name, with whatever is open; False if that failed."""
-        try:
-            self._begin().claims |= starts
-        except _Failed as failure:
-            self._give_up(failure)
-            return False
-        return self.commit()
-
-    def refresh(self) -> bool:
-        """Commit again what is committed, so that it does not grow old: see ``Runtime``."""
-        return self.commit() and (not (standing := self._ledger.standing()) or self.claim(standing))
-
-    def due(self, *, flooded: bool) -> float | None:
-        """Return the seconds until the open transaction must be committed; None if none is open."""
-        if self._open is None:
-            return None
-        at = commit_time(
-            opened_at=self._open.since,
-            last_commit_at=self._last_commit_at,
-            interval_seconds=self._interval,
-            flooded=flooded,
-        )
-        return at - self._clock.monotonic()
-
-    def patience(self, waiting_rows: int) -> float:
-        """Return how many seconds the next batch may gather for. From any thread."""
-        return linger_seconds(
-            now=self._clock.monotonic(),
-            last_commit_at=self._last_commit_at,
-            interval_seconds=self._interval,
-            waiting_rows=waiting_rows,
-        )
+        else:
+            self._mailbox.post(BatchProduced(batch.number, self._records.rows, self._state.full))
 
     def commit(self) -> bool:
-        """Commit what is open; False if it had to be aborted. Nothing open: True."""
-        if self._open is None:
+        """Commit what the task manager says may be committed now; False if it had to be aborted.
+
+        Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker checks
+        the generation, but not who owns which partition.
+        """
+        started = self._clock.monotonic()
+        actions, metadata = self._mailbox.post_and_read(CommitReady(), self._membership.metadata)
+        sending = next((action for action in actions if isinstance(action, SendOffsets)), None)
+        if sending is None:
+            if self._open is not None:
+                self._give_up(_Failed("send_offsets"))
+                return False
             return True
-        opened = self._open
-        self._last_commit_at = started = self._clock.monotonic()
         try:
-            commitment = self._send_offsets(opened)
+            opened = self._begin()
+            self._send_offsets(sending, metadata)
             self._call("commit_transaction", lambda: self._live.commit_transaction(COMMIT_SECONDS))
         except _Failed as failure:
             self._give_up(failure)
             return False
         self._open = None
         self._last = opened.touched
-        self._keep(commitment, opened.writes, opened.reached)
-        self._ledger.committed(commitment)
-        self._refusals.committed(task for task, _ in commitment)
-        self._tell(opened, started)
+        self._state.commit(sending.offsets, opened.writes, opened.reached)
+        self._mailbox.post(TransactionCommitted(sending.transaction))
+        self._refusals.committed(each.task for each in sending.offsets)
+        self._report(opened, started)
         return True
 
-    def abort(self, why: str) -> None:
-        """Abort what is open and send the tasks with outstanding work back."""
-        self._give_up(_Failed(why))
+    def abort(self, reason: str) -> None:
+        """Abort what is open, if that is still wanted."""
+        if self._mailbox.ask(lambda manager: manager.wants_abort):
+            self._give_up(_Failed(reason))
 
     @property
     def _live(self) -> Producer:
@@ -233,93 +205,49 @@ class TransactionManager:
             self._open = OpenTransaction(since=self._clock.monotonic())
         return self._open
 
-    def _put(self, work: TaskBatch, emission: BatchOutput) -> None:
+    def _put(self, batch: TaskBatch, output: BatchOutput) -> None:
         opened = self._begin()
+        opened.tasks |= {TaskEpoch(piece.task, piece.epoch) for piece in batch.slices}
         started = self._clock.monotonic()
-        opened.task_epochs |= {(piece.task, piece.epoch) for piece in work.slices}
-        for outgoing in emission.outgoing:
-            opened.touched |= {(outgoing.topic, partition) for partition in set(outgoing.partitions)}
+        for outgoing in output.outgoing:
+            opened.touched |= {(outgoing.topic, partition) for partition in np.unique(outgoing.partitions).tolist()}
             self._produce(outgoing)
-        for burst in emission.changes.bursts:
+        for burst in output.changes.bursts:
             self._produce_burst(burst, opened)
-        opened.writes |= emission.changes.writes
+        opened.writes |= output.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
-        opened.arrived_ms.append(emission.arrived_ms)
-        for piece in work.slices:
+        opened.arrived_ms.append(output.arrived_ms)
+        for piece in batch.slices:
             for run in piece.runs:
                 opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
 
-    def _produce(self, out: OutputRecords) -> None:
-        rows = zip(out.values, out.keys, out.partitions, strict=True)
-        produce, topic = self._live.produce, out.topic
+    def _produce(self, out: OutputRecords, delivered: Delivered | None = None) -> None:
+        assert self._batches is not None
         try:
-            if out.headers is None:  # a call with positional arguments costs two thirds of one with keywords
-                for value, key, partition in rows:
-                    try:
-                        produce(topic, value, key, partition)
-                    except BufferError:
-                        self._produce_patiently(topic, value, key, partition)
-            else:
-                for (value, key, partition), headers in zip(rows, out.headers, strict=True):
-                    self._produce_patiently(topic, value, key, partition, headers=headers)
-            self._live.poll(0)
-        except KafkaException as error:  # a poll too tells of a fatal one
+            produce_all(self._live, self._batches, out, delivered)
+        except KafkaException as error:
             raise _Failed("produce", error.args[0]) from None
 
     def _produce_burst(self, burst: OutputRecords, opened: OpenTransaction) -> None:
         """Produce what one partition of a changelog is given, and have it noted where its last record comes to lie."""
-        output = (burst.topic, burst.partitions[0])
+        output = (burst.topic, int(burst.partitions[0]))
         opened.touched.add(output)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 opened.reached[output] = (message.offset() or 0) + 1
 
-        head = OutputRecords(burst.topic, burst.partitions[:-1], burst.keys[:-1], burst.values[:-1])
-        self._produce(head)
-        try:
-            self._produce_patiently(
-                burst.topic, burst.values[-1], burst.keys[-1], burst.partitions[-1], on_delivery=delivered
-            )
-        except KafkaException as error:
-            raise _Failed("produce", error.args[0]) from None
+        self._produce(burst, delivered)
 
-    def _produce_patiently(self, *record: Any, **more: Any) -> None:
-        """Produce a record; while the queue is full, since the brokers are slower than we are, wait for deliveries."""
-        while True:
-            try:
-                self._live.produce(*record, **more)
-            except BufferError:
-                self._live.poll(0.01)
-            else:
-                return
-
-    def _send_offsets(self, opened: OpenTransaction) -> dict[TaskEpoch, dict[TopicPartition, int]]:
-        # Ownership and generation are taken together, under the lock that the rebalance callbacks take: the broker
-        # checks the generation, but not who owns which partition.
-        with self._ledger.lock:
-            if not all(self._ledger.is_current(task_epoch) for task_epoch in opened.task_epochs):
-                raise _Failed("send_offsets")
-            commitment = self._ledger.commitment()
-            claims = {
-                task_epoch: offsets
-                for task_epoch, offsets in opened.claims.items()
-                if self._ledger.is_current(task_epoch)
-            }
-            metadata = self._metadata()
+    def _send_offsets(self, sending: SendOffsets, metadata: Any | None) -> None:
         if metadata is None:
             raise _Failed("send_offsets without membership")
         offsets = [
             KafkaTopicPartition(source.topic, source.partition, offset, self._claim)
-            for covered in (*claims.values(), *commitment.values())
+            for covered in (*sending.claims.values(), *sending.offsets.values())
             for source, offset in covered.items()
         ]
-        if offsets:
-            self._call(
-                "send_offsets",
-                lambda: self._live.send_offsets_to_transaction(offsets, metadata, OFFSETS_SECONDS),
-            )
-        return commitment
+        self._call("send_offsets", lambda: self._live.send_offsets_to_transaction(offsets, metadata, OFFSETS_SECONDS))
 
     def _call(self, step: str, call: Callable[[], None]) -> None:
         """Make a transactional call once: a time-out too ends the transaction.
@@ -333,7 +261,7 @@ class TransactionManager:
             raise _Failed(step, error.args[0]) from None
 
     def _give_up(self, failure: _Failed) -> None:
-        """Abort what is open, and send the tasks back to their committed offsets.
+        """Abort what is open, and post that: the tasks go back to their committed offsets.
 
         Unless nothing of it can be left anywhere, the producer is thrown away too: a record that it sent, and that is
         still on its way or waits to be sent again, could otherwise arrive in the next transaction of the same epoch
@@ -353,20 +281,16 @@ class TransactionManager:
                 self._close_in_background()
         elif failure.error is not None:
             self._close_in_background()
-        if failure.fenced and self._has_duplicate_member():
-            raise LostIdentity(
-                f"another live worker is named {self._id!r}; give each worker its own worker.name, or leave it unset"
-            )
         if opened is not None and failure.error is not None:
-            standing = {
-                task_epoch[0]: at
-                for task_epoch, at in self._ledger.standing().items()
-                if task_epoch in opened.task_epochs
-            }
-            self._refusals.check(failure.error.code(), str(failure), standing)
-        pause = min(AGAIN_SECONDS_MAX, AGAIN_SECONDS * 2**self._aborts) if self._aborts else 0.0
-        self._aborts += 1
-        self._rewound(self._ledger.rewind(), pause)
+            committed = self._mailbox.ask(lambda manager: manager.tasks.committed(opened.tasks))
+            self._refusals.check(failure.error.code(), str(failure), committed)
+        self._mailbox.post(TransactionAborted(failure.fenced and self._has_duplicate_member()))
+
+    def _has_duplicate_member(self) -> bool:
+        try:
+            return self._group.duplicate_members(self._id, self._membership.member_id, CALL_SECONDS)
+        except KafkaException:
+            return False
 
     def _ended(self, failure: _Failed) -> bool:
         """Abort; return whether that is all, since every record was answered for and the cluster is well.
@@ -388,15 +312,14 @@ class TransactionManager:
         """Throw the producer away. To destroy one whose brokers are away may take its time: not in this thread."""
         if self._producer is None:
             return
-        grave, self._producer = [self._producer], None
+        grave: list[object] = [self._producer, self._batches]
+        self._producer = self._batches = None
         self._swept = set()
         threading.Thread(target=grave.clear, name="grave", daemon=True).start()
         self._metrics.producer_restarts.add(1)
 
-    def _tell(self, opened: OpenTransaction, started: float) -> None:
+    def _report(self, opened: OpenTransaction, started: float) -> None:
         now = self._clock.monotonic()
-        if opened.scored:
-            self._aborts = 0
         self._metrics.transactions.add(1, outcome="committed")
         self._metrics.transaction_seconds.observe(now - opened.since)
         self._metrics.stage_seconds.observe(now - started, stage="commit")

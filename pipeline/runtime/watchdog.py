@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime.task_state import TaskState
 
-Snapshot = tuple[TaskId, TaskState, float, float, dict[TopicPartition, int]]
+Snapshot = tuple[TaskId, TaskState, float, float, dict[TopicPartition, int]]  # as TaskSnapshot
 
 
 def stuck_task(

@@ -171,7 +171,7 @@ class StateManager:
         """Return by the number of each open task the value of each key on disk, None for absent keys."""
         found: dict[int, list[bytes | None]] = {}
         for task, entry in list(self._entries.items()):
-            tables = self.tables((task, entry.epoch))
+            tables = self.tables(TaskEpoch(task, entry.epoch))
             if tables is not None:
                 try:
                     found[task.partition] = tables[table].committed(keys)

@@ -1,1 +1,1 @@
-"""What a worker tells of itself: metrics, health, logs."""
+"""Telemetry of a worker: metrics, health, logs."""

@@ -1,4 +1,4 @@
-"""What the catalogues of metrics share: they list what they declare, and give the page for a scraper."""
+"""The base of the metric catalogues: iteration over the declared metrics, and exposition."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,15 +14,15 @@ from pipeline.telemetry.kinds import Gauge, Metric
 class Catalogue:
     """Base of a catalogue: a subclass sets its metrics as attributes, then calls this constructor.
 
-    ``refresh`` is called before a page is given, for what is only true of the moment it is asked; set it to use it.
+    ``refresh`` is called before each exposition; set it to update metrics that are computed at the scrape.
     """
 
     ready: Gauge
 
     def __init__(self) -> None:
-        self.refresh: Callable[[], None] = _nothing
+        self.refresh: Callable[[], None] = _no_refresh
         self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(_Declared(self))
+        self.registry.register(_CatalogueCollector(self))
         ProcessCollector(registry=self.registry)  # process_cpu_seconds_total, process_resident_memory_bytes, ...
         PlatformCollector(registry=self.registry)
 
@@ -30,29 +30,29 @@ class Catalogue:
         """Yield every declared metric."""
         return (metric for metric in vars(self).values() if isinstance(metric, Metric))
 
-    def told_plainly(self) -> Iterator[Metric[Any]]:
-        """Yield what prometheus_client writes; a subclass that writes some itself leaves them out."""
+    def library_metrics(self) -> Iterator[Metric[Any]]:
+        """Yield the metrics that prometheus_client renders; a subclass may render others itself."""
         return iter(self)
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the page for a scraper with this Accept header, and the content type of the page."""
+        """Return the metrics page and its content type for a scraper's Accept header."""
         self.refresh()
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
 
-def _nothing() -> None:
-    """Do nothing before a page."""
+def _no_refresh() -> None:
+    """Do nothing."""
 
 
-class _Declared(Collector):
-    """Hands the metrics to prometheus_client."""
+class _CatalogueCollector(Collector):
+    """Provides the metrics of a catalogue to prometheus_client."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
     def collect(self) -> Iterator[Family]:
-        return (metric.family() for metric in self._catalogue.told_plainly())
+        return (metric.family() for metric in self._catalogue.library_metrics())
 
     def describe(self) -> Iterator[Family]:
         return self.collect()

@@ -1,8 +1,8 @@
-"""What a page of metrics says, as Prometheus would read it."""
+"""Reads values from a metrics page in Prometheus' text format."""
 
 
 def sample_total(page: str, metric: str, **labels: str) -> float:
-    """Return a metric, summed over those of its series that have these labels; 0 if there are none. Pure."""
+    """Return the sum of a metric over the series with these labels; 0 without such a series. Pure."""
     wanted = [f'{label}="{value}"' for label, value in labels.items()]
     return sum(
         float(line.rsplit(" ", 1)[1])

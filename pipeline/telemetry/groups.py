@@ -1,8 +1,7 @@
-"""The catalogue of the lag exporter's metrics: how far consumer groups of any application are behind.
+"""The metric catalogue of the lag exporter: the lag of consumer groups of any application.
 
-What is known of groups is measured as a whole, pass by pass, so the page of a pass is made once and given to every
-scraper as it is: ten of them cost what one does. While Kafka does not answer there are no figures of groups at all:
-unknown is not zero.
+All groups are measured in one pass, so the page of a pass is rendered once and served to every scraper. While Kafka
+does not answer, the page has no group metrics: unknown is not zero.
 """
 
 import io
@@ -28,69 +27,67 @@ class GroupMetrics(Catalogue):
     """Every metric of the exporter. Each instance has its own values and its own registry."""
 
     def __init__(self) -> None:
-        # What each group has done of each partition that it committed to.
+        # Per group and partition with a committed offset.
         self.group_lag_records = Gauge(
-            "group_lag", "Records between what is committed and the last stable offset.", OF_GROUP, unit="records"
+            "group_lag", "Records between the committed offset and the last stable offset.", OF_GROUP, unit="records"
         )
-        self.group_lag_seconds = Gauge(
-            "group_lag", "Age of the oldest record that is not committed.", OF_GROUP, unit="seconds"
-        )
+        self.group_lag_seconds = Gauge("group_lag", "Age of the oldest uncommitted record.", OF_GROUP, unit="seconds")
         self.group_lag_seconds_how = Gauge(
             "group_lag_seconds_how",
-            "How group_lag_seconds is known: 0 no lag, 1 the record's own time, 2 interpolated, 3 extrapolated, "
-            "4 bounded, because the record's time cannot be.",
+            "The method of group_lag_seconds: 0 no lag, 1 record timestamp, 2 interpolated, 3 extrapolated, "
+            "4 bounded, because the timestamp is implausible.",
             OF_GROUP,
         )
         self.group_lag_status = Gauge(
-            "group_lag_status", "How a group does on a partition: 0 ok, 1 warn, 2 stall, 3 stop, 4 rewind.", OF_GROUP
+            "group_lag_status", "Status of a group on a partition: 0 ok, 1 warn, 2 stall, 3 stop, 4 rewind.", OF_GROUP
         )
-        self.group_committed_offset = Gauge("group_committed_offset", "The offset that is committed.", OF_GROUP)
+        self.group_committed_offset = Gauge("group_committed_offset", "The committed offset.", OF_GROUP)
         self.group_log_end_offset = Gauge(
-            "group_log_end_offset", "The last stable offset: what readers of committed records can reach.", OF_GROUP
+            "group_log_end_offset", "The last stable offset: the end for read_committed consumers.", OF_GROUP
         )
         self.group_arrival_records_per_second = Gauge(
-            "group_arrival_records_per_second", "Rate at which records come in, of late, per partition.", OF_GROUP
+            "group_arrival_records_per_second", "Recent rate at which records arrive, per partition.", OF_GROUP
         )
         self.group_processing_records_per_second = Gauge(
-            "group_processing_records_per_second", "Rate at which a group commits records, of late.", OF_GROUP
+            "group_processing_records_per_second", "Recent rate at which a group commits records.", OF_GROUP
         )
         self.group_drain_seconds = Gauge(
             "group_drain",
-            "Time until a group has worked its lag off at the present rates; +Inf when it does not shrink.",
+            "Time until the lag of a group is 0 at the present rates; +Inf if it does not shrink.",
             OF_GROUP,
             unit="seconds",
         )
         self.group_status = Gauge(
-            "group_status", "The worst status of a group's partitions, with the same numbers.", (GROUP,)
+            "group_status", "The worst status of a group's partitions, with the numbers of group_lag_status.", (GROUP,)
         )
 
         # The exporter itself.
-        self.exporter_up = Gauge("exporter_up", "1 if the last pass had its answers from Kafka, else 0.")
+        self.exporter_up = Gauge("exporter_up", "1 if Kafka answered the last pass, else 0.")
         self.exporter_pass_seconds = Histogram(
             "exporter_pass",
-            "Time that one pass over all groups took.",
+            "Duration of one pass over all groups.",
             unit="seconds",
             buckets=PASS_SECONDS,
         )
         self.exporter_passes_failed = Counter(
-            "exporter_passes_failed", "Passes that had no answer from Kafka, or not in time."
+            "exporter_passes_failed", "Passes without an answer from Kafka, or with a late answer."
         )
         self.exporter_requests = Gauge(
-            "exporter_requests", "Requests that the last pass sent to the brokers, all kinds together."
+            "exporter_requests", "Requests of all kinds that the last pass sent to the brokers."
         )
         self.exporter_answered_timestamp_seconds = Gauge(
             "exporter_answered_timestamp",
-            "When Kafka told what is on this page, since the epoch.",
+            "Time of Kafka's answers on this page, since the epoch.",
             unit="seconds",
         )
-        self.exporter_groups = Gauge("exporter_groups", "Groups that the last pass found and told of.")
+        self.exporter_groups = Gauge("exporter_groups", "Groups on the page of the last pass.")
         self.exporter_groups_unknown = Gauge(
-            "exporter_groups_unknown", "Groups that are there, and whose offsets Kafka did not tell in the last pass."
+            "exporter_groups_unknown", "Groups whose offsets Kafka did not return in the last pass."
         )
         self.exporter_groups_left_out = Gauge(
-            "exporter_groups_left_out", "Groups that the last pass did not tell of, because the page would be too long."
+            "exporter_groups_left_out", "Groups that the last pass omitted because of the limits of the page."
         )
-        self.ready = Gauge("ready", "1 when /ready says yes, else 0.")
+        self.ready = Gauge("ready", "1 if /ready answers with 200, else 0.")
 
         super().__init__()
         self._lock = threading.Lock()
@@ -98,35 +95,35 @@ class GroupMetrics(Catalogue):
 
     @property
     def of_groups(self) -> tuple[Gauge, ...]:
-        """Everything that is known per group, topic and partition."""
+        """Return the gauges with the label group."""
         return tuple(
             metric for metric in self if isinstance(metric, Gauge) and metric.labels and metric.labels[0] is GROUP
         )
 
-    def forget_groups(self) -> None:
-        """Know nothing of any group: Kafka does not answer."""
+    def clear_groups(self) -> None:
+        """Remove the values of all groups, because Kafka does not answer."""
         for metric in self.of_groups:
             metric.replace({})
 
-    def turn(self) -> None:
-        """Begin a new page: whoever asks from now on is told what is known now."""
+    def invalidate_page(self) -> None:
+        """Discard the rendered page; the next scrape renders the current values."""
         with self._lock:
             self._pages = {}
 
     def expose(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the page of the last pass; it is made for the first scraper and kept for the others."""
+        """Return the page of the last pass and its content type; it is rendered once per content type."""
         _, content_type = choose_encoder(accept)
         with self._lock:
             if content_type not in self._pages:
                 own = super().expose(accept)[0]
-                page = io.BytesIO()  # its value is not copied, as that of a join of parts would be
+                page = io.BytesIO()  # getvalue does not copy the parts, unlike join
                 for part in pages(self.of_groups, openmetrics=own.endswith(_END)):
                     page.write(part)
-                page.write(own)  # OpenMetrics wants its end at the end
+                page.write(own)  # OpenMetrics requires its EOF marker at the end
                 self._pages[content_type] = page.getvalue()
             return self._pages[content_type], content_type
 
-    def told_plainly(self) -> Iterator[Metric[Any]]:
-        """Yield what prometheus_client writes: all but what is known per group."""
+    def library_metrics(self) -> Iterator[Metric[Any]]:
+        """Yield the metrics without the label group; prometheus_client renders them."""
         groups = set(map(id, self.of_groups))
         return (metric for metric in self if id(metric) not in groups)

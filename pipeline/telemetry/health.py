@@ -1,7 +1,7 @@
-"""Is the worker alive, and is it ready? Running parts give signs of life; readiness has conditions.
+"""Liveness and readiness from heartbeats and conditions.
 
-Alive means that every part gave a sign within its own deadline: a process that is not is best restarted.
-Ready means alive and every condition met: tasks may well be restoring in a worker that is alive.
+Live: every part sent a heartbeat within its own deadline; restart a process that is not live.
+Ready: live, and every condition is met; a live worker may still restore tasks.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from typing import Any
 from pipeline.clock import Clock
 from pipeline.errors import SurgetankError
 
-NOT_TOLD = "not told yet"
-FRAMES = 5  # of a silent thread's stack are shown, innermost first
+NOT_REPORTED = "not reported yet"
+FRAMES = 5  # innermost frames shown of a silent thread
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last sign of life of a part. Times are seconds on the monotonic clock."""
+    """The last heartbeat of a part. Times are seconds on the monotonic clock."""
 
     part: str
     at: float
@@ -31,7 +31,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that readiness needs, and since when (monotonic seconds) it is as it is."""
+    """A readiness condition; ``since`` is the time of its last change in monotonic seconds."""
 
     name: str
     met: bool
@@ -41,7 +41,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What fails, why, and since when (monotonic seconds)."""
+    """A silent part or an unmet condition; ``since`` is in monotonic seconds."""
 
     name: str
     why: str
@@ -50,26 +50,26 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """What fails; nothing failing is good."""
+    """The silent parts and the unmet conditions."""
 
     silent: tuple[Failure, ...]
     unmet: tuple[Failure, ...]
 
     @property
     def live(self) -> bool:
-        """Whether every part gave a sign of life within its deadline."""
+        """Return whether every part sent a heartbeat within its deadline."""
         return not self.silent
 
     @property
     def ready(self) -> bool:
-        """Whether the worker is alive and every condition is met."""
+        """Return whether the worker is live and every condition is met."""
         return not self.silent and not self.unmet
 
 
 def health_report(now: float, beats: Collection[Heartbeat], conditions: Collection[Condition]) -> HealthReport:
-    """Judge signs of life and conditions at a time on the monotonic clock.
+    """Evaluate heartbeats and conditions at a time on the monotonic clock.
 
-    No condition at all is not ready: nobody has said yet what being ready means.
+    Without any condition the worker is not ready, because readiness is undefined.
     """
     silent = tuple(
         Failure(
@@ -81,19 +81,19 @@ def health_report(now: float, beats: Collection[Heartbeat], conditions: Collecti
         if now - beat.at > beat.deadline_seconds
     )
     unmet = tuple(
-        Failure(condition.name, condition.why or NOT_TOLD, condition.since)
+        Failure(condition.name, condition.why or NOT_REPORTED, condition.since)
         for condition in conditions
         if not condition.met
     )
     if not conditions:
-        unmet = (Failure("conditions", "nobody has said yet what being ready means", now),)
+        unmet = (Failure("conditions", "no readiness condition is defined yet", now),)
     return HealthReport(silent, unmet)
 
 
 class Health:
-    """Collects signs of life and conditions from all threads. A beat costs about a microsecond.
+    """Collects heartbeats and conditions from all threads. A beat costs about a microsecond.
 
-    ``conditions`` names what readiness needs; each counts as not met until it is set.
+    ``conditions`` are the names of the readiness conditions; each is unmet until it is set.
     """
 
     def __init__(self, clock: Clock, conditions: Collection[str] = ()) -> None:
@@ -102,7 +102,7 @@ class Health:
         start = clock.monotonic()
         self._beats: dict[str, Heartbeat] = {}
         self._threads: dict[str, int] = {}
-        self._conditions = {name: Condition(name, False, NOT_TOLD, start) for name in conditions}
+        self._conditions = {name: Condition(name, False, NOT_REPORTED, start) for name in conditions}
 
     def watch(self, part: str, *, deadline_seconds: float) -> None:
         """Expect a beat of ``part`` at least every ``deadline_seconds`` from now on."""
@@ -113,45 +113,45 @@ class Health:
             self._threads.pop(part, None)
 
     def beat(self, part: str) -> None:
-        """Give a sign of life of ``part``, from the thread that does its work.
+        """Record a heartbeat of ``part``; call it from the thread that does the work.
 
-        Raises SurgetankError if nobody watches it: a beat under a mistyped name would hide a dead part.
+        Raises SurgetankError for an unknown part, because a beat under a mistyped name would hide a dead part.
         """
         with self._lock:
             if part not in self._beats:
-                raise SurgetankError(f"health: nobody watches {part!r}; watched: {', '.join(self._beats) or 'none'}")
+                raise SurgetankError(f"health: unknown part {part!r}; watched: {', '.join(self._beats) or 'none'}")
             self._beats[part] = replace(self._beats[part], at=self._clock.monotonic())
             self._threads[part] = threading.get_ident()
 
     def set(self, condition: str, met: bool, why: str = "") -> None:
-        """Say whether a condition is met, and if not, why."""
+        """Set whether a condition is met, and the reason if it is not."""
         with self._lock:
             before = self._conditions.get(condition)
             since = before.since if before and before.met == met else self._clock.monotonic()
             self._conditions[condition] = Condition(condition, met, why, since)
 
-    def verdict(self) -> HealthReport:
-        """Judge as of now."""
+    def report(self) -> HealthReport:
+        """Return the report of now."""
         with self._lock:
             beats, conditions = tuple(self._beats.values()), tuple(self._conditions.values())
         return health_report(self._clock.monotonic(), beats, conditions)
 
     def live(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether the worker is alive, and the body of ``/live``."""
-        found = self.verdict()
-        return found.live, {"live": found.live, "failing": self._body(found.silent)}
+        """Return whether the worker is live, and the body of ``/live``."""
+        report = self.report()
+        return report.live, {"live": report.live, "failing": self._failing(report.silent)}
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the worker is ready, and the body of ``/ready``."""
-        found = self.verdict()
-        return found.ready, {"ready": found.ready, "failing": self._body(found.silent + found.unmet)}
+        report = self.report()
+        return report.ready, {"ready": report.ready, "failing": self._failing(report.silent + report.unmet)}
 
-    def _body(self, failures: tuple[Failure, ...]) -> list[dict[str, Any]]:
-        """Put failures for a reader: since when by the wall clock, and where a silent thread stands."""
-        behind = self._clock.now() - self._clock.monotonic()
+    def _failing(self, failures: tuple[Failure, ...]) -> list[dict[str, Any]]:
+        """Return failures as JSON values, with wall-clock times and the stack of a silent thread."""
+        clock_offset = self._clock.now() - self._clock.monotonic()
         body = []
         for failure in failures:
-            since = datetime.fromtimestamp(failure.since + behind, UTC).isoformat(timespec="milliseconds")
+            since = datetime.fromtimestamp(failure.since + clock_offset, UTC).isoformat(timespec="milliseconds")
             entry: dict[str, Any] = {"name": failure.name, "why": failure.why, "since": since}
             if stack := _stack(self._threads.get(failure.name)):
                 entry["stack"] = stack
@@ -160,14 +160,14 @@ class Health:
 
 
 async def beat_forever(health: Health, part: str = "event loop", *, every_seconds: float = 0.5) -> None:
-    """Give the event loop's sign of life until cancelled. Run it as a task of the loop that is watched."""
+    """Send the heartbeat of the event loop until cancelled. Run it as a task of that loop."""
     while True:
         health.beat(part)
         await asyncio.sleep(every_seconds)
 
 
 def _stack(thread: int | None) -> list[str]:
-    """Return where a thread stands, innermost first; nothing if it has ended."""
+    """Return the innermost frames of a thread; empty if it has ended."""
     frame = sys._current_frames().get(thread) if thread is not None else None
     lines: list[str] = []
     while frame is not None and len(lines) < FRAMES:

@@ -1,7 +1,7 @@
-"""Counter, gauge and histogram: label values are bounded, and a batch costs as much as one observation.
+"""Counter, gauge and histogram with bounded label values and batch observations.
 
-Values are kept here and handed to prometheus_client when somebody scrapes. Its own Histogram takes one value
-at a time, and its label sets grow without end; both are what this file is about.
+Values are stored here and passed to prometheus_client at a scrape. Its own Histogram observes one value at a time, and
+its label sets are unbounded.
 """
 
 import re
@@ -30,16 +30,16 @@ Key = TypeVar("Key", bound=tuple[LabelValue, ...])
 
 
 class MetricError(SurgetankError):
-    """Labels or a value that the metric's declaration does not allow: a fault of the calling code."""
+    """Labels or a value that the declaration of the metric does not allow; a bug in the calling code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One dimension of a metric and what it may hold.
+    """One label of a metric and its allowed values.
 
-    Either ``values`` lists all that are allowed, or ``shape`` is what one must look like as a whole (a
-    regular expression) and ``bound`` how many different ones a metric holds at a time. What has no bound,
-    such as the key of an event, can be no label.
+    Either ``values`` lists all allowed values, or ``shape`` is a regular expression for a whole value and ``bound`` the
+    maximum number of different values that a metric holds at a time. An unbounded value, such as an event key, cannot
+    be a label.
     """
 
     name: str
@@ -51,28 +51,27 @@ class Label:
         if bool(self.values) == bool(self.shape and self.bound):
             raise MetricError(f"label {self.name!r}: declare either its values, or its shape and its bound")
 
-    def refusal(self, value: str) -> str:
-        """Say why ``value`` is not allowed, or return '' if it is."""
+    def rejection(self, value: str) -> str:
+        """Return why ``value`` is not allowed, '' if it is allowed."""
         if self.values:
-            return "" if value in self.values else f"it is one of {', '.join(sorted(self.values))}"
+            return "" if value in self.values else f"it must be one of {', '.join(sorted(self.values))}"
         return "" if re.fullmatch(self.shape, value) else f"it must match {self.shape}"
 
 
 class Metric(ABC, Generic[Value]):
-    """What the kinds share: a name ``surgetank_<name>[_<unit>]``, a help text, and one value per label set.
+    """Base of the kinds: a name ``surgetank_<name>[_<unit>]``, a help text, and one value per label set.
 
-    Safe to use from any thread. A label set appears when it is first written to and vanishes by ``remove``.
-    Where all labels list their values, all sets are there from the start, at 0: an alert on an increase would
-    not see a series that begins at 1.
+    Thread-safe. A label set is created by the first write and removed by ``remove``. If all labels list their values,
+    all label sets exist from the start with 0, because an alert on an increase does not see a series that starts at 1.
     """
 
     kind: str
 
-    def __init__(self, name: str, help: str, labels: Sequence[Label] = (), *, unit: str = "") -> None:  # noqa: A002 - its name everywhere
+    def __init__(self, name: str, help: str, labels: Sequence[Label] = (), *, unit: str = "") -> None:  # noqa: A002 - the name in prometheus_client
         if not _NAME.fullmatch(name) or (unit and not _NAME.fullmatch(unit)):
-            raise MetricError(f"metric {name!r} in {unit!r}: use lower-case words joined by '_'")
+            raise MetricError(f"metric {name!r}, unit {unit!r}: use lower-case words joined by '_'")
         if not help:
-            raise MetricError(f"metric {name!r}: say in its help text what it tells")
+            raise MetricError(f"metric {name!r}: it needs a help text")
         self.name = "_".join(part for part in (PREFIX, name, unit) if part)
         self.help = help
         self.unit = unit
@@ -84,14 +83,14 @@ class Metric(ABC, Generic[Value]):
 
     @abstractmethod
     def _zero(self) -> Value:
-        """Return what a new label set starts from."""
+        """Return the initial value of a label set."""
 
     @abstractmethod
     def family(self) -> Family:
         """Return the samples of all label sets, for exposition."""
 
     def remove(self, **labels: LabelValue) -> None:
-        """Drop one label set, for example of a partition that was revoked; none is fine too."""
+        """Remove one label set, for example of a revoked partition; do nothing if it does not exist."""
         key = self._key(labels)
         with self._lock:
             self._series.pop(key, None)
@@ -108,22 +107,22 @@ class Metric(ABC, Generic[Value]):
             )
         return key
 
-    def _at(self, key: tuple[str, ...]) -> Value:
-        """Return the value of ``key``, checked and started if it is new. The caller holds the lock."""
+    def _value_at(self, key: tuple[str, ...]) -> Value:
+        """Return the value of ``key``; check and create it if it is new. The caller holds the lock."""
         found = self._series.get(key)
         if found is None:
             self._check([key], [key, *self._series])
             found = self._series[key] = self._zero()
         return found
 
-    def _check(self, fresh: Iterable[tuple[str, ...]], together: Collection[tuple[str, ...]]) -> None:
-        """Raise MetricError if a fresh key is not allowed, or all keys together are over a label's bound."""
+    def _check(self, new: Iterable[tuple[str, ...]], all_keys: Collection[tuple[str, ...]]) -> None:
+        """Raise MetricError if a new key is not allowed, or all keys exceed the bound of a label."""
         for position, label in enumerate(self.labels):
-            for key in fresh:
-                if refusal := label.refusal(key[position]):
+            for key in new:
+                if rejection := label.rejection(key[position]):
                     shown = key[position][:80]
-                    raise MetricError(f"metric {self.name}: {label.name}={shown!r} is not allowed: {refusal}")
-            if label.bound and (distinct := len({key[position] for key in together})) > label.bound:
+                    raise MetricError(f"metric {self.name}: {label.name}={shown!r} is not allowed: {rejection}")
+            if label.bound and (distinct := len({key[position] for key in all_keys})) > label.bound:
                 raise MetricError(
                     f"metric {self.name}: {distinct} values of label {label.name}; its bound is {label.bound}"
                 )
@@ -133,17 +132,17 @@ class Metric(ABC, Generic[Value]):
 
 
 class Counter(Metric[float]):
-    """What only grows, until the process ends."""
+    """A value that only increases."""
 
     kind = "counter"
 
     def add(self, amount: float = 1, **labels: LabelValue) -> None:
         """Add ``amount``, 0 or more. Adding 0 makes the label set visible."""
         if not amount >= 0:
-            raise MetricError(f"metric {self.name}: a counter grows; {amount} was added")
+            raise MetricError(f"metric {self.name}: a counter cannot decrease; {amount} was added")
         key = self._key(labels)
         with self._lock:
-            self._series[key] = self._at(key) + amount
+            self._series[key] = self._value_at(key) + amount
 
     def value(self, **labels: LabelValue) -> float:
         """Return the count; 0 if nothing was ever added."""
@@ -151,7 +150,7 @@ class Counter(Metric[float]):
 
     @property
     def total(self) -> float:
-        """The count of all label sets together."""
+        """Return the sum over all label sets."""
         with self._lock:
             return sum(self._series.values())
 
@@ -168,7 +167,7 @@ class Counter(Metric[float]):
 
 
 class Gauge(Metric[float]):
-    """What goes up and down."""
+    """A value that can increase and decrease."""
 
     kind = "gauge"
 
@@ -176,32 +175,32 @@ class Gauge(Metric[float]):
         """Set the value."""
         key = self._key(labels)
         with self._lock:
-            self._at(key)  # only to check a new label set
+            self._value_at(key)  # only to check a new label set
             self._series[key] = float(value)
 
     def add(self, amount: float, **labels: LabelValue) -> None:
         """Change the value by ``amount``, which may be negative."""
         key = self._key(labels)
         with self._lock:
-            self._series[key] = self._at(key) + amount
+            self._series[key] = self._value_at(key) + amount
 
     def replace(self, values: Mapping[Key, float]) -> None:
-        """Set all label sets at once, in the order of the declared labels; those not named vanish.
+        """Set all label sets at once, keys in the order of the declared labels; other label sets are removed.
 
-        For what is measured as a whole, such as the lag of the partitions owned now: nothing stale can stay.
+        Use it for values that are measured together, such as the lag of the owned partitions, to keep no stale value.
         """
-        # Keys that are text already are kept as they are: a hundred thousand of them may be shared by many metrics.
-        fresh: dict[tuple[str, ...], float] = {
+        # Keys of strings are not copied, because many metrics may share a hundred thousand of them.
+        new: dict[tuple[str, ...], float] = {
             cast("tuple[str, ...]", key) if all(type(part) is str for part in key) else tuple(map(str, key)): float(
                 value
             )
             for key, value in values.items()
         }
-        if wrong := [key for key in fresh if len(key) != len(self.labels)]:
-            raise MetricError(f"metric {self.name}: {wrong[0]} does not give a value for each of its labels")
+        if wrong := [key for key in new if len(key) != len(self.labels)]:
+            raise MetricError(f"metric {self.name}: {wrong[0]} does not have a value for each label")
         with self._lock:
-            self._check(fresh.keys() - self._series.keys(), fresh)
-            self._series = fresh
+            self._check(new.keys() - self._series.keys(), new)
+            self._series = new
 
     def value(self, **labels: LabelValue) -> float | None:
         """Return the value, or None if it was never set or was removed."""
@@ -225,11 +224,10 @@ class Gauge(Metric[float]):
 
 
 class Histogram(Metric[npt.NDArray[np.float64]]):
-    """How values are spread over buckets.
+    """A distribution of values over buckets.
 
-    ``buckets`` are the rising upper bounds, each inclusive; the one for infinity is added. The value of a
-    label set is float64 [buckets + 2]: a count per bucket (not cumulated), the count beyond the last bound,
-    the sum.
+    ``buckets`` are the ascending inclusive upper bounds; the unbounded bucket is added. The value of a label set is
+    float64 [buckets + 2]: a count per bucket (not cumulative), the count above the last bound, and the sum.
     """
 
     kind = "histogram"
@@ -237,7 +235,7 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002 - its name everywhere
+        help: str,  # noqa: A002 - the name in prometheus_client
         labels: Sequence[Label] = (),
         *,
         buckets: Sequence[float],
@@ -245,34 +243,34 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
     ) -> None:
         self.buckets = np.asarray(buckets, dtype=np.float64)
         if not len(buckets) or not np.isfinite(self.buckets).all() or (np.diff(self.buckets) <= 0).any():
-            raise MetricError(f"metric {name!r}: buckets must be finite and rise")
+            raise MetricError(f"metric {name!r}: buckets must be finite and ascend")
         super().__init__(name, help, labels, unit=unit)
 
     def observe(self, value: float, **labels: LabelValue) -> None:
-        """Count one value."""
+        """Observe one value."""
         self.observe_many(np.array([value], dtype=np.float64), **labels)
 
     def observe_many(self, values: npt.NDArray[np.float64], **labels: LabelValue) -> None:
-        """Count a whole column, float64 [n].
+        """Observe a column of values, float64 [n].
 
-        Negative values count as 0: the clocks of two machines differ a little.
+        Negative values count as 0, because clocks of two machines differ slightly. Raises MetricError if not finite.
         """
         values = np.maximum(values, 0.0)
         total = float(values.sum())
         if not np.isfinite(total):
             raise MetricError(f"metric {self.name}: values must be finite")
-        # side="left": a value equal to a bound belongs below it, as Prometheus' "le" says.
+        # side="left": a value equal to a bound counts in its bucket, as required by Prometheus' "le".
         which = np.searchsorted(self.buckets, values, side="left")
         counts = np.bincount(which, minlength=len(self.buckets) + 1)
         key = self._key(labels)
         with self._lock:
-            series = self._at(key)
+            series = self._value_at(key)
             series[:-1] += counts
             series[-1] += total
 
     @contextmanager
     def time(self, **labels: LabelValue) -> Iterator[None]:
-        """Count the seconds that the block takes, also when it raises."""
+        """Observe the duration of the block in seconds, also if it raises."""
         start = time.perf_counter()
         try:
             yield
@@ -280,12 +278,12 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
             self.observe(time.perf_counter() - start, **labels)
 
     def count(self, **labels: LabelValue) -> int:
-        """Return how many values were counted."""
+        """Return the number of observed values."""
         found = self._series.get(self._key(labels))
         return 0 if found is None else int(found[:-1].sum())
 
     def counts(self, **labels: LabelValue) -> npt.NDArray[np.float64]:
-        """Return how many values each bucket counted, not cumulated, and the one beyond the last bound."""
+        """Return the counts per bucket, not cumulative, and above the last bound: float64 [buckets + 1]."""
         with self._lock:
             found = self._series.get(self._key(labels))
             return self._zero()[:-1] if found is None else found[:-1].copy()
@@ -294,11 +292,11 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
         return np.zeros(len(self.buckets) + 2)
 
     def family(self) -> Family:
-        """Return the samples of all label sets, with cumulated buckets as Prometheus wants them."""
+        """Return the samples of all label sets, with the cumulative buckets of Prometheus."""
         family = HistogramMetricFamily(self.name, self.help, labels=self._label_names(), unit=self.unit)
         bounds = [str(bound) for bound in self.buckets.tolist()] + ["+Inf"]
         with self._lock:
             for key, series in self._series.items():
-                cumulated = np.cumsum(series[:-1]).tolist()
-                family.add_metric(key, list(zip(bounds, cumulated, strict=True)), sum_value=float(series[-1]))
+                cumulative = np.cumsum(series[:-1]).tolist()
+                family.add_metric(key, list(zip(bounds, cumulative, strict=True)), sum_value=float(series[-1]))
         return family

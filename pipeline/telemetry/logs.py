@@ -1,7 +1,7 @@
-"""Structured logs on the standard library: one line per event, for people or as JSON.
+"""Structured logs on the standard library: one line per event, as text or JSON.
 
-``event(log, "task_opened", task=task, epoch=2)`` from our code; messages of libraries come out in the same
-shape. An exception is part of its line: its frames, innermost first, and what it came from.
+Our code calls ``event(log, "task_opened", task=task, epoch=2)``; messages of libraries have the same format. An
+exception is part of the line: its frames, innermost first, and its causes.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any, TextIO
 
 from pipeline.settings import TelemetrySettings
 
-FRAMES = 30  # of a trace are told, the innermost ones
-# Libraries that report their own business at INFO.
+FRAMES = 30  # innermost frames of a trace
+# Libraries whose INFO messages are of no use to operators.
 QUIET = ("faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "urllib3")
 
 
@@ -28,7 +28,7 @@ def event(
     error: BaseException | None = None,
     **fields: Any,
 ) -> None:
-    """Log that something happened, with its facts as fields. ``error`` adds the exception and its frames."""
+    """Log an event with its fields. ``error`` adds the exception and its frames."""
     if log.isEnabledFor(level):
         log.log(level, "%s", name, extra={"fields": fields}, exc_info=error, stacklevel=2)
 
@@ -36,15 +36,15 @@ def event(
 def configure(
     settings: TelemetrySettings, *, worker: str = "", pipeline: str = "", stream: TextIO | None = None
 ) -> None:
-    """Send all logs of the process to ``stream`` (standard error) in the format that is set.
+    """Send all logs of the process to ``stream`` (default: standard error) in the configured format.
 
-    ``worker`` and ``pipeline`` go into each JSON line. Call it again to change something; handlers of others,
-    such as a test runner's, stay.
+    ``worker`` and ``pipeline`` are added to each JSON line. A further call replaces the configuration; handlers of
+    other code, such as a test runner, are kept.
     """
-    handler = _Handler(stream or sys.stderr)
+    handler = _LogHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines(worker, pipeline) if settings.log_format == "json" else TextLines())
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+    for old in [old for old in root.handlers if isinstance(old, _LogHandler)]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level)
@@ -53,8 +53,8 @@ def configure(
     logging.captureWarnings(True)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """Ours, as told apart from the handlers of others."""
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Marks our handler, so that ``configure`` replaces no other."""
 
 
 class TextLines(logging.Formatter):
@@ -80,22 +80,22 @@ class JsonLines(logging.Formatter):
 
     def __init__(self, worker: str, pipeline: str) -> None:
         super().__init__()
-        self._always = {name: value for name, value in (("worker", worker), ("pipeline", pipeline)) if value}
+        self._constant_fields = {name: value for name, value in (("worker", worker), ("pipeline", pipeline)) if value}
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON. A field named like a fixed one gets a ``_`` behind it."""
+        """Return the record as one line of JSON. A field with the name of a fixed one gets the suffix ``_``."""
         line: dict[str, Any] = {
             "time": _time(record).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "event": record.getMessage(),
-            **self._always,
+            **self._constant_fields,
         }
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = _said(record.exc_info[1])
+            line["error"] = _describe(record.exc_info[1])
             line["trace"] = _trace(record)
         for name, value in _fields(record).items():
-            line[f"{name}_" if name in line else name] = _plain(value)
+            line[f"{name}_" if name in line else name] = _json_value(value)
         return json.dumps(line, allow_nan=False)
 
 
@@ -109,7 +109,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _trace(record: logging.LogRecord) -> str:
-    """Return the exception with its frames and all that it came from, on one line; '' without one."""
+    """Return the exception with its frames and causes on one line; '' without one."""
     error = record.exc_info[1] if record.exc_info else None
     return " || from ".join(_chain(error, set()))
 
@@ -122,18 +122,18 @@ def _chain(error: BaseException | None, seen: set[int]) -> list[str]:
     where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
     inner = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     return [
-        " < ".join([_said(error), *where]),
+        " < ".join([_describe(error), *where]),
         *(line for each in inner for line in _chain(each, seen)),
         *_chain(error.__cause__ or (None if error.__suppress_context__ else error.__context__), seen),
     ]
 
 
-def _said(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: numpy numbers as numbers, NaN and all else as text."""
+def _json_value(value: Any) -> Any:
+    """Convert a value to JSON: numpy numbers to numbers, NaN and other types to text."""
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if value is None or isinstance(value, bool | int):
@@ -141,9 +141,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if type(value) in (list, tuple):
-        return [_plain(each) for each in value]
+        return [_json_value(each) for each in value]
     if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): _json_value(each) for name, each in value.items()}
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return str(value)
@@ -152,10 +152,10 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = _one_line(str(_plain(value)))
+    text = _one_line(str(_json_value(value)))
     return json.dumps(text, ensure_ascii=False) if not text or " " in text or "=" in text else text
 
 
 def _one_line(text: str) -> str:
-    """Escape line breaks and control characters: what came from outside cannot forge a line."""
+    """Escape line breaks and control characters, so that outside text cannot forge a line."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

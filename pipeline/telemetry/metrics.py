@@ -1,7 +1,7 @@
-"""The catalogue of a worker's metrics: what it counts and measures, each declared once, in seconds and bytes.
+"""The metric catalogue of a worker: each metric is declared once, in seconds and bytes.
 
-Use them as attributes, ``metrics.events_scored.add(len(batch), topic=...)``: a name that is not here is a
-type error. An attribute's name is the metric's name without ``surgetank_`` and the ``_total`` of counters.
+Use the metrics as attributes, ``metrics.events_scored.add(len(batch), topic=...)``: an unknown name is a type error.
+The name of an attribute is the metric's name without ``surgetank_`` and without the ``_total`` of counters.
 """
 
 from pipeline.records import DeadLetterReason, Step
@@ -14,7 +14,7 @@ TOPIC = Label("topic", shape=r"[a-zA-Z0-9._-]{1,249}", bound=32)
 TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
-DIED_IN = Label("stage", values=frozenset(Step))
+FAILED_STAGE = Label("stage", values=frozenset(Step))
 REASON = Label("reason", values=frozenset(DeadLetterReason))
 OUTCOME = Label("outcome", values=frozenset({"committed", "aborted", "fenced", "failed"}))
 STATE = Label("state", shape=r"[a-z_]{1,32}", bound=16)
@@ -28,7 +28,7 @@ SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 WRITTEN = Label("outcome", values=frozenset({"written", "lost"}))
 PIPELINE = Label("pipeline", shape=r"[ -~]{1,100}", bound=1)
 
-# Fine where the promises lie (tens of milliseconds), coarse where only the size of the trouble matters.
+# Fine around the latency objectives (tens of milliseconds), coarse above.
 STAGE_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 LATENCY_SECONDS = (
     *(0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 0.75),
@@ -43,11 +43,9 @@ class Metrics(Catalogue):
 
     def __init__(self) -> None:
         # Events.
-        self.events_received = Counter("events_received", "Events fetched; again, if a task had to go back.", (TOPIC,))
+        self.events_received = Counter("events_received", "Events fetched, again after a task is rewound.", (TOPIC,))
         self.events_scored = Counter("events_scored", "Events whose score was committed.", (TOPIC,))
-        self.events_dead = Counter(
-            "events_dead", "Events dead-lettered, by the stage they died in and why.", (DIED_IN, REASON)
-        )
+        self.events_dead = Counter("events_dead", "Dead-lettered events, by stage and reason.", (FAILED_STAGE, REASON))
         self.events_in_flight = Gauge("events_in_flight", "Events taken into a batch and not yet committed.")
         self.buffered_rows = Gauge(
             "buffered",
@@ -55,7 +53,7 @@ class Metrics(Catalogue):
             unit="rows",
         )
 
-        # Where time goes.
+        # Durations.
         self.stage_seconds = Histogram(
             "stage", "Time that one batch spent in a stage.", (STAGE,), unit="seconds", buckets=STAGE_SECONDS
         )
@@ -76,89 +74,90 @@ class Metrics(Catalogue):
             buckets=STAGE_SECONDS,
         )
         self.producer_restarts = Counter(
-            "producer_restarts", "Transactional producers thrown away after a fatal or fencing error."
+            "producer_restarts", "Transactional producers replaced after a fatal or fencing error."
         )
 
-        # What is unusual, and what was told of it.
+        # Anomalies and timeline events.
         self.anomaly = Gauge(
-            "anomaly", "1 while a signal is unusual, else 0; the log and the timeline say why.", (SIGNAL,)
+            "anomaly", "1 during an anomaly of a signal, else 0; the log and the timeline have the reason.", (SIGNAL,)
         )
         self.anomaly_score = Gauge(
-            "anomaly_score", "How unusual a signal is: 0 not at all, an anomaly begins above 1.", (SIGNAL,)
+            "anomaly_score", "Deviation of a signal from its baseline: 0 is none, above 1 is an anomaly.", (SIGNAL,)
         )
-        self.timeline_events = Counter("timeline_events", "Events told to the timeline, by outcome.", (WRITTEN,))
+        self.timeline_events = Counter("timeline_events", "Timeline events, by outcome.", (WRITTEN,))
 
         # Tasks and the group.
         self.tasks = Gauge("tasks", "Tasks of this worker, by state.", (STATE,))
         self.task_transitions = Counter("task_transitions", "Changes of a task's state.", (FROM, TO))
-        self.rebalances = Counter("rebalances", "Rebalance callbacks, by what they changed.", (REBALANCE,))
+        self.rebalances = Counter("rebalances", "Rebalance callbacks, by change.", (REBALANCE,))
         self.rebalance_pause_seconds = Histogram(
             "rebalance_pause",
-            "Time that a rebalance callback held the work back.",
+            "Duration for which a rebalance callback blocked processing.",
             unit="seconds",
             buckets=STAGE_SECONDS,
         )
         self.lag_records = Gauge(
             "lag",
-            "Records between what is committed and the last stable offset, of the partitions owned now.",
+            "Records between the committed offset and the last stable offset, of the owned partitions.",
             (TOPIC, PARTITION),
             unit="records",
         )
         self.lag_seconds = Gauge(
             "lag",
-            "Age of the oldest record that is not committed, of the partitions owned now, as of the scrape.",
+            "Age of the oldest uncommitted record of the owned partitions, at the scrape.",
             (TOPIC, PARTITION),
             unit="seconds",
         )
         self.lag_seconds_how = Gauge(
             "lag_seconds_how",
-            "How lag_seconds is known: 0 no lag, 1 the record's own time, 2 interpolated, 3 extrapolated, "
-            "4 bounded, because the record's time cannot be.",
+            "The method of lag_seconds: 0 no lag, 1 record timestamp, 2 interpolated, 3 extrapolated, "
+            "4 bounded, because the timestamp is implausible.",
             (TOPIC, PARTITION),
         )
         self.lag_status = Gauge(
             "lag_status",
-            "How the work on a partition goes: 0 ok, 1 warn, 2 stall, 3 stop, 4 rewind.",
+            "Status of a partition: 0 ok, 1 warn, 2 stall, 3 stop, 4 rewind.",
             (TOPIC, PARTITION),
         )
         self.arrival_records_per_second = Gauge(
-            "arrival_records_per_second", "Rate at which records come in, of late.", (TOPIC, PARTITION)
+            "arrival_records_per_second", "Recent rate at which records arrive.", (TOPIC, PARTITION)
         )
         self.processing_records_per_second = Gauge(
-            "processing_records_per_second", "Rate at which records are committed, of late.", (TOPIC, PARTITION)
+            "processing_records_per_second", "Recent rate at which records are committed.", (TOPIC, PARTITION)
         )
         self.drain_seconds = Gauge(
             "drain",
-            "Time until the lag is worked off at the present rates; +Inf when it does not shrink.",
+            "Time until the lag is 0 at the present rates; +Inf if it does not shrink.",
             (TOPIC, PARTITION),
             unit="seconds",
         )
 
         # State.
-        self.facts_applied = Counter("facts_applied", "Facts whose change of state was committed.", (TOPIC,))
+        self.facts_applied = Counter("facts_applied", "Facts whose state change was committed.", (TOPIC,))
         self.late_events = Counter(
-            "late_events", "Events too late for a window of the table that they feed; they were scored.", (TABLE,)
+            "late_events", "Events too late for a window of their table; they are scored.", (TABLE,)
         )
         self.implausible_times = Counter(
-            "implausible_times", "Events whose time is too far from their arrival: they may read, and change nothing."
+            "implausible_times",
+            "Events timestamped too far from their arrival: scored without a state update.",
         )
         self.restore_records = Counter("restore_records", "Changelog records restored.")
         self.restore_remaining_records = Gauge(
-            "restore_remaining", "Offsets of changelogs that are still to be read.", unit="records"
+            "restore_remaining", "Changelog offsets that remain to be read.", unit="records"
         )
         self.restore_seconds = Histogram(
             "restore",
-            "From the claim of a task to the moment when its state was there.",
+            "From the assignment of a task to the end of its restore.",
             unit="seconds",
             buckets=RESTORE_SECONDS,
         )
-        self.state_rows = Gauge("state", "Rows of all tables on this worker's disk, about.", unit="rows")
-        self.state_disk_bytes = Gauge("state_disk", "Size of the files of state.", unit="bytes")
-        self.state_cache_bytes = Gauge("state_cache", "Memory of caches and write buffers of state.", unit="bytes")
+        self.state_rows = Gauge("state", "Approximate number of rows of all tables on this worker's disk.", unit="rows")
+        self.state_disk_bytes = Gauge("state_disk", "Size of the state files.", unit="bytes")
+        self.state_cache_bytes = Gauge("state_cache", "Memory of the state caches and write buffers.", unit="bytes")
 
-        # What this worker is.
+        # Identity.
         self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))
-        self.model_info = Gauge("model_info", "Always 1; names the model that answers.", (MODEL, VERSION))
-        self.ready = Gauge("ready", "1 when /ready says yes, else 0.")
+        self.model_info = Gauge("model_info", "Always 1; names the model that scores.", (MODEL, VERSION))
+        self.ready = Gauge("ready", "1 if /ready answers with 200, else 0.")
 
         super().__init__()

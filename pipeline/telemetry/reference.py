@@ -17,7 +17,7 @@ The names are those that Prometheus stores. A histogram `NAME` consists of the s
 `NAME_count`. Times are in seconds and sizes in bytes. The number of values of each label is bounded: either the values
 are listed here, or at most the stated number of different values exist at a time.
 
-Both pages also have the metrics of the process itself by the Prometheus client library, for example
+Both pages also have the process metrics of the Prometheus client library, for example
 `process_cpu_seconds_total` and `process_resident_memory_bytes`.
 """
 

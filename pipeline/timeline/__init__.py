@@ -1,1 +1,1 @@
-"""The incident timeline: everything that changes the system, as events on one topic of each pipeline."""
+"""The timeline of a pipeline: everything that changes the system, as events on one topic."""

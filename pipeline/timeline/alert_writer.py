@@ -83,10 +83,10 @@ class AlertWriter:
 
 def event_value(alert: AlertNotification) -> bytes | None:
     """Return the record of an alert, its annotations cut if it would be too large; None if it still is. Pure."""
-    value = TimelineEvent(alert.at_ms, EventKind.ALERT, "alertmanager", alert.what, alert.details).encoded()
+    value = TimelineEvent(alert.at_ms, EventKind.ALERT, "alertmanager", alert.what, alert.details).encode()
     if len(value) <= EVENT_BYTES_MAX:
         return value
     cut = {name: str(text)[:ANNOTATION_CHARACTERS] for name, text in alert.details["annotations"].items()}
     details = {**alert.details, "annotations": cut, "annotations_cut": True}
-    value = TimelineEvent(alert.at_ms, EventKind.ALERT, "alertmanager", alert.what, details).encoded()
+    value = TimelineEvent(alert.at_ms, EventKind.ALERT, "alertmanager", alert.what, details).encode()
     return value if len(value) <= EVENT_BYTES_MAX else None

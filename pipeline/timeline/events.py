@@ -1,4 +1,4 @@
-"""One event of a timeline, and how it lies in Kafka: a JSON object that any console reads (ops/decisions/0010).
+"""Timeline events and their encoding in Kafka: one JSON object per record (ops/decisions/0010).
 
 {"at": "2026-11-24T22:05:31.250Z", "kind": "rebalance", "who": "flights-w1",
  "what": "gained partitions 0, 1", "details": {"change": "gained", "partitions": [0, 1]}}
@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-WHAT_MAX = 2000  # signs of what a person reads; the rest of a long reason is in the log
+WHAT_MAX = 2000  # characters; a longer reason is complete in the log only
 
 
 class EventKind(StrEnum):
-    """What happens to a system. A reader takes kinds that it does not know, too."""
+    """The kinds of events. Readers accept unknown kinds."""
 
     WORKER_STARTED = "worker_started"
-    WORKER_STOPPED = "worker_stopped"  # as it was asked to
-    WORKER_FAILED = "worker_failed"  # with its exit code, and why
-    DEPLOY = "deploy"  # another model or code than the one before
+    WORKER_STOPPED = "worker_stopped"  # on request
+    WORKER_FAILED = "worker_failed"  # with exit code and reason
+    DEPLOY = "deploy"  # a changed model or code version
     REBALANCE = "rebalance"  # a worker gained, gave up or lost partitions
     TASK_OPENED = "task_opened"
     ANOMALY = "anomaly"  # begins or ends
@@ -30,9 +30,9 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """Something that happened. ``at`` is milliseconds since the epoch, by the clock of ``who`` saw it.
+    """One event. ``at`` is milliseconds since the epoch on the clock of ``who``, the process or user that reports it.
 
-    ``what`` is one sentence for people, ``details`` the same for programs: plain JSON values.
+    ``what`` is one sentence; ``details`` holds the same facts as JSON values.
     """
 
     at: int
@@ -41,14 +41,14 @@ class TimelineEvent:
     what: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def encoded(self) -> bytes:
-        """Return the value of its record."""
+    def encode(self) -> bytes:
+        """Return the value of the Kafka record."""
         return json.dumps(self.as_dict(), default=str).encode()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
+        """Return the event as JSON values."""
         return {
-            "at": moment(self.at),
+            "at": format_time(self.at),
             "kind": str(self.kind),
             "who": self.who,
             "what": self.what[:WHAT_MAX],
@@ -56,38 +56,38 @@ class TimelineEvent:
         }
 
 
-def decoded(value: bytes | None) -> TimelineEvent:
-    """Return the event of a record. Raises ValueError for what is none."""
+def decode(value: bytes | None) -> TimelineEvent:
+    """Decode the value of a Kafka record. Raises ValueError if it is not an event."""
     try:
-        found = json.loads(value or b"")
+        fields = json.loads(value or b"")
     except RecursionError as error:
         raise ValueError(str(error)) from None
-    if not isinstance(found, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - for callers, no event is no event
+    if not isinstance(fields, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - one error type for callers
     try:
-        at = datetime.fromisoformat(found["at"])
-        kind, who, what = found["kind"], found["who"], found["what"]
+        at = datetime.fromisoformat(fields["at"])
+        kind, who, what = fields["kind"], fields["who"], fields["what"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"no event: {error}") from None
+        raise ValueError(f"not an event: {error}") from None
     if not all(isinstance(text, str) for text in (kind, who, what)):
-        raise ValueError("kind, who and what must be texts")
-    details = found.get("details")
+        raise ValueError("kind, who and what must be strings")
+    details = fields.get("details")
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return TimelineEvent(round(at.timestamp() * 1000), kind, who, what, details if isinstance(details, dict) else {})
 
 
-def in_order(events: Iterable[TimelineEvent]) -> list[TimelineEvent]:
-    """Return events by time; those of one time as they lie in the topic."""
+def sort_by_time(events: Iterable[TimelineEvent]) -> list[TimelineEvent]:
+    """Return the events in order of time; events of equal time stay in topic order."""
     return sorted(events, key=lambda event: event.at)
 
 
-def moment(at_ms: int) -> str:
-    """Return a time as text, in UTC: 2026-11-24T22:05:31.250Z."""
+def format_time(at_ms: int) -> str:
+    """Format milliseconds since the epoch as UTC: 2026-11-24T22:05:31.250Z."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def listed(numbers: Iterable[int]) -> str:
-    """Return numbers in order, runs of them as a range: 0-3, 7."""
+def format_ranges(numbers: Iterable[int]) -> str:
+    """Format numbers in ascending order, consecutive numbers as a range: 0-3, 7."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:

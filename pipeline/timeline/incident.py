@@ -1,4 +1,4 @@
-"""Draws up the report of an incident: reads the timeline, asks Prometheus, writes the Markdown and its pictures."""
+"""Writes an incident report: queries Prometheus, renders the timeline as Markdown and the plots as SVG."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from pipeline.errors import SettingsError, SurgetankError
 from pipeline.timeline import prometheus_query
 from pipeline.timeline.events import TimelineEvent
 from pipeline.timeline.intervals import interval_rows, point_events
-from pipeline.timeline.report import Plot, report
-from pipeline.timeline.svg import lanes_plot, lines_plot
+from pipeline.timeline.report import Plot, render_report
+from pipeline.timeline.svg import intervals_plot, lines_plot
 
 
 def incident_report(
@@ -20,33 +20,34 @@ def incident_report(
     file: Path,
     prometheus: str | None,
 ) -> list[Path]:
-    """Write the report and, into a folder of its name, its pictures; return all files. Times are ms since the epoch.
+    """Write the report and, into a folder beside it, its plots; return all files. Times are ms since the epoch.
 
-    Raises SettingsError if the file is there: somebody may have worked on it.
+    Raises SettingsError if the file exists, because it may contain edits.
     """
     if file.exists():
-        raise SettingsError(f"{file} is there already, and may have been worked on; choose another file with -o")
+        raise SettingsError(f"{file} exists and may contain edits; choose another file with -o")
     folder = file.parent / f"{file.stem}-plots"
     folder.mkdir(parents=True, exist_ok=True)
-    drawn: list[Path] = []
+    pictures: list[Path] = []
 
-    def keep(name: str, title: str, picture: str) -> Plot:
+    def save_plot(name: str, title: str, picture: str) -> Plot:
         path = folder / f"{name}.svg"
         path.write_text(picture)
-        drawn.append(path)
+        pictures.append(path)
         return Plot(title, f"{folder.name}/{path.name}")
 
     title = "workers, anomalies and alerts"
-    plots = [keep("timeline", title, lanes_plot(interval_rows(events, start, end), point_events(events), start, end))]
+    picture = intervals_plot(interval_rows(events, start, end), point_events(events), start, end)
+    plots = [save_plot("timeline", title, picture)]
     for query in prometheus_query.QUERIES if prometheus else ():
         try:
-            lines = prometheus_query.ask(str(prometheus), query, pipeline, start, end)
+            lines = prometheus_query.query_range(str(prometheus), query, pipeline, start, end)
         except SurgetankError as error:
             plots.append(Plot(query.title, why_not=str(error)))
             continue
         if lines:
-            plots.append(keep(query.name, query.title, lines_plot(query.title, lines, start, end)))
+            plots.append(save_plot(query.name, query.title, lines_plot(query.title, lines, start, end)))
         else:
-            plots.append(Plot(query.title, why_not="Prometheus has nothing of it."))
-    file.write_text(report(pipeline, events, plots, start, end, written_at))
-    return [file, *drawn]
+            plots.append(Plot(query.title, why_not="Prometheus has no data."))
+    file.write_text(render_report(pipeline, events, plots, start, end, written_at))
+    return [file, *pictures]

@@ -1,4 +1,4 @@
-"""What lasted, out of events that begin and end: lives of workers, anomalies, alerts; and what was momentary. Pure."""
+"""Derives intervals (worker lifetimes, anomalies, alerts) and point events from timeline events. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,66 +8,66 @@ from pipeline.timeline.events import EventKind, TimelineEvent
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """From and to, in ms since the epoch; ``ended`` is False where no end was told, ``bad`` where it failed."""
+    """Start and end, ms since the epoch. ``ended``: False if no end was reported; ``failed``: it ended by a failure."""
 
     start: int
     end: int
     ended: bool = True
-    bad: bool = False
+    failed: bool = False
 
 
 @dataclass(slots=True)
 class IntervalRow:
-    """The spans of one thing: a worker, an anomaly of one worker, an alert."""
+    """The intervals of one subject: a worker, an anomaly of one worker, or an alert."""
 
     kind: str  # worker, anomaly or alert
     name: str
-    spans: list[Interval] = field(default_factory=list)
+    intervals: list[Interval] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class PointEvent:
-    """Something of a moment."""
+    """An event without duration."""
 
     at: int
     kind: str
     what: str
 
 
-_MARKS = {EventKind.DEPLOY, EventKind.REBALANCE, EventKind.WORKER_FAILED, EventKind.OPERATOR_COMMAND}
+_POINT_KINDS = {EventKind.DEPLOY, EventKind.REBALANCE, EventKind.WORKER_FAILED, EventKind.OPERATOR_COMMAND}
 
 
 def interval_rows(events: Iterable[TimelineEvent], start: int, end: int) -> list[IntervalRow]:
-    """Return the lanes of events that are in order of time, workers first.
+    """Return the rows of events that are in order of time, workers first.
 
-    What began before ``start`` or goes on at ``end`` is cut there. A worker that tells anything lives from then on at
-    the latest; one that is killed tells no end.
+    Intervals are cut at ``start`` and ``end``. A worker without a start event lives from ``start`` on if it reports
+    any other event; a killed worker reports no end.
     """
-    found: dict[tuple[str, str], IntervalRow] = {}
-    begun: dict[tuple[str, str], int] = {}
+    rows: dict[tuple[str, str], IntervalRow] = {}
+    open_since: dict[tuple[str, str], int] = {}
     for event in events:
-        for key, begins, bad in _turns(event):
-            lane = found.setdefault(key, IntervalRow(*key))
+        for key, begins, failed in _transitions(event):
+            row = rows.setdefault(key, IntervalRow(*key))
             if begins is True:
-                begun.setdefault(key, event.at)
+                open_since.setdefault(key, event.at)
             elif begins is False:
-                # An end without a beginning began before all that was told.
-                lane.spans.append(Interval(begun.pop(key, start), event.at, bad=bad))
-                if lane.kind == "worker":  # what it saw, nobody sees any more
-                    for seen in [each for each in begun if each[1].endswith(f" of {lane.name}")]:
-                        found[seen].spans.append(Interval(begun.pop(seen), event.at))
-            elif not lane.spans or key in begun:
-                begun.setdefault(key, start)
-    for key, at in begun.items():
-        found[key].spans.append(Interval(at, end, ended=False))
+                # An interval without a start event began before ``start``.
+                row.intervals.append(Interval(open_since.pop(key, start), event.at, failed=failed))
+                if row.kind == "worker":  # the anomalies of a worker end with it
+                    for anomaly in [each for each in open_since if each[1].endswith(f" of {row.name}")]:
+                        rows[anomaly].intervals.append(Interval(open_since.pop(anomaly), event.at))
+            elif not row.intervals or key in open_since:
+                open_since.setdefault(key, start)
+    for key, at in open_since.items():
+        rows[key].intervals.append(Interval(at, end, ended=False))
     order = {"worker": 0, "anomaly": 1, "alert": 2}
     return sorted(
-        found.values(), key=lambda lane: (order[lane.kind], min(span.start for span in lane.spans), lane.name)
+        rows.values(), key=lambda row: (order[row.kind], min(interval.start for interval in row.intervals), row.name)
     )
 
 
-def _turns(event: TimelineEvent) -> Iterable[tuple[tuple[str, str], bool | None, bool]]:
-    """Yield what an event says of which lane: it begins, ends, or (None) is there; and whether that is bad."""
+def _transitions(event: TimelineEvent) -> Iterable[tuple[tuple[str, str], bool | None, bool]]:
+    """Yield (row key, begins, failed) for an event; ``begins`` None: the subject is alive at this time."""
     details = event.details
     if event.kind == EventKind.WORKER_STARTED:
         yield ("worker", event.who), True, False
@@ -82,5 +82,7 @@ def _turns(event: TimelineEvent) -> Iterable[tuple[tuple[str, str], bool | None,
 
 
 def point_events(events: Iterable[TimelineEvent]) -> list[PointEvent]:
-    """Return what was of a moment and may explain what lasted."""
-    return [PointEvent(event.at, event.kind, f"{event.who}: {event.what}") for event in events if event.kind in _MARKS]
+    """Return the events without duration that may explain the intervals."""
+    return [
+        PointEvent(event.at, event.kind, f"{event.who}: {event.what}") for event in events if event.kind in _POINT_KINDS
+    ]

@@ -1,4 +1,4 @@
-"""What Prometheus measured during an incident: a few queries over its span, asked by HTTP."""
+"""Queries Prometheus over HTTP for the plots of an incident report."""
 
 import json
 import math
@@ -17,13 +17,13 @@ STEP_SECONDS_MIN = 5
 ANSWER_SECONDS = 15
 LINES_MAX = 8
 
-# Of one pipeline's workers only: worker_info names them. {window} is a time that holds some scrapes.
+# Selects the workers of one pipeline by worker_info. {window} is a duration that covers several scrapes.
 _OF = 'on (instance, job) group_left () max by (instance, job) (surgetank_worker_info{{pipeline="{pipeline}"}})'
 
 
 @dataclass(frozen=True, slots=True)
 class RangeQuery:
-    """One plot. ``legend`` names the label that tells its lines apart, '' for a single line."""
+    """The query of one plot. ``legend`` is the label that distinguishes its lines, '' for a single line."""
 
     name: str
     title: str
@@ -31,16 +31,16 @@ class RangeQuery:
     legend: str = ""
 
     def of(self, pipeline: str, window_seconds: int) -> str:
-        """Return the expression for a pipeline."""
+        """Return the expression for a pipeline, with rates over ``window_seconds``."""
         return self.expression.format(of=_OF.format(pipeline=pipeline), window=f"{window_seconds}s")
 
 
 QUERIES = (
     RangeQuery("scored", "events scored per second", "sum(rate(surgetank_events_scored_total[{window}]) * {of})"),
-    RangeQuery("lag", "records that wait", "sum(surgetank_lag_records * {of})"),
+    RangeQuery("lag", "lag in records", "sum(surgetank_lag_records * {of})"),
     RangeQuery(
         "latency",
-        "99 of 100 events took up to, in seconds, arrival to commit",
+        "99th percentile of the latency in seconds, arrival to commit",
         "histogram_quantile(0.99, sum by (le) (rate(surgetank_end_to_end_seconds_bucket[{window}]) * {of}))",
     ),
     RangeQuery(
@@ -57,21 +57,21 @@ QUERIES = (
     ),
     RangeQuery(
         "anomalies",
-        "how unusual, by signal: above 1 is an anomaly",
+        "anomaly score by signal: above 1 is an anomaly",
         "topk(6, max by (signal) (surgetank_anomaly_score * {of}))",
         "signal",
     ),
-    RangeQuery("workers", "workers that are ready", "sum(surgetank_ready * {of})"),
+    RangeQuery("workers", "ready workers", "sum(surgetank_ready * {of})"),
 )
 
 
-def ask(url: str, query: RangeQuery, pipeline: str, start: int, end: int) -> list[PlotLine]:
+def query_range(url: str, query: RangeQuery, pipeline: str, start: int, end: int) -> list[PlotLine]:
     """Return the lines of a plot between two times in milliseconds since the epoch.
 
-    Raises SurgetankError, saying why, if Prometheus does not give them.
+    Raises SurgetankError if Prometheus refuses the query or does not answer.
     """
     step = max(STEP_SECONDS_MIN, math.ceil((end - start) / 1000 / POINTS))
-    wanted = {
+    parameters = {
         "query": query.of(pipeline, max(60, 4 * step)),
         "start": f"{start / 1000:.3f}",
         "end": f"{end / 1000:.3f}",
@@ -79,13 +79,13 @@ def ask(url: str, query: RangeQuery, pipeline: str, start: int, end: int) -> lis
     }
     address = f"{url.rstrip('/')}/api/v1/query_range"
     try:
-        request = urllib.request.Request(address, urllib.parse.urlencode(wanted).encode())
+        request = urllib.request.Request(address, urllib.parse.urlencode(parameters).encode())
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
-            found = json.load(answer)
-        return _lines(found["data"]["result"], query.legend)[:LINES_MAX]
+            body = json.load(answer)
+        return _lines(body["data"]["result"], query.legend)[:LINES_MAX]
     except urllib.error.HTTPError as error:
-        said = error.read(500).decode(errors="replace")
-        raise SurgetankError(f"Prometheus at {url} refuses a query: {said}") from None
+        message = error.read(500).decode(errors="replace")
+        raise SurgetankError(f"Prometheus at {url} refuses a query: {message}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SurgetankError(f"Prometheus at {url} does not answer: {error}") from None
 

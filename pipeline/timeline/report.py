@@ -1,39 +1,39 @@
-"""A post-mortem to be filled in: what the timeline knows is there, what only people know is asked for. Pure."""
+"""Renders a post-mortem as Markdown: the facts from the timeline, and questions for the author. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.timeline.events import EventKind, TimelineEvent, moment
+from pipeline.timeline.events import EventKind, TimelineEvent, format_time
 from pipeline.timeline.intervals import interval_rows
 
 ROWS_MAX = 2000
-_ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_`[]"} | {"<": "&lt;", ">": "&gt;"})
+_ESCAPES = str.maketrans({sign: f"\\{sign}" for sign in "\\|*_`[]"} | {"<": "&lt;", ">": "&gt;"})
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A picture beside the report, or why it is missing."""
+    """A plot beside the report, or the reason why it is missing."""
 
     title: str
     file: str = ""
     why_not: str = ""
 
 
-def report(
+def render_report(
     pipeline: str, events: Sequence[TimelineEvent], plots: Sequence[Plot], start: int, end: int, written_at: int
 ) -> str:
-    """Return the report as Markdown. Times are milliseconds since the epoch; events are in order of time."""
+    """Return the report as Markdown. Times are ms since the epoch; events are in order of time."""
     return "\n".join(
         [
-            f"# Incident: {pipeline}, {moment(start)[:16].replace('T', ' ')} UTC",
+            f"# Incident: {pipeline}, {format_time(start)[:16].replace('T', ' ')} UTC",
             "",
-            "*One sentence that a stakeholder understands: what did not work, for whom, for how long.*",
+            "*One sentence for stakeholders: what failed, for whom, and for how long.*",
             "",
             *_facts(pipeline, events, start, end, written_at),
             "## Impact",
             "",
-            "*Who noticed what? How many events were scored late, dead-lettered, not at all? What did it cost?*",
+            "*Who was affected? How many events were scored late, dead-lettered or not scored? What did it cost?*",
             "",
             "## What happened",
             "",
@@ -41,19 +41,19 @@ def report(
             *_timeline(events),
             "## Why",
             "",
-            "*The trigger, and what turned it into an incident. Why was it not found before?*",
+            "*The trigger, and the reason why it became an incident. Why was it not found before?*",
             "",
             "## What was done",
             "",
-            "*What ended it? What was tried and did not help?*",
+            "*Which action ended it? Which actions did not help?*",
             "",
-            "## What went well, what did not, where we were lucky",
+            "## What went well, what went wrong, where we were lucky",
             "",
             "* ",
             "",
             "## What changes now",
             "",
-            "| what | who | until |",
+            "| action | owner | due |",
             "|---|---|---|",
             "| | | |",
             "",
@@ -66,23 +66,26 @@ def _facts(pipeline: str, events: Sequence[TimelineEvent], start: int, end: int,
     fired = [event for event in events if event.kind == EventKind.ALERT and event.details.get("state") == "fired"]
     failed = [event for event in events if event.kind == EventKind.WORKER_FAILED]
     codes = Counter(str(event.details.get("exit_code")) for event in failed)
-    open_ = [lane for lane in interval_rows(events, start, end) if not lane.spans[-1].ended]
-    going_on = [f"{lane.kind} {lane.name}" for lane in open_ if lane.kind != "worker"]
+    active = [row for row in interval_rows(events, start, end) if not row.intervals[-1].ended]
+    unresolved = [f"{row.kind} {row.name}" for row in active if row.kind != "worker"]
     rows = [
         ("pipeline", pipeline),
-        ("from, to", f"{moment(start)}, {moment(end)} ({(end - start) / 60_000:,.0f} min)"),
-        ("first alert", f"{moment(fired[0].at)} {fired[0].what}" if fired else "none"),
+        ("from, to", f"{format_time(start)}, {format_time(end)} ({(end - start) / 60_000:,.0f} min)"),
+        ("first alert", f"{format_time(fired[0].at)} {fired[0].what}" if fired else "none"),
         ("alerts", ", ".join(f"{n} x {name}" for name, n in _by(fired, "alert")) or "none"),
-        ("first anomaly", next((f"{moment(e.at)} {e.what}" for e in events if e.kind == EventKind.ANOMALY), "none")),
-        ("workers that failed", ", ".join(f"{n} with status {code}" for code, n in sorted(codes.items())) or "none"),
+        (
+            "first anomaly",
+            next((f"{format_time(e.at)} {e.what}" for e in events if e.kind == EventKind.ANOMALY), "none"),
+        ),
+        ("failed workers", ", ".join(f"{n} with status {code}" for code, n in sorted(codes.items())) or "none"),
         ("rebalances", str(count[EventKind.REBALANCE])),
-        ("deploys", "; ".join(f"{moment(e.at)} {e.what}" for e in events if e.kind == EventKind.DEPLOY) or "none"),
-        ("operators' commands", str(count[EventKind.OPERATOR_COMMAND])),
-        ("not over at the end", ", ".join(going_on) or "nothing"),
+        ("deploys", "; ".join(f"{format_time(e.at)} {e.what}" for e in events if e.kind == EventKind.DEPLOY) or "none"),
+        ("operator commands", str(count[EventKind.OPERATOR_COMMAND])),
+        ("unresolved at the end", ", ".join(unresolved) or "none"),
         ("severity, owner, status", "to be filled in"),
-        ("drawn up", moment(written_at)),
+        ("written at", format_time(written_at)),
     ]
-    return ["| | |", "|---|---|", *(f"| {name} | {_cell(text)} |" for name, text in rows), ""]
+    return ["| | |", "|---|---|", *(f"| {name} | {_escape(text)} |" for name, text in rows), ""]
 
 
 def _by(events: Sequence[TimelineEvent], detail: str) -> list[tuple[str, int]]:
@@ -92,22 +95,22 @@ def _by(events: Sequence[TimelineEvent], detail: str) -> list[tuple[str, int]]:
 def _pictures(plots: Sequence[Plot]) -> list[str]:
     lines = []
     for plot in plots:
-        shown = f"![{plot.title}]({plot.file})" if plot.file else f"*{plot.title}: not drawn. {_cell(plot.why_not)}*"
-        lines += [shown, ""]
+        text = f"![{plot.title}]({plot.file})" if plot.file else f"*{plot.title}: no plot. {_escape(plot.why_not)}*"
+        lines += [text, ""]
     return lines
 
 
 def _timeline(events: Sequence[TimelineEvent]) -> list[str]:
     if not events:
-        return ["*The timeline holds no event of this time.*", ""]
+        return ["*The timeline has no events in this period.*", ""]
     rows = [
-        f"| {moment(event.at)} | {_cell(event.kind)} | {_cell(event.who)} | {_cell(event.what)} |"
+        f"| {format_time(event.at)} | {_escape(event.kind)} | {_escape(event.who)} | {_escape(event.what)} |"
         for event in events[:ROWS_MAX]
     ]
-    more = [f"*{len(events) - ROWS_MAX:,} more are on the timeline.*", ""] if len(events) > ROWS_MAX else []
-    return ["| time (UTC) | what | who | in words |", "|---|---|---|---|", *rows, "", *more]
+    more = [f"*The timeline has {len(events) - ROWS_MAX:,} more events.*", ""] if len(events) > ROWS_MAX else []
+    return ["| time (UTC) | kind | who | what |", "|---|---|---|---|", *rows, "", *more]
 
 
-def _cell(text: str) -> str:
-    """Return text that stays within its cell and is no Markdown or HTML: it may come from outside."""
-    return " ".join(text.split()).translate(_ESCAPED)
+def _escape(text: str) -> str:
+    """Escape Markdown, HTML and line breaks, because the text may come from outside."""
+    return " ".join(text.split()).translate(_ESCAPES)

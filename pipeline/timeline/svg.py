@@ -1,7 +1,4 @@
-"""Plots as SVG, drawn here: lanes of what lasted, and lines of what was measured, over the same axis of time.
-
-Every browser and every forge shows SVG, and it is text; nothing else is needed to draw it.
-"""
+"""Renders SVG plots without a plotting library: rows of intervals, and lines of measured values, over time."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,36 +22,36 @@ LABEL_MAX = 34
 
 @dataclass(frozen=True, slots=True)
 class PlotLine:
-    """Measured values: times in milliseconds since the epoch, None where nothing was measured."""
+    """A line: ``times`` in milliseconds since the epoch, ``values`` None where there is no measurement."""
 
     name: str
     times: Sequence[int]
     values: Sequence[float | None]
 
 
-def lanes_plot(lanes: Sequence[IntervalRow], marks: Sequence[PointEvent], start: int, end: int) -> str:
-    """Return the lanes as bars, one below the other, and the marks as upright lines through all of them."""
-    height = TOP + ROW * max(1, len(lanes)) + 50
+def intervals_plot(rows: Sequence[IntervalRow], points: Sequence[PointEvent], start: int, end: int) -> str:
+    """Return an SVG with a bar per interval, one row below the other, and a vertical line per point event."""
+    height = TOP + ROW * max(1, len(rows)) + 50
     body = _axis(start, end, height - 50)
-    for mark in marks:
-        x = _x(mark.at, start, end)
+    for point in points:
+        x = _x(point.at, start, end)
         body.append(
-            f'<line x1="{x}" y1="{TOP}" x2="{x}" y2="{height - 50}" stroke="{STROKES.get(mark.kind, "#b0b0b0")}" '
-            f'stroke-dasharray="3,2"><title>{escape(mark.what)}</title></line>'
+            f'<line x1="{x}" y1="{TOP}" x2="{x}" y2="{height - 50}" stroke="{STROKES.get(point.kind, "#b0b0b0")}" '
+            f'stroke-dasharray="3,2"><title>{escape(point.what)}</title></line>'
         )
-    for row, lane in enumerate(lanes):
-        y = TOP + ROW * row
-        body.append(_text(LEFT - 8, y + 15, _short(lane.name), "end"))
-        for span in lane.spans:
-            x = _x(span.start, start, end)
-            width = max(2.0, round(_x(span.end, start, end) - x, 1))
-            opacity = 1 if span.ended else 0.55
-            title = escape(f"{lane.kind} {lane.name}{'' if span.ended else ', no end told'}")
+    for number, row in enumerate(rows):
+        y = TOP + ROW * number
+        body.append(_text(LEFT - 8, y + 15, _short(row.name), "end"))
+        for interval in row.intervals:
+            x = _x(interval.start, start, end)
+            width = max(2.0, round(_x(interval.end, start, end) - x, 1))
+            opacity = 1 if interval.ended else 0.55
+            title = escape(f"{row.kind} {row.name}{'' if interval.ended else ', no end reported'}")
             body.append(
-                f'<rect x="{x}" y="{y + 4}" width="{width}" height="{ROW - 8}" fill="{FILLS[lane.kind]}" '
+                f'<rect x="{x}" y="{y + 4}" width="{width}" height="{ROW - 8}" fill="{FILLS[row.kind]}" '
                 f'opacity="{opacity}"><title>{title}</title></rect>'
             )
-            if span.bad:
+            if interval.failed:
                 end_x = round(x + width - 3, 1)
                 body.append(f'<rect x="{end_x}" y="{y + 1}" width="6" height="{ROW - 2}" fill="{FAILED}"/>')
     legend = [*FILLS.items(), *((kind.replace("_", " "), colour) for kind, colour in STROKES.items())]
@@ -63,7 +60,7 @@ def lanes_plot(lanes: Sequence[IntervalRow], marks: Sequence[PointEvent], start:
 
 
 def lines_plot(title: str, lines: Sequence[PlotLine], start: int, end: int) -> str:
-    """Return lines over time, from 0 (or the lowest value, if that is less) to the highest."""
+    """Return an SVG of lines over time; the y axis spans 0 (or a lower minimum) to the maximum."""
     base = TOP + PLOT_HEIGHT
     known = [value for line in lines for value in line.values if value is not None]
     low, high = min(0.0, *known, 0.0), max([0.0, *known])
@@ -87,11 +84,11 @@ def lines_plot(title: str, lines: Sequence[PlotLine], start: int, end: int) -> s
 
 
 def _pieces(line: PlotLine) -> Iterable[list[tuple[int, float]]]:
-    """Yield the runs of what was measured: a gap is a gap."""
+    """Yield the points of a line, split at missing values."""
     piece: list[tuple[int, float]] = []
-    usual = min((b - a for a, b in pairwise(line.times)), default=0)
+    interval = min((b - a for a, b in pairwise(line.times)), default=0)
     for at, value in zip(line.times, line.values, strict=True):
-        if piece and (value is None or at - piece[-1][0] > 1.5 * usual):
+        if piece and (value is None or at - piece[-1][0] > 1.5 * interval):
             yield piece
             piece = []
         if value is not None:

@@ -1,4 +1,4 @@
-"""What a worker tells to its pipeline's timeline, in its words."""
+"""Reports the events of one worker to the timeline of its pipeline."""
 
 import hashlib
 import importlib.metadata
@@ -11,15 +11,15 @@ from typing import Any
 from pipeline.declaration import Pipeline
 from pipeline.errors import SurgetankError
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import EventKind, TimelineEvent, listed
-from pipeline.timeline.reading import reading
+from pipeline.timeline.events import EventKind, TimelineEvent, format_ranges
+from pipeline.timeline.reader import open_timeline
 from pipeline.timeline.writer import TimelineWriter
 
 log = logging.getLogger(__name__)
 
 
 class TimelineReporter:
-    """The story of one worker, from its start to its end."""
+    """Writes the events of one worker from start to end. Each call but ``stopped`` and ``close`` returns at once."""
 
     def __init__(self, timeline: TimelineWriter, kafka: KafkaSettings, pipeline: Pipeline) -> None:
         self._timeline = timeline
@@ -27,85 +27,85 @@ class TimelineReporter:
         self._pipeline = pipeline
 
     def started(self, *, model: str, model_version: str, **details: Any) -> None:
-        """Tell that the worker is about to join, and if it is of another model or code than the last one, that too."""
+        """Report the start of the worker, and a deploy if its model or code differs from the last deploy."""
         code = code_version(self._pipeline)
         versions = {"model": model, "model_version": model_version, "code": code}
-        self._timeline.tell(
+        self._timeline.write(
             EventKind.WORKER_STARTED, f"started with model {model} {model_version}, code {code}", versions | details
         )
         threading.Thread(target=self._compare, args=(versions,), name="deploy", daemon=True).start()
 
     def stopped(self) -> None:
-        """Tell that the worker has ended as it was asked to, and wait a little until that is written."""
-        self._timeline.tell(EventKind.WORKER_STOPPED, "stopped as asked", {"exit_code": 0})
+        """Report a requested stop, and wait a few seconds until it is written."""
+        self._timeline.write(EventKind.WORKER_STOPPED, "stopped as asked", {"exit_code": 0})
         self.close()
 
-    def failed(self, exit_code: int, why: str) -> None:
-        """Tell that the worker is about to end, and why."""
-        self._timeline.tell(
-            EventKind.WORKER_FAILED, f"ends with status {exit_code}: {why}", {"exit_code": exit_code, "why": why}
+    def failed(self, exit_code: int, reason: str) -> None:
+        """Report that the worker ends with an error."""
+        self._timeline.write(
+            EventKind.WORKER_FAILED, f"ends with status {exit_code}: {reason}", {"exit_code": exit_code, "why": reason}
         )
 
     def rebalanced(self, change: str, partitions: Sequence[int]) -> None:
-        """Tell what the group gave to the worker or took from it."""
-        self._timeline.tell(
+        """Report partitions that were gained, given up or lost."""
+        self._timeline.write(
             EventKind.REBALANCE,
-            f"{change} partitions {listed(partitions) or 'none'}",
+            f"{change} partitions {format_ranges(partitions) or 'none'}",
             {"change": change, "partitions": sorted(partitions)},
         )
 
     def opened(self, partitions: Iterable[int]) -> None:
-        """Tell which tasks run from now on."""
-        opened = sorted(set(partitions))
-        self._timeline.tell(EventKind.TASK_OPENED, f"tasks {listed(opened)} run", {"partitions": opened})
+        """Report the tasks that are running from now on."""
+        tasks = sorted(set(partitions))
+        self._timeline.write(EventKind.TASK_OPENED, f"tasks {format_ranges(tasks)} run", {"partitions": tasks})
 
     def anomaly(self, signal: str, *, begins: bool, score: float, why: str) -> None:
-        """Tell that something is unusual, or no more."""
+        """Report the start or the end of an anomaly."""
         state = "begins" if begins else "ends"
-        self._timeline.tell(
+        self._timeline.write(
             EventKind.ANOMALY,
             f"{signal} {state}: {why}",
             {"signal": signal, "state": state, "score": round(score, 3), "why": why},
         )
 
     def close(self) -> None:
-        """Wait a little until what was told is written."""
+        """Wait a few seconds until all events are written."""
         self._timeline.close()
 
     def _compare(self, versions: dict[str, str]) -> None:
         try:
-            with reading(self._kafka, self._pipeline, since_ms=0) as reader:
+            with open_timeline(self._kafka, self._pipeline, since_ms=0) as reader:
                 last = last_deploy(reader.history())
         except SurgetankError as error:
-            log.debug("what was deployed before is not known: %s", error)
+            log.debug("the last deploy is unknown: %s", error)
             return
-        if (what := deploy(last, versions)) is not None:
-            self._timeline.tell(EventKind.DEPLOY, what, versions | {"before": last})
+        if (what := describe_deploy(last, versions)) is not None:
+            self._timeline.write(EventKind.DEPLOY, what, versions | {"before": last})
 
 
 def last_deploy(events: Iterable[TimelineEvent]) -> dict[str, str] | None:
-    """Return what the last deploy brought; None if there was none. Pure."""
+    """Return model, model_version and code of the last deploy; None if there was none. Pure."""
     deploys = [event.details for event in events if event.kind == EventKind.DEPLOY]
     return {name: str(deploys[-1].get(name)) for name in ("model", "model_version", "code")} if deploys else None
 
 
-def deploy(before: dict[str, str] | None, now: dict[str, str]) -> str | None:
-    """Say what is deployed, if that is not what was deployed last. Pure."""
+def describe_deploy(before: dict[str, str] | None, now: dict[str, str]) -> str | None:
+    """Describe the changes since the last deploy; None if there are none. Pure."""
     if before is None:
         return f"model {now['model']} {now['model_version']}, code {now['code']}"
     changed = []
     if (before["model"], before["model_version"]) != (now["model"], now["model_version"]):
-        was, is_ = (f"{each['model']} {each['model_version']}" for each in (before, now))
-        changed.append(f"model {is_}, before it {was}")
+        was, now_is = (f"{each['model']} {each['model_version']}" for each in (before, now))
+        changed.append(f"model {now_is}, previously {was}")
     if before["code"] != now["code"]:
-        changed.append(f"code {now['code']}, before it {before['code']}")
+        changed.append(f"code {now['code']}, previously {before['code']}")
     return "; ".join(changed) or None
 
 
 def code_version(pipeline: Pipeline) -> str:
-    """Return the engine's version, and a hash of its code and of the pipeline's declaration."""
+    """Return the package version with a hash of its code and of the pipeline's declaration."""
     digest = hashlib.sha256(repr(pipeline).encode())
-    engine = Path(__file__).parents[1]
-    for path in sorted(engine.rglob("*.py")):
-        digest.update(path.relative_to(engine).as_posix().encode() + path.read_bytes())
+    package = Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return f"{importlib.metadata.version('surgetank')}+{digest.hexdigest()[:8]}"

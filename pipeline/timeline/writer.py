@@ -1,4 +1,4 @@
-"""Writes to the timeline of a pipeline: told from anywhere, at once, and never in the way of what it tells of."""
+"""Writes events to the timeline of a pipeline, from any thread and without blocking the caller."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.timeline.events import EventKind, TimelineEvent
 
 
 class TimelineWriter:
-    """The events that ``who`` tells. ``ended`` is called with the outcome of each: written or lost."""
+    """Writes the events of ``who``. ``ended`` is called with the outcome of each: written or lost."""
 
     def __init__(
         self,
@@ -25,13 +25,13 @@ class TimelineWriter:
         self._topic = pipeline.timeline
         self._who = who
         self._clock = clock
-        self._sender = BestEffortProducer(kafka, client_id=f"{who}-timeline", ended=ended)
+        self._producer = BestEffortProducer(kafka, client_id=f"{who}-timeline", ended=ended)
 
-    def tell(self, kind: EventKind, what: str, details: Mapping[str, Any], at_ms: int | None = None) -> None:
-        """Tell that something happened, now or at a time in milliseconds since the epoch. Returns at once."""
+    def write(self, kind: EventKind, what: str, details: Mapping[str, Any], at_ms: int | None = None) -> None:
+        """Write an event of now or of ``at_ms`` (milliseconds since the epoch). Returns at once."""
         at = round(self._clock.now() * 1000) if at_ms is None else at_ms
-        self._sender.send(self._topic, TimelineEvent(at, kind, self._who, what, details).encoded(), at)
+        self._producer.send(self._topic, TimelineEvent(at, kind, self._who, what, details).encode(), at)
 
     def close(self) -> None:
-        """Write what waits, if the brokers take it within a few seconds."""
-        self._sender.close()
+        """Wait a few seconds until the queued events are written."""
+        self._producer.close()

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ops.alerts import objectives as o
-from ops.alerts.dashboards import boards
+from ops.alerts.dashboards import dashboards
 from ops.alerts.one_worker import one_worker
-from ops.alerts.running import Alertmanager, LagExporter, Prometheus
+from ops.alerts.services import Alertmanager, LagExporter, Prometheus
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import Stage
 from tests.support.webhook_receiver import Receiver
@@ -83,7 +83,7 @@ def unanswered(prometheus: Prometheus, pipeline: str, worker: str) -> list[str]:
     A worker's dashboard shows all of its catalogue, also what a pipeline without state never has; it must be taken.
     """
     silent = []
-    for board in boards():
+    for board in dashboards():
         for query in board.queries:
             chosen = query.replace("$__rate_interval", "1m").replace("$pipeline", pipeline).replace("$worker", worker)
             found = prometheus.query(chosen)

@@ -50,7 +50,7 @@ def scores_of(kafka: KafkaUnderTest, job: ContenderArgs) -> Scores:
     with TopicReader(kafka.settings, [job.scores]) as reader:
         upto = reader.ends()
         while not reader.reached(upto):
-            values = [value for value in reader.read().values if value is not None]
+            values = [value for value in reader.read().values.to_pylist() if value is not None]
             for score in avro.decode(values).to_pylist() if values else ():
                 place = score["source_partition"], score["source_offset"]
                 assert place not in found

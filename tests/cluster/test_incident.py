@@ -24,8 +24,8 @@ from pipeline.kafka import clients
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import EventKind, TimelineEvent, decoded
-from pipeline.timeline.reading import history
+from pipeline.timeline.events import EventKind, TimelineEvent, decode
+from pipeline.timeline.reader import read_history
 from pipeline.timeline.writer import TimelineWriter
 from tests.support.live_pipeline import Stage
 from tests.support.topologies.stateless_flights import ENVIRONMENT
@@ -62,7 +62,7 @@ def notification(*alerts: tuple[str, str]) -> bytes:
 
 def told(under: Stage) -> list[TimelineEvent]:
     """Return the whole timeline."""
-    return history(under.kafka, under.pipeline, 0, 2**60)
+    return read_history(under.kafka, under.pipeline, 0, 2**60)
 
 
 @contextmanager
@@ -152,8 +152,8 @@ def test_alerts_too_large_or_too_many_are_written_once_or_refused_for_good(stage
             assert post(webhook.url, json.dumps(odd).encode()) == 413
             assert post(webhook.url, b" " * BODY_BYTES_MAX + many) == 413
     with TopicReader(under.kafka, [under.pipeline.timeline], start="earliest") as reader:
-        values = [value for records in reader.catch_up() for value in records.values]
-    written = [decoded(value).details for value in values]
+        values = [value for records in reader.catch_up() for value in records.values.to_pylist()]
+    written = [decode(value).details for value in values]
     assert len(written) == 20_002
     assert {each["alert"] for each in written} == {f"Alert{number}" for number in range(20_000)} | {"Wordy", "Good"}
     (cut,) = [each for each in written if each["alert"] == "Wordy"]
@@ -186,7 +186,7 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
     timeline = TimelineWriter(under.kafka, under.pipeline, who="test", clock=clock, ended=lambda _: None)
     for number, hours in enumerate((5, 1, 3)):
         at = round((clock.now() - hours * 3600) * 1000)
-        timeline.tell(EventKind.OPERATOR_COMMAND, f"number {number}", {}, at)
+        timeline.write(EventKind.OPERATOR_COMMAND, f"number {number}", {}, at)
     under.until(lambda: len(told(under)) == 3, 30, "all three are told")
     lines: list[str] = []
     seen = threading.Condition()
@@ -202,7 +202,7 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
         reader.start()
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 2, 60), lines
-        timeline.tell(EventKind.OPERATOR_COMMAND, "number 3", {})
+        timeline.write(EventKind.OPERATOR_COMMAND, "number 3", {})
         with seen:
             assert seen.wait_for(lambda: len(lines) >= 3, 60), lines
         follower.send_signal(signal.SIGTERM)
@@ -218,8 +218,8 @@ def test_an_incident_is_drawn_up_from_the_timeline(stage: StageFactory, tmp_path
     clock = SystemClock()
     timeline = TimelineWriter(under.kafka, under.pipeline, who="w1", clock=clock, ended=lambda _: None)
     now = round(clock.now() * 1000)
-    timeline.tell(EventKind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
-    timeline.tell(EventKind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
+    timeline.write(EventKind.WORKER_STARTED, "long before", {}, now - 5 * 3_600_000)
+    timeline.write(EventKind.WORKER_FAILED, "ends with status 4: stuck", {"exit_code": 4}, now - 1_800_000)
     timeline.close()
     file = tmp_path / "incident.md"
     with command(under, "incident", "report", TOPOLOGY, "--from", "1h", "--to", "now", "-o", str(file)) as drawing:

@@ -67,7 +67,7 @@ def group(kafka: KafkaUnderTest) -> Iterator[Group]:
 
 
 @pytest.fixture
-def watching(kafka: KafkaUnderTest) -> Iterator[Callable[..., GroupMonitor]]:
+def monitor(kafka: KafkaUnderTest) -> Iterator[Callable[..., GroupMonitor]]:
     """Return a function that watches a group, reading so many of its oldest records at a look."""
     with contextlib.ExitStack() as leaving:
 
@@ -85,57 +85,57 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
     kafka: KafkaUnderTest,
     topic: Callable[..., str],
     group: Group,
-    watching: Callable[..., GroupMonitor],
+    monitor: Callable[..., GroupMonitor],
     traffic: Traffic,
 ) -> None:
     """Of a group that trails by some seconds: within a tenth or half a second at every look.
 
-    Without reading the records, it is as near as that, or as the distance of the looks.
+    Without reading the records, it is as near as that, or as the distance of the snapshots.
     """
     source = TopicPartition(topic(), 0)
     sender, clock, pause = Sender(kafka.settings, source), SystemClock(), threading.Event()
     group.commit({source: 0})
-    ways = [watching(group, clock, heads) for heads in (100, 0)]
-    looks: list[tuple[GroupSnapshot, GroupSnapshot]] = []
+    ways = [monitor(group, clock, heads) for heads in (100, 0)]
+    snapshots: list[tuple[GroupSnapshot, GroupSnapshot]] = []
     sent: list[tuple[float, int]] = [(clock.now(), 0)]
     for turn in range(TURNS):
         traffic(sender, turn)
-        exact, estimated = (way.look() for way in ways)
-        looks.append((exact, estimated))
-        (verdict,) = exact.verdicts
-        sent.append((exact.at, verdict.standing.end))
+        exact, estimated = (way.poll() for way in ways)
+        snapshots.append((exact, estimated))
+        (partition,) = exact.partitions
+        sent.append((exact.at, partition.offsets.end))
         if traffic is not stopped:
             old = [end for at, end in sent if at < exact.at - BEHIND_SECONDS]
             group.commit({source: old[-1] if old else 0})
         pause.wait(TURN_SECONDS)
 
     truth = times(kafka.settings, source.topic)
-    distance = max(later[1].at - sooner[1].at for sooner, later in pairwise(looks))
+    distance = max(later[1].at - sooner[1].at for sooner, later in pairwise(snapshots))
     oldest = 0.0
-    for exact, estimated in looks:
-        for look, allowed in ((exact, 0.0), (estimated, distance)):
-            (verdict,) = look.verdicts
-            committed, found = verdict.standing.committed, verdict.seconds
+    for exact, estimated in snapshots:
+        for snapshot, allowed in ((exact, 0.0), (estimated, distance)):
+            (partition,) = snapshot.partitions
+            committed, found = partition.offsets.committed, partition.seconds
             assert committed is not None
-            if verdict.lag == 0:
+            if partition.lag == 0:
                 assert found == (0.0, LagMethod.NO_LAG)
                 continue
-            age = look.at - truth[source, committed]
+            age = snapshot.at - truth[source, committed]
             if found is None or found.how is LagMethod.EXTRAPOLATED:
                 # It was there before the first look: without reading it, nobody can know, and the guess is called one.
-                assert look is estimated
+                assert snapshot is estimated
                 continue
-            assert abs(found.seconds - age) <= max(TRUTH_SECONDS, TRUTH_SHARE * age, allowed), (traffic, look)
+            assert abs(found.seconds - age) <= max(TRUTH_SECONDS, TRUTH_SHARE * age, allowed), (traffic, snapshot)
             oldest = max(oldest, age)
         if exact.lag:
-            (verdict,) = exact.verdicts
-            assert verdict.seconds is not None
-            assert verdict.seconds.how is LagMethod.RECORD
+            (partition,) = exact.partitions
+            assert partition.seconds is not None
+            assert partition.seconds.how is LagMethod.RECORD
     assert oldest > BEHIND_SECONDS
 
 
 def test_markers_behind_the_last_record_are_no_lag(
-    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, watching: Callable[..., GroupMonitor]
+    kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, monitor: Callable[..., GroupMonitor]
 ) -> None:
     """A group that did the last record of a transaction has done everything, although the log ends behind a marker."""
     source = TopicPartition(topic(), 0)
@@ -147,15 +147,15 @@ def test_markers_behind_the_last_record_are_no_lag(
     producer.commit_transaction(30)
     group.commit({source: 10})
 
-    (found,) = watching(group, SystemClock()).look().verdicts
+    (found,) = monitor(group, SystemClock()).poll().partitions
 
-    assert (found.standing.committed, found.standing.end) == (10, 11)
+    assert (found.offsets.committed, found.offsets.end) == (10, 11)
     assert found.lag == 0
     assert found.seconds == (0.0, LagMethod.NO_LAG)
 
 
 def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
-    """Without a pipeline, by the name of the group alone; watching gives look after look with rates."""
+    """Without a pipeline, by the name of the group alone; --watch gives snapshots with rates."""
     source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(50)
     group.commit({source: 20})
@@ -173,11 +173,11 @@ def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[.
 
     with subprocess.Popen([*command, "--json", "--watch"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+        snapshots = [json.loads(process.stdout.readline()) for _ in range(3)]
         process.terminate()
-    assert [look["lag"] for look in looks] == [30, 30, 30]
-    assert looks[2]["partitions"][0]["grows"] is True  # it is not worked off at all
-    assert looks[2]["partitions"][0]["lag_seconds"] > looks[0]["partitions"][0]["lag_seconds"]
+    assert [look["lag"] for look in snapshots] == [30, 30, 30]
+    assert snapshots[2]["partitions"][0]["grows"] is True  # it is not worked off at all
+    assert snapshots[2]["partitions"][0]["lag_seconds"] > snapshots[0]["partitions"][0]["lag_seconds"]
 
 
 def test_whose_lag_must_be_said() -> None:

@@ -50,7 +50,7 @@ def test_a_dead_letter_that_is_too_large_for_its_topic_is_cut_to_its_headers(sta
     headers = dict(records.headers_of(0))
     cause = dead_letter.parse_dead_letter(records.headers_of(0))
     assert (cause.source.topic, cause.source.partition, cause.offset) == (under.pipeline.events.topic, 0, EVENTS // 2)
-    assert (records.keys[0], records.values[0]) == (b"N12345", None)
+    assert (records.keys[0].as_py(), records.values[0].as_py()) == (b"N12345", None)
     assert headers[dead_letter.OVERSIZE] == str(HUGE_BYTES).encode()
     assert headers["trace"] == b"1"
 

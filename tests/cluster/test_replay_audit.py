@@ -30,7 +30,7 @@ from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.processing import dead_letter
-from pipeline.records import DeadLetter, DeadLetterReason, RecordBatch, Step
+from pipeline.records import DeadLetter, DeadLetterReason, RecordBatch, Step, joined
 from pipeline.settings import KafkaSettings
 from topology.flights import flights
 from topology.recordings.flights import recording as flights_recording
@@ -64,8 +64,8 @@ class Ground:
             source=np.concatenate([part.source for part in parts]),
             offsets=np.concatenate([part.offsets for part in parts]),
             arrived_ms=np.concatenate([part.arrived_ms for part in parts]),
-            keys=[key for part in parts for key in part.keys],
-            values=[value for part in parts for value in part.values],
+            keys=joined([part.keys for part in parts]),
+            values=joined([part.values for part in parts]),
         )
 
     def events(self) -> list["Outcome"]:
@@ -76,7 +76,7 @@ class Ground:
         times = batch.columns["boarding_at"].to_pylist()
         partition = [records.sources[number].partition for number in records.source.tolist()]
         found = [
-            Outcome(partition[row], int(records.offsets[row]), records.keys[row], id_, at)
+            Outcome(partition[row], int(records.offsets[row]), records.keys[row].as_py(), id_, at)
             for row, id_, at in zip(rows, ids, times, strict=True)
         ]
         return sorted(found, key=lambda outcome: (outcome.partition, outcome.offset))
@@ -177,7 +177,7 @@ def test_replay_sends_the_real_events_with_intended_times_and_keys(ground: Groun
     partition_of: dict[bytes, set[int]] = defaultdict(set)
     last: dict[bytes, int] = {}
     for i in np.lexsort((records.offsets, records.source)).tolist():
-        row, key = decoded[i], records.keys[i]
+        row, key = decoded[i], records.keys[i].as_py()
         assert key == (row["tailnum"].encode() if row["tailnum"] else None)
         number = place[row["event_id"]]
         due_ms = (sent.first_at + number / RATE) * 1000

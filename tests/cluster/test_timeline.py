@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.kafka import clients, provisioning
 from pipeline.timeline.events import EventKind, TimelineEvent
-from pipeline.timeline.reading import history
+from pipeline.timeline.reader import read_history
 from tests.support import misbehaving_models
 from tests.support.event_bytes import far_away, real, send
 from tests.support.live_pipeline import Stage
@@ -22,7 +22,7 @@ ALL = 4  # partitions of a stage
 
 def story(under: Stage) -> list[TimelineEvent]:
     """Return all that happened, by time."""
-    return history(under.kafka, under.pipeline, 0, 2**60)
+    return read_history(under.kafka, under.pipeline, 0, 2**60)
 
 
 def of(under: Stage, worker: str, kind: EventKind) -> list[TimelineEvent]:
@@ -109,7 +109,7 @@ def test_the_end_of_a_stuck_worker_is_told_with_its_exit_code(stage: StageFactor
     assert failed.details["exit_code"] == 4
     assert "a model call has run for" in failed.what
     (back,) = of(under, successor.name, EventKind.DEPLOY)
-    assert "1, before it" in back.what
+    assert "1, previously" in back.what
     (started,) = of(under, successor.name, EventKind.WORKER_STARTED)
     assert failed.at <= started.at
 

@@ -61,7 +61,7 @@ def test_a_running_worker_holds_nothing_of_fausts_kafka(kafka: KafkaUnderTest, t
     assert found["topics_of_faust"] == 0
     assert found["tables_of_faust"] == 0
     assert len(found["listening"]) == 1  # our own telemetry
-    assert {"membership", "fetcher", "opener", "transactions", "monitor"} <= set(found["threads"])
+    assert {"membership", "initializer", "transactions", "monitor"} <= set(found["threads"])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""promtool accepts what is shipped: the configuration, and the queries of the dashboards and runbooks."""
+"""promtool accepts the shipped configuration and the queries of the dashboards and runbooks."""
 
 import shutil
 from pathlib import Path
@@ -13,8 +13,8 @@ from tests.unit.alerts.test_runbooks import RUNBOOKS, blocks
 PROMETHEUS = ROOT / "ops" / "prometheus"
 
 
-def test_promtool_finds_the_configuration_good(tmp_path: Path) -> None:
-    """The configuration, the rules that it names and the list of workers are read without complaint."""
+def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
+    """With the rules that it names and the list of workers."""
     shutil.copytree(PROMETHEUS, tmp_path / "prometheus")
     answer = said([tool("promtool"), "check", "config", str(tmp_path / "prometheus" / "prometheus.yml")])
     assert "1 rule files found" in answer
@@ -23,10 +23,10 @@ def test_promtool_finds_the_configuration_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_query_of_a_dashboard_parses(path: Path, tmp_path: Path) -> None:
-    """With the choices of a reader made, promtool accepts each expression."""
+    """With a value for each variable."""
     check_queries(tmp_path, queries(loaded(path)))
 
 
 def test_every_query_of_a_runbook_parses(tmp_path: Path) -> None:
-    """promtool accepts each expression of each runbook."""
+    """Each expression of each runbook."""
     check_queries(tmp_path, [query for path in RUNBOOKS for query in blocks(path.read_text(), "promql")])

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration: amtool reads it, each severity reaches whom it should, words are two clear lines."""
+"""Alertmanager's configuration: amtool accepts it, severities are routed, templates render two clear lines."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.support.prometheus_tools import ROOT, said, tool
 
 FOLDER = ROOT / "ops" / "alertmanager"
 FILE = FOLDER / "alertmanager.yml"
-TOLD = {Severity.PAGE: "timeline,pager,chat", Severity.TICKET: "timeline,chat", Severity.NOTICE: "timeline,mail"}
+RECEIVERS = {Severity.PAGE: "timeline,pager,chat", Severity.TICKET: "timeline,chat", Severity.NOTICE: "timeline,mail"}
 ALERT: dict[str, Any] = {
     "status": "firing",
     "labels": {"alertname": "LagSecondsHigh", "group": "flights", "severity": "page"},
@@ -39,7 +39,7 @@ def configuration() -> dict[str, Any]:
 
 
 def rendered(folder: Path, template: str, *alerts: dict[str, Any]) -> str:
-    """Return what a template says of these alerts, by Alertmanager's own means."""
+    """Return the text of a template for these alerts, rendered by amtool."""
     data = folder / "data.json"
     status = "firing" if any(alert["status"] == "firing" for alert in alerts) else "resolved"
     data.write_text(json.dumps({"status": status, "alerts": list(alerts)}))
@@ -47,50 +47,50 @@ def rendered(folder: Path, template: str, *alerts: dict[str, Any]) -> str:
     return said([*command, f"--template.text={{{{ template {json.dumps(template)} . }}}}", f"--template.data={data}"])
 
 
-def test_amtool_finds_the_configuration_good() -> None:
-    """Routes, receivers, inhibitions and templates are read without complaint."""
+def test_amtool_accepts_the_configuration() -> None:
+    """Routes, receivers, inhibitions and templates."""
     assert "SUCCESS" in said([tool("amtool"), "check-config", str(FILE)])
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_every_alert_reaches_whom_its_severity_says(alert: Any) -> None:
-    """A page wakes somebody and is in the chat; a ticket is in the chat; a notice is a mail; the timeline has all."""
+def test_every_alert_reaches_the_receivers_of_its_severity(alert: Any) -> None:
+    """Page: pager and chat; ticket: chat; notice: mail; the timeline gets all."""
     command = [tool("amtool"), "config", "routes", "test", f"--config.file={FILE}", f"alertname={alert.name}"]
     lines = said([*command, f"severity={alert.severity}", "group=flights", "pipeline=flights"]).splitlines()
-    assert TOLD[alert.severity] in lines
+    assert RECEIVERS[alert.severity] in lines
 
 
-def test_whoever_is_inhibited_exists(configuration: dict[str, Any]) -> None:
-    """Rules of inhibition name alerts that there are, and compare a label that both have."""
-    about = {alert.name: alert.about for alert in ALERTS}
+def test_inhibition_rules_name_existing_alerts(configuration: dict[str, Any]) -> None:
+    """And compare a label that both alerts have."""
+    labels = {alert.name: alert.subject_label for alert in ALERTS}
     for rule in configuration["inhibit_rules"]:
         sources, targets = (
             re.findall(r"[A-Z]\w+", matcher) for matcher in (*rule["source_matchers"], *rule["target_matchers"])
         )
-        assert {about[name] for name in (*sources, *targets)} == set(rule["equal"])
+        assert {labels[name] for name in (*sources, *targets)} == set(rule["equal"])
 
 
-def test_no_secret_is_in_the_file(configuration: dict[str, Any]) -> None:
-    """Keys and addresses with keys in them come from files in secrets/, which git does not take."""
+def test_the_file_contains_no_secret(configuration: dict[str, Any]) -> None:
+    """Keys and addresses with keys are read from files in secrets/, which git ignores."""
     text = FILE.read_text()
     assert re.findall(r"^\s*(?:\w*password|\w*_key|api_url|routing_key):", text, re.MULTILINE) == []
     assert len(re.findall(r"_file: secrets/", text)) == 3
     assert "ops/alertmanager/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_a_stakeholder_reads_two_lines(tmp_path: Path) -> None:
-    """Since when, what happens, and that somebody is on it: two lines, without a term of the trade."""
+def test_the_stakeholder_text_is_two_lines(tmp_path: Path) -> None:
+    """Start time, impact, and that someone works on it, without technical terms."""
     lines = rendered(tmp_path, "surgetank.stakeholder", ALERT).strip().splitlines()
     assert lines == [
         "Since 10:04 UTC: Scores of flights arrive late. None is lost.",
-        "Somebody is on it (LagSecondsHigh); you are told here when it is over.",
+        "We are working on it (LagSecondsHigh); a message follows here when it is resolved.",
     ]
 
 
-def test_a_stakeholder_is_told_when_it_is_over(tmp_path: Path) -> None:
-    """When it ended and how long it was: two lines."""
+def test_the_stakeholder_text_of_a_resolved_alert_has_end_and_duration(tmp_path: Path) -> None:
+    """Two lines: the end time and the duration, and that operation is normal."""
     lines = rendered(tmp_path, "surgetank.stakeholder", ALERT | {"status": "resolved"}).strip().splitlines()
-    assert lines == ["Over since 10:34 UTC, after 30m0s: LagSecondsHigh.", "Everything is as usual again."]
+    assert lines == ["Resolved at 10:34 UTC, after 30m0s: LagSecondsHigh.", "Operation is normal again."]
 
 
 @pytest.mark.parametrize(
@@ -98,22 +98,22 @@ def test_a_stakeholder_is_told_when_it_is_over(tmp_path: Path) -> None:
     [
         ([ALERT], "flights is 1m 30s behind"),
         ([ALERT, ALERT], "2 alerts: flights is 1m 30s behind"),
-        ([ALERT | {"status": "resolved"}], "Over: flights is 1m 30s behind"),
+        ([ALERT | {"status": "resolved"}], "Resolved: flights is 1m 30s behind"),
     ],
 )
-def test_a_title_says_what_it_is(alerts: list[dict[str, Any]], title: str, tmp_path: Path) -> None:
-    """One alert by its summary, several by their number and the first, and what is over as over."""
+def test_the_title_names_the_alert(alerts: list[dict[str, Any]], title: str, tmp_path: Path) -> None:
+    """One alert by its summary, several by their number and the first, a resolved one as resolved."""
     assert rendered(tmp_path, "surgetank.title", *alerts).strip() == title
 
 
-def test_whoever_gets_up_has_figures_and_links(tmp_path: Path) -> None:
-    """The description, the runbook and the dashboard of each alert that fires."""
+def test_the_operator_text_has_figures_and_links(tmp_path: Path) -> None:
+    """Description, runbook and dashboard of each firing alert."""
     text = rendered(tmp_path, "surgetank.operator", ALERT)
     assert all(ALERT["annotations"][name] in text for name in ("description", "runbook_url", "dashboard"))
 
 
-def test_rules_give_what_templates_use() -> None:
-    """Every annotation that a template names is there in every alert."""
+def test_rules_have_the_annotations_of_the_templates() -> None:
+    """Every alert has every annotation that a template names."""
     used = set(
         re.findall(r"\.Annotations\.(\w+)", (FOLDER / "templates" / "surgetank.tmpl").read_text() + FILE.read_text())
     )

@@ -1,4 +1,4 @@
-"""A real Alertmanager with the shipped routes and inhibitions: who is told what, when several things go wrong."""
+"""A real Alertmanager with the shipped routes and inhibitions: the notifications of each receiver."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS
-from ops.alerts.running import Alertmanager
+from ops.alerts.services import Alertmanager
 from tests.support.webhook_receiver import Receiver
 
 SEVERITY = {alert.name: alert.severity for alert in ALERTS}
@@ -19,8 +19,8 @@ def raised(name: str, **labels: str) -> dict[str, dict[str, str]]:
     return {"labels": {"alertname": name, "severity": str(SEVERITY[name]), **labels}, "annotations": {"summary": name}}
 
 
-def told(receiver: Receiver, name: str) -> set[tuple[str, str]]:
-    """Return what a receiver was told: the alert and what it is about."""
+def notified(receiver: Receiver, name: str) -> set[tuple[str, str]]:
+    """Return the notifications of a receiver: alert and subject."""
     return {
         (alert["labels"]["alertname"], alert["labels"].get("group") or alert["labels"].get("pipeline", ""))
         for alert in receiver.of(name, "firing")
@@ -28,7 +28,7 @@ def told(receiver: Receiver, name: str) -> set[tuple[str, str]]:
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
-    """Wait for a condition; fail saying what was waited for."""
+    """Wait for a condition; raise AssertionError with ``what`` after ``seconds``."""
     never = threading.Event()
     for _ in range(int(seconds / 0.1)):
         if condition():
@@ -37,8 +37,8 @@ def wait(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> No
     raise AssertionError(f"{what}: not within {seconds:.0f} s")
 
 
-def test_each_is_told_what_concerns_him_and_consequences_are_not(tmp_path: Path) -> None:
-    """A stopped partition hides the lag that follows from it, of that group only; a notice is a mail and no more."""
+def test_receivers_get_their_severities_and_no_inhibited_alerts(tmp_path: Path) -> None:
+    """A stopped partition suppresses the lag alerts of its group only; a notice goes to mail only."""
     alerts = [
         raised("PartitionStopped", group="flights", topic="flights.boarding"),
         raised("LagSecondsHigh", group="flights"),
@@ -58,8 +58,8 @@ def test_each_is_told_what_concerns_him_and_consequences_are_not(tmp_path: Path)
         url = f"http://{alertmanager.address}/api/v2/alerts"
         with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
             assert answer.status == 200
-        # The mail waits longest: whoever else was to be told has been told by then.
-        wait(lambda: told(receiver, "mail") == notices, "the mail")
-        assert told(receiver, "pager") == pages
-        assert told(receiver, "chat") == pages | tickets
-        assert told(receiver, "timeline") == pages | tickets | notices
+        # The mail has the longest group_wait, so all other notifications were sent before.
+        wait(lambda: notified(receiver, "mail") == notices, "the mail")
+        assert notified(receiver, "pager") == pages
+        assert notified(receiver, "chat") == pages | tickets
+        assert notified(receiver, "timeline") == pages | tickets | notices

@@ -1,4 +1,4 @@
-"""The shipped rules, run by promtool: each alert fires within its promised time and ends; what is normal is silent."""
+"""The shipped rules, run by promtool: each alert fires within its limit and ends; normal operation raises no alert."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,41 +20,41 @@ OTHERS_WITHIN = {"ScoredLateSlowBurn": 15 * HOUR, "DiskFillsUp": 3.5 * HOUR}  # 
 
 
 def firing(matchers: str = 'alertname!=""') -> str:
-    """Return an expression that is 1 where such an alert fires."""
+    """Return an expression that is 1 while an alert with these matchers fires."""
     return f'ALERTS{{alertstate="firing",{matchers}}}'
 
 
 def fired(seconds: int) -> str:
-    """Return an expression that counts, by name, what fired in so many seconds."""
+    """Return an expression that counts, by name, the alerts that fired in the last ``seconds``."""
     return f"sum by (alertname) (count_over_time({firing()}[{seconds}s]))"
 
 
 def one(expr: str, second: float) -> dict[str, Any]:
-    """Expect that something fires."""
+    """Expect a result."""
     return {"expr": f"max({expr})", "eval_time": f"{int(second)}s", "exp_samples": [{"labels": "{}", "value": 1}]}
 
 
 def none(expr: str, second: float) -> dict[str, Any]:
-    """Expect that nothing fires, or did."""
+    """Expect no result."""
     return {"expr": expr, "eval_time": f"{int(second)}s", "exp_samples": []}
 
 
-def promised(name: str) -> float:
-    """Return how long after a fault an alert must fire, so that the pager rings in the promised time."""
+def seconds_to_fire(name: str) -> float:
+    """Return the seconds after a fault within which an alert must fire, so that the page is within its limit."""
     within = o.PAGED_WITHIN.get(name)
     if within is None:
         return OTHERS_WITHIN.get(name, 540)
     return within - o.PAGER_WAIT_SECONDS
 
 
-def test_promtool_finds_the_rules_good() -> None:
-    """Syntax, templates and names of labels are as Prometheus wants them."""
+def test_promtool_accepts_the_rules() -> None:
+    """Syntax, templates and label names."""
     assert "SUCCESS" in said([tool("promtool"), "check", "rules", str(RULES)])
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))
 def test_an_alert_fires_in_time_and_ends(name: str, tmp_path: Path) -> None:
-    """Nothing fires before the fault; the alert fires within its promised time; after the fault it is over."""
+    """It does not fire before the fault, fires within its limit, and ends after the fault."""
     fault = FAULTS[name]
     world = World(fault.calm + fault.lasts + fault.over, fault.step)
     fault.spoil(world, world.at(fault.calm, fault.lasts))
@@ -65,20 +65,20 @@ def test_an_alert_fires_in_time_and_ends(name: str, tmp_path: Path) -> None:
         world.series(),
         [
             none(fired(fault.calm), fault.calm),
-            one(firing(which), fault.calm + promised(name)),
+            one(firing(which), fault.calm + seconds_to_fire(name)),
             none(firing(f'alertname="{name}"'), fault.calm + fault.lasts + fault.over),
         ],
     )
 
 
 def a_deploy(world: World, second: float) -> None:
-    """Start all workers again, one after another, a minute apart."""
+    """Restart all workers, one after another, a minute apart."""
     for number, worker in enumerate(world.workers):
         world.restart(worker, second + 60 * number)
 
 
 def traffic(world: World, daily: float) -> None:
-    """Let events come as in life: more by day than by night, fewer on Sundays, a few of them bad."""
+    """Vary the traffic: daily and weekly seasons, and a few invalid events."""
     day = 1 + daily * np.sin(2 * np.pi * (world.seconds / DAY - 0.3))
     weekly = np.where(world.seconds // DAY % 7 == 6, 0.6, 1.0)
     for worker in world.workers:
@@ -89,7 +89,7 @@ def traffic(world: World, daily: float) -> None:
 
 
 def a_normal_day() -> World:
-    """Return a day with night and noon, two surges that are worked off, and partitions that keep their distance."""
+    """Return a day with daily season, two surges that drain, and a status that is warn for a while."""
     world = World(DAY, 60)
     traffic(world, 0.8)
     world.surge(9 * HOUR, 12.0, 240)
@@ -99,7 +99,7 @@ def a_normal_day() -> World:
 
 
 def a_deploy_of_everything() -> World:
-    """Return an hour with three workers that are started again one after another, twice."""
+    """Return an hour in which three workers are restarted one after another, twice."""
     world = World(HOUR, 5, workers=3, partitions=6)
     a_deploy(world, 900)
     a_deploy(world, 2100)
@@ -107,7 +107,7 @@ def a_deploy_of_everything() -> World:
 
 
 def a_planned_scale_up() -> World:
-    """Return an hour in which a third and a fourth worker come, and restore their state for a minute."""
+    """Return an hour in which a third and a fourth worker start, and restore their state for a minute."""
     world = World(HOUR, 5, partitions=8)
     for second in (1200, 1260):
         fresh = world.worker(60)
@@ -122,7 +122,7 @@ def a_planned_scale_up() -> World:
 
 
 def a_worker_killed_in_a_surge() -> World:
-    """Return all that a young Prometheus has seen: a slow start, and a surge half of which waits for a new owner."""
+    """Return the first five minutes of a Prometheus: a slow start, and a surge with half of the partitions unowned."""
     world = World(300, 5)
     for worker in world.workers:
         worker.late[world.at(0, 20)] = 0.9
@@ -135,7 +135,7 @@ def a_worker_killed_in_a_surge() -> World:
 
 
 def a_day_without_an_event() -> World:
-    """Return workers that live and have nothing to do: all shares are of nothing."""
+    """Return idle workers: all shares have the denominator 0."""
     world = World(DAY, 60)
     world.lag[:] = 0
     for worker in world.workers:
@@ -145,7 +145,7 @@ def a_day_without_an_event() -> World:
 
 
 def a_quiet_week() -> World:
-    """Return seven days of traffic with a deploy on each working day, a surge a day and a scale-up in the middle."""
+    """Return seven days of traffic with a deploy on each working day, a surge a day and one scale-up."""
     world = World(7 * DAY, 60)
     traffic(world, 0.7)
     for day in range(5):
@@ -169,8 +169,8 @@ def a_quiet_week() -> World:
         a_quiet_week,
     ],
 )
-def test_what_is_normal_raises_no_alert(quiet: Callable[[], World], tmp_path: Path) -> None:
-    """No page, no ticket and no notice in all that time: whoever cries wolf is not heard."""
+def test_normal_operation_raises_no_alert(quiet: Callable[[], World], tmp_path: Path) -> None:
+    """No page, ticket or notice in the whole time."""
     world = quiet()
     end = int(world.seconds[-1])
     check_rules(
@@ -181,8 +181,8 @@ def test_what_is_normal_raises_no_alert(quiet: Callable[[], World], tmp_path: Pa
     )
 
 
-def test_a_quiet_world_is_not_an_empty_one(tmp_path: Path) -> None:
-    """The silence above is not that of rules without data: the recorded series are there, with what was sent."""
+def test_the_recorded_series_exist_without_alerts(tmp_path: Path) -> None:
+    """The rules of the test above have data: the recorded series have the expected values."""
     world = a_planned_scale_up()
     end = int(world.seconds[-1])
     expected = [

@@ -1,4 +1,4 @@
-"""The plots of an incident report, of what a real Prometheus measured."""
+"""The plots of an incident report, from a real Prometheus."""
 
 import subprocess
 import threading
@@ -61,8 +61,8 @@ def _until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> Non
     raise AssertionError(f"Prometheus is not ready: {log.read_text()}")
 
 
-def test_plots_of_what_a_real_prometheus_measured(tmp_path: Path) -> None:
-    """Of this pipeline's workers only, with the values that were there; a query that it refuses is told as such."""
+def test_plots_show_the_values_of_a_real_prometheus(tmp_path: Path) -> None:
+    """Only those of this pipeline's workers; a refused query raises an error."""
     end = round(SystemClock().now()) - 3600
     start = end - 1200
     lines = []
@@ -77,12 +77,12 @@ def test_plots_of_what_a_real_prometheus_measured(tmp_path: Path) -> None:
                     lines += [f'{name}{{{labels},topic="t",partition="{p}"}} {lag} {at}' for p in (0, 1)]
     lines.sort(key=lambda line: (line.split()[2 if line[0] == "#" else 0].partition("{")[0], line[0] != "#"))
     with prometheus(tmp_path, "\n".join([*lines, "# EOF", ""])) as url:
-        waiting = next(query for query in prometheus_query.QUERIES if query.name == "lag")
-        (line,) = prometheus_query.ask(url, waiting, "flights", start * 1000, end * 1000)
+        lag_query = next(query for query in prometheus_query.QUERIES if query.name == "lag")
+        (line,) = prometheus_query.query_range(url, lag_query, "flights", start * 1000, end * 1000)
         assert len(line.times) > 200
         assert set(line.values) == {2 * (7 + 5)}
         with pytest.raises(SurgetankError, match="refuses a query"):
-            prometheus_query.ask(
+            prometheus_query.query_range(
                 url, prometheus_query.RangeQuery("x", "x", "sum("), "flights", start * 1000, end * 1000
             )
 
@@ -94,5 +94,5 @@ def test_plots_of_what_a_real_prometheus_measured(tmp_path: Path) -> None:
     for path in written[1:]:
         ElementTree.fromstring(path.read_text())
     text = file.read_text()
-    assert "records that wait](incident-plots/lag.svg)" in text
-    assert text.count("Prometheus has nothing of it") == len(prometheus_query.QUERIES) - 1
+    assert "lag in records](incident-plots/lag.svg)" in text
+    assert text.count("Prometheus has no data") == len(prometheus_query.QUERIES) - 1

@@ -1,4 +1,4 @@
-"""For each alert a fault that must raise it: what is done to the world, and from when on."""
+"""A fault for each alert that must raise it: the change of the world and its start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def _lag(values: Callable[[World, slice], np.ndarray]) -> Callable[[World, slice
 
 
 def _status(value: int) -> Callable[[World, slice], None]:
-    """Let partition 1 stand still; the status says so after 30 s, the window of the lag rules."""
+    """Stop the progress of partition 1; its status changes after 30 s, the window of the lag rules."""
 
     def spoil(world: World, when: slice) -> None:
         world.lag[1, when] += world.ramp(when, 1.0)

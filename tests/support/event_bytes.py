@@ -84,6 +84,6 @@ def buried(under: Stage) -> Iterator[Buried]:
                 original = tuple((name, value) for name, value in headers[: -len(dead_letter.NAMES)])
                 yield Buried(
                     records.sources[records.source[row]].partition,
-                    Event(records.keys[row], records.values[row], original),
+                    Event(records.keys[row].as_py(), records.values[row].as_py(), original),
                     dead_letter.parse_dead_letter(headers),
                 )

@@ -1,4 +1,4 @@
-"""What Prometheus sees of two workers and a lag exporter, as arrays over time. All is well until a test spoils it."""
+"""The series of two workers and a lag exporter as arrays over time. Normal until a test changes them."""
 
 from dataclasses import dataclass, field
 
@@ -44,7 +44,7 @@ class World:
         self.anomalies = {signal: np.zeros(self.steps) for signal in SIGNALS}
 
     def worker(self, rate: float = 100.0) -> Worker:
-        """Return one more worker, to which nothing happens."""
+        """Return one more worker in normal operation."""
         return Worker(
             rate=np.maximum(0.0, self.random.normal(rate, rate / 20, self.steps)),
             late=np.zeros(self.steps),
@@ -59,16 +59,16 @@ class World:
         )
 
     def at(self, second: float, seconds: float = np.inf) -> slice:
-        """Return the steps from a second on, for so long."""
+        """Return the steps from ``second`` on, for ``seconds``."""
         end = min(second + seconds, self.seconds[-1] + self.step)
         return slice(int(second // self.step), int(end // self.step))
 
     def ramp(self, when: slice, slope: float) -> Floats:
-        """Return what grows from 0 by ``slope`` each second, during these steps."""
+        """Return values that grow from 0 by ``slope`` per second during these steps."""
         return np.arange(when.stop - when.start) * slope * self.step
 
     def restart(self, worker: Worker, second: float, gone: float = 15.0) -> None:
-        """End a worker and start it again; its partitions move to the others and back, some events wait a little."""
+        """Restart a worker; its partitions move to the others and back, some events are delayed."""
         away = self.at(second, max(gone, self.step))
         worker.gone[away] = True
         worker.born.append(away.stop)
@@ -80,7 +80,7 @@ class World:
         self.lag[:, away] += self.random.uniform(0.2, 3.0, self.lag[:, away].shape)
 
     def surge(self, second: float, peak: float, seconds: float = 60.0) -> None:
-        """Let a surge come: lag rises for a third of the time and is worked off in the rest."""
+        """Add a surge: the lag rises for a third of the time and drains in the rest."""
         when = self.at(second, seconds)
         share = np.linspace(0, 1, when.stop - when.start)
         self.lag[:, when] += peak * np.minimum(share * 3, (1 - share) * 1.5)
@@ -145,7 +145,7 @@ class World:
         return found
 
     def _counted(self, rows: Floats, born: list[int]) -> Floats:
-        """Return what a counter says that gained so much at each step, and begins anew with each process."""
+        """Return a counter with these increments per step, which restarts at 0 with each process."""
         total = np.cumsum(rows)
         for start in born[1:]:
             total[start:] -= total[start - 1]
@@ -153,7 +153,7 @@ class World:
 
 
 def notation(values: Floats) -> str:
-    """Return values as promtool writes them; what is absent gets a stale marker first."""
+    """Return values in promtool's notation; an absent value is preceded by a stale marker."""
     words = []
     absent = True
     for value in values.tolist():

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.anomalies.alarm import Alarm, AlarmChange, Finding
+from pipeline.anomalies.count_detectors import ArrivalRate, Latency, Share
 from pipeline.anomalies.drift import Drift
-from pipeline.anomalies.rates import ArrivalRate, Latency, Share
 from pipeline.records import TopicPartition
 from pipeline.telemetry.metrics import LATENCY_SECONDS
 
@@ -70,7 +70,7 @@ def alarms(
         for finding in looks(number, now, MONDAY + now):
             if finding is not None:
                 alarm = told.setdefault(finding.signal, Alarm(finding.signal))
-                if change := alarm.look(now, finding):
+                if change := alarm.evaluate(now, finding):
                     changes.append((now, change))
     return changes
 
@@ -83,7 +83,7 @@ def rate_alarms(at: Float64s, counts: Float64s) -> list[tuple[float, AlarmChange
     return alarms(
         at,
         lambda number, now, wall: iter(
-            [detector.look(now, wall, {s: (ends[number] + s.partition) // PARTITIONS for s in sources})]
+            [detector.evaluate(now, wall, {s: (ends[number] + s.partition) // PARTITIONS for s in sources})]
         ),
     )
 
@@ -99,7 +99,7 @@ def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int)
         start = int(random.integers(0, len(draws) - 400))
         events = draws[start : start + min(100, int(counts[number]))] + math.log(medians[number])
         buckets = np.bincount(np.searchsorted(edges, events), minlength=len(edges) + 1).astype(np.float64)
-        yield detector.look(_, wall, buckets)
+        yield detector.evaluate(_, wall, buckets)
 
     return alarms(at, looks)
 
@@ -107,11 +107,14 @@ def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int)
 def share_alarms(
     at: Float64s, counts: Float64s, shares: Float64s, seed: int, **what: bool
 ) -> list[tuple[float, AlarmChange]]:
-    """Return what the detector of a share says of events that are such with these probabilities."""
+    """Return what the detector of a share says of events that match with these probabilities."""
     random = np.random.default_rng(seed)
-    such = random.binomial(counts.astype(np.int64), np.clip(shares, 0, 1))
-    detector = Share("share", "are such", step=0.005 if not what.get("falls") else 0.01, falls=what.get("falls", False))
-    return alarms(at, lambda number, now, wall: iter([detector.look(now, wall, counts[number], float(such[number]))]))
+    matching = random.binomial(counts.astype(np.int64), np.clip(shares, 0, 1))
+    decrease = what.get("alarm_on_decrease", False)
+    detector = Share("share", "match", step=0.01 if decrease else 0.005, alarm_on_decrease=decrease)
+    return alarms(
+        at, lambda number, now, wall: iter([detector.evaluate(now, wall, counts[number], float(matching[number]))])
+    )
 
 
 def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> list[tuple[float, AlarmChange]]:
@@ -121,7 +124,7 @@ def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> 
 
     def looks(number: int, now: float, wall: float) -> Iterator[Finding | None]:
         scores = 1 / (1 + np.exp(-random.normal(means[number], 1, int(counts[number])) + 2))
-        yield from detector.look(now, wall, scores)
+        yield from detector.evaluate(now, wall, scores)
 
     return alarms(at, looks)
 
@@ -140,7 +143,7 @@ def quiet(signal: str, seed: int, days: float = 7, first_day: int = 0) -> Counte
         found = share_alarms(at, counts, 0.002 * np.exp(wander(random, len(at), 0.3, 5)), seed)
     elif signal == "missing":
         shares = 0.05 * (1 + 0.4 * daily) * np.exp(wander(random, len(at), 0.1, 5))
-        found = share_alarms(at, counts, shares, seed, falls=True)
+        found = share_alarms(at, counts, shares, seed, alarm_on_decrease=True)
     else:
         few = random.poisson(5 * LOOK * season(at)).astype(np.float64)
         found = score_alarms(at, few, 0.3 * daily + wander(random, len(at), 0.05, 10), seed)

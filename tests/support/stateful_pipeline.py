@@ -81,7 +81,7 @@ class Remembered(Stage):
         with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
-                keys = [records.keys[row] for row in batch.rows.tolist()]
+                keys = records.keys.take(pa.array(batch.rows)).to_pylist()
                 last |= {
                     key.decode(): score
                     for key, score in zip(keys, batch.columns["score"].to_pylist(), strict=True)

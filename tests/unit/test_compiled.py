@@ -139,12 +139,12 @@ event.register("numba:compile", Listener())
 import pipeline.compiled
 for module in pipeline.compiled.MODULES:
     __import__(module)
-from pipeline.codec.schema_repository import Contracts
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.codec.avro import Decoder, Encoder
-encoder = Encoder(Contracts.load(), "score")
+encoder = Encoder(SchemaRepository.load(), "score")
 import pyarrow as pa
 none = encoder.encode_values(pa.RecordBatch.from_pylist([], schema=encoder.schema))
-assert Decoder(Contracts.load(), "score", value_bytes_max=99).decode_values(none)[0].num_rows == 0
+assert Decoder(SchemaRepository.load(), "score", value_bytes_max=99).decode_values(none)[0].num_rows == 0
 print(len(compiled))
 """
 

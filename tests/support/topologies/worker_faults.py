@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.kafka.topic_rewriter import TopicRewriter
-from pipeline.runtime import worker_runtime
+from pipeline.runtime import worker_monitor
 from pipeline.runtime.changelog_restorer import ChangelogRestorer
-from pipeline.runtime.worker_runtime import WorkerRuntime
+from pipeline.runtime.rebalance_listener import TaskRebalanceListener
 from pipeline.state.state_manager import StateManager
 from pipeline.state.store import Store
 
@@ -21,8 +21,8 @@ ENVIRONMENT = "TEST_FAULT"
 NO_ROOM = "no room"
 REFRESH = "refresh"
 POINTS: dict[str, tuple[type, str]] = {
-    "gaining": (WorkerRuntime, "gained"),
-    "giving up": (WorkerRuntime, "revoked"),
+    "gaining": (TaskRebalanceListener, "gained"),
+    "giving up": (TaskRebalanceListener, "revoked"),
     "between commit and write": (StateManager, "commit"),
     "in the write": (Store, "write"),
     "in a restore": (ChangelogRestorer, "_apply"),
@@ -42,7 +42,7 @@ def arm(fault: str) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(call), int(call)))
             return
         if point == REFRESH:
-            worker_runtime.REFRESH_SECONDS = float(call)
+            worker_monitor.REFRESH_SECONDS = float(call)
             return
         owner, name = POINTS[point]
         setattr(owner, name, _dying(getattr(owner, name), int(call)))

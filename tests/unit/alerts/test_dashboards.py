@@ -1,4 +1,4 @@
-"""The dashboards as Grafana gets them: every query names what there is, and panels lie side by side."""
+"""The generated Grafana dashboards: queries of known series, and a layout without overlaps."""
 
 import json
 import re
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from ops.alerts import panels, series
-from ops.alerts.dashboards import boards
+from ops.alerts import known_series, panels
+from ops.alerts.dashboards import dashboards
 from ops.alerts.rules import RECORDED, render
 from pipeline.telemetry.metrics import Metrics
 from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "grafana" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))
-CHOSEN = {"$__rate_interval": "1m", "$pipeline": "flights", "$worker": "worker-1:9101"}
+VARIABLES = {"$__rate_interval": "1m", "$pipeline": "flights", "$worker": "worker-1:9101"}
 
 
 def loaded(path: Path) -> dict[str, Any]:
@@ -26,40 +26,40 @@ def loaded(path: Path) -> dict[str, Any]:
 
 
 def queries(board: dict[str, Any]) -> list[str]:
-    """Return every expression of a dashboard, with the reader's choices made."""
+    """Return every expression of a dashboard, with the variables replaced."""
     drawn = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    for name, value in CHOSEN.items():
+    for name, value in VARIABLES.items():
         drawn = [expr.replace(name, value) for expr in drawn]
     return drawn + [each["expr"] for each in board["annotations"]["list"]]
 
 
-def test_the_three_dashboards_are_there() -> None:
-    """An overview, one per pipeline and one per worker, under the addresses that alerts link to."""
-    assert [path.stem for path in FILES] == sorted(board.uid for board in boards())
+def test_there_are_three_dashboards() -> None:
+    """An overview, one per pipeline and one per worker, under the uids that alerts link to."""
+    assert [path.stem for path in FILES] == sorted(board.uid for board in dashboards())
     linked = set(re.findall(r"/d/([\w-]+)", render()))
     assert linked == {loaded(path)["uid"] for path in FILES}
 
 
-def test_links_of_alerts_set_the_variables_that_dashboards_have() -> None:
-    """A link from an alert opens the dashboard of that pipeline or worker, not of the first in the list."""
+def test_links_of_alerts_set_existing_variables() -> None:
+    """A link opens the dashboard of the alert's pipeline or worker."""
     for uid, name in re.findall(r"/d/([\w-]+)\?var-(\w+)=", render()):
         variables = {each["name"] for each in loaded(FOLDER / f"{uid}.json")["templating"]["list"]}
         assert name in variables
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_query_names_what_there_is(path: Path) -> None:
-    """The catalogue has each name and label; no choice is left open."""
+def test_every_query_names_known_series(path: Path) -> None:
+    """The catalogue has each name and label, and no variable is left."""
     found = queries(loaded(path))
     assert len(found) > 15
     for expr in found:
         assert "$" not in expr
-        series.check(expr, RECORDED)
+        known_series.check(expr, RECORDED)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_panels_lie_side_by_side(path: Path) -> None:
-    """No panel lies on another or over the edge; ids are their own; each has a title and queries."""
+def test_panels_do_not_overlap(path: Path) -> None:
+    """They are within the grid; ids are unique; each has a title and queries."""
     board = loaded(path)
     drawn = board["panels"]
     assert len({panel["id"] for panel in drawn}) == len(drawn)
@@ -73,14 +73,14 @@ def test_panels_lie_side_by_side(path: Path) -> None:
         assert apart_x or apart_y
 
 
-def test_the_overview_asks_three_questions() -> None:
-    """Its rows are the questions that an operator has."""
+def test_the_overview_has_three_rows() -> None:
+    """The questions of an operator."""
     rows = [panel["title"] for panel in loaded(FOLDER / "surgetank-overview.json")["panels"] if panel["type"] == "row"]
     assert rows == ["Are we keeping up?", "Will we?", "What did the system do about it?"]
 
 
-def test_a_worker_shows_all_that_its_catalogue_has() -> None:
-    """Whoever adds a metric sees it on a dashboard, with its help text."""
+def test_the_worker_dashboard_has_all_metrics_of_the_catalogue() -> None:
+    """With their help texts."""
     text = (FOLDER / "surgetank-worker.json").read_text()
     for metric in Metrics():
         assert metric.name in text
@@ -88,8 +88,8 @@ def test_a_worker_shows_all_that_its_catalogue_has() -> None:
 
 
 def test_a_query_of_an_unknown_metric_is_refused() -> None:
-    """A dashboard with a name that nothing exposes is not made."""
-    wrong = panels.show("a", "s", ("rate(surgetank_evnts_scored_total[5m])", ""))
-    board = panels.Board("x", "X", (panels.Row("r", (wrong,)),))
-    with pytest.raises(series.UnknownSeries, match="surgetank_evnts_scored_total"):
+    """Rendering the dashboard raises an error."""
+    wrong = panels.time_series("a", "s", ("rate(surgetank_evnts_scored_total[5m])", ""))
+    board = panels.Dashboard("x", "X", (panels.Row("r", (wrong,)),))
+    with pytest.raises(known_series.UnknownSeries, match="surgetank_evnts_scored_total"):
         panels.render(board, RECORDED)

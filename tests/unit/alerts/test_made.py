@@ -1,4 +1,4 @@
-"""What is made from the catalogue and the objectives is checked in as made, and names only what there is."""
+"""The generated files are up to date and name known series only; Prometheus' configuration matches the objectives."""
 
 import re
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 import yaml
 
+from ops.alerts import known_series
 from ops.alerts import objectives as o
-from ops.alerts import series
-from ops.alerts.__main__ import made
+from ops.alerts.__main__ import generated_files
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS, ALL
-from pipeline.lag.end_offset_history import SPAN_SECONDS
+from pipeline.lag.end_offset_history import STALL_SECONDS
 from pipeline.settings import ExporterSettings
 from pipeline.telemetry.metrics import LATENCY_SECONDS
 from tests.support.alert_faults import FAULTS
 from tests.support.prometheus_tools import ROOT
 
 PROMETHEUS = ROOT / "ops" / "prometheus"
-STATUS_SECONDS = SPAN_SECONDS  # a partition without progress counts as stalled after this
+STATUS_SECONDS = STALL_SECONDS  # a partition without progress counts as stalled after this
 PASS_SECONDS = ExporterSettings().interval_seconds
 
 
@@ -29,9 +29,9 @@ def prometheus() -> dict[str, Any]:
     return loaded
 
 
-def test_the_files_are_as_they_are_made() -> None:
-    """Whoever changes an objective or a metric runs `python -m ops.alerts`, or this fails."""
-    stale = [str(path.relative_to(ROOT)) for path, text in made().items() if path.read_text() != text]
+def test_the_generated_files_are_up_to_date() -> None:
+    """Run `python -m ops.alerts` after a change of an objective or a metric."""
+    stale = [str(path.relative_to(ROOT)) for path, text in generated_files().items() if path.read_text() != text]
     assert stale == []
 
 
@@ -45,10 +45,10 @@ def test_the_files_are_as_they_are_made() -> None:
         ('surgetank_lag_seconds{topic="a", key=~".+"}', "key"),
     ],
 )
-def test_what_the_catalogue_does_not_have_is_refused(expression: str, wrong: str) -> None:
-    """A name or a label that nothing exposes is an error that quotes it, not an alert that never fires."""
-    with pytest.raises(series.UnknownSeries, match=re.escape(repr(wrong))):
-        series.check(expression)
+def test_unknown_series_and_labels_are_refused(expression: str, wrong: str) -> None:
+    """The error quotes the unknown name."""
+    with pytest.raises(known_series.UnknownSeries, match=re.escape(repr(wrong))):
+        known_series.check(expression)
 
 
 @pytest.mark.parametrize(
@@ -60,19 +60,19 @@ def test_what_the_catalogue_does_not_have_is_refused(expression: str, wrong: str
         "surgetank:known > 1",
     ],
 )
-def test_what_there_is_is_allowed(expression: str) -> None:
-    """Histograms have buckets, targets have job and instance, and a text is not a name."""
-    assert series.named(expression)
-    series.check(expression, {"surgetank:known"})
+def test_known_series_and_labels_are_accepted(expression: str) -> None:
+    """Histograms have buckets, targets have job and instance; strings are not names."""
+    assert known_series.names_in(expression)
+    known_series.check(expression, {"surgetank:known"})
 
 
-def test_late_is_a_bucket() -> None:
-    """The objective on latency is a bound of the histogram: between two bounds nobody could count."""
+def test_the_latency_objective_is_a_bucket_bound() -> None:
+    """Between two bounds late events cannot be counted."""
     assert o.SCORED_WITHIN_SECONDS in LATENCY_SECONDS
 
 
-def test_pages_come_in_their_promised_time_by_arithmetic() -> None:
-    """What the window of the status, scrape, evaluation, hold and the pager's wait add up to is within the promise."""
+def test_the_delays_of_a_page_sum_to_less_than_its_limit() -> None:
+    """Status window, scrape, evaluation, hold time and group_wait."""
     evaluation = {rule.name: group.interval_seconds for group in ALL for rule in group.rules}
     seen = {"PartitionStalled": STATUS_SECONDS + PASS_SECONDS, "PartitionStopped": STATUS_SECONDS + PASS_SECONDS}
     for alert in ALERTS:
@@ -81,28 +81,28 @@ def test_pages_come_in_their_promised_time_by_arithmetic() -> None:
             assert seen.get(alert.name, 0) + waits <= o.PAGED_WITHIN[alert.name], alert.name
 
 
-def test_every_alert_says_what_where_and_to_whom() -> None:
-    """Summary, description with a number, impact without one, and no two alerts of one name."""
+def test_every_alert_has_complete_texts() -> None:
+    """Summary, description with a figure, impact without one, and a unique name."""
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
     for alert in ALERTS:
         assert re.search(r"\$value|[0-9] s|minute", alert.description), alert.name
         assert alert.impact.endswith("."), alert.name
         assert "%" not in alert.impact, alert.name
-        assert not alert.about or f"$labels.{alert.about} " in alert.summary, alert.name
+        assert not alert.subject_label or f"$labels.{alert.subject_label} " in alert.summary, alert.name
 
 
-def test_prometheus_is_set_as_the_objectives_count_on(prometheus: dict[str, Any]) -> None:
-    """Jobs have the names that rules select by; times are those that promises are made of."""
+def test_prometheus_has_the_jobs_and_intervals_of_the_objectives(prometheus: dict[str, Any]) -> None:
+    """Rules select by job name; delays depend on the intervals."""
     assert {each["job_name"] for each in prometheus["scrape_configs"]} == {o.WORKERS_JOB, o.EXPORTER_JOB}
     assert prometheus["global"]["scrape_interval"] == f"{o.SCRAPE_SECONDS}s"
     assert prometheus["global"]["evaluation_interval"] == f"{o.EVALUATION_SECONDS}s"
 
 
-def test_all_pages_are_promised() -> None:
-    """Whoever is woken is woken within a promised time, and nothing else is promised."""
+def test_every_page_has_a_time_limit() -> None:
+    """And no other alert has one."""
     assert sorted(o.PAGED_WITHIN) == sorted(alert.name for alert in ALERTS if alert.severity is Severity.PAGE)
 
 
 def test_every_alert_has_a_fault_that_raises_it() -> None:
-    """An alert without a test does not ship, and no test is left of one that went."""
+    """And every fault belongs to an alert."""
     assert sorted(FAULTS) == sorted(alert.name for alert in ALERTS)

@@ -1,4 +1,4 @@
-"""Each alert has its runbook, with all sections, and with commands and queries that there are."""
+"""Each alert has a runbook with all sections, and with commands and queries that exist."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from ops.alerts import series
+from ops.alerts import known_series
 from ops.alerts.rules import ALERTS, RECORDED
 from pipeline.cli import app
 from pipeline.settings import Settings
@@ -16,12 +16,12 @@ from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "runbooks"
 SECTIONS = [
-    "What it means",
-    "How to see it",
-    "What to do",
-    "How to roll back",
-    "How to know that it is over",
-    "Who is told, and with what words",
+    "Meaning",
+    "Diagnosis",
+    "Actions",
+    "Rollback",
+    "Resolution",
+    "Communication",
 ]
 RUNBOOKS = sorted(FOLDER.glob("*.md"))
 SYSTEM = {"curl", "df", "docker"}  # not ours; the rest must exist
@@ -40,7 +40,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 def missing(words: list[str]) -> str:
-    """Say what of a command does not exist, or return ''."""
+    """Return which part of a command does not exist, '' if all parts exist."""
     program, *rest = words
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -65,14 +65,14 @@ def missing(words: list[str]) -> str:
     return ""
 
 
-def test_every_alert_has_its_runbook_and_no_other_is_left() -> None:
-    """Whoever is told of something finds what to do under its name."""
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    """The file has the name of the alert."""
     assert [path.stem for path in RUNBOOKS] == sorted(alert.name for alert in ALERTS)
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
 def test_a_runbook_has_all_sections(path: Path) -> None:
-    """Title, six sections in one order, each with something in it, and words to say at the end."""
+    """Title, six sections in a fixed order, each with content, and a message template at the end."""
     text = path.read_text()
     assert text.startswith(f"# {path.stem}\n")
     parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
@@ -84,13 +84,13 @@ def test_a_runbook_has_all_sections(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
 def test_commands_of_a_runbook_exist(path: Path) -> None:
-    """Command, options and settings are those of today: a runbook is read when there is no time to search."""
+    """Commands, options and settings of the current version."""
     assert [wrong for words in commands(path.read_text()) if (wrong := missing(words))] == []
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda path: path.stem)
-def test_links_of_a_runbook_lead_somewhere(path: Path) -> None:
-    """Other runbooks that it names are there, and files too."""
+def test_links_of_a_runbook_exist(path: Path) -> None:
+    """Links to other runbooks, and names of files."""
     text = path.read_text()
     named = [FOLDER / link for link in re.findall(r"\]\((\w+\.md)\)", text)]
     named += [ROOT / name for name in re.findall(r"`((?:ops|pipeline|topology)/[\w/.-]+)`", text)]
@@ -110,14 +110,14 @@ def test_links_of_a_runbook_lead_somewhere(path: Path) -> None:
     ],
 )
 def test_a_command_that_does_not_exist_is_found(line: str, wrong: str) -> None:
-    """The check above can fail, by each part of a command."""
+    """The check above fails for each part of a command."""
     assert missing(shlex.split(line)).startswith(wrong)
     assert bool(missing(shlex.split(line))) == bool(wrong)
 
 
-def test_queries_of_runbooks_name_what_there_is() -> None:
-    """The catalogue has each name and label of every query of every runbook."""
+def test_queries_of_runbooks_name_known_series() -> None:
+    """The catalogue has each name and label of every query."""
     queries = [query for path in RUNBOOKS for query in blocks(path.read_text(), "promql")]
     assert len(queries) > len(RUNBOOKS)
     for query in queries:
-        series.check(query, RECORDED)
+        known_series.check(query, RECORDED)

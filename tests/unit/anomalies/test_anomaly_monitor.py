@@ -1,4 +1,4 @@
-"""From what a worker counts and computes to its metrics, its log and its timeline."""
+"""The anomaly monitor and the worker listener: metrics, log and timeline events of each fault."""
 
 import logging
 
@@ -16,7 +16,7 @@ SOURCE = TopicPartition("t", 0)
 
 
 class SteppedClock:
-    """A clock that a test moves."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_000_000.0
@@ -31,30 +31,30 @@ class SteppedClock:
 
 
 class Worker:
-    """What a watched worker would do in two seconds: 200 events, a tenth without input b, and their scores."""
+    """A worker that scores 200 events in two seconds, a tenth of them without input b."""
 
     def __init__(self) -> None:
         self.metrics, self.clock = Metrics(), SteppedClock()
-        self.watch = AnomalyMonitor("t", ("a", "b"), self.metrics, self.clock)
+        self.monitor = AnomalyMonitor("t", ("a", "b"), self.metrics, self.clock)
         self._random = np.random.default_rng(3)
         self._end = 0
 
     def works(
         self, *, events: int = 200, missing: float = 0.1, dead: float = 0.0, seconds: float = 0.02, shift: float = 0.0
     ) -> list[AlarmChange]:
-        """Let two seconds pass, and look."""
+        """Advance the clock by two seconds, record a batch and evaluate the detectors."""
         self.clock.seconds += 2
         self._end += events
         matrix = self._random.normal(size=(events, 2)).astype(np.float32)
         matrix[: round(missing * events), 1] = np.nan
-        self.watch.saw(matrix, self._random.normal(shift, 1, events))
+        self.monitor.record(matrix, self._random.normal(shift, 1, events))
         self.metrics.events_received.add(events, topic="t")
         self.metrics.events_dead.add(round(dead * events), stage=Step.INFER, reason=DeadLetterReason.MODEL_ERROR)
         self.metrics.end_to_end_seconds.observe_many(np.full(events, seconds))
-        return self.watch.look({SOURCE: self._end, TopicPartition("facts", 0): int(self._random.integers(10**9))})
+        return self.monitor.evaluate({SOURCE: self._end, TopicPartition("facts", 0): int(self._random.integers(10**9))})
 
     def is_quiet(self) -> bool:
-        """Whether twenty minutes as usual raise nothing."""
+        """Return whether twenty minutes of normal traffic raise no anomaly."""
         return [change for _ in range(600) for change in self.works()] == []
 
 
@@ -69,30 +69,30 @@ class Worker:
     ],
 )
 def test_each_fault_raises_its_own_signal_and_no_other(fault: dict[str, float], signals: set[str]) -> None:
-    """The metrics say so while it lasts and a minute longer; each change says why in words with numbers."""
+    """The metrics show the anomaly until a minute after the fault; each change has a reason with figures."""
     worker = Worker()
     assert worker.is_quiet()
     began = [change for _ in range(30) for change in worker.works(**fault)]  # type: ignore[arg-type]
     assert {change.signal for change in began} == signals
     assert all(change.begins and change.score > 1 and any(sign.isdigit() for sign in change.why) for change in began)
     page = worker.metrics.expose()[0].decode()
-    for signal in worker.watch._detectors.active:
+    for signal in worker.monitor._detectors.active:
         assert f'surgetank_anomaly{{signal="{signal}"}} {float(signal in signals)}' in page
     ended = [change for _ in range(60) for change in worker.works()]
     assert {change.signal for change in ended if not change.begins} == signals
-    assert not any(worker.watch._detectors.active.values())
+    assert not any(worker.monitor._detectors.active.values())
 
 
-class Broken(AnomalyMonitor):
-    """A watch whose looks fail."""
+class FailingMonitor(AnomalyMonitor):
+    """A monitor whose evaluation fails."""
 
-    def look(self, ends: object) -> list[AlarmChange]:
-        """Fail."""
+    def evaluate(self, ends: object) -> list[AlarmChange]:
+        """Raise an error."""
         raise RuntimeError("broken")
 
 
-class Told(TimelineReporter):
-    """A story that keeps what it is told."""
+class RecordingReporter(TimelineReporter):
+    """A reporter that keeps the events in a list."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -102,7 +102,7 @@ class Told(TimelineReporter):
         self.lines.append(f"{signal} {begins}")
 
     def opened(self, partitions: object) -> None:
-        """Keep what was opened."""
+        """Keep opened tasks."""
         self.lines.append(f"opened {sorted(partitions)}")  # type: ignore[call-overload]
 
     def rebalanced(self, change: str, partitions: object) -> None:
@@ -111,31 +111,35 @@ class Told(TimelineReporter):
 
 
 @pytest.fixture
-def told() -> Told:
-    """Return a story that keeps what it is told."""
-    return Told()
+def reporter() -> RecordingReporter:
+    """Return a reporter that keeps the events in a list."""
+    return RecordingReporter()
 
 
-def test_an_anomaly_is_logged_with_its_reason_and_told(told: Told, caplog: pytest.LogCaptureFixture) -> None:
-    """A warning when it begins; tasks that were opened since the last look are told together."""
+def test_an_anomaly_is_logged_and_written_to_the_timeline(
+    reporter: RecordingReporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The start is a warning; tasks opened since the last evaluation are one event."""
     worker = Worker()
     assert worker.is_quiet()
-    witness = WorkerListener(worker.watch, told)
-    witness.moved("gained", [0, 1])
-    witness.moved("opened", [1])
-    witness.moved("opened", [0])
+    listener = WorkerListener(worker.monitor, reporter)
+    listener.moved("gained", [0, 1])
+    listener.moved("opened", [1])
+    listener.moved("opened", [0])
     with caplog.at_level(logging.INFO):
         for number in range(30):
             worker.clock.seconds += 2
-            witness.looked({SOURCE: 120_000 + 2000 * number})
-    assert told.lines == ["gained [0, 1]", "opened [0, 1]", "arrival_rate True"]
+            listener.looked({SOURCE: 120_000 + 2000 * number})
+    assert reporter.lines == ["gained [0, 1]", "opened [0, 1]", "arrival_rate True"]
     (record,) = [record for record in caplog.records if record.getMessage() == "anomaly_begins"]
     assert record.levelname == "WARNING"
     assert "events/s arrive" in record.__dict__["fields"]["why"]
 
 
-def test_a_look_that_fails_is_logged_and_goes_no_further(told: Told, caplog: pytest.LogCaptureFixture) -> None:
-    """The monitor's thread, which also watches over the work, lives on."""
-    witness = WorkerListener(Broken("t", (), Metrics(), SteppedClock()), told)
-    witness.looked({})
-    assert "a look at what is unusual failed" in caplog.text
+def test_a_failed_evaluation_is_logged_and_not_raised(
+    reporter: RecordingReporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The monitor thread, which also runs the watchdog, continues."""
+    listener = WorkerListener(FailingMonitor("t", (), Metrics(), SteppedClock()), reporter)
+    listener.looked({})
+    assert "anomaly evaluation failed" in caplog.text

@@ -1,4 +1,4 @@
-"""What is promised of the detectors: quiet on quiet weeks, quick on faults. The traffic is simulated."""
+"""False alarms in quiet weeks and detection delays of faults, on simulated traffic."""
 
 import numpy as np
 import pytest
@@ -11,28 +11,28 @@ FRIDAY = 4
 
 @pytest.mark.parametrize("signal", simulated_traffic.SIGNALS)
 def test_a_quiet_weekend_raises_no_false_alarm(signal: str) -> None:
-    """Nights, bursts, wandering rates, and a weekend that comes and goes: Friday to Monday. `make weeks` has weeks."""
+    """Nights, bursts, slowly varying rates and a weekend: Friday to Monday. `make weeks` simulates whole weeks."""
     assert simulated_traffic.quiet(signal, seed=1, days=4, first_day=FRIDAY) == {}
 
 
 @pytest.mark.parametrize("factor", [3.0, 1 / 3])
 @pytest.mark.parametrize("rate", [40.0, 4000.0])
-def test_a_threefold_change_of_the_rate_is_seen_within_30_seconds(factor: float, rate: float) -> None:
-    """Up or down, for each of several seeds, at rates where 30 s hold enough events to tell."""
+def test_a_threefold_change_of_the_rate_is_detected_within_30_seconds(factor: float, rate: float) -> None:
+    """In both directions, for several seeds, at rates where 30 s hold enough events."""
     delays = [simulated_traffic.rate_delay(seed, factor, rate, hour=13) for seed in range(5)]
     assert all(delay is not None and delay <= 30 for delay in delays), delays
 
 
 @pytest.mark.parametrize("signal", Drift.signals)
 @pytest.mark.parametrize("rate", [20.0, 400.0])
-def test_scores_half_a_deviation_off_are_seen_within_2000_events(signal: str, rate: float) -> None:
-    """By either measure, for each of several seeds."""
+def test_scores_shifted_by_half_a_deviation_are_detected_within_2000_events(signal: str, rate: float) -> None:
+    """By both distances, for several seeds."""
     delays = [simulated_traffic.score_delay(seed, 0.5, rate).get(signal) for seed in range(3)]
     assert all(delay is not None and delay <= 2000 for delay in delays), delays
 
 
-def test_what_comes_at_the_same_time_every_day_is_no_anomaly_after_the_first_day() -> None:
-    """A daily batch job, five times the traffic for an hour: one alarm when it is new, none when it is known."""
+def test_a_daily_peak_is_no_anomaly_after_the_first_day() -> None:
+    """A daily batch job with five times the traffic for an hour raises an alarm on the first day only."""
     at = simulated_traffic.times(3 * simulated_traffic.DAY)
     hour = at % simulated_traffic.DAY / 3600
     random = np.random.default_rng(4)
@@ -42,8 +42,8 @@ def test_what_comes_at_the_same_time_every_day_is_no_anomaly_after_the_first_day
     assert all(day < 1 for day in began), began
 
 
-def test_an_anomaly_ends_when_it_is_over_or_has_become_usual() -> None:
-    """Traffic that trebles for ten minutes is back to usual after; traffic that stays so is what is usual."""
+def test_an_anomaly_ends_when_it_is_over_or_becomes_the_baseline() -> None:
+    """Traffic that triples for ten minutes returns to normal; traffic that stays tripled becomes the baseline."""
     at = simulated_traffic.times(3 * 3600)
     random = np.random.default_rng(5)
     counts = random.poisson(200.0, len(at)).astype(float)
@@ -51,8 +51,8 @@ def test_an_anomaly_ends_when_it_is_over_or_has_become_usual() -> None:
     changes = simulated_traffic.rate_alarms(at, counts * short)
     assert [change.begins for _, change in changes] == [True, False]
     assert 5600 < changes[1][0] < 5700
-    assert "back to what is usual" in changes[1][1].why
+    assert "back in the normal range" in changes[1][1].why
 
     changes = simulated_traffic.rate_alarms(at, counts * np.where(at > 5000, 3, 1))
-    assert [(change.begins, change.settled) for _, change in changes] == [(True, False), (False, True)]
+    assert [(change.begins, change.rebaselined) for _, change in changes] == [(True, False), (False, True)]
     assert changes[1][0] - changes[0][0] == pytest.approx(1800, abs=2)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.records import RecordBatch, TopicPartition
+from pipeline.records import RecordBatch, TopicPartition, large_binary
 
 BYTES_MAX = 10_000
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -56,8 +56,8 @@ def records_of(values: Sequence[bytes | None]) -> RecordBatch:
         source=np.zeros(n, dtype=np.int32),
         offsets=np.arange(n, dtype=np.int64),
         arrived_ms=np.zeros(n, dtype=np.int64),
-        keys=[None] * n,
-        values=list(values),
+        keys=large_binary([None] * n),
+        values=large_binary(values),
     )
 
 

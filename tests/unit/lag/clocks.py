@@ -2,7 +2,7 @@
 
 
 class SetClock:
-    """Both times move together; ``jump`` moves the wall clock alone, as an operator or NTP does."""
+    """A wall clock and a monotonic clock that advance together; a test may set ``wall`` alone, as NTP does."""
 
     def __init__(self) -> None:
         self.at = 1000.0
@@ -17,5 +17,5 @@ class SetClock:
         return self.at
 
     def ms(self, ago: float) -> int:
-        """Return a record's time so many seconds ago, in milliseconds since the epoch."""
+        """Return the timestamp of a record ``ago`` seconds old, in milliseconds since the epoch."""
         return round((self.now() - ago) * 1000)

@@ -1,4 +1,4 @@
-"""Windows and trails for the tests of lag, from a few numbers."""
+"""Builds lag windows and end offset histories from a few numbers."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from pipeline.lag.end_offset_history import EndOffsetHistory, LagWindow, Observa
 
 
 def window(seen: Iterable[tuple[float, int, int]]) -> LagWindow:
-    """Return the window that saw these (time, end, done) one after another."""
+    """Return the window with these observations (time, end, processed)."""
     made = LagWindow()
     for at, end, done in seen:
         made.add(Observation(at, end, done))
@@ -14,12 +14,12 @@ def window(seen: Iterable[tuple[float, int, int]]) -> LagWindow:
 
 
 def every(seconds: float, ends: Iterable[int], done: Iterable[int]) -> LagWindow:
-    """Return the window that looked at such intervals, from 0 on."""
+    """Return the window with observations at this interval in seconds, from 0 on."""
     return window((n * seconds, e, d) for n, (e, d) in enumerate(zip(ends, done, strict=True)))
 
 
-def trail(points: Iterable[tuple[float, int]]) -> EndOffsetHistory:
-    """Return the trail of these points."""
+def history(points: Iterable[tuple[float, int]]) -> EndOffsetHistory:
+    """Return the history of these points (time, end offset)."""
     made = EndOffsetHistory()
     for at, end in points:
         made.add(at, end)

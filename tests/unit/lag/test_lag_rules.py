@@ -1,4 +1,4 @@
-"""Burrow's rules: one table per rule, their order, and what holds whatever was seen."""
+"""Burrow's rules: a table per rule, their order, and invariants."""
 
 import pytest
 from hypothesis import given
@@ -25,17 +25,17 @@ GROWS = [100 * n + 100 for n in TEN]
     ("seen", "now", "holds"),
     [
         ([(0, 100, 50), (10, 110, 60)], 10, False),
-        ([(0, 100, 50), (10, 110, 20)], 10, True),  # committed went back
+        ([(0, 100, 50), (10, 110, 20)], 10, True),  # the committed offset decreased
         ([(0, 100, 50), (10, 110, 20), (20, 120, 49)], 20, True),
-        ([(0, 100, 50), (10, 110, 20), (20, 120, 50)], 20, False),  # regained
-        ([(0, 100, 50), (10, 110, 20), (20, 120, 10), (30, 130, 49)], 30, True),  # twice: the first is what counts
-        ([(0, 100, 100), (10, 5, 0)], 10, True),  # the topic was made anew
-        ([(0, 100, 100), (10, 5, 5)], 70, True),  # also if all of it is done
-        ([(0, 100, 100), (10, 5, 5)], 71, False),  # but not for ever
+        ([(0, 100, 50), (10, 110, 20), (20, 120, 50)], 20, False),  # reached again
+        ([(0, 100, 50), (10, 110, 20), (20, 120, 10), (30, 130, 49)], 30, True),  # twice: the first offset counts
+        ([(0, 100, 100), (10, 5, 0)], 10, True),  # a recreated topic
+        ([(0, 100, 100), (10, 5, 5)], 70, True),  # also without lag
+        ([(0, 100, 100), (10, 5, 5)], 71, False),  # until a minute has passed
     ],
 )
-def test_rule_1_says_that_offsets_went_back(seen: list[tuple[float, int, int]], now: float, holds: bool) -> None:
-    """From the fall until what was committed is regained, or a minute has passed."""
+def test_rule_1_matches_after_a_rewind(seen: list[tuple[float, int, int]], now: float, holds: bool) -> None:
+    """From the rewind until the earlier offset is reached, or a minute has passed."""
     assert rule_1_rewind(window(seen), now) is holds
 
 
@@ -48,7 +48,7 @@ def test_rule_1_says_that_offsets_went_back(seen: list[tuple[float, int, int]], 
         ([(0, 100, 120)], True),  # committed beyond the end: no negative lag
     ],
 )
-def test_rule_2_says_that_there_is_no_lag(seen: list[tuple[float, int, int]], holds: bool) -> None:
+def test_rule_2_matches_without_lag(seen: list[tuple[float, int, int]], holds: bool) -> None:
     """By the newest observation alone."""
     assert rule_2_no_lag(window(seen)) is holds
 
@@ -59,22 +59,22 @@ def test_rule_2_says_that_there_is_no_lag(seen: list[tuple[float, int, int]], ho
         (29, False, False),
         (30, False, True),
         (30, True, False),
-        (10_000, True, False),  # somebody is there: that is a stall
+        (10_000, True, False),  # with members it is a stall
         (30, None, False),
         (90, None, False),
         (91, None, True),
     ],
 )
-def test_rule_3_says_that_nobody_works(silent_for: float, members: bool | None, holds: bool) -> None:
-    """Who has no member is stopped after a span; who is not known to have one, after three."""
+def test_rule_3_matches_without_members(silent_for: float, members: bool | None, holds: bool) -> None:
+    """Without members after ``stall_seconds``, with unknown members after three times as long."""
     assert rule_3_stop(window([(0, 100, 50)]), silent_for, members) is holds
 
 
-def test_rule_3_gives_a_rare_committer_its_ten_waits() -> None:
-    """A group that commits once a minute and of whose members nothing is known: ten times a minute of silence."""
+def test_rule_3_allows_ten_typical_waits_if_members_are_unknown() -> None:
+    """A group that commits once a minute: ten minutes without progress."""
     rare = window((60.0 * n, 1000 * n + 1000, 1000 * n) for n in range(20))
     last = rare.last.at
-    assert rare.usual_wait == pytest.approx(60)
+    assert rare.typical_wait == pytest.approx(60)
     assert not rule_3_stop(rare, last + 540, None)
     assert rule_3_stop(rare, last + 541, None)
 
@@ -85,29 +85,29 @@ def test_rule_3_gives_a_rare_committer_its_ten_waits() -> None:
         ([(0, 100, 50)], 29.9, False),
         ([(0, 100, 50)], 30, True),
         ([(0, 100, 50), (29, 200, 50), (30, 200, 50)], 30, True),
-        ([(0, 100, 50), (9, 200, 51)], 38, False),  # it moved
+        ([(0, 100, 50), (9, 200, 51)], 38, False),  # progress
         ([(0, 100, 50), (9, 200, 51)], 39, True),
-        ([(0, 100, 100), (10_000, 100, 100)], 10_000, False),  # nothing to do for hours
-        ([(0, 100, 100), (10_000, 101, 100)], 10_029, False),  # waiting counts from when there was something to do
+        ([(0, 100, 100), (10_000, 100, 100)], 10_000, False),  # no lag for hours
+        ([(0, 100, 100), (10_000, 101, 100)], 10_029, False),  # idle time starts with the lag
         ([(0, 100, 100), (10_000, 101, 100)], 10_030, True),
     ],
 )
-def test_rule_4_says_that_nothing_is_done(seen: list[tuple[float, int, int]], now: float, holds: bool) -> None:
-    """Lag and no movement for a span, counted from the movement or from when the lag came."""
+def test_rule_4_matches_lag_without_progress(seen: list[tuple[float, int, int]], now: float, holds: bool) -> None:
+    """For ``stall_seconds`` since the last progress, or since the lag began."""
     assert rule_4_stall(window(seen), now) is holds
 
 
-def test_rule_4_waits_three_times_as_long_as_usual() -> None:
-    """A group that commits once a minute is not stalled between two commits, but after three."""
+def test_rule_4_allows_three_typical_waits() -> None:
+    """A group that commits once a minute is stalled after three minutes."""
     rare = window((60.0 * n, 1000 * n + 1000, 1000 * n) for n in range(20))
     assert not rule_4_stall(rare, rare.last.at + 179)
     assert rule_4_stall(rare, rare.last.at + 181)
 
 
-def test_rule_4_soon_forgets_one_long_wait() -> None:
-    """After hours of standstill and some seconds of work, half a minute is too long again."""
+def test_rule_4_adapts_after_a_long_wait() -> None:
+    """After hours without progress and some seconds of progress, the limit is half a minute again."""
     stood = window([(0, 10_000, 50), (7200, 10_000, 60), *((7200.0 + 2 * n, 10_000, 60 + n) for n in range(1, 30))])
-    assert stood.span == 30
+    assert stood.stall_seconds == 30
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_rule_4_soon_forgets_one_long_wait() -> None:
         (GROWS, [100, *range(100, 109)], False),  # it was 0 once
     ],
 )
-def test_rule_5_says_that_the_lag_only_grows(ends: list[int], done: list[int], holds: bool) -> None:
-    """Ten observations with lag, none less than the one before, the last more than the first."""
+def test_rule_5_matches_growing_lag(ends: list[int], done: list[int], holds: bool) -> None:
+    """Ten observations with lag, none lower than the one before, the last higher than the first."""
     assert rule_5_warn(every(10, ends, done)) is holds
 
 
@@ -141,15 +141,15 @@ def test_rule_5_says_that_the_lag_only_grows(ends: list[int], done: list[int], h
         ([(2.0 * n, 100 * n + 100, 100 * n) for n in TEN], 18, True, LagStatus.OK),
     ],
 )
-def test_the_first_rule_that_holds_wins(
+def test_the_first_matching_rule_wins(
     seen: list[tuple[float, int, int]], now: float, members: bool | None, expected: LagStatus
 ) -> None:
-    """Rules are asked in their order."""
+    """The rules are evaluated in order."""
     assert status(window(seen), now, members) is expected
 
 
-def test_the_worst_partition_wins() -> None:
-    """A group is as bad as its worst partition; one without partitions is fine."""
+def test_the_worst_partition_is_the_status_of_the_group() -> None:
+    """A group without partitions is OK."""
     assert worst([LagStatus.OK, LagStatus.STALL, LagStatus.WARN]) is LagStatus.STALL
     assert worst(LagStatus) is LagStatus.REWIND
     assert worst([]) is LagStatus.OK
@@ -165,22 +165,22 @@ steps = st.lists(
 
 
 @given(steps=steps, members=st.sampled_from([True, False, None]), later=st.floats(0, 10_000))
-def test_whatever_happens_the_verdicts_keep_their_meaning(
+def test_each_status_keeps_its_meaning(
     steps: list[tuple[float, int, int, bool]], members: bool | None, later: float
 ) -> None:
-    """No lag is OK or REWIND; progress just now is never STALL nor STOP; time without news never makes it better."""
+    """No lag is OK or REWIND; recent progress is no STALL or STOP; idle time never improves a status."""
     seen, at, end, done = LagWindow(), 0.0, 0, 0
     for seconds, arrived, worked, back in steps:
         at, end = at + seconds, end + arrived
         before, done = done, (done // 2 if back else min(end, done + worked))
         seen.add(Observation(at, end, done))
-        verdict = status(seen, at, members)
+        found = status(seen, at, members)
         assert len(seen.observations) <= 10 + 600 / 0.1
         if done == end:
-            assert verdict in {LagStatus.OK, LagStatus.REWIND}
+            assert found in {LagStatus.OK, LagStatus.REWIND}
         if done > before:
-            assert verdict not in {LagStatus.STALL, LagStatus.STOP}
+            assert found not in {LagStatus.STALL, LagStatus.STOP}
         if back and done < before:
-            assert verdict is LagStatus.REWIND
+            assert found is LagStatus.REWIND
     if status(seen, at, members) in {LagStatus.STALL, LagStatus.STOP}:
         assert status(seen, at + later, members) in {LagStatus.STALL, LagStatus.STOP}

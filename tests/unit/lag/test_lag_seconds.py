@@ -1,4 +1,4 @@
-"""Lag in seconds: which knowledge is used when, how right it is, and what stays unknown."""
+"""Lag in seconds: the method for each case, its accuracy, and the unknown cases."""
 
 import bisect
 import math
@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lag.end_offset_history import GROWTH, POINTS_MAX, EndOffsetHistory
+from pipeline.lag.end_offset_history import POINTS_MAX, SPACING, EndOffsetHistory
 from pipeline.lag.rates import drain, rates
 from pipeline.lag.seconds import SKEW_SECONDS, LagMethod, LagSeconds, lag_seconds
-from tests.unit.lag.histories import every, trail, window
+from tests.unit.lag.histories import every, history, window
 
 STEADY = [(0.0, 0), (10.0, 100), (20.0, 200)]  # ten a second
 
 
 @pytest.mark.parametrize(
-    ("points", "done", "end", "record_at", "expected"),
+    ("points", "processed", "end", "record_at", "expected"),
     [
         (STEADY, 200, 200, None, LagSeconds(0, LagMethod.NO_LAG)),
         (STEADY, 250, 200, None, LagSeconds(0, LagMethod.NO_LAG)),
@@ -31,11 +31,11 @@ STEADY = [(0.0, 0), (10.0, 100), (20.0, 200)]  # ten a second
         ([], 25, 50, 12.0, LagSeconds(18, LagMethod.RECORD)),
     ],
 )
-def test_the_best_that_is_known_is_said(
-    points: list[tuple[float, int]], done: int, end: int, record_at: float | None, expected: LagSeconds | None
+def test_the_best_known_method_is_used(
+    points: list[tuple[float, int]], processed: int, end: int, record_at: float | None, expected: LagSeconds | None
 ) -> None:
-    """The record's own time, else between two looks, else along a line, else nothing. It is 30 s since the start."""
-    found = lag_seconds(30.0, done, end, trail(points), record_at)
+    """Timestamp, then interpolation, then extrapolation, then unknown. The time is 30 s after the start."""
+    found = lag_seconds(30.0, processed, end, history(points), record_at)
     if found is None or expected is None:
         assert found is expected
         return
@@ -43,30 +43,30 @@ def test_the_best_that_is_known_is_said(
     assert found.how is expected.how
 
 
-def test_after_a_long_silence_a_burst_is_dated_by_the_burst() -> None:
-    """Records that came after hours without traffic are not spread over these hours."""
-    seen = trail([(0.0, 50), (1800.0, 50), (3600.0, 50), (3610.0, 100)])
+def test_a_burst_after_a_long_pause_is_dated_by_the_burst() -> None:
+    """Its records are not spread over the hours without traffic."""
+    seen = history([(0.0, 50), (1800.0, 50), (3600.0, 50), (3610.0, 100)])
     assert lag_seconds(3612.0, 75, 100, seen) == LagSeconds(7.0, LagMethod.INTERPOLATED)
     assert len(seen) == 3
 
 
 @pytest.mark.parametrize("skew", [3600.0, -3600.0, 8 * 3600.0, 1e9])
-def test_a_clock_that_is_hours_off_does_not_fool_it(skew: float) -> None:
-    """A record's time that contradicts what was seen is replaced by the arrival, and the result says so."""
-    found = lag_seconds(30.0, 150, 200, trail(STEADY), 15.0 + skew)
+def test_a_timestamp_of_a_wrong_clock_is_replaced_by_the_arrival(skew: float) -> None:
+    """A timestamp outside the bounds of the arrival gives the method BOUNDED."""
+    found = lag_seconds(30.0, 150, 200, history(STEADY), 15.0 + skew)
     assert found == LagSeconds(15.0, LagMethod.BOUNDED)
 
 
-def test_a_clock_in_the_future_is_noticed_at_the_first_look() -> None:
-    """What was there at the first look did not come later than that."""
-    assert lag_seconds(30.0, 10, 50, trail([(20.0, 50)]), 7200.0) == LagSeconds(10.0, LagMethod.BOUNDED)
+def test_a_timestamp_in_the_future_is_detected_at_the_first_evaluation() -> None:
+    """A record before the first end offset arrived no later than that time."""
+    assert lag_seconds(30.0, 10, 50, history([(20.0, 50)]), 7200.0) == LagSeconds(10.0, LagMethod.BOUNDED)
     assert lag_seconds(30.0, 10, 50, EndOffsetHistory(), 7200.0) == LagSeconds(0.0, LagMethod.BOUNDED)
 
 
 @given(skew=st.floats(-SKEW_SECONDS, SKEW_SECONDS))
-def test_a_clock_that_is_a_little_off_is_trusted_and_never_negative(skew: float) -> None:
-    """Within the tolerance the record's time counts; a record from the future has no negative age."""
-    found = lag_seconds(20.0, 150, 200, trail(STEADY), 15.0 + skew)
+def test_a_timestamp_within_the_tolerance_is_used(skew: float) -> None:
+    """A record from the future has the age 0."""
+    found = lag_seconds(20.0, 150, 200, history(STEADY), 15.0 + skew)
     assert found is not None
     assert found.how is LagMethod.RECORD
     assert found.seconds == pytest.approx(max(0.0, 5.0 - skew), abs=1e-9)
@@ -77,7 +77,7 @@ bursts = st.lists(st.tuples(st.floats(0.5, 5), st.integers(0, 1000) | st.just(0)
 
 @given(looks=bursts, where=st.floats(0, 1), later=st.floats(0, 30))
 def test_thinning_keeps_a_tenth_whatever_the_bursts(looks: list[tuple[float, int]], where: float, later: float) -> None:
-    """The age of any record is told to a tenth, or to the distance of two looks, however old and bursty the trail."""
+    """Each age is accurate to a tenth, or to the distance of two evaluations, for any age and traffic."""
     seen, at, end = EndOffsetHistory(), 0.0, 0
     truth: list[tuple[int, float, float]] = []  # from this offset on, records came after the one, before the other time
     for seconds, arrived in looks:
@@ -94,12 +94,12 @@ def test_thinning_keeps_a_tenth_whatever_the_bursts(looks: list[tuple[float, int
     found = lag_seconds(now, offset, end, seen)
     assert found is not None
     assert found.how is LagMethod.INTERPOLATED
-    slack = GROWTH * (now - after) + 1e-6
+    slack = SPACING * (now - after) + 1e-6
     assert now - before - max(slack, before - after) <= found.seconds <= now - after + max(slack, before - after)
 
 
-def test_a_trail_is_bounded() -> None:
-    """A week of looks, one every five seconds, fits; the oldest is still there."""
+def test_a_history_is_bounded() -> None:
+    """A week with an evaluation every five seconds fits; the oldest point is kept."""
     seen = EndOffsetHistory()
     for second in range(0, 7 * 24 * 3600, 5):
         seen.add(float(second), second * 3)
@@ -107,18 +107,18 @@ def test_a_trail_is_bounded() -> None:
     assert seen.points[0] == (0.0, 0)
 
 
-def test_a_trail_forgets_what_tells_nothing() -> None:
-    """What everybody has done needs no point but one."""
-    seen = trail([(float(n), 10 * n) for n in range(50)])
-    seen.forget_before(401)
+def test_a_history_drops_points_that_no_group_needs() -> None:
+    """One point before the lowest offset remains."""
+    seen = history([(float(n), 10 * n) for n in range(50)])
+    seen.trim_before(401)
     assert seen.points[0] == (40.0, 400)
-    seen.forget_before(10_000)
+    seen.trim_before(10_000)
     assert seen.points == [(49.0, 490)]
 
 
-def test_a_topic_made_anew_begins_a_new_trail() -> None:
-    """Offsets that fell belong to another topic; a look that is not later is passed over."""
-    seen = trail([(0.0, 100), (10.0, 200), (20.0, 5), (20.0, 7), (19.0, 9)])
+def test_a_recreated_topic_starts_a_new_history() -> None:
+    """A lower end offset clears the points; a point that is not later is ignored."""
+    seen = history([(0.0, 100), (10.0, 200), (20.0, 5), (20.0, 7), (19.0, 9)])
     assert seen.points == [(20.0, 5)]
 
 
@@ -135,12 +135,12 @@ def test_a_topic_made_anew_begins_a_new_trail() -> None:
     ],
 )
 def test_the_time_to_drain(lag: int, arrival: float | None, processing: float | None, expected: float | None) -> None:
-    """Lag by the difference of the rates; infinite if it does not shrink, unknown without rates."""
+    """Lag divided by the difference of the rates; infinite if it does not shrink, unknown without rates."""
     assert drain(lag, arrival, processing) == expected
 
 
-def test_rates_are_those_of_now() -> None:
-    """A spike that is over does not hide that its lag is being worked off: ten seconds count, not the whole window."""
+def test_rates_cover_the_last_ten_seconds() -> None:
+    """A spike that is over does not hide that its lag drains."""
     spike = [(second, 10_000 * second, 2_000 * second) for second in range(21)]
     after = [(20 + second, 200_000 + 100 * second, 40_000 + 2_000 * second) for second in range(1, 13)]
     found = rates(window([*spike, *after]))
@@ -148,24 +148,24 @@ def test_rates_are_those_of_now() -> None:
     assert found.drain == pytest.approx((201_200 - 64_000) / 1_900)
 
 
-def test_rates_of_a_rare_committer_span_its_movements() -> None:
-    """Ten seconds of a group that commits once a minute say nothing; four of its movements do."""
+def test_rates_of_a_slow_committer_cover_four_movements() -> None:
+    """Ten seconds of a group that commits once a minute contain no commit."""
     rare = window((5.0 * n, 50 * n + 50, 600 * (n // 12)) for n in range(100))
     found = rates(rare)
     assert found.arrival == 10
     assert found.processing == pytest.approx(10, rel=0.3)
 
 
-def test_rates_are_those_of_the_window() -> None:
-    """From an older to the newest observation; one observation tells none."""
+def test_rates_need_two_observations() -> None:
+    """The rates are between an older and the newest observation."""
     found = rates(every(10, [100, 200, 300], [0, 150, 280]))
     assert (found.arrival, found.processing, found.drain) == (10, 14, 5)
     assert rates(window([(0, 100, 50)])) == (None, None, None)
     assert rates(window([])) == (None, None, None)
 
 
-def test_no_rate_spans_a_fall() -> None:
-    """What a group did is unknown across offsets that went back; both rates are, across another topic."""
+def test_rates_are_unknown_across_a_rewind() -> None:
+    """The processing rate across a rewind, both rates across a recreated topic."""
     back = rates(every(10, [100, 200, 300], [50, 20, 60]))
     assert (back.arrival, back.processing, back.drain) == (10, None, None)
     assert rates(every(10, [100, 5], [50, 0])) == (None, None, None)

@@ -1,4 +1,4 @@
-"""What a worker tells of its own partitions: exact while it holds the records, nothing where it does not know."""
+"""The lag metrics of a worker: exact while it held the records, absent while offsets are unknown."""
 
 import math
 from typing import Any
@@ -14,69 +14,69 @@ from pipeline.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
 
 A, B = TopicPartition("flights.boarding", 0), TopicPartition("flights.boarding", 1)
-Standings = dict[TopicPartition, tuple[int, tuple[int, int] | None]]
+Positions = dict[TopicPartition, tuple[int, tuple[int, int] | None]]
 
 
 class Worker:
-    """A worker's view: what it holds is set by the test."""
+    """A worker whose offsets and held records are set by the test."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.clock = SetClock()
-        self.holds: Standings = {}
-        self.lag = WorkerLag(self.metrics, self.clock, lambda: self.holds)
+        self.held: Positions = {}
+        self.lag = WorkerLag(self.metrics, self.clock, lambda: self.held)
         self.metrics.refresh = self.lag.refresh
 
     def seconds(self, source: TopicPartition = A) -> tuple[float, LagMethod] | None:
-        """Return what a scraper is told now."""
+        """Return the lag in seconds on the metrics page now, and its method."""
         self.metrics.expose()
         labels: dict[str, LabelValue] = {"topic": source.topic, "partition": source.partition}
         value, how = self.metrics.lag_seconds.value(**labels), self.metrics.lag_seconds_how.value(**labels)
         return None if value is None or how is None else (value, LagMethod(int(how)))
 
     def status(self, source: TopicPartition = A) -> LagStatus | None:
-        """Return the status that is told."""
+        """Return the status in the metrics."""
         value = self.metrics.lag_status.value(topic=source.topic, partition=source.partition)
         return None if value is None else LagStatus(int(value))
 
 
 @pytest.fixture
 def worker() -> Worker:
-    """Return a worker that has looked once, with nothing to do."""
+    """Return a worker after one evaluation without lag."""
     worker = Worker()
-    worker.holds = {A: (100, None), B: (7, None)}
+    worker.held = {A: (100, None), B: (7, None)}
     worker.lag.look([A, B], {A: 100, B: 7})
     return worker
 
 
 def about(seconds: float) -> Any:
-    """Return what equals an age of so many seconds that was read from a record, to a millisecond."""
+    """Return a matcher of an age of ``seconds`` from a record, within a millisecond."""
     return pytest.approx(seconds, abs=0.001), LagMethod.RECORD
 
 
-def test_the_age_is_that_of_the_oldest_record_at_the_moment_it_is_asked(worker: Worker) -> None:
-    """It grows between two looks, and falls as soon as the record is committed."""
-    worker.holds[A] = (100, (100, worker.clock.ms(ago=1.5)))
+def test_the_age_is_computed_at_the_scrape(worker: Worker) -> None:
+    """It grows between two evaluations, and falls as soon as the record is committed."""
+    worker.held[A] = (100, (100, worker.clock.ms(ago=1.5)))
     assert worker.seconds() == about(1.5)
     worker.clock.at += 4
     assert worker.seconds() == about(5.5)
-    worker.holds[A] = (101, None)
+    worker.held[A] = (101, None)
     assert worker.seconds() == (0, LagMethod.NO_LAG)
     assert worker.seconds(B) == (0, LagMethod.NO_LAG)
 
 
-def test_what_was_not_fetched_is_interpolated(worker: Worker) -> None:
-    """Records are there and the worker holds none of them: their arrival lies between two looks."""
+def test_the_arrival_of_unfetched_records_is_interpolated(worker: Worker) -> None:
+    """The worker held none of the records: their arrival is between two evaluations."""
     worker.clock.at += 2
     worker.lag.look([A, B], {A: 120, B: 7})
     worker.clock.at += 10
     assert worker.seconds() == (12, LagMethod.INTERPOLATED)
 
 
-def test_without_brokers_nothing_is_told_but_what_is_held(worker: Worker) -> None:
-    """Unknown is not zero: no status and no rates; the age of a record in hand is known all the same."""
+def test_without_brokers_only_the_age_of_held_records_is_known(worker: Worker) -> None:
+    """No status and no rates; unknown is not zero."""
     worker.clock.at += 2
-    worker.holds[B] = (7, (7, worker.clock.ms(ago=3)))
+    worker.held[B] = (7, (7, worker.clock.ms(ago=3)))
     worker.lag.look([A, B], {})
     assert worker.seconds(A) is None
     assert worker.seconds(B) == about(3)
@@ -84,13 +84,13 @@ def test_without_brokers_nothing_is_told_but_what_is_held(worker: Worker) -> Non
     assert worker.metrics.drain_seconds.family().samples == []
 
 
-def test_a_task_that_is_opened_anew_stands_where_it_stood(worker: Worker) -> None:
-    """Its oldest record grows older while it opens; after half a minute it stalls."""
-    worker.holds[A] = (100, (100, worker.clock.ms(ago=1)))
+def test_a_task_that_is_reopened_keeps_its_offsets(worker: Worker) -> None:
+    """Its oldest record ages while it opens; after half a minute it stalls."""
+    worker.held[A] = (100, (100, worker.clock.ms(ago=1)))
     worker.lag.look([A, B], {A: 130, B: 7})
     worker.clock.at += 2
     worker.lag.look([A, B], {A: 130, B: 7})
-    del worker.holds[A]
+    del worker.held[A]
     for _ in range(20):
         worker.clock.at += 2
         worker.lag.look([A, B], {A: 130, B: 7})
@@ -99,30 +99,30 @@ def test_a_task_that_is_opened_anew_stands_where_it_stood(worker: Worker) -> Non
     assert worker.status(B) is LagStatus.OK
 
 
-def test_a_task_that_was_never_open_is_not_known() -> None:
-    """What a new partition has committed is not known before it is open: no series."""
+def test_a_task_that_was_never_open_has_no_series() -> None:
+    """The committed offset of a new partition is unknown before the task is open."""
     worker = Worker()
     worker.lag.look([A], {A: 1000})
     assert worker.seconds() is None
     assert worker.status() is None
 
 
-def test_given_up_partitions_vanish_and_come_back_fresh(worker: Worker) -> None:
-    """Nothing is told of a partition of others, nor remembered of it."""
+def test_revoked_partitions_are_removed_with_their_history(worker: Worker) -> None:
+    """A partition that comes back starts without history."""
     worker.lag.forget([A])
     assert worker.seconds() is None
     assert worker.status() is None
     assert worker.status(B) is LagStatus.OK
-    worker.holds[A] = (40, (40, worker.clock.ms(ago=2)))
+    worker.held[A] = (40, (40, worker.clock.ms(ago=2)))
     worker.lag.look([A, B], {A: 100, B: 7})
-    assert worker.status() is LagStatus.OK  # it did not go back: another worker had it meanwhile
+    assert worker.status() is LagStatus.OK  # no rewind: another worker owned it meanwhile
 
 
-def test_rates_and_drain_are_told(worker: Worker) -> None:
-    """Arrival, processing and the time until the lag is gone; infinite when it grows."""
+def test_rates_and_drain_time_are_exported(worker: Worker) -> None:
+    """Arrival, processing and drain time; infinite while the lag grows."""
     for end, committed in ((200, 100), (300, 220)):
         worker.clock.at += 10
-        worker.holds[A] = (committed, (committed, worker.clock.ms(ago=1)))
+        worker.held[A] = (committed, (committed, worker.clock.ms(ago=1)))
         worker.lag.look([A, B], {A: end, B: 7})
     labels: dict[str, LabelValue] = {"topic": A.topic, "partition": 0}
     assert worker.metrics.arrival_records_per_second.value(**labels) == 10
@@ -131,20 +131,20 @@ def test_rates_and_drain_are_told(worker: Worker) -> None:
     assert worker.metrics.drain_seconds.value(topic=B.topic, partition=1) == 0
 
 
-def test_a_producer_whose_clock_is_hours_off_is_noticed(worker: Worker) -> None:
-    """The record came between two looks, whatever it says of itself."""
+def test_a_timestamp_of_a_wrong_producer_clock_is_rejected(worker: Worker) -> None:
+    """The record arrived between two evaluations, so its timestamp is out of bounds."""
     worker.clock.at += 2
-    worker.holds[A] = (100, (100, worker.clock.ms(ago=5 * 3600)))
+    worker.held[A] = (100, (100, worker.clock.ms(ago=5 * 3600)))
     worker.lag.look([A, B], {A: 101, B: 7})
     worker.clock.at += 3
     assert worker.seconds() == (5, LagMethod.BOUNDED)
-    worker.holds[A] = (100, (100, worker.clock.ms(ago=-5 * 3600)))
+    worker.held[A] = (100, (100, worker.clock.ms(ago=-5 * 3600)))
     assert worker.seconds() == (5, LagMethod.BOUNDED)
 
 
-def test_a_wall_clock_that_is_set_does_not_move_the_rules(worker: Worker) -> None:
-    """The machine's clock jumps back an hour: no status changes, no age is negative."""
-    worker.holds[A] = (100, (100, worker.clock.ms(ago=1)))
+def test_a_change_of_the_wall_clock_changes_no_status(worker: Worker) -> None:
+    """The wall clock jumps back an hour: no status changes and no age is negative."""
+    worker.held[A] = (100, (100, worker.clock.ms(ago=1)))
     worker.clock.wall -= 3600
     for _ in range(5):
         worker.clock.at += 2

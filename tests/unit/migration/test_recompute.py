@@ -12,7 +12,7 @@ from pipeline.declaration import PREDICTIONS
 from pipeline.features.windows import advance
 from pipeline.migration.recompute import feature_rows, last_scores
 from pipeline.processing.stateful_features import plausible_times, row_serdes
-from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
+from pipeline.records import DecodedBatch, RecordBatch, TopicPartition, large_binary
 from pipeline.settings import StateSettings
 
 CARDS = Table("cards", ttl=seconds(60))
@@ -45,8 +45,8 @@ def batches(events: Events_, size: int) -> Iterator[DecodedBatch]:
             np.zeros(n, dtype=np.int32),
             np.arange(start, start + n, dtype=np.int64),
             np.zeros(n, dtype=np.int64),
-            [None if key is None else key.encode() for key, _, _ in some],
-            [b""] * n,
+            large_binary([None if key is None else key.encode() for key, _, _ in some]),
+            large_binary([b""] * n),
         )
         times = pa.array([time for _, time, _ in some], pa.timestamp("ms", tz="UTC"))
         columns = pa.RecordBatch.from_pydict({"t": times, "a": pa.array([a for _, _, a in some], pa.float64())})

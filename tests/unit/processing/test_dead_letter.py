@@ -17,7 +17,7 @@ from pipeline.processing.dead_letter import (
     parse_dead_letter,
     size,
 )
-from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, Step, TopicPartition
+from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, Step, TopicPartition, large_binary
 
 NOW = 1_700_000_000.25
 BYTES_MAX = 1_000_000
@@ -34,8 +34,8 @@ def records(key: bytes | None, value: bytes | None, headers: Headers, offset: in
         source=np.array([0, 1], dtype=np.int32),
         offsets=np.array([1, offset], dtype=np.int64),
         arrived_ms=np.array([5, 1_699_999_999_123], dtype=np.int64),
-        keys=[b"no", key],
-        values=[b"no", value],
+        keys=large_binary([b"no", key]),
+        values=large_binary([b"no", value]),
         headers_of=lambda row: headers if row == 1 else [("wrong", b"row")],
     )
 
@@ -64,6 +64,21 @@ def test_key_value_and_headers_stay_as_they_came() -> None:
         ("surgetank.arrived", b"1699999999123"),
         ("surgetank.pipeline", b"flights"),
     ]
+
+
+def test_a_header_whose_name_is_no_text_is_left_out_and_that_is_said() -> None:
+    """No client could read it, nor some even the other headers; everything else goes out."""
+    odd = b"M\xfcller".decode(errors="surrogateescape")
+
+    made = dead_letter_records(
+        records(b"k", b"v", [("a", b"1"), (odd, b"2")]), letter("x" * 600), pipeline="p", now=NOW, bytes_max=BYTES_MAX
+    )
+
+    assert made.headers[0] == ("a", b"1")
+    assert [name for name, _ in made.headers[1:]] == list(NAMES)
+    message = parse_dead_letter(made.headers).message
+    assert message.startswith("a header whose name is not UTF-8 is left out; xxx")
+    assert len(message) == MESSAGE_MAX
 
 
 def test_null_stays_null() -> None:

@@ -21,6 +21,7 @@ from pipeline.records import (
     TaskId,
     TaskRecords,
     TopicPartition,
+    large_binary,
 )
 
 EVENTS = Events("events", schema="event", key="key", time="t")
@@ -42,7 +43,12 @@ def slices(arrivals: Sequence[Arrival], epoch: int = 1) -> list[TaskRecords]:
             epoch,
             tuple(
                 PartitionRecords(
-                    TopicPartition(topic, number), at + 1, np.array([at]), np.zeros(1, dtype=np.int64), [b"k"], [b""]
+                    TopicPartition(topic, number),
+                    at + 1,
+                    np.array([at]),
+                    np.zeros(1, dtype=np.int64),
+                    large_binary([b"k"]),
+                    large_binary([b""]),
                 )
                 for task, topic, at in arrivals
                 if task == number
@@ -68,7 +74,9 @@ def recorded(
     }
     values = np.zeros((m, 3)) if values is None else values
     chosen = np.arange(m) if kept is None else np.array(kept, dtype=np.int64)
-    scores = OutputRecords("scores", [1] * len(chosen), [b"k"] * len(chosen), [b"s"] * len(chosen))
+    k = len(chosen)
+    partitions = np.ones(k, dtype=np.int32)
+    scores = OutputRecords("scores", partitions, large_binary([b"k"] * k), large_binary([b"s"] * k))
     out = recorder.record(
         pieces,
         DecodedBatch(laid, rows, pa.RecordBatch.from_pydict(columns)),
@@ -77,11 +85,11 @@ def recorded(
         chosen,
         scores,
     )
-    assert (out.topic, out.partitions, out.keys) == ("told.features", scores.partitions, scores.keys)
+    assert out.topic == "told.features"
+    assert out.partitions.tolist() == partitions.tolist()
+    assert out.keys.equals(scores.keys)
     source = TopicPartition(out.topic, 0)
-    written = PartitionRecords(
-        source, 0, np.arange(len(out)), np.zeros(len(out), dtype=np.int64), list(out.keys), list(out.values)
-    )
+    written = PartitionRecords(source, 0, np.arange(len(out)), np.zeros(len(out), dtype=np.int64), out.keys, out.values)
     return DECODE(RecordBatch.of([TaskRecords(TaskId("told", 0), 1, (written,))])).columns
 
 

@@ -14,7 +14,15 @@ from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.drills.wire import decoder
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor, ProcessedBatch
-from pipeline.records import DeadLetterReason, PartitionRecords, RecordBatch, TaskId, TaskRecords, TopicPartition
+from pipeline.records import (
+    DeadLetterReason,
+    PartitionRecords,
+    RecordBatch,
+    TaskId,
+    TaskRecords,
+    TopicPartition,
+    large_binary,
+)
 from pipeline.serving.scorer import Scorer
 from pipeline.telemetry.metrics import Metrics
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record
@@ -64,7 +72,16 @@ def run(folder: Path, values: list[bytes], *, recording: bool) -> ProcessedBatch
             TaskRecords(
                 TaskId("plain", 3),
                 1,
-                (PartitionRecords(TopicPartition("events", 3), n, np.arange(n), arrived, [None] * n, list(values)),),
+                (
+                    PartitionRecords(
+                        TopicPartition("events", 3),
+                        n,
+                        np.arange(n),
+                        arrived,
+                        large_binary([None] * n),
+                        large_binary(values),
+                    ),
+                ),
             )
         ]
     )
@@ -86,12 +103,12 @@ def values(tmp_path: Path) -> list[bytes]:
 def written(outcome: ProcessedBatch, topic: str, schema: str) -> pa.RecordBatch:
     """Return what went to a topic, decoded."""
     (out,) = (each for each in outcome.outgoing if each.topic == topic)
-    assert set(out.partitions) == {3}
+    assert set(out.partitions.tolist()) == {3}
     zeros = np.zeros(len(out), dtype=np.int64)
     piece = TaskRecords(
         TaskId("any", 0),
         1,
-        (PartitionRecords(TopicPartition(topic, 0), 0, zeros, zeros, list(out.keys), list(out.values)),),
+        (PartitionRecords(TopicPartition(topic, 0), 0, zeros, zeros, out.keys, out.values),),
     )
     return decoder(schema)(RecordBatch.of([piece])).columns
 

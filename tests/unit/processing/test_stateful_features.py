@@ -27,6 +27,7 @@ from pipeline.records import (
     TaskId,
     TaskRecords,
     TopicPartition,
+    large_binary,
 )
 from pipeline.settings import StateSettings
 from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
@@ -120,8 +121,8 @@ class World:
                     self.offset + 1,
                     np.array([self.offset]),
                     np.zeros(1, dtype=np.int64),
-                    [None if event.key is None else event.key.encode()],
-                    [b""],
+                    large_binary([None if event.key is None else event.key.encode()]),
+                    large_binary([b""]),
                 )
             )
         task = TaskId("memory", number)
@@ -205,9 +206,9 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
 
     (burst,) = changes.bursts
     assert burst.topic == "memory.own.changelog"
-    assert burst.partitions == [1, 1, 1]
+    assert burst.partitions.tolist() == [1, 1, 1]
     kinds, shapes = row_serdes(PIPELINE)
-    rows = dict(zip(burst.keys, burst.values, strict=True))
+    rows = dict(zip(burst.keys.to_pylist(), burst.values.to_pylist(), strict=True))
     told = TableVersion.load(rows.pop(TABLE_VERSION) or b"")
     assert told.fingerprint == shapes["own"].fingerprint
     stored = layout_from_declaration(told.declared or {})
@@ -215,7 +216,7 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     offsets = {key: int(kinds["own"].source_offsets([value])[0]) for key, value in rows.items() if value is not None}
     assert offsets == {b"a": 3, b"b": 2}
     (burst,) = world.take([(1, "events", a)])[1].bursts
-    assert burst.keys == [b"a"], "what rows mean is said once"
+    assert burst.keys.to_pylist() == [b"a"], "what rows mean is said once"
 
 
 @pytest.mark.parametrize("key", [None, TABLE_VERSION, PARTITION_HISTORY])
@@ -228,8 +229,8 @@ def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes
 
     assert np.isnan(found[[0, 2], 0]).all(), "features of an odd key are missing, as those of null are"
     (burst,) = changes.bursts
-    assert burst.keys == [TABLE_VERSION, b"a"]
-    assert TableVersion.load(burst.values[0] or b"").declared is not None
+    assert burst.keys.to_pylist() == [TABLE_VERSION, b"a"]
+    assert TableVersion.load(burst.values[0].as_py()).declared is not None
     changes = StateChanges()
     slices = [world.slice(0, [("events", odd)])]
     scores = np.array([0.5])
@@ -293,7 +294,7 @@ def test_a_key_that_nothing_can_use_any_more_is_forgotten(world: World) -> None:
     for _ in range(4):  # the tables take turns
         _, changes = world.take([(0, "events", Event("new", arrives))])
         world.shelf.commit(changes)
-        gone += [key for burst in changes.bursts for key, value in zip(burst.keys, burst.values) if value is None]  # noqa: B905
+        gone += [key for burst in changes.bursts for key in burst.keys.filter(burst.values.is_null()).to_pylist()]
 
     assert gone == [b"old"]
     assert world.shelf.held[TaskId("memory", 0)]["own"].committed([b"old", b"new"])[0] is None

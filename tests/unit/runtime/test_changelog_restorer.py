@@ -25,7 +25,7 @@ from pipeline.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
 from tests.unit.state.stores import CARDS, FORMATS, SHAPES
 
-LIFE: TaskEpoch = (TaskId("payments", 3), 1)
+LIFE = TaskEpoch(TaskId("payments", 3), 1)
 STARTS = {TopicPartition("payments.events", 3): 10}
 SOURCE = TopicPartition("payments.events", 3)
 KEPT = StateSpec(
@@ -191,7 +191,7 @@ def seven(tmp_path: Path) -> Iterator[Stage]:
 
 def test_state_that_includes_events_to_be_read_again_is_refused(seven: Stage) -> None:
     """They would count twice; the error says from where to where, and what can be done."""
-    with pytest.raises(StateMismatch, match=r"payments.events\[3\] up to 13 and is to go on from 10.*--from-events"):
+    with pytest.raises(StateMismatch, match=r"payments.events\[3\] up to 13, but starts at 10.*--from-events"):
         restored_from(seven, record(b"a", row(9), 0), record(b"b", row(12), 1), record(b"c", row(10), 2))
 
     assert seven.restored == []

@@ -138,12 +138,27 @@ def test_a_model_call_past_its_deadline_hangs() -> None:
 
 def test_a_batch_gathers_only_as_long_as_its_commit_is_not_due() -> None:
     """After a silence, with many rows, or once the commit is due, nothing waits."""
-    wait = linger_seconds(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1)
 
-    assert wait == pytest.approx(0.005)
-    assert linger_seconds(now=10.005, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=WORTHWHILE_ROWS) == 0
-    assert linger_seconds(now=10.01, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == pytest.approx(0)
-    assert linger_seconds(now=50.0, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=1) == 0
+    def linger(now: float, rows: int, *, committing: bool = False) -> float:
+        return linger_seconds(
+            now=now, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=rows, committing=committing
+        )
+
+    assert linger(10.005, 1) == pytest.approx(0.005)
+    assert linger(10.005, WORTHWHILE_ROWS) == 0
+    assert linger(10.01, 1) == pytest.approx(0)
+    assert linger(50.0, 1) == 0
+
+
+def test_a_small_batch_waits_for_the_commit_under_way() -> None:
+    """It could not be committed before; a large one is computed meanwhile."""
+    small = linger_seconds(now=50.0, last_commit_at=49.9, interval_seconds=0.1, waiting_rows=1, committing=True)
+    large = linger_seconds(
+        now=50.0, last_commit_at=49.9, interval_seconds=0.1, waiting_rows=WORTHWHILE_ROWS, committing=True
+    )
+
+    assert small > 0
+    assert large == 0
 
 
 def test_a_fatal_error_is_known_by_its_words() -> None:

@@ -1,25 +1,61 @@
 """pipeline.runtime.fetcher: what becomes of what a consumer gives."""
 
-from confluent_kafka import KafkaError, Message
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError
 
-from pipeline.runtime.fetcher import Fetcher
+from pipeline.kafka.columnar.results import PartitionError, Polled
+from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
+from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 
+HELD, OTHER = TopicPartition("events", 3), TopicPartition("events", 4)
 
-def test_an_error_that_is_of_no_partition_ends_nobody() -> None:
-    """As where the group of a client is refused, which it never joins: it is nobody's record, and no trouble."""
+
+def fetcher_of(troubles: list[tuple[TopicPartition, str]]) -> Fetcher:
+    """Return a fetcher that reads HELD from offset 5 on."""
     fetcher = Fetcher(
-        KafkaSettings(),
+        KafkaSettings(bootstrap="127.0.0.1:1"),
         WorkerSettings(),
         group="g",
         client_id="w",
-        inbox=RecordQueues(10, lambda: None),
-        beat=lambda: None,
-        on_trouble=lambda *_: None,
-        on_failure=lambda _: None,
+        inbox=RecordQueues(10, 1000),
+        on_trouble=lambda source, text: troubles.append((source, text)),
     )
-    error = Message(error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
-    record = Message(topic="events", partition=3, offset=5, key=b"a")
+    fetcher._assign({HELD: FetchPosition(TaskId("s", 3), 7, 5)})
+    return fetcher
 
-    assert list(fetcher._runs([error, record, error])) == []
+
+def read(source: TopicPartition, next_offset: int, *offsets: int) -> PartitionRecords:
+    """Return records at these offsets."""
+    n = len(offsets)
+    places, empty = np.array(offsets, dtype=np.int64), large_binary([b""] * n)
+    return PartitionRecords(source, next_offset, places, places, empty, empty)
+
+
+def test_an_error_that_is_of_no_assigned_partition_stops_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the group of a client is refused, which it never joins: no record is lost and no task concerned."""
+    troubles: list[tuple[TopicPartition, str]] = []
+    fetcher = fetcher_of(troubles)
+    errors = [
+        PartitionError(TopicPartition("", -1), KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)),
+        PartitionError(OTHER, KafkaError(KafkaError._AUTO_OFFSET_RESET)),
+        PartitionError(HELD, KafkaError(KafkaError._AUTO_OFFSET_RESET, "gone")),
+    ]
+    polled = Polled([read(HELD, 6, 5)], errors, 1)
+    monkeypatch.setattr(fetcher._consumer, "poll", lambda *_, **__: polled)
+
+    assert fetcher._read(0) is polled
+    assert troubles == [(HELD, KafkaError(KafkaError._AUTO_OFFSET_RESET, "gone").str())]
+
+
+def test_records_and_ends_are_handed_on_with_the_epoch_of_their_source() -> None:
+    """Not those of sources that are not assigned, nor an end that was reported before."""
+    fetcher = fetcher_of([])
+    some, end, more = read(HELD, 7, 5, 6), read(HELD, 9), read(HELD, 12, 11)
+
+    found = [list(fetcher._current(each)) for each in ([some, read(OTHER, 1, 0)], [end], [end], [more])]
+
+    task = TaskId("s", 3)
+    assert found == [[(task, 7, some)], [(task, 7, end)], [], [(task, 7, more)]]

@@ -131,7 +131,10 @@ def test_a_wrong_value_is_told_with_its_variable() -> None:
 def test_a_wrong_name_in_the_file_is_refused_with_the_likely_one() -> None:
     """In the file the suggestion is the setting's name."""
     Path("surgetank.toml").write_text("[worker]\nbatch_rows = 1\n")
-    with pytest.raises(SettingsError, match=r"known here: batch_rows_max, .*; did you mean 'worker.batch_rows_max'\?$"):
+    with pytest.raises(
+        SettingsError,
+        match=r"known here: batch_kilobytes_max, batch_rows_max, .*; did you mean 'worker.batch_rows_max'\?$",
+    ):
         load()
 
 

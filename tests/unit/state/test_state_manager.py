@@ -15,7 +15,7 @@ from pipeline.state.state_spec import StateSpec
 from tests.unit.state.stores import FORMATS, SHAPES
 
 TASK = TaskId("payments", 3)
-LIFE: TaskEpoch = (TASK, 1)
+LIFE: TaskEpoch = TaskEpoch(TASK, 1)
 SOURCE = TopicPartition("payments.events", 3)
 LOG = "payments.cards.changelog"
 KEPT = StateSpec("payments", 12, FORMATS, SHAPES, {"cards": LOG, "shops": "payments.shops.changelog"}, {}, {}, stayed)
@@ -62,8 +62,8 @@ def test_what_is_committed_comes_to_the_disk_with_its_positions(vault: StateMana
     assert not vault.current(LIFE, {SOURCE: 21})
     vault.stop(10)
     again = made(tmp_path)
-    assert again.open((TASK, 1)).positions() == {SOURCE.topic: 20, LOG: 77}
-    assert again.install((TASK, 1))
+    assert again.open(TaskEpoch(TASK, 1)).positions() == {SOURCE.topic: 20, LOG: 77}
+    assert again.install(TaskEpoch(TASK, 1))
     assert number(again) == 5
     again.stop(10)
 
@@ -71,7 +71,7 @@ def test_what_is_committed_comes_to_the_disk_with_its_positions(vault: StateMana
 def test_a_task_that_goes_back_keeps_its_store_and_loses_what_was_open(vault: StateManager) -> None:
     """The next epoch sees what is committed; the old one has no tables, and is not written for."""
     through = write(vault, 5)
-    later: TaskEpoch = (TASK, 2)
+    later: TaskEpoch = TaskEpoch(TASK, 2)
 
     vault.drop([later])
     vault.commit({LIFE: {SOURCE: 20}}, {LIFE: through}, {})
@@ -83,9 +83,9 @@ def test_a_task_that_goes_back_keeps_its_store_and_loses_what_was_open(vault: St
 
 def test_a_store_that_fell_behind_is_not_current(vault: StateManager) -> None:
     """A commit whose task went back meanwhile leaves the disk behind: it must be made good, not believed."""
-    vault.drop([(TASK, 2)])
+    vault.drop([TaskEpoch(TASK, 2)])
 
-    assert not vault.current((TASK, 2), {SOURCE: 20})
+    assert not vault.current(TaskEpoch(TASK, 2), {SOURCE: 20})
 
 
 def test_a_condemned_store_is_made_anew(vault: StateManager) -> None:
@@ -96,7 +96,7 @@ def test_a_condemned_store_is_made_anew(vault: StateManager) -> None:
 
     assert vault.tables(LIFE) is None
     assert not vault.current(LIFE, {SOURCE: 20})
-    assert vault.open((TASK, 2)).positions() == {}
+    assert vault.open(TaskEpoch(TASK, 2)).positions() == {}
 
 
 def test_a_store_that_is_given_back_is_not_made_anew_meanwhile(vault: StateManager) -> None:
@@ -106,7 +106,7 @@ def test_a_store_that_is_given_back_is_not_made_anew_meanwhile(vault: StateManag
     with pytest.raises(StateClosed):
         vault.renew(LIFE, "it includes more than is committed")
 
-    assert vault.open((TASK, 2)).positions() == {SOURCE.topic: 10}
+    assert vault.open(TaskEpoch(TASK, 2)).positions() == {SOURCE.topic: 10}
 
 
 def test_a_task_that_is_given_up_and_comes_back_finds_its_disk(vault: StateManager) -> None:
@@ -116,9 +116,9 @@ def test_a_task_that_is_given_up_and_comes_back_finds_its_disk(vault: StateManag
     vault.close([TASK])
 
     assert vault.tables(LIFE) is None
-    assert vault.open((TASK, 2)).positions() == {SOURCE.topic: 20}
-    assert vault.install((TASK, 2))
-    assert number(vault, (TASK, 2)) == 5
+    assert vault.open(TaskEpoch(TASK, 2)).positions() == {SOURCE.topic: 20}
+    assert vault.install(TaskEpoch(TASK, 2))
+    assert number(vault, TaskEpoch(TASK, 2)) == 5
 
 
 def test_a_store_of_other_rows_is_dropped(
@@ -152,10 +152,10 @@ def test_two_workers_never_share_a_folder(tmp_path: Path) -> None:
 def test_memory_is_shared_among_the_tasks_that_are_open(tmp_path: Path) -> None:
     """Each task that comes leaves less for the others, so that together they keep the budget."""
     vault = made(tmp_path)
-    vault.open((TaskId("payments", 0), 1))
+    vault.open(TaskEpoch(TaskId("payments", 0), 1))
     alone = vault._memory.budget
     for partition in range(1, 8):
-        vault.open((TaskId("payments", partition), 1))
+        vault.open(TaskEpoch(TaskId("payments", partition), 1))
 
     assert vault._memory.budget.rows < alone.rows
     vault.close([TaskId("payments", partition) for partition in range(1, 8)])

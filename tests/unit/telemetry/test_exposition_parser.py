@@ -1,4 +1,4 @@
-"""pipeline.telemetry.exposition_parser: what a page of metrics says."""
+"""pipeline.telemetry.exposition_parser: what a metrics page contains."""
 
 from pipeline.telemetry.exposition_parser import sample_total
 
@@ -11,7 +11,7 @@ b 1e3
 
 
 def test_a_metric_is_summed_over_the_series_that_have_the_labels() -> None:
-    """All of them without labels; metrics whose names begin alike do not count."""
+    """Over all series without labels; metrics with a longer name do not count."""
     assert sample_total(PAGE, "a_total") == 7.0
     assert sample_total(PAGE, "a_total", x="2") == 4.0
     assert sample_total(PAGE, "a_total", y="2", x="1") == 3.0

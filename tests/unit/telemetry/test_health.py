@@ -1,4 +1,4 @@
-"""Alive is a sign of every part within its deadline; ready is alive with every condition met."""
+"""Liveness and readiness from heartbeats and conditions."""
 
 import threading
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ conditions = st.lists(
 
 
 @given(now=st.floats(0, 2000), beats=beats, conditions=conditions)
-def test_the_verdict_names_exactly_what_fails(now: float, beats: list[Heartbeat], conditions: list[Condition]) -> None:
-    """Silent are the parts past their deadline, unmet the conditions that are false, in the order given."""
+def test_the_report_names_every_failure(now: float, beats: list[Heartbeat], conditions: list[Condition]) -> None:
+    """Parts past their deadline and unmet conditions, in the order given."""
     found = health_report(now, beats, conditions)
     assert [each.name for each in found.silent] == [b.part for b in beats if now - b.at > b.deadline_seconds]
     if conditions:
@@ -48,47 +48,47 @@ def test_the_verdict_names_exactly_what_fails(now: float, beats: list[Heartbeat]
     assert all(each.why for each in found.silent + found.unmet)
 
 
-def test_a_part_lives_until_its_own_deadline() -> None:
-    """A part is alive at its deadline and silent just after it; a beat brings it back; parts do not mix."""
+def test_a_part_is_live_until_its_own_deadline() -> None:
+    """It is live at the deadline and silent after it; a beat makes it live again; parts are independent."""
     clock = SetClock()
     health = Health(clock)
     health.watch("fetcher", deadline_seconds=5)
     health.watch("membership", deadline_seconds=50)
     clock.at += 5
-    assert health.verdict().live
+    assert health.report().live
     clock.at += 0.5
-    assert [each.name for each in health.verdict().silent] == ["fetcher"]
+    assert [each.name for each in health.report().silent] == ["fetcher"]
     health.beat("fetcher")
-    assert health.verdict().live
+    assert health.report().live
     clock.at += 51
-    assert [each.name for each in health.verdict().silent] == ["fetcher", "membership"]
+    assert [each.name for each in health.report().silent] == ["fetcher", "membership"]
 
 
-def test_a_beat_under_a_wrong_name_is_refused() -> None:
-    """A mistyped part cannot hide a dead one: the message names the watched ones."""
+def test_a_beat_of_an_unknown_part_is_refused() -> None:
+    """The error lists the watched parts."""
     health = Health(SetClock())
     health.watch("fetcher", deadline_seconds=5)
-    with pytest.raises(SurgetankError, match="nobody watches 'fecther'; watched: fetcher"):
+    with pytest.raises(SurgetankError, match="unknown part 'fecther'; watched: fetcher"):
         health.beat("fecther")
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan")])
 def test_a_deadline_is_above_zero(deadline: float) -> None:
-    """A part that could never be alive cannot be watched."""
+    """Other deadlines are refused."""
     with pytest.raises(SurgetankError, match="must be above 0"):
         Health(SetClock()).watch("fetcher", deadline_seconds=deadline)
 
 
-def test_nothing_said_is_not_ready() -> None:
-    """Without conditions a worker is alive and not ready; named ones are unmet until they are set."""
-    assert Health(SetClock()).verdict().live
-    assert not Health(SetClock()).verdict().ready
-    unmet = Health(SetClock(), ("model", "tasks")).verdict().unmet
-    assert [(each.name, each.why) for each in unmet] == [("model", "not told yet"), ("tasks", "not told yet")]
+def test_a_worker_without_conditions_is_not_ready() -> None:
+    """It is live; named conditions are unmet until they are set."""
+    assert Health(SetClock()).report().live
+    assert not Health(SetClock()).report().ready
+    unmet = Health(SetClock(), ("model", "tasks")).report().unmet
+    assert [(each.name, each.why) for each in unmet] == [("model", "not reported yet"), ("tasks", "not reported yet")]
 
 
-def test_the_body_says_what_fails_why_and_since_when() -> None:
-    """/ready names each unmet condition with its reason and the wall-clock time at which it became so."""
+def test_the_body_has_name_reason_and_time_of_each_failure() -> None:
+    """The time is the wall-clock time of the last change."""
     clock = SetClock()
     health = Health(clock, ("model", "tasks"))
     health.set("model", True)
@@ -107,8 +107,8 @@ def test_the_body_says_what_fails_why_and_since_when() -> None:
     )
 
 
-def test_a_silent_part_makes_the_worker_unready_too() -> None:
-    """A worker whose fetcher hangs is neither alive nor ready, whatever the conditions say."""
+def test_a_worker_with_a_silent_part_is_not_ready() -> None:
+    """Whatever the conditions are."""
     clock = SetClock()
     health = Health(clock, ("model",))
     health.set("model", True)
@@ -123,25 +123,25 @@ def test_a_silent_part_makes_the_worker_unready_too() -> None:
         }
 
 
-def test_a_blocked_thread_is_shown_where_it_stands() -> None:
-    """For a silent part whose thread lives, the body has the innermost frames; for one that ended, none."""
+def test_the_body_has_the_stack_of_a_blocked_thread() -> None:
+    """The innermost frames of a silent part's thread; no stack if the thread has ended."""
     clock = SetClock()
     health = Health(clock)
     health.watch("fetcher", deadline_seconds=1)
     begun, go_on = threading.Event(), threading.Event()
 
-    def stands_here() -> None:
+    def blocked_here() -> None:
         health.beat("fetcher")
         begun.set()
         go_on.wait()
 
-    thread = threading.Thread(target=stands_here)
+    thread = threading.Thread(target=blocked_here)
     thread.start()
     try:
         assert begun.wait(30)
         clock.at += 7
         stack = health.live()[1]["failing"][0]["stack"]
-        assert any("stands_here (test_health.py:" in line for line in stack)
+        assert any("blocked_here (test_health.py:" in line for line in stack)
     finally:
         go_on.set()
         thread.join()

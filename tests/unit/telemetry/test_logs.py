@@ -1,4 +1,4 @@
-"""One line per event, in text and as JSON, whatever is logged."""
+"""Logs: one line per event, as text and as JSON, for any value."""
 
 import io
 import json
@@ -21,7 +21,7 @@ log = logging.getLogger("pipeline.runtime.faust_host")
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """Give the process its logging back after each test."""
+    """Restore the logging configuration after each test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in QUIET}
@@ -55,7 +55,7 @@ def fail() -> None:
         raise ValueError("first line\nsecond line") from error
 
 
-def test_an_event_in_json_has_its_fields_and_who_says_it() -> None:
+def test_an_event_in_json_has_its_fields_and_origin() -> None:
     """Time, level, logger, event, worker, pipeline and the fields with their types."""
     stream = lines(worker="w-1", pipeline="flights")
     event(
@@ -91,8 +91,8 @@ def test_an_event_in_text_is_one_readable_line() -> None:
     assert rest == 'WARNING task_opened task=flights/3 why="a b" at=0.333333 none="" (runtime.faust_host)\n'
 
 
-def test_a_message_of_a_library_comes_out_in_the_same_shape() -> None:
-    """Percent arguments are filled in, and warnings of the warnings module arrive too."""
+def test_a_library_message_has_the_same_format() -> None:
+    """Percent arguments are filled in; warnings of the warnings module are logged too."""
     stream = lines()
     logging.getLogger("somelibrary").warning("%s of %d", "3", 4)
     assert only(stream)["event"] == "3 of 4"
@@ -116,7 +116,7 @@ def test_an_exception_is_part_of_its_line(log_format: str) -> None:
     assert text.index("ValueError: first line") < inner < outer < text.index("|| from ZeroDivisionError")
 
 
-def test_an_exception_group_tells_what_is_in_it() -> None:
+def test_an_exception_group_is_logged_with_its_errors() -> None:
     """All errors of a group are in the trace."""
     stream = lines()
     event(log, "gave_up", error=ExceptionGroup("two", [KeyError("a"), OSError("b")]))
@@ -125,8 +125,8 @@ def test_an_exception_group_tells_what_is_in_it() -> None:
     assert "OSError: b" in trace
 
 
-def test_a_field_cannot_hide_a_fixed_name() -> None:
-    """A field named like a fixed one is kept under another name."""
+def test_a_field_cannot_replace_a_fixed_field() -> None:
+    """A field with the name of a fixed one is kept under another name."""
     stream = lines(worker="w-1")
     event(log, "x", worker="other", time=5, logger="y")
     line = only(stream)
@@ -145,8 +145,8 @@ values = st.recursive(
 @example(name="a\u2028b\x85c\rd", value="\ud800", log_format="json")
 @example(name="a\u2028b\x85c\rd", value="\ud800", log_format="text")
 @given(name=st.text(min_size=1), value=values, log_format=st.sampled_from(["text", "json"]))
-def test_whatever_is_logged_is_one_line(name: str, value: object, log_format: str) -> None:
-    """No text, bytes or object from outside can break a line, forge one, or make JSON invalid."""
+def test_every_log_entry_is_one_line(name: str, value: object, log_format: str) -> None:
+    """Text, bytes and objects from outside cannot break a line, forge a line or make JSON invalid."""
     stream = lines(log_format)
     event(log, name, value=value)
     assert len(stream.getvalue().splitlines()) == 1
@@ -157,8 +157,8 @@ def test_whatever_is_logged_is_one_line(name: str, value: object, log_format: st
         assert "value" in line
 
 
-def test_what_is_below_the_level_is_dropped_and_libraries_are_quiet() -> None:
-    """The level holds for us; Faust and its kin are heard from WARNING on, or later if we are."""
+def test_messages_below_the_level_are_dropped() -> None:
+    """The level applies to our loggers; for libraries it is at least WARNING."""
     stream = lines(level="DEBUG")
     log.debug("ours")
     logging.getLogger("faust.worker").info("theirs")
@@ -171,7 +171,7 @@ def test_what_is_below_the_level_is_dropped_and_libraries_are_quiet() -> None:
 
 
 def test_configuring_again_replaces_our_handler_only() -> None:
-    """A second configure writes each event once, to the new place; handlers of others stay."""
+    """The second call writes each event once, to the new stream; other handlers stay."""
     others = logging.NullHandler()
     logging.getLogger().addHandler(others)
     first, second = lines(), lines()

@@ -1,4 +1,4 @@
-"""Counter, gauge, histogram: right numbers, bounded labels, nothing stale, many threads."""
+"""Counter, gauge, histogram: values, bounded labels, removal, thread safety."""
 
 import math
 from collections.abc import Callable
@@ -20,8 +20,8 @@ seconds = st.floats(min_value=-1, max_value=1e6, allow_nan=False)
 bounds = st.lists(st.floats(min_value=1e-6, max_value=1e5), min_size=1, max_size=12, unique=True).map(sorted)
 
 
-def told(metric: Metric[float] | Histogram) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Return the samples that a scraper would see, by name and label values."""
+def samples_of(metric: Metric[float] | Histogram) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Return the samples of a scrape, by name and label values."""
     return {(s.name, tuple(s.labels.values())): s.value for s in metric.family().samples}
 
 
@@ -31,27 +31,27 @@ def test_a_counter_adds_up_per_label_set() -> None:
     counter.add(3, topic="a")
     counter.add(4, topic="a")
     counter.add(topic="b")
-    assert told(counter) == {
+    assert samples_of(counter) == {
         ("surgetank_things_total", ("a",)): 7,
         ("surgetank_things_total", ("b",)): 1,
     }
 
 
 @pytest.mark.parametrize("amount", [-1, -0.1, math.nan])
-def test_a_counter_never_falls(amount: float) -> None:
+def test_a_counter_never_decreases(amount: float) -> None:
     """A negative or undefined amount is refused and changes nothing."""
     counter = Counter("things", "Things.")
     counter.add(2)
-    with pytest.raises(MetricError, match="a counter grows"):
+    with pytest.raises(MetricError, match="a counter cannot decrease"):
         counter.add(amount)
     assert counter.value() == 2
 
 
 def test_known_label_sets_start_at_zero() -> None:
-    """Where every label lists its values, all label sets are told from the start, at 0."""
+    """If every label lists its values, all label sets are exposed from the start with 0."""
     counter = Counter("things", "Things.", (COLOUR, Label("size", values=frozenset({"s", "l"}))))
-    assert set(told(counter).values()) == {0}
-    assert {labels for _, labels in told(counter)} == {
+    assert set(samples_of(counter).values()) == {0}
+    assert {labels for _, labels in samples_of(counter)} == {
         ("green", "l"),
         ("green", "s"),
         ("red", "l"),
@@ -59,48 +59,48 @@ def test_known_label_sets_start_at_zero() -> None:
     }
 
 
-def test_a_gauge_goes_up_and_down() -> None:
-    """Set and add do what they say, below zero too."""
+def test_a_gauge_increases_and_decreases() -> None:
+    """By set and add, also below zero."""
     gauge = Gauge("level", "Level.")
     gauge.set(5)
     gauge.add(-7)
     assert gauge.value() == -2
 
 
-def test_a_revoked_partition_leaves_nothing_behind() -> None:
-    """After remove the label set is gone from the page; removing it again is no error."""
+def test_a_removed_label_set_is_not_exposed() -> None:
+    """A second remove does nothing."""
     gauge = Gauge("lag", "Lag.", (TOPIC, PARTITION))
     gauge.set(10, topic="a", partition=0)
     gauge.set(20, topic="a", partition=1)
     gauge.remove(topic="a", partition=0)
     gauge.remove(topic="a", partition=0)
-    assert told(gauge) == {("surgetank_lag", ("a", "1")): 20}
+    assert samples_of(gauge) == {("surgetank_lag", ("a", "1")): 20}
     assert gauge.value(topic="a", partition=0) is None
 
 
-def test_replace_swaps_all_label_sets_at_once() -> None:
-    """Replace tells exactly what was given; what was there before and is not named vanishes."""
+def test_replace_sets_all_label_sets_at_once() -> None:
+    """Label sets that are not named are removed."""
     gauge = Gauge("lag", "Lag.", (TOPIC, PARTITION))
     gauge.replace({("a", 0): 1, ("a", 1): 2})
     gauge.replace({("b", 1): 3, ("a", 1): 4})
-    assert told(gauge) == {("surgetank_lag", ("b", "1")): 3, ("surgetank_lag", ("a", "1")): 4}
+    assert samples_of(gauge) == {("surgetank_lag", ("b", "1")): 3, ("surgetank_lag", ("a", "1")): 4}
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({("a", 0): 1.0, ("a",): 2.0}, "value for each of its labels"),
+        ({("a", 0): 1.0, ("a",): 2.0}, "value for each label"),
         ({("a", 0): 1.0, ("KEY", 1): 2.0}, "topic='KEY' is not allowed"),
         ({(name, 0): 1.0 for name in ("a", "b", "c", "d")}, "4 values of label topic; its bound is 3"),
     ],
 )
 def test_a_refused_replace_changes_nothing(values: dict[tuple[str, int], float], message: str) -> None:
-    """What is not allowed is refused as a whole, and the values from before stay."""
+    """An invalid replace is refused as a whole."""
     gauge = Gauge("lag", "Lag.", (TOPIC, PARTITION))
     gauge.replace({("z", 9): 1})
     with pytest.raises(MetricError, match=message):
         gauge.replace(values)
-    assert told(gauge) == {("surgetank_lag", ("z", "9")): 1}
+    assert samples_of(gauge) == {("surgetank_lag", ("z", "9")): 1}
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_a_refused_replace_changes_nothing(values: dict[tuple[str, int], float],
     ],
 )
 def test_labels_must_be_the_declared_ones(write: Callable[[Counter], None]) -> None:
-    """Missing, additional and misspelt labels are refused; the message lists the declared ones."""
+    """Missing, additional and misspelt labels are refused; the error lists the declared labels."""
     with pytest.raises(MetricError, match=r"surgetank_things: labels given: .*; declared: topic, colour"):
         write(Counter("things", "Things.", (TOPIC, COLOUR)))
 
 
-def test_a_value_outside_a_closed_label_is_refused() -> None:
-    """A label that lists its values takes no other, and the message lists them."""
-    with pytest.raises(MetricError, match="colour='blue' is not allowed: it is one of green, red"):
+def test_an_unlisted_label_value_is_refused() -> None:
+    """The error lists the allowed values."""
+    with pytest.raises(MetricError, match="colour='blue' is not allowed: it must be one of green, red"):
         Counter("things", "Things.", (COLOUR,)).add(colour="blue")
 
 
 @given(keys=st.lists(st.text(alphabet="abcdefgh.", min_size=1, max_size=8), min_size=1, max_size=50))
-def test_the_keys_of_events_cannot_become_labels(keys: list[str]) -> None:
-    """However many different values are written, no more label sets than the bound ever exist."""
+def test_label_sets_never_exceed_the_bound(keys: list[str]) -> None:
+    """Whatever number of values is written."""
     counter = Counter("things", "Things.", (TOPIC,))
     counted = 0
     for key in keys:
@@ -134,18 +134,18 @@ def test_the_keys_of_events_cannot_become_labels(keys: list[str]) -> None:
             counter.add(topic=key)
             counted += 1
     first_three = list(dict.fromkeys(keys))[:3]
-    assert {labels for _, labels in told(counter)} == {(key,) for key in first_three}
-    assert sum(told(counter).values()) == counted == sum(key in first_three for key in keys)
+    assert {labels for _, labels in samples_of(counter)} == {(key,) for key in first_three}
+    assert sum(samples_of(counter).values()) == counted == sum(key in first_three for key in keys)
 
 
 def test_a_removed_value_makes_room_within_the_bound() -> None:
-    """The bound counts what is there now, so partitions that come and go never exhaust it."""
+    """The bound counts existing values, so revoked partitions do not exhaust it."""
     gauge = Gauge("lag", "Lag.", (TOPIC,))
     for name in ("a", "b", "c"):
         gauge.set(1, topic=name)
     gauge.remove(topic="b")
     gauge.set(1, topic="d")
-    assert {labels for _, labels in told(gauge)} == {("a",), ("c",), ("d",)}
+    assert {labels for _, labels in samples_of(gauge)} == {("a",), ("c",), ("d",)}
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,13 @@ def test_a_label_without_a_bound_cannot_be_declared(values: frozenset[str], shap
 
 
 @given(values=st.lists(seconds, max_size=200), buckets=bounds, cut=st.integers(0, 200))
-def test_a_histogram_counts_as_a_naive_one_would(values: list[float], buckets: list[float], cut: int) -> None:
-    """Buckets are cumulated and inclusive, negatives are 0; it does not matter in how many calls."""
+def test_a_histogram_equals_a_naive_implementation(values: list[float], buckets: list[float], cut: int) -> None:
+    """Buckets are cumulative and inclusive, negative values are 0; the number of calls does not matter."""
     histogram = Histogram("wait", "Wait.", buckets=buckets, unit="seconds")
     histogram.observe_many(np.array(values[:cut], dtype=np.float64))
     for value in values[cut:]:
         histogram.observe(value)
-    samples = told(histogram)
+    samples = samples_of(histogram)
     clipped = [max(value, 0.0) for value in values]
     for bound in buckets:
         expected = sum(value <= bound for value in clipped)
@@ -175,8 +175,8 @@ def test_a_histogram_counts_as_a_naive_one_would(values: list[float], buckets: l
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_histogram_refuses_what_would_poison_its_sum(value: float) -> None:
-    """A column with a value that is not finite is refused as a whole."""
+def test_a_histogram_refuses_values_that_are_not_finite(value: float) -> None:
+    """The column is refused as a whole."""
     histogram = Histogram("wait", "Wait.", buckets=(1, 2))
     with pytest.raises(MetricError, match="must be finite"):
         histogram.observe_many(np.array([1.0, value]))
@@ -184,14 +184,14 @@ def test_a_histogram_refuses_what_would_poison_its_sum(value: float) -> None:
 
 
 @pytest.mark.parametrize("buckets", [(), (2, 1), (1, 1), (1, math.inf)])
-def test_buckets_must_rise(buckets: tuple[float, ...]) -> None:
-    """Empty, falling, repeated and infinite bounds are refused when declared."""
-    with pytest.raises(MetricError, match="buckets must be finite and rise"):
+def test_buckets_must_ascend(buckets: tuple[float, ...]) -> None:
+    """Empty, descending, repeated and infinite bounds are refused."""
+    with pytest.raises(MetricError, match="buckets must be finite and ascend"):
         Histogram("wait", "Wait.", buckets=buckets)
 
 
-def test_timing_a_block_counts_it_also_when_it_raises() -> None:
-    """The time of a block is observed once, with and without an exception, which goes on."""
+def test_time_observes_a_block_that_raises() -> None:
+    """Once, with and without an exception, which is not caught."""
     histogram = Histogram("wait", "Wait.", (COLOUR,), buckets=(1, 2))
     with histogram.time(colour="red"):
         pass
@@ -201,8 +201,8 @@ def test_timing_a_block_counts_it_also_when_it_raises() -> None:
     assert histogram.count(colour="green") == 0
 
 
-def test_nothing_is_lost_between_threads() -> None:
-    """Eight threads that write to the same label sets while a ninth scrapes add up exactly."""
+def test_no_write_of_several_threads_is_lost() -> None:
+    """Eight threads write to the same label sets while a ninth scrapes."""
     counter = Counter("things", "Things.", (TOPIC,))
     histogram = Histogram("wait", "Wait.", buckets=(1, 2))
     gauge = Gauge("level", "Level.")
@@ -217,11 +217,11 @@ def test_nothing_is_lost_between_threads() -> None:
     with ThreadPoolExecutor(9) as pool:
         writing = [pool.submit(write, thread) for thread in range(8)]
         while not all(each.done() for each in writing):
-            cumulated = [value for (name, _), value in told(histogram).items() if name.endswith("_bucket")]
+            cumulated = [value for (name, _), value in samples_of(histogram).items() if name.endswith("_bucket")]
             assert cumulated == sorted(cumulated)
         for each in writing:
             each.result()
-    assert sum(told(counter).values()) == 8 * 500 * 2
+    assert sum(samples_of(counter).values()) == 8 * 500 * 2
     assert histogram.count() == 8 * 500 * 3
     assert gauge.value() == 8 * 500
 
@@ -229,7 +229,7 @@ def test_nothing_is_lost_between_threads() -> None:
 @pytest.mark.parametrize(
     ("name", "unit", "help_text"), [("Bad", "", "x"), ("a-b", "", "x"), ("a", "s!", "x"), ("a", "", "")]
 )
-def test_a_metric_needs_a_proper_name_and_a_help_text(name: str, unit: str, help_text: str) -> None:
-    """Names that Prometheus would mangle and metrics that explain nothing cannot be declared."""
+def test_a_metric_needs_a_valid_name_and_a_help_text(name: str, unit: str, help_text: str) -> None:
+    """Names that Prometheus would change and empty help texts are refused."""
     with pytest.raises(MetricError):
         Gauge(name, help_text, unit=unit)

@@ -1,4 +1,4 @@
-"""The catalogue: named by one rule, bounded, explained, and readable for Prometheus."""
+"""The metric catalogues: naming rule, bounds, help texts, and pages that Prometheus' parsers read."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ CATALOGUES = pytest.mark.parametrize("catalogue", [Metrics, GroupMetrics])
 
 @CATALOGUES
 def test_names_follow_one_rule(catalogue: type[Catalogue]) -> None:
-    """An attribute's name is the metric's name without prefix, and a unit is one of the few that we use."""
+    """An attribute's name is the metric's name without prefix; units are from a fixed set."""
     metrics = catalogue()
     declared = {name: each for name, each in vars(metrics).items() if each in list(metrics)}
     assert len(declared) == len({each.name for each in metrics}) > 15
@@ -33,24 +33,24 @@ def test_names_follow_one_rule(catalogue: type[Catalogue]) -> None:
 
 
 @CATALOGUES
-def test_every_metric_explains_itself(catalogue: type[Catalogue]) -> None:
-    """Help texts are sentences, and no two metrics share one."""
+def test_every_metric_has_its_own_help_text(catalogue: type[Catalogue]) -> None:
+    """Help texts are sentences."""
     helps = [each.help for each in catalogue()]
     assert all(re.fullmatch(r"[A-Z0-9].{15,}\.", each) for each in helps)
     assert len(set(helps)) == len(helps)
 
 
 @CATALOGUES
-def test_no_label_is_without_bound(catalogue: type[Catalogue]) -> None:
-    """Every label of every metric lists its values or has a bound, and none is named like a key or an id."""
+def test_every_label_is_bounded(catalogue: type[Catalogue]) -> None:
+    """Every label lists its values or has a bound; no label is a key or an id."""
     for metric in catalogue():
         for label in metric.labels:
             assert label.values or label.bound
             assert label.name not in {"key", "id", "event_id", "offset"}
 
 
-def test_ten_thousand_keys_do_not_become_series() -> None:
-    """Writing event keys where a topic belongs is refused long before it costs memory."""
+def test_event_keys_as_topics_are_refused() -> None:
+    """Long before they use much memory."""
     metrics = Metrics()
     for number in range(32):
         metrics.events_received.add(topic=f"N{number}")
@@ -60,8 +60,8 @@ def test_ten_thousand_keys_do_not_become_series() -> None:
     assert len(metrics.events_received.family().samples) == 32
 
 
-def test_a_hundred_thousand_keys_do_not_become_groups() -> None:
-    """Even what is set as a whole is refused where a label gets more values than its bound, and nothing changes."""
+def test_replace_refuses_values_above_the_bound() -> None:
+    """And keeps the earlier values."""
     metrics = GroupMetrics()
     metrics.group_lag_records.replace({("orders", "requests", 0): 1})
     with pytest.raises(MetricError, match="100000 values of label group; its bound is 10000"):
@@ -70,14 +70,14 @@ def test_a_hundred_thousand_keys_do_not_become_groups() -> None:
     assert len(metrics.group_lag_records.family().samples) == 1
 
 
-def test_the_page_of_a_pass_is_made_once() -> None:
-    """Scrapers are given the page of the last pass; what changes meanwhile appears with the next one, at once."""
+def test_the_page_of_a_pass_is_rendered_once() -> None:
+    """Changes appear after the page is invalidated."""
     metrics = GroupMetrics()
     metrics.exporter_groups.set(1)
     first = metrics.expose()[0]
     metrics.exporter_groups.set(2)
     assert metrics.expose()[0] is first
-    metrics.turn()
+    metrics.invalidate_page()
     assert b"surgetank_exporter_groups 2.0" in metrics.expose()[0]
     assert metrics.expose("application/openmetrics-text; version=1.0.0")[1].startswith("application/openmetrics")
 
@@ -85,8 +85,8 @@ def test_the_page_of_a_pass_is_made_once() -> None:
 @pytest.mark.parametrize(
     ("accept", "parse"), [("", plain), ("application/openmetrics-text; version=1.0.0", openmetrics)]
 )
-def test_the_page_of_groups_is_read_back_as_written(accept: str, parse: Callable[[str], Iterator[Metric]]) -> None:
-    """Prometheus' own parsers read what we write ourselves: odd names, infinity, helps, and what stands behind it."""
+def test_the_page_of_groups_is_parsed_back(accept: str, parse: Callable[[str], Iterator[Metric]]) -> None:
+    """By Prometheus' parsers: odd names, infinity, help texts and the metrics after them."""
     metrics = GroupMetrics()
     odd = 'quo"ted\\ {and} braces, n\\n'
     metrics.group_drain_seconds.replace({(odd, "orders", 3): float("inf"), ("plain", "orders", 10): 12.5})
@@ -111,15 +111,15 @@ def test_the_page_of_groups_is_read_back_as_written(accept: str, parse: Callable
     assert declared <= {family.name for family in families.values()}
 
 
-def test_what_is_true_of_the_moment_is_measured_when_it_is_asked() -> None:
-    """A worker's page calls ``refresh`` before it is made."""
+def test_refresh_is_called_at_each_scrape() -> None:
+    """Before the page is rendered."""
     metrics = Metrics()
     metrics.refresh = lambda: metrics.lag_seconds.set(7.5, topic="flights.boarding", partition=0)
     assert b'surgetank_lag_seconds{partition="0",topic="flights.boarding"} 7.5' in metrics.expose()[0]
 
 
-def test_all_reasons_of_dead_letters_are_labels() -> None:
-    """Whatever a step may give as stage and reason can be counted."""
+def test_all_dead_letter_reasons_are_labels() -> None:
+    """Every stage with every reason can be counted."""
     metrics = Metrics()
     for stage in Step:
         for reason in DeadLetterReason:
@@ -135,8 +135,8 @@ def test_all_reasons_of_dead_letters_are_labels() -> None:
         ("application/openmetrics-text; version=1.0.0", openmetrics),
     ],
 )
-def test_a_page_is_read_back_as_written(accept: str, parse: Callable[[str], Iterator[Metric]]) -> None:
-    """Prometheus' own parsers read the page of either format, with our values and the process's."""
+def test_a_page_is_parsed_back(accept: str, parse: Callable[[str], Iterator[Metric]]) -> None:
+    """By Prometheus' parsers, in both formats, with our values and the process metrics."""
     metrics = Metrics()
     metrics.events_scored.add(7, topic="flights.boarding")
     metrics.lag_records.replace({("flights.boarding", 3): 12})
@@ -157,7 +157,7 @@ def test_a_page_is_read_back_as_written(accept: str, parse: Callable[[str], Iter
     assert samples["process_cpu_seconds_total",] > 0
 
 
-def test_two_workers_in_one_process_do_not_mix() -> None:
+def test_instances_are_independent() -> None:
     """Each Metrics has its own values and its own registry."""
     one, other = Metrics(), Metrics()
     one.transactions.add(5, outcome="committed")

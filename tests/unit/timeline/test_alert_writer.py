@@ -5,8 +5,8 @@ from concurrent.futures import Future
 
 from pipeline.kafka.confirmed import NotWritten
 from pipeline.timeline.alert_writer import ANNOTATION_CHARACTERS, EVENT_BYTES_MAX, AlertWriter, Result, event_value
-from pipeline.timeline.alerts import AlertNotification, alerts
-from pipeline.timeline.events import decoded
+from pipeline.timeline.alerts import AlertNotification, parse_alerts
+from pipeline.timeline.events import decode
 
 
 def alert(name: str, **labels: str) -> AlertNotification:
@@ -17,7 +17,7 @@ def alert(name: str, **labels: str) -> AlertNotification:
         "startsAt": "2026-01-05T12:00:00Z",
         "fingerprint": name,
     }
-    (found,) = alerts(json.dumps({"alerts": [posted]}).encode(), "flights")
+    (found,) = parse_alerts(json.dumps({"alerts": [posted]}).encode(), "flights")
     return found
 
 
@@ -30,7 +30,7 @@ class Kafka:
     def send(self, topic: str, value: bytes, at_ms: int) -> "Future[None]":
         """Keep the record's future for the test."""
         future: Future[None] = Future()
-        self.sent.append((decoded(value).details["alert"], future))
+        self.sent.append((decode(value).details["alert"], future))
         return future
 
     @property
@@ -86,11 +86,11 @@ def test_outcomes_are_counted_by_kind() -> None:
 def test_long_annotations_are_cut_and_labels_are_not() -> None:
     """What says which alert it is stays whole, or the alert is refused."""
     whole = alert("A", team="b" * 1000)
-    assert decoded(event_value(whole)).details["labels"] == {"alertname": "A", "team": "b" * 1000}
+    assert decode(event_value(whole)).details["labels"] == {"alertname": "A", "team": "b" * 1000}
     wordy = AlertNotification(
         whole.key, whole.at_ms, whole.what, {**whole.details, "annotations": {"text": "ä" * 100_000}}
     )
-    details = decoded(event_value(wordy)).details
+    details = decode(event_value(wordy)).details
     assert details["annotations"] == {"text": "ä" * ANNOTATION_CHARACTERS}
     assert details["labels"] == whole.details["labels"]
     assert event_value(alert("A", team="b" * EVENT_BYTES_MAX)) is None

@@ -1,11 +1,11 @@
-"""What Alertmanager posts becomes events, each once."""
+"""Alertmanager notifications become timeline events, each change once."""
 
 import json
 from typing import Any
 
 import pytest
 
-from pipeline.timeline.alerts import KnownAlerts, alerts
+from pipeline.timeline.alerts import KnownAlerts, parse_alerts
 
 
 def posted(**changes: Any) -> dict[str, Any]:
@@ -26,10 +26,10 @@ def body(*found: dict[str, Any]) -> bytes:
     return json.dumps({"version": "4", "status": "firing", "receiver": "x", "alerts": found}).encode()
 
 
-def test_an_alert_fires_when_it_began_and_is_resolved_when_it_ended() -> None:
-    """Its times are Alertmanager's; the sentence has name, severity and summary."""
+def test_an_event_has_the_time_of_the_alert() -> None:
+    """Start or end time from Alertmanager; the sentence has name, severity and summary."""
     ended = posted(status="resolved", endsAt="2026-01-05T12:05:00Z")
-    fired, resolved = alerts(body(posted(), ended), "flights")
+    fired, resolved = parse_alerts(body(posted(), ended), "flights")
     assert fired.what == "PartitionStalled (page) fired: flights: partition 3 stands still"
     assert fired.at_ms == 1_767_614_400_123
     assert resolved.at_ms == 1_767_614_700_000
@@ -37,26 +37,26 @@ def test_an_alert_fires_when_it_began_and_is_resolved_when_it_ended() -> None:
     assert fired.key != resolved.key
 
 
-def test_alerts_of_other_pipelines_are_left_out() -> None:
-    """Those that name this pipeline, or none, are taken."""
+def test_alerts_of_other_pipelines_are_ignored() -> None:
+    """Alerts that name this pipeline or no pipeline are accepted."""
     one, other, none = (
         posted(labels={"alertname": name} | ({"pipeline": pipeline} if pipeline else {}))
         for name, pipeline in (("A", "flights"), ("B", "payments"), ("C", ""))
     )
-    assert [alert.details["alert"] for alert in alerts(body(one, other, none), "flights")] == ["A", "C"]
+    assert [alert.details["alert"] for alert in parse_alerts(body(one, other, none), "flights")] == ["A", "C"]
 
 
-def test_what_goes_on_is_known_until_it_fires_anew() -> None:
-    """The same start is the same alert, posted again; a later start is another."""
-    known = KnownAlerts(most=2)
-    (first,) = alerts(body(posted()), "flights")
-    (again,) = alerts(body(posted(annotations={"summary": "still"})), "flights")
-    (anew,) = alerts(body(posted(startsAt="2026-01-05T14:00:00Z")), "flights")
+def test_a_repeated_alert_is_known() -> None:
+    """The same start time is the same alert; a later start time is a new one."""
+    known = KnownAlerts(keys_max=2)
+    (first,) = parse_alerts(body(posted()), "flights")
+    (again,) = parse_alerts(body(posted(annotations={"summary": "still"})), "flights")
+    (anew,) = parse_alerts(body(posted(startsAt="2026-01-05T14:00:00Z")), "flights")
     known.add(first)
     assert again in known
     assert anew not in known
     for minute in range(2):
-        known.add(alerts(body(posted(startsAt=f"2026-01-05T15:0{minute}:00Z")), "flights")[0])
+        known.add(parse_alerts(body(posted(startsAt=f"2026-01-05T15:0{minute}:00Z")), "flights")[0])
     assert first not in known, "the oldest is forgotten"
 
 
@@ -71,10 +71,10 @@ def test_what_goes_on_is_known_until_it_fires_anew() -> None:
         (body(posted(status="odd")), "odd"),
         (body(posted(startsAt="noon")), "noon"),
         (body(posted(labels={})), "alertname"),
-        (b'{"alerts": [null]}', "no alert"),
+        (b'{"alerts": [null]}', "not an Alertmanager alert"),
     ],
 )
-def test_what_is_no_notification_is_refused_with_the_reason(what: bytes, why: str) -> None:
-    """One line that says what is wrong."""
+def test_an_invalid_notification_is_refused_with_the_reason(what: bytes, why: str) -> None:
+    """The error names the invalid part."""
     with pytest.raises(ValueError, match=why):
-        alerts(what, "flights")
+        parse_alerts(what, "flights")

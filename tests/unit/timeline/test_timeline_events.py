@@ -1,4 +1,4 @@
-"""Events of a timeline: what is written is read, what is no event is refused, and order is by time."""
+"""Timeline events: encoding and decoding, invalid records, order by time; times of the command line."""
 
 import json
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
-from pipeline.timeline.events import EventKind, TimelineEvent, decoded, in_order, listed, moment
-from pipeline.timeline.time_parsing import moment_ms, span_seconds
+from pipeline.timeline.events import EventKind, TimelineEvent, decode, format_ranges, format_time, sort_by_time
+from pipeline.timeline.time_parsing import duration_seconds, parse_time_ms
 
 TEXT = st.text(max_size=50)
 JSON = st.recursive(
@@ -28,9 +28,9 @@ NOON = 1_767_614_400.0  # 2026-01-05 12:00 UTC, a Monday
 
 
 @given(EVENTS)
-def test_what_is_written_is_read(event: TimelineEvent) -> None:
-    """To the millisecond, with all details, whatever signs they hold; kinds that are not known too."""
-    assert decoded(event.encoded()) == event
+def test_a_decoded_event_equals_the_encoded_one(event: TimelineEvent) -> None:
+    """To the millisecond, with all details, any characters and unknown kinds."""
+    assert decode(event.encode()) == event
 
 
 @pytest.mark.parametrize(
@@ -47,41 +47,41 @@ def test_what_is_written_is_read(event: TimelineEvent) -> None:
         b'{"at": 5, "kind": "deploy", "who": "w", "what": "x"}',
     ],
 )
-def test_what_is_no_event_is_refused(value: bytes | None) -> None:
-    """By a ValueError, which a reader counts."""
+def test_a_record_without_an_event_raises_value_error(value: bytes | None) -> None:
+    """The reader counts these errors."""
     with pytest.raises(ValueError, match=r".+"):
-        decoded(value)
+        decode(value)
 
 
-def test_a_reader_takes_what_a_later_writer_adds() -> None:
-    """Fields that are not known, and no details, are no reason to lose an event."""
+def test_unknown_fields_are_ignored() -> None:
+    """And missing details are empty."""
     later = {"at": "2026-01-05T13:00:00+01:00", "kind": "scaled", "who": "w", "what": "x", "colour": "red"}
-    event = decoded(json.dumps(later).encode())
+    event = decode(json.dumps(later).encode())
     assert (event.at, event.kind, dict(event.details)) == (round(NOON * 1000), "scaled", {})
 
 
 @given(st.lists(EVENTS, max_size=20))
-def test_events_come_by_time_and_those_of_one_time_as_they_lie(events: list[TimelineEvent]) -> None:
-    """A stable order: the topic's among equals."""
-    ordered = in_order(events)
+def test_events_are_sorted_by_time_and_topic_order(events: list[TimelineEvent]) -> None:
+    """The sort is stable: events of equal time keep topic order."""
+    ordered = sort_by_time(events)
     assert [event.at for event in ordered] == sorted(event.at for event in events)
     for at in {event.at for event in events}:
         assert [e for e in ordered if e.at == at] == [e for e in events if e.at == at]
 
 
 @given(st.sets(st.integers(0, 40)))
-def test_a_list_of_numbers_names_each_once(numbers: set[int]) -> None:
-    """Runs are written as ranges; read back they are the same numbers."""
+def test_ranges_contain_each_number_once(numbers: set[int]) -> None:
+    """Consecutive numbers are a range; parsing the ranges gives the same numbers."""
     named: list[int] = []
-    for part in filter(None, listed(numbers).split(", ")):
+    for part in filter(None, format_ranges(numbers).split(", ")):
         first, _, last = part.partition("-")
         named += range(int(first), int(last or first) + 1)
     assert named == sorted(numbers)
 
 
-def test_a_long_reason_is_cut_for_people() -> None:
-    """The sentence has a bound; the log has the whole."""
-    assert len(TimelineEvent(0, EventKind.WORKER_FAILED, "w", "x" * 10_000).encoded()) < 3_000
+def test_a_long_sentence_is_cut() -> None:
+    """The log has the complete reason."""
+    assert len(TimelineEvent(0, EventKind.WORKER_FAILED, "w", "x" * 10_000).encode()) < 3_000
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_a_long_reason_is_cut_for_people() -> None:
         ("2026-01-02", "2026-01-02T00:00:00.000Z"),
     ],
 )
-def test_times_as_people_write_them(text: str, expected: str) -> None:
-    """Ago, of today or yesterday, or in full; UTC unless it says otherwise."""
-    assert moment(moment_ms(text, NOON)) == expected
+def test_times_are_parsed(text: str, expected: str) -> None:
+    """A duration ago, a time of today or yesterday, a date with time; UTC without an offset."""
+    assert format_time(parse_time_ms(text, NOON)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "1 fortnight", "-1h", "2026-13-01"])
-def test_what_is_no_time_is_refused_with_the_ways_to_write_one(text: str) -> None:
-    """The message repeats what was written and shows what can be."""
+def test_an_invalid_time_is_refused_with_examples(text: str) -> None:
+    """The error repeats the text and shows valid forms."""
     with pytest.raises(SettingsError, match="write"):
-        moment_ms(text, NOON)
+        parse_time_ms(text, NOON)
     with pytest.raises(SettingsError, match="15m, 1h"):
-        span_seconds(text)
+        duration_seconds(text)

@@ -1,6 +1,6 @@
-"""A real Prometheus, Alertmanager and lag exporter on loopback, with the shipped rules and routes, in a folder.
+"""Runs a real Prometheus, Alertmanager and lag exporter on loopback with the shipped rules and routes, for tests.
 
-What is changed for that is where things are: targets, addresses, and receivers, which become one webhook each.
+Only targets, addresses and receivers differ from the shipped configuration; each receiver is a webhook.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ import yaml
 from pipeline.kafka.local.broker import free_ports
 
 OPS = Path(__file__).parents[1]
-WANTED = "install Debian's packages prometheus and prometheus-alertmanager, or put their releases into PATH"
+WANTED = "install the Debian packages prometheus and prometheus-alertmanager, or add their releases to PATH"
 START_SECONDS = 60.0
 
 
-class Missing(Exception):  # noqa: N818 - it says what is wrong
-    """A program that is needed is not installed."""
+class ProgramMissing(Exception):  # noqa: N818 - the name describes the error
+    """A required program is not installed."""
 
 
-def program(*names: str) -> str:
-    """Return the path of the first of these programs that is there. Raises Missing, with what to install."""
+def find_program(*names: str) -> str:
+    """Return the path of the first of these programs in PATH. Raises ProgramMissing if there is none."""
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        raise Missing(f"{names[0]} is missing: {WANTED}")
+        raise ProgramMissing(f"{names[0]} is missing: {WANTED}")
     return found
 
 
 class Service:
-    """A process that answers at a path once it is ready. Use it as a context: it is stopped at the end."""
+    """A process with an HTTP readiness path. Use it as a context manager; the end of the context stops it."""
 
     ready = "/-/ready"
 
@@ -65,7 +65,7 @@ class Service:
         self._stop()
 
     def get(self, path: str, **parameters: str) -> bytes:
-        """Return what it answers at a path."""
+        """Return the body of a GET request."""
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"http://{self.address}{path}?{query}", timeout=30) as answer:
             return bytes(answer.read())
@@ -79,8 +79,8 @@ class Service:
             if self._process.poll() is not None:
                 break
             pause.wait(0.1)
-        said = self._log.read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"{Path(self._command[0]).name} does not start; its log ends:\n{said}")
+        log_end = self._log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"{Path(self._command[0]).name} does not start; end of its log:\n{log_end}")
 
     def _stop(self) -> None:
         self._process.terminate()
@@ -92,16 +92,16 @@ class Service:
 
 
 class Prometheus(Service):
-    """Scrapes ``targets``, addresses by the name of a shipped job, by the shipped rules."""
+    """Scrapes ``targets`` (shipped job name to addresses) and evaluates the shipped rules."""
 
     def __init__(self, folder: Path, targets: Mapping[str, Sequence[str]], alertmanager: str | None = None) -> None:
-        found = program("prometheus")
+        binary = find_program("prometheus")
         port = free_ports(1)
         folder.mkdir(parents=True, exist_ok=True)
         shipped = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
         jobs = {each["job_name"] for each in shipped["scrape_configs"]}
         if unknown := targets.keys() - jobs:
-            raise ValueError(f"no job {sorted(unknown)} is shipped; there are {sorted(jobs)}")
+            raise ValueError(f"unknown jobs {sorted(unknown)}; the shipped configuration has {sorted(jobs)}")
         self._folder = folder
         for job, addresses in targets.items():
             self.scrape(job, addresses)
@@ -114,17 +114,17 @@ class Prometheus(Service):
         }
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(changed))
-        command = [found, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]
+        command = [binary, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"]
         super().__init__([*command, f"--web.listen-address=127.0.0.1:{port}"], port, folder / "prometheus.log")
 
     def scrape(self, job: str, addresses: Sequence[str]) -> None:
-        """Scrape these addresses for a job from now on, and no others."""
+        """Replace the scraped addresses of a job."""
         fresh = self._folder / f"{job}.new"
         fresh.write_text(json.dumps([{"targets": list(addresses)}]))
         fresh.replace(self._folder / f"{job}.json")
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """Return the series of an expression as of now: ``metric`` and ``value``. Raises if it is refused."""
+        """Return the current series of an expression: ``metric`` and ``value``. Raises HTTPError if it is invalid."""
         return self._result("/api/v1/query", query=expr)
 
     def query_range(self, expr: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class Prometheus(Service):
 
 
 class LagExporter(Service):
-    """`surgetank lag-exporter` of some groups, as often as docker-compose.yml lets it look."""
+    """`surgetank lag-exporter` for some groups, with the interval of docker-compose.yml."""
 
     ready = "/ready"
 
@@ -149,10 +149,10 @@ class LagExporter(Service):
 
 
 class Alertmanager(Service):
-    """Routes alerts as shipped; each receiver is a webhook ``<webhooks>/<its name>``."""
+    """Routes alerts by the shipped configuration; each receiver is a webhook ``<webhooks>/<receiver name>``."""
 
     def __init__(self, folder: Path, webhooks: str) -> None:
-        found = program("alertmanager", "prometheus-alertmanager")
+        binary = find_program("alertmanager", "prometheus-alertmanager")
         port = free_ports(1)
         folder.mkdir(parents=True, exist_ok=True)
         shipped = yaml.safe_load((OPS / "alertmanager" / "alertmanager.yml").read_text())
@@ -166,7 +166,7 @@ class Alertmanager(Service):
         }
         file = folder / "alertmanager.yml"
         file.write_text(yaml.safe_dump(changed))
-        command = [found, f"--config.file={file}", f"--storage.path={folder / 'data'}", "--log.level=warn"]
+        command = [binary, f"--config.file={file}", f"--storage.path={folder / 'data'}", "--log.level=warn"]
         alone = ["--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{port}"]
         super().__init__([*command, *alone], port, folder / "alertmanager.log")
 

@@ -1,4 +1,4 @@
-"""Which series exist: those of the worker's page and of the exporter's, and what Prometheus adds by itself."""
+"""Checks expressions against the known series: those of workers and exporter, and those that Prometheus adds."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -9,22 +9,22 @@ from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.metrics import Metrics
 
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
-SCRAPED = frozenset({"job", "instance"})
-# What prometheus_client adds to each page, and Prometheus to each target.
-GIVEN = ("up", "process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes")
+TARGET_LABELS = frozenset({"job", "instance"})
+# Added by prometheus_client to each page, and by Prometheus to each target.
+BUILT_IN = ("up", "process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes")
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NAME = re.compile(r"(?<![\w:$])(?:up|(?:surgetank|process|python)[_:][\w:]*)(?![\w:])")
 _SELECTED = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
 _LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 
 
-class UnknownSeries(Exception):  # noqa: N818 - it says what is wrong
-    """An expression names a series or a label that nothing exposes."""
+class UnknownSeries(Exception):  # noqa: N818 - the name describes the error
+    """An expression names a series or a label that is not exposed."""
 
 
 @cache
 def declared() -> Mapping[str, frozenset[str]]:
-    """Return the name of every series that a page of ours has, with the labels that it can have."""
+    """Return the name of every exposed series with its possible labels."""
     pages: tuple[Catalogue, ...] = (Metrics(), GroupMetrics())
     found = {
         metric.name + suffix: frozenset(label.name for label in metric.labels)
@@ -33,24 +33,24 @@ def declared() -> Mapping[str, frozenset[str]]:
         for metric in page
         for suffix in SUFFIXES[metric.kind]
     }
-    return found | dict.fromkeys(GIVEN, frozenset())
+    return found | dict.fromkeys(BUILT_IN, frozenset())
 
 
-def named(expression: str) -> list[str]:
-    """Return the names of ours in an expression."""
+def names_in(expression: str) -> list[str]:
+    """Return the names of our series in an expression."""
     return _NAME.findall(_TEXT.sub('""', expression))
 
 
 def check(expression: str, recorded: Collection[str] = ()) -> None:
-    """Raise UnknownSeries if an expression names a series or selects by a label that there is not.
+    """Raise UnknownSeries if an expression names an unknown series or selects by an unknown label.
 
-    ``recorded`` are the names of recording rules; their labels are not looked at.
+    ``recorded`` are the names of recording rules; their labels are not checked.
     """
     known = declared()
-    for name in named(expression):
+    for name in names_in(expression):
         if name not in known and name not in recorded:
             raise UnknownSeries(f"no metric is called {name!r} in: {expression}")
     for name, selector in _SELECTED.findall(_TEXT.sub('""', expression)):
         for label in _LABEL.findall(selector):
-            if name in known and label not in known[name] | SCRAPED:
+            if name in known and label not in known[name] | TARGET_LABELS:
                 raise UnknownSeries(f"metric {name!r} has no label {label!r} in: {expression}")

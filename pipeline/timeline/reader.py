@@ -1,4 +1,4 @@
-"""Reads the timeline of a pipeline: what happened since a time, and what happens from now on."""
+"""Reads the timeline of a pipeline: past events, and new events as they arrive."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from pipeline.declaration import Pipeline
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.records import RecordBatch
 from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import TimelineEvent, decoded, in_order
+from pipeline.timeline.events import TimelineEvent, decode, sort_by_time
 
-REMEMBERED = 10_000
+VALUES_MAX = 10_000
 
 
 class TimelineReader:
-    """Events from ``since_ms`` (milliseconds since the epoch) on. ``unreadable`` counts records that are no events.
+    """Reads events from ``since_ms`` (milliseconds since the epoch) on. ``unreadable`` counts records without an event.
 
-    What was written twice, since nobody knew whether the first time it was, is read once.
+    A record that was written twice by a retry is read once.
     """
 
     def __init__(self, reader: TopicReader, since_ms: int) -> None:
@@ -26,37 +26,37 @@ class TimelineReader:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def history(self) -> list[TimelineEvent]:
-        """Return what is there by now, by time."""
-        return in_order(event for records in self._reader.catch_up() for event in self._events(records))
+        """Return the events in the topic, in order of time."""
+        return sort_by_time(event for records in self._reader.catch_up() for event in self._events(records))
 
     def next(self, timeout: float) -> list[TimelineEvent]:
-        """Return what comes within ``timeout`` seconds, as it comes."""
+        """Return the events that arrive within ``timeout`` seconds, in topic order."""
         return list(self._events(self._reader.read(timeout=timeout)))
 
     def _events(self, records: RecordBatch) -> Iterator[TimelineEvent]:
-        for value in records.values:
+        for value in records.values.to_pylist():
             if value in self._seen:
                 continue
             try:
-                event = decoded(value)
+                event = decode(value)
             except ValueError:
                 self.unreadable += 1
                 continue
             self._seen[value or b""] = None
-            if len(self._seen) > REMEMBERED:
+            if len(self._seen) > VALUES_MAX:
                 self._seen.popitem(last=False)
             if event.at >= self._since_ms:
                 yield event
 
 
 @contextmanager
-def reading(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int) -> Iterator[TimelineReader]:
-    """Read the timeline from a time on. Raises BrokerError, or TopicsError if there is no timeline."""
+def open_timeline(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int) -> Iterator[TimelineReader]:
+    """Open the timeline at a time. Raises BrokerError, or TopicsError if the timeline topic is missing."""
     with TopicReader(kafka, [pipeline.timeline], start=max(0, since_ms)) as reader:
         yield TimelineReader(reader, since_ms)
 
 
-def history(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int, until_ms: int) -> list[TimelineEvent]:
-    """Return the events of a span of time, by time. Raises as ``reading`` does."""
-    with reading(kafka, pipeline, since_ms) as reader:
+def read_history(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int, until_ms: int) -> list[TimelineEvent]:
+    """Return the events between two times, in order of time. Raises the errors of ``open_timeline``."""
+    with open_timeline(kafka, pipeline, since_ms) as reader:
         return [event for event in reader.history() if event.at <= until_ms]

@@ -1,4 +1,4 @@
-"""What the flow leaves for the detectors: some rows of each batch, for some microseconds of the flow's time."""
+"""A bounded sample of the rows of each batch for the detectors; adding a batch takes a few microseconds."""
 
 import threading
 
@@ -9,11 +9,11 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
 ROWS_PER_BATCH = 256
-ROWS_MAX = 16_384  # between two looks; if nobody looks, it stays at that
+ROWS_MAX = 16_384  # between two calls of take; further rows are dropped
 
 
-class ReservoirSample:
-    """Model inputs and scores of some rows since the last look. ``width`` is the number of inputs."""
+class RowSample:
+    """Model inputs and scores of some rows since the last ``take``. ``width`` is the number of inputs."""
 
     def __init__(self, width: int) -> None:
         self._width = width
@@ -22,11 +22,11 @@ class ReservoirSample:
         self._scores: list[Float64s] = []
         self._rows = 0
 
-    def saw(self, matrix: Float32s, scores: Float64s) -> None:
-        """Keep some rows of a batch: ``matrix`` is float32 [m, F], NaN where an input is missing."""
+    def add(self, matrix: Float32s, scores: Float64s) -> None:
+        """Add some rows of a batch: ``matrix`` float32 [m, F], NaN for a missing input; ``scores`` float64 [m]."""
         if self._rows >= ROWS_MAX:
             return
-        # A copy: a view would keep the whole batch alive.
+        # A copy, because a view would keep the whole batch in memory.
         inputs = matrix[:: 1 + len(matrix) // ROWS_PER_BATCH].copy()
         chosen = scores[:: 1 + len(scores) // ROWS_PER_BATCH].copy()
         with self._lock:
@@ -35,7 +35,7 @@ class ReservoirSample:
             self._rows += max(len(inputs), len(chosen))
 
     def take(self) -> tuple[int, Float64s, Float64s]:
-        """Return how many rows there are, how many of them lack each input, float64 [F], and their scores."""
+        """Return and remove the sample: number of rows, missing values per input float64 [F], scores float64 [k]."""
         with self._lock:
             inputs, scores = self._inputs, self._scores
             self._inputs, self._scores, self._rows = [], [], 0

@@ -1,0 +1,5 @@
+"""Reads and writes Kafka in columns, without a Python object per record.
+
+Each direction has two implementations behind one protocol (``interface``): ``consumer`` and ``producer`` call
+librdkafka from compiled loops, ``plain`` uses the ordinary confluent-kafka client. ``select`` chooses at start.
+"""

@@ -1,0 +1,235 @@
+"""A batch consumer on librdkafka's C API: one handle, one queue, columns out."""
+
+import ctypes
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.kafka.columnar import walk
+from pipeline.kafka.columnar.headers import decode_headers
+from pipeline.kafka.columnar.library import (
+    CONF_OK,
+    CONSUMER,
+    LIBRARY,
+    MESSAGE,
+    LibraryUnavailableError,
+    kafka_error,
+    raise_for_code,
+    raise_for_error,
+)
+from pipeline.kafka.columnar.results import PartitionError, Polled
+from pipeline.records import Headers, Int64s, PartitionRecords, TopicPartition
+
+Option = str | int | float | bool
+ROWS_MAX = 16_384  # of one poll
+_ERROR_TEXT_BYTES = 512
+_ALIGNMENT = 64  # of each column in a partition's block, as Arrow recommends
+
+
+class ColumnarConsumer:
+    """Implements ``interface.BatchConsumer``.
+
+    ``options`` are librdkafka's names and values; there are no callbacks, so errors that concern no partition come
+    out of ``poll``. Raises LibraryUnavailableError where librdkafka refuses an option, and KafkaException where it
+    refuses to start.
+    """
+
+    def __init__(self, options: Mapping[str, Option]) -> None:
+        self._handle: int | None = _new(options)
+        LIBRARY.rd_kafka_poll_set_consumer(self._handle)
+        self._queue: int = LIBRARY.rd_kafka_queue_get_consumer(self._handle)
+        self._messages = np.zeros(ROWS_MAX, dtype=np.int64)
+        self._fields = np.zeros(ROWS_MAX, dtype=MESSAGE)
+        self._group_of = np.zeros(ROWS_MAX, dtype=np.int32)
+        self._groups = np.zeros((ROWS_MAX, walk.GROUP_COLUMNS), dtype=np.int64)
+        self._scratch = np.zeros(5, dtype=np.int64)
+        self._largest = 1
+
+    def look_up(self, topic: str, timeout: float) -> None:
+        """See ``BatchConsumer``."""
+        known = LIBRARY.rd_kafka_topic_new(self._handle, topic.encode(), None)
+        if known is None:
+            raise_for_code(LIBRARY.rd_kafka_last_error())
+        metadata = ctypes.c_void_p()
+        try:
+            code = LIBRARY.rd_kafka_metadata(self._handle, 0, known, ctypes.byref(metadata), round(timeout * 1000))
+            raise_for_code(code)
+            LIBRARY.rd_kafka_metadata_destroy(metadata)
+        finally:
+            LIBRARY.rd_kafka_topic_destroy(known)
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """See ``BatchConsumer``."""
+        with _partition_list(positions) as partitions:
+            for source, offset in positions.items():
+                raise_for_code(
+                    LIBRARY.rd_kafka_topic_partition_list_set_offset(
+                        partitions, source.topic.encode(), source.partition, offset
+                    )
+                )
+            raise_for_error(LIBRARY.rd_kafka_incremental_assign(self._handle, partitions))
+
+    def unassign(self, sources: Collection[TopicPartition]) -> None:
+        """See ``BatchConsumer``."""
+        with _partition_list(sources) as partitions:
+            raise_for_error(LIBRARY.rd_kafka_incremental_unassign(self._handle, partitions))
+
+    def pause(self, sources: Collection[TopicPartition]) -> None:
+        """See ``BatchConsumer``."""
+        with _partition_list(sources) as partitions:
+            raise_for_code(LIBRARY.rd_kafka_pause_partitions(self._handle, partitions))
+
+    def resume(self, sources: Collection[TopicPartition]) -> None:
+        """See ``BatchConsumer``."""
+        with _partition_list(sources) as partitions:
+            raise_for_code(LIBRARY.rd_kafka_resume_partitions(self._handle, partitions))
+
+    def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
+        """See ``BatchConsumer``."""
+        if self._handle is None:
+            raise RuntimeError("the consumer is closed")
+        n, _, self._largest = walk.take(
+            self._queue,
+            round(timeout * 1000),
+            self._messages,
+            self._fields,
+            min(rows_max, ROWS_MAX),
+            bytes_max,
+            self._largest,
+        )
+        if n == 0:
+            return Polled([], [], 0)
+        try:
+            count = walk.group(self._messages, self._fields, n, self._group_of, self._groups, self._scratch)
+            errors = self._errors(n)
+            blocks = [_Block(group) for group in self._groups[:count].tolist()]
+        except BaseException:
+            walk.destroy(self._messages, n)
+            raise
+        places = np.array([block.places for block in blocks], dtype=np.int64).reshape(-1, walk.PLACE_COLUMNS)
+        walk.copy_out(self._messages, self._fields, n, self._group_of, self._groups, count, places, self._scratch)
+        return Polled([block.records() for block in blocks], errors, sum(block.rows for block in blocks))
+
+    def close(self) -> None:
+        """See ``BatchConsumer``."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            LIBRARY.rd_kafka_consumer_close(handle)
+            LIBRARY.rd_kafka_queue_destroy(self._queue)
+            LIBRARY.rd_kafka_destroy(handle)
+
+    def _errors(self, n: int) -> list[PartitionError]:
+        """Return the errors among n messages that are not yet destroyed."""
+        found = []
+        for i in np.flatnonzero(self._group_of[:n] == walk.ERROR_GROUP).tolist():
+            message = self._fields[i]
+            topic = LIBRARY.rd_kafka_topic_name(int(message["topic"])).decode() if message["topic"] else ""
+            text = (LIBRARY.rd_kafka_message_errstr(int(self._messages[i])) or b"").decode(errors="replace")
+            source = TopicPartition(topic, int(message["partition"]))
+            found.append(PartitionError(source, kafka_error(int(message["error"]), text)))
+        return found
+
+
+class _Block:
+    """The columns of one partition, in one piece of memory: whoever keeps some of them keeps nothing of others."""
+
+    def __init__(self, group: list[int]) -> None:
+        topic, partition, rows, value_bytes, key_bytes, header_bytes, end, null_values, null_keys = group
+        self.source = TopicPartition(LIBRARY.rd_kafka_topic_name(topic).decode(), partition)
+        self.rows = rows
+        self._end = end
+        self._nulls = {"values": null_values, "keys": null_keys, "headers": -1}
+        bitmap, with_headers = (rows + 7) // 8, header_bytes > 0
+        sizes = [0] * walk.PLACE_COLUMNS
+        sizes[walk.AT_OFFSETS] = sizes[walk.AT_TIMESTAMPS] = 8 * rows
+        sizes[walk.AT_VALUE_OFFSETS] = sizes[walk.AT_KEY_OFFSETS] = 8 * (rows + 1)
+        sizes[walk.AT_HEADER_OFFSETS] = 8 * (rows + 1) if with_headers else 0
+        sizes[walk.AT_VALUE_VALIDITY] = sizes[walk.AT_KEY_VALIDITY] = bitmap
+        sizes[walk.AT_HEADER_VALIDITY] = bitmap if with_headers else 0
+        sizes[walk.AT_VALUES], sizes[walk.AT_KEYS], sizes[walk.AT_HEADERS] = value_bytes, key_bytes, header_bytes
+        self._sizes = sizes
+        self._starts, total = [], 0
+        for size in sizes:
+            self._starts.append(total)
+            total += -(-size // _ALIGNMENT) * _ALIGNMENT
+        self._memory = np.empty(total + _ALIGNMENT, dtype=np.uint8)
+        # All that is not written row by row: first offsets, and bitmaps in which bits are set.
+        self._memory[: self._starts[walk.AT_VALUES]] = 0
+        self.places = [self._memory.ctypes.data + start for start in self._starts]
+
+    def records(self) -> PartitionRecords:
+        """Return what was copied in."""
+        offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
+        buffer = pa.py_buffer(self._memory)
+        headers_of: Callable[[int], Headers] = _no_headers
+        if self._sizes[walk.AT_HEADERS]:
+            headers_of = _headers_of(
+                self._column(buffer, "headers", walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS)
+            )
+        return PartitionRecords(
+            self.source,
+            max(int(offsets[-1]) + 1 if self.rows else 0, self._end),
+            offsets,
+            timestamps,
+            self._column(buffer, "keys", walk.AT_KEY_OFFSETS, walk.AT_KEY_VALIDITY, walk.AT_KEYS),
+            self._column(buffer, "values", walk.AT_VALUE_OFFSETS, walk.AT_VALUE_VALIDITY, walk.AT_VALUES),
+            headers_of,
+        )
+
+    def _int64s(self, place: int) -> Int64s:
+        return self._bytes(place).view(np.int64)
+
+    def _bytes(self, place: int) -> npt.NDArray[np.uint8]:
+        start = self._starts[place]
+        return self._memory[start : start + self._sizes[place]]
+
+    def _column(self, buffer: pa.Buffer, name: str, offsets: int, validity: int, data: int) -> pa.LargeBinaryArray:
+        def part(place: int) -> pa.Buffer:
+            return buffer.slice(self._starts[place], self._sizes[place])
+
+        nulls = self._nulls[name]
+        bitmap = part(validity) if nulls else None
+        return pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), self.rows, [bitmap, part(offsets), part(data)], null_count=nulls
+        )
+
+
+def _no_headers(_: int) -> Headers:
+    return ()
+
+
+def _headers_of(column: pa.LargeBinaryArray) -> Callable[[int], Headers]:
+    def headers_of(row: int) -> Headers:
+        encoded = column[row].as_py()
+        return () if encoded is None else decode_headers(encoded)
+
+    return headers_of
+
+
+def _new(options: Mapping[str, Option]) -> int:
+    text = ctypes.create_string_buffer(_ERROR_TEXT_BYTES)
+    conf = LIBRARY.rd_kafka_conf_new()
+    for name, value in options.items():
+        said = ("true" if value else "false") if isinstance(value, bool) else str(value)
+        if LIBRARY.rd_kafka_conf_set(conf, name.encode(), said.encode(), text, len(text)) != CONF_OK:
+            LIBRARY.rd_kafka_conf_destroy(conf)
+            raise LibraryUnavailableError(f"librdkafka refuses an option: {text.value.decode(errors='replace')}")
+    handle: int | None = LIBRARY.rd_kafka_new(CONSUMER, conf, text, len(text))
+    if handle is None:  # on success the handle owns the configuration
+        LIBRARY.rd_kafka_conf_destroy(conf)
+        raise LibraryUnavailableError(f"librdkafka refuses to start: {text.value.decode(errors='replace')}")
+    return handle
+
+
+@contextmanager
+def _partition_list(sources: Collection[TopicPartition]) -> Iterator[int]:
+    partitions = LIBRARY.rd_kafka_topic_partition_list_new(len(sources))
+    try:
+        for source in sources:
+            LIBRARY.rd_kafka_topic_partition_list_add(partitions, source.topic.encode(), source.partition)
+        yield partitions
+    finally:
+        LIBRARY.rd_kafka_topic_partition_list_destroy(partitions)

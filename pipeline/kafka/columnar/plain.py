@@ -1,0 +1,121 @@
+"""Both directions with the ordinary confluent-kafka client, one Python object per record."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from pipeline.kafka.columnar.results import Appended, PartitionError, Polled
+from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
+
+
+class PlainConsumer:
+    """Implements ``interface.BatchConsumer``. ``options`` are those of ``confluent_kafka.Consumer``."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._consumer = Consumer(dict(options))
+        self._largest = 1
+
+    def look_up(self, topic: str, timeout: float) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.list_topics(topic, timeout=timeout)
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.incremental_assign(
+            [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
+        )
+
+    def unassign(self, sources: Collection[TopicPartition]) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.incremental_unassign([KafkaTopicPartition(*source) for source in sources])
+
+    def pause(self, sources: Collection[TopicPartition]) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.pause([KafkaTopicPartition(*source) for source in sources])
+
+    def resume(self, sources: Collection[TopicPartition]) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.resume([KafkaTopicPartition(*source) for source in sources])
+
+    def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
+        """See ``BatchConsumer``."""
+        # consume(n, t) waits the whole of t unless n records are there; poll returns with the first one.
+        first = self._consumer.poll(timeout)
+        found = [] if first is None else [first]
+        rows: dict[TopicPartition, list[Message]] = {}
+        ends: dict[TopicPartition, int] = {}
+        errors: list[PartitionError] = []
+        size, seen, n = 0, 1, 0
+        while found:
+            n += len(found)
+            for message in found:
+                error, partition = message.error(), message.partition()
+                source = TopicPartition(message.topic() or "", -1 if partition is None else partition)
+                if error is None:
+                    rows.setdefault(source, []).append(message)
+                    length = len(message.key() or b"") + len(message.value() or b"")
+                    size, seen = size + length, max(seen, length)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    rows.setdefault(source, [])
+                    ends[source] = message.offset()
+                else:
+                    errors.append(PartitionError(source, error))
+            self._largest = max(self._largest, seen)
+            want = min(rows_max - n, (bytes_max - size) // self._largest)
+            found = self._consumer.consume(want, 0) if want > 0 else []
+        self._largest = seen
+        records = [_records(source, theirs, ends.get(source, -1)) for source, theirs in rows.items()]
+        return Polled(records, errors, sum(map(len, records)))
+
+    def close(self) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.close()
+
+
+class PlainProducer:
+    """Implements ``interface.BatchProducer``."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    def append(self, records: OutputRecords, first: int = 0) -> Appended:
+        """See ``BatchProducer``."""
+        produce, topic, row = self._producer.produce, records.topic, first
+        some = records.slice(first, len(records))
+        rows = zip(some.values.to_pylist(), some.keys.to_pylist(), some.partitions.tolist(), strict=True)
+        try:
+            if some.headers is None:  # a call with positional arguments costs two thirds of one with keywords
+                for value, key, partition in rows:
+                    produce(topic, value, key, partition)
+                    row += 1
+            else:
+                for (value, key, partition), headers in zip(rows, some.headers, strict=True):
+                    produce(topic, value, key, partition, headers=list(headers))
+                    row += 1
+        except BufferError as error:
+            return Appended(row, KafkaError(KafkaError._QUEUE_FULL, str(error)))
+        except KafkaException as error:
+            return Appended(row, error.args[0])
+        return Appended(row, None)
+
+
+def _records(source: TopicPartition, messages: list[Message], end: int) -> PartitionRecords:
+    n = len(messages)
+    offsets = np.fromiter(map(Message.offset, messages), np.int64, n)
+    return PartitionRecords(
+        source,
+        max(int(offsets[-1]) + 1 if n else 0, end),
+        offsets,
+        np.fromiter((message.timestamp()[1] for message in messages), np.int64, n),
+        large_binary(list(map(Message.key, messages))),
+        large_binary(list(map(Message.value, messages))),
+        _headers_of(messages),
+    )
+
+
+def _headers_of(messages: list[Message]) -> Callable[[int], Headers]:
+    """Return what gives the headers of a row. confluent-kafka cannot read a header whose name is not UTF-8."""
+    return lambda row: messages[row].headers() or ()

@@ -1,0 +1,146 @@
+"""Assembles batches: fetches, lets the next batch gather as long as that delays nothing, and hands it out.
+
+Everything but ``computed`` is called in the thread that fetches and computes.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+from pipeline.clock import Clock
+from pipeline.records import TaskEpoch, TaskRecords
+from pipeline.runtime import task_actions as act
+from pipeline.runtime.batch_output import BatchOutput, TaskBatch
+from pipeline.runtime.commit_policy import linger_seconds
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.task_events import BatchComputed, RecordsFetched, RecordSpan
+from pipeline.runtime.task_manager import TaskManager
+from pipeline.settings import WorkerSettings
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+BATCHES_AHEAD = 2  # that may wait for the producer while the next one is computed
+
+
+class RecordSource(Protocol):
+    """Fills the record queues."""
+
+    def poll(self, timeout: float) -> bool:
+        """Read what there is, waiting up to ``timeout`` seconds for a first record; whether anything was read."""
+        ...
+
+
+class BatchAssembler:
+    """One batch at a time is handed out; those computed wait here for the producer."""
+
+    def __init__(
+        self,
+        worker: WorkerSettings,
+        mailbox: Mailbox,
+        fetcher: RecordSource,
+        records: RecordQueues,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._worker = worker
+        self._mailbox = mailbox
+        self._fetcher = fetcher
+        self._records = records
+        self._clock = clock
+        self._metrics = metrics
+        self._computed: dict[int, tuple[TaskBatch, BatchOutput]] = {}
+
+    def next_batch(self, timeout: float) -> TaskBatch | None:
+        """Fetch, and hand out a batch when it has gathered as long as that delays nothing.
+
+        None if there was nothing to hand out within ``timeout`` seconds. Blocks the calling thread.
+        """
+        give_up = self._clock.monotonic() + timeout
+        while (left := give_up - self._clock.monotonic()) > 0:
+            if not self._records:
+                self._fetcher.poll(left)
+                continue
+            linger, before = self._mailbox.ask(lambda manager: (self._linger_seconds(manager), self._standing(manager)))
+            if linger > 0:
+                self._mailbox.wait_for(lambda manager: self._standing(manager) != before, min(linger, left))  # noqa: B023
+                self._fetcher.poll(0)
+                continue
+            self._fill()
+            if (batch := self._hand_out()) is not None:
+                return batch
+        return None
+
+    def _standing(self, manager: TaskManager) -> tuple[bool, int]:
+        """Return what decides how long to linger: whether a commit is under way, and how many batches are computed."""
+        return manager.committing, len(self._computed)
+
+    def _fill(self) -> None:
+        """Fetch what is there: two batches at most, which says that this worker does not keep up."""
+        while self._records.rows < 2 * self._worker.batch_rows_max and self._fetcher.poll(0):
+            pass
+
+    def _hand_out(self) -> TaskBatch | None:
+        slices = self._records.take(self._worker.batch_rows_max, self._worker.batch_kilobytes_max << 10)
+        actions = self._mailbox.post(RecordsFetched(tuple((_epoch(piece), _spans(piece)) for piece in slices)))
+        for action in actions:
+            if isinstance(action, act.DropOverlay):
+                log.warning("records of task %s did not follow on one another; reopening it", action.task.task)
+            if isinstance(action, act.ProcessBatch):
+                return self._batch(action, slices)
+        return None
+
+    def _linger_seconds(self, manager: TaskManager) -> float:
+        """Return for how many seconds the next batch may gather; 0: take it now."""
+        worker, rows, held = self._worker, self._records.rows, len(self._computed)
+        if held >= BATCHES_AHEAD or (held and rows < worker.batch_rows_max):
+            return worker.commit_interval_seconds  # outputs wait for the producer; the next ones would wait behind them
+        return linger_seconds(
+            now=self._clock.monotonic(),
+            last_commit_at=manager.last_commit_at,
+            interval_seconds=worker.commit_interval_seconds,
+            waiting_rows=rows,
+            committing=manager.committing,
+        )
+
+    def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
+        """Put the outputs of a batch into the open transaction, and commit when it is time.
+
+        None: it came to nothing that may count, and its tasks go back.
+        """
+        if output is not None:
+            self._computed[batch.number] = (batch, output)
+        actions = self._mailbox.post(BatchComputed(batch.number, usable=output is not None))
+        if not any(isinstance(action, act.ProduceBatch) for action in actions):
+            self._computed.pop(batch.number, None)
+
+    def computed(self, number: int) -> tuple[TaskBatch, BatchOutput]:
+        """Return a batch that waits for the producer, which takes it. From the producer's thread."""
+        return self._computed.pop(number)
+
+    def _batch(self, action: act.ProcessBatch, slices: Iterable[TaskRecords]) -> TaskBatch:
+        kept = set(action.tasks)
+        batch = TaskBatch(action.batch, tuple(piece for piece in slices if _epoch(piece) in kept))
+        for piece in batch.slices:
+            for run in piece.runs:
+                self._metrics.events_received.add(len(run), topic=run.source.topic)
+        return batch
+
+
+def _epoch(piece: TaskRecords) -> TaskEpoch:
+    return TaskEpoch(piece.task, piece.epoch)
+
+
+def _spans(piece: TaskRecords) -> tuple[RecordSpan, ...]:
+    return tuple(
+        RecordSpan(
+            run.source,
+            int(run.offsets[0]) if len(run) else run.next_offset,
+            run.next_offset,
+            len(run),
+            int(run.arrived_ms[0]) if len(run) else None,
+        )
+        for run in piece.runs
+    )

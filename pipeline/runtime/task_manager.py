@@ -1,0 +1,400 @@
+"""The task manager: decides what becomes of every task of a worker. Pure.
+
+One method takes an event and a time and returns the actions to execute. It holds no lock, reads no clock and calls
+nobody: the runtime handles one event after the other and executes the actions in the order in which they were returned.
+An answer that belongs to an earlier epoch of a task changes nothing.
+
+Nothing of a task is committed after its epoch is over: ``CommitReady`` answers with the offsets of tasks that are
+owned at that moment, or with an abort if the open transaction holds outputs of any other task. So the event must be
+handled, and the group metadata taken, under the lock under which rebalances are handled.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pipeline.records import TaskEpoch, TaskId, TopicPartition
+from pipeline.runtime import task_actions as act
+from pipeline.runtime import task_events as on
+from pipeline.runtime.batches_in_flight import BatchesInFlight, BatchStage
+from pipeline.runtime.commit_policy import commit_time, retry_seconds
+from pipeline.runtime.initialization_steps import Initialization
+from pipeline.runtime.task import Task
+from pipeline.runtime.task_actions import ManagerAction
+from pipeline.runtime.task_events import ManagerEvent
+from pipeline.runtime.task_registry import TaskRegistry
+from pipeline.runtime.task_state import TaskEvent, TaskState
+
+RETRY_SECONDS = 0.05  # until a step of initialization is tried again: while a live member ends its transaction
+
+
+class TaskManager:
+    """The tasks of a worker, of any number of pipelines.
+
+    ``topics`` are the source topics of each pipeline, ``identity`` is the name under which this worker commits offsets.
+    A commit is due after ``interval_seconds`` if at least ``batch_rows_max`` rows wait, sooner otherwise.
+    """
+
+    def __init__(
+        self,
+        topics: Mapping[str, tuple[str, ...]],
+        *,
+        identity: str,
+        interval_seconds: float,
+        batch_rows_max: int,
+        close_deadline_seconds: float,
+    ) -> None:
+        self._identity = identity
+        self._interval = interval_seconds
+        self._batch_rows_max = batch_rows_max
+        self._close_deadline = close_deadline_seconds
+        self.tasks = TaskRegistry(topics)
+        self._initialization = Initialization(identity)
+        self._batches = BatchesInFlight()
+        self._opened_at: float | None = None  # when the first output of the open transaction was to be produced
+        self._last_commit_at = 0.0
+        self._commit_asked = False
+        self._abort_asked = False  # the open transaction holds, or will hold, outputs that must not be committed
+        self._refresh = False  # the next commit repeats offsets that did not change
+        self._sent: act.SendOffsets | None = None  # what the commit under way covers
+        self._transaction = 0  # the number of the last commit
+        self._aborts = 0  # since a commit of any row
+        self._stopping = False
+
+    def handle(self, event: ManagerEvent, now: float) -> list[ManagerAction]:
+        """Return the actions that follow from an event at a time in monotonic seconds."""
+        match event:
+            case on.PartitionsAssigned():
+                return self._assigned(event.tasks, now)
+            case on.PartitionsRevoked():
+                return self._revoked(event.tasks, now)
+            case on.PartitionsLost():
+                return self._lost(event.tasks, now)
+            case on.OwnersFound():
+                return self._initialization.owners_found(event)
+            case on.OwnerFenced():
+                return self._initialization.owner_fenced(event.owner, event.tasks)
+            case on.TransactionsSettled():
+                return self._initialization.settled(event.tasks)
+            case on.OffsetsResolved():
+                actions = self._initialization.offsets_resolved(event.offsets)
+                return [*actions, *self._commit_if_due(now)]
+            case on.InitializationFailed():
+                if event.owner is not None:
+                    self._initialization.fence_failed(event.owner)
+                return self._restart(map(self.tasks.current, event.tasks), RETRY_SECONDS, now)
+            case on.RestoreStarted():
+                return self._restore_started(event.task, now)
+            case on.RestoreProgressed():
+                if (task := self.tasks.current(event.task)) is not None and task.state is TaskState.RESTORING:
+                    task.moved_at = now
+                return []
+            case on.StateRestored():
+                return self._restored(event.task, now)
+            case on.RecordsFetched():
+                return self._hand_out(event, now)
+            case on.BatchComputed():
+                return self._computed(event, now)
+            case on.BatchProduced():
+                return self._produced(event, now)
+            case on.CommitReady():
+                return self._commit_ready(now)
+            case on.TransactionCommitted():
+                return self._committed(event, now)
+            case on.TransactionAborted():
+                return self._aborted(event, now)
+            case on.FetchFailed():
+                return self._reopen(event.task, now)
+            case on.OffsetsExpiring():
+                self._refresh = True
+                return self._commit_if_due(now)
+            case on.DeadlinePassed():
+                return [*self._close_overdue(now), *self._commit_if_due(now, waiting_rows=event.waiting_rows)]
+            case on.StopAsked():
+                self._stopping = True
+                return [act.LeaveGroup()]
+
+    def commit_due(self, waiting_rows: int) -> float | None:
+        """Return when the open transaction must be committed, in monotonic seconds; None if nothing is in it."""
+        if self._opened_at is None or self._commit_asked or self._abort_asked:
+            return None
+        return commit_time(
+            opened_at=self._opened_at,
+            last_commit_at=self._last_commit_at,
+            interval_seconds=self._interval,
+            flooded=waiting_rows >= self._batch_rows_max,
+        )
+
+    def released(self, tasks: Iterable[TaskId]) -> bool:
+        """Whether these tasks are not owned, and no output of them can be in a transaction that is still open."""
+        gone = set(tasks)
+        open_ = self._batches.tasks((BatchStage.PRODUCING, BatchStage.PRODUCED))
+        if self._sent is not None:
+            open_ |= {*self._sent.claims, *self._sent.offsets}
+        return not any(task in self.tasks for task in gone) and not any(each.task in gone for each in open_)
+
+    def can_produce(self, batch: int) -> bool:
+        """Whether a batch waits for the producer and all of it may still be committed."""
+        found = self._batches.get(batch, BatchStage.PRODUCING)
+        return found is not None and not self._abort_asked and self.tasks.are_current(found.records)
+
+    @property
+    def wants_abort(self) -> bool:
+        """Whether an abort was asked for and has not happened since."""
+        return self._abort_asked
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit is under way, or asked for."""
+        return self._commit_asked
+
+    @property
+    def last_commit_at(self) -> float:
+        """When the last commit began, in monotonic seconds."""
+        return self._last_commit_at
+
+    # Ownership.
+
+    def _assigned(self, tasks: Iterable[TaskId], now: float) -> list[ManagerAction]:
+        tasks = tuple(tasks)
+        actions = self._close([task for task in tasks if task in self.tasks], TaskEvent.LOST, now)
+        gained = [self.tasks.add(id_, now) for id_ in tasks]
+        actions += [act.ReportTransition(task.id, TaskState.CLOSED, TaskState.OPENING) for task in gained]
+        return [*actions, *self._initialize([task.key for task in gained], 0.0)]
+
+    def _revoked(self, tasks: Iterable[TaskId], now: float) -> list[ManagerAction]:
+        owned = [self.tasks[id_] for id_ in tasks if id_ in self.tasks]
+        running = [task for task in owned if task.state is TaskState.RUNNING]
+        actions = self._close(
+            [task.id for task in owned if task.state in {TaskState.OPENING, TaskState.RESTORING}],
+            TaskEvent.REVOKED,
+            now,
+        )
+        for task in running:
+            task.close_by = now + self._close_deadline
+            actions += self._happens(task, TaskEvent.REVOKED, now)
+        if running:
+            actions.append(act.StopFetching(tuple(task.id for task in running)))
+        return [*actions, *self._close_finished(now), *self._commit_if_due(now)]
+
+    def _lost(self, tasks: Iterable[TaskId], now: float) -> list[ManagerAction]:
+        return self._close([id_ for id_ in tasks if id_ in self.tasks], TaskEvent.LOST, now)
+
+    def _close_finished(self, now: float) -> list[ManagerAction]:
+        """Close revoked tasks whose work is all committed."""
+        return self._close(
+            [t.id for t in self.tasks if t.state is TaskState.CLOSING and not t.outstanding], TaskEvent.CLOSED, now
+        )
+
+    def _close_overdue(self, now: float) -> list[ManagerAction]:
+        """Close revoked tasks whose deadline has passed; their work is aborted."""
+        return self._close(
+            [t.id for t in self.tasks if t.state is TaskState.CLOSING and t.close_by <= now], TaskEvent.CLOSED, now
+        )
+
+    def _close(self, tasks: list[TaskId], event: TaskEvent, now: float) -> list[ManagerAction]:
+        """End the ownership of tasks. What they have in the open transaction must not be committed any more."""
+        if not tasks:
+            return []
+        actions: list[ManagerAction] = []
+        for id_ in tasks:
+            actions += self._happens(self.tasks[id_], event, now)
+        actions += [act.StopFetching(tuple(tasks)), act.CloseStores(tuple(tasks))]
+        return [*actions, *self._abort_stale(f"tasks {', '.join(map(str, tasks))} are not owned any more")]
+
+    # Initialization.
+
+    def _initialize(self, tasks: list[TaskEpoch], after_seconds: float) -> list[ManagerAction]:
+        for task in tasks:
+            self._initialization.begin(task)
+        return [act.FindOwners(tuple(tasks), after_seconds)] if tasks and not self._stopping else []
+
+    def _restart(self, tasks: Iterable[Task | None], after_seconds: float, now: float) -> list[ManagerAction]:
+        """Initialize tasks that are not running yet from the first step on, in an epoch of its own."""
+        actions: list[ManagerAction] = []
+        again: list[TaskEpoch] = []
+        for task in tasks:
+            if task is not None and task.state is TaskState.OPENING:
+                actions += self._happens(task, TaskEvent.REWOUND, now)
+                actions.append(act.DropOverlay(task.key))
+                again.append(task.key)
+        return [*actions, *self._initialize(again, after_seconds)]
+
+    def _restore_started(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
+        task = self.tasks.current(key)
+        if task is None or task.state is not TaskState.OPENING or self._initialization.offsets(key) is None:
+            return []
+        task.moved_at = now
+        return self._happens(task, TaskEvent.CLAIMED, now)
+
+    def _restored(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
+        task, offsets = self.tasks.current(key), self._initialization.offsets(key)
+        if task is None or offsets is None:
+            return []
+        before = task.state
+        self._initialization.forget(key)
+        task.open(dict(offsets), now)
+        return [act.ReportTransition(task.id, before, TaskState.RUNNING), act.StartFetching(key, dict(offsets))]
+
+    # Batches.
+
+    def _hand_out(self, event: on.RecordsFetched, now: float) -> list[ManagerAction]:
+        records: dict[TaskEpoch, tuple[tuple[TopicPartition, int], ...]] = {}
+        rows = 0
+        actions: list[ManagerAction] = []
+        for key, spans in event.records:
+            task = self.tasks.current(key)
+            if task is None or task.state is not TaskState.RUNNING:
+                continue
+            try:
+                records[key] = records.get(key, ()) + task.hand_out(spans)
+            except ValueError:  # they do not follow on one another
+                records.pop(key, None)
+                actions += self._reopen(key, now)
+            else:
+                rows += sum(span.rows for span in spans)
+        if records:
+            actions.append(act.ProcessBatch(self._batches.add(records, rows), tuple(records)))
+        return actions
+
+    def _computed(self, event: on.BatchComputed, now: float) -> list[ManagerAction]:
+        batch = self._batches.get(event.batch, BatchStage.COMPUTING)
+        if batch is None:
+            return []
+        current = [self.tasks.current(task) is not None for task in batch.records]
+        if event.usable and all(current):
+            batch.stage = BatchStage.PRODUCING
+            if self._opened_at is None:
+                self._opened_at = now
+            return [act.ProduceBatch(event.batch)]
+        self._batches.remove(event.batch)
+        return self._abort("a batch came to nothing that may count") if any(current) else []
+
+    def _produced(self, event: on.BatchProduced, now: float) -> list[ManagerAction]:
+        batch = self._batches.get(event.batch, BatchStage.PRODUCING)
+        if batch is None or not self.tasks.are_current(batch.records):
+            return self._abort("outputs of a task that is not owned any more were produced")
+        batch.stage = BatchStage.PRODUCED
+        for key, entries in batch.records.items():
+            for source, entry in entries:
+                self.tasks[key.task].progress[source].finish(entry)
+        return self._commit_if_due(now, waiting_rows=event.waiting_rows, state_full=event.state_full)
+
+    def _reopen(self, key: TaskEpoch, now: float) -> list[ManagerAction]:
+        """Go back to the committed offsets of one running task."""
+        task = self.tasks.current(key)
+        if task is None or task.state is not TaskState.RUNNING:
+            return []
+        actions = self._rewind([task], 0.0, now)
+        return [*actions, *self._abort_stale(f"task {key.task} went back to its committed offsets")]
+
+    def _rewind(self, tasks: Iterable[Task], after_seconds: float, now: float) -> list[ManagerAction]:
+        tasks = list(tasks)
+        actions: list[ManagerAction] = []
+        closed = [task.id for task in tasks if task.state is TaskState.CLOSING]
+        for task in tasks:
+            actions += self._happens(task, TaskEvent.REWOUND, now)
+        again = [task for task in tasks if task.state is TaskState.OPENING]
+        actions += [act.DropOverlay(task.key) for task in again]
+        if tasks:
+            actions.append(act.StopFetching(tuple(task.id for task in tasks)))
+        if closed:
+            actions.append(act.CloseStores(tuple(closed)))
+        return [*actions, *self._initialize([task.key for task in again], after_seconds)]
+
+    # Transactions.
+
+    def _commit_if_due(self, now: float, *, waiting_rows: int = 0, state_full: bool = False) -> list[ManagerAction]:
+        if self._commit_asked or self._abort_asked:
+            return []
+        produced = bool(self._batches.at(BatchStage.PRODUCED))
+        claims = bool(self._initialization.claims)
+        urgent = claims or self._refresh or state_full or self.tasks.closing
+        due = self.commit_due(waiting_rows)
+        # What waits for the producer goes into the same transaction: a commit costs the same for two batches.
+        on_time = due is not None and due <= now and not self._batches.at(BatchStage.PRODUCING)
+        if not (claims or self._refresh or (produced and (urgent or on_time))):
+            return []
+        self._commit_asked = True
+        return [act.CommitTransaction()]
+
+    def _commit_ready(self, now: float) -> list[ManagerAction]:
+        self._commit_asked = self._sent is not None
+        if self._abort_asked or self._sent is not None:
+            return []
+        produced = self._batches.tasks((BatchStage.PRODUCED,))
+        if not self.tasks.are_current(produced):
+            return self._abort("outputs of a task that is not owned any more were produced")
+        offsets = {task.key: found for task in self.tasks if (found := task.committable)}
+        claims = self._initialization.claims
+        if self._refresh:
+            claims |= {
+                task.key: {
+                    source: at for source, at in task.committed.items() if source not in offsets.get(task.key, ())
+                }
+                for task in self.tasks
+                if task.state is TaskState.RUNNING
+            }
+            self._refresh = False
+        if not offsets and not claims:
+            return []
+        self._opened_at = now if self._batches.at(BatchStage.PRODUCING) else None
+        self._commit_asked = True
+        self._last_commit_at = now
+        self._transaction += 1
+        self._sent = act.SendOffsets(self._transaction, offsets, claims)
+        return [self._sent]
+
+    def _committed(self, event: on.TransactionCommitted, now: float) -> list[ManagerAction]:
+        sent = self._sent
+        if sent is None or sent.transaction != event.transaction:
+            return []
+        self._sent = None
+        self._commit_asked = False
+        if self._batches.remove_produced():
+            self._aborts = 0
+        for key, offsets in sent.offsets.items():
+            if (task := self.tasks.current(key)) is not None:
+                for source, offset in offsets.items():
+                    task.progress[source].commit(offset)
+                task.moved_at = now
+        actions = self._initialization.claimed(sent.claims)
+        return [*actions, *self._close_finished(now), *self._commit_if_due(now)]
+
+    def _aborted(self, event: on.TransactionAborted, now: float) -> list[ManagerAction]:
+        if event.duplicate_member:
+            return [
+                act.EndProcess(
+                    f"another live worker is named {self._identity!r}; give each worker its own worker.name, or leave "
+                    "it unset"
+                )
+            ]
+        self._sent = self._opened_at = None
+        self._commit_asked = self._abort_asked = False
+        self._batches.clear()
+        delay = retry_seconds(self._aborts)
+        self._aborts += 1
+        # Also the tasks that have nothing in flight: what was committed last may yet turn out not to be
+        # (ops/decisions/0002).
+        back = [t for t in self.tasks if t.state is TaskState.RUNNING or t.outstanding]
+        claiming = [self.tasks[key.task] for key in self._initialization.claims]
+        return [*self._rewind(back, delay, now), *self._restart(claiming, max(delay, RETRY_SECONDS), now)]
+
+    def _abort(self, reason: str) -> list[ManagerAction]:
+        if self._abort_asked:
+            return []
+        self._abort_asked = True
+        return [act.AbortTransaction(reason)]
+
+    def _abort_stale(self, reason: str) -> list[ManagerAction]:
+        """Abort if outputs of a stale epoch are in the open transaction or about to be put there.
+
+        What was produced before a commit that is under way belongs to that commit, which the brokers judge.
+        """
+        stages = (BatchStage.PRODUCING, BatchStage.PRODUCED) if self._sent is None else (BatchStage.PRODUCING,)
+        return [] if self.tasks.are_current(self._batches.tasks(stages)) else self._abort(reason)
+
+    def _happens(self, task: Task, event: TaskEvent, now: float) -> list[ManagerAction]:
+        before = task.state
+        if event is not TaskEvent.CLAIMED:
+            self._initialization.forget(task.key)
+        self.tasks.happens(task, event, now)
+        return [] if task.state is before else [act.ReportTransition(task.id, before, task.state)]

@@ -1,0 +1,159 @@
+"""Looks at a worker every other second, in a thread of its own: reports its lag and its tasks, renews a fetcher that
+stands still, and ends the process if something makes no progress.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
+
+from confluent_kafka import KafkaException
+
+from pipeline.clock import Clock
+from pipeline.errors import Stuck
+from pipeline.records import TopicPartition
+from pipeline.runtime.fencing import GroupClient
+from pipeline.runtime.fetcher import Fetcher
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.observer import RuntimeObserver
+from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.task_events import OffsetsExpiring
+from pipeline.runtime.task_registry import TaskSnapshot
+from pipeline.runtime.task_state import TaskState
+from pipeline.runtime.watchdog import hung_call, stuck_task
+from pipeline.settings import Settings
+from pipeline.telemetry.health import Health
+from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+MONITOR_SECONDS = 2.0
+STALL_SECONDS = 10.0  # more than any broker takes to hand a leadership over
+# The brokers forget offsets of topics that no member subscribes to, after seven days by default, also where nothing
+# came meanwhile. Nobody subscribes to facts.
+REFRESH_SECONDS = 3600.0
+
+
+class LagReporter(Protocol):
+    """Judges how far behind the owned partitions are; called by the monitor and when partitions go."""
+
+    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int]) -> None:
+        """Judge the owned partitions, also those being opened. ``ends``: the last stable offsets that are known."""
+        ...
+
+    def forget(self, sources: Iterable[TopicPartition]) -> None:
+        """Tell of these partitions no more."""
+        ...
+
+
+class WorkerMonitor:
+    """``call_started_at`` returns since when (monotonic seconds) a model call runs, None when none does.
+
+    ``refresh``: whether offsets must be committed again from time to time, because topics are read without being
+    subscribed to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        mailbox: Mailbox,
+        *,
+        group: GroupClient,
+        records: RecordQueues,
+        fetcher: Fetcher,
+        state: StateLifecycle,
+        refresh: bool,
+        call_started_at: Callable[[], float | None],
+        lag: LagReporter,
+        observer: RuntimeObserver,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._mailbox = mailbox
+        self._group = group
+        self._records = records
+        self._fetcher = fetcher
+        self._state = state
+        self._refresh = refresh
+        self._call_started_at = call_started_at
+        self._lag = lag
+        self._observer = observer
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._on_failure = on_failure
+        self._renewed_at = 0.0
+        self._refreshed_at = clock.monotonic()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread soon."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(MONITOR_SECONDS):
+                if (why := self._look()) is not None:
+                    self._on_failure(Stuck(f"{why}; nothing of it was committed"))
+                    return
+        except BaseException as error:  # noqa: BLE001 - a thread must not die in silence
+            self._on_failure(error)
+
+    def _look(self) -> str | None:
+        """Look once; return what is stuck, if anything is."""
+        tasks = self._mailbox.ask(lambda manager: manager.tasks.snapshot())
+        sources = self._mailbox.ask(lambda manager: manager.tasks.sources(each.task for each in tasks))
+        try:
+            bounds = self._group.bounds(sources, 5.0) if sources else {}
+        except KafkaException as error:
+            log.debug("ends are unknown: %s", error)
+            bounds = {}
+        ends = {source: high for source, (_, high) in bounds.items()}
+        self._report(tasks, ends)
+        self._lag.look(sources, ends)
+        self._observer.looked(ends)
+        now = self._clock.monotonic()
+        self._renew_stalled(tasks, ends, now)
+        if self._refresh and now > self._refreshed_at + REFRESH_SECONDS:
+            self._refreshed_at = now
+            self._mailbox.post(OffsetsExpiring())
+        return stuck_task(now, tasks, ends, self._settings.worker.stuck_deadline_seconds) or hung_call(
+            now, self._call_started_at(), self._settings.model.call_deadline_seconds
+        )
+
+    def _renew_stalled(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int], now: float) -> None:
+        if self._records or now <= self._renewed_at + STALL_SECONDS:
+            return
+        if self._mailbox.ask(lambda manager: manager.tasks.in_flight):
+            return
+        running = [each for each in tasks if each.state is TaskState.RUNNING]
+        if stalled := stuck_task(now, running, ends, STALL_SECONDS):
+            log.warning("%s, and nothing of it arrives; reading on with a new consumer", stalled)
+            self._fetcher.renew()
+            self._renewed_at = now
+
+    def _report(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int]) -> None:
+        states = [each.state for each in tasks]
+        self._metrics.tasks.replace({(state,): states.count(state) for state in TaskState})
+        self._metrics.buffered_rows.set(self._records.rows)
+        self._metrics.events_in_flight.set(self._mailbox.ask(lambda manager: manager.tasks.in_flight))
+        self._metrics.lag_records.replace(
+            {
+                (source.topic, str(source.partition)): max(0, ends[source] - offset)
+                for each in tasks
+                for source, offset in each.committed.items()
+                if source in ends
+            }
+        )
+        coming = {TaskState.OPENING, TaskState.RESTORING} & set(states)
+        self._health.set("tasks", not coming, "tasks are being opened or restored")
+        self._state.report()

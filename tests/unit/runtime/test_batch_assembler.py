@@ -1,0 +1,156 @@
+"""Batches gather while a commit is under way, and are handed out when it ends; with a real manager and mailbox."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from pipeline.clock import SystemClock
+from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
+from pipeline.runtime import task_events as on
+from pipeline.runtime.batch_assembler import BatchAssembler
+from pipeline.runtime.batch_output import BatchOutput, TaskBatch
+from pipeline.runtime.commit_policy import WORTHWHILE_ROWS
+from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.task_manager import TaskManager
+from pipeline.settings import WorkerSettings
+from pipeline.telemetry.metrics import Metrics
+
+TASK = TaskId("scoring", 0)
+SOURCE = TopicPartition("events", 0)
+LONG = 5.0  # seconds, more than any test needs
+OUTPUT = BatchOutput((), np.zeros(0, np.int64), 0)
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, put forward by ``shift`` seconds."""
+
+    shift = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        return super().monotonic() + self.shift
+
+
+class World:
+    """A running task, and a source of records that reads what a test gives it."""
+
+    def __init__(self) -> None:
+        self.worker = WorkerSettings(commit_interval_seconds=LONG)
+        manager = TaskManager(
+            {"scoring": ("events",)},
+            identity="w",
+            interval_seconds=LONG,
+            batch_rows_max=self.worker.batch_rows_max,
+            close_deadline_seconds=1.0,
+        )
+        self.clock = ShiftedClock()
+        self.mailbox = Mailbox(manager, self.clock.monotonic)
+        self.records = RecordQueues(100_000, 1 << 30)
+        self.assembler = BatchAssembler(
+            self.worker, self.mailbox, self, self.records, clock=self.clock, metrics=Metrics()
+        )
+        self.mailbox.post(on.PartitionsAssigned((TASK,)))
+        self.task = self.mailbox.ask(lambda manager: manager.tasks[TASK].key)
+        self.mailbox.post(on.OwnersFound({self.task: frozenset(["w"])}, frozenset()))
+        self.mailbox.post(on.TransactionsSettled((self.task,)))
+        self.mailbox.post(on.OffsetsResolved({self.task: {SOURCE: 0}}))
+        self.mailbox.post(on.StateRestored(self.task))
+        self._end = 0
+        self._arriving = 0
+
+    def arrive(self, rows: int) -> None:
+        """Let rows be there to be read."""
+        self._arriving += rows
+
+    def poll(self, timeout: float) -> bool:
+        """Read all that is there."""
+        rows, self._arriving = self._arriving, 0
+        if rows:
+            first, self._end = self._end, self._end + rows
+            offsets = np.arange(first, self._end)
+            run = PartitionRecords(
+                SOURCE, self._end, offsets, offsets, large_binary([None] * rows), large_binary([b""] * rows)
+            )
+            self.records.put([(TASK, self.task.epoch, run)])
+        elif timeout:
+            threading.Event().wait(min(timeout, 0.001))
+        return bool(rows)
+
+    def begin_commit(self, batch: TaskBatch) -> None:
+        """Compute and produce a batch, and send its offsets."""
+        self.assembler.submit(batch, OUTPUT)
+        self.assembler.computed(batch.number)
+        self.mailbox.post(on.BatchProduced(batch.number, waiting_rows=0, state_full=True))
+        self.mailbox.post(on.CommitReady())
+
+
+@pytest.fixture
+def world() -> World:
+    """A task that runs from offset 0 on."""
+    return World()
+
+
+def test_the_first_row_after_a_silence_waits_for_nothing(world: World) -> None:
+    """Nothing was committed for long: what is there is handed out at once."""
+    world.arrive(1)
+
+    batch = world.assembler.next_batch(LONG)
+
+    assert batch is not None
+    assert len(batch) == 1
+
+
+def test_without_records_the_host_gets_its_thread_back(world: World) -> None:
+    """An event loop has other things to do."""
+    assert world.assembler.next_batch(0.02) is None
+
+
+def test_a_small_batch_gathers_until_the_commit_under_way_ends(world: World) -> None:
+    """Its end wakes the waiting thread, and rows that arrived meanwhile are in the batch."""
+    world.arrive(1)
+    first = world.assembler.next_batch(LONG)
+    assert first is not None
+    world.begin_commit(first)
+    world.arrive(2)
+    found: list[TaskBatch | None] = []
+    waiting = threading.Thread(target=lambda: found.append(world.assembler.next_batch(2 * LONG)), daemon=True)
+    waiting.start()
+    while world.records.rows < 2:
+        waiting.join(0.001)
+    world.arrive(3)
+    world.clock.shift = LONG / 10 - 0.05  # soon the next commit may begin, but not yet
+
+    world.mailbox.post(on.TransactionCommitted(1))
+    waiting.join(LONG / 2)
+
+    assert [len(batch) for batch in found if batch is not None] == [5]
+
+
+def test_a_large_batch_is_computed_while_a_commit_is_under_way(world: World) -> None:
+    """It is worth its while."""
+    world.arrive(1)
+    first = world.assembler.next_batch(LONG)
+    assert first is not None
+    world.begin_commit(first)
+    world.arrive(WORTHWHILE_ROWS)
+
+    batch = world.assembler.next_batch(LONG)
+
+    assert batch is not None
+    assert len(batch) == WORTHWHILE_ROWS
+
+
+def test_no_more_than_two_computed_batches_wait_for_the_producer(world: World) -> None:
+    """A third one is not begun before one of them is produced."""
+    for _ in range(2):
+        world.arrive(world.worker.batch_rows_max)
+        batch = world.assembler.next_batch(LONG)
+        assert batch is not None
+        world.assembler.submit(batch, OUTPUT)
+    world.arrive(2 * world.worker.batch_rows_max)
+
+    assert world.assembler.next_batch(0.05) is None
+    world.assembler.computed(1)
+    assert world.assembler.next_batch(LONG) is not None
