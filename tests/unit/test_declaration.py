@@ -88,10 +88,13 @@ def test_a_key_must_lie_in_the_same_partition_everywhere(topic: str, partitions:
 @pytest.mark.parametrize(
     ("declare", "why"),
     [
-        (lambda: pipeline(*MEMORY, events=replace(EVENTS, key=None)), "its events have none: say events.key"),
+        (lambda: pipeline(*MEMORY, events=replace(EVENTS, key=None)), "its events have no key: set events.key"),
         (lambda: pipeline(*MEMORY, events=replace(EVENTS, partitions=4)), "'blocks' have 8 partitions"),
-        (lambda: pipeline(Table("predictions").count(window=hours(1))), "the name of the table of last scores"),
-        (lambda: pipeline(Table("t", facts=replace(BLOCKS, topic="scores")).seconds_since_last()), "for two things"),
+        (lambda: pipeline(Table("predictions").count(window=hours(1))), "reserved for the table of last scores"),
+        (
+            lambda: pipeline(Table("t", facts=replace(BLOCKS, topic="scores")).seconds_since_last()),
+            "topic 'scores' twice",
+        ),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declare: object, why: str) -> None:

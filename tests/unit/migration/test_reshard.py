@@ -73,8 +73,8 @@ class Marked:
 
     world: World
 
-    def begun(self, _command: str) -> dict[str, Any] | None:
-        """Return what was begun."""
+    def unfinished(self, _command: str) -> dict[str, Any] | None:
+        """Return the unfinished migration."""
         return self.world.begun
 
     def remove(self) -> None:
