@@ -133,14 +133,14 @@ def test_a_file_that_cannot_be_read_is_one_line(
     [
         (
             "[worker]\nbatchrows = 1",
-            "unknown setting 'worker.batchrows' (from surgetank.toml); known here: batch_rows",
+            "unknown setting 'worker.batchrows' (from surgetank.toml); known here: batch_kilobytes_max, ",
         ),
         (
             "[wroker]\nname = 'x'",
             "unknown setting 'wroker' (from surgetank.toml); known here: dead_letters, exporter, ",
         ),
         ("[wroker]", "unknown setting 'wroker' (from surgetank.toml)"),
-        ("worker = 3", "setting 'worker' (from surgetank.toml) is a section; known in it: batch_rows_max, "),
+        ("worker = 3", "setting 'worker' (from surgetank.toml) is a section; known in it: batch_kilobytes_max, "),
         (
             "[worker]\nbatch_rows_max = 'many'",
             "setting 'worker.batch_rows_max' = 'many' (from surgetank.toml): Input ",
