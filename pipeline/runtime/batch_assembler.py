@@ -1,6 +1,6 @@
-"""Assembles batches: fetches records, lingers as long as that delays no commit, and returns the next batch.
+"""Assembles batches: takes fetched records, lingers as long as that delays no commit, and returns the next batch.
 
-Call all methods except ``computed`` in the thread that fetches and computes.
+Call all methods except ``computed`` in the thread that computes.
 """
 
 import logging

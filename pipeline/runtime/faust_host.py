@@ -13,7 +13,7 @@ from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.settings import Settings
 from pipeline.telemetry.health import Health, beat_forever
 
-FETCH_SECONDS = 0.02  # how long a fetch may block the event loop while it waits for a first record
+FETCH_SECONDS = 0.02  # how long the event loop may block while it waits for a first record
 LOOP_SECONDS = 5.0  # event loop heartbeat deadline, in addition to the deadline of a model call
 
 
@@ -53,7 +53,7 @@ def startup_error(error: Exception) -> SurgetankError:
 class FaustHost(mode.Service):  # type: ignore[misc]
     """Runs a worker inside an event loop. ``put`` is the channel's put.
 
-    The event loop's thread fetches and computes: librdkafka sends heartbeats from its own threads, and everything that
+    The event loop's thread computes: librdkafka sends heartbeats from its own threads, and everything that
     must respond while a batch is computed has a separate thread. One batch at a time is in the channel or computed.
     """
 

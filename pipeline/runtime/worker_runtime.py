@@ -1,8 +1,8 @@
 """The runtime of a worker: creates its threads and starts the task manager's actions in them. Independent of Faust.
 
-Threads: *membership* (rebalances), *initializer* and *fence* (broker queries before a task runs), *restorer* (reads
-changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). The host's thread fetches and computes, one
-batch at a time. Threads post their results into the mailbox.
+Threads: *membership* (rebalances), *fetcher* (reads records), *initializer* and *fence* (broker queries before a task
+runs), *restorer* (reads changelogs), *transactions* (produces, commits), *monitor* (lag, watchdog). The host's thread
+computes, one batch at a time. Threads post their results into the mailbox.
 """
 
 import logging
@@ -16,6 +16,7 @@ from pipeline.runtime import task_actions as act
 from pipeline.runtime.batch_assembler import BatchAssembler
 from pipeline.runtime.batch_output import BatchOutput, TaskBatch
 from pipeline.runtime.fencing import GroupClient
+from pipeline.runtime.fetch_thread import FetchThread
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.mailbox import Mailbox
@@ -122,7 +123,8 @@ class WorkerRuntime:
             inbox=self.records,
             on_trouble=self._fetch_failed,
         )
-        self._assembler = BatchAssembler(worker, mailbox, self._fetcher, self.records, clock=clock, metrics=metrics)
+        self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
+        self._assembler = BatchAssembler(worker, mailbox, self._fetching, self.records, clock=clock, metrics=metrics)
         self._state = StateLifecycle(
             stores,
             settings,
@@ -189,6 +191,7 @@ class WorkerRuntime:
         self._producer.start()
         prepared = self._producer.submit(self._transactions.prepare)
         self._fetcher.look_up(list(self._topics))
+        self._fetching.start()
         prepared.result()
         self._state.start()
         self._initializer.start()
@@ -211,7 +214,7 @@ class WorkerRuntime:
         self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
         self._initializer.stop(STOP_SECONDS)
         self._producer.stop(STOP_SECONDS)
-        self._fetcher.stop()
+        self._fetching.stop(STOP_SECONDS)
         self._state.stop(STOP_SECONDS)
 
     def abandon(self) -> None:
