@@ -412,7 +412,7 @@ def _topologies(folder: Path) -> dict[str, Start]:
         "unknown field": start("wrong_field", "'landed_at'", "events.time", "boarding_at"),
         "two pipelines": start("two", "topologies.two", "2 Pipelines", "exactly one"),
         "no pipeline": start("none", "topologies.none", "no Pipeline", "exactly one"),
-        "unknown pipeline": Start(("'nosuch'", "topology.nosuch", "there are: flights"), module="nosuch"),
-        "file name for a pipeline": Start(("topology/flights.py", "there are: flights"), module="topology/flights.py"),
-        "relative name for a pipeline": Start(("'.flights'", "there are: flights"), module=".flights"),
+        "unknown pipeline": Start(("'nosuch'", "topology.nosuch", "known are: flights"), module="nosuch"),
+        "file name for a pipeline": Start(("topology/flights.py", "known are: flights"), module="topology/flights.py"),
+        "relative name for a pipeline": Start(("'.flights'", "known are: flights"), module=".flights"),
     }
