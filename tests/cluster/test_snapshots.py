@@ -107,7 +107,7 @@ def test_a_snapshot_is_imported_only_where_it_belongs(remembered: RememberedFact
     file.write_bytes(content[:-1] + b"?")
     damaged = state(under, "import", str(out), "--worker", "here", "--replace")
 
-    assert (there.returncode, "has state of task 0, 1, 2, 3 already" in there.stderr) == (1, True)
+    assert (there.returncode, "already has state of task 0, 1, 2, 3" in there.stderr) == (1, True)
     assert (elsewhere.returncode, "not of" in elsewhere.stderr) == (2, True)
     assert (damaged.returncode, "does not have the checksum" in damaged.stderr) == (1, True)
     file.write_bytes(content)
