@@ -28,6 +28,7 @@ MODULES = (
     "pipeline.features.windows",
     "pipeline.kafka.columnar.producer",
     "pipeline.kafka.columnar.walk",
+    "pipeline.serving.row_order",
     "pipeline.state.sparse_serde",
 )
 

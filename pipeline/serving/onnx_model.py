@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from pipeline.errors import ModelError
+from pipeline.serving.row_order import ROWS_MIN, row_order
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -37,17 +38,25 @@ class OnnxModel:
         self._input, self._output, self._features = input, output, tuple(features)
         self._check_input()
         self._check_output()
+        self._order = row_order(model, input)
 
     def score(self, matrix: Float32s) -> Float64s:
         """Return float64 [m] for float32 [m, F]. Raises ONNX Runtime's errors."""
-        (answer,) = self._session.run([self._output], {self._input: matrix})
-        column = answer[:, -1] if answer.ndim == 2 else answer
-        return column.astype(np.float64)  # type: ignore[no-any-return]
+        if self._order is None or len(matrix) < ROWS_MIN:
+            return self._run(matrix).astype(np.float64)
+        order = self._order.order(matrix)
+        scores = np.empty(len(matrix))
+        scores[order] = self._run(matrix[order])
+        return scores
 
     def warm_up(self, rows_max: int) -> None:
         """Score one row and ``rows_max`` rows of zeros, so that memory is allocated before the first real batch."""
         for rows in sorted({1, rows_max}):
             self.score(np.zeros((rows, len(self._features)), dtype=np.float32))
+
+    def _run(self, matrix: Float32s) -> npt.NDArray[np.floating]:
+        (answer,) = self._session.run([self._output], {self._input: matrix})
+        return answer[:, -1] if answer.ndim == 2 else answer  # type: ignore[no-any-return]
 
     def _open(self, model: Path | bytes, threads: int) -> ort.InferenceSession:
         options = ort.SessionOptions()
