@@ -7,6 +7,7 @@ block for minutes after the kill of one broker of three).
 
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,16 +31,21 @@ class TransactionalProducer(Producer):  # type: ignore[misc]
     def send_offsets_to_transaction(
         self, positions: Sequence[KafkaTopicPartition], metadata: Any, timeout: float
     ) -> None:
-        """Add offsets to the open transaction. Raises KafkaException, with _TIMED_OUT after ``timeout`` seconds.
+        """Add offsets to the open transaction, and meanwhile send the records that linger in the queue.
+
+        Both take two round trips to the brokers; one after the other they would take four.
+        Raises KafkaException, with _TIMED_OUT after ``timeout`` seconds.
 
         After a timeout the call continues in a thread that ends with it. Its later requests carry this producer's
         epoch, which the brokers reject once another producer has called ``init_transactions`` with the same id.
         """
         call = super().send_offsets_to_transaction
         done: Future[None] = Future()
+        give_up = time.monotonic() + timeout
         self._jobs.put((lambda: call(positions, metadata, timeout), done))
+        self.flush(timeout)
         try:
-            done.result(timeout)
+            done.result(max(0.0, give_up - time.monotonic()))
         except TimeoutError:
             raise KafkaException(
                 KafkaError(KafkaError._TIMED_OUT, f"no answer to the offsets of a transaction in {timeout:g} s")

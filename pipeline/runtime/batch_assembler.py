@@ -11,7 +11,6 @@ from pipeline.clock import Clock
 from pipeline.records import TaskEpoch, TaskRecords
 from pipeline.runtime import task_actions as act
 from pipeline.runtime.batch_output import BatchOutput, TaskBatch
-from pipeline.runtime.commit_policy import linger_seconds
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.task_events import BatchComputed, RecordsFetched, RecordSpan
@@ -20,8 +19,6 @@ from pipeline.settings import WorkerSettings
 from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-BATCHES_AHEAD = 2  # computed batches that may wait for the producer while the next one is computed
 
 
 class RecordSource(Protocol):
@@ -93,17 +90,7 @@ class BatchAssembler:
         return None
 
     def _linger_seconds(self, manager: TaskManager) -> float:
-        """Return how many seconds to wait for more records before the next batch is taken; 0: take it now."""
-        worker, rows, held = self._worker, self._records.rows, len(self._computed)
-        if held >= BATCHES_AHEAD or (held and rows < worker.batch_rows_max):
-            return worker.commit_interval_seconds  # the outputs of a new batch would only queue for the producer
-        return linger_seconds(
-            now=self._clock.monotonic(),
-            last_commit_at=manager.last_commit_at,
-            interval_seconds=worker.commit_interval_seconds,
-            waiting_rows=rows,
-            committing=manager.committing,
-        )
+        return manager.linger_seconds(self._records.rows, len(self._computed), self._clock.monotonic())
 
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
         """Put the outputs of a batch into the open transaction, and commit when a commit is due.

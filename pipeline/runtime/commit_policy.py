@@ -1,8 +1,40 @@
 """Decides when to commit and how long to linger before the next batch. Pure."""
 
+from collections import deque
+from statistics import median
+
 WORTHWHILE_ROWS = 1024  # from this size on, the fixed cost of a batch is a small part of its total cost
+FIXED_COST_ROWS = 256  # a smaller batch takes about as long as one of this size
+BATCHES_AHEAD = 2  # computed batches that may wait for the producer while the next one is computed
+RECENT = 15  # batches and commits in an estimate
 RETRY_SECONDS = 0.05  # backoff after an abort, doubled with each further consecutive abort
 RETRY_SECONDS_MAX = 5.0  # upper bound of the backoff, so that a permanent failure does not busy-loop
+
+
+class RecentDurations:
+    """Estimates how long a commit and the computation of a batch take: medians of the most recent ones."""
+
+    def __init__(self) -> None:
+        self._commits: deque[float] = deque(maxlen=RECENT)
+        self._batches: deque[tuple[int, float]] = deque(maxlen=RECENT)
+
+    def committed(self, seconds: float) -> None:
+        """Record the duration of a commit."""
+        self._commits.append(seconds)
+
+    def computed(self, rows: int, seconds: float) -> None:
+        """Record the duration of the computation of a batch."""
+        self._batches.append((max(rows, FIXED_COST_ROWS), seconds))
+
+    @property
+    def commit_seconds(self) -> float | None:
+        """The expected duration of a commit; None before the first one."""
+        return median(self._commits) if self._commits else None
+
+    def batch_seconds(self, rows: int) -> float:
+        """Return the expected duration of the computation of a batch; 0 before the first one."""
+        rows = max(rows, FIXED_COST_ROWS)
+        return median(rows / count * seconds for count, seconds in self._batches) if self._batches else 0.0
 
 
 def commit_time(*, opened_at: float, last_commit_at: float, interval_seconds: float, flooded: bool) -> float:
@@ -16,17 +48,36 @@ def commit_time(*, opened_at: float, last_commit_at: float, interval_seconds: fl
 
 
 def linger_seconds(
-    *, now: float, last_commit_at: float, interval_seconds: float, waiting_rows: int, committing: bool
+    *,
+    now: float,
+    last_commit_at: float,
+    interval_seconds: float,
+    waiting_rows: int,
+    batch_rows_max: int,
+    computed_batches: int,
+    commit_ends_at: float | None,
+    batch_seconds: float,
 ) -> float:
     """Return how many seconds to linger before the next batch; times are monotonic seconds. Pure.
 
-    A batch computed now could not be committed before the commit in progress has ended or the next one is due, and
-    many small batches cost more than one large batch. A batch of at least ``WORTHWHILE_ROWS`` is taken at once.
-    ``committing``: a commit is in progress; the caller waits for its end, at most for the returned time.
+    The next batch cannot be committed before the commit in progress has ended, which is expected at ``commit_ends_at``
+    (None: no commit is in progress). So the batch is taken ``batch_seconds``, its expected duration, before that: it is
+    computed when the commit ends, and holds all records that arrived until then. Without a commit in progress, a batch
+    of at least ``WORTHWHILE_ROWS`` is taken at once, and a smaller one when the next commit is due, because many small
+    batches cost more than one large batch. ``batch_rows_max`` waiting rows mean that the worker lags, so that it must
+    not idle. ``computed_batches`` wait for the producer; a further one would wait behind them.
+    The caller waits for the end of the commit, at most for the returned time.
     """
+    full = waiting_rows >= batch_rows_max
+    if computed_batches >= BATCHES_AHEAD or (computed_batches and not full):
+        return interval_seconds
+    if full:
+        return 0.0
+    if commit_ends_at is not None:
+        return max(0.0, commit_ends_at - batch_seconds - now)
     if waiting_rows >= WORTHWHILE_ROWS:
         return 0.0
-    return interval_seconds if committing else max(0.0, last_commit_at + interval_seconds / 10 - now)
+    return max(0.0, last_commit_at + interval_seconds / 10 - now)
 
 
 def retry_seconds(aborts: int) -> float:

@@ -15,7 +15,7 @@ from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime import task_events as on
 from pipeline.runtime.batches_in_flight import BatchesInFlight, BatchStage
-from pipeline.runtime.commit_policy import commit_time, retry_seconds
+from pipeline.runtime.commit_policy import RecentDurations, commit_time, linger_seconds, retry_seconds
 from pipeline.runtime.initialization_steps import Initialization
 from pipeline.runtime.task import Task
 from pipeline.runtime.task_actions import ManagerAction
@@ -49,6 +49,7 @@ class TaskManager:
         self.tasks = TaskRegistry(topics)
         self._initialization = Initialization(identity)
         self._batches = BatchesInFlight()
+        self._durations = RecentDurations()
         self._opened_at: float | None = None  # when the first batch of the open transaction went to the producer
         self._last_commit_at = 0.0
         self._commit_asked = False
@@ -123,6 +124,22 @@ class TaskManager:
             flooded=waiting_rows >= self._batch_rows_max,
         )
 
+    def linger_seconds(self, waiting_rows: int, computed_batches: int, now: float) -> float:
+        """Return how many seconds to wait, at most, for more records before the next batch is taken; 0: take it now."""
+        commit_ends_at = None
+        if self._commit_asked:
+            commit_ends_at = self._last_commit_at + (self._durations.commit_seconds or self._interval)
+        return linger_seconds(
+            now=now,
+            last_commit_at=self._last_commit_at,
+            interval_seconds=self._interval,
+            waiting_rows=waiting_rows,
+            batch_rows_max=self._batch_rows_max,
+            computed_batches=computed_batches,
+            commit_ends_at=commit_ends_at,
+            batch_seconds=self._durations.batch_seconds(waiting_rows),
+        )
+
     def released(self, tasks: Iterable[TaskId]) -> bool:
         """Return whether none of these tasks is owned or can have outputs in an open transaction."""
         gone = set(tasks)
@@ -145,11 +162,6 @@ class TaskManager:
     def committing(self) -> bool:
         """Whether a commit is requested or in progress."""
         return self._commit_asked
-
-    @property
-    def last_commit_at(self) -> float:
-        """When the last commit began, in monotonic seconds."""
-        return self._last_commit_at
 
     # Ownership.
 
@@ -252,13 +264,14 @@ class TaskManager:
             else:
                 rows += sum(span.rows for span in spans)
         if records:
-            actions.append(act.ProcessBatch(self._batches.add(records, rows), tuple(records)))
+            actions.append(act.ProcessBatch(self._batches.add(records, rows, now), tuple(records)))
         return actions
 
     def _computed(self, event: on.BatchComputed, now: float) -> list[ManagerAction]:
         batch = self._batches.get(event.batch, BatchStage.COMPUTING)
         if batch is None:
             return []
+        self._durations.computed(batch.rows, now - batch.began_at)
         current = [self.tasks.current(task) is not None for task in batch.records]
         if event.usable and all(current):
             batch.stage = BatchStage.PRODUCING
@@ -349,6 +362,7 @@ class TaskManager:
             return []
         self._sent = None
         self._commit_asked = False
+        self._durations.committed(now - self._last_commit_at)
         if self._batches.remove_produced():
             self._aborts = 0
         for key, offsets in sent.offsets.items():

@@ -128,18 +128,35 @@ def test_a_small_batch_gathers_until_the_commit_under_way_ends(world: World) -> 
     assert [len(batch) for batch in found if batch is not None] == [5]
 
 
-def test_a_large_batch_is_computed_while_a_commit_is_under_way(world: World) -> None:
-    """It is worth its while."""
+def test_a_full_batch_is_computed_while_a_commit_is_under_way(world: World) -> None:
+    """The worker lags: it must not idle."""
     world.arrive(1)
     first = world.assembler.next_batch(LONG)
     assert first is not None
     world.begin_commit(first)
-    world.arrive(WORTHWHILE_ROWS)
+    world.arrive(world.worker.batch_rows_max)
 
     batch = world.assembler.next_batch(LONG)
 
     assert batch is not None
-    assert len(batch) == WORTHWHILE_ROWS
+    assert len(batch) == world.worker.batch_rows_max
+
+
+def test_a_batch_is_taken_before_the_expected_end_of_the_commit_under_way(world: World) -> None:
+    """The last commit took a second; when this one has taken as long, its end is not waited for any more."""
+    for number in (1, 2):
+        world.arrive(1)
+        batch = world.assembler.next_batch(LONG)
+        assert batch is not None
+        world.begin_commit(batch)
+        if number == 1:
+            world.clock.shift += 1.0
+            world.mailbox.post(on.TransactionCommitted(1))
+    world.arrive(WORTHWHILE_ROWS)
+
+    assert world.assembler.next_batch(0.05) is None
+    world.clock.shift += 1.0
+    assert world.assembler.next_batch(LONG) is not None
 
 
 def test_no_more_than_two_computed_batches_wait_for_the_producer(world: World) -> None:

@@ -4,7 +4,14 @@ import pytest
 from confluent_kafka import KafkaError
 
 from pipeline.records import TaskId, TopicPartition
-from pipeline.runtime.commit_policy import WORTHWHILE_ROWS, commit_time, linger_seconds
+from pipeline.runtime.commit_policy import (
+    BATCHES_AHEAD,
+    RECENT,
+    WORTHWHILE_ROWS,
+    RecentDurations,
+    commit_time,
+    linger_seconds,
+)
 from pipeline.runtime.fencing import address_of, owner_metadata, owner_of, stale_owners
 from pipeline.runtime.group_membership import has_code
 from pipeline.runtime.task_initializer import Bounds, Start, start_offset
@@ -136,29 +143,73 @@ def test_a_model_call_past_its_deadline_hangs() -> None:
     assert hung_call(100.0, 79.0, 20.0) is not None
 
 
+def linger(
+    now: float,
+    rows: int,
+    *,
+    computed: int = 0,
+    commit_ends_at: float | None = None,
+    batch_seconds: float = 0.0,
+) -> float:
+    """Return the linger time of a worker with batches of at most 8,000 rows, whose last commit began at 10 s."""
+    return linger_seconds(
+        now=now,
+        last_commit_at=10.0,
+        interval_seconds=0.1,
+        waiting_rows=rows,
+        batch_rows_max=8_000,
+        computed_batches=computed,
+        commit_ends_at=commit_ends_at,
+        batch_seconds=batch_seconds,
+    )
+
+
 def test_a_batch_gathers_only_as_long_as_its_commit_is_not_due() -> None:
     """After a silence, with many rows, or once the commit is due, nothing waits."""
-
-    def linger(now: float, rows: int, *, committing: bool = False) -> float:
-        return linger_seconds(
-            now=now, last_commit_at=10.0, interval_seconds=0.1, waiting_rows=rows, committing=committing
-        )
-
     assert linger(10.005, 1) == pytest.approx(0.005)
     assert linger(10.005, WORTHWHILE_ROWS) == 0
     assert linger(10.01, 1) == pytest.approx(0)
     assert linger(50.0, 1) == 0
 
 
-def test_a_small_batch_waits_for_the_commit_under_way() -> None:
-    """It could not be committed before; a large one is computed meanwhile."""
-    small = linger_seconds(now=50.0, last_commit_at=49.9, interval_seconds=0.1, waiting_rows=1, committing=True)
-    large = linger_seconds(
-        now=50.0, last_commit_at=49.9, interval_seconds=0.1, waiting_rows=WORTHWHILE_ROWS, committing=True
-    )
+def test_a_batch_is_taken_so_that_it_is_computed_when_the_commit_in_progress_ends() -> None:
+    """Earlier it would wait for the producer, without the records that arrive meanwhile. A full batch waits never."""
+    assert linger(10.01, 2_000, commit_ends_at=10.03, batch_seconds=0.005) == pytest.approx(0.015)
+    assert linger(10.026, 2_000, commit_ends_at=10.03, batch_seconds=0.005) == 0
+    assert linger(10.01, 2_000, commit_ends_at=10.03, batch_seconds=0.05) == 0
+    assert linger(10.01, 8_000, commit_ends_at=10.03, batch_seconds=0.005) == 0
 
-    assert small > 0
-    assert large == 0
+
+def test_computed_batches_that_wait_for_the_producer_hold_back_the_next_one() -> None:
+    """One of them holds back all but a full batch, two of them also that."""
+    assert linger(50.0, 7_999, computed=1) > 0
+    assert linger(50.0, 8_000, computed=1) == 0
+    assert linger(50.0, 8_000, computed=BATCHES_AHEAD) > 0
+
+
+def test_durations_are_estimated_by_recent_medians() -> None:
+    """One slow commit or batch does not change the estimate; a small batch takes as long as one of 256 rows."""
+    recent = RecentDurations()
+    assert recent.commit_seconds is None
+    assert recent.batch_seconds(1_000) == 0
+
+    for seconds in (0.02, 0.02, 0.9):
+        recent.committed(seconds)
+    for seconds in (0.004, 0.004, 3.0):
+        recent.computed(1_024, seconds)
+
+    assert recent.commit_seconds == pytest.approx(0.02)
+    assert recent.batch_seconds(2_048) == pytest.approx(0.008)
+    assert recent.batch_seconds(1) == recent.batch_seconds(256) == pytest.approx(0.001)
+
+
+def test_durations_that_change_for_good_change_the_estimate() -> None:
+    """Old ones are forgotten."""
+    recent = RecentDurations()
+    for seconds in [0.02] * RECENT + [0.05] * RECENT:
+        recent.committed(seconds)
+
+    assert recent.commit_seconds == pytest.approx(0.05)
 
 
 def test_a_fatal_error_is_known_by_its_words() -> None:
