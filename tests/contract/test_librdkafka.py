@@ -404,6 +404,28 @@ def test_offsets_whose_coordinator_died_do_not_keep_their_caller_waiting(
     successor.commit_transaction(30)
 
 
+def test_lingering_records_are_sent_while_offsets_are_added(kafka: KafkaUnderTest, topic: Topic, group: str) -> None:
+    """So the commit that follows does not begin with sending them, though they could linger for nine seconds."""
+    name = topic(1)
+    reader = clients.reader(kafka.settings, group_id=group)
+    offsets = [KafkaTopicPartition(name, 0, 1)]
+    while not _answers(lambda: reader.committed(offsets, 10)):
+        pass  # a coordinator that is not there yet would refuse the offsets
+    no_member = reader.consumer_group_metadata()
+    producer = clients.transactional(kafka.settings, transactional_id=uuid.uuid4().hex, linger_ms=9_000)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    delivered: list[object] = []
+    producer.produce(name, b"score", on_delivery=lambda error, _: delivered.append(error))
+    producer.poll(0)
+    assert not delivered
+
+    producer.send_offsets_to_transaction(offsets, no_member, 30)
+
+    assert delivered == [None]
+    producer.commit_transaction(30)
+
+
 def _answers(question: Callable[[], object]) -> bool:
     try:
         question()
