@@ -20,9 +20,9 @@ from pipeline.kafka import clients
 from pipeline.kafka.columnar.interface import BatchProducer
 from pipeline.kafka.columnar.produce_all import Delivered, produce_all
 from pipeline.kafka.columnar.select import batch_producer
+from pipeline.kafka.group_client import GroupClient, owner_metadata
 from pipeline.records import OutputPartition, OutputRecords, TaskEpoch
 from pipeline.runtime.batch_output import BatchOutput, OpenTransaction, TaskBatch
-from pipeline.runtime.fencing import GroupClient, owner_metadata
 from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
 from pipeline.runtime.mailbox import Mailbox

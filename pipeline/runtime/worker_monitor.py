@@ -11,8 +11,8 @@ from confluent_kafka import KafkaException
 
 from pipeline.clock import Clock
 from pipeline.errors import Stuck
+from pipeline.kafka.group_client import GroupClient
 from pipeline.records import TopicPartition
-from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.fetcher import Fetcher
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.observer import RuntimeObserver

@@ -11,11 +11,11 @@ from functools import partial
 
 from pipeline.clock import Clock
 from pipeline.errors import LostIdentity
+from pipeline.kafka.group_client import GroupClient
 from pipeline.records import OutputPartition, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime.batch_assembler import BatchAssembler
 from pipeline.runtime.batch_output import BatchOutput, TaskBatch
-from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.fetch_thread import FetchThread
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership

@@ -16,9 +16,10 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
+from pipeline.kafka.group_client import GroupClient, owner_metadata
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.records import TaskId, TaskRecords, TopicPartition
-from pipeline.runtime.fencing import GroupClient, owner_metadata
+from pipeline.runtime.fencing import fence
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership, generation
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
@@ -328,7 +329,7 @@ def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
     assert ground.committed([stable], 10) == {stable: 5}
     assert ground.committed([pending, stable], 1.0) is None
 
-    ground.fence(later, {(name, 0)}, 10)
+    fence(ground, later, {(name, 0)}, 10)
     assert ground.committed([pending, stable], 10) == {pending: 5, stable: 5}
     with pytest.raises(KafkaException) as fenced:
         second.commit_transaction(10)
