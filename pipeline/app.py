@@ -20,7 +20,8 @@ from faust.app.base import BootStrategy
 
 from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
 from pipeline.clock import Clock, SystemClock
-from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Pipeline
 from pipeline.errors import (
@@ -151,8 +152,10 @@ class Worker:
         )
         contracts = SchemaRepository.load()
         bytes_max = settings.dead_letters.value_bytes_max
-        decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=bytes_max)
-        facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
+        decoder = AvroDeserializer(contracts, pipeline.events.schema, value_bytes_max=bytes_max)
+        facts = {
+            each.topic: AvroDeserializer(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds
+        }
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
         recording = settings.features.record
@@ -182,7 +185,7 @@ class Worker:
             facts=facts,
             recall=recall,
             recorder=_recorder(pipeline, contracts, recall) if recording else None,
-            encoder=Encoder(contracts, "score"),
+            encoder=AvroSerializer(contracts, "score"),
             spec=spec,
             scorer=self._scorer,
             model=chosen.name,
@@ -322,7 +325,7 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
 def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "StatefulFeatures | None") -> FeatureLog:
     """Return the feature log of a pipeline. A pipeline without state reads no facts and needs no start offsets."""
     return FeatureLog(
-        pipeline, Encoder(contracts, "features"), recall.committed if recall is not None else lambda _: {}
+        pipeline, AvroSerializer(contracts, "features"), recall.committed if recall is not None else lambda _: {}
     )
 
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pipeline.bisection import bisect_failures
 from pipeline.clock import Clock
-from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import NO_AGGREGATES, FeatureSpec, Float32s, Float64s
@@ -75,11 +76,11 @@ class BatchProcessor:
         self,
         pipeline: Pipeline,
         *,
-        decoder: Decoder,
-        facts: Mapping[str, Decoder],
+        decoder: AvroDeserializer,
+        facts: Mapping[str, AvroDeserializer],
         recall: "StatefulFeatures | None",
         recorder: "FeatureLog | None",
-        encoder: Encoder,
+        encoder: AvroSerializer,
         spec: FeatureSpec,
         scorer: Scorer,
         model: str,
@@ -145,14 +146,14 @@ class BatchProcessor:
     ) -> tuple[DecodedBatch, dict[str, DecodedBatch], tuple[DeadLetter, ...]]:
         """Return the events, the facts by topic, and a dead letter for each record that cannot be decoded."""
         if not self._facts:
-            batch, dead = self._decoder.decode(records)
+            batch, dead = self._decoder.deserialize(records)
             return batch, {}, dead
         found: dict[str, DecodedBatch] = {}
         letters: list[DeadLetter] = []
         for topic, decoder in ((self._pipeline.events.topic, self._decoder), *self._facts.items()):
             rows = records.of_topic(topic)
             part = records if len(rows) == len(records) else RecordBatch.of(slices, topic)
-            batch, dead = decoder.decode(part)
+            batch, dead = decoder.deserialize(part)
             found[topic] = DecodedBatch(records, rows[batch.rows], batch.columns)
             letters += [replace(letter, row=int(rows[letter.row])) for letter in dead]
         return found.pop(self._pipeline.events.topic), found, tuple(letters)
@@ -185,7 +186,7 @@ class BatchProcessor:
         columns = batch.columns if whole else batch.columns.take(pa.array(scored.kept))
         rows = batch.rows if whole else batch.rows[scored.kept]
         table = self._score_columns(batch.records, rows, columns, scored, now_ms)
-        done, bad = bisect_failures(len(rows), lambda a, b: self._encoder.encode_values(table.slice(a, b - a)))
+        done, bad = bisect_failures(len(rows), lambda a, b: self._encoder.serialize(table.slice(a, b - a)))
         values = joined([part for _, _, part in done])
         dead = tuple(_died(rows[i], Step.EMIT, DeadLetterReason.UNENCODABLE, error) for i, error in bad)
         emitted = np.arange(len(rows), dtype=np.int64)

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import Events, Field, Pipeline, Scores
 from pipeline.clock import SystemClock
-from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.drills.wire import decoder
@@ -43,11 +44,11 @@ def run(folder: Path, values: list[bytes], *, recording: bool) -> ProcessedBatch
     contracts, clock = SchemaRepository.load(), SystemClock()
     flow = BatchProcessor(
         PIPELINE,
-        decoder=Decoder(contracts_of(folder, EVENT), "event", value_bytes_max=BYTES_MAX),
+        decoder=AvroDeserializer(contracts_of(folder, EVENT), "event", value_bytes_max=BYTES_MAX),
         facts={},
         recall=None,
-        recorder=FeatureLog(PIPELINE, Encoder(contracts, "features"), lambda _: {}) if recording else None,
-        encoder=Encoder(contracts, "score"),
+        recorder=FeatureLog(PIPELINE, AvroSerializer(contracts, "features"), lambda _: {}) if recording else None,
+        encoder=AvroSerializer(contracts, "score"),
         spec=PIPELINE.spec,
         scorer=Scorer(model, clock),
         model="m",
@@ -89,7 +90,11 @@ def values(tmp_path: Path) -> list[bytes]:
         "a": pa.array([0.0, 13.0, 2.0, 7.0, 4.0, 0.1, 6.0, 5.0]),
         "b": pa.array([0.5, 0.5, None, 0.5, 0.5, 0.5, 0.5, 0.5]),
     }
-    values = Encoder(contracts_of(tmp_path, EVENT), "event").encode(pa.RecordBatch.from_pydict(columns))
+    values = (
+        AvroSerializer(contracts_of(tmp_path, EVENT), "event")
+        .serialize(pa.RecordBatch.from_pydict(columns))
+        .to_pylist()
+    )
     return [*values[:6], b"no event", values[7]]
 
 
