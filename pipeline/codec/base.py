@@ -4,8 +4,16 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.errors import SurgetankError
 from pipeline.records import DeadLetter, DecodedBatch, RecordBatch
+
+NULL_VALUE = DeadLetterReason(Step.DECODE, "null_value", "the value is null, a tombstone")
+EMPTY = DeadLetterReason(Step.DECODE, "empty", "the value has no bytes")
+VALUE_TOO_LARGE = DeadLetterReason(Step.DECODE, "too_large", "the value exceeds `dead_letters.value_bytes_max`")
+NOT_FRAMED = DeadLetterReason(Step.DECODE, "not_framed", "the value does not start with the Confluent frame")
+UNKNOWN_SCHEMA = DeadLetterReason(Step.DECODE, "unknown_schema", "`schemas/` has no such schema id for this topic")
+UNDECODABLE = DeadLetterReason(Step.DECODE, "undecodable", "the bytes do not match the schema")
 
 
 class Deserializer(Protocol):

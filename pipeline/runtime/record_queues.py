@@ -78,7 +78,7 @@ class RecordQueues:
             self._room.notify_all()
         return tuple(TaskRecords(task, epoch, tuple(runs)) for (task, epoch), runs in pieces.items())
 
-    def heads(self) -> dict[TopicPartition, tuple[int, int]]:
+    def oldest(self) -> dict[TopicPartition, tuple[int, int]]:
         """Return offset and timestamp (ms) of the oldest queued record of each partition."""
         found: dict[TopicPartition, tuple[int, int]] = {}
         with self._lock:

@@ -585,7 +585,7 @@ class Storm:
 
     def _check(self, piece: TaskRecords) -> None:
         task_epoch = (piece.task.partition, piece.epoch)
-        for run in piece.runs:
+        for run in piece.partitions:
             start = self._next[task_epoch]
             expected = list(range(start, start + len(run)))
             values = [b"%d:%d" % (task_epoch[0], offset) for offset in expected]

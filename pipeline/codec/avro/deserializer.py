@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from pipeline.codec import base
 from pipeline.codec.avro import frames
 from pipeline.codec.avro.frames import schema_places
 from pipeline.codec.avro.program import Int64s
@@ -10,7 +11,6 @@ from pipeline.codec.avro.types import arrow_schema
 from pipeline.codec.avro.version_reader import VersionReader, joined, take
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.codec.wire import FRAME_BYTES, MAGIC
-from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.records import DeadLetter, DecodedBatch, RecordBatch
 
 
@@ -53,28 +53,28 @@ class AvroDeserializer:
                 continue
             columns, kept, failures = reader.read(values, rows)
             parts.append((kept, columns))
-            dead += [_dead(row, DeadLetterReason.UNDECODABLE, why) for row, why in failures]
+            dead += [DeadLetter(row, base.UNDECODABLE, why) for row, why in failures]
             if all_current:
                 break
         return *self._merge(parts), tuple(sorted(dead, key=lambda letter: letter.row))
 
     def _unframed(self, row: int, fault: int, value: pa.LargeBinaryScalar) -> DeadLetter:
         if fault == frames.NULL:
-            return _dead(row, DeadLetterReason.NULL_VALUE, "the value is null")
+            return DeadLetter(row, base.NULL_VALUE, "the value is null")
         raw = value.as_buffer()
         match fault:
             case frames.EMPTY:
-                return _dead(row, DeadLetterReason.EMPTY, "the value has no bytes")
+                return DeadLetter(row, base.EMPTY, "the value has no bytes")
             case frames.TOO_LARGE:
                 message = f"{raw.size} bytes; at most {self._value_bytes_max} are decoded"
-                return _dead(row, DeadLetterReason.TOO_LARGE, message)
+                return DeadLetter(row, base.VALUE_TOO_LARGE, message)
             case frames.TOO_SHORT:
-                return _dead(row, DeadLetterReason.NOT_FRAMED, f"{raw.size} bytes; the frame alone has {FRAME_BYTES}")
+                return DeadLetter(row, base.NOT_FRAMED, f"{raw.size} bytes; the frame alone has {FRAME_BYTES}")
             case frames.OTHER_MAGIC:
-                return _dead(row, DeadLetterReason.NOT_FRAMED, f"the first byte is {raw[0]}, not {MAGIC[0]}")
+                return DeadLetter(row, base.NOT_FRAMED, f"the first byte is {raw[0]}, not {MAGIC[0]}")
         schema_id = int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big")
         known = ", ".join(str(each) for each in sorted(self._ids.tolist()))
-        return _dead(row, DeadLetterReason.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}")
+        return DeadLetter(row, base.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}")
 
     def _merge(self, parts: list[tuple[Int64s, pa.RecordBatch]]) -> tuple[pa.RecordBatch, Int64s]:
         if not parts:
@@ -84,7 +84,3 @@ class AvroDeserializer:
         rows = np.concatenate([rows for rows, _ in parts])
         order = np.argsort(rows)
         return take(joined([columns for _, columns in parts]), order), rows[order]
-
-
-def _dead(row: int, reason: DeadLetterReason, message: str) -> DeadLetter:
-    return DeadLetter(row, Step.DECODE, reason, message)

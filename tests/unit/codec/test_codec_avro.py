@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.codec import base
 from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import Unencodable
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.dead_letter_reason import Step
 from pipeline.errors import SchemaError
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
@@ -38,35 +39,35 @@ GOOD = written(SMALL, small(0))
 BODY = GOOD[5:]
 HEAD = GOOD[:5]
 BAD = {
-    "null": (None, DeadLetterReason.NULL_VALUE, "the value is null"),
-    "no bytes": (b"", DeadLetterReason.EMPTY, "no bytes"),
-    "too large": (written(SMALL, {**small(0), "name": "x" * BYTES_MAX}), DeadLetterReason.TOO_LARGE, "at most 10000"),
-    "half a frame": (b"\0\0\0", DeadLetterReason.NOT_FRAMED, "3 bytes"),
-    "other magic byte": (b"\1" + GOOD[1:], DeadLetterReason.NOT_FRAMED, "the first byte is 1"),
-    "json": (b'{"name": "x"}', DeadLetterReason.NOT_FRAMED, "the first byte is 123"),
-    "unknown id": (b"\0\0\0\0\7" + BODY, DeadLetterReason.UNKNOWN_SCHEMA, "schema id 7; those of 'event': 1"),
-    "huge id": (b"\0\xff\xff\xff\xff" + BODY, DeadLetterReason.UNKNOWN_SCHEMA, "schema id 4294967295"),
-    "frame only": (HEAD, DeadLetterReason.UNDECODABLE, "field 'name': needs 1 bytes, 0 are left"),
-    "truncated": (GOOD[:-1], DeadLetterReason.UNDECODABLE, "field 'maybe': needs 1 bytes, 0 are left"),
-    "trailing byte": (GOOD + b"\0", DeadLetterReason.UNDECODABLE, "1 bytes follow the end"),
-    "twice": (GOOD + GOOD, DeadLetterReason.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
-    "negative length": (HEAD + b"\1" + BODY[1:], DeadLetterReason.UNDECODABLE, "field 'name': needs -1 bytes"),
+    "null": (None, base.NULL_VALUE, "the value is null"),
+    "no bytes": (b"", base.EMPTY, "no bytes"),
+    "too large": (written(SMALL, {**small(0), "name": "x" * BYTES_MAX}), base.VALUE_TOO_LARGE, "at most 10000"),
+    "half a frame": (b"\0\0\0", base.NOT_FRAMED, "3 bytes"),
+    "other magic byte": (b"\1" + GOOD[1:], base.NOT_FRAMED, "the first byte is 1"),
+    "json": (b'{"name": "x"}', base.NOT_FRAMED, "the first byte is 123"),
+    "unknown id": (b"\0\0\0\0\7" + BODY, base.UNKNOWN_SCHEMA, "schema id 7; those of 'event': 1"),
+    "huge id": (b"\0\xff\xff\xff\xff" + BODY, base.UNKNOWN_SCHEMA, "schema id 4294967295"),
+    "frame only": (HEAD, base.UNDECODABLE, "field 'name': needs 1 bytes, 0 are left"),
+    "truncated": (GOOD[:-1], base.UNDECODABLE, "field 'maybe': needs 1 bytes, 0 are left"),
+    "trailing byte": (GOOD + b"\0", base.UNDECODABLE, "1 bytes follow the end"),
+    "twice": (GOOD + GOOD, base.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
+    "negative length": (HEAD + b"\1" + BODY[1:], base.UNDECODABLE, "field 'name': needs -1 bytes"),
     "endless length": (
         HEAD + b"\xfe" + b"\xff" * 8 + b"\1",
-        DeadLetterReason.UNDECODABLE,
+        base.UNDECODABLE,
         "needs 9223372036854775807 bytes",
     ),
-    "endless varint": (HEAD + b"\xff" * 40, DeadLetterReason.UNDECODABLE, "a number of more than ten bytes"),
-    "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], DeadLetterReason.UNDECODABLE, "field 'name': not UTF-8"),
+    "endless varint": (HEAD + b"\xff" * 40, base.UNDECODABLE, "a number of more than ten bytes"),
+    "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], base.UNDECODABLE, "field 'name': not UTF-8"),
     "int of 33 bits": (
         HEAD + b"\2a\x80\x80\x80\x80\x10\1\0",
-        DeadLetterReason.UNDECODABLE,
+        base.UNDECODABLE,
         "field 'count': the number has more",
     ),
-    "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", DeadLetterReason.UNDECODABLE, "field 'count'"),
-    "boolean of 2": (HEAD + b"\2a\0\2\0", DeadLetterReason.UNDECODABLE, "field 'flag': a boolean is 0 or 1, this is 2"),
-    "branch 2": (HEAD + b"\2a\0\1\4", DeadLetterReason.UNDECODABLE, "field 'maybe': branch 2 of 2"),
-    "branch -2": (HEAD + b"\2a\0\1\3", DeadLetterReason.UNDECODABLE, "field 'maybe': branch -2 of 2"),
+    "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", base.UNDECODABLE, "field 'count'"),
+    "boolean of 2": (HEAD + b"\2a\0\2\0", base.UNDECODABLE, "field 'flag': a boolean is 0 or 1, this is 2"),
+    "branch 2": (HEAD + b"\2a\0\1\4", base.UNDECODABLE, "field 'maybe': branch 2 of 2"),
+    "branch -2": (HEAD + b"\2a\0\1\3", base.UNDECODABLE, "field 'maybe': branch -2 of 2"),
 }
 
 
@@ -144,7 +145,7 @@ def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path) -> None:
 def test_hostile_counts_and_places_are_dead(tmp_path: Path, body: bytes, message: str) -> None:
     """Places that do not exist and counts that no bytes follow cost nothing and are dead letters."""
     batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).deserialize(records_of([HEAD + body]))
-    assert [letter.reason for letter in dead] == [DeadLetterReason.UNDECODABLE]
+    assert [letter.reason for letter in dead] == [base.UNDECODABLE]
     assert message in dead[0].message
     assert len(batch) == 0
 
@@ -177,7 +178,7 @@ def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path) -> None:
         {"id": 1, "wide": 1, "free": 1} | fitted,
         {"id": 3, "wide": 3, "free": 3} | fitted,
     ]
-    assert [(letter.row, letter.reason) for letter in dead] == [(3, DeadLetterReason.UNDECODABLE)]
+    assert [(letter.row, letter.reason) for letter in dead] == [(3, base.UNDECODABLE)]
 
 
 def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path) -> None:
     values = [written(first, {"id": i, "part": {"colour": "green" if i == 1 else "red"}}, 1) for i in range(4)]
     batch, dead = decoder_of(contracts).deserialize(records_of(values))
     assert rows_of(batch.columns) == [{"id": i, "part": {"colour": "red", "depth": 7}} for i in (0, 2, 3)]
-    assert [(letter.row, letter.reason) for letter in dead] == [(1, DeadLetterReason.UNDECODABLE)]
+    assert [(letter.row, letter.reason) for letter in dead] == [(1, base.UNDECODABLE)]
 
 
 def test_a_schema_that_is_not_there_is_named() -> None:

@@ -27,11 +27,11 @@ def test_the_oldest_waiting_record_of_each_source_is_known() -> None:
     task = TaskId("s", 0)
     inbox.put([(task, 1, run_of(0, 5, 0)), (task, 1, run_of(0, 5, 4)), (task, 1, run_of(1, 7, 2))])
     inbox.put([(task, 1, run_of(0, 9, 1))])
-    assert inbox.heads() == {TopicPartition("t", 0): (5, 5), TopicPartition("t", 1): (7, 7)}
+    assert inbox.oldest() == {TopicPartition("t", 0): (5, 5), TopicPartition("t", 1): (7, 7)}
     inbox.take(3, 10**9)
-    assert inbox.heads() == {TopicPartition("t", 0): (8, 8), TopicPartition("t", 1): (7, 7)}
+    assert inbox.oldest() == {TopicPartition("t", 0): (8, 8), TopicPartition("t", 1): (7, 7)}
     inbox.take(10, 10**9)
-    assert inbox.heads() == {}
+    assert inbox.oldest() == {}
 
 
 @given(
@@ -56,7 +56,7 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_over_the_cap(
         slices = inbox.take(cap, 10**9)
         assert 0 < sum(len(piece) for piece in slices) <= cap
         for piece in slices:
-            for run in piece.runs:
+            for run in piece.partitions:
                 seen[piece.task.partition] += run.offsets.tolist()
                 assert [int(v or b"") for v in run.values.to_pylist()] == run.offsets.tolist()
                 assert run.next_offset == run.offsets[-1] + 1
@@ -120,7 +120,9 @@ def test_no_batch_is_over_its_bound_of_bytes_unless_it_is_one_record(
 
     taken: list[int] = []
     while queues:
-        batch = [size for piece in queues.take(rows_max, bytes_max) for run in piece.runs for size in lengths(run)]
+        batch = [
+            size for piece in queues.take(rows_max, bytes_max) for run in piece.partitions for size in lengths(run)
+        ]
         rest = expected[len(taken) + len(batch) :]
         assert len(batch) <= rows_max
         assert sum(batch) <= bytes_max or len(batch) == 1
