@@ -22,6 +22,7 @@ from pipeline.runtime.held_positions import Positions, held_positions
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.observer import RuntimeObserver
 from pipeline.runtime.rebalance_listener import TaskRebalanceListener
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.runtime.state_lifecycle import StateLifecycle
@@ -95,7 +96,7 @@ class WorkerRuntime:
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
-        self.records = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10)
+        self.records = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10, ArrivalOrder())
         self._listener = TaskRebalanceListener(
             mailbox,
             pipeline=pipeline,
@@ -121,7 +122,7 @@ class WorkerRuntime:
             worker,
             group=group,
             client_id=identity,
-            inbox=self.records,
+            queues=self.records,
             on_trouble=self._fetch_failed,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)

@@ -23,6 +23,7 @@ from pipeline.runtime.fencing import fence
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership, generation
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 from tests.support.kafka_proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
@@ -525,13 +526,13 @@ class Storm:
         self._seen: set[tuple[int, int]] = set()
         self.failures: list[object] = []
         self.rows = 0
-        self._inbox = RecordQueues(50_000, 1 << 30)
+        self._queues = RecordQueues(50_000, 1 << 30, ArrivalOrder())
         self._fetcher = Fetcher(
             kafka,
             WorkerSettings(),
             group="contract",
             client_id="storm",
-            inbox=self._inbox,
+            queues=self._queues,
             on_trouble=lambda source, what: self.failures.append((source, what)),
         )
         self._fetcher.look_up([topic])
@@ -563,7 +564,7 @@ class Storm:
 
     def take(self, rows: int) -> None:
         """Take what was fetched, and check it."""
-        for piece in self._inbox.take(rows, 1 << 30):
+        for piece in self._queues.take(rows, 1 << 30):
             self._check(piece)
 
     def reached(self) -> dict[int, int]:

@@ -11,6 +11,7 @@ from pipeline.runtime import task_events as on
 from pipeline.runtime.batch_assembler import BatchAssembler
 from pipeline.runtime.commit_policy import WORTHWHILE_ROWS
 from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_manager import TaskManager
@@ -47,7 +48,7 @@ class World:
         )
         self.clock = ShiftedClock()
         self.mailbox = Mailbox(manager, self.clock.monotonic)
-        self.records = RecordQueues(100_000, 1 << 30)
+        self.records = RecordQueues(100_000, 1 << 30, ArrivalOrder())
         self.assembler = BatchAssembler(
             self.worker,
             self.mailbox,
