@@ -21,10 +21,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Every module that has a function with a signature; a test compares the list with the source tree.
 MODULES = (
-    "pipeline.codec.compiled.arena",
-    "pipeline.codec.compiled.decode_loop",
-    "pipeline.codec.compiled.encode_loop",
-    "pipeline.codec.compiled.frames",
+    "pipeline.codec.avro.arena",
+    "pipeline.codec.avro.decode_loop",
+    "pipeline.codec.avro.encode_loop",
+    "pipeline.codec.avro.frames",
     "pipeline.features.windows",
     "pipeline.kafka.columnar.producer",
     "pipeline.kafka.columnar.walk",

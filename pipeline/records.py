@@ -139,10 +139,15 @@ class TaskRecords:
 
     task: TaskId
     epoch: int
-    runs: tuple[PartitionRecords, ...]
+    partitions: tuple[PartitionRecords, ...]
 
     def __len__(self) -> int:
-        return sum(len(run) for run in self.runs)
+        return sum(len(records) for records in self.partitions)
+
+    @property
+    def key(self) -> TaskEpoch:
+        """The task and its epoch."""
+        return TaskEpoch(self.task, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,36 +173,47 @@ class RecordBatch:
         ours = np.array([source.topic == topic for source in self.sources], dtype=np.bool_)
         return np.flatnonzero(ours[self.source]) if len(ours) else np.zeros(0, dtype=np.int64)
 
+    def partitions_of(self, rows: Int64s) -> Int32s:
+        """Return int32 [k]: the partition of each row's source. Its outputs go there, to keep the order by key."""
+        numbers = np.array([source.partition for source in self.sources], dtype=np.int32)
+        partitions: Int32s = numbers[self.source[rows]]
+        return partitions
+
     @classmethod
-    def of(cls, slices: Sequence[TaskRecords], topic: str | None = None) -> "RecordBatch":
+    def of(cls, tasks: Sequence[TaskRecords], topic: str | None = None) -> "RecordBatch":
         """Concatenate the records of all tasks in the order given; with ``topic``, only the records of that topic."""
-        runs = [run for piece in slices for run in piece.runs if len(run) and topic in {None, run.source.topic}]
-        sources = tuple(run.source for run in runs)
-        lengths = np.array([len(run) for run in runs], dtype=np.int64)
-        starts = np.concatenate(([0], np.cumsum(lengths))) if runs else np.zeros(1, dtype=np.int64)
+        partitions = [
+            records
+            for each in tasks
+            for records in each.partitions
+            if len(records) and topic in {None, records.source.topic}
+        ]
+        sources = tuple(each.source for each in partitions)
+        lengths = np.array([len(each) for each in partitions], dtype=np.int64)
+        starts = np.concatenate(([0], np.cumsum(lengths))) if partitions else np.zeros(1, dtype=np.int64)
 
         def headers_of(row: int) -> Headers:
             which = int(np.searchsorted(starts, row, side="right")) - 1
-            return runs[which].headers_of(row - int(starts[which]))
+            return partitions[which].headers_of(row - int(starts[which]))
 
         return cls(
             sources=sources,
-            source=np.repeat(np.arange(len(runs), dtype=np.int32), lengths),
-            offsets=_joined([run.offsets for run in runs]),
-            arrived_ms=_joined([run.arrived_ms for run in runs]),
-            keys=joined([run.keys for run in runs]),
-            values=joined([run.values for run in runs]),
+            source=np.repeat(np.arange(len(partitions), dtype=np.int32), lengths),
+            offsets=_joined([each.offsets for each in partitions]),
+            arrived_ms=_joined([each.arrived_ms for each in partitions]),
+            keys=joined([each.keys for each in partitions]),
+            values=joined([each.values for each in partitions]),
             headers_of=headers_of,
         )
 
 
-def row_ranges(slices: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]]:
+def row_ranges(tasks: Sequence[TaskRecords]) -> list[tuple[TaskEpoch, int, int]]:
     """Return the rows [first, end) of each task in the RecordBatch; omit tasks without records."""
     found, first = [], 0
-    for piece in slices:
-        end = first + len(piece)
+    for records in tasks:
+        end = first + len(records)
         if end > first:
-            found.append((TaskEpoch(piece.task, piece.epoch), first, end))
+            found.append((records.key, first, end))
         first = end
     return found
 
@@ -215,12 +231,21 @@ def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record that will not be scored: its row in the RecordBatch, and the step and reason of the failure."""
+    """One record that will not be scored: its row in the RecordBatch, and the reason of the failure."""
 
     row: int
-    stage: Step
     reason: DeadLetterReason
     message: str
+
+    @property
+    def stage(self) -> Step:
+        """The step that failed."""
+        return self.reason.step
+
+    @classmethod
+    def of(cls, row: np.int64 | int, reason: DeadLetterReason, error: Exception) -> "DeadLetter":
+        """Return the dead letter of a row for which a step raised an error."""
+        return cls(int(row), reason, f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,14 +299,40 @@ class StateChanges:
     writes: dict[TaskEpoch, int] = field(default_factory=dict)
 
 
+class ModelVersion(NamedTuple):
+    """The name and the version of a model."""
+
+    name: str
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
     """The scores of a batch of m rows.
 
     ``kept`` is int64 [k], the batch positions (0 to m-1, ascending) that have a score; ``scores`` is float64 [k],
-    all finite. The other m-k rows are in ``dead``.
+    all finite. The other m-k rows are in ``dead``. ``model`` is int32 [k], an index into ``models``: the model that
+    computed the score.
     """
 
     kept: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     dead: tuple[DeadLetter, ...]
+    models: tuple[ModelVersion, ...]
+    model: Int32s
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutput:
+    """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
+
+    ``outgoing`` includes the records of the dead letters. ``arrived_ms`` is int64 [n], the timestamps of the events in
+    milliseconds since the epoch.
+    """
+
+    rows: int
+    outgoing: tuple[OutputRecords, ...]
+    dead: tuple[DeadLetter, ...]
+    scored: int
+    arrived_ms: Int64s
+    changes: StateChanges = field(default_factory=StateChanges)

@@ -7,7 +7,8 @@ such as assembling a batch or the event loop, is ``rest``.
 from typing import Any
 
 from ops.bench.cpu_parts import CpuParts
-from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.features.spec import FeatureSpec
 from pipeline.runtime.fetcher import Fetcher
 from pipeline.runtime.transaction_manager import TransactionManager
@@ -16,9 +17,9 @@ from pipeline.serving.onnx_model import OnnxModel
 THREADS = {"transactions": "produce", "send offsets": "commit"}
 METHODS: tuple[tuple[Any, str, str], ...] = (
     (Fetcher, "poll", "pull"),
-    (Decoder, "decode", "decode"),
+    (AvroDeserializer, "deserialize", "decode"),
     (FeatureSpec, "matrix", "features"),
-    (Encoder, "encode_values", "encode"),
+    (AvroSerializer, "serialize", "encode"),
     (TransactionManager, "commit", "commit"),
 )
 

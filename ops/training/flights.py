@@ -82,7 +82,9 @@ def train(pipeline: Pipeline, version: str) -> tuple[Manifest, bytes]:
     past = month <= LAST_MONTH_OF_TRAINING
     classifier = fit(matrix[past], late[past])
     model = onnx_bytes(classifier, len(spec.names))
-    served = OnnxModel(model, input=INPUT, output=OUTPUT, features=spec.names).score(matrix)
+    served = OnnxModel(model, name="flights", version="0", input=INPUT, output=OUTPUT, features=spec.names).score(
+        matrix
+    )
     disagreement = float(np.abs(served - classifier.predict_proba(matrix)[:, 1]).max())
     if disagreement > DISAGREEMENT_MAX:
         raise RuntimeError(f"the converted model disagrees with the trained one by {disagreement:.2e}")

@@ -41,7 +41,9 @@ def train() -> tuple[Manifest, bytes]:
     matrix, odd = np.concatenate(parts)[warm(CARDS) :], np.concatenate(labels)[warm(CARDS) :]
     past = len(odd) * 3 // 4
     model = onnx_bytes(fit(matrix[:past], odd[:past]), len(payments.spec.names))
-    scores = OnnxModel(model, input=INPUT, output=OUTPUT, features=payments.spec.names).score(matrix)
+    scores = OnnxModel(
+        model, name="payments", version="0", input=INPUT, output=OUTPUT, features=payments.spec.names
+    ).score(matrix)
     manifest = Manifest(
         name=payments.model,
         version="1",

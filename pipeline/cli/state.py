@@ -359,8 +359,8 @@ def _page(address: str) -> str | None:
 
 def _home(found: _Found) -> "SnapshotOrigin":
     """Return the origin of a pipeline's state."""
-    from pipeline.app import state_spec
     from pipeline.state.snapshot import SnapshotOrigin
+    from pipeline.worker.state_parts import state_spec
 
     shapes = state_spec(found.settings.kafka, found.pipeline, found.partitions).shapes
     return SnapshotOrigin(found.pipeline.name, found.cluster, found.partitions, shapes)

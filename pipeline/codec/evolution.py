@@ -13,8 +13,8 @@ import avro.schema
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
 from avro.errors import AvroException
 
+from pipeline.codec.avro.types import Array, AvroType, Fixed, Json, Map, Primitive, Record, parse, without_null
 from pipeline.codec.schema_repository import SchemaRepository, SchemaVersion, packaged, read_schema, released
-from pipeline.codec.types import Array, AvroType, Fixed, Json, Map, Primitive, Record, parse, without_null
 from pipeline.errors import SchemaError
 
 

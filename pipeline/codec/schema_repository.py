@@ -13,7 +13,7 @@ import fastavro
 import pyarrow as pa
 from fastavro.schema import SchemaParseException, UnknownType
 
-from pipeline.codec.types import Json, Record, arrow_schema, parse
+from pipeline.codec.avro.types import Json, Record, arrow_schema, parse
 from pipeline.errors import SchemaError
 
 IDS = "ids.json"

@@ -5,7 +5,8 @@ from functools import cache
 
 import pyarrow as pa
 
-from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.drills.recording import Encode
 from pipeline.records import DecodedBatch, RecordBatch
@@ -18,15 +19,16 @@ _VALUE_BYTES_MAX = 2**30  # no limit below Kafka's own
 def encoder() -> Encode:
     """Return an encoder for rows of any schema. Use it in one thread at a time. Raises SchemaError."""
     contracts = SchemaRepository.load()
-    encoder_of = cache(lambda name: Encoder(contracts, name))
+    encoder_of = cache(lambda name: AvroSerializer(contracts, name))
 
     def encode(schema: str, rows: pa.RecordBatch) -> list[bytes]:
-        return encoder_of(schema).encode(rows)
+        values: list[bytes] = encoder_of(schema).serialize(rows).to_pylist()
+        return values
 
     return encode
 
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
     """Return a decoder for values of a schema, which omits values that do not decode. Raises SchemaError."""
-    decode = Decoder(SchemaRepository.load(), schema, value_bytes_max=_VALUE_BYTES_MAX).decode
+    decode = AvroDeserializer(SchemaRepository.load(), schema, value_bytes_max=_VALUE_BYTES_MAX).deserialize
     return lambda records: decode(records)[0]

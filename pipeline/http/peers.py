@@ -6,8 +6,8 @@ import threading
 from confluent_kafka import KafkaException
 
 from pipeline.clock import Clock
+from pipeline.kafka.group_client import GroupClient
 from pipeline.records import TopicPartition
-from pipeline.runtime.fencing import GroupClient
 from pipeline.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ class PeerAddresses:
     """The addresses of the workers that last committed the partitions of a topic. For any thread."""
 
     def __init__(self, kafka: KafkaSettings, group: str, topic: str, partitions: int, clock: Clock) -> None:
-        self._ground = GroupClient(kafka, group)
+        self._group = GroupClient(kafka, group)
         self._sources = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._clock = clock
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class PeerAddresses:
             if self._asked_at is None or now - self._asked_at > FRESH_SECONDS:
                 self._asked_at = now
                 try:
-                    self._known = self._ground.addresses(self._sources, CALL_SECONDS)
+                    self._known = self._group.addresses(self._sources, CALL_SECONDS)
                 except KafkaException as error:
-                    log.debug("who owns what is not known: %s", error)
+                    log.debug("the addresses of the workers are unknown: %s", error)
             return self._known

@@ -34,20 +34,18 @@ class _LastKnown(NamedTuple):
 class WorkerLag:
     """Updates the lag metrics of a worker.
 
-    ``standings`` returns for each partition of an open task the committed offset and the oldest record that is held.
+    ``positions`` are, for each partition of an open task, the committed offset and the oldest record that is held.
     """
 
-    def __init__(self, metrics: Metrics, clock: Clock, standings: Callable[[], Positions]) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._positions = standings
         self._lock = threading.Lock()
         self._evaluator = LagEvaluator()
         self._known: dict[TopicPartition, _LastKnown] = {}
 
-    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int]) -> None:
+    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int], positions: Positions) -> None:
         """Evaluate the owned partitions. A task that is being opened keeps its last offsets; a new one has none."""
-        positions = self._positions()
         with self._lock:
             now = self._clock.monotonic()
             self._keep(owned)
@@ -67,7 +65,7 @@ class WorkerLag:
             partitions = self._evaluator.evaluate(now, _OWN_GROUP, offsets, members=True)
             self._evaluator.expire(now)
         self._publish(partitions)
-        self.refresh()
+        self.refresh(positions)
 
     def forget(self, sources: Iterable[TopicPartition]) -> None:
         """Remove these partitions from the metrics."""
@@ -78,9 +76,8 @@ class WorkerLag:
             for source in gone:
                 gauge.remove(topic=source.topic, partition=source.partition)
 
-    def refresh(self) -> None:
+    def refresh(self, positions: Positions) -> None:
         """Set the metrics to the current age of the oldest record of each partition."""
-        positions = self._positions()
         with self._lock:
             ages = {source: self._age(source, known, positions.get(source)) for source, known in self._known.items()}
         known_ages = {(source.topic, str(source.partition)): age for source, age in ages.items() if age is not None}

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.codec.avro import Decoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Events, Pipeline
 from pipeline.kafka.topic_reader import TopicReader
@@ -71,22 +71,22 @@ class EventSources:
         self, feed: Events, task: int, report_read: RecordsReadCallback
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
-        decoder = Decoder(self._contracts, feed.schema, value_bytes_max=self._value_bytes_max)
+        decoder = AvroDeserializer(self._contracts, feed.schema, value_bytes_max=self._value_bytes_max)
         for each in self.source_ranges(feed.topic, task):
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
-                batch, _ = decoder.decode(records)
+                batch, _ = decoder.deserialize(records)
                 yield _filter_rows(batch, records.offsets[batch.rows] < each.end), self._key_filter(each, task)
 
     def score_batches(
         self, task: int, report_read: RecordsReadCallback
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded scores of a task, each batch with a filter of the task's keys (None: all)."""
-        decoder = Decoder(self._contracts, "score", value_bytes_max=_VALUE_BYTES_MAX)
+        decoder = AvroDeserializer(self._contracts, "score", value_bytes_max=_VALUE_BYTES_MAX)
         for each in self.source_ranges(self._pipeline.events.topic, task):
             partition_of_scores = TopicPartition(self._pipeline.scores.topic, each.partition)
             for records in self._read(partition_of_scores, *self._bounds[partition_of_scores], report_read):
-                batch, _ = decoder.decode(records)
+                batch, _ = decoder.deserialize(records)
                 of = batch.columns["source_offset"].to_numpy()
                 yield _filter_rows(batch, (of >= each.start) & (of < each.end)), self._key_filter(each, task)
 

@@ -7,9 +7,10 @@ from confluent_kafka import KafkaException
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients, provisioning
+from pipeline.kafka.group_client import GroupClient
 from pipeline.kafka.topic_reader import offsets
 from pipeline.records import TopicPartition
-from pipeline.runtime.fencing import GroupClient
+from pipeline.runtime.fencing import fence
 from pipeline.settings import KafkaSettings
 
 CALL_SECONDS = 10.0
@@ -37,7 +38,7 @@ class StoppedGroup:
             for owner in sorted({owner for owner in owners.values() if owner is not None}):
                 mine = {source.partition for source, its in owners.items() if its == owner}
                 written = {(topic, number) for topic in outputs for number in mine if number < existing.get(topic, 0)}
-                self._client.fence(owner, written, CALL_SECONDS)
+                fence(self._client, owner, written, CALL_SECONDS)
         except KafkaException as error:
             raise _broker_error(error) from None
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.dead_letter_reason import DeadLetterReason
+from pipeline.processing.dead_letter_reasons import find_reason
 from pipeline.records import DeadLetter, Headers, RecordBatch, TopicPartition
 
 TOPIC = "surgetank.topic"
@@ -37,14 +38,13 @@ class DeadLetterRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCause:
-    """The parsed headers of a dead letter: position of the record, and step, reason and time of the failure.
+    """The parsed headers of a dead letter: position of the record, and reason and time of the failure.
 
     ``time`` is in UTC; ``arrived_ms`` is the record's own timestamp, in milliseconds since the epoch.
     """
 
     source: TopicPartition
     offset: int
-    stage: Step
     reason: DeadLetterReason
     message: str
     time: datetime
@@ -76,7 +76,7 @@ def dead_letter_records(
         str(source.partition),
         str(records.offsets[row]),
         dead.stage.value,
-        dead.reason.value,
+        dead.reason.label,
         message[:MESSAGE_MAX],
         datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         str(records.arrived_ms[row]),
@@ -123,8 +123,7 @@ def parse_dead_letter(headers: Headers) -> DeadLetterCause:
         return DeadLetterCause(
             source=TopicPartition(texts[TOPIC], int(texts[PARTITION])),
             offset=int(texts[OFFSET]),
-            stage=Step(texts[STAGE]),
-            reason=DeadLetterReason(texts[REASON]),
+            reason=find_reason(texts[STAGE], texts[REASON]),
             message=texts[MESSAGE],
             time=datetime.fromisoformat(texts[TIME]),
             arrived_ms=int(texts[ARRIVED]),

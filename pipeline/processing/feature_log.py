@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.codec.avro import Encoder
+from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import Feature, Float32s, Float64s
 from pipeline.processing.event_reference import event_reference
@@ -28,7 +28,7 @@ class FeatureLog:
     a table.
     """
 
-    def __init__(self, pipeline: Pipeline, encoder: Encoder, start: Start) -> None:
+    def __init__(self, pipeline: Pipeline, encoder: AvroSerializer, start: Start) -> None:
         self._events = pipeline.events
         self._topic = pipeline.recorded
         self._fingerprint = pipeline.spec.fingerprint()
@@ -60,7 +60,7 @@ class FeatureLog:
         if len(kept) != len(batch):
             columns = columns.take(pa.array(kept))
         columns = self._columns(batch.records, rows, columns, values, taken)
-        return OutputRecords(self._topic, scores.partitions, scores.keys, self._encoder.encode_values(columns))
+        return OutputRecords(self._topic, scores.partitions, scores.keys, self._encoder.serialize(columns))
 
     def _columns(
         self, records: RecordBatch, rows: Int64s, columns: pa.RecordBatch, values: Float64s, taken: Int64s

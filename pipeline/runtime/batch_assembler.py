@@ -4,15 +4,20 @@ Call all methods except ``computed`` in the thread that computes.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from pipeline.clock import Clock
-from pipeline.records import TaskEpoch, TaskRecords
+from pipeline.records import BatchOutput, TaskRecords
 from pipeline.runtime import task_actions as act
+<<<<<<< HEAD
 from pipeline.runtime.batch_output import BatchOutput, TaskBatch
+=======
+from pipeline.runtime.commit_policy import linger_seconds
+>>>>>>> seams
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_events import BatchComputed, RecordsFetched, RecordSpan
 from pipeline.runtime.task_manager import TaskManager
 from pipeline.settings import WorkerSettings
@@ -30,7 +35,10 @@ class RecordSource(Protocol):
 
 
 class BatchAssembler:
-    """Returns one batch at a time and holds computed batches until the producer takes them."""
+    """Returns one batch at a time and holds computed batches until the producer takes them.
+
+    ``batch_rows_max`` returns the largest number of rows of the next batch.
+    """
 
     def __init__(
         self,
@@ -39,6 +47,7 @@ class BatchAssembler:
         fetcher: RecordSource,
         records: RecordQueues,
         *,
+        batch_rows_max: Callable[[], int],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -46,6 +55,7 @@ class BatchAssembler:
         self._mailbox = mailbox
         self._fetcher = fetcher
         self._records = records
+        self._batch_rows_max = batch_rows_max
         self._clock = clock
         self._metrics = metrics
         self._computed: dict[int, tuple[TaskBatch, BatchOutput]] = {}
@@ -76,21 +86,35 @@ class BatchAssembler:
 
     def _fill(self) -> None:
         """Fetch the available records, at most two batches: more waiting rows mean that the worker lags."""
-        while self._records.rows < 2 * self._worker.batch_rows_max and self._fetcher.poll(0):
+        while self._records.rows < 2 * self._batch_rows_max() and self._fetcher.poll(0):
             pass
 
     def _hand_out(self) -> TaskBatch | None:
-        slices = self._records.take(self._worker.batch_rows_max, self._worker.batch_kilobytes_max << 10)
-        actions = self._mailbox.post(RecordsFetched(tuple((_epoch(piece), _spans(piece)) for piece in slices)))
+        taken = self._records.take(self._batch_rows_max(), self._worker.batch_kilobytes_max << 10)
+        actions = self._mailbox.post(RecordsFetched(tuple((records.key, _spans(records)) for records in taken)))
         for action in actions:
             if isinstance(action, act.DropOverlay):
                 log.warning("records of task %s did not follow on one another; reopening it", action.task.task)
             if isinstance(action, act.ProcessBatch):
-                return self._batch(action, slices)
+                return self._batch(action, taken)
         return None
 
     def _linger_seconds(self, manager: TaskManager) -> float:
+<<<<<<< HEAD
         return manager.linger_seconds(self._records.rows, len(self._computed), self._clock.monotonic())
+=======
+        """Return how many seconds to wait for more records before the next batch is taken; 0: take it now."""
+        worker, rows, held = self._worker, self._records.rows, len(self._computed)
+        if held >= BATCHES_AHEAD or (held and rows < self._batch_rows_max()):
+            return worker.commit_interval_seconds  # the outputs of a new batch would only queue for the producer
+        return linger_seconds(
+            now=self._clock.monotonic(),
+            last_commit_at=manager.last_commit_at,
+            interval_seconds=worker.commit_interval_seconds,
+            waiting_rows=rows,
+            committing=manager.committing,
+        )
+>>>>>>> seams
 
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
         """Put the outputs of a batch into the open transaction, and commit when a commit is due.
@@ -107,27 +131,23 @@ class BatchAssembler:
         """Remove and return a computed batch. Call it in the producer's thread."""
         return self._computed.pop(number)
 
-    def _batch(self, action: act.ProcessBatch, slices: Iterable[TaskRecords]) -> TaskBatch:
+    def _batch(self, action: act.ProcessBatch, taken: Iterable[TaskRecords]) -> TaskBatch:
         kept = set(action.tasks)
-        batch = TaskBatch(action.batch, tuple(piece for piece in slices if _epoch(piece) in kept))
-        for piece in batch.slices:
-            for run in piece.runs:
-                self._metrics.events_received.add(len(run), topic=run.source.topic)
+        batch = TaskBatch(action.batch, tuple(records for records in taken if records.key in kept))
+        for task in batch.tasks:
+            for records in task.partitions:
+                self._metrics.events_received.add(len(records), topic=records.source.topic)
         return batch
 
 
-def _epoch(piece: TaskRecords) -> TaskEpoch:
-    return TaskEpoch(piece.task, piece.epoch)
-
-
-def _spans(piece: TaskRecords) -> tuple[RecordSpan, ...]:
+def _spans(task: TaskRecords) -> tuple[RecordSpan, ...]:
     return tuple(
         RecordSpan(
-            run.source,
-            int(run.offsets[0]) if len(run) else run.next_offset,
-            run.next_offset,
-            len(run),
-            int(run.arrived_ms[0]) if len(run) else None,
+            records.source,
+            int(records.offsets[0]) if len(records) else records.next_offset,
+            records.next_offset,
+            len(records),
+            int(records.arrived_ms[0]) if len(records) else None,
         )
-        for run in piece.runs
+        for records in task.partitions
     )

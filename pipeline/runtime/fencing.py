@@ -7,34 +7,11 @@ commits that claim before its first output, and the successor of an owner that i
 """
 
 from collections.abc import Iterable
-from functools import cached_property
-from typing import Any
-
-from confluent_kafka import Consumer, KafkaError, KafkaException
-from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka import clients
-from pipeline.records import OutputPartition, TopicPartition
+from pipeline.kafka.group_client import GroupClient
+from pipeline.records import OutputPartition
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
-from pipeline.settings import KafkaSettings
-
-_MARK = "owner="
-_AT = "\nat="
-
-
-def owner_metadata(transactional_id: str, address: str = "") -> str:
-    """Return offset metadata that names the owner's transactional id and its HTTP address."""
-    return f"{_MARK}{transactional_id}" + (f"{_AT}{address}" if address else "")
-
-
-def owner_of(metadata: str | None) -> str | None:
-    """Return the transactional id in the metadata of an offset; None if there is none."""
-    return metadata.removeprefix(_MARK).partition(_AT)[0] if metadata and metadata.startswith(_MARK) else None
-
-
-def address_of(metadata: str | None) -> str | None:
-    """Return the owner's HTTP address in the metadata of an offset; None if there is none."""
-    return (metadata or "").partition(_AT)[2] or None
 
 
 def stale_owners(owners: Iterable[str | None], live: set[str], me: str) -> set[str]:
@@ -42,118 +19,12 @@ def stale_owners(owners: Iterable[str | None], live: set[str], me: str) -> set[s
     return {owner for owner in owners if owner and owner != me and owner not in live}
 
 
-class GroupClient:
-    """Queries a group's offsets, members and topics. For one thread; timeouts are seconds; raises KafkaException.
+def fence(group: GroupClient, owner: str, outputs: set[OutputPartition], timeout: float) -> None:
+    """Abort the open transaction of the transactional id ``owner``, and fence its producer.
 
-    Offsets are read through consumers, not an admin client: after an outage librdkafka's admin client may time out for
-    minutes, and an admin request that timed out has ended the process with an assertion. A consumer that failed is
-    replaced: a failed consumer was observed to report "unknown partition" for minutes for a topic that every broker
-    and each new client knew (ops/decisions/0002).
+    Also ends hanging transactions in these output partitions. Raises KafkaException or BrokerError if that did not
+    succeed within ``timeout`` seconds.
     """
-
-    def __init__(self, kafka: KafkaSettings, group: str) -> None:
-        self.group_id = group
-        self._kafka = kafka
-
-    def committed(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int] | None:
-        """Return the stable committed offset of each partition (negative: none); None while any is unstable."""
-        try:
-            found = self._stable.committed([KafkaTopicPartition(*source) for source in sources], timeout)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError._TIMED_OUT:
-                return None
-            self._forget()
-            raise
-        return {TopicPartition(partition.topic, partition.partition): partition.offset for partition in found}
-
-    def owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, str | None]:
-        """Return the owner that last committed each partition, including partitions with a pending newer offset."""
-        try:
-            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
-        except KafkaException:
-            self._forget()
-            raise
-        return {
-            TopicPartition(partition.topic, partition.partition): owner_of(partition.metadata) for partition in found
-        }
-
-    def addresses(self, sources: list[TopicPartition], timeout: float) -> set[str]:
-        """Return the HTTP addresses of the owners that last committed these partitions."""
-        try:
-            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
-        except KafkaException:
-            self._forget()
-            raise
-        return {address for partition in found if (address := address_of(partition.metadata)) is not None}
-
-    def live(self, timeout: float) -> set[str]:
-        """Return the client ids of the group's members, which are their transactional ids."""
-        return {member.client_id for member in self._members(timeout)}
-
-    def duplicate_members(self, client_id: str, me: str | None, timeout: float) -> bool:
-        """Return whether another member of the group has this client id; ``me`` is the own member id."""
-        return any(member.client_id == client_id and member.member_id != me for member in self._members(timeout))
-
-    def bounds(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
-        """Return the first offset and the last stable offset of each partition."""
-        try:
-            return {
-                source: self._stable.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)
-                for source in sources
-            }
-        except KafkaException:
-            self._forget()
-            raise
-
-    def high_watermarks(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int]:
-        """Return the high watermark of each partition: its end, including open transactions."""
-        try:
-            return {
-                source: self._pending.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)[1]
-                for source in sources
-            }
-        except KafkaException:
-            self._forget()
-            raise
-
-    def exists(self, topic: str, timeout: float) -> bool:
-        """Return whether the topic exists. An admin client would create it where brokers create topics on request."""
-        try:
-            return self._stable.list_topics(topic, timeout).topics[topic].error is None
-        except KafkaException:
-            self._forget()
-            raise
-
-    def fence(self, transactional_id: str, outputs: set[OutputPartition], timeout: float) -> None:
-        """Abort the open transaction of a transactional id, and fence its producer.
-
-        Also ends hanging transactions in these output partitions. Raises BrokerError if that did not succeed within
-        ``timeout`` seconds.
-        """
-        producer = clients.transactional(self._kafka, transactional_id=transactional_id)
-        producer.init_transactions(timeout)
-        end_hanging_transactions(producer, outputs, self.group, timeout)
-
-    @property
-    def group(self) -> Any:
-        """The group metadata, without a member."""
-        return self._stable.consumer_group_metadata()
-
-    @cached_property
-    def _stable(self) -> Consumer:
-        return clients.reader(self._kafka, group_id=self.group_id)
-
-    @cached_property
-    def _pending(self) -> Consumer:
-        return clients.reader(self._kafka, group_id=self.group_id, isolation_level="read_uncommitted")
-
-    def _forget(self) -> None:
-        """Close the consumers, so that the next query creates new ones."""
-        for name in ("_stable", "_pending"):
-            if (consumer := self.__dict__.pop(name, None)) is not None:
-                clients.close_in_background(consumer)
-
-    def _members(self, timeout: float) -> list[Any]:
-        admin = clients.admin(self._kafka)
-        described = admin.describe_consumer_groups([self.group_id], request_timeout=timeout)
-        return list(described[self.group_id].result().members)
+    producer = clients.transactional(group.kafka, transactional_id=owner)
+    producer.init_transactions(timeout)
+    end_hanging_transactions(producer, outputs, group.group, timeout)

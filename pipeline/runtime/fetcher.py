@@ -42,7 +42,7 @@ class Fetcher:
         *,
         group: str,
         client_id: str,
-        inbox: RecordQueues,
+        queues: RecordQueues,
         on_trouble: Callable[[TopicPartition, str], None],
     ) -> None:
         self._make: Callable[[], BatchConsumer] = lambda: batch_consumer(
@@ -62,9 +62,10 @@ class Fetcher:
             )
         )
         self._consumer = self._make()
-        self._inbox = inbox
+        self._queues = queues
         self._on_trouble = on_trouble
-        self._places: dict[TopicPartition, FetchPosition] = {}
+        self._positions: dict[TopicPartition, FetchPosition] = {}
+        self._paused: set[TopicPartition] = set()
         self._reached: dict[TopicPartition, int] = {}  # by partition: the next offset to read
         self._changes: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
 
@@ -76,19 +77,21 @@ class Fetcher:
     def poll(self, timeout: float) -> bool:
         """Read the available records; wait up to ``timeout`` seconds for the first. Return whether any were read.
 
-        Reads nothing while the record queues are full. Call it in one thread.
+        Reads nothing while the record queues are full, and nothing of tasks whose queues are paused. Call it in one
+        thread.
         """
         self._apply_changes()
-        if not self._inbox.wait_for_room(0):
+        self._pause(self._queues.paused())
+        if not self._queues.wait_for_room(0):
             return False
         fetched = list(self._current(self._read(timeout).records))
         if fetched:
-            self._inbox.put(fetched)
+            self._queues.put(fetched)
         return bool(fetched)
 
-    def assign(self, places: dict[TopicPartition, FetchPosition]) -> Future[None]:
+    def assign(self, positions: dict[TopicPartition, FetchPosition]) -> Future[None]:
         """Add these partitions to the assignment, from their positions on."""
-        return self._change(lambda: self._assign(places))
+        return self._change(lambda: self._assign(positions))
 
     def drop(self, sources: list[TopicPartition]) -> Future[None]:
         """Remove these partitions from the assignment at the next poll."""
@@ -107,24 +110,42 @@ class Fetcher:
         self._changes.put((change, done))
         return done
 
-    def _assign(self, places: dict[TopicPartition, FetchPosition]) -> None:
-        again = [source for source in places if source in self._places]
+    def _assign(self, positions: dict[TopicPartition, FetchPosition]) -> None:
+        again = [source for source in positions if source in self._positions]
         self._drop(again)
-        self._places |= places
-        self._reached |= {source: place.offset for source, place in places.items()}
-        self._consumer.assign({source: place.offset for source, place in places.items()})
+        self._positions |= positions
+        self._reached |= {source: position.offset for source, position in positions.items()}
+        self._consumer.assign({source: position.offset for source, position in positions.items()})
 
     def _drop(self, sources: list[TopicPartition]) -> None:
-        held = [source for source in sources if self._places.pop(source, None) is not None]
+        held = [source for source in sources if self._positions.pop(source, None) is not None]
         if held:
+            self._resume(self._paused & set(held))
             self._consumer.unassign(held)
+
+    def _pause(self, tasks: set[TaskId]) -> None:
+        """Pause the partitions of these tasks; resume all others."""
+        if not tasks and not self._paused:
+            return
+        sources = {source for source, position in self._positions.items() if position.task in tasks}
+        self._resume(self._paused - sources)
+        if added := sources - self._paused:
+            self._consumer.pause(added)
+            self._paused |= added
+
+    def _resume(self, sources: set[TopicPartition]) -> None:
+        if sources:
+            self._consumer.resume(sources)
+            self._paused -= sources
 
     def _renew(self) -> None:
         clients.close_in_background(self._consumer)
         self._consumer = self._make()
-        places = {source: replace(place, offset=self._reached[source]) for source, place in self._places.items()}
-        self._places = {}
-        self._assign(places)
+        positions = {
+            source: replace(position, offset=self._reached[source]) for source, position in self._positions.items()
+        }
+        self._positions, self._paused = {}, set()
+        self._assign(positions)
 
     def _apply_changes(self) -> None:
         while True:
@@ -142,15 +163,15 @@ class Fetcher:
     def _read(self, timeout: float) -> Polled:
         polled = self._consumer.poll(timeout, rows_max=READ_ROWS_MAX, bytes_max=READ_BYTES_MAX)
         for source, error in polled.errors:
-            if source in self._places:
+            if source in self._positions:
                 self._on_trouble(source, error.str())
         return polled
 
     def _current(self, read: Iterable[PartitionRecords]) -> Iterator[tuple[TaskId, int, PartitionRecords]]:
         """Yield the records of assigned partitions; omit end-of-partition events that were already reported."""
         for records in read:
-            place = self._places.get(records.source)
-            if place is None or (not len(records) and records.next_offset <= self._reached[records.source]):
+            position = self._positions.get(records.source)
+            if position is None or (not len(records) and records.next_offset <= self._reached[records.source]):
                 continue
             self._reached[records.source] = records.next_offset
-            yield place.task, place.epoch, records
+            yield position.task, position.epoch, records

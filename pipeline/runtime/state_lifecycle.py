@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.clock import Clock
+from pipeline.kafka.group_client import GroupClient
 from pipeline.records import OutputPartition, TaskEpoch, TaskId, TopicPartition
-from pipeline.runtime.batch_output import CommittedOffsets
 from pipeline.runtime.changelog_restorer import ChangelogRestorer
-from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.open_transaction import CommittedOffsets
 from pipeline.runtime.task_events import RestoreProgressed, RestoreStarted, StateRestored
 from pipeline.settings import Settings
 from pipeline.state.state_manager import StateManager

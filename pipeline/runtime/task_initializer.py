@@ -15,8 +15,9 @@ from typing import Literal
 from confluent_kafka import KafkaException
 
 from pipeline.errors import BrokerError, OffsetsError, TopicsError
+from pipeline.kafka.group_client import GroupClient
 from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
-from pipeline.runtime.fencing import GroupClient, stale_owners
+from pipeline.runtime.fencing import fence, stale_owners
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import FenceOwner, FindOwners, ResolveOffsets, RestoreState
@@ -214,9 +215,8 @@ class TaskInitializer:
 
     def _fence(self, action: FenceOwner) -> None:
         try:
-            self._group.fence(
-                action.owner, self._outputs_of(task.task.partition for task in action.tasks), CALL_SECONDS
-            )
+            outputs = self._outputs_of(task.task.partition for task in action.tasks)
+            fence(self._group, action.owner, outputs, CALL_SECONDS)
         except (KafkaException, BrokerError) as error:
             log.warning("%s cannot be fenced yet: %s", action.owner, error)
             self._mailbox.post(InitializationFailed(action.tasks, action.owner))

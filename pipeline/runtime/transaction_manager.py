@@ -20,16 +20,17 @@ from pipeline.kafka import clients
 from pipeline.kafka.columnar.interface import BatchProducer
 from pipeline.kafka.columnar.produce_all import Delivered, produce_all
 from pipeline.kafka.columnar.select import batch_producer
-from pipeline.records import OutputPartition, OutputRecords, TaskEpoch
-from pipeline.runtime.batch_output import BatchOutput, OpenTransaction, TaskBatch
-from pipeline.runtime.fencing import GroupClient, owner_metadata
+from pipeline.kafka.group_client import GroupClient, owner_metadata
+from pipeline.records import BatchOutput, OutputPartition, OutputRecords
 from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
 from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.open_transaction import OpenTransaction
 from pipeline.runtime.output_refusals import RefusalCounter
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import SendOffsets
+from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_events import BatchProduced, CommitReady, TransactionAborted, TransactionCommitted
 from pipeline.settings import KafkaSettings
 from pipeline.telemetry.metrics import Metrics
@@ -207,7 +208,7 @@ class TransactionManager:
 
     def _put(self, batch: TaskBatch, output: BatchOutput) -> None:
         opened = self._begin()
-        opened.tasks |= {TaskEpoch(piece.task, piece.epoch) for piece in batch.slices}
+        opened.tasks |= {records.key for records in batch.tasks}
         started = self._clock.monotonic()
         for outgoing in output.outgoing:
             opened.touched |= {(outgoing.topic, partition) for partition in np.unique(outgoing.partitions).tolist()}
@@ -217,9 +218,10 @@ class TransactionManager:
         opened.writes |= output.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(output.arrived_ms)
-        for piece in batch.slices:
-            for run in piece.runs:
-                opened.scored[run.source.topic] = opened.scored.get(run.source.topic, 0) + len(run)
+        for task in batch.tasks:
+            for records in task.partitions:
+                topic = records.source.topic
+                opened.scored[topic] = opened.scored.get(topic, 0) + len(records)
 
     def _produce(self, out: OutputRecords, delivered: Delivered | None = None) -> None:
         assert self._batches is not None

@@ -11,9 +11,10 @@ from confluent_kafka import KafkaException
 
 from pipeline.clock import Clock
 from pipeline.errors import Stuck
+from pipeline.kafka.group_client import GroupClient
 from pipeline.records import TopicPartition
-from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.fetcher import Fetcher
+from pipeline.runtime.held_positions import Positions, held_positions
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.observer import RuntimeObserver
 from pipeline.runtime.record_queues import RecordQueues
@@ -38,8 +39,11 @@ REFRESH_SECONDS = 3600.0
 class LagReporter(Protocol):
     """Evaluates the lag of the owned partitions; called by the monitor, and when partitions are released."""
 
-    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int]) -> None:
-        """Evaluate the owned partitions, in any task state. ``ends``: the known last stable offsets."""
+    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int], positions: Positions) -> None:
+        """Evaluate the owned partitions, in any task state. ``ends``: the known last stable offsets.
+
+        ``positions`` are the committed offsets and the oldest uncommitted records of the running tasks.
+        """
         ...
 
     def forget(self, sources: Iterable[TopicPartition]) -> None:
@@ -47,10 +51,18 @@ class LagReporter(Protocol):
         ...
 
 
+class ModelCalls(Protocol):
+    """The model calls in progress."""
+
+    @property
+    def started_at(self) -> float | None:
+        """Start of the oldest call in progress in monotonic seconds; None if there is none."""
+        ...
+
+
 class WorkerMonitor:
     """Monitors one worker.
 
-    ``call_started_at`` returns the start of the model call in progress in monotonic seconds, None if there is none.
     ``refresh``: whether offsets must be committed again periodically, because some topics are read without a
     subscription.
     """
@@ -65,7 +77,7 @@ class WorkerMonitor:
         fetcher: Fetcher,
         state: StateLifecycle,
         refresh: bool,
-        call_started_at: Callable[[], float | None],
+        model_calls: ModelCalls,
         lag: LagReporter,
         observer: RuntimeObserver,
         clock: Clock,
@@ -80,7 +92,7 @@ class WorkerMonitor:
         self._fetcher = fetcher
         self._state = state
         self._refresh = refresh
-        self._call_started_at = call_started_at
+        self._model_calls = model_calls
         self._lag = lag
         self._observer = observer
         self._clock = clock
@@ -120,7 +132,7 @@ class WorkerMonitor:
             bounds = {}
         ends = {source: high for source, (_, high) in bounds.items()}
         self._report(tasks, ends)
-        self._lag.look(sources, ends)
+        self._lag.look(sources, ends, held_positions(self._mailbox, self._records))
         self._observer.looked(ends)
         now = self._clock.monotonic()
         self._renew_stalled(tasks, ends, now)
@@ -128,7 +140,7 @@ class WorkerMonitor:
             self._refreshed_at = now
             self._mailbox.post(OffsetsExpiring())
         return stuck_task(now, tasks, ends, self._settings.worker.stuck_deadline_seconds) or hung_call(
-            now, self._call_started_at(), self._settings.model.call_deadline_seconds
+            now, self._model_calls.started_at, self._settings.model.call_deadline_seconds
         )
 
     def _renew_stalled(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int], now: float) -> None:

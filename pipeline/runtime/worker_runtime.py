@@ -11,21 +11,23 @@ from functools import partial
 
 from pipeline.clock import Clock
 from pipeline.errors import LostIdentity
-from pipeline.records import OutputPartition, TaskId, TopicPartition
+from pipeline.kafka.group_client import GroupClient
+from pipeline.records import BatchOutput, OutputPartition, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime.batch_assembler import BatchAssembler
-from pipeline.runtime.batch_output import BatchOutput, TaskBatch
-from pipeline.runtime.fencing import GroupClient
 from pipeline.runtime.fetch_thread import FetchThread
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership
+from pipeline.runtime.held_positions import Positions, held_positions
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.observer import RuntimeObserver
 from pipeline.runtime.rebalance_listener import TaskRebalanceListener
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import ManagerAction
+from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_events import (
     DeadlinePassed,
     FetchFailed,
@@ -36,7 +38,7 @@ from pipeline.runtime.task_events import (
 from pipeline.runtime.task_initializer import TaskInitializer
 from pipeline.runtime.task_manager import TaskManager
 from pipeline.runtime.transaction_manager import TransactionManager
-from pipeline.runtime.worker_monitor import LagReporter, WorkerMonitor
+from pipeline.runtime.worker_monitor import LagReporter, ModelCalls, WorkerMonitor
 from pipeline.settings import Settings
 from pipeline.state.state_manager import StateManager
 from pipeline.telemetry.health import Health
@@ -52,8 +54,7 @@ class WorkerRuntime:
 
     ``topics`` are the source topics, the events first; ``stores`` is None for a pipeline without tables; ``address`` is
     this worker's HTTP address. ``on_failure`` is called, from any thread, with the error that ends the worker.
-    ``call_started_at`` returns the start of the model call in progress in monotonic seconds, None if there is none.
-    ``lag`` evaluates the positions of the tasks.
+    ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class WorkerRuntime:
         metrics: Metrics,
         health: Health,
         on_failure: Callable[[BaseException], None],
-        call_started_at: Callable[[], float | None],
+        batch_rows_max: Callable[[], int],
+        model_calls: ModelCalls,
         lag: LagReporter,
         observer: RuntimeObserver,
     ) -> None:
@@ -94,7 +96,7 @@ class WorkerRuntime:
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
-        self.records = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10)
+        self.records = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10, ArrivalOrder())
         self._listener = TaskRebalanceListener(
             mailbox,
             pipeline=pipeline,
@@ -120,11 +122,19 @@ class WorkerRuntime:
             worker,
             group=group,
             client_id=identity,
-            inbox=self.records,
+            queues=self.records,
             on_trouble=self._fetch_failed,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
-        self._assembler = BatchAssembler(worker, mailbox, self._fetching, self.records, clock=clock, metrics=metrics)
+        self._assembler = BatchAssembler(
+            worker,
+            mailbox,
+            self._fetching,
+            self.records,
+            batch_rows_max=batch_rows_max,
+            clock=clock,
+            metrics=metrics,
+        )
         self._state = StateLifecycle(
             stores,
             settings,
@@ -176,7 +186,7 @@ class WorkerRuntime:
             fetcher=self._fetcher,
             state=self._state,
             refresh=len(topics) > 1,
-            call_started_at=call_started_at,
+            model_calls=model_calls,
             lag=lag,
             observer=observer,
             clock=clock,
@@ -198,14 +208,9 @@ class WorkerRuntime:
         self._membership.start()
         self._monitor.start()
 
-    def positions(self) -> dict[TopicPartition, tuple[int, tuple[int, int] | None]]:
-        """Return, for each partition of a running task, the committed offset and its oldest uncommitted record.
-
-        The record is given as offset and timestamp (ms); None if no fetched record is uncommitted.
-        """
-        waiting = self.records.heads()  # before the manager's positions: records move from the queues to the manager
-        positions = self._mailbox.ask(lambda manager: manager.tasks.positions())
-        return {source: (at, head or waiting.get(source)) for source, (at, head) in positions.items()}
+    def positions(self) -> Positions:
+        """Return the position of each partition of a running task."""
+        return held_positions(self._mailbox, self.records)
 
     def stop(self) -> None:
         """Commit the open transaction, leave the group and end the threads, so that no work must be repeated."""

@@ -1,23 +1,22 @@
 """A model run by ONNX Runtime: a float32 matrix in, one float64 score per row out."""
 
+import sys
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from pipeline.errors import ModelError
+from pipeline.serving.model import Float32s, Float64s
 from pipeline.serving.row_order import ROWS_MIN, row_order
-
-Float32s = npt.NDArray[np.float32]
-Float64s = npt.NDArray[np.float64]
 
 _LOG_ERRORS = 3
 
 
 class OnnxModel:
-    """One loaded model with its signature checked. Several threads may call ``score`` at once.
+    """A ``Model`` with its signature checked. It computes in the calling thread; several threads may call it at once.
 
     ``model`` is a path or the bytes of an ONNX file. ``input`` and ``output`` name a tensor each; the input is float32
     [rows, len(features)], the output is floats [rows], [rows, 1], or [rows, 2] with the probabilities of no and yes;
@@ -28,17 +27,31 @@ class OnnxModel:
         self,
         model: Path | bytes,
         *,
+        name: str,
+        version: str,
         input: str,  # noqa: A002 - ONNX's own word
         output: str,
         features: Sequence[str],
         threads: int = 1,
     ) -> None:
+        self.name = name
+        self.version = version
+        self.rows_max = sys.maxsize
         self._what = f"model {model}" if isinstance(model, Path) else "model"
         self._session = self._open(model, threads)
         self._input, self._output, self._features = input, output, tuple(features)
         self._check_input()
         self._check_output()
         self._order = row_order(model, input)
+
+    def submit(self, matrix: Float32s) -> Future[Float64s]:
+        """Compute and return a finished future."""
+        done: Future[Float64s] = Future()
+        try:
+            done.set_result(self.score(matrix))
+        except Exception as error:  # noqa: BLE001 - the future passes it to the caller
+            done.set_exception(error)
+        return done
 
     def score(self, matrix: Float32s) -> Float64s:
         """Return float64 [m] for float32 [m, F]. Raises ONNX Runtime's errors."""

@@ -4,7 +4,7 @@ Use the metrics as attributes, ``metrics.events_scored.add(len(batch), topic=...
 The name of an attribute is the metric's name without ``surgetank_`` and without the ``_total`` of counters.
 """
 
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.dead_letter_reason import Step
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, MetricError
 
@@ -15,7 +15,23 @@ TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
 FAILED_STAGE = Label("stage", values=frozenset(Step))
-REASON = Label("reason", values=frozenset(DeadLetterReason))
+REASON = Label(  # the labels of processing/dead_letter_reasons.py
+    "reason",
+    values=frozenset(
+        {
+            "empty",
+            "model_error",
+            "no_features",
+            "not_a_number",
+            "not_framed",
+            "null_value",
+            "too_large",
+            "undecodable",
+            "unencodable",
+            "unknown_schema",
+        }
+    ),
+)
 OUTCOME = Label("outcome", values=frozenset({"committed", "aborted", "fenced", "failed"}))
 STATE = Label("state", shape=r"[a-z_]{1,32}", bound=16)
 FROM = Label("from_state", shape=r"[a-z_]{1,32}", bound=16)

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.codec import base
+from pipeline.dead_letter_reason import DeadLetterReason
+from pipeline.processing.score_records import SCORE_TOO_LARGE
 from tests.support.event_bytes import Event, buried, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage
 
@@ -44,13 +46,13 @@ def ten_times_larger(event: bytes, _: np.random.Generator) -> bytes:
 
 
 POISONS: dict[Callable[[bytes, np.random.Generator], bytes | None], DeadLetterReason] = {
-    truncated: DeadLetterReason.UNDECODABLE,
-    of_unknown_schema: DeadLetterReason.UNKNOWN_SCHEMA,
-    of_other_schema: DeadLetterReason.UNKNOWN_SCHEMA,
-    random_bytes: DeadLetterReason.NOT_FRAMED,
-    lambda *_: b"": DeadLetterReason.EMPTY,
-    lambda *_: None: DeadLetterReason.NULL_VALUE,
-    ten_times_larger: DeadLetterReason.TOO_LARGE,
+    truncated: base.UNDECODABLE,
+    of_unknown_schema: base.UNKNOWN_SCHEMA,
+    of_other_schema: base.UNKNOWN_SCHEMA,
+    random_bytes: base.NOT_FRAMED,
+    lambda *_: b"": base.EMPTY,
+    lambda *_: None: base.NULL_VALUE,
+    ten_times_larger: base.VALUE_TOO_LARGE,
 }
 
 
@@ -98,7 +100,7 @@ def test_what_no_default_producer_could_send_is_dead_lettered_too(stage: StageFa
     assert found.ok, (found, under.logs())
     (letter,) = buried(under)
     assert letter.event == lying[letter.cause.source][letter.cause.offset] == huge
-    assert letter.cause.reason == DeadLetterReason.TOO_LARGE
+    assert letter.cause.reason == base.VALUE_TOO_LARGE
 
 
 def test_a_score_that_its_topic_would_not_take_is_a_dead_letter(stage: StageFactory) -> None:
@@ -114,7 +116,7 @@ def test_a_score_that_its_topic_would_not_take_is_a_dead_letter(stage: StageFact
     assert found.ok, (found, under.logs())
     (letter,) = buried(under)
     assert letter.event == lying[letter.cause.source][letter.cause.offset] == events[500]
-    assert (letter.cause.stage, letter.cause.reason) == (Step.EMIT, DeadLetterReason.TOO_LARGE)
+    assert letter.cause.reason == SCORE_TOO_LARGE
 
 
 def mutated(event: bytes, donor: bytes, random: np.random.Generator) -> bytes:
@@ -161,10 +163,10 @@ def test_a_hundred_thousand_mutated_events_end_somewhere_each(stage: StageFactor
         assert letter.event == lying[letter.cause.source][letter.cause.offset]
         reasons[letter.cause.reason] += 1
     assert {
-        DeadLetterReason.UNDECODABLE,
-        DeadLetterReason.NOT_FRAMED,
-        DeadLetterReason.UNKNOWN_SCHEMA,
-        DeadLetterReason.EMPTY,
+        base.UNDECODABLE,
+        base.NOT_FRAMED,
+        base.UNKNOWN_SCHEMA,
+        base.EMPTY,
     } <= set(reasons)
     assert worker.running, under.logs()
     assert under.fleet.stop(worker) == 0

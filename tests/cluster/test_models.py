@@ -10,6 +10,7 @@ import pytest
 from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.kafka.topic_reader import TopicReader
+from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support import misbehaving_models
 from tests.support.event_bytes import buried, far_away, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
@@ -22,8 +23,8 @@ EVENTS = 100_000
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (misbehaving_models.raises_for_far_rows, DeadLetterReason.MODEL_ERROR),
-        (misbehaving_models.not_a_number_for_far_rows, DeadLetterReason.NOT_A_NUMBER),
+        (misbehaving_models.raises_for_far_rows, MODEL_ERROR),
+        (misbehaving_models.not_a_number_for_far_rows, NOT_A_NUMBER),
     ],
 )
 def test_rows_that_the_model_cannot_score_are_dead_lettered(

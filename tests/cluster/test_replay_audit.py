@@ -17,7 +17,7 @@ from confluent_kafka.admin import NewTopic
 from typer.testing import CliRunner
 
 from pipeline import Pipeline, Scores
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.codec.base import UNDECODABLE
 from pipeline.drills import pacing
 from pipeline.drills.audit import audit
 from pipeline.drills.audit_comparison import AuditReport
@@ -96,7 +96,7 @@ class Ground:
         good = set(decoder(self.pipeline.events.schema)(records).rows.tolist())
         own = clients.producer(self.kafka)
         for row in sorted(set(range(len(records))) - good):
-            dead = DeadLetter(row, Step.DECODE, DeadLetterReason.UNDECODABLE, "by hand")
+            dead = DeadLetter(row, UNDECODABLE, "by hand")
             key, value, headers = dead_letter.dead_letter_records(
                 records, dead, pipeline=self.pipeline.name, now=0.0, bytes_max=1_000_000
             )

@@ -16,12 +16,14 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
+from pipeline.kafka.group_client import GroupClient, owner_metadata
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.records import TaskId, TaskRecords, TopicPartition
-from pipeline.runtime.fencing import GroupClient, owner_metadata
+from pipeline.runtime.fencing import fence
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership, generation
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 from tests.support.kafka_proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
@@ -328,7 +330,7 @@ def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
     assert ground.committed([stable], 10) == {stable: 5}
     assert ground.committed([pending, stable], 1.0) is None
 
-    ground.fence(later, {(name, 0)}, 10)
+    fence(ground, later, {(name, 0)}, 10)
     assert ground.committed([pending, stable], 10) == {pending: 5, stable: 5}
     with pytest.raises(KafkaException) as fenced:
         second.commit_transaction(10)
@@ -546,13 +548,13 @@ class Storm:
         self._seen: set[tuple[int, int]] = set()
         self.failures: list[object] = []
         self.rows = 0
-        self._inbox = RecordQueues(50_000, 1 << 30)
+        self._queues = RecordQueues(50_000, 1 << 30, ArrivalOrder())
         self._fetcher = Fetcher(
             kafka,
             WorkerSettings(),
             group="contract",
             client_id="storm",
-            inbox=self._inbox,
+            queues=self._queues,
             on_trouble=lambda source, what: self.failures.append((source, what)),
         )
         self._fetcher.look_up([topic])
@@ -584,7 +586,7 @@ class Storm:
 
     def take(self, rows: int) -> None:
         """Take what was fetched, and check it."""
-        for piece in self._inbox.take(rows, 1 << 30):
+        for piece in self._queues.take(rows, 1 << 30):
             self._check(piece)
 
     def reached(self) -> dict[int, int]:
@@ -606,7 +608,7 @@ class Storm:
 
     def _check(self, piece: TaskRecords) -> None:
         task_epoch = (piece.task.partition, piece.epoch)
-        for run in piece.runs:
+        for run in piece.partitions:
             start = self._next[task_epoch]
             expected = list(range(start, start + len(run)))
             values = [b"%d:%d" % (task_epoch[0], offset) for offset in expected]

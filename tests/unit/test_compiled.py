@@ -140,11 +140,12 @@ import pipeline.compiled
 for module in pipeline.compiled.MODULES:
     __import__(module)
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.codec.avro import Decoder, Encoder
-encoder = Encoder(SchemaRepository.load(), "score")
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
+encoder = AvroSerializer(SchemaRepository.load(), "score")
 import pyarrow as pa
-none = encoder.encode_values(pa.RecordBatch.from_pylist([], schema=encoder.schema))
-assert Decoder(SchemaRepository.load(), "score", value_bytes_max=99).decode_values(none)[0].num_rows == 0
+none = encoder.serialize(pa.RecordBatch.from_pylist([], schema=encoder.schema))
+assert AvroDeserializer(SchemaRepository.load(), "score", value_bytes_max=99).deserialize_values(none)[0].num_rows == 0
 print(len(compiled))
 """
 

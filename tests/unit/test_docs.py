@@ -12,7 +12,7 @@ import typer
 
 from pipeline.cli import app
 from pipeline.cli.pipeline_argument import assigned
-from pipeline.codec.avro import Decoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Pipeline
 from pipeline.errors import SettingsError
@@ -152,7 +152,7 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     contracts = SchemaRepository.load()
 
     def schema(name: str) -> Any:
-        return Decoder(contracts, name, value_bytes_max=1 << 20).schema
+        return AvroDeserializer(contracts, name, value_bytes_max=1 << 20).schema
 
     for pipeline in found:
         pipeline.check(schema(pipeline.events.schema))

@@ -7,11 +7,12 @@ import pytest
 
 from pipeline.anomalies.alarm import AlarmChange
 from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.dead_letter_reason import Step
 from pipeline.records import TopicPartition
+from pipeline.serving.scorer import MODEL_ERROR
 from pipeline.telemetry.metrics import Metrics
 from pipeline.timeline.timeline_reporter import TimelineReporter
-from pipeline.worker_listener import WorkerListener
+from pipeline.worker.worker_listener import WorkerListener
 
 SOURCE = TopicPartition("t", 0)
 
@@ -50,7 +51,7 @@ class Worker:
         matrix[: round(missing * events), 1] = np.nan
         self.monitor.record(matrix, self._random.normal(shift, 1, events))
         self.metrics.events_received.add(events, topic="t")
-        self.metrics.events_dead.add(round(dead * events), stage=Step.INFER, reason=DeadLetterReason.MODEL_ERROR)
+        self.metrics.events_dead.add(round(dead * events), stage=Step.INFER, reason=MODEL_ERROR.label)
         self.metrics.end_to_end_seconds.observe_many(np.full(events, seconds))
         return self.monitor.evaluate({SOURCE: self._end, TopicPartition("facts", 0): int(self._random.integers(10**9))})
 

@@ -77,7 +77,12 @@ def test_by_hand_it_gives_the_scores_of_the_features_offline(paid: Paid) -> None
     matrix = np.concatenate([part for _, part in matrices(payments, taken, statistics)])
     manifest = json.loads((BUNDLE / "manifest.json").read_text())
     session = OnnxModel(
-        BUNDLE / "model.onnx", input=manifest["input"], output=manifest["output"], features=payments.spec.names
+        BUNDLE / "model.onnx",
+        name="payments",
+        version="1",
+        input=manifest["input"],
+        output=manifest["output"],
+        features=payments.spec.names,
     )
     np.testing.assert_allclose(found.field("score").to_numpy(), session.score(matrix), rtol=0, atol=1e-6)
     assert found.field("event_id").to_pylist() == table["event_id"].to_pylist()

@@ -6,8 +6,8 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
-from pipeline.codec.rows import Rows, fastavro_schema, read_row
-from pipeline.codec.types import (
+from pipeline.codec.avro.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.avro.types import (
     Array,
     AvroType,
     Enum,

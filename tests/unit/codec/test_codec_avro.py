@@ -7,9 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.codec.avro import Decoder, Encoder, Unencodable
+from pipeline.codec import base
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
+from pipeline.codec.base import Unencodable
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.dead_letter_reason import Step
 from pipeline.errors import SchemaError
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
@@ -27,44 +30,44 @@ def small(i: int) -> dict[str, Any]:
     return {"name": f"n{i}", "count": i, "flag": i % 2 == 0, "maybe": None if i % 3 else i}
 
 
-def decoder_of(contracts: SchemaRepository) -> Decoder:
+def decoder_of(contracts: SchemaRepository) -> AvroDeserializer:
     """Return a decoder of the schema 'event'."""
-    return Decoder(contracts, "event", value_bytes_max=BYTES_MAX)
+    return AvroDeserializer(contracts, "event", value_bytes_max=BYTES_MAX)
 
 
 GOOD = written(SMALL, small(0))
 BODY = GOOD[5:]
 HEAD = GOOD[:5]
 BAD = {
-    "null": (None, DeadLetterReason.NULL_VALUE, "the value is null"),
-    "no bytes": (b"", DeadLetterReason.EMPTY, "no bytes"),
-    "too large": (written(SMALL, {**small(0), "name": "x" * BYTES_MAX}), DeadLetterReason.TOO_LARGE, "at most 10000"),
-    "half a frame": (b"\0\0\0", DeadLetterReason.NOT_FRAMED, "3 bytes"),
-    "other magic byte": (b"\1" + GOOD[1:], DeadLetterReason.NOT_FRAMED, "the first byte is 1"),
-    "json": (b'{"name": "x"}', DeadLetterReason.NOT_FRAMED, "the first byte is 123"),
-    "unknown id": (b"\0\0\0\0\7" + BODY, DeadLetterReason.UNKNOWN_SCHEMA, "schema id 7; those of 'event': 1"),
-    "huge id": (b"\0\xff\xff\xff\xff" + BODY, DeadLetterReason.UNKNOWN_SCHEMA, "schema id 4294967295"),
-    "frame only": (HEAD, DeadLetterReason.UNDECODABLE, "field 'name': needs 1 bytes, 0 are left"),
-    "truncated": (GOOD[:-1], DeadLetterReason.UNDECODABLE, "field 'maybe': needs 1 bytes, 0 are left"),
-    "trailing byte": (GOOD + b"\0", DeadLetterReason.UNDECODABLE, "1 bytes follow the end"),
-    "twice": (GOOD + GOOD, DeadLetterReason.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
-    "negative length": (HEAD + b"\1" + BODY[1:], DeadLetterReason.UNDECODABLE, "field 'name': needs -1 bytes"),
+    "null": (None, base.NULL_VALUE, "the value is null"),
+    "no bytes": (b"", base.EMPTY, "no bytes"),
+    "too large": (written(SMALL, {**small(0), "name": "x" * BYTES_MAX}), base.VALUE_TOO_LARGE, "at most 10000"),
+    "half a frame": (b"\0\0\0", base.NOT_FRAMED, "3 bytes"),
+    "other magic byte": (b"\1" + GOOD[1:], base.NOT_FRAMED, "the first byte is 1"),
+    "json": (b'{"name": "x"}', base.NOT_FRAMED, "the first byte is 123"),
+    "unknown id": (b"\0\0\0\0\7" + BODY, base.UNKNOWN_SCHEMA, "schema id 7; those of 'event': 1"),
+    "huge id": (b"\0\xff\xff\xff\xff" + BODY, base.UNKNOWN_SCHEMA, "schema id 4294967295"),
+    "frame only": (HEAD, base.UNDECODABLE, "field 'name': needs 1 bytes, 0 are left"),
+    "truncated": (GOOD[:-1], base.UNDECODABLE, "field 'maybe': needs 1 bytes, 0 are left"),
+    "trailing byte": (GOOD + b"\0", base.UNDECODABLE, "1 bytes follow the end"),
+    "twice": (GOOD + GOOD, base.UNDECODABLE, f"{len(GOOD)} bytes follow the end"),
+    "negative length": (HEAD + b"\1" + BODY[1:], base.UNDECODABLE, "field 'name': needs -1 bytes"),
     "endless length": (
         HEAD + b"\xfe" + b"\xff" * 8 + b"\1",
-        DeadLetterReason.UNDECODABLE,
+        base.UNDECODABLE,
         "needs 9223372036854775807 bytes",
     ),
-    "endless varint": (HEAD + b"\xff" * 40, DeadLetterReason.UNDECODABLE, "a number of more than ten bytes"),
-    "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], DeadLetterReason.UNDECODABLE, "field 'name': not UTF-8"),
+    "endless varint": (HEAD + b"\xff" * 40, base.UNDECODABLE, "a number of more than ten bytes"),
+    "not utf-8": (HEAD + b"\4\xc3\x28" + BODY[3:], base.UNDECODABLE, "field 'name': not UTF-8"),
     "int of 33 bits": (
         HEAD + b"\2a\x80\x80\x80\x80\x10\1\0",
-        DeadLetterReason.UNDECODABLE,
+        base.UNDECODABLE,
         "field 'count': the number has more",
     ),
-    "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", DeadLetterReason.UNDECODABLE, "field 'count'"),
-    "boolean of 2": (HEAD + b"\2a\0\2\0", DeadLetterReason.UNDECODABLE, "field 'flag': a boolean is 0 or 1, this is 2"),
-    "branch 2": (HEAD + b"\2a\0\1\4", DeadLetterReason.UNDECODABLE, "field 'maybe': branch 2 of 2"),
-    "branch -2": (HEAD + b"\2a\0\1\3", DeadLetterReason.UNDECODABLE, "field 'maybe': branch -2 of 2"),
+    "int of 36 bits that wraps": (HEAD + b"\2a\x80\x80\x80\x80\x7f\1\0", base.UNDECODABLE, "field 'count'"),
+    "boolean of 2": (HEAD + b"\2a\0\2\0", base.UNDECODABLE, "field 'flag': a boolean is 0 or 1, this is 2"),
+    "branch 2": (HEAD + b"\2a\0\1\4", base.UNDECODABLE, "field 'maybe': branch 2 of 2"),
+    "branch -2": (HEAD + b"\2a\0\1\3", base.UNDECODABLE, "field 'maybe': branch -2 of 2"),
 }
 
 
@@ -73,7 +76,7 @@ def test_a_bad_record_is_dead_and_its_neighbours_live(tmp_path: Path, name: str)
     """Each kind of bad value is one dead letter with its reason; the records around it go on in order."""
     value, reason, message = BAD[name]
     values = [written(SMALL, small(i)) for i in range(9)]
-    batch, dead = decoder_of(contracts_of(tmp_path, SMALL)).decode(records_of([*values[:4], value, *values[4:]]))
+    batch, dead = decoder_of(contracts_of(tmp_path, SMALL)).deserialize(records_of([*values[:4], value, *values[4:]]))
     assert [(letter.row, letter.stage, letter.reason) for letter in dead] == [(4, Step.DECODE, reason)]
     assert message in dead[0].message
     assert len(dead[0].message) <= 200
@@ -87,7 +90,7 @@ def test_all_kinds_of_bad_records_at_once(tmp_path: Path) -> None:
     values: list[bytes | None] = []
     for i, (value, _, _) in enumerate(BAD.values()):
         values += [written(SMALL, small(i)), value]
-    batch, dead = decoder_of(contracts_of(tmp_path, SMALL)).decode(records_of(values))
+    batch, dead = decoder_of(contracts_of(tmp_path, SMALL)).deserialize(records_of(values))
     assert [letter.row for letter in dead] == list(range(1, len(values), 2))
     assert [letter.reason for letter in dead] == [reason for _, reason, _ in BAD.values()]
     assert batch.rows.tolist() == list(range(0, len(values), 2))
@@ -102,7 +105,7 @@ def test_a_record_fares_alike_in_any_company(tmp_path: Path, name: str) -> None:
     decoder = decoder_of(contracts_of(tmp_path, SMALL))
     fates = set()
     for company in ([], [GOOD], [None], [GOOD + b"x"], [HEAD]):
-        batch, dead = decoder.decode(records_of([value, *company]))
+        batch, dead = decoder.deserialize(records_of([value, *company]))
         letters = [letter.reason for letter in dead if letter.row == 0]
         fates.add(str((letters, rows_of(batch.columns)[:1] if 0 in batch.rows else [])))
     assert len(fates) == 1
@@ -112,7 +115,7 @@ def test_a_record_fares_alike_in_any_company(tmp_path: Path, name: str) -> None:
 def test_a_batch_without_a_good_record_has_the_columns(tmp_path: Path, values: list[bytes | None]) -> None:
     """Nothing decoded is an empty batch with all columns, not an error."""
     contracts = contracts_of(tmp_path, SMALL)
-    batch, dead = decoder_of(contracts).decode(records_of(values))
+    batch, dead = decoder_of(contracts).deserialize(records_of(values))
     assert (len(batch), batch.columns.num_rows, len(dead)) == (0, 0, len(values))
     assert batch.columns.schema == contracts.columns("event")
 
@@ -123,7 +126,7 @@ def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path) -> None:
     blocks = HEAD + b"\2" + b"\2\2x" + b"\1\4\2y" + b"\0" + b"\1\6\2k\6\0" + b"\2"
     padded = HEAD + b"\x82\0" + b"\4\2x\2y\0" + b"\2\2k\6\0" + b"\2"
     values = [written(LISTS, plain), blocks, padded, written(LISTS, {**plain, "id": 2})]
-    batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).decode(records_of(values))
+    batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).deserialize(records_of(values))
     assert dead == ()
     assert rows_of(batch.columns) == [plain, plain, plain, {**plain, "id": 2}]
 
@@ -141,8 +144,8 @@ def test_arrays_in_several_blocks_are_as_good_as_in_one(tmp_path: Path) -> None:
 )
 def test_hostile_counts_and_places_are_dead(tmp_path: Path, body: bytes, message: str) -> None:
     """Places that do not exist and counts that no bytes follow cost nothing and are dead letters."""
-    batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).decode(records_of([HEAD + body]))
-    assert [letter.reason for letter in dead] == [DeadLetterReason.UNDECODABLE]
+    batch, dead = decoder_of(contracts_of(tmp_path, LISTS)).deserialize(records_of([HEAD + body]))
+    assert [letter.reason for letter in dead] == [base.UNDECODABLE]
     assert message in dead[0].message
     assert len(batch) == 0
 
@@ -165,7 +168,7 @@ def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path) -> None:
     old = [written(V1, {"id": i, "gone": "x", "wide": i, "free": i, "old": 0.5}, 1) for i in range(4)]
     row: dict[str, object] = {"id": 9, "wide": 2**40, "free": None, "new": 1.5, "text": "t", "maybe": None, "list": []}
     new = written(V2, row, 2)
-    batch, dead = decoder_of(contracts).decode(records_of([old[0], new, old[1], old[2] + b"x", old[3]]))
+    batch, dead = decoder_of(contracts).deserialize(records_of([old[0], new, old[1], old[2] + b"x", old[3]]))
     fitted = {"new": 0.5, "text": "none", "maybe": None, "list": [1, 2]}
     assert batch.columns.schema == contracts.columns("event")
     assert batch.rows.tolist() == [0, 1, 2, 4]
@@ -175,7 +178,7 @@ def test_old_versions_are_fitted_to_the_current_columns(tmp_path: Path) -> None:
         {"id": 1, "wide": 1, "free": 1} | fitted,
         {"id": 3, "wide": 3, "free": 3} | fitted,
     ]
-    assert [(letter.row, letter.reason) for letter in dead] == [(3, DeadLetterReason.UNDECODABLE)]
+    assert [(letter.row, letter.reason) for letter in dead] == [(3, base.UNDECODABLE)]
 
 
 def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path) -> None:
@@ -191,16 +194,16 @@ def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path) -> None:
     first, second = version("red", "green", extra=False), version("red", extra=True)
     contracts = contracts_of(tmp_path, first, second)
     values = [written(first, {"id": i, "part": {"colour": "green" if i == 1 else "red"}}, 1) for i in range(4)]
-    batch, dead = decoder_of(contracts).decode(records_of(values))
+    batch, dead = decoder_of(contracts).deserialize(records_of(values))
     assert rows_of(batch.columns) == [{"id": i, "part": {"colour": "red", "depth": 7}} for i in (0, 2, 3)]
-    assert [(letter.row, letter.reason) for letter in dead] == [(1, DeadLetterReason.UNDECODABLE)]
+    assert [(letter.row, letter.reason) for letter in dead] == [(1, base.UNDECODABLE)]
 
 
 def test_a_schema_that_is_not_there_is_named() -> None:
     """Decoders and encoders of unknown schemas say which there are."""
     for build in (
-        lambda: Decoder(SchemaRepository.load(), "flight", value_bytes_max=1),
-        lambda: Encoder(SchemaRepository.load(), "x"),
+        lambda: AvroDeserializer(SchemaRepository.load(), "flight", value_bytes_max=1),
+        lambda: AvroSerializer(SchemaRepository.load(), "x"),
     ):
         with pytest.raises(SchemaError, match=r"no schema .*boarding, card_payment, departure, features, score"):
             build()
@@ -209,7 +212,7 @@ def test_a_schema_that_is_not_there_is_named() -> None:
 def test_columns_of_other_types_are_cast_where_nothing_is_lost(tmp_path: Path) -> None:
     """Wider numbers, other orders, more columns and times without a zone are written as the schema says."""
     schema = record(("count", "int"), ("at", MILLIS))
-    encoder = Encoder(contracts_of(tmp_path, schema), "event")
+    encoder = AvroSerializer(contracts_of(tmp_path, schema), "event")
     columns = pa.record_batch(
         {
             "more": pa.array(["x", "y"]),
@@ -218,14 +221,14 @@ def test_columns_of_other_types_are_cast_where_nothing_is_lost(tmp_path: Path) -
         }
     )
     expected = [written(record(("count", "int"), ("at", "long")), {"count": i, "at": (4 + i) * 1000}) for i in (1, 2)]
-    assert encoder.encode(columns) == expected
-    assert encoder.encode(columns.slice(1)) == expected[1:]
-    assert encoder.encode(columns.slice(2)) == []
+    assert encoder.serialize(columns).to_pylist() == expected
+    assert encoder.serialize(columns.slice(1)).to_pylist() == expected[1:]
+    assert encoder.serialize(columns.slice(2)).to_pylist() == []
 
 
 def test_rows_that_cannot_be_written_are_named_and_the_others_are_written(tmp_path: Path) -> None:
     """A null where none may be, a number out of range: the error has the good values, and the bad rows with why."""
-    encoder = Encoder(contracts_of(tmp_path, SMALL), "event")
+    encoder = AvroSerializer(contracts_of(tmp_path, SMALL), "event")
     columns = pa.record_batch(
         {
             "name": pa.array(["n0", None, "n2", "n3"]),
@@ -237,7 +240,7 @@ def test_rows_that_cannot_be_written_are_named_and_the_others_are_written(tmp_pa
     with pytest.raises(
         Unencodable, match=r"2 of 4 rows cannot be written as 'event'; row 1: .*'name' is null"
     ) as refused:
-        encoder.encode(columns)
+        encoder.serialize(columns)
     assert refused.value.values == [written(SMALL, small(0)), None, None, written(SMALL, small(3))]
     assert list(refused.value.why) == [1, 2]
 
@@ -252,9 +255,9 @@ def test_rows_that_cannot_be_written_are_named_and_the_others_are_written(tmp_pa
 def test_nulls_inside_arrays_are_refused(tmp_path: Path, column: pa.Array, why: str) -> None:
     """Where an item may not be null, a null is an error and nothing is written in its place."""
     schema = record(("it", {"type": "array", "items": "string"}))
-    encoder = Encoder(contracts_of(tmp_path, schema), "event")
+    encoder = AvroSerializer(contracts_of(tmp_path, schema), "event")
     with pytest.raises(Unencodable, match=why):
-        encoder.encode(pa.record_batch({"it": column}))
+        encoder.serialize(pa.record_batch({"it": column}))
 
 
 def test_nulls_inside_maps_and_records_are_refused(tmp_path: Path) -> None:
@@ -264,9 +267,9 @@ def test_nulls_inside_maps_and_records_are_refused(tmp_path: Path) -> None:
     contracts = contracts_of(tmp_path, schema)
     maps = pa.array([[("a", None)], [("a", 1)], [("a", 1)]], pa.map_(pa.string(), pa.int32()))
     recs = pa.array([{"x": 1}, None, {"x": None}], pa.struct([("x", pa.int32())]))
-    encoder = Encoder(contracts, "event")
+    encoder = AvroSerializer(contracts, "event")
     with pytest.raises(Unencodable) as refused:
-        encoder.encode(pa.record_batch({"map": maps, "rec": recs}))
+        encoder.serialize(pa.record_batch({"map": maps, "rec": recs}))
     assert list(refused.value.why) == [0, 2]
     assert refused.value.values[1] == written(schema, {"map": {"a": 1}, "rec": None})
 
@@ -274,14 +277,14 @@ def test_nulls_inside_maps_and_records_are_refused(tmp_path: Path) -> None:
 def test_a_text_that_is_no_symbol_is_refused(tmp_path: Path) -> None:
     """An enum takes its symbols only."""
     schema = record(("it", {"type": "enum", "name": "Kind", "symbols": ["a", "b"]}))
-    encoder = Encoder(contracts_of(tmp_path, schema), "event")
+    encoder = AvroSerializer(contracts_of(tmp_path, schema), "event")
     with pytest.raises(Unencodable) as refused:
-        encoder.encode(pa.record_batch({"it": pa.array(["b", "c"])}))
+        encoder.serialize(pa.record_batch({"it": pa.array(["b", "c"])}))
     assert refused.value.values == [written(schema, {"it": "b"}), None]
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     """Columns that lack a field of the schema are refused with its name and what there is."""
-    encoder = Encoder(contracts_of(tmp_path, SMALL), "event")
+    encoder = AvroSerializer(contracts_of(tmp_path, SMALL), "event")
     with pytest.raises(SchemaError, match=r"has the field 'count'; the columns are: \['name'\]"):
-        encoder.encode(pa.record_batch({"name": pa.array(["x"])}))
+        encoder.serialize(pa.record_batch({"name": pa.array(["x"])}))

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec.avro import Decoder
-from pipeline.codec.rows import fastavro_schema, read_row
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.rows import fastavro_schema, read_row
+from pipeline.codec.base import UNDECODABLE
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.dead_letter_reason import DeadLetterReason
 from tests.unit.codec.avro_samples import records_of, written
 from tests.unit.codec.reference import Reference
 
@@ -60,8 +60,8 @@ def mutate(rng: np.random.Generator, value: bytes) -> bytes | None:
 
 def assert_sound(values: Sequence[bytes | None]) -> tuple[int, int]:
     """Check a decoded batch against fastavro, row by row; return how many lived and died."""
-    decoder = Decoder(CONTRACTS, "boarding", value_bytes_max=BYTES_MAX)
-    batch, dead = decoder.decode(records_of(values))
+    decoder = AvroDeserializer(CONTRACTS, "boarding", value_bytes_max=BYTES_MAX)
+    batch, dead = decoder.deserialize(records_of(values))
     batch.columns.validate(full=True)
     kept, died = batch.rows.tolist(), [letter.row for letter in dead]
     assert kept == sorted(set(kept))
@@ -71,7 +71,7 @@ def assert_sound(values: Sequence[bytes | None]) -> tuple[int, int]:
         assert values[row] is not None
         assert found == read_row(values[row], PLAIN), values[row]
     for letter in dead:
-        if letter.reason is DeadLetterReason.UNDECODABLE:
+        if letter.reason is UNDECODABLE:
             spoilt = values[letter.row]
             assert spoilt is None or not is_good(spoilt), (spoilt, letter)
     return len(kept), len(died)

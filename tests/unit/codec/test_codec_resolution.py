@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.codec.avro import Decoder
-from pipeline.codec.rows import fastavro_schema, read_row
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.rows import fastavro_schema, read_row
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, records_of, rows_of, written
 
 VALUES: dict[str, list[float]] = {
@@ -32,7 +32,7 @@ def test_numbers_widen_as_avro_says(tmp_path: Path, old: str, new: str, was_null
     plain = [*VALUES[old], None] if was_nullable else VALUES[old]
     values = [written(first, {"it": each}) for each in plain]
     contracts = contracts_of(tmp_path, first, second)
-    batch, dead = Decoder(contracts, "event", value_bytes_max=BYTES_MAX).decode(records_of(values))
+    batch, dead = AvroDeserializer(contracts, "event", value_bytes_max=BYTES_MAX).deserialize(records_of(values))
     expected = [read_row(value, fastavro_schema(first), fastavro_schema(second))["it"] for value in values]
     assert dead == ()
     assert batch.columns.schema == contracts.columns("event")
@@ -46,7 +46,9 @@ def test_a_null_that_may_no_longer_be_is_dead(tmp_path: Path) -> None:
     """Where null was taken away, old nulls are dead letters and the other old events are decoded."""
     first, second = record(("it", ["null", "int"])), record(("it", "int"))
     values = [written(first, {"it": each}) for each in (1, None, 3)]
-    batch, dead = Decoder(contracts_of(tmp_path, first, second), "event", value_bytes_max=99).decode(records_of(values))
+    batch, dead = AvroDeserializer(contracts_of(tmp_path, first, second), "event", value_bytes_max=99).deserialize(
+        records_of(values)
+    )
     assert rows_of(batch.columns) == [{"it": 1}, {"it": 3}]
     assert [letter.row for letter in dead] == [1]
 
@@ -75,7 +77,7 @@ def test_a_new_field_has_its_default(tmp_path: Path, kind: Any, default: Any, sh
     second = record(("id", "int"), {"name": "new", "type": kind, "default": default})
     contracts = contracts_of(tmp_path, first, second)
     values = [written(first, {"id": i}) for i in range(3)]
-    batch, dead = Decoder(contracts, "event", value_bytes_max=99).decode(records_of(values))
+    batch, dead = AvroDeserializer(contracts, "event", value_bytes_max=99).deserialize(records_of(values))
     assert dead == ()
     assert rows_of(batch.columns) == [{"id": i, "new": shown} for i in range(3)]
 
@@ -84,8 +86,8 @@ def test_a_new_nested_field_has_its_default(tmp_path: Path) -> None:
     """Inside a nested record too a default of bytes is bytes."""
     first = record(("in", record(("x", "int"), name="In")))
     second = record(("in", record(("x", "int"), {"name": "y", "type": "bytes", "default": "\u00ff"}, name="In")))
-    decoder = Decoder(contracts_of(tmp_path, first, second), "event", value_bytes_max=99)
-    batch, dead = decoder.decode(records_of([written(first, {"in": {"x": 1}})]))
+    decoder = AvroDeserializer(contracts_of(tmp_path, first, second), "event", value_bytes_max=99)
+    batch, dead = decoder.deserialize(records_of([written(first, {"in": {"x": 1}})]))
     assert (rows_of(batch.columns), dead) == ([{"in": {"x": 1, "y": b"\xff"}}], ())
 
 
@@ -94,10 +96,10 @@ def test_versions_in_any_order_keep_the_order_of_records(tmp_path: Path) -> None
     versions = [
         record(("id", "int"), *({"name": f"f{k}", "type": "int", "default": k} for k in range(n))) for n in range(3)
     ]
-    decoder = Decoder(contracts_of(tmp_path, *versions), "event", value_bytes_max=99)
+    decoder = AvroDeserializer(contracts_of(tmp_path, *versions), "event", value_bytes_max=99)
     for order in itertools.product(range(3), repeat=4):
         values = [written(versions[n], {"id": i} | {f"f{k}": 9 for k in range(n)}, n + 1) for i, n in enumerate(order)]
-        batch, dead = decoder.decode(records_of(values))
+        batch, dead = decoder.deserialize(records_of(values))
         assert dead == ()
         assert batch.columns.column("id").to_pylist() == [0, 1, 2, 3]
         assert batch.columns.column("f1").to_pylist() == [9 if n == 2 else 1 for n in order]

@@ -1,4 +1,4 @@
-"""pipeline.codec.compiled on random schemas: what it reads, refuses and writes is what two other libraries do.
+"""pipeline.codec.avro on random schemas: what it reads, refuses and writes is what two other libraries do.
 
 It accepts exactly what the strict reference accepts, with two deliberate differences from fastavro alone: of a map
 with a key twice it keeps both entries, where a dict has the last; a decimal with too many digits is an error, where
@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec.compiled.decoder import BodyDecoder
-from pipeline.codec.compiled.encoder import BodyEncoder
-from pipeline.codec.rows import without_times
-from pipeline.codec.types import parse
+from pipeline.codec.avro.body_decoder import BodyDecoder
+from pipeline.codec.avro.body_encoder import BodyEncoder
+from pipeline.codec.avro.rows import without_times
+from pipeline.codec.avro.types import parse
 from pipeline.codec.wire import FRAME_BYTES
 from tests.unit.codec.avro_samples import record
 from tests.unit.codec.reference import Malformed, Reference

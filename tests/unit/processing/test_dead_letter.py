@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dead_letter_reason import DeadLetterReason, Step
+from pipeline.codec.base import UNDECODABLE
+from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.processing.dead_letter import (
     MESSAGE_MAX,
     NAMES,
@@ -18,6 +19,7 @@ from pipeline.processing.dead_letter import (
     parse_dead_letter,
     size,
 )
+from pipeline.processing.dead_letter_reasons import REASONS
 from pipeline.records import DeadLetter, Headers, RecordBatch, TopicPartition, large_binary
 
 NOW = 1_700_000_000.25
@@ -43,7 +45,7 @@ def records(key: bytes | None, value: bytes | None, headers: Headers, offset: in
 
 def letter(message: str = "field 'x'") -> DeadLetter:
     """Return a dead letter for the second record."""
-    return DeadLetter(1, Step.DECODE, DeadLetterReason.UNDECODABLE, message)
+    return DeadLetter(1, UNDECODABLE, message)
 
 
 def test_key_value_and_headers_stay_as_they_came() -> None:
@@ -91,23 +93,21 @@ def test_null_stays_null() -> None:
 @given(
     headers=HEADERS,
     message=st.text(max_size=MESSAGE_MAX),
-    stage=st.sampled_from(Step),
-    reason=st.sampled_from(DeadLetterReason),
+    reason=st.sampled_from(REASONS),
     offset=st.integers(0, 2**63 - 1),
     now_ms=st.integers(0, 4_000_000_000_000),
 )
 def test_what_happened_is_read_back(
-    headers: Headers, message: str, stage: Step, reason: DeadLetterReason, offset: int, now_ms: int
+    headers: Headers, message: str, reason: DeadLetterReason, offset: int, now_ms: int
 ) -> None:
     """Whatever headers the record had, even ours from an earlier death: the last death and they come back."""
-    dead = DeadLetter(1, stage, reason, message)
+    dead = DeadLetter(1, reason, message)
     made = dead_letter_records(
         records(b"k", b"v", headers, offset), dead, pipeline="flights", now=now_ms / 1000, bytes_max=BYTES_MAX
     )
     assert parse_dead_letter(made.headers) == DeadLetterCause(
         source=TopicPartition("flights.boarding", 7),
         offset=offset,
-        stage=stage,
         reason=reason,
         message=message,
         time=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=now_ms),

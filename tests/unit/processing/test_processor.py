@@ -9,15 +9,26 @@ import pytest
 
 from pipeline import Events, Field, Pipeline, Scores
 from pipeline.clock import SystemClock
-from pipeline.codec.avro import Decoder, Encoder
+from pipeline.codec.avro.deserializer import AvroDeserializer
+from pipeline.codec.avro.serializer import AvroSerializer
+from pipeline.codec.base import NOT_FRAMED
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.drills.wire import decoder
 from pipeline.processing.feature_log import FeatureLog
-from pipeline.processing.processor import BatchProcessor, ProcessedBatch
-from pipeline.records import PartitionRecords, RecordBatch, TaskId, TaskRecords, TopicPartition, large_binary
-from pipeline.serving.scorer import Scorer
+from pipeline.processing.processor import BatchProcessor
+from pipeline.processing.score_records import ScoreWriter
+from pipeline.records import (
+    BatchOutput,
+    PartitionRecords,
+    RecordBatch,
+    TaskId,
+    TaskRecords,
+    TopicPartition,
+    large_binary,
+)
+from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from pipeline.telemetry.metrics import Metrics
+from tests.support.function_model import scorer_of
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record
 
 PIPELINE = Pipeline(
@@ -38,29 +49,25 @@ def model(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.where(matrix[:, 0] == 7, np.nan, matrix[:, 0].astype(np.float64))
 
 
-def run(folder: Path, values: list[bytes], *, recording: bool) -> ProcessedBatch:
+def run(folder: Path, values: list[bytes], *, recording: bool) -> BatchOutput:
     """Take events through a flow."""
     contracts, clock = SchemaRepository.load(), SystemClock()
-    flow = BatchProcessor(
+    processor = BatchProcessor(
         PIPELINE,
-        decoder=Decoder(contracts_of(folder, EVENT), "event", value_bytes_max=BYTES_MAX),
+        events=AvroDeserializer(contracts_of(folder, EVENT), "event", value_bytes_max=BYTES_MAX),
         facts={},
-        recall=None,
-        recorder=FeatureLog(PIPELINE, Encoder(contracts, "features"), lambda _: {}) if recording else None,
-        encoder=Encoder(contracts, "score"),
-        spec=PIPELINE.spec,
-        scorer=Scorer(model, clock),
-        model="m",
-        model_version="1",
-        score_bytes_max=BYTES_MAX,
+        stateful=None,
+        feature_log=FeatureLog(PIPELINE, AvroSerializer(contracts, "features"), lambda _: {}) if recording else None,
+        scorer=scorer_of(model, clock),
+        scores=ScoreWriter(PIPELINE, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
         dead_letter_bytes_max=BYTES_MAX,
         clock=clock,
         metrics=Metrics(),
-        saw=lambda _, __: None,
+        on_scored=lambda _, __: None,
     )
     n = len(values)
     arrived = np.zeros(n, dtype=np.int64)
-    return flow.run(
+    return processor.process(
         [
             TaskRecords(
                 TaskId("plain", 3),
@@ -89,11 +96,15 @@ def values(tmp_path: Path) -> list[bytes]:
         "a": pa.array([0.0, 13.0, 2.0, 7.0, 4.0, 0.1, 6.0, 5.0]),
         "b": pa.array([0.5, 0.5, None, 0.5, 0.5, 0.5, 0.5, 0.5]),
     }
-    values = Encoder(contracts_of(tmp_path, EVENT), "event").encode(pa.RecordBatch.from_pydict(columns))
+    values = (
+        AvroSerializer(contracts_of(tmp_path, EVENT), "event")
+        .serialize(pa.RecordBatch.from_pydict(columns))
+        .to_pylist()
+    )
     return [*values[:6], b"no event", values[7]]
 
 
-def written(outcome: ProcessedBatch, topic: str, schema: str) -> pa.RecordBatch:
+def written(outcome: BatchOutput, topic: str, schema: str) -> pa.RecordBatch:
     """Return what went to a topic, decoded."""
     (out,) = (each for each in outcome.outgoing if each.topic == topic)
     assert set(out.partitions.tolist()) == {3}
@@ -117,9 +128,9 @@ def test_what_is_recorded_is_that_of_the_scored_events(tmp_path: Path, values: l
     assert first == scores["score"].to_pylist() == [0.0, 2.0, 4.0, float(np.float32(0.1)), 5.0]
     assert [values[1] for values in features["values"].to_pylist()] == [0.5, None, 0.5, 0.5, 0.5]
     assert [letter.reason for letter in outcome.dead] == [
-        DeadLetterReason.MODEL_ERROR,
-        DeadLetterReason.NOT_A_NUMBER,
-        DeadLetterReason.NOT_FRAMED,
+        MODEL_ERROR,
+        NOT_A_NUMBER,
+        NOT_FRAMED,
     ]
 
 

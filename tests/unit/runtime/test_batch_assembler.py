@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
+from pipeline.records import BatchOutput, PartitionRecords, TaskId, TopicPartition, large_binary
 from pipeline.runtime import task_events as on
 from pipeline.runtime.batch_assembler import BatchAssembler
-from pipeline.runtime.batch_output import BatchOutput, TaskBatch
 from pipeline.runtime.commit_policy import WORTHWHILE_ROWS
 from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
+from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_manager import TaskManager
 from pipeline.settings import WorkerSettings
 from pipeline.telemetry.metrics import Metrics
@@ -20,7 +21,7 @@ from pipeline.telemetry.metrics import Metrics
 TASK = TaskId("scoring", 0)
 SOURCE = TopicPartition("events", 0)
 LONG = 5.0  # seconds, more than any test needs
-OUTPUT = BatchOutput((), np.zeros(0, np.int64), 0)
+OUTPUT = BatchOutput(0, (), (), 0, np.zeros(0, np.int64))
 
 
 class ShiftedClock(SystemClock):
@@ -47,9 +48,15 @@ class World:
         )
         self.clock = ShiftedClock()
         self.mailbox = Mailbox(manager, self.clock.monotonic)
-        self.records = RecordQueues(100_000, 1 << 30)
+        self.records = RecordQueues(100_000, 1 << 30, ArrivalOrder())
         self.assembler = BatchAssembler(
-            self.worker, self.mailbox, self, self.records, clock=self.clock, metrics=Metrics()
+            self.worker,
+            self.mailbox,
+            self,
+            self.records,
+            batch_rows_max=lambda: self.worker.batch_rows_max,
+            clock=self.clock,
+            metrics=Metrics(),
         )
         self.mailbox.post(on.PartitionsAssigned((TASK,)))
         self.task = self.mailbox.ask(lambda manager: manager.tasks[TASK].key)

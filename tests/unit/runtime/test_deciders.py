@@ -3,6 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError
 
+from pipeline.kafka.group_client import address_of, owner_metadata, owner_of
 from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime.commit_policy import (
     BATCHES_AHEAD,
@@ -12,7 +13,7 @@ from pipeline.runtime.commit_policy import (
     commit_time,
     linger_seconds,
 )
-from pipeline.runtime.fencing import address_of, owner_metadata, owner_of, stale_owners
+from pipeline.runtime.fencing import stale_owners
 from pipeline.runtime.group_membership import has_code
 from pipeline.runtime.task_initializer import Bounds, Start, start_offset
 from pipeline.runtime.task_state import TaskState

@@ -1,5 +1,7 @@
 """pipeline.runtime.fetcher: what becomes of what a consumer gives."""
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError
@@ -7,6 +9,7 @@ from confluent_kafka import KafkaError
 from pipeline.kafka.columnar.results import PartitionError, Polled
 from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
+from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 
@@ -20,7 +23,7 @@ def fetcher_of(troubles: list[tuple[TopicPartition, str]]) -> Fetcher:
         WorkerSettings(),
         group="g",
         client_id="w",
-        inbox=RecordQueues(10, 1000),
+        queues=RecordQueues(10, 1000, ArrivalOrder()),
         on_trouble=lambda source, text: troubles.append((source, text)),
     )
     fetcher._assign({HELD: FetchPosition(TaskId("s", 3), 7, 5)})
@@ -59,3 +62,41 @@ def test_records_and_ends_are_handed_on_with_the_epoch_of_their_source() -> None
 
     task = TaskId("s", 3)
     assert found == [[(task, 7, some)], [(task, 7, end)], [], [(task, 7, more)]]
+
+
+class Consumer:
+    """Records the calls that change what is read."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[TopicPartition]]] = []
+
+    def __getattr__(self, name: str) -> Callable[[Collection[TopicPartition]], None]:
+        return lambda sources: self.calls.append((name, sorted(sources)))
+
+    def poll(self, _: float, *, rows_max: int, bytes_max: int) -> Polled:
+        """Return nothing."""
+        assert rows_max > 0 < bytes_max
+        return Polled([], [], 0)
+
+
+def test_partitions_of_a_task_that_waits_are_paused_until_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only theirs; a partition that is given up is resumed first, so that it is read when it comes back."""
+    fetcher = fetcher_of([])
+    consumer = Consumer()
+    monkeypatch.setattr(fetcher, "_consumer", consumer)
+    fetcher._assign({OTHER: FetchPosition(TaskId("s", 4), 1, 0)})
+    paused: set[TaskId] = set()
+    monkeypatch.setattr(fetcher._queues, "paused", lambda: paused)
+
+    for paused in (set(), {TaskId("s", 3)}, {TaskId("s", 3)}, set(), {TaskId("s", 3)}):  # noqa: B007 - read by the lambda
+        fetcher.poll(0)
+    fetcher._drop([HELD])
+
+    assert consumer.calls == [
+        ("assign", [OTHER]),
+        ("pause", [HELD]),
+        ("resume", [HELD]),
+        ("pause", [HELD]),
+        ("resume", [HELD]),
+        ("unassign", [HELD]),
+    ]

@@ -1,15 +1,18 @@
-"""The inbox: order, splitting, bounds."""
+"""pipeline.runtime.record_queues: order, splitting, bounds, and tasks that wait."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
+from pipeline.runtime.record_order import ArrivalOrder, QueuedRecords
 from pipeline.runtime.record_queues import RecordQueues
 
 
-def run_of(partition: int, first: int, rows: int) -> PartitionRecords:
-    """Make a run whose values tell their offsets."""
+def records_at(partition: int, first: int, rows: int) -> PartitionRecords:
+    """Return records whose values are their offsets."""
     offsets = np.arange(first, first + rows)
     return PartitionRecords(
         TopicPartition("t", partition),
@@ -22,16 +25,16 @@ def run_of(partition: int, first: int, rows: int) -> PartitionRecords:
 
 
 def test_the_oldest_waiting_record_of_each_source_is_known() -> None:
-    """Also when its run was split, and not of runs that hold markers only."""
-    inbox = RecordQueues(rows_max=100, bytes_max=10**9)
+    """Also after a split, and not of reads that hold markers only."""
+    queues = RecordQueues(rows_max=100, bytes_max=10**9, order=ArrivalOrder())
     task = TaskId("s", 0)
-    inbox.put([(task, 1, run_of(0, 5, 0)), (task, 1, run_of(0, 5, 4)), (task, 1, run_of(1, 7, 2))])
-    inbox.put([(task, 1, run_of(0, 9, 1))])
-    assert inbox.heads() == {TopicPartition("t", 0): (5, 5), TopicPartition("t", 1): (7, 7)}
-    inbox.take(3, 10**9)
-    assert inbox.heads() == {TopicPartition("t", 0): (8, 8), TopicPartition("t", 1): (7, 7)}
-    inbox.take(10, 10**9)
-    assert inbox.heads() == {}
+    queues.put([(task, 1, records_at(0, 5, 0)), (task, 1, records_at(0, 5, 4)), (task, 1, records_at(1, 7, 2))])
+    queues.put([(task, 1, records_at(0, 9, 1))])
+    assert queues.oldest() == {TopicPartition("t", 0): (5, 5), TopicPartition("t", 1): (7, 7)}
+    queues.take(3, 10**9)
+    assert queues.oldest() == {TopicPartition("t", 0): (8, 8), TopicPartition("t", 1): (7, 7)}
+    queues.take(10, 10**9)
+    assert queues.oldest() == {}
 
 
 @given(
@@ -41,55 +44,114 @@ def test_every_row_comes_out_once_in_order_and_no_batch_is_over_the_cap(
     arrivals: list[tuple[int, int]], caps: list[int]
 ) -> None:
     """Whatever is put is taken exactly once, in offset order within a partition, split where the cap says."""
-    inbox = RecordQueues(rows_max=10**6, bytes_max=10**9)
+    queues = RecordQueues(rows_max=10**6, bytes_max=10**9, order=ArrivalOrder())
     ends = {0: 0, 1: 0, 2: 0}
     for partition, rows in arrivals:
-        inbox.put([(TaskId("s", partition), 1, run_of(partition, ends[partition], rows))])
+        queues.put([(TaskId("s", partition), 1, records_at(partition, ends[partition], rows))])
         ends[partition] += rows
-    assert inbox.rows == sum(ends.values())
+    assert queues.rows == sum(ends.values())
 
     seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
     for turn in range(10_000):
-        if not inbox:
+        if not queues:
             break
         cap = caps[turn % len(caps)]
-        slices = inbox.take(cap, 10**9)
-        assert 0 < sum(len(piece) for piece in slices) <= cap
-        for piece in slices:
-            for run in piece.runs:
-                seen[piece.task.partition] += run.offsets.tolist()
-                assert [int(v or b"") for v in run.values.to_pylist()] == run.offsets.tolist()
-                assert run.next_offset == run.offsets[-1] + 1
+        taken = queues.take(cap, 10**9)
+        assert 0 < sum(len(task) for task in taken) <= cap
+        for task in taken:
+            for records in task.partitions:
+                seen[task.task.partition] += records.offsets.tolist()
+                assert [int(v or b"") for v in records.values.to_pylist()] == records.offsets.tolist()
+                assert records.next_offset == records.offsets[-1] + 1
 
     assert {p: list(range(end)) for p, end in ends.items()} == seen
-    assert inbox.rows == 0
+    assert queues.rows == 0
 
 
-def test_a_full_inbox_says_so_until_something_is_taken() -> None:
+def test_full_queues_have_no_room_until_something_is_taken() -> None:
     """The fetcher waits while the bound is reached: that is what bounds the memory of a backlog."""
-    inbox = RecordQueues(rows_max=10, bytes_max=10**9)
-    inbox.put([(TaskId("s", 0), 1, run_of(0, 0, 10))])
-    assert not inbox.wait_for_room(0)
+    queues = RecordQueues(rows_max=10, bytes_max=10**9, order=ArrivalOrder())
+    queues.put([(TaskId("s", 0), 1, records_at(0, 0, 10))])
+    assert not queues.wait_for_room(0)
 
-    inbox.take(1, 10**9)
+    queues.take(1, 10**9)
 
-    assert inbox.wait_for_room(0)
+    assert queues.wait_for_room(0)
+
+
+class BothPartitions:
+    """A ``RecordOrder`` that merges two partitions by offset, and waits while one of them has no records."""
+
+    def next(self, oldest: Sequence[QueuedRecords]) -> tuple[QueuedRecords, int] | None:
+        """Return the rows of one partition that precede the other one's."""
+        if len(oldest) < 2:
+            return None
+        first, second = sorted(oldest, key=lambda queued: int(queued.records.offsets[0]))
+        return first, int(np.searchsorted(first.records.offsets, second.records.offsets[0], side="right"))
+
+
+def of_topic(topic: str, *offsets: int) -> PartitionRecords:
+    """Return records of partition 0 of a topic."""
+    at, n = np.array(offsets), len(offsets)
+    empty = large_binary([b""] * n)
+    return PartitionRecords(TopicPartition(topic, 0), offsets[-1] + 1, at, at, empty, empty)
+
+
+def test_the_order_decides_within_a_task() -> None:
+    """Two partitions are merged row by row, and what could be preceded by a later arrival stays queued."""
+    queues = RecordQueues(rows_max=100, bytes_max=10**9, order=BothPartitions())
+    queues.put([(TaskId("s", 0), 1, of_topic("a", 1, 4, 6)), (TaskId("s", 0), 1, of_topic("b", 2, 3, 5))])
+
+    (taken,) = queues.take(100, 10**9)
+
+    assert [offset for records in taken.partitions for offset in records.offsets.tolist()] == [1, 2, 3, 4, 5]
+    assert (queues.rows, bool(queues)) == (1, False)
+    assert queues.take(100, 10**9) == ()
+    queues.put([(TaskId("s", 0), 1, of_topic("b", 7))])
+    assert bool(queues)
+    assert [records.offsets.tolist() for records in queues.take(100, 10**9)[0].partitions] == [[6]]
+
+
+def test_a_task_that_waits_pauses_itself_only() -> None:
+    """Once it holds its share; the other tasks go on, and keep room even if it had filled the queues."""
+    queues = RecordQueues(rows_max=10, bytes_max=10**9, order=BothPartitions())
+    waiting, other = TaskId("s", 0), TaskId("s", 1)
+    queues.put([(waiting, 1, of_topic("a", *range(20))), (other, 1, of_topic("a", 1)), (other, 1, of_topic("b", 2))])
+    assert (queues.paused(), queues.wait_for_room(0)) == (set(), False)
+
+    taken = queues.take(100, 10**9)
+
+    assert [(task.task, len(task)) for task in taken] == [(other, 1)]
+    assert (queues.paused(), queues.wait_for_room(0)) == ({waiting}, True)
+    queues.put([(other, 1, of_topic("a", *range(3, 8)))])
+    assert not queues.wait_for_room(0)
+    queues.put([(waiting, 1, of_topic("b", 30))])
+    assert queues.paused() == set()
+    assert [(task.task, len(task)) for task in queues.take(100, 10**9)] == [(waiting, 20), (other, 1)]
+
+
+def test_a_task_that_waits_with_few_records_is_not_paused() -> None:
+    """The records that it waits for must arrive."""
+    queues = RecordQueues(rows_max=10, bytes_max=10**9, order=BothPartitions())
+    queues.put([(TaskId("s", 0), 1, of_topic("a", 1)), (TaskId("s", 1), 1, of_topic("a", 1))])
+    assert queues.take(100, 10**9) == ()
+    assert queues.paused() == set()
 
 
 def test_discarding_a_task_leaves_the_others() -> None:
     """What waits for a task that was given up is thrown away; the rest stays in order."""
-    inbox = RecordQueues(rows_max=100, bytes_max=10**9)
-    inbox.put([(TaskId("s", p), 1, run_of(p, 0, 3)) for p in (0, 1)])
+    queues = RecordQueues(rows_max=100, bytes_max=10**9, order=ArrivalOrder())
+    queues.put([(TaskId("s", p), 1, records_at(p, 0, 3)) for p in (0, 1)])
 
-    inbox.discard({TaskId("s", 0)})
+    queues.discard({TaskId("s", 0)})
 
-    assert [piece.task.partition for piece in inbox.take(100, 10**9)] == [1]
-    assert inbox.rows == 0
+    assert [each.task.partition for each in queues.take(100, 10**9)] == [1]
+    assert queues.rows == 0
 
 
 def test_queues_are_full_at_their_bound_of_bytes() -> None:
     """Few large records are held back as many small ones are; what is taken or discarded makes room."""
-    queues = RecordQueues(rows_max=10**6, bytes_max=100)
+    queues = RecordQueues(rows_max=10**6, bytes_max=100, order=ArrivalOrder())
     tasks = [TaskId("s", number) for number in (0, 1)]
     queues.put([(tasks[0], 1, sized([40, 30])), (tasks[1], 1, sized([20, 9]))])
     assert queues.payload_bytes == 99
@@ -111,16 +173,18 @@ def test_queues_are_full_at_their_bound_of_bytes() -> None:
     st.integers(1, 90),
 )
 def test_no_batch_is_over_its_bound_of_bytes_unless_it_is_one_record(
-    runs: list[list[int]], rows_max: int, bytes_max: int
+    reads: list[list[int]], rows_max: int, bytes_max: int
 ) -> None:
     """Batches are as large as both bounds allow, and every row comes out once, in order."""
-    queues = RecordQueues(rows_max=10**6, bytes_max=10**9)
-    queues.put([(TaskId("s", 0), 1, sized(sizes)) for sizes in runs])
-    expected = [size for sizes in runs for size in sizes]
+    queues = RecordQueues(rows_max=10**6, bytes_max=10**9, order=ArrivalOrder())
+    queues.put([(TaskId("s", 0), 1, sized(sizes)) for sizes in reads])
+    expected = [size for sizes in reads for size in sizes]
 
     taken: list[int] = []
     while queues:
-        batch = [size for piece in queues.take(rows_max, bytes_max) for run in piece.runs for size in lengths(run)]
+        batch = [
+            size for piece in queues.take(rows_max, bytes_max) for run in piece.partitions for size in lengths(run)
+        ]
         rest = expected[len(taken) + len(batch) :]
         assert len(batch) <= rows_max
         assert sum(batch) <= bytes_max or len(batch) == 1
@@ -132,7 +196,7 @@ def test_no_batch_is_over_its_bound_of_bytes_unless_it_is_one_record(
 
 
 def sized(sizes: list[int]) -> PartitionRecords:
-    """Make a run of records whose keys and values have these many bytes together."""
+    """Return records whose keys and values have these many bytes together."""
     offsets = np.arange(len(sizes))
     keys = [None if size % 3 == 0 else bytes(size // 3) for size in sizes]
     values = [bytes(size - len(key or b"")) for size, key in zip(sizes, keys, strict=True)]
@@ -140,7 +204,7 @@ def sized(sizes: list[int]) -> PartitionRecords:
     return PartitionRecords(source, len(sizes), offsets, offsets, large_binary(keys), large_binary(values))
 
 
-def lengths(run: PartitionRecords) -> list[int]:
+def lengths(records: PartitionRecords) -> list[int]:
     """Return the bytes of key and value of each record."""
-    pairs = zip(run.keys.to_pylist(), run.values.to_pylist(), strict=True)
+    pairs = zip(records.keys.to_pylist(), records.values.to_pylist(), strict=True)
     return [len(key or b"") + len(value or b"") for key, value in pairs]

@@ -51,7 +51,14 @@ def two_classes() -> list[onnx.NodeProto]:
 
 def opened(content: bytes | Path, features: tuple[str, ...] = FEATURES, **names: str) -> OnnxModel:
     """Return a session with the usual names."""
-    return OnnxModel(content, input=names.get("input", "x"), output=names.get("output", "y"), features=features)
+    return OnnxModel(
+        content,
+        name="m",
+        version="1",
+        input=names.get("input", "x"),
+        output=names.get("output", "y"),
+        features=features,
+    )
 
 
 def refusal(content: bytes | Path, features: tuple[str, ...] = FEATURES, **names: str) -> str:

@@ -6,19 +6,21 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clock import SystemClock
-from pipeline.dead_letter_reason import DeadLetterReason, Step
-from pipeline.records import ScoredRows
-from pipeline.serving.scorer import Scorer
+from pipeline.dead_letter_reason import Step
+from pipeline.records import DecodedBatch, RecordBatch, ScoredRows
+from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
+from tests.support.function_model import scorer_of
 
 Matrix = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
 
-FINE, RAISES, NOT_A_NUMBER, INFINITE = range(4)
+FINE, RAISES, NAN, INFINITE = range(4)
 
 
 class Model:
@@ -33,7 +35,7 @@ class Model:
         if (matrix[:, 1] == RAISES).any():
             raise RuntimeError(f"cannot do {matrix[matrix[:, 1] == RAISES][0, 0]:g}")
         scores = matrix[:, 0].astype(np.float64) / 10
-        scores[matrix[:, 1] == NOT_A_NUMBER] = math.nan
+        scores[matrix[:, 1] == NAN] = math.nan
         scores[matrix[:, 1] == INFINITE] = -math.inf
         return scores
 
@@ -43,14 +45,19 @@ def matrix_of(kinds: list[int]) -> Matrix:
     return np.array([(number, kind) for number, kind in enumerate(kinds)], dtype=np.float32).reshape(-1, 2)
 
 
+def events_of(count: int, first_row: int = 100) -> DecodedBatch:
+    """Return events whose row numbers are 3 apart."""
+    columns = pa.RecordBatch.from_pydict({"n": pa.array(range(count), pa.int64())})
+    return DecodedBatch(RecordBatch.of(()), first_row + 3 * np.arange(count, dtype=np.int64), columns)
+
+
 def scored(model: Callable[[Matrix], Scores], kinds: list[int], first_row: int = 100) -> ScoredRows:
     """Score rows of these kinds; their numbers in Records are 3 apart."""
-    rows = first_row + 3 * np.arange(len(kinds), dtype=np.int64)
-    return Scorer(model, SystemClock()).score(rows, matrix_of(kinds))
+    return scorer_of(model, SystemClock()).score(events_of(len(kinds), first_row), matrix_of(kinds))
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([FINE, FINE, FINE, RAISES, NOT_A_NUMBER, INFINITE]), max_size=60))
+@given(st.lists(st.sampled_from([FINE, FINE, FINE, RAISES, NAN, INFINITE]), max_size=60))
 def test_every_row_ends_once(kinds: list[int]) -> None:
     """Rows that can be scored are, with their own score; each other row is one dead letter."""
     model = Model()
@@ -61,9 +68,9 @@ def test_every_row_ends_once(kinds: list[int]) -> None:
     assert answer.scores.dtype == np.float64
     np.testing.assert_allclose(answer.scores, [position / 10 for position in fine], rtol=1e-12)
     reasons = {
-        RAISES: DeadLetterReason.MODEL_ERROR,
-        NOT_A_NUMBER: DeadLetterReason.NOT_A_NUMBER,
-        INFINITE: DeadLetterReason.NOT_A_NUMBER,
+        RAISES: MODEL_ERROR,
+        NAN: NOT_A_NUMBER,
+        INFINITE: NOT_A_NUMBER,
     }
     expected = [(100 + 3 * p, Step.INFER, reasons[kind]) for p, kind in enumerate(kinds) if kind != FINE]
     assert [(dead.row, dead.stage, dead.reason) for dead in answer.dead] == expected
@@ -73,7 +80,7 @@ def test_every_row_ends_once(kinds: list[int]) -> None:
 def test_a_good_batch_is_one_call() -> None:
     """Nothing is tried twice as long as nothing fails, NaN included."""
     model = Model()
-    scored(model, [FINE, NOT_A_NUMBER, FINE])
+    scored(model, [FINE, NAN, FINE])
     assert model.calls == [3]
 
 
@@ -125,7 +132,7 @@ def test_a_model_that_fails_on_everything_ends() -> None:
 def test_too_few_scores_are_a_failure() -> None:
     """A model that answers with another number of rows has said nothing of any of them."""
     answer = scored(lambda matrix: np.zeros(len(matrix) + 1), [FINE, FINE])
-    assert [dead.reason for dead in answer.dead] == [DeadLetterReason.MODEL_ERROR] * 2
+    assert [dead.reason for dead in answer.dead] == [MODEL_ERROR] * 2
     assert "shape (2,) for 1 rows" in answer.dead[0].message
 
 
@@ -146,9 +153,9 @@ def test_a_hanging_call_can_be_seen_from_outside() -> None:
         assert go_on.wait(30)
         return np.zeros(len(matrix))
 
-    scorer = Scorer(hangs, Clock())
+    scorer = scorer_of(hangs, Clock())
     seen = [scorer.started_at]
-    thread = threading.Thread(target=scorer.score, args=(np.arange(2), matrix_of([FINE, FINE])))
+    thread = threading.Thread(target=scorer.score, args=(events_of(2), matrix_of([FINE, FINE])))
     thread.start()
     assert inside.wait(30)
     seen.append(scorer.started_at)
@@ -160,8 +167,8 @@ def test_a_hanging_call_can_be_seen_from_outside() -> None:
 
 def test_no_call_is_under_way_after_one_that_raised() -> None:
     """A model that raises leaves no trace of a call in flight."""
-    scorer = Scorer(Model(), SystemClock())
-    scorer.score(np.arange(2), matrix_of([RAISES, FINE]))
+    scorer = scorer_of(Model(), SystemClock())
+    scorer.score(events_of(2), matrix_of([RAISES, FINE]))
     assert scorer.started_at is None
 
 

@@ -31,7 +31,9 @@ def test_scores_agree_at_every_threshold(trained: HistGradientBoostingClassifier
         near[node["feature_idx"]].append(threshold)
     random = np.random.default_rng(8)
     matrix = np.stack([random.choice([*column, math.nan], 20_000) for column in near], axis=1).astype(np.float32)
-    served = OnnxModel(onnx_bytes(trained, 3), input=INPUT, output=OUTPUT, features=("a", "b", "c")).score(matrix)
+    served = OnnxModel(
+        onnx_bytes(trained, 3), name="m", version="1", input=INPUT, output=OUTPUT, features=("a", "b", "c")
+    ).score(matrix)
     # A wrong branch would change a score by a leaf, a hundred times more than this.
     np.testing.assert_allclose(served, trained.predict_proba(matrix)[:, 1], rtol=0, atol=1e-6)
 

@@ -31,7 +31,14 @@ def scored(bundle: Bundle) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool
     """The scores, the labels and the months of all flights that arrived."""
     matrix, late, month = examples(flights)
     names = bundle.manifest
-    session = OnnxModel(bundle.model, input=names.input, output=names.output, features=bundle.features)
+    session = OnnxModel(
+        bundle.model,
+        name=bundle.name,
+        version=bundle.version,
+        input=names.input,
+        output=names.output,
+        features=bundle.features,
+    )
     return session.score(matrix), late, month
 
 

@@ -28,7 +28,14 @@ def bundle() -> Bundle:
 def session(bundle: Bundle) -> OnnxModel:
     """The checked-in model."""
     names = bundle.manifest
-    return OnnxModel(bundle.model, input=names.input, output=names.output, features=bundle.features)
+    return OnnxModel(
+        bundle.model,
+        name=bundle.name,
+        version=bundle.version,
+        input=names.input,
+        output=names.output,
+        features=bundle.features,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pipeline.codec.compiled.faults import OVER_64_BITS, TOO_MANY_BYTES, TRUNCATED
-from pipeline.codec.compiled.memory import load8, load64, store8, store64
+from pipeline.codec.avro.faults import OVER_64_BITS, TOO_MANY_BYTES, TRUNCATED
+from pipeline.codec.avro.memory import load8, load64, store8, store64
 from pipeline.compiled import compiled
 
 _HIGH_BITS = -0x7F7F7F7F7F7F7F80  # the highest bit of each byte of a word

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numba import float64, int64, types
 
-from pipeline.codec.compiled.memory import load32, store32
-from pipeline.codec.compiled.program import BITS, HEAP, Int64s, Program
+from pipeline.codec.avro.memory import load32, store32
+from pipeline.codec.avro.program import BITS, HEAP, Int64s, Program
 from pipeline.compiled import compiled
 
 _ALIGNMENT = 64

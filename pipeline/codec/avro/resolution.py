@@ -7,10 +7,10 @@ import fastavro
 import pyarrow as pa
 
 from pipeline.bisection import bisect_failures
-from pipeline.codec.compiled.program import Int64s
-from pipeline.codec.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.avro.program import Int64s
+from pipeline.codec.avro.rows import Rows, fastavro_schema, read_row
+from pipeline.codec.avro.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema, without_null
 from pipeline.codec.schema_repository import SchemaVersion
-from pipeline.codec.types import AvroType, Json, Nullable, Primitive, Record, arrow_schema, without_null
 
 _PROMOTIONS = {("int", "long"), ("int", "float"), ("int", "double"), ("long", "float"), ("long", "double")}
 _PROMOTIONS |= {("float", "double")}

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.codec.compiled.encode_loop import bytes_bound, encode_rows
-from pipeline.codec.compiled.faults import RowError, text_of
-from pipeline.codec.compiled.program import ARGUMENT, BITS, Program, Shape, program_of
-from pipeline.codec.types import Record, arrow_schema
+from pipeline.codec.avro.encode_loop import bytes_bound, encode_rows
+from pipeline.codec.avro.faults import RowError, text_of
+from pipeline.codec.avro.program import ARGUMENT, BITS, Program, Shape, program_of
+from pipeline.codec.avro.types import Record, arrow_schema
 from pipeline.codec.wire import FRAME_BYTES
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
-from pipeline.codec.types import Json, Record, arrow_struct
+from pipeline.codec.avro.types import Json, Record, arrow_struct
 from pipeline.codec.wire import FRAME_BYTES
 
 

@@ -1,6 +1,6 @@
 """Parts of Avro values written to memory: varints, decimals. Compiled into the loop that encodes."""
 
-from pipeline.codec.compiled.memory import load8, store8
+from pipeline.codec.avro.memory import load8, store8
 from pipeline.compiled import compiled
 
 

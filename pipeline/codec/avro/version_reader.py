@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.codec.compiled.decoder import BodyDecoder
-from pipeline.codec.compiled.program import Int64s
-from pipeline.codec.resolution import Resolution
+from pipeline.codec.avro.body_decoder import BodyDecoder
+from pipeline.codec.avro.program import Int64s
+from pipeline.codec.avro.resolution import Resolution
+from pipeline.codec.avro.types import arrow_schema
 from pipeline.codec.schema_repository import SchemaVersion
-from pipeline.codec.types import arrow_schema
 from pipeline.codec.wire import FRAME_BYTES
 
 Failures = list[tuple[int, str]]  # row numbers and reasons
@@ -16,7 +16,7 @@ Read = tuple[pa.RecordBatch, Int64s, Failures]
 MESSAGE_MAX = 200
 
 
-class Reader:
+class VersionReader:
     """Reads framed values of one version into the columns of the current one."""
 
     def __init__(self, writer: SchemaVersion, reader: SchemaVersion) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from numba import int64, types
 
-from pipeline.codec.compiled.faults import (
+from pipeline.codec.avro.faults import (
     BAD_BOOLEAN,
     BAD_BRANCH,
     BAD_COUNT,
@@ -16,9 +16,9 @@ from pipeline.codec.compiled.faults import (
     TRAILING_BYTES,
     TRUNCATED,
 )
-from pipeline.codec.compiled.memory import load8, load32, load64, store8, store32, store64
-from pipeline.codec.compiled.program import ARGUMENT, BUFFER, CHILD, DATA, LEVEL, OP, TARGET, Op
-from pipeline.codec.compiled.reading import copied, is_utf8, read_decimal, varint
+from pipeline.codec.avro.memory import load8, load32, load64, store8, store32, store64
+from pipeline.codec.avro.program import ARGUMENT, BUFFER, CHILD, DATA, LEVEL, OP, TARGET, Op
+from pipeline.codec.avro.reading import copied, is_utf8, read_decimal, varint
 from pipeline.compiled import compiled
 
 END, INT, LONG, BOOLEAN, FLOAT, DOUBLE = (int(op) for op in (Op.END, Op.INT, Op.LONG, Op.BOOLEAN, Op.FLOAT, Op.DOUBLE))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.codec.types import Array, AvroType, Enum, Fixed, Map, Nullable, Primitive, Record, arrow_schema
+from pipeline.codec.avro.types import Array, AvroType, Enum, Fixed, Map, Nullable, Primitive, Record, arrow_schema
 
 Int64s = npt.NDArray[np.int64]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numba import int64, types
 
-from pipeline.codec.compiled.memory import load8, load64
-from pipeline.codec.compiled.program import Int64s
+from pipeline.codec.avro.memory import load8, load64
+from pipeline.codec.avro.program import Int64s
 from pipeline.codec.wire import FRAME_BYTES
 from pipeline.compiled import compiled
 

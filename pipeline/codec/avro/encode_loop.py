@@ -4,7 +4,7 @@ from typing import Any
 
 from numba import int64, types
 
-from pipeline.codec.compiled.decode_loop import (
+from pipeline.codec.avro.decode_loop import (
     BLOCK,
     BOOLEAN,
     BYTES,
@@ -24,11 +24,11 @@ from pipeline.codec.compiled.decode_loop import (
     SLACK,
     STRING,
 )
-from pipeline.codec.compiled.faults import DECIMAL_OVER_SIZE, FORBIDDEN_NULL, GOOD, NO_SYMBOL
-from pipeline.codec.compiled.memory import load8, load32, load64, store8, store32, store64
-from pipeline.codec.compiled.program import ARGUMENT, BUFFER, CHILD, DATA, LEVEL, OP, TARGET, Op
-from pipeline.codec.compiled.reading import copied
-from pipeline.codec.compiled.writing import decimal_bytes, write_decimal, write_varint
+from pipeline.codec.avro.faults import DECIMAL_OVER_SIZE, FORBIDDEN_NULL, GOOD, NO_SYMBOL
+from pipeline.codec.avro.memory import load8, load32, load64, store8, store32, store64
+from pipeline.codec.avro.program import ARGUMENT, BUFFER, CHILD, DATA, LEVEL, OP, TARGET, Op
+from pipeline.codec.avro.reading import copied
+from pipeline.codec.avro.writing import decimal_bytes, write_decimal, write_varint
 from pipeline.compiled import compiled
 
 REQUIRE = int(Op.REQUIRE)

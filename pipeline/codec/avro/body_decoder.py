@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.codec.compiled.arena import Arena
-from pipeline.codec.compiled.decode_loop import FULL_HEAP, FULL_LEVEL, decode_rows
-from pipeline.codec.compiled.faults import BAD_TEXT, RowError, text_of
-from pipeline.codec.compiled.program import ARGUMENT, Int64s, Shape, program_of
-from pipeline.codec.types import Record, arrow_schema
+from pipeline.codec.avro.arena import Arena
+from pipeline.codec.avro.decode_loop import FULL_HEAP, FULL_LEVEL, decode_rows
+from pipeline.codec.avro.faults import BAD_TEXT, RowError, text_of
+from pipeline.codec.avro.program import ARGUMENT, Int64s, Shape, program_of
+from pipeline.codec.avro.types import Record, arrow_schema
 
 _BYTES_MAX = 2**31 - 1  # Arrow's offsets have 32 bits
 

@@ -1,0 +1,28 @@
+"""Lists the dead-letter reasons of all steps."""
+
+from pipeline.codec import base
+from pipeline.dead_letter_reason import DeadLetterReason
+from pipeline.processing import feature_matrix, score_records
+from pipeline.serving import scorer
+
+REASONS = (
+    base.NULL_VALUE,
+    base.EMPTY,
+    base.VALUE_TOO_LARGE,
+    base.NOT_FRAMED,
+    base.UNKNOWN_SCHEMA,
+    base.UNDECODABLE,
+    feature_matrix.NO_FEATURES,
+    scorer.MODEL_ERROR,
+    scorer.NOT_A_NUMBER,
+    score_records.UNENCODABLE,
+    score_records.SCORE_TOO_LARGE,
+)
+
+
+def find_reason(step: str, label: str) -> DeadLetterReason:
+    """Return the reason of a step with a label. Raises ValueError if there is none."""
+    for reason in REASONS:
+        if (reason.step.value, reason.label) == (step, label):
+            return reason
+    raise ValueError(f"step {step!r} has no reason {label!r}")

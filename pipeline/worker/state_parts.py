@@ -1,0 +1,80 @@
+"""Builds the state of a worker: its directory, its tables and their signatures, and the lookup by key."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from pipeline.clock import Clock
+from pipeline.declaration import Pipeline
+from pipeline.errors import SettingsError
+from pipeline.http.lookup import Lookup
+from pipeline.http.peers import PeerAddresses
+from pipeline.kafka import provisioning
+from pipeline.kafka.retry import retry_until_available
+from pipeline.migration.partition_history import stayed
+from pipeline.settings import KafkaSettings, Settings
+from pipeline.state.file_limits import raise_limit
+from pipeline.state.state_directory import StateDirectory
+from pipeline.state.state_manager import StateManager
+from pipeline.state.state_spec import StateSpec
+from pipeline.state.store_identity import TableSignature
+from pipeline.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from pipeline.processing.stateful_features import StatefulFeatures
+
+log = logging.getLogger(__name__)
+
+
+def stateful_parts(
+    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
+) -> "tuple[StateManager | None, StatefulFeatures | None]":
+    """Return the state manager and the stateful features of a worker; None and None for a pipeline without tables.
+
+    Raises StartupError if the state directory cannot be used.
+    """
+    if not pipeline.changelogs:
+        return None, None
+    from pipeline.processing.stateful_features import StatefulFeatures  # compiled code takes a second to load
+
+    cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
+    base = settings.state.folder / cluster / pipeline.name
+    try:
+        directory = StateDirectory(base, settings.worker.name)
+    except OSError as error:
+        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
+    raise_limit()
+    stores = StateManager(directory, spec, settings.state.memory_mib)
+    log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
+    return stores, StatefulFeatures(pipeline, stores, settings.state, model_version=model_version, metrics=metrics)
+
+
+def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:
+    """Return the state spec of a pipeline with ``partitions`` event partitions. Raises BrokerError."""
+    from pipeline.processing.stateful_features import row_serdes
+
+    kinds, shapes = row_serdes(pipeline)
+    made = provisioning.ids(kafka, pipeline.changelogs.values())
+    # The topic id distinguishes state of a changelog that was deleted and recreated, as by `surgetank state reset`.
+    ours = {
+        table: TableSignature(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
+        for table, shape in shapes.items()
+    }
+    meanings = {table: shape.fingerprint for table, shape in shapes.items()}
+    feeds = {memory.table.name: pipeline.feed_of(memory).topic for memory in pipeline.memories}
+    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # predictions belong to events
+    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings, feeds, stayed)
+
+
+def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, address: str, clock: Clock) -> Lookup:
+    """Return the HTTP lookup of state by key."""
+    spec, topic = stores.kept, pipeline.events.topic
+    return Lookup(
+        pipeline,
+        spec.formats,
+        stores,
+        partitions=spec.partitions,
+        me=address,
+        peers=PeerAddresses(settings.kafka, pipeline.group, topic, spec.partitions, clock),
+        clock=clock,
+    )
