@@ -10,11 +10,6 @@ from typing import Protocol
 from pipeline.clock import Clock
 from pipeline.records import BatchOutput, TaskRecords
 from pipeline.runtime import task_actions as act
-<<<<<<< HEAD
-from pipeline.runtime.batch_output import BatchOutput, TaskBatch
-=======
-from pipeline.runtime.commit_policy import linger_seconds
->>>>>>> seams
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.task_batch import TaskBatch
@@ -100,21 +95,13 @@ class BatchAssembler:
         return None
 
     def _linger_seconds(self, manager: TaskManager) -> float:
-<<<<<<< HEAD
-        return manager.linger_seconds(self._records.rows, len(self._computed), self._clock.monotonic())
-=======
-        """Return how many seconds to wait for more records before the next batch is taken; 0: take it now."""
-        worker, rows, held = self._worker, self._records.rows, len(self._computed)
-        if held >= BATCHES_AHEAD or (held and rows < self._batch_rows_max()):
-            return worker.commit_interval_seconds  # the outputs of a new batch would only queue for the producer
-        return linger_seconds(
-            now=self._clock.monotonic(),
-            last_commit_at=manager.last_commit_at,
-            interval_seconds=worker.commit_interval_seconds,
-            waiting_rows=rows,
+        return manager.policy.linger_seconds(
+            self._clock.monotonic(),
+            waiting_rows=self._records.rows,
+            batch_rows_max=self._batch_rows_max(),
+            computed_batches=len(self._computed),
             committing=manager.committing,
         )
->>>>>>> seams
 
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
         """Put the outputs of a batch into the open transaction, and commit when a commit is due.

@@ -11,28 +11,65 @@ RETRY_SECONDS = 0.05  # backoff after an abort, doubled with each further consec
 RETRY_SECONDS_MAX = 5.0  # upper bound of the backoff, so that a permanent failure does not busy-loop
 
 
-class RecentDurations:
-    """Estimates how long a commit and the computation of a batch take: medians of the most recent ones."""
+class CommitPolicy:
+    """Decides for one worker, from how long its recent commits and batches took. Times are monotonic seconds.
 
-    def __init__(self) -> None:
+    A commit is due after ``interval_seconds`` if at least ``batch_rows_max`` rows wait, sooner otherwise.
+    """
+
+    def __init__(self, interval_seconds: float, batch_rows_max: int) -> None:
+        self._interval = interval_seconds
+        self._batch_rows_max = batch_rows_max
+        self._began_at = 0.0  # the last commit
         self._commits: deque[float] = deque(maxlen=RECENT)
         self._batches: deque[tuple[int, float]] = deque(maxlen=RECENT)
 
-    def committed(self, seconds: float) -> None:
-        """Record the duration of a commit."""
-        self._commits.append(seconds)
+    def commit_began(self, now: float) -> None:
+        """Record that a commit begins."""
+        self._began_at = now
+
+    def committed(self, now: float) -> None:
+        """Record the end of the last commit."""
+        self._commits.append(now - self._began_at)
 
     def computed(self, rows: int, seconds: float) -> None:
-        """Record the duration of the computation of a batch."""
+        """Record how long the computation of a batch took."""
         self._batches.append((max(rows, FIXED_COST_ROWS), seconds))
 
+    def commit_time(self, opened_at: float, waiting_rows: int) -> float:
+        """Return when to commit the open transaction."""
+        return commit_time(
+            opened_at=opened_at,
+            last_commit_at=self._began_at,
+            interval_seconds=self._interval,
+            flooded=waiting_rows >= self._batch_rows_max,
+        )
+
+    def linger_seconds(
+        self, now: float, *, waiting_rows: int, batch_rows_max: int, computed_batches: int, committing: bool
+    ) -> float:
+        """Return how many seconds to wait, at most, for more records before the next batch is taken; 0: take it now.
+
+        ``batch_rows_max`` is the largest number of rows of that batch.
+        """
+        return linger_seconds(
+            now=now,
+            last_commit_at=self._began_at,
+            interval_seconds=self._interval,
+            waiting_rows=waiting_rows,
+            batch_rows_max=batch_rows_max,
+            computed_batches=computed_batches,
+            commit_ends_at=self._began_at + self.commit_seconds if committing else None,
+            batch_seconds=self.batch_seconds(waiting_rows),
+        )
+
     @property
-    def commit_seconds(self) -> float | None:
-        """The expected duration of a commit; None before the first one."""
-        return median(self._commits) if self._commits else None
+    def commit_seconds(self) -> float:
+        """The expected duration of a commit: the median of the recent ones; before the first one, the interval."""
+        return median(self._commits) if self._commits else self._interval
 
     def batch_seconds(self, rows: int) -> float:
-        """Return the expected duration of the computation of a batch; 0 before the first one."""
+        """Return the expected duration of the computation of a batch, a recent median; 0 before the first one."""
         rows = max(rows, FIXED_COST_ROWS)
         return median(rows / count * seconds for count, seconds in self._batches) if self._batches else 0.0
 

@@ -15,7 +15,7 @@ from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime import task_events as on
 from pipeline.runtime.batches_in_flight import BatchesInFlight, BatchStage
-from pipeline.runtime.commit_policy import RecentDurations, commit_time, linger_seconds, retry_seconds
+from pipeline.runtime.commit_policy import CommitPolicy, retry_seconds
 from pipeline.runtime.initialization_steps import Initialization
 from pipeline.runtime.task import Task
 from pipeline.runtime.task_actions import ManagerAction
@@ -43,15 +43,12 @@ class TaskManager:
         close_deadline_seconds: float,
     ) -> None:
         self._identity = identity
-        self._interval = interval_seconds
-        self._batch_rows_max = batch_rows_max
         self._close_deadline = close_deadline_seconds
         self.tasks = TaskRegistry(topics)
         self._initialization = Initialization(identity)
         self._batches = BatchesInFlight()
-        self._durations = RecentDurations()
+        self.policy = CommitPolicy(interval_seconds, batch_rows_max)
         self._opened_at: float | None = None  # when the first batch of the open transaction went to the producer
-        self._last_commit_at = 0.0
         self._commit_asked = False
         self._abort_asked = False  # the open transaction holds, or will hold, outputs that must not be committed
         self._refresh = False  # the next commit repeats unchanged offsets
@@ -117,28 +114,7 @@ class TaskManager:
         """Return when the open transaction must be committed, in monotonic seconds; None if no commit is scheduled."""
         if self._opened_at is None or self._commit_asked or self._abort_asked:
             return None
-        return commit_time(
-            opened_at=self._opened_at,
-            last_commit_at=self._last_commit_at,
-            interval_seconds=self._interval,
-            flooded=waiting_rows >= self._batch_rows_max,
-        )
-
-    def linger_seconds(self, waiting_rows: int, computed_batches: int, now: float) -> float:
-        """Return how many seconds to wait, at most, for more records before the next batch is taken; 0: take it now."""
-        commit_ends_at = None
-        if self._commit_asked:
-            commit_ends_at = self._last_commit_at + (self._durations.commit_seconds or self._interval)
-        return linger_seconds(
-            now=now,
-            last_commit_at=self._last_commit_at,
-            interval_seconds=self._interval,
-            waiting_rows=waiting_rows,
-            batch_rows_max=self._batch_rows_max,
-            computed_batches=computed_batches,
-            commit_ends_at=commit_ends_at,
-            batch_seconds=self._durations.batch_seconds(waiting_rows),
-        )
+        return self.policy.commit_time(self._opened_at, waiting_rows)
 
     def released(self, tasks: Iterable[TaskId]) -> bool:
         """Return whether none of these tasks is owned or can have outputs in an open transaction."""
@@ -271,7 +247,7 @@ class TaskManager:
         batch = self._batches.get(event.batch, BatchStage.COMPUTING)
         if batch is None:
             return []
-        self._durations.computed(batch.rows, now - batch.began_at)
+        self.policy.computed(batch.rows, now - batch.began_at)
         current = [self.tasks.current(task) is not None for task in batch.records]
         if event.usable and all(current):
             batch.stage = BatchStage.PRODUCING
@@ -351,7 +327,7 @@ class TaskManager:
             return []
         self._opened_at = now if self._batches.at(BatchStage.PRODUCING) else None
         self._commit_asked = True
-        self._last_commit_at = now
+        self.policy.commit_began(now)
         self._transaction += 1
         self._sent = act.SendOffsets(self._transaction, offsets, claims)
         return [self._sent]
@@ -362,7 +338,7 @@ class TaskManager:
             return []
         self._sent = None
         self._commit_asked = False
-        self._durations.committed(now - self._last_commit_at)
+        self.policy.committed(now)
         if self._batches.remove_produced():
             self._aborts = 0
         for key, offsets in sent.offsets.items():

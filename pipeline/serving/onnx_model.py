@@ -67,7 +67,7 @@ class OnnxModel:
         for rows in sorted({1, rows_max}):
             self.score(np.zeros((rows, len(self._features)), dtype=np.float32))
 
-    def _run(self, matrix: Float32s) -> npt.NDArray[np.floating]:
+    def _run(self, matrix: Float32s) -> Float32s | Float64s:
         (answer,) = self._session.run([self._output], {self._input: matrix})
         return answer[:, -1] if answer.ndim == 2 else answer  # type: ignore[no-any-return]
 

@@ -17,8 +17,8 @@ import onnx
 from numba import float32, int64, types
 
 from pipeline.compiled import compiled
+from pipeline.serving.model import Float32s
 
-Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 
 ROWS_MIN = 64  # fewer rows rarely share branches, so ordering them does not pay

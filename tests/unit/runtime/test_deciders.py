@@ -9,7 +9,7 @@ from pipeline.runtime.commit_policy import (
     BATCHES_AHEAD,
     RECENT,
     WORTHWHILE_ROWS,
-    RecentDurations,
+    CommitPolicy,
     commit_time,
     linger_seconds,
 )
@@ -190,27 +190,29 @@ def test_computed_batches_that_wait_for_the_producer_hold_back_the_next_one() ->
 
 def test_durations_are_estimated_by_recent_medians() -> None:
     """One slow commit or batch does not change the estimate; a small batch takes as long as one of 256 rows."""
-    recent = RecentDurations()
-    assert recent.commit_seconds is None
-    assert recent.batch_seconds(1_000) == 0
+    policy = CommitPolicy(0.1, 8_000)
+    assert policy.commit_seconds == 0.1
+    assert policy.batch_seconds(1_000) == 0
 
     for seconds in (0.02, 0.02, 0.9):
-        recent.committed(seconds)
+        policy.commit_began(5.0)
+        policy.committed(5.0 + seconds)
     for seconds in (0.004, 0.004, 3.0):
-        recent.computed(1_024, seconds)
+        policy.computed(1_024, seconds)
 
-    assert recent.commit_seconds == pytest.approx(0.02)
-    assert recent.batch_seconds(2_048) == pytest.approx(0.008)
-    assert recent.batch_seconds(1) == recent.batch_seconds(256) == pytest.approx(0.001)
+    assert policy.commit_seconds == pytest.approx(0.02)
+    assert policy.batch_seconds(2_048) == pytest.approx(0.008)
+    assert policy.batch_seconds(1) == policy.batch_seconds(256) == pytest.approx(0.001)
 
 
 def test_durations_that_change_for_good_change_the_estimate() -> None:
     """Old ones are forgotten."""
-    recent = RecentDurations()
+    policy = CommitPolicy(0.1, 8_000)
     for seconds in [0.02] * RECENT + [0.05] * RECENT:
-        recent.committed(seconds)
+        policy.commit_began(5.0)
+        policy.committed(5.0 + seconds)
 
-    assert recent.commit_seconds == pytest.approx(0.05)
+    assert policy.commit_seconds == pytest.approx(0.05)
 
 
 def test_a_fatal_error_is_known_by_its_words() -> None:

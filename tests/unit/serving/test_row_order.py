@@ -30,7 +30,7 @@ def trees() -> bytes:
 def opened(content: bytes) -> OnnxModel:
     """Load a model."""
     names = tuple(f"f{number}" for number in range(FEATURES))
-    return OnnxModel(content, input=INPUT, output=OUTPUT, features=names)
+    return OnnxModel(content, name="m", version="1", input=INPUT, output=OUTPUT, features=names)
 
 
 @settings(max_examples=15, deadline=None)
