@@ -3,6 +3,8 @@
 import inspect
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import faust
@@ -66,83 +68,78 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         ended=lambda outcome: metrics.timeline_events.add(1, outcome=outcome),
     )
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
+    with _reported(timeline):
+        model, schemas = load_model(pipeline, settings, models), SchemaRepository.load()
+        events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
+        score_bytes_max, dead_letter_bytes_max = record_limits(pipeline, settings, clock)
+        sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
+        model.warm_up(sizer.rows_max())
+        anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
+        stores, stateful = stateful_parts(pipeline, settings, model_version=model.version, metrics=metrics, clock=clock)
+        processor = BatchProcessor(
+            pipeline,
+            events=events,
+            facts=facts,
+            stateful=stateful,
+            feature_log=feature_log(pipeline, schemas, stateful) if settings.features.record else None,
+            scorer=scorer,
+            scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=score_bytes_max),
+            dead_letter_bytes_max=dead_letter_bytes_max,
+            clock=clock,
+            metrics=metrics,
+            on_scored=anomalies.record,
+        )
+        rules = settings.dead_letters
+        limit = DeadLetterLimit(rules.share_max, rules.window_seconds, rules.minimum_events)
+        metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
+        metrics.model_info.set(1, model=model.name, version=model.version)
+        health = Health(clock, conditions=("group", "tasks"))
+        server = monitoring_server(settings.telemetry, metrics, health)
+        address = peer_address(settings, server.url)
+        if stores is not None:
+            state_lookup(pipeline, settings, stores, address, clock).register(server)
+        log.info("worker %s: model %s %s", identity, model.name, model.version)
+        timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
+        process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, clock)
+        runtime = WorkerRuntime(
+            settings,
+            pipeline=pipeline.name,
+            group=pipeline.group,
+            topics=pipeline.sources,
+            outputs=pipeline.outputs(recording=settings.features.record),
+            migration=pipeline.upkeep,
+            stores=stores,
+            identity=identity,
+            address=address,
+            clock=clock,
+            metrics=metrics,
+            health=health,
+            on_failure=process_exit.fail,
+            batch_rows_max=sizer.rows_max,
+            model_calls=scorer,
+            lag=lag,
+            observer=WorkerListener(anomalies, timeline),
+        )
+        metrics.refresh = lambda: lag.refresh(runtime.positions())
+        process_exit.before(runtime.abandon)
+        return HostedWorker(
+            runtime=runtime,
+            process=CommitGuard(processor, limit, stores, clock).process,
+            server=server,
+            health=health,
+            call_deadline_seconds=settings.model.call_deadline_seconds,
+            on_failure=process_exit.fail,
+            on_stopped=timeline.stopped,
+        )
+
+
+@contextmanager
+def _reported(timeline: TimelineReporter) -> Iterator[None]:
+    """Report an error of the setup to the timeline."""
     try:
-        return _parts(pipeline, settings, models, identity, clock, metrics, timeline)
+        yield
     except StartupError as error:
         if not isinstance(error, BrokerError | TopicsError):  # these prevent timeline events
             timeline.failed(error.exit_code, str(error))
             timeline.close()
         raise
-
-
-def _parts(
-    pipeline: Pipeline,
-    settings: Settings,
-    models: Path,
-    identity: str,
-    clock: SystemClock,
-    metrics: Metrics,
-    timeline: TimelineReporter,
-) -> HostedWorker:
-    model, schemas = load_model(pipeline, settings, models), SchemaRepository.load()
-    events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
-    score_bytes_max, dead_letter_bytes_max = record_limits(pipeline, settings, clock)
-    sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
-    model.warm_up(sizer.rows_max())
-    anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
-    stores, stateful = stateful_parts(pipeline, settings, model_version=model.version, metrics=metrics, clock=clock)
-    processor = BatchProcessor(
-        pipeline,
-        events=events,
-        facts=facts,
-        stateful=stateful,
-        feature_log=feature_log(pipeline, schemas, stateful) if settings.features.record else None,
-        scorer=scorer,
-        scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=score_bytes_max),
-        dead_letter_bytes_max=dead_letter_bytes_max,
-        clock=clock,
-        metrics=metrics,
-        on_scored=anomalies.record,
-    )
-    rules = settings.dead_letters
-    limit = DeadLetterLimit(rules.share_max, rules.window_seconds, rules.minimum_events)
-    metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
-    metrics.model_info.set(1, model=model.name, version=model.version)
-    health = Health(clock, conditions=("group", "tasks"))
-    server = monitoring_server(settings.telemetry, metrics, health)
-    address = peer_address(settings, server.url)
-    if stores is not None:
-        state_lookup(pipeline, settings, stores, address, clock).register(server)
-    log.info("worker %s: model %s %s", identity, model.name, model.version)
-    timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
-    process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, clock)
-    runtime = WorkerRuntime(
-        settings,
-        pipeline=pipeline.name,
-        group=pipeline.group,
-        topics=pipeline.sources,
-        outputs=pipeline.outputs(recording=settings.features.record),
-        migration=pipeline.upkeep,
-        stores=stores,
-        identity=identity,
-        address=address,
-        clock=clock,
-        metrics=metrics,
-        health=health,
-        on_failure=process_exit.fail,
-        batch_rows_max=sizer.rows_max,
-        model_calls=scorer,
-        lag=lag,
-        observer=WorkerListener(anomalies, timeline),
-    )
-    metrics.refresh = lambda: lag.refresh(runtime.positions())
-    process_exit.before(runtime.abandon)
-    return HostedWorker(
-        runtime=runtime,
-        process=CommitGuard(processor, limit, stores, clock).process,
-        server=server,
-        health=health,
-        call_deadline_seconds=settings.model.call_deadline_seconds,
-        on_failure=process_exit.fail,
-        on_stopped=timeline.stopped,
-    )

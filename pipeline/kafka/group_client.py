@@ -1,5 +1,7 @@
 """A consumer group's offsets, members and topics, and the owner that each committed offset names in its metadata."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -55,23 +57,12 @@ class GroupClient:
 
     def owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, str | None]:
         """Return the owner that last committed each partition, including partitions with a pending newer offset."""
-        try:
-            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
-        except KafkaException:
-            self._forget()
-            raise
-        return {
-            TopicPartition(partition.topic, partition.partition): owner_of(partition.metadata) for partition in found
-        }
+        return {source: owner_of(metadata) for source, metadata in self._metadata(sources, timeout)}
 
     def addresses(self, sources: list[TopicPartition], timeout: float) -> set[str]:
         """Return the HTTP addresses of the owners that last committed these partitions."""
-        try:
-            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
-        except KafkaException:
-            self._forget()
-            raise
-        return {address for partition in found if (address := address_of(partition.metadata)) is not None}
+        found = (address_of(metadata) for _, metadata in self._metadata(sources, timeout))
+        return {address for address in found if address is not None}
 
     def live(self, timeout: float) -> set[str]:
         """Return the client ids of the group's members, which are their transactional ids."""
@@ -83,33 +74,24 @@ class GroupClient:
 
     def bounds(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
         """Return the first offset and the last stable offset of each partition."""
-        try:
+        with self._replaced_on_failure():
             return {
                 source: self._stable.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)
                 for source in sources
             }
-        except KafkaException:
-            self._forget()
-            raise
 
     def high_watermarks(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, int]:
         """Return the high watermark of each partition: its end, including open transactions."""
-        try:
+        with self._replaced_on_failure():
             return {
                 source: self._pending.get_watermark_offsets(KafkaTopicPartition(*source), timeout, cached=False)[1]
                 for source in sources
             }
-        except KafkaException:
-            self._forget()
-            raise
 
     def exists(self, topic: str, timeout: float) -> bool:
         """Return whether the topic exists. An admin client would create it where brokers create topics on request."""
-        try:
+        with self._replaced_on_failure():
             return self._stable.list_topics(topic, timeout).topics[topic].error is None
-        except KafkaException:
-            self._forget()
-            raise
 
     @property
     def group(self) -> Any:
@@ -123,6 +105,21 @@ class GroupClient:
     @cached_property
     def _pending(self) -> Consumer:
         return clients.reader(self.kafka, group_id=self.group_id, isolation_level="read_uncommitted")
+
+    def _metadata(self, sources: list[TopicPartition], timeout: float) -> list[tuple[TopicPartition, str | None]]:
+        """Return the metadata of the last committed offset of each partition, also of a pending one."""
+        with self._replaced_on_failure():
+            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
+            return [(TopicPartition(each.topic, each.partition), each.metadata) for each in found]
+
+    @contextmanager
+    def _replaced_on_failure(self) -> Iterator[None]:
+        """Replace the consumers if a query fails."""
+        try:
+            yield
+        except KafkaException:
+            self._forget()
+            raise
 
     def _forget(self) -> None:
         """Close the consumers, so that the next query creates new ones."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.codec.avro.serializer import AvroSerializer
+from pipeline.codec.base import Serializer
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import Feature, Float32s, Float64s
 from pipeline.processing.event_reference import event_reference
@@ -24,43 +24,43 @@ Start = Callable[[TaskEpoch], Mapping[str, int]]  # the start offsets of a task 
 class FeatureLog:
     """Creates the feature records of one pipeline. Call it in the processing thread, for every batch.
 
-    ``encoder`` writes the schema ``features``; ``start`` is called at the first batch of each task epoch if facts feed
-    a table.
+    ``serializer`` writes the schema ``features``; ``start`` is called at the first batch of each task epoch if facts
+    feed a table.
     """
 
-    def __init__(self, pipeline: Pipeline, encoder: AvroSerializer, start: Start) -> None:
+    def __init__(self, pipeline: Pipeline, serializer: Serializer, start: Start) -> None:
         self._events = pipeline.events
         self._topic = pipeline.recorded
         self._fingerprint = pipeline.spec.fingerprint()
-        remembered = ((at, each) for at, each in enumerate(pipeline.features) if not isinstance(each, Feature))
-        self._statistics = [(at, each.name) for at, each in remembered]
-        self._encoder = encoder
+        from_tables = ((at, each) for at, each in enumerate(pipeline.features) if not isinstance(each, Feature))
+        self._aggregates = [(at, each.name) for at, each in from_tables]
+        self._serializer = serializer
         self._taken = _Taken([fact.topic for fact in pipeline.feeds], start)
 
     def record(
         self,
-        slices: Sequence[TaskRecords],
+        tasks: Sequence[TaskRecords],
         batch: DecodedBatch,
         matrix: Float32s,
-        seen: Mapping[str, Float64s],
+        aggregates: Mapping[str, Float64s],
         kept: Int64s,
         scores: OutputRecords,
     ) -> OutputRecords:
         """Return a record for each of k scores.
 
-        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``seen`` float64 [m] by statistic; ``kept``
-        int64 [k] are the positions of the events of ``scores``. Raises the errors of ``start``.
+        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``aggregates`` float64 [m] by feature name;
+        ``kept`` int64 [k] are the positions of the events of ``scores``. Raises the errors of ``start``.
         """
         rows = batch.rows[kept]
-        taken = self._taken.before(slices, batch.records, rows)
+        taken = self._taken.before(tasks, batch.records, rows)
         values = matrix[kept].astype(np.float64)
-        for at, name in self._statistics:
-            values[:, at] = seen[name][kept]
+        for at, name in self._aggregates:
+            values[:, at] = aggregates[name][kept]
         columns = batch.columns.select([self._events.id, self._events.time])
         if len(kept) != len(batch):
             columns = columns.take(pa.array(kept))
         columns = self._columns(batch.records, rows, columns, values, taken)
-        return OutputRecords(self._topic, scores.partitions, scores.keys, self._encoder.serialize(columns))
+        return OutputRecords(self._topic, scores.partitions, scores.keys, self._serializer.serialize(columns))
 
     def _columns(
         self, records: RecordBatch, rows: Int64s, columns: pa.RecordBatch, values: Float64s, taken: Int64s
@@ -77,7 +77,7 @@ class FeatureLog:
         rows, width = of.shape
         offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * np.int32(width))
         items = pa.array(of.reshape(-1), mask=None if missing is None else missing.reshape(-1))
-        return pa.ListArray.from_arrays(offsets, items, type=self._encoder.schema.field(name).type)
+        return pa.ListArray.from_arrays(offsets, items, type=self._serializer.schema.field(name).type)
 
 
 class _Taken:
@@ -88,17 +88,17 @@ class _Taken:
         self._start = start
         self._reached: dict[TaskId, tuple[int, dict[str, int]]] = {}  # epoch, next offset by topic
 
-    def before(self, slices: Sequence[TaskRecords], records: RecordBatch, rows: Int64s) -> Int64s:
+    def before(self, tasks: Sequence[TaskRecords], records: RecordBatch, rows: Int64s) -> Int64s:
         """Return int64 [k, T]: for each of ``rows`` [k], ascending, the offset after the last fact before it."""
         found = np.zeros((len(rows), len(self._topics)), dtype=np.int64)
-        for place, topic in enumerate(self._topics):
+        for column, topic in enumerate(self._topics):
             facts = records.of_topic(topic)
-            for task_epoch, first, end in row_ranges(slices):
+            for task_epoch, first, end in row_ranges(tasks):
                 ours = facts[slice(*np.searchsorted(facts, (first, end)))]
                 asking = slice(*np.searchsorted(rows, (first, end)))
                 reached = self._of(task_epoch)
                 behind = np.concatenate([[reached.get(topic, 0)], records.offsets[ours] + 1])
-                found[asking, place] = behind[np.searchsorted(ours, rows[asking])]
+                found[asking, column] = behind[np.searchsorted(ours, rows[asking])]
                 reached[topic] = int(behind[-1])
         return found
 

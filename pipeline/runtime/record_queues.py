@@ -6,6 +6,7 @@ This is natural batching: records of the next batch accumulate while the current
 import heapq
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from pipeline.records import PartitionRecords, TaskEpoch, TaskId, TaskRecords, TopicPartition
 from pipeline.runtime.record_order import QueuedRecords, RecordOrder
@@ -158,17 +159,16 @@ class RecordQueues:
         self._room.notify_all()
 
     def _is_paused(self, queue: _TaskQueue) -> bool:
-        tasks = len(self._tasks)
-        return queue.waiting and (
-            queue.rows * tasks >= self._rows_max or queue.payload_bytes * tasks >= self._bytes_max
-        )
+        return queue.waiting and self._load([queue]) * len(self._tasks) >= 1
 
     def _has_room(self) -> bool:
         paused = [queue for queue in self._tasks.values() if self._is_paused(queue)]
-        return self._is_below(self._rows_max, self._rows, sum(queue.rows for queue in paused)) and self._is_below(
-            self._bytes_max, self._payload_bytes, sum(queue.payload_bytes for queue in paused)
-        )
+        others = [queue for queue in self._tasks.values() if not self._is_paused(queue)]
+        return self._load(others) < max(1 - self._load(paused), 1 / max(1, len(self._tasks)))
 
-    def _is_below(self, bound: int, total: int, paused: int) -> bool:
-        """Return whether the tasks that are not paused hold less than the rest of a bound, at least one share of it."""
-        return total - paused < max(bound - paused, bound / max(1, len(self._tasks)))
+    def _load(self, queues: Sequence[_TaskQueue]) -> float:
+        """Return what share of the bounds some queues hold."""
+        return max(
+            sum(queue.rows for queue in queues) / self._rows_max,
+            sum(queue.payload_bytes for queue in queues) / self._bytes_max,
+        )

@@ -13,10 +13,10 @@ from pipeline.serving.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Rows to be scored by one model: ``positions`` int64 [k], ascending, in the batch."""
+    """Rows to be scored by one model: ``positions`` in the batch, int64 [k], ascending, or a slice without a step."""
 
     model: Model
-    positions: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64] | slice
 
 
 class Router(Protocol):
@@ -35,4 +35,4 @@ class SingleModelRouter:
 
     def primary(self, events: DecodedBatch) -> Sequence[Route]:
         """Return one route with all events."""
-        return (Route(self._model, np.arange(len(events), dtype=np.int64)),)
+        return (Route(self._model, slice(0, len(events))),)

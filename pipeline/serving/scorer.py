@@ -1,5 +1,7 @@
 """Returns scores for the rows that the models can score, and dead letters for the others."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pipeline.bisection import bisect_failures
@@ -7,7 +9,7 @@ from pipeline.clock import Clock
 from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.records import DeadLetter, DecodedBatch, Int64s, ModelVersion, ScoredRows
 from pipeline.serving.model import CompletionGate, Float32s, Float64s, Model
-from pipeline.serving.router import Router
+from pipeline.serving.router import Route, Router
 
 MODEL_ERROR = DeadLetterReason(Step.INFER, "model_error", "the model raised an error for this event alone")
 NOT_A_NUMBER = DeadLetterReason(Step.INFER, "not_a_number", "the score is NaN or infinite")
@@ -31,42 +33,38 @@ class Scorer:
 
     def score(self, events: DecodedBatch, matrix: Float32s) -> ScoredRows:
         """Score a batch of m events; ``matrix`` is float32 [m, F]."""
-        scores = np.full(len(events), np.nan, dtype=np.float64)
-        model = np.zeros(len(events), dtype=np.int32)
-        raised: dict[int, Exception] = {}
         routes = self._router.primary(events) if len(events) else ()
-        calls: list[tuple[Model, Int64s, Float32s]] = []
-        for number, route in enumerate(routes):
-            model[route.positions] = number
-            whole = len(route.positions) == len(events)
-            for start in range(0, len(route.positions), route.model.rows_max):
-                positions = route.positions[start : start + route.model.rows_max]
-                rows = matrix[start : start + len(positions)] if whole else matrix[positions]
-                calls.append((route.model, positions, rows))
-        for called, _, rows in calls:
-            self._gate.submit(called, rows)
+        parts = [matrix[route.positions] for route in routes]
+        scores = [np.full(len(part), np.nan, dtype=np.float64) for part in parts]
+        calls = [
+            (number, start, min(start + route.model.rows_max, len(parts[number])))
+            for number, route in enumerate(routes)
+            for start in range(0, len(parts[number]), route.model.rows_max)
+        ]
+        for number, start, stop in calls:
+            self._gate.submit(routes[number].model, parts[number][start:stop])
         failed = []
-        for call in calls:
+        for number, start, stop in calls:
             try:
-                scores[call[1]] = self._take(len(call[2]))
+                scores[number][start:stop] = self._take(stop - start)
             except Exception:  # noqa: BLE001 - a model may raise anything; the call is repeated
-                failed.append(call)
-        for called, positions, rows in failed:
-            raised |= self._repeat(called, positions, rows, scores)
-        models = tuple(ModelVersion(route.model.name, route.model.version) for route in routes)
-        return _combine(events.rows, scores, raised, models, model)
+                failed.append((number, start, stop))
+        raised: dict[int, Exception] = {}
+        for number, start, stop in failed:
+            route = routes[number]
+            errors = self._repeat(route.model, parts[number][start:stop], scores[number][start:stop])
+            positions = np.arange(len(events))[route.positions][start:stop]
+            raised |= {int(positions[row]): error for row, error in errors}
+        return _combine(events.rows, routes, scores, raised)
 
-    def _repeat(self, model: Model, positions: Int64s, rows: Float32s, scores: Float64s) -> dict[int, Exception]:
-        """Repeat a failed call, and bisect it if it fails again; return the errors by position in the batch."""
+    def _repeat(self, model: Model, rows: Float32s, scores: Float64s) -> list[tuple[int, Exception]]:
+        """Repeat a failed call into ``scores``, and bisect it if it fails again; return the errors by row."""
 
-        def attempt(start: int, stop: int) -> Float64s:
+        def attempt(start: int, stop: int) -> None:
             self._gate.submit(model, rows[start:stop])
-            return self._take(stop - start)
+            scores[start:stop] = self._take(stop - start)
 
-        done, failed = bisect_failures(len(rows), attempt)
-        for start, stop, part in done:
-            scores[positions[start:stop]] = part
-        return {int(positions[row]): error for row, error in failed}
+        return bisect_failures(len(rows), attempt)[1]
 
     def _take(self, rows: int) -> Float64s:
         scores = self._gate.take()
@@ -76,13 +74,13 @@ class Scorer:
 
 
 def _combine(
-    rows: Int64s,
-    scores: Float64s,
-    raised: dict[int, Exception],
-    models: tuple[ModelVersion, ...],
-    model: np.ndarray,
+    rows: Int64s, routes: Sequence[Route], parts: Sequence[Float64s], raised: dict[int, Exception]
 ) -> ScoredRows:
-    """Return the finite scores; the other positions become dead letters."""
+    """Return the finite scores of all routes in the order of the batch; the other positions become dead letters."""
+    scores, model = np.zeros(len(rows), dtype=np.float64), np.zeros(len(rows), dtype=np.int32)
+    for number, (route, part) in enumerate(zip(routes, parts, strict=True)):
+        scores[route.positions], model[route.positions] = part, number
+    models = tuple(ModelVersion(route.model.name, route.model.version) for route in routes)
     finite = np.isfinite(scores)
     if finite.all():
         return ScoredRows(np.arange(len(rows), dtype=np.int64), scores, (), models, model)

@@ -15,23 +15,9 @@ TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
 FAILED_STAGE = Label("stage", values=frozenset(Step))
-REASON = Label(  # the labels of processing/dead_letter_reasons.py
-    "reason",
-    values=frozenset(
-        {
-            "empty",
-            "model_error",
-            "no_features",
-            "not_a_number",
-            "not_framed",
-            "null_value",
-            "too_large",
-            "undecodable",
-            "unencodable",
-            "unknown_schema",
-        }
-    ),
-)
+_DECODE_REASONS = "null_value empty too_large not_framed unknown_schema undecodable"
+_OTHER_REASONS = "no_features model_error not_a_number unencodable"
+REASON = Label("reason", values=frozenset(f"{_DECODE_REASONS} {_OTHER_REASONS}".split()))  # tested to be complete
 OUTCOME = Label("outcome", values=frozenset({"committed", "aborted", "fenced", "failed"}))
 STATE = Label("state", shape=r"[a-z_]{1,32}", bound=16)
 FROM = Label("from_state", shape=r"[a-z_]{1,32}", bound=16)
