@@ -1,6 +1,7 @@
 """The Faust service that starts the runtime and puts batches into the agents' channel."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from pipeline.settings import Settings
 from pipeline.telemetry.health import Health, beat_forever
 
 FETCH_SECONDS = 0.02  # how long the event loop may block while it waits for a first record
+START_SECONDS = 10.0  # how long a stop waits for a start that is in progress
 LOOP_SECONDS = 5.0  # event loop heartbeat deadline, in addition to the deadline of a model call
 
 
@@ -60,6 +62,8 @@ class FaustHost(mode.Service):  # type: ignore[misc]
     def __init__(self, *, put: Callable[[TaskBatch], Awaitable[Any]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._put = put
+        self._built = False
+        self._started = asyncio.Event()
 
     def build(self) -> HostedWorker:
         """Return the worker to run, after all startup checks."""
@@ -69,6 +73,7 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         """Run the startup checks, join the group and start to put batches into the channel."""
         self._free = asyncio.Semaphore(1)
         self._worker = await asyncio.to_thread(self.build)
+        self._built = True
         silent_seconds = self._worker.settings.model.call_deadline_seconds + LOOP_SECONDS
         self._worker.health.watch("event loop", deadline_seconds=silent_seconds)
         self.add_future(beat_forever(self._worker.health))
@@ -79,11 +84,20 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - Faust would print a traceback and exit with its own status
             self._worker.fail(startup_error(error))
             return
+        self._started.set()
         self._worker.health.set("group", True)
         self.add_future(self._pump())
 
     async def on_stop(self) -> None:
-        """Commit the open transaction, leave the group and end the threads."""
+        """Commit the open transaction, leave the group and end the threads.
+
+        End the process at once, with status 0, during the startup checks and if Kafka does not let the start finish:
+        the worker has committed nothing yet, and its threads cannot be interrupted.
+        """
+        try:
+            await asyncio.wait_for(self._started.wait(), START_SECONDS if self._built else 0)
+        except TimeoutError:
+            os._exit(0)
         await asyncio.to_thread(self.runtime.stop)
         await asyncio.to_thread(self._worker.stopped)
         self._worker.server.stop()
