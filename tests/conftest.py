@@ -17,11 +17,26 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from pipeline.kafka import clients
-from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.broker import PORTS, choose_ports_from, free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
 from tests.support.programs import needed
+
+# Two processes of pytest-xdist take a file at a time: they end together if the last files, all unit tests, are short.
+LONGEST_FIRST = {
+    name: place
+    for place, name in enumerate(
+        (
+            "test_exactly_once.py",
+            "test_chaos.py",
+            "test_local.py",
+            "test_changelogs.py",
+            "test_compiled.py",
+            "test_anomaly_traces.py",
+        )
+    )
+}
 
 # The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("surgetank", deadline=None)
@@ -34,8 +49,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped has failed, as in CI")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of pytest-xdist ports of its own: a port that one has chosen may not be in use yet."""
+    if worker := getattr(config, "workerinput", None):
+        choose_ports_from(PORTS[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the cluster fixtures that they use."""
+    """Mark tests by the cluster fixtures that they use, and put the longest files first."""
+    items.sort(key=lambda item: LONGEST_FIRST.get(item.path.name, len(LONGEST_FIRST)))
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "kafka3" in fixtures:
@@ -80,7 +102,8 @@ def clusters() -> Iterator[Path]:
     """Return the folder of this session's clusters, after stopping the clusters of crashed sessions."""
     base = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
     base.mkdir(exist_ok=True)
-    sweep(base)
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":  # two that sweep would disturb each other
+        sweep(base)
     me = psutil.Process()
     session = base / f"{me.pid}-{me.create_time()}"
     session.mkdir()
