@@ -1,7 +1,7 @@
 """A real Kafka for the tests that need one: started on first use, stopped at the end in any case.
 
-``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three. A test that uses one of
-them is marked ``cluster``, and ``cluster3`` too, automatically.
+``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three, for one file of tests. A
+test that uses one of them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
 import os
@@ -121,9 +121,9 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaUnderTest]:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka3(clusters: Path) -> Iterator[KafkaUnderTest]:
-    """Three brokers for the whole session, replication 3, at least two in sync."""
+    """Three brokers for the tests of a file, replication 3, at least two in sync. Idle ones would cost CPU time."""
     with running(clusters / "kafka3", brokers=3) as cluster:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 
