@@ -23,6 +23,8 @@ from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
 from tests.support.programs import needed
 
+CLUSTERS = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
+
 # Two processes of pytest-xdist take a file at a time: they end together if the last files, all unit tests, are short.
 LONGEST_FIRST = {
     name: place
@@ -53,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give each process of pytest-xdist ports of its own: a port that one has chosen may not be in use yet."""
     if worker := getattr(config, "workerinput", None):
         choose_ports_from(PORTS[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the clusters of processes of pytest-xdist that had to be killed, as at Ctrl-C."""
+    if config.getoption("numprocesses", None) and CLUSTERS.is_dir():
+        sweep(CLUSTERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,12 +108,11 @@ def prometheus_programs() -> None:
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Path]:
     """Return the folder of this session's clusters, after stopping the clusters of crashed sessions."""
-    base = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
-    base.mkdir(exist_ok=True)
+    CLUSTERS.mkdir(exist_ok=True)
     if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":  # two that sweep would disturb each other
-        sweep(base)
+        sweep(CLUSTERS)
     me = psutil.Process()
-    session = base / f"{me.pid}-{me.create_time()}"
+    session = CLUSTERS / f"{me.pid}-{me.create_time()}"
     session.mkdir()
     yield session
     shutil.rmtree(session, ignore_errors=True)
