@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := $(or $(patsubst python%,.venv-%,$(filter python3.%,$(notdir $(PYTHON)))),.venv)
 BIN := $(VENV)/bin
+IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test unit weeks check bench chaos install clean rules reference needs-python needs-java
@@ -13,11 +14,11 @@ help:  ## Say what there is
 demo: needs-java install  ## The whole thing on real Kafka, about two minutes: spike, live figures, audit
 	@$(BIN)/surgetank demo $(ARGS)
 
-test: needs-java install  ## All tests, on real brokers
-	@$(BIN)/pytest $(ARGS)
+test: needs-java install  ## All tests, on real brokers, in two processes, each with brokers of its own
+	@$(IN_TWO) $(ARGS)
 
 unit: install  ## The tests that need no Kafka, no JDK and no Prometheus, in two processes; PYTHON=python3.13 for another
-	@$(BIN)/pytest tests/unit -n 2 $(ARGS)
+	@$(IN_TWO) tests/unit $(ARGS)
 
 weeks: install  ## Quiet weeks and faults of simulated traffic: false alarms, and delays until faults are seen
 	@$(BIN)/python -m tests.support.simulated_traffic $(ARGS)

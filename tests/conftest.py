@@ -1,7 +1,7 @@
 """A real Kafka for the tests that need one: started on first use, stopped at the end in any case.
 
-``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three. A test that uses one of
-them is marked ``cluster``, and ``cluster3`` too, automatically.
+``kafka`` is one broker (or, with ``--bootstrap``, an existing cluster), ``kafka3`` is three, for one file of tests. A
+test that uses one of them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
 import os
@@ -17,11 +17,28 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from pipeline.kafka import clients
-from pipeline.kafka.local.broker import free_ports
+from pipeline.kafka.local.broker import PORTS, choose_ports_from, free_ports
 from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
 from tests.support.programs import needed
+
+CLUSTERS = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
+
+# Two processes of pytest-xdist take a file at a time: they end together if the last files, all unit tests, are short.
+LONGEST_FIRST = {
+    name: place
+    for place, name in enumerate(
+        (
+            "test_exactly_once.py",
+            "test_chaos.py",
+            "test_local.py",
+            "test_changelogs.py",
+            "test_compiled.py",
+            "test_anomaly_traces.py",
+        )
+    )
+}
 
 # The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("surgetank", deadline=None)
@@ -34,8 +51,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped has failed, as in CI")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of pytest-xdist ports of its own: a port that one has chosen may not be in use yet."""
+    if worker := getattr(config, "workerinput", None):
+        choose_ports_from(PORTS[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the clusters of processes of pytest-xdist that had to be killed, as at Ctrl-C."""
+    if config.getoption("numprocesses", None) and CLUSTERS.is_dir():
+        sweep(CLUSTERS)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the cluster fixtures that they use."""
+    """Mark tests by the cluster fixtures that they use, and put the longest files first."""
+    items.sort(key=lambda item: LONGEST_FIRST.get(item.path.name, len(LONGEST_FIRST)))
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "kafka3" in fixtures:
@@ -78,11 +108,11 @@ def prometheus_programs() -> None:
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Path]:
     """Return the folder of this session's clusters, after stopping the clusters of crashed sessions."""
-    base = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
-    base.mkdir(exist_ok=True)
-    sweep(base)
+    CLUSTERS.mkdir(exist_ok=True)
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":  # two that sweep would disturb each other
+        sweep(CLUSTERS)
     me = psutil.Process()
-    session = base / f"{me.pid}-{me.create_time()}"
+    session = CLUSTERS / f"{me.pid}-{me.create_time()}"
     session.mkdir()
     yield session
     shutil.rmtree(session, ignore_errors=True)
@@ -98,9 +128,9 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaUnderTest]:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka3(clusters: Path) -> Iterator[KafkaUnderTest]:
-    """Three brokers for the whole session, replication 3, at least two in sync."""
+    """Three brokers for the tests of a file, replication 3, at least two in sync. Idle ones would cost CPU time."""
     with running(clusters / "kafka3", brokers=3) as cluster:
         yield KafkaUnderTest(KafkaSettings(bootstrap=cluster.bootstrap), cluster)
 

@@ -1,5 +1,7 @@
 """`surgetank worker`: run one worker of a pipeline."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +27,9 @@ def worker(
     Exit status: 0 stopped normally, 2 a problem must be fixed first, 3 too many dead letters, 4 no progress,
     5 another live worker has this name.
     """
+    for stop in (signal.SIGTERM, signal.SIGINT):  # until Faust's handlers are there, nothing has to be ended in order
+        signal.signal(stop, lambda *_: os._exit(0))
+
     from pipeline.cli.pipeline_argument import assigned, located
     from pipeline.settings import load
 

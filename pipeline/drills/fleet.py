@@ -104,12 +104,12 @@ class Fleet:
     def wait_ready(self, member: Member, timeout: float = 60.0) -> float:
         """Wait until the worker is ready; return the seconds. Raises SurgetankError with the end of its log."""
         started = self._clock.monotonic()
-        pause = _Pause()
+        pause = threading.Event()  # never set
         while not member.ready:
             if not member.running or self._clock.monotonic() - started > timeout:
                 state = "ended" if not member.running else f"is not ready after {timeout:.0f} s"
                 raise SurgetankError(f"worker {member.name} {state}; its log {member.log} ends:\n{_tail(member.log)}")
-            pause.wait()
+            pause.wait(0.05)
         return self._clock.monotonic() - started
 
     @property
@@ -159,17 +159,6 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Pause:
-    """Waits between checks of another process."""
-
-    def __init__(self, seconds: float = 0.05) -> None:
-        self._seconds = seconds
-        self._never = threading.Event()
-
-    def wait(self) -> None:
-        self._never.wait(self._seconds)
 
 
 def _tail(log: Path, lines: int = 15) -> str:

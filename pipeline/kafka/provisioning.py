@@ -239,9 +239,11 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, re
             try:
                 future.result()
             except KafkaException as error:
-                raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
         _wait_for_leaders(admin, {spec.name: spec.partitions for spec in missing})
-    check(kafka, pipeline, recording=recording)
+    # Another broker may not know the new topics yet, so that none is asked again.
+    fit(pipeline, have | {spec.name: spec.partitions for spec in missing}, optional=True, recording=recording)
     return [spec.name for spec in missing]
 
 

@@ -28,6 +28,7 @@ from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.telemetry.health import Health, beat_forever
 
 FETCH_SECONDS = 0.02  # how long the event loop may block while it waits for a first record
+START_SECONDS = 10.0  # how long a stop waits for a start that is in progress
 LOOP_SECONDS = 5.0  # event loop heartbeat deadline, in addition to the deadline of a model call
 # With Python's default threshold of 700 the garbage collector traversed all records in flight again and again, which
 # took a third of the fetcher's time. Objects created before the first record are frozen and never traversed.
@@ -107,11 +108,14 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._build = build
         self._put = put
+        self._built = False
+        self._started = asyncio.Event()
 
     async def on_start(self) -> None:
         """Run the startup checks, join the group and start to put batches into the channel."""
         self._free = asyncio.Semaphore(1)
         self._worker = worker = await asyncio.to_thread(self._checked)
+        self._built = True
         worker.health.watch("event loop", deadline_seconds=worker.call_deadline_seconds + LOOP_SECONDS)
         self.add_future(beat_forever(worker.health))
         worker.server.start()
@@ -120,11 +124,20 @@ class FaustHost(mode.Service):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - Faust would print a traceback and exit with its own status
             worker.on_failure(startup_error(error))
             return
+        self._started.set()
         worker.health.set("group", True)
         self.add_future(self._pump())
 
     async def on_stop(self) -> None:
-        """Commit the open transaction, leave the group and end the threads."""
+        """Commit the open transaction, leave the group and end the threads.
+
+        End the process at once, with status 0, during the startup checks and if Kafka does not let the start finish:
+        the worker has committed nothing yet, and its threads cannot be interrupted.
+        """
+        try:
+            await asyncio.wait_for(self._started.wait(), START_SECONDS if self._built else 0)
+        except TimeoutError:
+            os._exit(0)
         await asyncio.to_thread(self._worker.runtime.stop)
         await asyncio.to_thread(self._worker.on_stopped)
         self._worker.server.stop()

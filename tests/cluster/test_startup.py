@@ -267,16 +267,16 @@ def test_of_two_workers_of_one_name_one_ends_under_load(stage: StageFactory) -> 
     """One of them, whichever sees the other first, with exit code 5; the other scores all of it once."""
     under = stage(**{"worker.name": "twin"})
     twins = [under.worker()]
-    replay = under.sending(60_000, 4_000)
+    replay = under.sending(10**6, 4_000)  # until one has ended: an idle worker is not fenced
     under.until(lambda: under.scores() > 4_000, 30, "events flow")
 
     twins.append(under.worker(ready=False))
 
     under.until(lambda: any(not twin.running for twin in twins), 60, "one of them ends")
-    under.until(lambda: replay.acknowledged == 60_000, 60, "all was sent")
+    replay.stop()
     found = under.audit()
     assert found.ok, (found, under.logs())
-    assert found.scores == 60_000
+    assert found.scores == found.events > 4_000
     assert sorted(twin.process.poll() is None for twin in twins) == [False, True], under.logs()
     assert {twin.process.poll() for twin in twins} == {None, 5}, under.logs()
 

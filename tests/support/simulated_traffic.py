@@ -9,6 +9,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -161,6 +162,7 @@ def rate_delay(seed: int, factor: float, rate: float, hour: float) -> float | No
     return seen[0] if seen else None
 
 
+@cache
 def score_delay(seed: int, shift: float, rate: float) -> dict[str, float]:
     """Return the number of events until each signal detects a shift of the scores, in standard deviations."""
     random = np.random.default_rng(seed)

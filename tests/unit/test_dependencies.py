@@ -28,7 +28,7 @@ TOOLS = {
     "mypy": ("Makefile", "$(BIN)/mypy"),
     "py-spy": ("ops/bench/profile.py", 'which("py-spy"'),
     "pytest-asyncio": ("pyproject.toml", "asyncio_mode"),
-    "pytest-xdist": ("Makefile", "$(BIN)/pytest tests/unit -n 2"),
+    "pytest-xdist": ("Makefile", "$(BIN)/pytest -n 2"),
     "ruff": ("Makefile", "$(BIN)/ruff"),
     "setuptools": ("pyproject.toml", 'build-backend = "setuptools.build_meta"'),
 }

@@ -29,10 +29,14 @@ def run(folder: Path, code: str, *options: str) -> "subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.parametrize("processes", ["0", "1"])
 @pytest.mark.parametrize("code", [IN_A_TEST, IN_A_FILE])
-def test_a_skip_fails_the_run(tmp_path: Path, code: str) -> None:
-    """The skip of a test and of a whole file: the run fails and says what was skipped and why."""
-    ended = run(tmp_path, code, "--no-skips")
+def test_a_skip_fails_the_run(tmp_path: Path, code: str, processes: str) -> None:
+    """The skip of a test and of a whole file: the run fails and says what was skipped and why.
+
+    Also if another process runs the tests, as in `make test`.
+    """
+    ended = run(tmp_path, code, "--no-skips", "-n", processes)
     assert ended.returncode != 0, ended.stdout
     assert "--no-skips forbids" in ended.stdout
     assert "nginx is missing" in ended.stdout

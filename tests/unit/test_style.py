@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST_FIRST
+
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ("pipeline", "topology", "schemas")
 LINES_MAX = 400
@@ -113,6 +115,12 @@ def test_every_module_says_what_it_is_for() -> None:
         path for path, tree in sources(*ENGINE, "tests", "ops").items() if not says_something(ast.get_docstring(tree))
     ]
     assert mute == []
+
+
+def test_the_files_that_run_first_are_there() -> None:
+    """The order in tests/conftest.py names files that exist, each name once."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [names.count(name) for name in LONGEST_FIRST] == [1] * len(LONGEST_FIRST)
 
 
 def test_every_test_states_the_expected_behaviour() -> None:

@@ -10,6 +10,7 @@ import random
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import psutil
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka.local.jars import Kafka
 
-_PORTS = range(20_000, 32_000, 10)
+PORTS = range(20_000, 32_000, 10)
 _LOG_BYTES_MAX = 32 * 1024 * 1024
 # The kernel reports the boot time, to which start times are relative, in whole seconds.
 _START_SECONDS = 2.0
@@ -179,19 +180,31 @@ def check_free(port: int) -> None:
             ) from None
 
 
+_candidates = deque(random.sample(PORTS, len(PORTS)))
+
+
+def choose_ports_from(ports: Sequence[int]) -> None:
+    """Let ``free_ports`` return only these first ports. Processes that run side by side take different ones."""
+    _candidates.clear()
+    _candidates.extend(random.sample(ports, len(ports)))
+
+
 def free_ports(count: int) -> int:
     """Return the first of ``count`` consecutive free ports, chosen at random. Raises StartupError if there are none.
 
-    They are below the range of ephemeral ports, so that the port of a stopped broker stays free.
+    They are below the range of ephemeral ports, so that the port of a stopped broker stays free. Ports that were
+    returned before, and may not be in use yet, come last.
     """
-    for first in random.sample(_PORTS, len(_PORTS)):
+    for _ in range(len(_candidates)):
+        first = _candidates.popleft()
+        _candidates.append(first)
         try:
             for port in range(first, first + count):
                 check_free(port)
         except StartupError:
             continue
         return first
-    raise StartupError(f"no {count} free ports in a row from {_PORTS.start} to {_PORTS.stop} on 127.0.0.1")
+    raise StartupError(f"no {count} free ports in a row from {PORTS.start} to {PORTS.stop} on 127.0.0.1")
 
 
 def _listener(port: int) -> str:

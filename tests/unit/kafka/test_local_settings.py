@@ -4,6 +4,7 @@ import json
 import stat
 import threading
 import uuid
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BrokerError, StartupError
+from pipeline.kafka.local import broker as broker_process
 from pipeline.kafka.local import cluster_layout, jars
-from pipeline.kafka.local.broker import Broker, jvm_flags
+from pipeline.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
 from pipeline.kafka.local.cluster import LocalCluster, new_cluster_id
 
 
@@ -52,6 +54,16 @@ def test_ports_of_a_cluster_are_a_row_without_overlap(brokers: int, port: int) -
     ports = [one for broker in layout.ids for one in layout.ports(broker)]
     assert sorted(ports) == list(range(port, port + 2 * brokers))
     assert layout.bootstrap.split(",")[0] == f"127.0.0.1:{port}"
+
+
+def test_ports_that_were_returned_before_come_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that was given a port may not listen yet. Nothing outside of the given range is returned."""
+    monkeypatch.setattr(broker_process, "_candidates", deque([1]))
+    monkeypatch.setattr(broker_process, "check_free", lambda port: None)
+    choose_ports_from(range(20_000, 20_200, 10))
+    first = [free_ports(2) for _ in range(20)]
+    assert sorted(first) == list(range(20_000, 20_200, 10))
+    assert [free_ports(2) for _ in range(20)] == first
 
 
 @pytest.mark.parametrize("brokers", cluster_layout.BROKERS)
