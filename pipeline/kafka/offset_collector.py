@@ -16,9 +16,11 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, Is
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from pipeline.errors import BrokerError, TopicsError
+from pipeline.errors import BrokerError
 from pipeline.kafka import clients
+from pipeline.kafka.group_members import group_members, partition_owners
 from pipeline.kafka.oldest_records import OldestRecord, OldestRecords, ReadPosition
+from pipeline.kafka.topic_reader import partitions
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -124,12 +126,14 @@ class OffsetCollector:
 
     def _one(self, group: str, topics: tuple[str, ...]) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
         answer = self._ask(group)
-        members, owners = self._members(group)
+        members = group_members(self._admin, group, ANSWER_SECONDS)
+        owners = partition_owners(members)
         committed = self._committed(answer)
-        named = {source: None for topic in topics for source in self._partitions(topic)} | dict.fromkeys(owners)
+        self._requests += 2 + len(topics)
+        named = dict.fromkeys([*partitions(self._admin, topics, self._bootstrap), *owners])
         if topics:
             committed = {source: offset for source, offset in committed.items() if source.topic in topics}
-        return {group: GroupDescription(members, named | committed, owners)}, ()
+        return {group: GroupDescription(bool(members), named | committed, owners)}, ()
 
     def _ask(self, group: str) -> Answer:
         self._requests += 2  # its coordinator, and its offsets
@@ -145,29 +149,6 @@ class OffsetCollector:
                 return {}
             raise
         return {self._same(tp): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
-
-    def _members(self, group: str) -> tuple[bool, dict[TopicPartition, str]]:
-        self._requests += 2
-        answer = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)[group]
-        try:
-            members = answer.result().members
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return False, {}
-            raise
-        owners = {
-            self._same(tp): member.client_id
-            for member in members
-            for tp in (member.assignment.topic_partitions if member.assignment else ())
-        }
-        return bool(members), owners
-
-    def _partitions(self, topic: str) -> list[TopicPartition]:
-        self._requests += 1
-        metadata = self._admin.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
-        if metadata.error is not None or not metadata.partitions:
-            raise TopicsError(f"{self._bootstrap} has no topic {topic!r}")
-        return [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
 
     def _bounds(self, sources: set[TopicPartition]) -> Bounds:
         """Return the bounds of the partitions that exist and have a leader: any other would delay all the rest."""

@@ -24,7 +24,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka import broker_inspection, clients
 from pipeline.kafka.local import jars
-from pipeline.kafka.local.broker import Broker, last_lines, stop_all
+from pipeline.kafka.local.broker import Broker, stop_all
 from pipeline.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
 from pipeline.settings import KafkaSettings
 
@@ -80,9 +80,7 @@ class LocalCluster:
     @classmethod
     def found(cls, data: Path) -> "LocalCluster":
         """Return the cluster of a data folder, running or not. Raises BrokerError if there is none."""
-        known = _read(data)
-        if known is None:
-            raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
+        known = _known(data)
         return cls(data, known["brokers"], known["port"], known["settings"], known["heap_mb"])
 
     @property
@@ -164,8 +162,8 @@ class LocalCluster:
         if running is None:
             raise BrokerError(f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them")
         plumbing = {"broker.id", *properties(self._layout, running, {})} - settings(self.brokers).keys()
-        told = broker_inspection.broker_settings(self._admin(), running).values()
-        return tuple(one for one in told if one.value != one.default and one.name not in plumbing)
+        found = broker_inspection.broker_settings(self._admin(), running).values()
+        return tuple(one for one in found if one.value != one.default and one.name not in plumbing)
 
     def kill(self, broker: int) -> None:
         """SIGKILL one broker and wait until it is gone."""
@@ -206,10 +204,7 @@ class LocalCluster:
         return clients.admin(quiet, reconnect_backoff_max_ms=100)
 
     def _cluster_id(self) -> str:
-        known = _read(self.data)
-        if known is None:
-            raise BrokerError(f"no local Kafka in {self.data}; `surgetank kafka up --data {self.data}` starts one")
-        return str(known["cluster_id"])
+        return str(_known(self.data)["cluster_id"])
 
     def _shape(self) -> dict[str, Any]:
         return {
@@ -263,8 +258,8 @@ class LocalCluster:
         for broker, process in started:
             output = process.communicate()[0] if process else ""
             if process and process.returncode != 0:
-                said = last_lines(output, 8)
-                raise BrokerError(f"the data folder of broker {broker.id} cannot be formatted:\n{said}")
+                lines = jars.last_lines(output, 8)
+                raise BrokerError(f"the data folder of broker {broker.id} cannot be formatted:\n{lines}")
 
     def _stop(self, brokers: Sequence[Broker], deadline: float) -> tuple[int, ...]:
         killed = tuple(broker.id for broker in stop_all(brokers, deadline))
@@ -315,6 +310,13 @@ def _read(data: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise StartupError(f"{data}/cluster.json cannot be read ({error}); remove the folder {data}") from None
+    return known
+
+
+def _known(data: Path) -> dict[str, Any]:
+    known = _read(data)
+    if known is None:
+        raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
     return known
 
 

@@ -141,7 +141,7 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
         if run.returncode != 0 or not any(fetched.glob("kafka_*.jar")):
             raise StartupError(
                 f"Maven could not fetch Apache Kafka {version()} (exit {run.returncode}). Its last lines:\n"
-                f"{_last_lines(run.stdout + run.stderr)}\nMend the network or Maven's settings, {_DOCKER}"
+                f"{last_lines(run.stdout + run.stderr, 8)}\nMend the network or Maven's settings, {_DOCKER}"
             )
         try:
             fetched.rename(home)
@@ -151,5 +151,7 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
     return home
 
 
-def _last_lines(output: str, count: int = 8) -> str:
-    return "\n".join(f"  {line}" for line in output.strip().splitlines()[-count:])
+def last_lines(output: str, count: int) -> str:
+    """Return the last lines of a Java program's output, indented, without the frames of stack traces."""
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return "\n".join(f"  {line.strip()}" for line in lines[-count:])
