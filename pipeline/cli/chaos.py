@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.options import interrupt_on_sigterm, print_json
+
 if TYPE_CHECKING:
     from pipeline.drills.chaos import ChaosReport
     from pipeline.drills.environment import DrillEnvironment
@@ -14,11 +16,6 @@ if TYPE_CHECKING:
     from pipeline.drills.restore_drill import RestoreReport
 
 app = typer.Typer(help="Inject faults, then verify every event.", no_args_is_help=True)
-
-
-@app.callback()
-def group() -> None:
-    """Inject faults, then verify every event."""
 
 
 @app.command("exactly-once")
@@ -41,9 +38,9 @@ def exactly_once(
     from pipeline.drills.chaos import Chaos, ChaosPlan
 
     say = _silence if as_json else typer.echo
-    with _site(name, "chaos", brokers, protocol, say) as site:
-        found = Chaos(site, ChaosPlan(kills, seed, brokers, rate, backlog, pause), say=say).run()
-    _tell(found, report, as_json)
+    with _environment(name, "chaos", brokers, protocol, say) as environment:
+        result = Chaos(environment, ChaosPlan(kills, seed, brokers, rate, backlog, pause), say=say).run()
+    _finish(result, report, as_json)
 
 
 @app.command("rebalance")
@@ -63,9 +60,9 @@ def rebalance(
     from pipeline.drills.rebalance_pauses import RebalanceDrill
 
     say = _silence if as_json else typer.echo
-    with _site(name, "rebalance", 1, protocol, say) as site:
-        found = RebalanceDrill(site, rounds=rounds, rate=rate, keys=keys, say=say).run()
-    _tell(found, report, as_json)
+    with _environment(name, "rebalance", 1, protocol, say) as environment:
+        result = RebalanceDrill(environment, rounds=rounds, rate=rate, keys=keys, say=say).run()
+    _finish(result, report, as_json)
 
 
 @app.command("restore")
@@ -87,43 +84,40 @@ def restore(
     from pipeline.drills.restore_drill import RestoreDrill
 
     say = _silence if as_json else typer.echo
-    with _site(name, "restore", brokers, protocol, say) as site:
-        found = RestoreDrill(site, keys=keys, rounds=rounds, rate=rate, say=say).run()
-    _tell(found, report, as_json)
+    with _environment(name, "restore", brokers, protocol, say) as environment:
+        result = RestoreDrill(environment, keys=keys, rounds=rounds, rate=rate, say=say).run()
+    _finish(result, report, as_json)
 
 
 @contextlib.contextmanager
-def _site(
+def _environment(
     name: str, drill: str, brokers: int, protocol: str, say: Callable[[str], None]
 ) -> "Iterator[DrillEnvironment]":
     """Start a cluster for a drill, and stop it at the end, also after SIGTERM."""
-    import signal
-
     from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills.environment import local_environment
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    interrupt_on_sigterm()
     pipeline, module = located(name)
     recording = recording_of(pipeline).of(pipeline.sources)
     home = Path(".surgetank") / drill
     say(f"starting {brokers} broker{'s' if brokers > 1 else ''}")
-    with local_environment(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol) as site:
-        yield site
+    with local_environment(
+        pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol
+    ) as found:
+        yield found
 
 
-def _tell(found: "ChaosReport | RebalanceReport | RestoreReport", report: Path, as_json: bool) -> None:
+def _finish(result: "ChaosReport | RebalanceReport | RestoreReport", report: Path, as_json: bool) -> None:
     """Write and print a report; exit with status 1 if the drill did not pass."""
-    import json
-
     from pipeline.drills.fleet import write_report
 
-    write_report(found.as_dict(), report)
-    for line in [json.dumps(found.as_dict())] if as_json else found.lines:
-        typer.echo(line)
-    if not found.passed:
+    write_report(result.as_dict(), report)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        typer.echo("\n".join(result.lines))
+    if not result.passed:
         raise typer.Exit(1)
 
 

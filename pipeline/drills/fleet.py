@@ -5,10 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pipeline.clock import Clock, SystemClock
@@ -16,6 +15,8 @@ from pipeline.errors import SurgetankError
 from pipeline.http.http_get import answer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.exposition_parser import sample_total
+
+_CHECK_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -104,12 +105,11 @@ class Fleet:
     def wait_ready(self, member: Member, timeout: float = 60.0) -> float:
         """Wait until the worker is ready; return the seconds. Raises SurgetankError with the end of its log."""
         started = self._clock.monotonic()
-        pause = _Pause()
         while not member.ready:
             if not member.running or self._clock.monotonic() - started > timeout:
                 state = "ended" if not member.running else f"is not ready after {timeout:.0f} s"
                 raise SurgetankError(f"worker {member.name} {state}; its log {member.log} ends:\n{_tail(member.log)}")
-            pause.wait()
+            time.sleep(_CHECK_SECONDS)
         return self._clock.monotonic() - started
 
     @property
@@ -155,21 +155,8 @@ class Fleet:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Pause:
-    """Waits between checks of another process."""
-
-    def __init__(self, seconds: float = 0.05) -> None:
-        self._seconds = seconds
-        self._never = threading.Event()
-
-    def wait(self) -> None:
-        self._never.wait(self._seconds)
 
 
 def _tail(log: Path, lines: int = 15) -> str:

@@ -5,8 +5,8 @@ around it of the partitions that the first worker owned before and after. No pro
 """
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -154,7 +154,7 @@ class RebalanceDrill:
 
     def __init__(
         self,
-        site: DrillEnvironment,
+        environment: DrillEnvironment,
         *,
         rounds: int,
         rate: float,
@@ -163,18 +163,17 @@ class RebalanceDrill:
         say: Callable[[str], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
-        self._pipeline = site.pipeline
-        self._synthetic_keys = SyntheticKeys(site.pipeline, site.recording, keys) if keys else None
-        self._recording = self._synthetic_keys.events if self._synthetic_keys else site.recording
+        self._pipeline = environment.pipeline
+        self._synthetic_keys = SyntheticKeys(environment.pipeline, environment.recording, keys) if keys else None
+        self._recording = self._synthetic_keys.events if self._synthetic_keys else environment.recording
         self._rounds = rounds
         self._rate = rate
-        self._kafka = site.kafka
+        self._kafka = environment.kafka
         self._heartbeat = heartbeat_seconds
         self._say = say
         self._clock = clock or SystemClock()
-        self._fleet = site.fleet()
+        self._fleet = environment.fleet()
         self._arrivals = Arrivals(self._clock)
-        self._never_set = threading.Event()
         self._joining: list[float] = []
         self._leaving: list[float] = []
         self._calm: list[float] = []
@@ -193,25 +192,24 @@ class RebalanceDrill:
                 f"{self._synthetic_keys.keys:,} keys"
             )
         replay = Replay(self._kafka, self._recording, at_rate(self._rate), encoder(), count=10**9)
-        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._arrivals.add, self._clock)
-        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
-            sending = sender.submit(replay.run)
-            try:
+        listener = TopicListener(
+            self._kafka, self._pipeline.scores.topic, self._arrivals.add, self._clock, WAIT_SECONDS
+        )
+        self._until = listener.until
+        with self._fleet, listener:
+            with replay.in_background() as sending:
                 started = self._clock.monotonic()
                 first = self._fleet.start()
                 first_score = self._until(lambda: self._arrivals.any, "a first score", first, started)
                 self._say(f"first score {first_score:.1f} s after the start of the first worker")
-                self._until(
-                    lambda: len(self._owned(first)) == self._pipeline.events.partitions, "all partitions", first
-                )
+                partitions = self._pipeline.events.partitions
+                self._until(lambda: len(self._owned(first)) == partitions, "all partitions", first)
                 self._until(self._caught_up, "no backlog", first)
                 for number in range(self._rounds):
                     self._round(number + 1, first)
                 self._aborted += _aborts(first)
-            finally:
-                replay.stop()
             sending.result()
-            found = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
+            audited = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
             self._exits.append(self._fleet.stop(first))
         pauses = Spread.of(self._joining + self._leaving)
         return RebalanceReport(
@@ -227,7 +225,7 @@ class RebalanceDrill:
             calm=Spread.of(self._calm),
             aborted=self._aborted,
             exits=self._exits,
-            audit=found.as_dict(),
+            audit=audited.as_dict(),
             goals={
                 f"p99 of pauses <= {GOAL_PAUSE_MS:.0f} ms": pauses.p99_ms <= GOAL_PAUSE_MS,
                 f"first score <= {GOAL_FIRST_SECONDS:.0f} s": first_score <= GOAL_FIRST_SECONDS,
@@ -239,14 +237,14 @@ class RebalanceDrill:
     def _round(self, number: int, first: Member) -> None:
         owned_before = self._owned(first)
         calm_from = self._clock.monotonic()
-        self._wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         self._calm += self._gaps(owned_before, calm_from, self._clock.monotonic())
 
         started = self._clock.monotonic()
         other = self._fleet.start()
         join_seconds = self._until(lambda: _scored(other) > 0, "a score of the worker that joined", other, started)
         stayed = owned_before & self._owned(first)
-        self._wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         joining = self._gaps(stayed, started, self._clock.monotonic())
 
         stayed = self._owned(first)
@@ -256,7 +254,7 @@ class RebalanceDrill:
         self._until(lambda: self._owned(first) == owned_before, "its partitions back", first, started)
         leave_seconds = self._clock.monotonic() - started
         self._until(self._caught_up, "no backlog", first)
-        self._wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         leaving = self._gaps(stayed, started, self._clock.monotonic())
 
         self._join_seconds.append(round(join_seconds, 2))
@@ -282,12 +280,6 @@ class RebalanceDrill:
 
     def _caught_up(self) -> bool:
         return sum(each.lag for each in self._offsets.now()) < self._rate
-
-    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
-        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
-
-    def _wait(self, seconds: float) -> None:
-        self._never_set.wait(seconds)
 
 
 def _scored(worker: Member) -> float:

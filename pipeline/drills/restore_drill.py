@@ -5,9 +5,8 @@ committed scores has received the score of an event that was sent after the faul
 """
 
 import statistics
-import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -85,13 +84,13 @@ class RestoreReport:
     def lines(self) -> list[str]:
         """The report as text."""
         table = [f"{'seconds, medians':42s} started  accepted  served   records restored  a second  a CPU second"]
-        for label, returns in (
+        for label, rounds in (
             ("killed, a successor with an empty disk", self.empty),
             ("killed, started again on its own disk", self.own),
             ("stopped, started again on its own disk", self.clean),
         ):
             started, accepted, served, restored, rate, cpu_rate = (
-                statistics.median(getattr(each, name) for each in returns)
+                statistics.median(getattr(each, name) for each in rounds)
                 for name in ("started", "accepted", "served", "restored", "rate", "cpu_rate")
             )
             table.append(
@@ -187,7 +186,7 @@ class RestoreDrill:
 
     def __init__(
         self,
-        site: DrillEnvironment,
+        environment: DrillEnvironment,
         *,
         keys: int,
         rounds: int,
@@ -195,17 +194,16 @@ class RestoreDrill:
         say: Callable[[str], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
-        self._pipeline = site.pipeline
-        self._kafka = site.kafka
-        self._cluster = site.cluster
-        self._synthetic_keys = SyntheticKeys(site.pipeline, site.recording, keys)
+        self._pipeline = environment.pipeline
+        self._kafka = environment.kafka
+        self._cluster = environment.cluster
+        self._synthetic_keys = SyntheticKeys(environment.pipeline, environment.recording, keys)
         self._rounds = rounds
         self._rate = rate
         self._say = say
         self._clock = clock or SystemClock()
-        self._fleet = site.fleet()
+        self._fleet = environment.fleet()
         self._served = FirstScores()
-        self._never_set = threading.Event()
 
     def run(self) -> RestoreReport:
         """Run the drill. Raises SurgetankError if the pipeline has no tables, or a worker does not recover."""
@@ -219,14 +217,14 @@ class RestoreDrill:
         empty: list[RestoreRound] = []
         own: list[RestoreRound] = []
         clean: list[RestoreRound] = []
-        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.add, self._clock)
-        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
+        listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.add, self._clock, WAIT_SECONDS)
+        self._until = listener.until
+        with self._fleet, listener:
             owner = self._fleet.start()
             self._until(lambda: self._lag() == 0, "all of its state", owner)
             records = self._changelog_records()
             self._say(f"all keys are in the state: {records:,} changelog records")
-            sending = sender.submit(replay.run)
-            try:
+            with replay.in_background() as sending:
                 ends = self._ends()
                 self._until(lambda: self._served.all(ends), "scores of all partitions", owner)
                 for number in range(self._rounds):
@@ -234,10 +232,8 @@ class RestoreDrill:
                     owner = self._measure_recovery(empty, owner, self._fleet.kill, "")
                     owner = self._measure_recovery(own, owner, self._fleet.kill, owner.name)
                     owner = self._measure_recovery(clean, owner, self._fleet.stop, owner.name)
-            finally:
-                replay.stop()
             sending.result()
-            found = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
+            audited = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
             self._say("comparing the state of every key")
             states = compare_states(self._kafka, self._pipeline)
         session = self._session_seconds()
@@ -249,19 +245,19 @@ class RestoreDrill:
             empty=empty,
             own=own,
             clean=clean,
-            audit=found.as_dict(),
+            audit=audited.as_dict(),
             states=[state.as_dict() for state in states],
             goals=goals(session, empty, own),
         )
 
     def _measure_recovery(
-        self, returns: list[RestoreRound], owner: Member, blow: Callable[[Member], object], name: str
+        self, rounds: list[RestoreRound], owner: Member, end: Callable[[Member], object], name: str
     ) -> Member:
         """Kill or stop the owner, start a worker of that name (none: a new name) instead, and measure its recovery."""
         self._until(lambda: self._lag() < self._rate, "no backlog", owner)
-        self._never_set.wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         since = self._clock.monotonic()
-        blow(owner)
+        end(owner)
         ends = self._ends()
         successor = self._fleet.start(name=name)
         started = self._clock.monotonic() - since
@@ -284,7 +280,7 @@ class RestoreDrill:
 
         served = self._until(serves, "scores of all partitions", successor, since)
         sample()
-        found = RestoreRound(
+        measured = RestoreRound(
             started=round(started, 2),
             accepted=round(accepted, 2),
             served=round(served, 2),
@@ -294,13 +290,10 @@ class RestoreDrill:
         )
         self._say(
             f"  {successor.name}: accepted after {accepted:.1f} s, serves after {served:.1f} s, "
-            f"{found.restored:,} records restored, {found.rate:,.0f} a second"
+            f"{measured.restored:,} records restored, {measured.rate:,.0f} a second"
         )
-        returns.append(found)
+        rounds.append(measured)
         return successor
-
-    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
-        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
 
     def _lag(self) -> int:
         return sum(each.lag for each in self._offsets.now())

@@ -7,7 +7,7 @@ table, without rings, batches or transactions (``pipeline.offline``). The last s
 After an increase of the number of partitions, the events of a key may be in several partitions.
 """
 
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -46,7 +46,7 @@ _EXACT = {
     AggregateKind.SECONDS_SINCE_LAST,
 }
 _EXAMPLES = 5
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 
 NO_RECORDS = RecordBatch.of(())
 
@@ -118,7 +118,7 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Par
     last: dict[Key, bytes | None] = {}
     with TopicReader(kafka, [topic]) as reader:
         for records in reader.catch_up():
-            partitions = _partitions(records).tolist()
+            partitions = records.partitions.tolist()
             last.update(
                 zip(zip(partitions, records.keys.to_pylist(), strict=True), records.values.to_pylist(), strict=True)
             )
@@ -132,14 +132,14 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Par
 
 
 def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float, clock: Clock) -> None:
-    offsets, pause = GroupOffsets(kafka, pipeline.group, pipeline.sources), threading.Event()
+    offsets = GroupOffsets(kafka, pipeline.group, pipeline.sources)
     since, before = clock.monotonic(), -1
     while lag := sum(each.lag for each in offsets.now()):
         if lag != before:
             since, before = clock.monotonic(), lag
         elif clock.monotonic() - since > wait:
             raise SurgetankError(f"{lag} records of {', '.join(pipeline.sources)} are left, and nothing is committed")
-        pause.wait(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
 
 
 def _compare_table(
@@ -261,16 +261,16 @@ def _events(
     batch: DecodedBatch, feed: Events, settings: StateSettings, numbers: dict[Key, int], row_partitions: _RowPartitions
 ) -> pa.Table:
     records = batch.records
-    partitions = _partitions(records)[batch.rows]
+    partitions = records.partitions[batch.rows]
     times, known = milliseconds(batch.columns.column(feed.time))
     writes = known & plausible_times(settings)(times, records.arrived_ms[batch.rows])
     keys = records.keys.take(pa.array(batch.rows)).to_pylist()
     kept = np.flatnonzero(writes & np.array([key not in RESERVED_KEYS for key in keys], dtype=np.bool_))
     offsets = records.offsets[batch.rows]
-    lying = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
-    homed = [row_partitions.of(keys[at] or b"", partition, offset) for at, partition, offset in lying]
-    numbered = [numbers.setdefault(key, len(numbers)) for key in homed]
-    stages = np.array([row_partitions.stage(partition, offset) for _, partition, offset in lying], dtype=np.int64)
+    positions = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
+    row_keys = [row_partitions.of(keys[at] or b"", partition, offset) for at, partition, offset in positions]
+    numbered = [numbers.setdefault(key, len(numbers)) for key in row_keys]
+    stages = np.array([row_partitions.stage(partition, offset) for _, partition, offset in positions], dtype=np.int64)
     table = pa.Table.from_batches([batch.columns.take(pa.array(kept))])
     given = {
         "ordinal": (stages << 56) + (partitions[kept] << 40) + offsets[kept],
@@ -336,7 +336,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
                 [version.encode() for version in columns[3].to_pylist()],
                 strict=True,
             )
-            partitions = _partitions(records)[batch.rows].tolist()
+            partitions = records.partitions[batch.rows].tolist()
             keys = records.keys.take(pa.array(batch.rows)).to_pylist()
             offsets = batch.columns.column("source_offset").to_pylist()
             for partition, key, value, offset in zip(partitions, keys, values, offsets, strict=True):
@@ -360,8 +360,3 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
     return StateReport(
         PREDICTIONS, len(expected), len(wrong), len(missing), len(unexpected), len(gone) - len(missing), examples
     )
-
-
-def _partitions(records: RecordBatch) -> Int64s:
-    numbers = np.array([source.partition for source in records.sources], dtype=np.int64)
-    return numbers[records.source]

@@ -5,9 +5,9 @@ Stateless features use the code of the worker. Aggregates come from DuckDB, by t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +45,6 @@ class BackfillReport:
     facts: dict[str, int]
     missing: dict[str, int]
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
 
 
 def _ignore_progress(what: str, done: int, total: int) -> None:

@@ -24,7 +24,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka import broker_inspection, clients
 from pipeline.kafka.local import jars
-from pipeline.kafka.local.broker import Broker, stop_all
+from pipeline.kafka.local.broker import Broker, free_ports, stop_all
 from pipeline.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
 from pipeline.settings import KafkaSettings
 
@@ -301,6 +301,17 @@ class LocalCluster:
         with (self.data / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+@contextmanager
+def temporary_cluster(data: Path, brokers: int, *, short_lived: bool = False) -> Iterator[LocalCluster]:
+    """Start a cluster without data on free ports, and stop it at the end. Raises the errors of ``up``."""
+    cluster = LocalCluster(data, brokers, free_ports(2 * brokers), short_lived=short_lived)
+    try:
+        cluster.up(fresh=True)
+        yield cluster
+    finally:
+        cluster.down()
 
 
 def _read(data: Path) -> dict[str, Any] | None:
