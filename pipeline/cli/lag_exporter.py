@@ -57,7 +57,7 @@ def lag_exporter(
         exporter = Exporter(settings.exporter, collector, metrics, health, clock)
         if once:
             started = clock.monotonic()
-            answered = exporter.look()
+            answered = exporter.measure()
             _report(metrics, clock.monotonic() - started, collector.pid, as_json)
             raise typer.Exit(0 if answered else 1)
         stopping = threading.Event()
