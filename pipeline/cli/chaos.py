@@ -10,10 +10,8 @@ import typer
 from pipeline.cli.options import interrupt_on_sigterm, print_json
 
 if TYPE_CHECKING:
-    from pipeline.drills.chaos import ChaosReport
     from pipeline.drills.environment import DrillEnvironment
-    from pipeline.drills.rebalance_pauses import RebalanceReport
-    from pipeline.drills.restore_drill import RestoreReport
+    from pipeline.drills.report import DrillReport
 
 app = typer.Typer(help="Inject faults, then verify every event.", no_args_is_help=True)
 
@@ -108,9 +106,9 @@ def _environment(
         yield found
 
 
-def _finish(result: "ChaosReport | RebalanceReport | RestoreReport", report: Path, as_json: bool) -> None:
+def _finish(result: "DrillReport", report: Path, as_json: bool) -> None:
     """Write and print a report; exit with status 1 if the drill did not pass."""
-    from pipeline.drills.fleet import write_report
+    from pipeline.drills.report import write_report
 
     write_report(result.as_dict(), report)
     if as_json:

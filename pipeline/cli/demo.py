@@ -32,7 +32,7 @@ def demo(
     from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
-    from pipeline.drills.fleet import write_report
+    from pipeline.drills.report import write_report
     from pipeline.kafka.broker_warm_up import warm_up
     from pipeline.kafka.local.cluster import temporary_cluster
     from pipeline.settings import KafkaSettings, load

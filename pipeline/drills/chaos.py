@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pipeline.drills.audit import audit
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.faults import KILLS, Fault, ScheduledFault, schedule
 from pipeline.drills.replay import Replay
+from pipeline.drills.report import DrillReport
 from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
@@ -60,7 +61,7 @@ class ChaosPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class ChaosReport:
+class ChaosReport(DrillReport):
     """The result of a chaos run. ``timeouts`` are the settings in force; ``in_play_peak`` is the greatest number of
     events that were sent and not yet committed after the first worker had started."""
 
@@ -96,10 +97,6 @@ class ChaosReport:
     def passed(self) -> bool:
         """Whether no event was lost, duplicated, unexpected or out of order, and the state of every key is right."""
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
 
 
 class Chaos:

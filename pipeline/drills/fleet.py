@@ -1,6 +1,5 @@
 """Worker processes of one pipeline on this machine, for drills that start, stop and kill them."""
 
-import json
 import os
 import signal
 import subprocess
@@ -161,8 +160,3 @@ class Fleet:
 
 def _tail(log: Path, lines: int = 15) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write a report as JSON, one line per entry."""
-    path.write_text(json.dumps(report, indent=2) + "\n")

@@ -7,7 +7,7 @@ around it of the partitions that the first worker owned before and after. No pro
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.drills.audit import audit
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
+from pipeline.drills.latency import Percentiles
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
+from pipeline.drills.report import DrillReport
 from pipeline.drills.synthetic_keys import SyntheticKeys
 from pipeline.drills.topic_listener import TopicListener
 from pipeline.drills.wire import encoder
@@ -37,25 +39,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The number and percentiles of some durations, in milliseconds; all 0 if there are none."""
-
-    count: int
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> "Spread":
-        """Summarize durations given in seconds."""
-        if not seconds:
-            return cls(0, 0.0, 0.0, 0.0)
-        p50, p99 = (round(1000 * float(value), 1) for value in np.percentile(seconds, [50, 99]))
-        return cls(len(seconds), p50, p99, round(1000 * max(seconds), 1))
-
-
-@dataclass(frozen=True, slots=True)
-class RebalanceReport:
+class RebalanceReport(DrillReport):
     """The measurements. ``aborted`` counts forced aborts of both workers; ``calm`` is measured without rebalances."""
 
     protocol: str
@@ -64,10 +48,10 @@ class RebalanceReport:
     first_score_seconds: float
     join_seconds: list[float]
     leave_seconds: list[float]
-    joining: Spread
-    leaving: Spread
-    pauses: Spread
-    calm: Spread
+    joining: Percentiles
+    leaving: Percentiles
+    pauses: Percentiles
+    calm: Percentiles
     aborted: int
     exits: list[int]
     audit: dict[str, Any]
@@ -99,10 +83,6 @@ class RebalanceReport:
     def passed(self) -> bool:
         """Whether no event was lost or duplicated. Time goals are only reported, because machines differ."""
         return bool(self.audit["ok"])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
 
 
 class Arrivals:
@@ -211,7 +191,7 @@ class RebalanceDrill:
             sending.result()
             audited = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
             self._exits.append(self._fleet.stop(first))
-        pauses = Spread.of(self._joining + self._leaving)
+        pauses = _percentiles(self._joining + self._leaving)
         return RebalanceReport(
             protocol=self._kafka.group_protocol,
             rounds=self._rounds,
@@ -219,10 +199,10 @@ class RebalanceDrill:
             first_score_seconds=round(first_score, 2),
             join_seconds=self._join_seconds,
             leave_seconds=self._leave_seconds,
-            joining=Spread.of(self._joining),
-            leaving=Spread.of(self._leaving),
+            joining=_percentiles(self._joining),
+            leaving=_percentiles(self._leaving),
             pauses=pauses,
-            calm=Spread.of(self._calm),
+            calm=_percentiles(self._calm),
             aborted=self._aborted,
             exits=self._exits,
             audit=audited.as_dict(),
@@ -280,6 +260,10 @@ class RebalanceDrill:
 
     def _caught_up(self) -> bool:
         return sum(each.lag for each in self._offsets.now()) < self._rate
+
+
+def _percentiles(seconds: list[float]) -> Percentiles:
+    return Percentiles.of(1000 * np.array(seconds))
 
 
 def _scored(worker: Member) -> float:

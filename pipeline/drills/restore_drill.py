@@ -7,7 +7,7 @@ committed scores has received the score of an event that was sent after the faul
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
+from pipeline.drills.report import DrillReport
 from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.synthetic_keys import SyntheticKeys
 from pipeline.drills.topic_listener import TopicListener
@@ -65,7 +66,7 @@ class RestoreRound:
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreReport:
+class RestoreReport(DrillReport):
     """The measurements. ``empty``: killed and replaced by a worker without local state; ``own``: killed and restarted
     under the same name; ``clean``: stopped and restarted under the same name."""
 
@@ -109,10 +110,6 @@ class RestoreReport:
     def passed(self) -> bool:
         """Whether no event was lost or duplicated and no state is wrong. Time goals are only reported."""
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
 
 
 def goals(session_seconds: float, empty: list[RestoreRound], own: list[RestoreRound]) -> dict[str, bool]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import PREDICTIONS, Events, Pipeline
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.errors import StartupError, SurgetankError
+from pipeline.errors import SurgetankError
 from pipeline.features.row_layout import AggregateKind
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance
@@ -27,7 +27,7 @@ from pipeline.kafka import provisioning
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
-from pipeline.offline import feature_sql
+from pipeline.offline.backfill import query_aggregates
 from pipeline.processing.stateful_features import LATE_MS, milliseconds, plausible_times, predictions_ms, row_serdes
 from pipeline.records import DecodedBatch, RecordBatch
 from pipeline.settings import KafkaSettings, StateSettings
@@ -286,14 +286,9 @@ def _events(
 
 
 def _recompute(table_state: TableState, source_events: _SourceEvents, probes: Int64s) -> Float64s:
-    """Return float64 [2k, F]: what DuckDB says to the probes of each key."""
-    try:
-        import duckdb
-    except ImportError:
-        raise StartupError("recomputing state requires DuckDB: pip install 'surgetank[offline]'") from None
-
+    """Return float64 [2k, F]: the aggregates that the probes of each key read, computed by DuckDB."""
     k = len(source_events.keys)
-    asked = pa.table(
+    probe_events = pa.table(
         {
             "ordinal": pa.array((1 << 60) + np.arange(2 * k, dtype=np.int64)),
             "key": pa.array(np.repeat(np.arange(k, dtype=np.int64), 2)),
@@ -302,12 +297,8 @@ def _recompute(table_state: TableState, source_events: _SourceEvents, probes: In
             "writes": pa.array(np.zeros(2 * k, dtype=np.bool_)),
         }
     )
-    events = pa.concat_tables([source_events.events, asked], promote_options="default")
-    with duckdb.connect() as db:
-        db.register("events", events)
-        found = db.sql(feature_sql.sql(table_state)).to_arrow_table()
-    columns = [found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in table_state.aggregates]
-    return np.stack(columns, axis=1)
+    events = pa.concat_tables([source_events.events, probe_events], promote_options="default")
+    return np.stack(list(query_aggregates(table_state, events).values()), axis=1)
 
 
 def _equal(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:

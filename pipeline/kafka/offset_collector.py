@@ -87,23 +87,19 @@ class OffsetCollector:
         self._sources: dict[TopicPartition, TopicPartition] = {}
         self._requests = 0
 
-    def survey(self, question: OffsetQuery) -> CollectedOffsets:
+    def survey(self, query: OffsetQuery) -> CollectedOffsets:
         """Return the state of the groups. Reads committed offsets before end offsets, so a lag is never too small."""
         self._requests = 0
         self._sources = {}
         try:
-            group = question.group
-            groups, unknown = self._many(question.pattern) if group is None else self._one(group, question.topics)
+            group = query.group
+            groups, unknown = self._many(query.pattern) if group is None else self._one(group, query.topics)
             bounds = self._bounds({source for group in groups.values() for source in group.committed})
         except KafkaException as error:
-            raise BrokerError(f"{self._bootstrap} does not tell of consumer groups: {error.args[0].str()}") from None
-        told_at = time.monotonic()
-        heads = self._read_heads(groups, bounds, question.heads_max)
-        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - told_at)
-
-    def close(self) -> None:
-        """Close the clients."""
-        self._heads.close()
+            raise BrokerError(f"{self._bootstrap} does not describe consumer groups: {error.args[0].str()}") from None
+        answered_at = time.monotonic()
+        heads = self._read_heads(groups, bounds, query.heads_max)
+        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - answered_at)
 
     def _many(self, pattern: str) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
         listed = self._admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result()
@@ -137,8 +133,8 @@ class OffsetCollector:
 
     def _ask(self, group: str) -> Answer:
         self._requests += 2  # its coordinator, and its offsets
-        question = [ConsumerGroupTopicPartitions(group)]
-        answers: dict[str, Answer] = self._admin.list_consumer_group_offsets(question, request_timeout=ANSWER_SECONDS)
+        request = [ConsumerGroupTopicPartitions(group)]
+        answers: dict[str, Answer] = self._admin.list_consumer_group_offsets(request, request_timeout=ANSWER_SECONDS)
         return answers[group]
 
     def _committed(self, answer: Answer) -> dict[TopicPartition, int | None]:
@@ -197,10 +193,10 @@ class OffsetCollector:
                     if done < end:
                         lags[ReadPosition(source, done)] = end - done
         # A record that was found does not change; an empty position may get a record later.
-        known = {place: head for place, head in self._known.items() if place in lags and not head.empty}
-        new = sorted(lags.keys() - known.keys(), key=lambda place: (place not in self._seen, -lags[place]))
-        one_each = {place.source: place for place in reversed(new)}
-        chosen = [place for place in new if one_each[place.source] is place][:heads_max]
+        known = {position: record for position, record in self._known.items() if position in lags and not record.empty}
+        new = sorted(lags.keys() - known.keys(), key=lambda position: (position not in self._seen, -lags[position]))
+        one_each = {position.source: position for position in reversed(new)}
+        chosen = [position for position in new if one_each[position.source] is position][:heads_max]
         self._known = known | (self._heads.read(chosen, HEADS_SECONDS) if chosen else {})
         self._seen = set(lags)
         self._requests += len(chosen)

@@ -7,7 +7,6 @@ Stateless features use the code of the worker. Aggregates come from DuckDB, by t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,6 @@ from pipeline.features.spec import Float32s, Float64s
 from pipeline.features.tables import TableState, table_states
 from pipeline.offline import feature_sql
 from pipeline.offline.history import History, OrderedEvents, milliseconds
-
-if TYPE_CHECKING:
-    import duckdb
 
 ID, TIME = "event_id", "event_time"
 FINGERPRINT = b"surgetank.fingerprint"  # key of the file's metadata: the fingerprint of the features, as in a bundle
@@ -109,16 +105,10 @@ def compute_aggregates(
     own = history.topics[pipeline.events.topic]
     pipeline.check(own.table.schema)
     found: dict[str, Float64s] = {}
-    wanted = table_states(pipeline.features)
-    if wanted:
-        connection = _connect()
-        try:
-            for table_state in wanted:
-                report_progress(f"table {table_state.table.name}", 0, len(own))
-                found |= _query_aggregates(connection, table_state, processed_events(pipeline, table_state, history))
-                report_progress(f"table {table_state.table.name}", len(own), len(own))
-        finally:
-            connection.close()
+    for table_state in table_states(pipeline.features):
+        report_progress(f"table {table_state.table.name}", 0, len(own))
+        found |= query_aggregates(table_state, processed_events(pipeline, table_state, history))
+        report_progress(f"table {table_state.table.name}", len(own), len(own))
     return found
 
 
@@ -180,26 +170,22 @@ def _rows(
     return pa.table(columns | {name: table[name] for name in values if name not in columns})
 
 
-def _query_aggregates(
-    connection: "duckdb.DuckDBPyConnection", table_state: TableState, events: pa.Table
-) -> dict[str, Float64s]:
-    query = feature_sql.sql(table_state, "recorded")
-    connection.register("recorded", events)
-    try:
-        found = connection.sql(query).to_arrow_table()
-    finally:
-        connection.unregister("recorded")
-    return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
+def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Float64s]:
+    """Return by aggregate its value for each event that reads: float64 [n], NaN for missing values.
 
-
-def _connect() -> "duckdb.DuckDBPyConnection":
+    ``events`` are the columns that ``feature_sql.sql`` requires. Raises StartupError if DuckDB is not installed.
+    """
     try:
         import duckdb
     except ModuleNotFoundError:
         raise StartupError(
             "aggregates are computed offline by DuckDB, which is not installed; run: pip install 'surgetank[offline]'"
         ) from None
-    return duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    with duckdb.connect(config=config) as connection:
+        connection.register("recorded", events)
+        found = connection.sql(feature_sql.sql(table_state, "recorded")).to_arrow_table()
+    return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
 
 
 def _identity(pipeline: Pipeline, columns: pa.RecordBatch) -> Iterator[pa.Array]:
