@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.drills.audit import audit
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.faults import KILLS, Fault, ScheduledFault, schedule
@@ -108,7 +108,6 @@ class Chaos:
         plan: ChaosPlan,
         *,
         say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
     ) -> None:
         self._pipeline = environment.pipeline
         self._recording = environment.recording
@@ -116,7 +115,7 @@ class Chaos:
         self._cluster = environment.cluster
         self._kafka = environment.kafka
         self._say = say
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._settings = WORKER_SETTINGS | environment.settings
         self._fleet = environment.fleet(WORKER_SETTINGS)
         self._fault_counts: Counter[str] = Counter()

@@ -127,10 +127,9 @@ def demo(
     folder: Path,
     show: Callable[[DemoSnapshot], None],
     say: Callable[[str], None],
-    clock: Clock | None = None,
 ) -> DemoReport:
     """Run the demo. ``show`` receives a snapshot twice a second, ``say`` a line per step. Raises SurgetankError."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     provisioning.apply(kafka, pipeline)
     kind = recording.topics.index(pipeline.events.topic)
     scoring = _Scoring(clock)

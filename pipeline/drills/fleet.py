@@ -15,6 +15,8 @@ from pipeline.http.http_get import answer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.exposition_parser import sample_total
 
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
 _CHECK_SECONDS = 0.05
 
 
@@ -101,12 +103,12 @@ class Fleet:
         self.members[name] = member
         return member
 
-    def wait_ready(self, member: Member, timeout: float = 60.0) -> float:
+    def wait_ready(self, member: Member) -> float:
         """Wait until the worker is ready; return the seconds. Raises SurgetankError with the end of its log."""
         started = self._clock.monotonic()
         while not member.ready:
-            if not member.running or self._clock.monotonic() - started > timeout:
-                state = "ended" if not member.running else f"is not ready after {timeout:.0f} s"
+            if not member.running or self._clock.monotonic() - started > READY_SECONDS:
+                state = "ended" if not member.running else f"is not ready after {READY_SECONDS:.0f} s"
                 raise SurgetankError(f"worker {member.name} {state}; its log {member.log} ends:\n{_tail(member.log)}")
             time.sleep(_CHECK_SECONDS)
         return self._clock.monotonic() - started
@@ -116,12 +118,12 @@ class Fleet:
         """The workers that run and are not paused."""
         return [member for member in self.members.values() if member.running and not member.paused]
 
-    def stop(self, member: Member, timeout: float = 30.0) -> int:
-        """Stop a worker with SIGTERM; return its exit code, -9 if it had to be killed after ``timeout`` seconds."""
+    def stop(self, member: Member) -> int:
+        """Stop a worker with SIGTERM; return its exit code, -9 if it had to be killed after STOP_SECONDS."""
         self.resume(member)
         member.process.terminate()
         try:
-            return member.process.wait(timeout)
+            return member.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             member.process.kill()
             return member.process.wait()
@@ -158,5 +160,5 @@ class Fleet:
         self.close()
 
 
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])

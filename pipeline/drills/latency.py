@@ -60,11 +60,6 @@ class Latencies:
         """Add scores that a reader received at ``arrived_at``, in seconds since the epoch."""
         self._join(source_partition, source_offset, np.full(len(source_offset), arrived_at * 1000))
 
-    @property
-    def unmatched(self) -> int:
-        """The number of scores whose event has not been read yet."""
-        return sum(len(offset) for _, offset, _ in self._waiting)
-
     def percentiles(self, after: float = -np.inf, before: float = np.inf) -> Percentiles:
         """Return the percentiles of the scores that arrived from ``after`` on and before ``before``.
 

@@ -34,6 +34,7 @@ WAIT_SECONDS = 60.0
 GOAL_PAUSE_MS = 300.0
 GOAL_FIRST_SECONDS = 5.0
 GOAL_JOIN_SECONDS = 5.0  # plus two heartbeat intervals
+HEARTBEAT_SECONDS = 1.0  # of the brokers of a drill
 
 Floats = npt.NDArray[np.float64]
 
@@ -139,9 +140,7 @@ class RebalanceDrill:
         rounds: int,
         rate: float,
         keys: int = 0,
-        heartbeat_seconds: float = 1.0,
         say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
     ) -> None:
         self._pipeline = environment.pipeline
         self._synthetic_keys = SyntheticKeys(environment.pipeline, environment.recording, keys) if keys else None
@@ -149,9 +148,8 @@ class RebalanceDrill:
         self._rounds = rounds
         self._rate = rate
         self._kafka = environment.kafka
-        self._heartbeat = heartbeat_seconds
         self._say = say
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._fleet = environment.fleet()
         self._arrivals = Arrivals(self._clock)
         self._joining: list[float] = []
@@ -210,7 +208,7 @@ class RebalanceDrill:
                 f"p99 of pauses <= {GOAL_PAUSE_MS:.0f} ms": pauses.p99_ms <= GOAL_PAUSE_MS,
                 f"first score <= {GOAL_FIRST_SECONDS:.0f} s": first_score <= GOAL_FIRST_SECONDS,
                 f"joining <= two heartbeats + {GOAL_JOIN_SECONDS:.0f} s": max(self._join_seconds, default=0.0)
-                <= GOAL_JOIN_SECONDS + 2 * self._heartbeat,
+                <= GOAL_JOIN_SECONDS + 2 * HEARTBEAT_SECONDS,
             },
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.drills.audit import audit
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
@@ -189,7 +189,6 @@ class RestoreDrill:
         rounds: int,
         rate: float,
         say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
     ) -> None:
         self._pipeline = environment.pipeline
         self._kafka = environment.kafka
@@ -198,7 +197,7 @@ class RestoreDrill:
         self._rounds = rounds
         self._rate = rate
         self._say = say
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._fleet = environment.fleet()
         self._served = FirstScores()
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.declaration import PREDICTIONS, Events, Pipeline
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.errors import SurgetankError
@@ -37,6 +37,7 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Key = tuple[int, bytes]  # partition and key
 
+WAIT_SECONDS = 30.0
 RELATIVE = 1e-9  # the tolerance of sums, which are added in another order
 _EXACT = {
     AggregateKind.COUNT,
@@ -91,21 +92,14 @@ def summary(report: Mapping[str, Any]) -> str:
     )
 
 
-def compare_states(
-    kafka: KafkaSettings,
-    pipeline: Pipeline,
-    settings: StateSettings | None = None,
-    *,
-    wait: float = 30.0,
-    clock: Clock | None = None,
-) -> list[StateReport]:
-    """Compare every table of a pipeline after all events and facts are committed. ``settings`` are its workers'.
+def compare_states(kafka: KafkaSettings, pipeline: Pipeline) -> list[StateReport]:
+    """Compare every table of a pipeline, whose workers have default state settings, after all records are committed.
 
-    Raises BrokerError or TopicsError if a topic cannot be read, SurgetankError if no offset is committed for ``wait``
-    seconds although records are left.
+    Raises BrokerError or TopicsError if a topic cannot be read, SurgetankError if no offset is committed for
+    ``WAIT_SECONDS`` although records are left.
     """
-    _wait_until_committed(kafka, pipeline, wait, clock or SystemClock())
-    settings = settings or StateSettings()
+    _wait_until_committed(kafka, pipeline)
+    settings = StateSettings()
     reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.memories]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
@@ -131,13 +125,13 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Par
     return rows, growth
 
 
-def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float, clock: Clock) -> None:
-    offsets = GroupOffsets(kafka, pipeline.group, pipeline.sources)
+def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline) -> None:
+    clock, offsets = SystemClock(), GroupOffsets(kafka, pipeline.group, pipeline.sources)
     since, before = clock.monotonic(), -1
     while lag := sum(each.lag for each in offsets.now()):
         if lag != before:
             since, before = clock.monotonic(), lag
-        elif clock.monotonic() - since > wait:
+        elif clock.monotonic() - since > WAIT_SECONDS:
             raise SurgetankError(f"{lag} records of {', '.join(pipeline.sources)} are left, and nothing is committed")
         time.sleep(_CHECK_SECONDS)
 

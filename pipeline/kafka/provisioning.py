@@ -116,9 +116,9 @@ def problems(
     return found
 
 
-def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
+def existing(kafka: KafkaSettings) -> dict[str, int]:
     """Return every topic with its number of partitions. Raises BrokerError if no broker answers."""
-    return _cluster(kafka, timeout)[1]
+    return _cluster(kafka)[1]
 
 
 def check(
@@ -151,12 +151,12 @@ def fit(
     raise TopicsError("\n".join([*said, *advice]))
 
 
-def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> tuple[str, int]:
+def anchor(kafka: KafkaSettings, pipeline: Pipeline) -> tuple[str, int]:
     """Return the id of the cluster and the number of tasks, which identify the local state.
 
     Raises BrokerError if no broker answers.
     """
-    cluster_id, partitions = _cluster(kafka, timeout)
+    cluster_id, partitions = _cluster(kafka)
     return cluster_id, tasks(pipeline, partitions)
 
 
@@ -303,14 +303,14 @@ def _wait_for_leaders(admin: AdminClient, partitions: Mapping[str, int]) -> None
         raise TopicsError(f"topics {', '.join(sorted(partitions))} after {LEADERS_SECONDS:.0f} s lack leaders")
 
 
-def _cluster(kafka: KafkaSettings, timeout: float) -> tuple[str, dict[str, int]]:
+def _cluster(kafka: KafkaSettings) -> tuple[str, dict[str, int]]:
     """Return the id of the cluster and the number of partitions of every topic."""
     try:
         admin = clients.admin(kafka)
     except KafkaException as error:
         raise SettingsError(f"librdkafka refuses the kafka.* settings: {error.args[0].str()}") from None
     try:
-        listed = admin.list_topics(timeout=timeout)
+        listed = admin.list_topics(timeout=10)
     except KafkaException as error:
         raise BrokerError(
             f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()}); start one with "

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.errors import StartupError, TopologyError
 from pipeline.features.spec import Float32s, Float64s
@@ -52,13 +52,12 @@ def backfill(
     history: History,
     out: Path,
     report_progress: ProgressCallback = _ignore_progress,
-    clock: Clock | None = None,
 ) -> BackfillReport:
     """Write a Parquet file with one row per event: id, time, and each feature in float32, null if missing.
 
     The file is written completely or not at all. Raises TopologyError if the events lack inputs of the features.
     """
-    clock = clock or SystemClock()
+    clock = SystemClock()
     started = clock.monotonic()
     events = history.topics[pipeline.events.topic]
     names = pipeline.spec.names

@@ -76,9 +76,9 @@ log.dirs=data
 """
 
 
-def ready(environment: Mapping[str, str] = os.environ) -> Kafka:
+def ready() -> Kafka:
     """Find Java and download the jars missing from the cache. Raises StartupError that says what to install."""
-    kafka = Kafka(find_java(environment), fetch(environment))
+    kafka = Kafka(find_java(), fetch())
     kafka.share_classes()
     return kafka
 
