@@ -180,8 +180,9 @@ def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Flo
         raise StartupError(
             "aggregates are computed offline by DuckDB, which is not installed; run: pip install 'surgetank[offline]'"
         ) from None
-    config = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    with duckdb.connect(config=config) as connection:
+    with duckdb.connect(
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    ) as connection:
         connection.register("recorded", events)
         found = connection.sql(feature_sql.sql(table_state, "recorded")).to_arrow_table()
     return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL

@@ -206,22 +206,23 @@ class LocalCluster:
     def _cluster_id(self) -> str:
         return str(_known(self.data)["cluster_id"])
 
-    def _shape(self) -> dict[str, Any]:
-        return {
+    def _check_folder(self) -> None:
+        """Refuse a folder with other contents: ``fresh`` must never erase them."""
+        if (
+            self.data.is_dir()
+            and _read(self.data) is None
+            and any(path.name != ".lock" for path in self.data.iterdir())
+        ):
+            raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
+
+    def _agreed(self) -> dict[str, Any]:
+        """Return the content of cluster.json. Raises StartupError for values that cannot be changed now."""
+        wanted = {
             "brokers": self.brokers,
             "port": self.port,
             "heap_mb": self.heap_mb,
             "settings": dict(self.settings),
         }
-
-    def _check_folder(self) -> None:
-        """Refuse a folder with other contents: ``fresh`` must never erase them."""
-        if self.data.is_dir() and _read(self.data) is None and any(_others(self.data)):
-            raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
-
-    def _agreed(self) -> dict[str, Any]:
-        """Return the content of cluster.json. Raises StartupError for values that cannot be changed now."""
-        wanted = self._shape()
         known = _read(self.data)
         if known is None:
             return wanted | {"cluster_id": new_cluster_id(uuid.uuid4())}
@@ -329,10 +330,6 @@ def _known(data: Path) -> dict[str, Any]:
     if known is None:
         raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
     return known
-
-
-def _others(data: Path) -> Iterator[Path]:
-    return (path for path in data.iterdir() if path.name != ".lock")
 
 
 def new_cluster_id(random: uuid.UUID) -> str:
