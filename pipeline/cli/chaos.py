@@ -100,7 +100,7 @@ def _run(
     from pipeline.drills.report import write_report
 
     interrupt_on_sigterm()
-    say = (lambda _: None) if as_json else typer.echo
+    say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     pipeline, module = located(name)
     recording = recording_of(pipeline).of(pipeline.sources)
     home = Path(".surgetank") / folder

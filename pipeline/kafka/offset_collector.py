@@ -87,7 +87,7 @@ class OffsetCollector:
         self._sources: dict[TopicPartition, TopicPartition] = {}
         self._requests = 0
 
-    def survey(self, query: OffsetQuery) -> CollectedOffsets:
+    def collect(self, query: OffsetQuery) -> CollectedOffsets:
         """Return the state of the groups. Reads committed offsets before end offsets, so a lag is never too small."""
         self._requests = 0
         self._sources = {}

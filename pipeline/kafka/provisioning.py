@@ -147,8 +147,8 @@ def fit(
     advice.append("another wrong number of partitions must be mended by hand, since records do not move")
     if pipeline.upkeep in partitions:
         advice = []  # a migration causes different numbers and corrects them; other changes would interfere with it
-    said = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
-    raise TopicsError("\n".join([*said, *advice]))
+    lines = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
+    raise TopicsError("\n".join([*lines, *advice]))
 
 
 def anchor(kafka: KafkaSettings, pipeline: Pipeline) -> tuple[str, int]:

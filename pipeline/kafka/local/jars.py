@@ -105,10 +105,10 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Java:
     where = f"in JAVA_HOME ({home})" if home else "on PATH"
     if path is None:
         raise StartupError(f"no java {where}: install a JDK {JAVA_MINIMUM} or later, {_DOCKER}")
-    said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
-    match = re.search(r'version "((\d+)[^"]*)"', said.stderr)
+    result = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
+    match = re.search(r'version "((\d+)[^"]*)"', result.stderr)
     if match is None:
-        raise StartupError(f"{path} -version did not name a version but: {said.stderr.strip()[:200]!r}; {_DOCKER}")
+        raise StartupError(f"{path} -version did not name a version but: {result.stderr.strip()[:200]!r}; {_DOCKER}")
     if int(match[2]) < JAVA_MINIMUM:
         raise StartupError(
             f"{path} is Java {match[1]}; Kafka {version()} needs {JAVA_MINIMUM} or later: install one "
