@@ -10,9 +10,7 @@ import typer
 from pipeline.cli.options import interrupt_on_sigterm, print_json
 
 if TYPE_CHECKING:
-    from pipeline.drills.chaos import Chaos
-    from pipeline.drills.rebalance_pauses import RebalanceDrill
-    from pipeline.drills.restore_drill import RestoreDrill
+    from pipeline.drills.drill import Drill
 
 app = typer.Typer(help="Inject faults, then verify every event.", no_args_is_help=True)
 
@@ -84,7 +82,7 @@ def restore(
 
 def _run(
     folder: str,
-    drill: "Callable[..., Chaos | RebalanceDrill | RestoreDrill]",
+    drill: "Callable[..., Drill]",
     name: str,
     brokers: int,
     protocol: str,

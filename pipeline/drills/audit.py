@@ -73,14 +73,13 @@ class AuditedTopics:
         """
         scores, dead, events = self._readers
         if patience:
-            self._append(self._scores, self._score_columns, scores.read(timeout=patience))
+            self._scores.append(self._score_columns(scores.read(timeout=patience)))
         for reader, collected, columns in (
             (scores, self._scores, self._score_columns),
             (dead, self._dead, self._dead_columns),
             (events, self._sent, self._event_columns),
         ):
-            for records in reader.catch_up():
-                self._append(collected, columns, records)
+            collected.extend(map(columns, reader.catch_up()))
 
     @property
     def events(self) -> int:
@@ -110,11 +109,6 @@ class AuditedTopics:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @staticmethod
-    def _append(collected: list[Columns], columns: Any, records: RecordBatch) -> None:
-        if len(records):
-            collected.append(columns(records))
 
     def _event_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_event(records)

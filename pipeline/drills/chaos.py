@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clock import SystemClock
 from pipeline.drills.audit import audit
+from pipeline.drills.drill import Drill
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.faults import KILLS, Fault, ScheduledFault, schedule
 from pipeline.drills.replay import Replay
@@ -99,25 +99,13 @@ class ChaosReport(DrillReport):
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
 
 
-class Chaos:
-    """One chaos run. ``say`` receives a line for each action."""
+class Chaos(Drill):
+    """One chaos run by a plan."""
 
-    def __init__(
-        self,
-        environment: DrillEnvironment,
-        plan: ChaosPlan,
-        *,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._pipeline = environment.pipeline
-        self._recording = environment.recording
+    def __init__(self, environment: DrillEnvironment, plan: ChaosPlan, *, say: Callable[[str], None]) -> None:
+        super().__init__(environment, say, WORKER_SETTINGS)
         self._plan = plan
-        self._cluster = environment.cluster
-        self._kafka = environment.kafka
-        self._say = say
-        self._clock = SystemClock()
         self._settings = WORKER_SETTINGS | environment.settings
-        self._fleet = environment.fleet(WORKER_SETTINGS)
         self._fault_counts: Counter[str] = Counter()
         self._exits: Counter[str] = Counter()
         self._stopped_broker: int | None = None  # the broker that is down

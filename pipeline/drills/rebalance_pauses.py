@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import Clock
 from pipeline.drills.audit import audit
+from pipeline.drills.drill import Drill
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
 from pipeline.drills.latency import Percentiles
@@ -127,8 +128,8 @@ def longest_gap(times: Floats, start: float, stop: float) -> float:
     return float(np.diff(edges).max())
 
 
-class RebalanceDrill:
-    """One run. ``say`` receives a line for each action.
+class RebalanceDrill(Drill):
+    """Lets a second worker join and leave, in ``rounds`` rounds, under ``rate`` events per second.
 
     With ``keys``, the tables of the pipeline are filled with that many keys first, which a joining worker must restore.
     """
@@ -140,17 +141,14 @@ class RebalanceDrill:
         rounds: int,
         rate: float,
         keys: int = 0,
-        say: Callable[[str], None] = lambda _: None,
+        say: Callable[[str], None],
     ) -> None:
-        self._pipeline = environment.pipeline
-        self._synthetic_keys = SyntheticKeys(environment.pipeline, environment.recording, keys) if keys else None
-        self._recording = self._synthetic_keys.events if self._synthetic_keys else environment.recording
+        super().__init__(environment, say)
+        self._synthetic_keys = SyntheticKeys(self._pipeline, self._recording, keys) if keys else None
+        if self._synthetic_keys is not None:
+            self._recording = self._synthetic_keys.events
         self._rounds = rounds
         self._rate = rate
-        self._kafka = environment.kafka
-        self._say = say
-        self._clock = SystemClock()
-        self._fleet = environment.fleet()
         self._arrivals = Arrivals(self._clock)
         self._joining: list[float] = []
         self._leaving: list[float] = []

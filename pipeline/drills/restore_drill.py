@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.clock import SystemClock
 from pipeline.drills.audit import audit
+from pipeline.drills.drill import Drill
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
 from pipeline.drills.pacing import at_rate
@@ -178,8 +178,8 @@ class FirstScores:
         return all(self._reached.get(partition, -1) >= end for partition, end in ends.items())
 
 
-class RestoreDrill:
-    """One run. ``say`` receives a line for each action."""
+class RestoreDrill(Drill):
+    """Ends the owner of ``keys`` keys three ways in each of ``rounds`` rounds, under ``rate`` events per second."""
 
     def __init__(
         self,
@@ -188,17 +188,12 @@ class RestoreDrill:
         keys: int,
         rounds: int,
         rate: float,
-        say: Callable[[str], None] = lambda _: None,
+        say: Callable[[str], None],
     ) -> None:
-        self._pipeline = environment.pipeline
-        self._kafka = environment.kafka
-        self._cluster = environment.cluster
-        self._synthetic_keys = SyntheticKeys(environment.pipeline, environment.recording, keys)
+        super().__init__(environment, say)
+        self._synthetic_keys = SyntheticKeys(self._pipeline, self._recording, keys)
         self._rounds = rounds
         self._rate = rate
-        self._say = say
-        self._clock = SystemClock()
-        self._fleet = environment.fleet()
         self._served = FirstScores()
 
     def run(self) -> RestoreReport:

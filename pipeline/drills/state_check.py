@@ -149,7 +149,8 @@ def _compare_table(
     rows = row_serdes(pipeline)[0][name].unpack([found[key] for key in expected if key in found])
     there = [number for number, key in enumerate(expected) if key in found]
     online = np.full((2 * len(expected), len(table_state.aggregates)), np.nan)
-    probes = source_events.probes(table_state)
+    newest = source_events.newest
+    probes = np.stack([newest, newest - table_state.layout.longest_window_ms], axis=1)  # int64 [k, 2], in ms
     if there:
         index = np.repeat(np.arange(len(there), dtype=np.int64), 2)
         times = probes[there].reshape(-1)
@@ -164,7 +165,7 @@ def _compare_table(
     right = same.all(axis=1).reshape(-1, 2).all(axis=1)
     gone = np.ones(len(expected), dtype=np.bool_)
     gone[there] = False
-    may_have_expired = source_events.may_have_expired(table_state, settings) & gone
+    may_have_expired = _may_have_expired(expected, newest, table_state.layout.retention_ms, settings) & gone
     wrong, missing = np.flatnonzero(~right & ~gone), np.flatnonzero(gone & ~may_have_expired)
     unexpected = [key for key in found if key not in source_events.numbers]
     examples = [
@@ -208,14 +209,6 @@ class _SourceEvents:
         newest = np.full(len(numbers), np.iinfo(np.int64).min)
         np.maximum.at(newest, events["key"].to_numpy(), events["time_ms"].to_numpy())
         return cls(events, list(numbers), newest)
-
-    def probes(self, table_state: TableState) -> Int64s:
-        """Return int64 [k, 2]: the times of the probe events of each key, in ms since the epoch."""
-        return np.stack([self.newest, self.newest - table_state.layout.longest_window_ms], axis=1)
-
-    def may_have_expired(self, table_state: TableState, settings: StateSettings) -> npt.NDArray[np.bool_]:
-        """Return bool [k]: which keys may have expired."""
-        return _may_have_expired(self.keys, self.newest, table_state.layout.retention_ms, settings)
 
 
 def _may_have_expired(
