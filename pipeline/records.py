@@ -168,6 +168,11 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @property
+    def partitions(self) -> Int64s:
+        """Return int64 [n]: the partition of each record."""
+        return np.array([source.partition for source in self.sources], dtype=np.int64)[self.source]
+
     def of_topic(self, topic: str) -> npt.NDArray[np.int64]:
         """Return int64 [k], ascending: the rows of one topic."""
         ours = np.array([source.topic == topic for source in self.sources], dtype=np.bool_)

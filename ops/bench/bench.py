@@ -11,14 +11,13 @@ from typing import Any
 import psutil
 
 from ops.bench import arrivals, cpu_breakdown, cpu_parts, environment, keyed_state, latency_rounds, worker_parts
-from ops.bench.benchmark_run import BenchEnvironment, BenchmarkRun, Reporter, course, rounds
+from ops.bench.benchmark_run import BenchEnvironment, BenchmarkRun, Reporter, prepared_run, rounds
 from ops.bench.contenders import Contender
 from ops.bench.jobs import Flights, Payments, Workload
 from ops.bench.rates import ratios
 from ops.bench.tuning import PRINTED
 from pipeline.kafka import clients
-from pipeline.kafka.local.broker import free_ports
-from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.kafka.local.cluster import temporary_cluster
 from pipeline.settings import KafkaSettings, Settings
 
 # For these also the latency and the CPU of each part of a batch are measured.
@@ -77,7 +76,7 @@ def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
     return [each for each in all_of_them if not plan.only or each.key in plan.only]
 
 
-def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None = None) -> dict[str, Any]:
+def bench(plan: BenchPlan, home: Path, reporter: Reporter, *, bootstrap: str | None = None) -> dict[str, Any]:
     """Measure everything. Every exit stops the started processes and deletes the created topics.
 
     Raises SurgetankError, with the end of its log, if a contender fails; the logs stay in ``home``.
@@ -85,20 +84,20 @@ def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None 
     started = time.monotonic()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    quix = environment.python(talk.say) if _wants_quix(plan) else Path()
-    those = contenders(plan, quix)
-    with contextlib.ExitStack() as leaving:
-        site = _site(bootstrap, home, leaving, talk)
-        backlog = max(each.events for each in those)
-        with course(site, plan.work, backlog) as run:
-            found = rounds(run, those, plan.rounds, same=True)
-            parts = {each.key: part for each in those if each.key in MEASURED and (part := _cpu_parts(run, each))}
+    quix = environment.python(reporter.say) if _wants_quix(plan) else Path()
+    chosen = contenders(plan, quix)
+    with contextlib.ExitStack() as stack:
+        target = _site(bootstrap, home, stack, reporter)
+        backlog = max(each.events for each in chosen)
+        with prepared_run(target, plan.work, backlog) as run:
+            found = rounds(run, chosen, plan.rounds, same=True)
+            parts = {each.key: part for each in chosen if each.key in MEASURED and (part := _cpu_parts(run, each))}
             if plan.profile:
-                for each in those:
+                for each in chosen:
                     if each.key in MEASURED:
-                        talk.doing(f"profiling {each.title}")
+                        reporter.doing(f"profiling {each.title}")
                         run.run(each, profile=plan.profile)
-                        talk.say(f"profile of {each.title}: {plan.profile / each.key}.speedscope.json")
+                        reporter.say(f"profile of {each.title}: {plan.profile / each.key}.speedscope.json")
         report: dict[str, Any] = {
             **found,
             "job": plan.job,
@@ -107,22 +106,22 @@ def bench(plan: BenchPlan, home: Path, talk: Reporter, *, bootstrap: str | None 
             "latency_ms": {},
             "latency_runs": {},
             "latency_ratios": {},
-            "guarantees": {each.key: each.guarantee for each in those},
-            "settings": _settings(plan, those, site.kafka, backlog),
+            "guarantees": {each.key: each.guarantee for each in chosen},
+            "settings": _settings(plan, chosen, target.kafka, backlog),
             "machine": _machine(),
         }
         if plan.work.memory and plan.growth:
-            report["memory"] = keyed_state.measure(site, those, found, plan.rounds, plan.share)
+            report["memory"] = keyed_state.measure(target, chosen, found, plan.rounds, plan.share)
         if plan.latency_seconds and "surgetank" in found:
-            _latencies(report, plan, those, site)
+            _latencies(report, plan, chosen, target)
     report["seconds"] = round(time.monotonic() - started, 1)
     return report
 
 
-def _latencies(report: dict[str, Any], plan: BenchPlan, those: list[Contender], site: BenchEnvironment) -> None:
-    measured = [each for each in those if each.key in MEASURED]
+def _latencies(report: dict[str, Any], plan: BenchPlan, chosen: list[Contender], target: BenchEnvironment) -> None:
+    measured = [each for each in chosen if each.key in MEASURED]
     capacity = report["surgetank"]["events_per_second"]
-    runs = latency_rounds.measure(site, plan.work, measured, capacity, plan.latency_rounds, plan.latency_seconds)
+    runs = latency_rounds.measure(target, plan.work, measured, capacity, plan.latency_rounds, plan.latency_seconds)
     found = latency_rounds.medians(runs)
     baseline = "hand_state_transactions" if plan.work.memory else "hand_transactions"
     report["latency_runs"], report["latency_ms"] = runs, found
@@ -131,36 +130,34 @@ def _latencies(report: dict[str, Any], plan: BenchPlan, those: list[Contender], 
 
 def _cpu_parts(run: BenchmarkRun, contender: Contender) -> dict[str, float] | None:
     """Return the CPU of each part of a batch in one run, in microseconds per event; None if the run is too short."""
-    file = run.site.home / f"{contender.key}.cpu-parts.jsonl"
-    run.site.talk.doing(f"measuring the CPU of the parts of {contender.title}")
+    file = run.target.home / f"{contender.key}.cpu-parts.jsonl"
+    run.target.reporter.doing(f"measuring the CPU of the parts of {contender.title}")
     run.run(contender, environment={cpu_parts.VARIABLE: str(file)})
     try:
         looks = cpu_breakdown.window(file.read_text().splitlines(keepends=True), contender.events)
     except ValueError as error:
-        run.site.talk.say(f"{contender.title}: {error}")
+        run.target.reporter.say(f"{contender.title}: {error}")
         return None
     return cpu_breakdown.breakdown(*looks, worker_parts.THREADS if contender.key == "surgetank" else {})
 
 
-def _site(bootstrap: str | None, home: Path, leaving: contextlib.ExitStack, talk: Reporter) -> BenchEnvironment:
+def _site(bootstrap: str | None, home: Path, stack: contextlib.ExitStack, reporter: Reporter) -> BenchEnvironment:
     if bootstrap is not None:
         kafka = KafkaSettings(bootstrap=bootstrap)
-        return BenchEnvironment(kafka, clients.admin(kafka), home, None, talk)
-    talk.doing("starting Apache Kafka (the first time, its jars are fetched)")
+        return BenchEnvironment(kafka, clients.admin(kafka), home, None, reporter)
+    reporter.doing("starting Apache Kafka (the first time, its jars are fetched)")
     data = home / "kafka"
-    cluster = LocalCluster(data, brokers=1, port=free_ports(2))
-    leaving.callback(shutil.rmtree, data, ignore_errors=True)
-    leaving.callback(cluster.down)
-    cluster.up(fresh=True)
+    stack.callback(shutil.rmtree, data, ignore_errors=True)
+    cluster = stack.enter_context(temporary_cluster(data, 1))
     kafka = KafkaSettings(bootstrap=cluster.bootstrap)
-    return BenchEnvironment(kafka, clients.admin(kafka), home, psutil.Process(cluster.status()[0].pid), talk)
+    return BenchEnvironment(kafka, clients.admin(kafka), home, psutil.Process(cluster.status()[0].pid), reporter)
 
 
 def _wants_quix(plan: BenchPlan) -> bool:
     return not plan.only or any(key.startswith("quix") for key in plan.only)
 
 
-def _settings(plan: BenchPlan, those: list[Contender], kafka: KafkaSettings, backlog: int) -> dict[str, Any]:
+def _settings(plan: BenchPlan, chosen: list[Contender], kafka: KafkaSettings, backlog: int) -> dict[str, Any]:
     defaults = Settings().model_dump(mode="json", include={"worker", "model"})
     return {
         "job": plan.work.name,
@@ -169,13 +166,13 @@ def _settings(plan: BenchPlan, those: list[Contender], kafka: KafkaSettings, bac
         "of which warm up": plan.work.warm,
         "partitions": 8,
         "bootstrap": kafka.bootstrap,
-        "events_per_run": {each.key: each.events for each in those},
+        "events_per_run": {each.key: each.events for each in chosen},
         "latency_rounds": plan.latency_rounds,
         "latency_seconds": plan.latency_seconds,
         "latency_reader_partitions": list(arrivals.PARTITIONS),
         "contenders": {
             each.key: each.settings or {"all": "default", **defaults["worker"], "threads": defaults["model"]["threads"]}
-            for each in those
+            for each in chosen
         },
     }
 

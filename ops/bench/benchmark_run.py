@@ -40,7 +40,7 @@ class BenchEnvironment:
     admin: AdminClient
     home: Path
     broker: psutil.Process | None
-    talk: Reporter
+    reporter: Reporter
 
 
 def topics_of(job: ContenderArgs, work: Workload) -> list[str]:
@@ -53,7 +53,7 @@ def topics_of(job: ContenderArgs, work: Workload) -> list[str]:
 class BenchmarkRun:
     """A backlog of one job on one topic. ``partitions`` is the partition count of all topics of its runs."""
 
-    site: BenchEnvironment
+    target: BenchEnvironment
     work: Workload
     events: str
     partitions: int = PARTITIONS
@@ -71,32 +71,32 @@ class BenchmarkRun:
 
         ``afterwards`` is called with its arguments and its log after it has stopped, before its topics are deleted.
         """
-        site = self.site
+        target = self.target
         name = f"bench-{contender.key.replace('_', '-')}-{time.time_ns()}"
-        folder = site.home / name
+        folder = target.home / name
         job = ContenderArgs(
-            site.kafka.bootstrap, name, self.events, f"{name}.scores", f"{name}.cards.changelog", str(folder)
+            target.kafka.bootstrap, name, self.events, f"{name}.scores", f"{name}.cards.changelog", str(folder)
         )
-        log = site.home / f"{name}.log"
+        log = target.home / f"{name}.log"
 
-        def told(sample: ProgressSample) -> None:
-            site.talk.doing(f"{contender.title}: {sample.done:,} of {contender.events:,} scores")
+        def on_sample(sample: ProgressSample) -> None:
+            target.reporter.doing(f"{contender.title}: {sample.done:,} of {contender.events:,} scores")
 
         try:
-            make_topics(site.kafka, topics_of(job, self.work), self.partitions)
+            make_topics(target.kafka, topics_of(job, self.work), self.partitions)
             started = time.monotonic()
             with running(contender, job, log, environment) as process, profiled(process, contender.key, profile):
                 looks = watch(
                     contender,
                     job,
-                    site.admin,
+                    target.admin,
                     process,
                     log,
                     until=round(mark(WATCHED, contender.events, self.work.warm)),
-                    broker=site.broker,
-                    told=told,
+                    broker=target.broker,
+                    on_sample=on_sample,
                 )
-                scores = output_check.first_scores(site.kafka, job) if look_at_scores else None
+                scores = output_check.first_scores(target.kafka, job) if look_at_scores else None
             try:
                 run = run_of(looks, contender.events, started, self.work.warm)
             except ValueError as error:
@@ -104,46 +104,46 @@ class BenchmarkRun:
             afterwards(job, log)
             return run, scores
         finally:
-            remove_topics_of(site.kafka, name)
+            remove_topics_of(target.kafka, name)
             shutil.rmtree(folder, ignore_errors=True)
 
     def changelog_records(self, job: ContenderArgs) -> int:
         """Return the number of records in the changelog of a run's rows, end markers included."""
-        return ends(self.site.admin, job.changelog, self.partitions) or 0
+        return ends(self.target.admin, job.changelog, self.partitions) or 0
 
 
 @contextlib.contextmanager
-def course(
-    site: BenchEnvironment, work: Workload, backlog: int, partitions: int = PARTITIONS
+def prepared_run(
+    target: BenchEnvironment, work: Workload, backlog: int, partitions: int = PARTITIONS
 ) -> Iterator[BenchmarkRun]:
     """Put a backlog on a topic, and delete the topic at the end."""
     topic = f"bench.events.{time.time_ns()}"
     try:
-        make_topics(site.kafka, [topic], partitions)
-        site.talk.doing(f"putting {backlog:,} events on {topic}")
-        fill(site.kafka, topic, work, backlog)
-        yield BenchmarkRun(site, work, topic, partitions)
+        make_topics(target.kafka, [topic], partitions)
+        target.reporter.doing(f"putting {backlog:,} events on {topic}")
+        fill(target.kafka, topic, work, backlog)
+        yield BenchmarkRun(target, work, topic, partitions)
     finally:
-        remove_topics(site.kafka, [topic])
+        remove_topics(target.kafka, [topic])
 
 
 def rounds(
-    run: BenchmarkRun, those: Sequence[Contender], number_of: int, *, same: bool = False
+    run: BenchmarkRun, chosen: Sequence[Contender], number_of: int, *, same: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Run all contenders in turn for this many rounds; return the summary of each.
 
     The order rotates with each round, so that growth or warm-up over time favours no contender. ``same``: in the first
     round, check that all contenders wrote the same scores.
     """
-    runs: dict[str, list[MeasuredRun]] = {each.key: [] for each in those}
+    runs: dict[str, list[MeasuredRun]] = {each.key: [] for each in chosen}
     samples: dict[str, output_check.Scores] = {}
     for number in range(number_of):
-        for each in those if number % 2 == 0 else reversed(those):
+        for each in chosen if number % 2 == 0 else reversed(chosen):
             found, scores = run.run(each, look_at_scores=same and number == 0)
             runs[each.key].append(found)
             if scores is not None:
                 samples[each.key] = scores
-            run.site.talk.say(_line(number, each, found))
+            run.target.reporter.say(_line(number, each, found))
     if samples:
         output_check.check(samples)
     return {key: summary(each) for key, each in runs.items()}

@@ -43,7 +43,7 @@ async def deliver(scores: Any, messages: Sequence[Any], values: Sequence[bytes])
 
 def run(make: Callable[[ContenderArgs, Path], faust.App]) -> None:
     """Run the app made from the contender's arguments until SIGTERM."""
-    told = contender_args()
+    arguments = contender_args()
     sys.argv[1:] = []
     with tempfile.TemporaryDirectory() as scratch:
-        faust.Worker(make(told, Path(scratch)), loglevel="WARNING").execute_from_commandline()
+        faust.Worker(make(arguments, Path(scratch)), loglevel="WARNING").execute_from_commandline()

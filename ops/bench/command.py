@@ -47,8 +47,8 @@ def main(
     )
     try:
         with console.status("starting") as status:
-            talk = Reporter(say=lambda line: console.print(line, highlight=False), doing=status.update)
-            found = bench(plan, HOME, talk, bootstrap=bootstrap)
+            reporter = Reporter(say=lambda line: console.print(line, highlight=False), doing=status.update)
+            found = bench(plan, HOME, reporter, bootstrap=bootstrap)
     except KeyboardInterrupt:
         console.print("stopped; everything that was started has ended")
         raise SystemExit(130) from None

@@ -109,7 +109,7 @@ def watch(
     *,
     until: int,
     broker: psutil.Process | None,
-    told: Callable[[ProgressSample], None] = lambda _: None,
+    on_sample: Callable[[ProgressSample], None] = lambda _: None,
 ) -> list[ProgressSample]:
     """Sample the process until it has written this many scores; return all samples.
 
@@ -127,7 +127,7 @@ def watch(
                 done, moved = now, at
             sample = ProgressSample(at, done, cpu_seconds(process), cpu_seconds(broker) if broker else 0.0)
             samples.append(sample)
-            told(sample)
+            on_sample(sample)
         if at - moved > (STALL_SECONDS if done else START_SECONDS):
             raise SurgetankError(
                 f"{contender.title} stands at {done:,} of {until:,} scores; its log {log} ends:\n{tail(log)}"

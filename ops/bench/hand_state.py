@@ -61,12 +61,12 @@ class Cards:
 
     def fetch(self, keys: list[bytes], partitions: list[int]) -> None:
         """Load the rows of distinct keys into memory, which must have room for them."""
-        places = [self._free.pop() for _ in keys]
-        self.rows[places] = unpack(cast("list[bytes | None]", self._db.get([*keys])))
-        self._slot.update(zip(keys, places, strict=True))
-        self._partition[places] = partitions
-        for place, key in zip(places, keys, strict=True):
-            self._name[place] = key
+        slots = [self._free.pop() for _ in keys]
+        self.rows[slots] = unpack(cast("list[bytes | None]", self._db.get([*keys])))
+        self._slot.update(zip(keys, slots, strict=True))
+        self._partition[slots] = partitions
+        for slot, key in zip(slots, keys, strict=True):
+            self._name[slot] = key
 
     @property
     def room(self) -> int:
@@ -80,24 +80,24 @@ class Cards:
         if not idle.any():
             idle = ~idle
             idle[self._free] = False
-        for place in np.flatnonzero(idle).tolist():
-            del self._slot[self._name[place]]
-            self._free.append(place)
+        for slot in np.flatnonzero(idle).tolist():
+            del self._slot[self._name[slot]]
+            self._free.append(slot)
         self._used[:] = False
 
-    def touched(self, places: Int64s) -> None:
+    def touched(self, slots: Int64s) -> None:
         """Mark these rows as changed."""
-        self._used[places] = True
-        self._changed[places] = True
+        self._used[slots] = True
+        self._changed[slots] = True
 
     def take(self) -> tuple[list[bytes], list[bytes], list[int]]:
         """Return keys, rows and partitions of all changed rows, and write them to RocksDB."""
-        places = np.flatnonzero(self._changed)
+        slots = np.flatnonzero(self._changed)
         self._changed[:] = False
-        keys = [self._name[place] for place in places.tolist()]
-        values = pack(self.rows[places])
+        keys = [self._name[slot] for slot in slots.tolist()]
+        values = pack(self.rows[slots])
         self.write(keys, values)
-        return keys, values, self._partition[places].tolist()
+        return keys, values, self._partition[slots].tolist()
 
     def write(self, keys: list[bytes], values: list[bytes]) -> None:
         """Write rows to RocksDB in key order, which is faster."""
@@ -170,9 +170,9 @@ def main(job: ContenderArgs) -> None:
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     failed: list[Any] = []
-    told = {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error)}
+    options = {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error)}
     consumer = Consumer({"bootstrap.servers": job.bootstrap, "group.id": job.name, **HAND_CONSUMER})
-    producer, changelog = Producer({**told, **HAND_PRODUCER}), Producer({**told, **HAND_CHANGELOG})
+    producer, changelog = Producer({**options, **HAND_PRODUCER}), Producer({**options, **HAND_CHANGELOG})
     partitions = assigned(consumer, job)
     folder = Path(job.folder) / "rows"
     fresh = not folder.exists()
@@ -193,8 +193,8 @@ def main(job: ContenderArgs) -> None:
         if failed:
             raise KafkaException(failed[0])
         if done:
-            places = [KafkaTopicPartition(job.events, number, offset) for number, offset in done.items()]
-            consumer.commit(offsets=places, asynchronous=not wait)
+            slots = [KafkaTopicPartition(job.events, number, offset) for number, offset in done.items()]
+            consumer.commit(offsets=slots, asynchronous=not wait)
 
     def room_for(rows: int) -> None:
         if cards.room < rows:
@@ -247,10 +247,10 @@ def work(
         new = {key: partition for key, partition, at in zip(keys, partitions, found, strict=True) if at is None}
         cards.fetch(list(new), list(new.values()))
         found = cards.find(keys)
-    places = np.array(found, dtype=np.int64)
+    slots = np.array(found, dtype=np.int64)
     parts.end("features")
-    scores = scorer.score(values, cards.rows, places, partitions, offsets, parts.end)
-    cards.touched(places)
+    scores = scorer.score(values, cards.rows, slots, partitions, offsets, parts.end)
+    cards.touched(slots)
     produce = producer.produce
     for key, score, partition in zip(keys, scores, partitions, strict=True):
         while True:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ops.bench.benchmark_run import BenchEnvironment, course, rounds
+from ops.bench.benchmark_run import BenchEnvironment, prepared_run, rounds
 from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import START_SECONDS, Contender, cpu_seconds, running, tail
 from ops.bench.jobs import Payments
@@ -27,33 +27,33 @@ RESTORE_SECONDS = 120.0
 
 
 def measure(
-    site: BenchEnvironment, those: list[Contender], found: dict[str, dict[str, Any]], number_of: int, share: float
+    target: BenchEnvironment, chosen: list[Contender], found: dict[str, dict[str, Any]], number_of: int, share: float
 ) -> dict[str, Any]:
     """Return rates with a million keys and with few and many partitions, growth of the CPU per event, and restores.
 
     ``found``: the rates with ten thousand keys and eight partitions.
     """
-    measured = [each for each in those if each.key in MEASURED]
+    measured = [each for each in chosen if each.key in MEASURED]
     report: dict[str, Any] = {"keys": {}, "tasks": {}, "restore": {}, "growth": {}}
     if not measured:
         return report
     many = Payments(KEYS)
     events = many.warm + round(EVENTS * share)
-    with course(site, many, events) as run:
+    with prepared_run(target, many, events) as run:
         report["keys"] = rounds(run, [replace(each, events=events) for each in measured], number_of)
         for each in measured:
-            site.talk.doing(f"restoring {each.title}")
+            target.reporter.doing(f"restoring {each.title}")
 
             def again(job: ContenderArgs, log: Path, contender: Contender = each) -> None:
                 records = run.changelog_records(job)
                 report["restore"][contender.key] = restored(contender, job, log, records)
 
             run.run(replace(each, events=events), afterwards=again)
-            site.talk.say(f"{each.title:<28} restored {_words(report['restore'][each.key])}")
+            target.reporter.say(f"{each.title:<28} restored {_words(report['restore'][each.key])}")
     few = Payments()
     for partitions in TASKS:
         events = few.warm + round(EVENTS * share)
-        with course(site, few, events, partitions) as run:
+        with prepared_run(target, few, events, partitions) as run:
             so_many = [replace(each, events=events, partitions=partitions) for each in measured]
             report["tasks"][str(partitions)] = rounds(run, so_many, number_of)
     least, most = (report["tasks"][str(partitions)] for partitions in TASKS)
@@ -68,7 +68,7 @@ def measure(
         grown = ", ".join(
             f"{what.replace('_', ' ')}: {times:.2f}x" for what, times in report["growth"][each.key].items()
         )
-        site.talk.say(f"{each.title:<28} {grown}")
+        target.reporter.say(f"{each.title:<28} {grown}")
     return report
 
 
@@ -105,8 +105,8 @@ def _told(log: Path) -> Callable[[], tuple[int, float] | None]:
     def look() -> tuple[int, float] | None:
         for line in log.read_text(errors="replace").splitlines():
             if line.startswith('{"restored"'):
-                told = json.loads(line)
-                return int(told["restored"]), float(told["seconds"])
+                report = json.loads(line)
+                return int(report["restored"]), float(report["seconds"])
         return None
 
     return look
@@ -138,5 +138,5 @@ class _Page:
         return int(records), now - self._began
 
 
-def _words(told: dict[str, Any]) -> str:
-    return f"{told['records']:,} records in {told['seconds']:.1f} s, {told['records_per_second']:,.0f}/s"
+def _words(report: dict[str, Any]) -> str:
+    return f"{report['records']:,} records in {report['seconds']:.1f} s, {report['records_per_second']:,.0f}/s"

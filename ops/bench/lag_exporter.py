@@ -70,7 +70,7 @@ def measure(kafka: KafkaSettings, passes: int) -> dict[str, object]:
         exporter = Exporter(settings, asking, metrics, Health(clock, conditions=("kafka",)), clock)
         for _ in range(passes):
             started = clock.monotonic()
-            assert exporter.look(), "Kafka did not answer"
+            assert exporter.measure(), "Kafka did not answer"
             looks.append(clock.monotonic() - started)
             started = clock.monotonic()
             page = metrics.expose()[0]

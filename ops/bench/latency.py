@@ -71,11 +71,11 @@ def measure(
     found = folder / f"{name}.npz"
     results: list[dict[str, Any]] = []
     starts: list[float] = []
-    with contextlib.ExitStack() as leaving:
-        leaving.callback(shutil.rmtree, job.folder, ignore_errors=True)
-        leaving.callback(remove_topics_of, kafka, name)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, job.folder, ignore_errors=True)
+        stack.callback(remove_topics_of, kafka, name)
         make_topics(kafka, [job.events, *topics_of(job, work)])
-        worker = leaving.enter_context(running(contender, job, logs["worker"]))
+        worker = stack.enter_context(running(contender, job, logs["worker"]))
         _greet(contender, job, admin, work, worker, logs["worker"])
         read = module_process("ops.bench.arrivals", [kafka.bootstrap, job.scores, str(found)], logs["reader"])
         with read as reader:
@@ -126,10 +126,10 @@ def _send(kafka: KafkaSettings, topic: str, load: Load, work: Workload, log: Pat
     with module_process(sender.__name__, arguments, log) as process:
         process.wait()
     try:
-        told: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
+        report: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
     except (IndexError, ValueError):
         raise SurgetankError(f"the sender failed; its log {log} ends:\n{tail(log)}") from None
-    return told
+    return report
 
 
 def _drain(contender: Contender, job: ContenderArgs, admin: AdminClient, sent: int) -> None:

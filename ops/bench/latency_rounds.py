@@ -25,20 +25,20 @@ def loads(capacity: float) -> dict[str, float]:
 
 
 def measure(
-    site: BenchEnvironment, work: Workload, those: Sequence[Contender], capacity: float, rounds: int, seconds: float
+    target: BenchEnvironment, work: Workload, chosen: Sequence[Contender], capacity: float, rounds: int, seconds: float
 ) -> Runs:
     """Measure each contender at each load for this many rounds; the order of the contenders rotates with each round."""
     named = loads(capacity)
     each_load = [latency.Load(rate, seconds) for rate in named.values()]
-    runs: Runs = {each.key: {name: [] for name in named} for each in those}
+    runs: Runs = {each.key: {name: [] for name in named} for each in chosen}
     for number in range(rounds):
-        for each in those if number % 2 == 0 else reversed(those):
-            site.talk.doing(f"latency of {each.title}, round {number + 1} of {rounds}")
-            measured = latency.measure(each, site.kafka, site.admin, each_load, work, site.home)
+        for each in chosen if number % 2 == 0 else reversed(chosen):
+            target.reporter.doing(f"latency of {each.title}, round {number + 1} of {rounds}")
+            measured = latency.measure(each, target.kafka, target.admin, each_load, work, target.home)
             for name, result in zip(named, measured, strict=True):
                 runs[each.key][name].append(result)
             figures = "  ".join(f"{result['p50']}/{result['p99']}" for result in measured)
-            site.talk.say(f"{each.title:<25} p50/p99 ms at {', '.join(named)}: {figures}")
+            target.reporter.say(f"{each.title:<25} p50/p99 ms at {', '.join(named)}: {figures}")
     return runs
 
 

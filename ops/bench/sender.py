@@ -93,7 +93,7 @@ def main(bootstrap: str, topic: str, rate: str, seconds: str, job: str) -> None:
         time.sleep(TICK_SECONDS)
     last = time.time()
     left = producer.flush(10)
-    told = {
+    report = {
         "start": schedule.start,
         "sent": sent - left,
         "intended_rate": schedule.rate,
@@ -101,7 +101,7 @@ def main(bootstrap: str, topic: str, rate: str, seconds: str, job: str) -> None:
         "late_ms": round(late * 1000, 1),
         "cpu_seconds": time.process_time(),
     }
-    print(json.dumps(told), flush=True)
+    print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from ops.bench.job import Avro
 from ops.bench.jobs import Flights
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients
-from pipeline.kafka.local.broker import free_ports
-from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.kafka.local.cluster import temporary_cluster
 from pipeline.kafka.topic_reader import CommittedOffsets
 from pipeline.settings import KafkaSettings
 
@@ -73,10 +72,8 @@ def send(bootstrap: str, topic: str, rate: str, seconds: str) -> None:
 def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, Any]:
     """Let one worker drain a backlog, then work at ``share`` of that rate, and sample its memory."""
     home.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as leaving:
-        cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2))
-        leaving.callback(cluster.down)
-        cluster.up(fresh=True)
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(temporary_cluster(home / "kafka", 1))
         kafka = KafkaSettings(bootstrap=cluster.bootstrap)
         name = f"soak-{time.time_ns()}"
         job = ContenderArgs(kafka.bootstrap, name, f"{name}.events", f"{name}.scores")
@@ -84,7 +81,7 @@ def soak(backlog: int, minutes: float, share: float, home: Path) -> dict[str, An
         _say(f"putting {backlog:,} events on {job.events}")
         fill(kafka, job.events, Flights(), backlog)
         log = home / "worker.log"
-        worker = leaving.enter_context(module_process("ops.bench.surgetank_worker", job.arguments, log))
+        worker = stack.enter_context(module_process("ops.bench.surgetank_worker", job.arguments, log))
         committed = CommittedOffsets(kafka, job.name, job.events)
         memory, rate = _drained(worker, committed, backlog, log)
         peak = max(mib for _, mib in memory)
@@ -165,9 +162,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long it then works at a share of its rate")
     parser.add_argument("--share", type=float, default=0.5, help="of the rate with which it drained the backlog")
     parser.add_argument("--report", type=Path, default=Path("soak.json"), help="where to write the figures")
-    told = parser.parse_args()
-    found = soak(told.backlog, told.minutes, told.share, Path(".surgetank") / "soak")
-    told.report.write_text(json.dumps(found, indent=2) + "\n")
+    arguments = parser.parse_args()
+    found = soak(arguments.backlog, arguments.minutes, arguments.share, Path(".surgetank") / "soak")
+    arguments.report.write_text(json.dumps(found, indent=2) + "\n")
     _say(json.dumps(found, indent=2))
 
 

@@ -28,5 +28,5 @@ if __name__ == "__main__":
     from pipeline import app
 
     worker_parts.install(cpu_parts.from_environment(), tables=True)
-    told = contender_args()
-    app.run(pipeline(told), settings(told), models=BUNDLE.parents[1])
+    arguments = contender_args()
+    app.run(pipeline(arguments), settings(arguments), models=BUNDLE.parents[1])

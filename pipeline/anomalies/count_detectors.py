@@ -59,14 +59,30 @@ class RateWindow:
         self._added_at = now
 
 
-class ArrivalRate:
+class CountDetector:
+    """Base of the detectors: a window of counts and the baseline of one value. ``tests`` as in ``BaselineTracker``."""
+
+    def __init__(self, tests: int = 1) -> None:
+        self._tracker = BaselineTracker(tests)
+        self._window = RateWindow()
+
+    def reset(self) -> None:
+        """Forget the baseline."""
+        self._tracker.reset()
+
+    def _add_when_due(self, now: float, wall: float, value: float, stored: float | None = None) -> None:
+        """Add a value to the baseline if it is independent of the last one that was added."""
+        if self._window.is_due(now):
+            self._tracker.add(wall, value, stored)
+
+
+class ArrivalRate(CountDetector):
     """Records per second that producers append to a partition, averaged over the owned partitions."""
 
     signal = "arrival_rate"
 
     def __init__(self) -> None:
-        self._tracker = BaselineTracker()
-        self._window = RateWindow()
+        super().__init__()
         self._ends: dict[TopicPartition, int] = {}
         self._at = 0.0
         self._changed_since: float | None = None
@@ -84,14 +100,9 @@ class ArrivalRate:
         rate = count / exposure
         partition_seconds = WINDOW_SECONDS * len(ends)
         finding = self._assess(wall, rate, partition_seconds)
-        if self._window.is_due(now):
-            # The rate per partition is stored, because it stays comparable after a rebalance.
-            self._tracker.add(wall, _stabilize(rate * partition_seconds), rate)
+        # The rate per partition is stored, because it stays comparable after a rebalance.
+        self._add_when_due(now, wall, _stabilize(rate * partition_seconds), rate)
         return finding
-
-    def reset(self) -> None:
-        """Forget the baseline."""
-        self._tracker.reset()
 
     def _assess(self, wall: float, rate: float, partition_seconds: float) -> Finding | None:
         """Return the finding for a rate per partition; ``partition_seconds`` is 20 s times the partitions."""
@@ -126,7 +137,7 @@ class ArrivalRate:
         return False
 
 
-class Latency:
+class Latency(CountDetector):
     """The 95th percentile of the time from the arrival of an event to the commit of its score.
 
     ``bounds`` are the ascending upper bounds of the latency buckets, in seconds; one more bucket is unbounded.
@@ -135,9 +146,8 @@ class Latency:
     signal = "latency"
 
     def __init__(self, bounds: Sequence[float] | Float64s) -> None:
+        super().__init__()
         self._bounds = np.concatenate(([0.0], np.asarray(bounds, dtype=np.float64)))
-        self._tracker = BaselineTracker()
-        self._window = RateWindow()
 
     def evaluate(self, now: float, wall: float, counts: Float64s) -> Finding | None:
         """Evaluate the events per bucket since the last call, float64 [bounds + 1]."""
@@ -156,16 +166,11 @@ class Latency:
                 f"{1000 * math.exp(baseline.low):,.0f} to {1000 * math.exp(baseline.high):,.0f}"
             )
             finding = Finding(self.signal, value, band, description) if band else None
-        if self._window.is_due(now):
-            self._tracker.add(wall, value)
+        self._add_when_due(now, wall, value)
         return finding
 
-    def reset(self) -> None:
-        """Forget the baseline."""
-        self._tracker.reset()
 
-
-class Share:
+class Share(CountDetector):
     """A share of events: of failed events, or of events that lack an input.
 
     ``condition``: verb phrase for descriptions. ``step``: smallest change, as a share of all events, for which a
@@ -174,12 +179,11 @@ class Share:
     """
 
     def __init__(self, signal: str, condition: str, *, step: float, alarm_on_decrease: bool, tests: int = 1) -> None:
+        super().__init__(tests)
         self.signal = signal
         self._condition = condition
         self._step = step
         self._alarm_on_decrease = alarm_on_decrease
-        self._tracker = BaselineTracker(tests)
-        self._window = RateWindow()
 
     def evaluate(self, now: float, wall: float, events: float, matching: float) -> Finding | None:
         """Evaluate the number of events since the last call and the number of matching events among them."""
@@ -199,13 +203,8 @@ class Share:
             share = f"{matching / events:.2%} of {events:,.0f} events {self._condition}"
             description = f"{share}; the hour before it was up to {highest:.2%}"
             finding = Finding(self.signal, value, band, description) if band else None
-        if self._window.is_due(now):
-            self._tracker.add(wall, value)
+        self._add_when_due(now, wall, value)
         return finding
-
-    def reset(self) -> None:
-        """Forget the baseline."""
-        self._tracker.reset()
 
 
 def quantile(bounds: Float64s, counts: Float64s, share: float) -> float:

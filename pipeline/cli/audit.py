@@ -4,14 +4,16 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+
 
 def audit(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
+    name: Name,
     wait: Annotated[
         float, typer.Option(min=0, help="While events have no outcome: seconds to wait without progress.")
     ] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
+    as_json: Json = False,
+    bootstrap: Bootstrap = None,
 ) -> None:
     """Compare all events with all scores and dead letters, by id and by position.
 
@@ -19,20 +21,16 @@ def audit(
     its events. An id that a producer sent twice is two events. The exit status is 1 if anything was lost,
     duplicated, unexpected or out of order.
     """
-    import json
-
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.drills.audit import audit as run
-    from pipeline.settings import load
 
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
-    report = run(kafka, resolve(name), wait=wait)
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    report = run(settings.kafka, pipeline, wait=wait)
     if as_json:
-        typer.echo(json.dumps(report.as_dict()))
+        print_json(report.as_dict())
     else:
         table = Table(title=f"audit of {name}", title_justify="left")
         table.add_column("what")

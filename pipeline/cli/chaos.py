@@ -1,24 +1,18 @@
 """``surgetank chaos``: inject faults, then verify every event."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.options import interrupt_on_sigterm, print_json
+
 if TYPE_CHECKING:
-    from pipeline.drills.chaos import ChaosReport
-    from pipeline.drills.environment import DrillEnvironment
-    from pipeline.drills.rebalance_pauses import RebalanceReport
-    from pipeline.drills.restore_drill import RestoreReport
+    from pipeline.drills.drill import Drill
 
 app = typer.Typer(help="Inject faults, then verify every event.", no_args_is_help=True)
-
-
-@app.callback()
-def group() -> None:
-    """Inject faults, then verify every event."""
 
 
 @app.command("exactly-once")
@@ -40,10 +34,8 @@ def exactly_once(
     """
     from pipeline.drills.chaos import Chaos, ChaosPlan
 
-    say = _silence if as_json else typer.echo
-    with _site(name, "chaos", brokers, protocol, say) as site:
-        found = Chaos(site, ChaosPlan(kills, seed, brokers, rate, backlog, pause), say=say).run()
-    _tell(found, report, as_json)
+    plan = ChaosPlan(kills, seed, brokers, rate, backlog, pause)
+    _run("chaos", partial(Chaos, plan=plan), name, brokers, protocol, report, as_json)
 
 
 @app.command("rebalance")
@@ -62,10 +54,8 @@ def rebalance(
     """
     from pipeline.drills.rebalance_pauses import RebalanceDrill
 
-    say = _silence if as_json else typer.echo
-    with _site(name, "rebalance", 1, protocol, say) as site:
-        found = RebalanceDrill(site, rounds=rounds, rate=rate, keys=keys, say=say).run()
-    _tell(found, report, as_json)
+    drill = partial(RebalanceDrill, rounds=rounds, rate=rate, keys=keys)
+    _run("rebalance", drill, name, 1, protocol, report, as_json)
 
 
 @app.command("restore")
@@ -86,46 +76,40 @@ def restore(
     """
     from pipeline.drills.restore_drill import RestoreDrill
 
-    say = _silence if as_json else typer.echo
-    with _site(name, "restore", brokers, protocol, say) as site:
-        found = RestoreDrill(site, keys=keys, rounds=rounds, rate=rate, say=say).run()
-    _tell(found, report, as_json)
+    drill = partial(RestoreDrill, keys=keys, rounds=rounds, rate=rate)
+    _run("restore", drill, name, brokers, protocol, report, as_json)
 
 
-@contextlib.contextmanager
-def _site(
-    name: str, drill: str, brokers: int, protocol: str, say: Callable[[str], None]
-) -> "Iterator[DrillEnvironment]":
-    """Start a cluster for a drill, and stop it at the end, also after SIGTERM."""
-    import signal
+def _run(
+    folder: str,
+    drill: "Callable[..., Drill]",
+    name: str,
+    brokers: int,
+    protocol: str,
+    report: Path,
+    as_json: bool,
+) -> None:
+    """Run a drill on a new cluster, which is stopped at the end, also after SIGTERM; write and print its report.
 
+    Exits with status 1 if the drill did not pass. With ``as_json`` only the report is printed.
+    """
     from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills.environment import local_environment
+    from pipeline.drills.report import write_report
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    interrupt_on_sigterm()
+    say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     pipeline, module = located(name)
     recording = recording_of(pipeline).of(pipeline.sources)
-    home = Path(".surgetank") / drill
+    home = Path(".surgetank") / folder
     say(f"starting {brokers} broker{'s' if brokers > 1 else ''}")
-    with local_environment(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol) as site:
-        yield site
-
-
-def _tell(found: "ChaosReport | RebalanceReport | RestoreReport", report: Path, as_json: bool) -> None:
-    """Write and print a report; exit with status 1 if the drill did not pass."""
-    import json
-
-    from pipeline.drills.fleet import write_report
-
-    write_report(found.as_dict(), report)
-    for line in [json.dumps(found.as_dict())] if as_json else found.lines:
-        typer.echo(line)
-    if not found.passed:
+    cluster = local_environment(pipeline, module.__name__, recording, home=home, brokers=brokers, protocol=protocol)
+    with cluster as environment:
+        result = drill(environment, say=say).run()
+    write_report(result.as_dict(), report)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        typer.echo("\n".join(result.lines))
+    if not result.passed:
         raise typer.Exit(1)
-
-
-def _silence(_: str) -> None:
-    """Print nothing, because only the report is printed."""

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.options import interrupt_on_sigterm
+
 
 def demo(
     name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights.")] = "flights",
@@ -23,7 +25,6 @@ def demo(
     The exit status is 0 only if no event was lost or duplicated. All started processes are stopped, also on Ctrl-C.
     """
     import contextlib
-    import signal
 
     from rich.console import Console
     from rich.live import Live
@@ -31,27 +32,21 @@ def demo(
     from pipeline.cli.pipeline_argument import located, recording_of
     from pipeline.drills import demo as drill
     from pipeline.drills import pacing
-    from pipeline.drills.fleet import write_report
+    from pipeline.drills.report import write_report
     from pipeline.kafka.broker_warm_up import warm_up
-    from pipeline.kafka.local.broker import free_ports
-    from pipeline.kafka.local.cluster import LocalCluster
+    from pipeline.kafka.local.cluster import temporary_cluster
     from pipeline.settings import KafkaSettings, load
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)  # stops the started processes, as on Ctrl-C
+    interrupt_on_sigterm()
     console = Console()
     pipeline, module = located(name)
     plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
     home = Path(".surgetank") / "demo"
-    with contextlib.ExitStack() as leaving:
+    with contextlib.ExitStack() as stack:
         recording = recording_of(pipeline)
         if bootstrap is None:
             console.print("starting Apache Kafka (the first run fetches its jars)")
-            cluster = LocalCluster(home / "kafka", brokers=1, port=free_ports(2), short_lived=True)
-            leaving.callback(cluster.down)
-            cluster.up(fresh=True)
+            cluster = stack.enter_context(temporary_cluster(home / "kafka", 1, short_lived=True))
             kafka = KafkaSettings(bootstrap=cluster.bootstrap)
             console.print("warming up the broker, which has just started")
             warm_up(kafka)
@@ -60,12 +55,12 @@ def demo(
         with Live(console=console, refresh_per_second=4) as live:
             history: list[drill.DemoSnapshot] = []
 
-            def show(look: drill.DemoSnapshot) -> None:
-                history.append(look)
-                live.update(_picture(look, history, plan.spike))
+            def show(snapshot: drill.DemoSnapshot) -> None:
+                history.append(snapshot)
+                live.update(_picture(history, plan.spike))
 
             try:
-                result, audit = drill.demo(
+                result = drill.demo(
                     pipeline,
                     module.__name__,
                     recording,
@@ -80,32 +75,32 @@ def demo(
                 raise typer.Exit(130) from None
     write_report(result.as_dict(), report)
     console.print(_summary(result))
-    for what, examples in audit.examples.items():
+    for what, examples in result.audit.examples.items():
         console.print(f"  {what}: {', '.join(examples)}")
     console.print(f"report: {report}   worker logs: {home / 'logs'}", highlight=False)
-    if not result.passed:
+    if not result.audit.ok:
         raise typer.Exit(1)
 
 
-def _picture(look: Any, history: list[Any], spike: Any) -> Any:
+def _picture(history: list[Any], spike: Any) -> Any:
     from rich.columns import Columns
     from rich.panel import Panel
     from rich.table import Table
 
-    now = Table.grid(padding=(0, 2))
-    now.add_row("rate in", f"{look.rate_in:>9,.0f} /s", _spark([seen.rate_in for seen in history]))
-    now.add_row("rate out", f"{look.rate_out:>9,.0f} /s", _spark([seen.rate_out for seen in history]))
-    now.add_row("lag", f"{look.lag:>9,}   ", _spark([float(seen.lag) for seen in history]))
-    now.add_row("p50 / p99", f"{look.recent.p50_ms:,.0f} / {look.recent.p99_ms:,.0f} ms", "over 5 s, send to reader")
-    now.add_row("scored", f"{look.scored:>9,}   ", f"of {look.sent:,} sent")
-    staff = Table(box=None, padding=(0, 1))
+    last, now = history[-1], Table.grid(padding=(0, 2))
+    now.add_row("rate in", f"{last.rate_in:>9,.0f} /s", _spark([seen.rate_in for seen in history]))
+    now.add_row("rate out", f"{last.rate_out:>9,.0f} /s", _spark([seen.rate_out for seen in history]))
+    now.add_row("lag", f"{last.lag:>9,}   ", _spark([float(seen.lag) for seen in history]))
+    now.add_row("p50 / p99", f"{last.recent.p50_ms:,.0f} / {last.recent.p99_ms:,.0f} ms", "over 5 s, send to reader")
+    now.add_row("scored", f"{last.scored:>9,}   ", f"of {last.sent:,} sent")
+    workers = Table(box=None, padding=(0, 1))
     for title in ("worker", "state", "tasks"):
-        staff.add_column(title)
-    for worker, state, partitions in look.workers:
-        staff.add_row(worker, state, str(partitions))
-    surge = spike.start <= look.seconds < spike.end
-    title = f"{look.seconds:.0f} s" + (f"   [bold red]spike {spike.factor:g}x[/]" if surge else "")
-    return Panel(Columns([now, staff], padding=(0, 6)), title=title, border_style="red" if surge else "green")
+        workers.add_column(title)
+    for worker, state, partitions in last.workers:
+        workers.add_row(worker, state, str(partitions))
+    in_spike = spike.start <= last.seconds < spike.end
+    title = f"{last.seconds:.0f} s" + (f"   [bold red]spike {spike.factor:g}x[/]" if in_spike else "")
+    return Panel(Columns([now, workers], padding=(0, 6)), title=title, border_style="red" if in_spike else "green")
 
 
 def _spark(values: list[float], width: int = 48) -> str:
@@ -117,15 +112,15 @@ def _spark(values: list[float], width: int = 48) -> str:
 def _summary(result: Any) -> Any:
     from rich.table import Table
 
-    good = result.passed
-    table = Table(title="every event counted", title_style="bold green" if good else "bold red", show_header=False)
+    audit = result.audit
+    table = Table(title="every event counted", title_style="bold green" if audit.ok else "bold red", show_header=False)
     for label, value in (
-        ("events", f"{result.events:,}"),
-        ("scores", f"{result.scores:,}"),
-        ("dead letters", f"{result.dead_letters:,}"),
-        ("lost", f"{result.lost:,}"),
-        ("duplicates", f"{result.duplicates:,}"),
-        ("out of order within a key", f"{result.out_of_order:,}"),
+        ("events", f"{audit.events:,}"),
+        ("scores", f"{audit.scores:,}"),
+        ("dead letters", f"{audit.dead_letters:,}"),
+        ("lost", f"{audit.lost:,}"),
+        ("duplicates", f"{audit.duplicates:,}"),
+        ("out of order within a key", f"{audit.out_of_order:,}"),
         ("latency p50 / p99, whole run", f"{result.p50_ms:,.0f} / {result.p99_ms:,.0f} ms"),
         ("latency p99 before the spike", f"{result.p99_calm_ms:,.0f} ms"),
         ("peak rate", f"{result.peak_rate:,.0f} events/s"),

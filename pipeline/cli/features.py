@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+
 if TYPE_CHECKING:
     from pipeline.offline.feature_log_check import FeatureLogReport
 
@@ -16,7 +18,7 @@ app = typer.Typer(
 
 @app.command()
 def backfill(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
+    name: Name,
     events: Annotated[
         Path | None,
         typer.Option(
@@ -35,7 +37,7 @@ def backfill(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: PIPELINE-features.parquet.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compute the features of all recorded events offline, and write them to a Parquet file for training.
 
@@ -44,8 +46,6 @@ def backfill(
     before it. The file has event_id, event_time and a float32 column per feature, null for missing values; its
     metadata has the fingerprint of the features, as a model bundle does.
     """
-    import json
-
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -64,13 +64,13 @@ def backfill(
         else:
             history = History.read(events, pipeline, arrived)
 
-        def told(what: str, done: int, total: int) -> None:
+        def show(what: str, done: int, total: int) -> None:
             # A query reports no progress until it is done, so the bar is indeterminate meanwhile.
             progress.update(task, description=what, completed=done, total=total if done else None)
 
-        written = run(pipeline, history, out or Path(f"{pipeline.name}-features.parquet"), told)
+        written = run(pipeline, history, out or Path(f"{pipeline.name}-features.parquet"), show)
     if as_json:
-        typer.echo(json.dumps(written.as_dict()))
+        print_json(written)
         return
     facts = "".join(f", {number:,} facts of {topic}" for topic, number in written.facts.items())
     typer.echo(f"{written.events:,} events{facts}, {len(written.missing)} features, {written.seconds:.1f} s")
@@ -82,9 +82,9 @@ def backfill(
 
 @app.command()
 def compare(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    name: Name,
+    bootstrap: Bootstrap = None,
+    as_json: Json = False,
 ) -> None:
     """Compare the features recorded by workers with features computed offline. The exit status is 1 if any differs.
 
@@ -93,20 +93,15 @@ def compare(
     value; also for tables updated by facts, because each record says which facts preceded its event. All events and
     facts are read from the beginning, and held in memory. Requires DuckDB, the extra "offline" of this package.
     """
-    import json
-
     from rich.console import Console
 
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.offline.feature_log_check import check_feature_log
-    from pipeline.settings import load
 
-    settings = load({"kafka.bootstrap": bootstrap})
-    pipeline = resolve(name)
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
     with Console(stderr=True).status("") as status:
         report = check_feature_log(settings.kafka, pipeline, settings.state, status.update)
     if as_json:
-        typer.echo(json.dumps(report.as_dict()))
+        print_json(report.as_dict())
     else:
         _show(report)
     if not report.ok:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Bootstrap, Name, pipeline_and_settings
+
 app = typer.Typer(help="Write a post-mortem of an incident.", no_args_is_help=True)
 
 
@@ -15,20 +17,18 @@ def group() -> None:
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")],
+    name: Name,
     from_: Annotated[str, typer.Option("--from", help="2h (ago), 22:05, 2026-11-24T22:05; in UTC")],
     to: Annotated[str, typer.Option(help="as --from")] = "now",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="file to write; default: incident-PIPELINE-TIME.md")
     ] = None,
     prometheus: Annotated[str | None, typer.Option(help="Prometheus' URL, for plots of its metrics")] = None,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
+    bootstrap: Bootstrap = None,
 ) -> None:
     """Write a post-mortem template: Markdown with the facts, the timeline, and plots as SVG files."""
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
     from pipeline.errors import SettingsError
-    from pipeline.settings import load
     from pipeline.timeline.events import format_time
     from pipeline.timeline.incident import incident_report
     from pipeline.timeline.reader import read_history
@@ -38,11 +38,11 @@ def report(
     start, end = parse_time_ms(from_, now), parse_time_ms(to, now)
     if start >= end:
         raise SettingsError(f"--from {from_} ({format_time(start)}) is not before --to {to} ({format_time(end)})")
-    pipeline = resolve(name)
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
     stamp = format_time(start)[:16].replace(":", "").replace("-", "")
     files = incident_report(
         pipeline.name,
-        read_history(load({"kafka.bootstrap": bootstrap}).kafka, pipeline, start, end),
+        read_history(settings.kafka, pipeline, start, end),
         start=start,
         end=end,
         written_at=round(now * 1000),

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Json, print_json
+
 app = typer.Typer(help="Run Apache Kafka on this machine, without Docker.", no_args_is_help=True)
 
 Data = Annotated[
     Path,
     typer.Option("--data", help="Folder of the cluster: its data, logs and process ids.", file_okay=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 _DATA = Path(".surgetank/kafka")
 
 
@@ -21,7 +22,7 @@ def up(
     port: Annotated[int, typer.Option(help="First port; each broker uses two ports in sequence.")] = 9092,
     data: Data = _DATA,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Start Kafka and wait until it is ready. A running cluster is left unchanged.
 
@@ -29,11 +30,11 @@ def up(
     """
     from pipeline.kafka.local.cluster import LocalCluster
 
-    _tell_what_takes_long()
+    _log_slow_steps()
     cluster = LocalCluster(data, brokers, port)
     started = cluster.up(fresh=fresh)
-    if json:
-        _print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)})
+    if as_json:
+        print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)})
     elif started:
         typer.echo(f"Kafka is ready at {cluster.bootstrap} (data and logs in {data})")
     else:
@@ -41,21 +42,21 @@ def up(
 
 
 @app.command()
-def down(data: Data = _DATA, json: Json = False) -> None:
+def down(data: Data = _DATA, as_json: Json = False) -> None:
     """Stop the brokers of this folder. The data remain; `up` starts the brokers again."""
     from pipeline.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)
     ran = [one.id for one in cluster.status() if one.pid]
     killed = cluster.down()
-    if json:
-        _print_json({"stopped": ran, "killed": list(killed)})
+    if as_json:
+        print_json({"stopped": ran, "killed": list(killed)})
         return
     typer.echo(f"stopped {len(ran)} of {cluster.brokers} brokers" if ran else "no broker was running")
 
 
 @app.command()
-def status(data: Data = _DATA, json: Json = False) -> None:
+def status(data: Data = _DATA, as_json: Json = False) -> None:
     """Show the brokers, and settings that differ from Kafka's defaults. Exit code 1: not all brokers run."""
     from dataclasses import asdict
 
@@ -69,8 +70,8 @@ def status(data: Data = _DATA, json: Json = False) -> None:
         settings, problem = cluster.differing(), ""
     except BrokerError as error:
         settings, problem = (), str(error)
-    if json:
-        _print_json(
+    if as_json:
+        print_json(
             {
                 "running": whole,
                 "bootstrap": cluster.bootstrap,
@@ -119,13 +120,7 @@ def _print_tables(bootstrap: str, brokers: list[dict[str, object]], settings: li
         console.print(differing)
 
 
-def _print_json(value: dict[str, object]) -> None:
-    import json
-
-    typer.echo(json.dumps(value))
-
-
-def _tell_what_takes_long() -> None:
+def _log_slow_steps() -> None:
     import logging
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

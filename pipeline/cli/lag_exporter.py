@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.options import print_json
+
 if TYPE_CHECKING:
     from pipeline.telemetry.groups import GroupMetrics
 
@@ -51,18 +53,18 @@ def lag_exporter(
     logs.configure(settings.telemetry)
     clock = SystemClock()
     metrics, health = GroupMetrics(), Health(clock, conditions=("kafka",))
-    with OffsetCollectorProcess(settings.kafka) as asking:
-        exporter = Exporter(settings.exporter, asking, metrics, health, clock)
+    with OffsetCollectorProcess(settings.kafka) as collector:
+        exporter = Exporter(settings.exporter, collector, metrics, health, clock)
         if once:
             started = clock.monotonic()
-            answered = exporter.look()
-            _report(metrics, clock.monotonic() - started, asking.pid, as_json)
+            answered = exporter.measure()
+            _report(metrics, clock.monotonic() - started, collector.pid, as_json)
             raise typer.Exit(0 if answered else 1)
         stopping = threading.Event()
 
         def stop(*_: object) -> None:
             stopping.set()
-            asking.interrupt()
+            collector.interrupt()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
@@ -71,8 +73,6 @@ def lag_exporter(
 
 
 def _report(metrics: "GroupMetrics", seconds: float, child: int | None, as_json: bool) -> None:
-    import json
-
     import psutil
 
     resident = {
@@ -90,7 +90,7 @@ def _report(metrics: "GroupMetrics", seconds: float, child: int | None, as_json:
         "resident_mib": {name: round(rss / 2**20, 1) for name, rss in resident.items()},
     }
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json(report)
     else:
         for name, value in report.items():
             typer.echo(f"{name:<14} {value}")

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+
 
 def replay(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
+    name: Name,
     rate: Annotated[
         float | None,
         typer.Option(help="Events per second, of all kinds together; the default without --speed is 1000."),
@@ -21,25 +23,23 @@ def replay(
         typer.Option(min=1, help="Events to send; default: the recording once. Then it repeats, a year later."),
     ] = None,
     only: Annotated[str | None, typer.Option(help="Send events of this kind only, for example boarding.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
+    as_json: Json = False,
+    bootstrap: Bootstrap = None,
 ) -> None:
     """Send real events in the order of their time, at a pace that does not depend on the pipeline.
 
     The Kafka timestamp of each event is its intended send time. Ctrl-C stops sending; the report covers the events
     sent until then. The exit status is 1 if Kafka did not acknowledge every event.
     """
-    import json
     import signal
 
-    from pipeline.cli.pipeline_argument import recording_of, resolve
+    from pipeline.cli.pipeline_argument import recording_of
     from pipeline.drills import pacing
     from pipeline.drills.replay import Replay
     from pipeline.drills.wire import encoder
-    from pipeline.settings import load
 
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
-    recording = recording_of(resolve(name))
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    recording = recording_of(pipeline)
     try:
         if only is not None:
             recording = recording.only(only)
@@ -52,14 +52,14 @@ def replay(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
-    sender = Replay(kafka, recording, pace, encoder(), count=count)
+    sender = Replay(settings.kafka, recording, pace, encoder(), count=count)
     before = signal.signal(signal.SIGINT, lambda *_: sender.stop())
     try:
         sent = sender.run()
     finally:
         signal.signal(signal.SIGINT, before)
     if as_json:
-        typer.echo(json.dumps(sent.as_dict()))
+        print_json(sent)
     else:
         kinds = ", ".join(f"{number:,} to {topic}" for topic, number in sent.by_topic.items())
         typer.echo(f"sent {sent.sent:,} events ({kinds}); acknowledged {sent.acknowledged:,}, failed {sent.failed:,}")

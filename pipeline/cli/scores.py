@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.options import Bootstrap, Name, pipeline_and_settings
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -20,7 +22,7 @@ class From(StrEnum):
 
 
 def scores(
-    name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights, or topology.flights.")],
+    name: Name,
     follow: Annotated[bool, typer.Option("--follow", help="Continue with new scores until Ctrl-C.")] = False,
     start: Annotated[
         From,
@@ -28,24 +30,24 @@ def scores(
     ] = From.EARLIEST,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many scores.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and score.")] = False,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers.")] = None,
+    bootstrap: Bootstrap = None,
 ) -> None:
     """Print committed scores, each exactly once, as a read_committed consumer receives them."""
-    from pipeline.cli.pipeline_argument import resolve
-    from pipeline.drills.scores import ScoreReader
-    from pipeline.settings import load
+    from pipeline.drills.wire import SCORE, decoder
+    from pipeline.kafka.topic_reader import TopicReader
 
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
-    seen = unreadable = 0
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    decode, seen, unreadable = decoder(SCORE), 0, 0
     try:
-        with ScoreReader(kafka, resolve(name), start=start.value) as reader:
+        with TopicReader(settings.kafka, [pipeline.scores.topic], start=start.value) as reader:
             ends = None if follow or start is From.LATEST else reader.ends()
             while (ends is None or not reader.reached(ends)) and (count is None or seen < count):
-                read = reader.read(rows=10_000 if count is None else count - seen)
-                unreadable += read.unreadable
-                if len(read):
-                    (_print_lines if as_json else _print_table)(read.columns, seen == 0)
-                    seen += len(read)
+                records = reader.read(rows=10_000 if count is None else count - seen)
+                batch = decode(records)
+                unreadable += len(records) - len(batch)
+                if len(batch):
+                    (_print_lines if as_json else _print_table)(batch.columns, seen == 0)
+                    seen += len(batch)
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit from None
     if unreadable:

@@ -24,6 +24,7 @@ def settings(
 
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from pipeline.settings import describe
@@ -38,7 +39,7 @@ def settings(
     for each in found:
         style = "bold" if each.origin != "default" else ""
         cells = (each.name, _shown(each.value), _shown(each.default), each.origin, each.description)
-        table.add_row(*map(_plain, cells), style=style)
+        table.add_row(*map(escape, cells), style=style)
     Console().print(table)
 
 
@@ -46,9 +47,3 @@ def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={each}" for name, each in value.items()) or "-"
     return "-" if value in (None, "") else str(value)
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -2,10 +2,13 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from pipeline.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,9 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Inspect, change, export, import or delete the state of keys.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
-Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the actions without doing them")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as for the pipeline's workers")
@@ -39,7 +39,7 @@ def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None
     found = state_folders(base)
     if as_json:
         rows = [{"worker": each.worker, "task": each.task, "disk_bytes": each.disk_bytes} for each in found]
-        typer.echo(json.dumps({"folder": str(base), "tasks": rows}))
+        print_json({"folder": str(base), "tasks": rows})
         return
     typer.echo(f"{base}: {len(found)} tasks, {sum(each.disk_bytes for each in found):,} bytes")
     for each in found:
@@ -56,24 +56,24 @@ def inspect(
     from pipeline.errors import BrokerError
     from pipeline.http.http_get import get
 
-    place = _found(name, bootstrap)
-    pipeline, peers = place.pipeline, _peers(place)()
-    told: dict[str, Any] = {}
+    found = _found(name, bootstrap)
+    pipeline, peers = found.pipeline, _peers(found)()
+    replies: dict[str, Any] = {}
     for address in sorted(peers):
         for kind in ("features", "predictions"):
             reply = get(f"{address}/v1/{pipeline.name}/{kind}/{quote(key, safe='')}", _ANSWER_SECONDS)
             if reply is None:
                 break
             if reply.status == 200:
-                told[kind] = json.loads(reply.body)
+                replies[kind] = json.loads(reply.body)
             else:
-                told.setdefault(kind, json.loads(reply.body or b"{}"))
+                replies.setdefault(kind, json.loads(reply.body or b"{}"))
         else:
             break
-    if not told:
+    if not replies:
         raise BrokerError(f"no worker of {pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}")
-    typer.echo(json.dumps(told, indent=2))
-    if not any("key" in each for each in told.values()):
+    typer.echo(json.dumps(replies, indent=2))
+    if not any("key" in each for each in replies.values()):
         raise typer.Exit(1)
 
 
@@ -94,14 +94,14 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
 
     peers = _peers(_found(name, bootstrap))
 
-    def look() -> dict[str, WorkerRestore]:
+    def poll() -> dict[str, WorkerRestore]:
         pages = {address: _page(address) for address in sorted(peers())}
         return {address: WorkerRestore.of(address, page) for address, page in pages.items() if page is not None}
 
     if as_json:
-        typer.echo(json.dumps({"workers": [each.as_dict() for each in look().values()]}))
+        print_json({"workers": [each.as_dict() for each in poll().values()]})
         return
-    course, bars = RestoreProgress(), dict[str, TaskID]()
+    restore, bars = RestoreProgress(), dict[str, TaskID]()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -110,16 +110,16 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
     )
     with Progress(*columns, console=Console()) as progress:
         while True:
-            found = look()
-            for address, (done, of) in course(found).items():
+            workers = poll()
+            for address, (done, of) in restore(workers).items():
                 if address not in bars:
                     bars[address] = progress.add_task(address, left=0, rate=0.0)
                 bar = bars[address]
-                tasks, left = found[address].tasks, found[address].remaining
+                tasks, left = workers[address].tasks, workers[address].remaining
                 rate = progress.tasks[progress.task_ids.index(bar)].speed or 0.0
-                said = f"{address}, {tasks} tasks" if tasks else f"{address}, all restored"
-                progress.update(bar, description=said, completed=done, total=of, left=left, rate=rate)
-            if not any(each.tasks for each in found.values()):
+                text = f"{address}, {tasks} tasks" if tasks else f"{address}, all restored"
+                progress.update(bar, description=text, completed=done, total=of, left=left, rate=rate)
+            if not any(each.tasks for each in workers.values()):
                 return
             time.sleep(WATCH_SECONDS)
 
@@ -150,13 +150,13 @@ def reshard(
     from pipeline.migration.reshard import Reshard
 
     pipeline, settings, *_ = _found(name, bootstrap)
-    with _progress() as told:
-        report = Reshard(settings.kafka, pipeline, told).run(partitions, partitioner, dry_run=dry_run)
+    with _progress() as report_progress:
+        report = Reshard(settings.kafka, pipeline, report_progress).run(partitions, partitioner, dry_run=dry_run)
     if not dry_run:
         what = f"state reshard went from {report.old} partitions to {report.new}"
-        write_timeline_event(settings.kafka, pipeline, what, command="state reshard", **report.as_dict())
+        write_timeline_event(settings.kafka, pipeline, what, command="state reshard", **asdict(report))
     if as_json:
-        typer.echo(json.dumps({"done": not dry_run} | report.as_dict()))
+        print_json({"done": not dry_run} | asdict(report))
         return
     for table, rows in report.rows.items():
         typer.echo(f"{table}: {report.moved[table]:,} of {rows:,} rows {'would move' if dry_run else 'moved'}")
@@ -197,14 +197,14 @@ def rebuild(
     from pipeline.migration.rebuild import Rebuild, RebuildAction
 
     pipeline, settings, *_ = _found(name, bootstrap, set_)
-    with _progress() as told:
+    with _progress() as report_progress:
         work = Rebuild(
             settings,
             pipeline,
             tables=table or (),
             from_events=from_events,
             from_what_is_left=from_what_is_left,
-            report_progress=told,
+            report_progress=report_progress,
         )
         steps = work.plan() if dry_run else work.run()
     if not dry_run:
@@ -212,13 +212,13 @@ def rebuild(
         what = ", ".join(f"{what} in {number} partitions" for what, number in counts.items()) or "had nothing to do"
         write_timeline_event(settings.kafka, pipeline, f"state rebuild: {what}", command="state rebuild", **counts)
     if as_json:
-        typer.echo(json.dumps({"done": not dry_run, "steps": [step.as_dict() for step in steps]}))
+        print_json({"done": not dry_run, "steps": steps})
     for each in dict.fromkeys(step.table for step in steps) if not as_json else ():
         for action in RebuildAction:
             some = [step for step in steps if (step.table, step.action) == (each, action)]
             if some:
                 rows, records, gone = (sum(getattr(s, what) for s in some) for what in ("rows", "records", "gone"))
-                said = {
+                result = {
                     RebuildAction.NOTHING: f"nothing to do, {rows:,} rows",
                     RebuildAction.MIGRATED: f"{rows:,} rows migrated",
                     RebuildAction.REBUILT: f"rebuilt from {records:,} events"
@@ -226,7 +226,7 @@ def rebuild(
                     RebuildAction.REFUSED: f"refused: {gone:,} events of {gone + records:,} are deleted; "
                     "--from-what-is-left",
                 }[action]
-                typer.echo(f"{each}: {said} ({len(some)} partitions)")
+                typer.echo(f"{each}: {result} ({len(some)} partitions)")
     if any(step.action is RebuildAction.REFUSED for step in steps):
         raise typer.Exit(2)
 
@@ -245,12 +245,12 @@ def reset(
     from pipeline.kafka import provisioning
     from pipeline.state.state_folders import remove
 
-    place = _found(name, bootstrap)
-    pipeline, base = place.pipeline, place.base
+    found = _found(name, bootstrap)
+    pipeline, base = found.pipeline, found.base
     names = ", ".join(pipeline.changelogs.values())
     if not yes:
         typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True)
-    provisioning.renew(place.settings.kafka, pipeline, list(pipeline.changelogs.values()))
+    provisioning.renew(found.settings.kafka, pipeline, list(pipeline.changelogs.values()))
     remove(base)
     typer.echo(f"{pipeline.name} has no state now")
 
@@ -269,13 +269,12 @@ def export(
     Of a running worker, only state on disk is exported; the changelogs have the rest. On the same file system the
     folder takes almost no space. Its snapshot.json lists the content, with a checksum of each file.
     """
-    from pipeline.state import export_snapshot as exporting
+    from pipeline.state.export_snapshot import export_snapshot
 
-    place = _found(name, bootstrap)
-    home = _home(place)
-    with _progress() as told:
-        snapshot = exporting.export_snapshot(place.base, folder, home, told, task=task, worker=worker)
-    _tell_snapshot(snapshot, folder, "exported to", as_json)
+    found = _found(name, bootstrap)
+    with _progress() as report_progress:
+        snapshot = export_snapshot(found.base, folder, _origin(found), report_progress, task=task, worker=worker)
+    _print_snapshot(snapshot, folder, "exported to", as_json)
 
 
 @app.command("import")
@@ -299,19 +298,19 @@ def import_(
     from pipeline.state.snapshot import Snapshot
     from pipeline.state.state_directory import StateDirectory
 
-    place = _found(name, bootstrap)
+    found = _found(name, bootstrap)
     snapshot = Snapshot.load(folder)
-    snapshot.check(_home(place))
+    snapshot.check(_origin(found))
     try:
-        claim = StateDirectory(place.base, worker)
+        directory = StateDirectory(found.base, worker)
     except OSError as error:
-        raise SettingsError(f"state.directory: {place.base} cannot be used: {error.strerror}") from None
+        raise SettingsError(f"state.directory: {found.base} cannot be used: {error.strerror}") from None
     try:
-        with _progress() as told:
-            import_snapshot(folder, snapshot, claim.folder, told, replace=replace)
+        with _progress() as report_progress:
+            import_snapshot(folder, snapshot, directory.folder, report_progress, replace=replace)
     finally:
-        claim.release()
-    _tell_snapshot(snapshot, claim.folder, "imported to", as_json)
+        directory.release()
+    _print_snapshot(snapshot, directory.folder, "imported to", as_json)
 
 
 class _Found(NamedTuple):
@@ -330,12 +329,10 @@ class _Found(NamedTuple):
 
 def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> _Found:
     """Find a pipeline. Raises TopologyError if it has no state."""
-    from pipeline.cli.pipeline_argument import assigned, resolve
     from pipeline.errors import TopologyError
     from pipeline.kafka import provisioning
-    from pipeline.settings import load
 
-    pipeline, settings = resolve(name), load({"kafka.bootstrap": bootstrap} | assigned(assignments or ()))
+    pipeline, settings = pipeline_and_settings(name, bootstrap, assignments=assignments)
     if not pipeline.changelogs:
         raise TopologyError(f"pipeline {pipeline.name!r} has no state: it declares no table")
     return _Found(pipeline, settings, *provisioning.anchor(settings.kafka, pipeline))
@@ -357,7 +354,7 @@ def _page(address: str) -> str | None:
     return answer(f"{address}/metrics", timeout=1)
 
 
-def _home(found: _Found) -> "SnapshotOrigin":
+def _origin(found: _Found) -> "SnapshotOrigin":
     """Return the origin of a pipeline's state."""
     from pipeline.state.snapshot import SnapshotOrigin
     from pipeline.worker.state_parts import state_spec
@@ -378,14 +375,14 @@ def _progress() -> "Iterator[Callable[[str, int, int], None]]":
         yield lambda what, done, total: progress.update(bar, description=what, completed=done, total=total)
 
 
-def _tell_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool) -> None:
+def _print_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool) -> None:
     if as_json:
         tasks = [
             {"task": each.task, "worker": each.worker, "bytes": each.bytes}
             | {"rows": dict(each.rows), "positions": dict(each.positions)}
             for each in snapshot.tasks
         ]
-        typer.echo(json.dumps({"folder": str(folder), "tasks": tasks}))
+        print_json({"folder": str(folder), "tasks": tasks})
         return
     total = sum(each.bytes for each in snapshot.tasks)
     typer.echo(f"{len(snapshot.tasks)} tasks, {total:,} bytes {what} {folder}")

@@ -1,10 +1,11 @@
 """``surgetank timeline``: show the events of a pipeline's timeline, and receive alerts."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from pipeline.cli.options import Bootstrap, Name, interrupt_on_sigterm, pipeline_and_settings, print_json
 
 if TYPE_CHECKING:
     from pipeline.timeline.events import TimelineEvent
@@ -32,9 +33,6 @@ class _PipelineOrCommand(TyperGroup):
 
 app = typer.Typer(cls=_PipelineOrCommand, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")]
-Bootstrap = Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")]
-
 
 @app.callback()
 def group() -> None:
@@ -53,23 +51,16 @@ def show(
 
     Starts, stops and failures of workers, deploys, rebalances, anomalies, alerts, operators' commands. Times are UTC.
     """
-    import signal
-
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.clock import SystemClock
-    from pipeline.settings import load
     from pipeline.timeline.reader import open_timeline
     from pipeline.timeline.time_parsing import parse_time_ms
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    kafka = load({"kafka.bootstrap": bootstrap}).kafka
+    interrupt_on_sigterm()
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
     since_ms = parse_time_ms(since, SystemClock().now())
     unreadable = 0
     try:
-        with open_timeline(kafka, resolve(name), since_ms) as reader:
+        with open_timeline(settings.kafka, pipeline, since_ms) as reader:
             _print(reader.history(), as_json)
             while follow:
                 _print(reader.next(_FOLLOW_SECONDS), as_json)
@@ -88,7 +79,7 @@ def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
 
     if as_json:
         for event in events:
-            typer.echo(json.dumps(event.as_dict()))
+            print_json(event.as_dict())
         return
     console = Console(soft_wrap=True, highlight=False)
     for event in events:
@@ -113,15 +104,12 @@ def receive(
     import signal
     import threading
 
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.http.alertmanager_webhook import AlertmanagerWebhook
     from pipeline.kafka import clients
     from pipeline.kafka.topic_reader import partitions
-    from pipeline.settings import load
     from pipeline.telemetry import logs
 
-    settings = load({"kafka.bootstrap": bootstrap})
-    pipeline = resolve(name)
+    pipeline, settings = pipeline_and_settings(name, bootstrap)
     logs.configure(settings.telemetry, pipeline=pipeline.name)
     partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
     stopping = threading.Event()

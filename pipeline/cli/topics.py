@@ -1,18 +1,16 @@
 """`surgetank topics`: create and check the topics of a pipeline."""
 
-import json
 from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+
 app = typer.Typer(help="Create and check the topics that a pipeline needs.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")]
-Bootstrap = Annotated[str | None, typer.Option(help="bootstrap servers; default: the setting kafka.bootstrap")]
 Features = Annotated[
     bool | None, typer.Option("--features/--no-features", help="also the topic of recorded features (features.record)")
 ]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
 
 
 @app.command("apply")
@@ -24,20 +22,17 @@ def apply_(
     as_json: Json = False,
 ) -> None:
     """Create missing topics, then check all topics. Repeating the command changes nothing."""
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.cli.timeline_event import write_timeline_event
     from pipeline.kafka import provisioning
-    from pipeline.settings import load
 
-    chosen = resolve(pipeline)
-    settings = load({"kafka.bootstrap": bootstrap, "features.record": features})
+    chosen, settings = pipeline_and_settings(pipeline, bootstrap, {"features.record": features})
     kafka, recording = settings.kafka, settings.features.record
     made = provisioning.apply(kafka, chosen, replication, recording=recording)
     wanted = provisioning.needed(chosen, recording=recording)
     if made:
         write_timeline_event(kafka, chosen, f"topics apply made {', '.join(made)}", command="topics apply", made=made)
     if as_json:
-        typer.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted]}))
+        print_json({"made": made, "topics": [spec.name for spec in wanted]})
         return
     for spec in wanted:
         typer.echo(
@@ -48,16 +43,13 @@ def apply_(
 @app.command()
 def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None, as_json: Json = False) -> None:
     """List topics that are missing or have a wrong shape. The exit status is 2 if there are any."""
-    from pipeline.cli.pipeline_argument import resolve
     from pipeline.kafka import provisioning
-    from pipeline.settings import load
 
-    chosen = resolve(pipeline)
-    settings = load({"kafka.bootstrap": bootstrap, "features.record": features})
+    chosen, settings = pipeline_and_settings(pipeline, bootstrap, {"features.record": features})
     kafka, recording = settings.kafka, settings.features.record
     if as_json:
         wrong = provisioning.problems(chosen, provisioning.existing(kafka), recording=recording)
-        typer.echo(json.dumps({"problems": wrong}))
+        print_json({"problems": wrong})
         raise typer.Exit(2 if wrong else 0)
     provisioning.check(kafka, chosen, recording=recording)
     typer.echo(f"the topics fit pipeline {chosen.name!r}")

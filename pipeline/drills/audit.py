@@ -73,14 +73,13 @@ class AuditedTopics:
         """
         scores, dead, events = self._readers
         if patience:
-            self._append(self._scores, self._score_columns, scores.read(timeout=patience))
+            self._scores.append(self._score_columns(scores.read(timeout=patience)))
         for reader, collected, columns in (
             (scores, self._scores, self._score_columns),
             (dead, self._dead, self._dead_columns),
             (events, self._sent, self._event_columns),
         ):
-            for records in reader.catch_up():
-                self._append(collected, columns, records)
+            collected.extend(map(columns, reader.catch_up()))
 
     @property
     def events(self) -> int:
@@ -111,15 +110,11 @@ class AuditedTopics:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @staticmethod
-    def _append(collected: list[Columns], columns: Any, records: RecordBatch) -> None:
-        if len(records):
-            collected.append(columns(records))
-
     def _event_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_event(records)
         return {
-            **_positions(records),
+            "partition": records.partitions,
+            "offset": records.offsets,
             "ids": _align_to_records(batch, self._id),
             "keys": records.keys.cast(pa.binary()),
         }
@@ -131,12 +126,17 @@ class AuditedTopics:
             name: np.where(ours, _align_to_records(batch, name).fill_null(-1).to_numpy().astype(np.int64), -1)
             for name in ("source_partition", "source_offset")
         }
-        keys = records.keys.cast(pa.binary())
-        return {**_positions(records), "ids": _align_to_records(batch, "event_id"), "keys": keys, **positions}
+        return {
+            "partition": records.partitions,
+            "offset": records.offsets,
+            "ids": _align_to_records(batch, "event_id"),
+            "keys": records.keys.cast(pa.binary()),
+            **positions,
+        }
 
     def _dead_columns(self, records: RecordBatch) -> Columns:
-        buried = (self._source_position(records.headers_of(row)) for row in range(len(records)))
-        columns = np.array([place for place in buried if place is not None], dtype=np.int64).reshape(-1, 2)
+        positions = (self._source_position(records.headers_of(row)) for row in range(len(records)))
+        columns = np.array([each for each in positions if each is not None], dtype=np.int64).reshape(-1, 2)
         return {"source_partition": columns[:, 0], "source_offset": columns[:, 1]}
 
     def _source_position(self, headers: Headers) -> tuple[int, int] | None:
@@ -156,16 +156,11 @@ _EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys":
 _SCORE = {**_EVENT, **_POSITION}
 
 
-def _positions(records: RecordBatch) -> Columns:
-    partitions = np.array([source.partition for source in records.sources], dtype=np.int64)
-    return {"partition": partitions[records.source], "offset": records.offsets}
-
-
 def _align_to_records(batch: DecodedBatch, name: str) -> pa.Array:
     """Return a column with one row per record, null for records that did not decode."""
-    place = np.full(len(batch.records), -1, dtype=np.int64)
-    place[batch.rows] = np.arange(len(batch))
-    return batch.columns[name].take(pa.array(place, mask=place < 0))
+    row = np.full(len(batch.records), -1, dtype=np.int64)
+    row[batch.rows] = np.arange(len(batch))
+    return batch.columns[name].take(pa.array(row, mask=row < 0))
 
 
 def _concatenate(parts: Sequence[Columns], types: dict[str, Any]) -> Columns:

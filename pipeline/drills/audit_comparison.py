@@ -101,29 +101,31 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
     event = pa.array(np.where(known, scored, 0), mask=~known)
     known &= scores.partition == scores.source_partition
     known &= _same(ids.take(event), scores.ids) & _equal_or_null(keys.take(event), scores.keys)
-    buried = _find(codes, _codes(dead.source_partition, dead.source_offset))
+    dead_rows = _find(codes, _codes(dead.source_partition, dead.source_offset))
 
-    outcomes = np.bincount(scored[known], minlength=len(codes)) + np.bincount(buried[buried >= 0], minlength=len(codes))
-    places = _codes(scores.partition, scores.offset)
+    outcomes = np.bincount(scored[known], minlength=len(codes)) + np.bincount(
+        dead_rows[dead_rows >= 0], minlength=len(codes)
+    )
+    positions = _codes(scores.partition, scores.offset)
     lost, duplicates = np.flatnonzero(outcomes == 0), np.flatnonzero(outcomes > 1)
     late = _out_of_order(scored, np.flatnonzero(known), scores, keys)
     found = {
         "lost": _examples(codes[lost], ids.take(lost[:_EXAMPLES])),
         "duplicates": _examples(codes[duplicates], ids.take(duplicates[:_EXAMPLES])),
         "unexpected": [
-            *_examples(places[~known], scores.ids.filter(pa.array(~known))),
-            *_examples(_codes(dead.source_partition, dead.source_offset)[buried < 0], None),
+            *_examples(positions[~known], scores.ids.filter(pa.array(~known))),
+            *_examples(_codes(dead.source_partition, dead.source_offset)[dead_rows < 0], None),
         ][:_EXAMPLES],
-        "out_of_order": _examples(places[late], scores.ids.take(late)),
+        "out_of_order": _examples(positions[late], scores.ids.take(late)),
     }
     with_id = ids.drop_null()
     return AuditReport(
         events=len(codes),
         scores=len(scored),
-        dead_letters=len(buried),
+        dead_letters=len(dead_rows),
         lost=len(lost),
         duplicates=len(duplicates),
-        unexpected=int((~known).sum() + (buried < 0).sum()),
+        unexpected=int((~known).sum() + (dead_rows < 0).sum()),
         out_of_order=len(late),
         undecodable=ids.null_count,
         repeated_ids=len(with_id) - pc.count_distinct(with_id).as_py(),

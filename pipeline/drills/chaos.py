@@ -1,20 +1,20 @@
 """Kills workers and brokers under load, then verifies every event and the state of every key."""
 
-import threading
+import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clock import Clock, SystemClock
 from pipeline.drills.audit import audit
+from pipeline.drills.drill import Drill
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.faults import KILLS, Fault, ScheduledFault, schedule
 from pipeline.drills.replay import Replay
+from pipeline.drills.report import DrillReport
 from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.wire import encoder
 from pipeline.errors import SurgetankError
@@ -61,7 +61,7 @@ class ChaosPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class ChaosReport:
+class ChaosReport(DrillReport):
     """The result of a chaos run. ``timeouts`` are the settings in force; ``in_play_peak`` is the greatest number of
     events that were sent and not yet committed after the first worker had started."""
 
@@ -98,36 +98,18 @@ class ChaosReport:
         """Whether no event was lost, duplicated, unexpected or out of order, and the state of every key is right."""
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
 
+class Chaos(Drill):
+    """One chaos run by a plan."""
 
-class Chaos:
-    """One chaos run. ``say`` receives a line for each action."""
-
-    def __init__(
-        self,
-        site: DrillEnvironment,
-        plan: ChaosPlan,
-        *,
-        say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._pipeline = site.pipeline
-        self._recording = site.recording
+    def __init__(self, environment: DrillEnvironment, plan: ChaosPlan, *, say: Callable[[str], None]) -> None:
+        super().__init__(environment, say, WORKER_SETTINGS)
         self._plan = plan
-        self._cluster = site.cluster
-        self._kafka = site.kafka
-        self._say = say
-        self._clock = clock or SystemClock()
-        self._settings = WORKER_SETTINGS | site.settings
-        self._fleet = site.fleet(WORKER_SETTINGS)
+        self._settings = WORKER_SETTINGS | environment.settings
         self._fault_counts: Counter[str] = Counter()
         self._exits: Counter[str] = Counter()
         self._stopped_broker: int | None = None  # the broker that is down
         self._delayed_actions: list[tuple[float, Callable[[], None]]] = []
-        self._wake = threading.Event()  # never set; waited on as an interruptible sleep
         self._in_play_peak = 0
 
     def run(self) -> ChaosReport:
@@ -137,24 +119,21 @@ class Chaos:
         self._committed = CommittedOffsets(self._kafka, self._pipeline.group, *self._pipeline.sources)
         self._settings_of_brokers = broker_settings(clients.admin(self._kafka), self._cluster.ids[0])
         self._replay = replay = Replay(self._kafka, self._recording, self._plan.pace, encoder(), count=10**9)
-        with self._fleet, ThreadPoolExecutor(1) as sender:
-            sending = sender.submit(replay.run)
-            try:
+        with self._fleet:
+            with replay.in_background() as sending:
                 while replay.acknowledged < self._plan.backlog and not sending.done():
-                    self._wake.wait(0.1)
+                    time.sleep(0.1)
                 members = [self._fleet.start() for _ in range(WORKERS)]
                 self._sample_in_play()
                 for member in members:
                     self._fleet.wait_ready(member)
                 self._say(f"{WORKERS} workers ready over a backlog of {replay.acknowledged} events")
                 self._inject_faults()
-            finally:
-                replay.stop()
             sent = sending.result()
             if not sent.complete:
                 raise SurgetankError(f"the sender could not deliver {sent.failed} events: {sent.error}")
             self._recover()
-            found = audit(self._kafka, self._pipeline, wait=DRAIN_SECONDS)
+            audited = audit(self._kafka, self._pipeline, wait=DRAIN_SECONDS)
             states = compare_states(self._kafka, self._pipeline) if self._pipeline.changelogs else []
             for state in states:
                 self._say(state.line)
@@ -169,27 +148,20 @@ class Chaos:
             sent=sent.sent,
             in_play_peak=self._in_play_peak,
             timeouts=self._timeouts(),
-            audit=found.as_dict(),
+            audit=audited.as_dict(),
             states=[state.as_dict() for state in states],
         )
 
     def _inject_faults(self) -> None:
-        blows = schedule(
-            self._plan.seed,
-            self._plan.kills,
-            brokers=self._plan.brokers,
-            mean_seconds=self._plan.mean_seconds,
-        )
-        for scheduled in blows:
+        plan = self._plan
+        for scheduled in schedule(plan.seed, plan.kills, brokers=plan.brokers, mean_seconds=plan.mean_seconds):
             self._wait(scheduled.after)
             self._replace_exited_workers()
             self._inject(scheduled)
 
     def _inject(self, scheduled: ScheduledFault) -> None:
         if scheduled.fault is Fault.KILL_BROKER:
-            if (
-                self._stopped_broker is not None
-            ):  # min.insync.replicas is 2 of 3: with a second broker down no write succeeds
+            if self._stopped_broker is not None:  # a second broker down of three: no write would succeed
                 self._restart_broker(self._stopped_broker)
             self._stopped_broker = broker = self._cluster.ids[int(scheduled.target * len(self._cluster.ids))]
             self._cluster.kill(broker)
@@ -246,7 +218,7 @@ class Chaos:
                 self._delayed_actions.remove(entry)
                 entry[1]()
             self._sample_in_play()
-            self._wake.wait(max(0.0, min(remaining, 0.2)))
+            time.sleep(max(0.0, min(remaining, 0.2)))
 
     def _due(self) -> list[tuple[float, Callable[[], None]]]:
         now = self._clock.monotonic()

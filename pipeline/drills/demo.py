@@ -1,10 +1,10 @@
 """Runs the whole system once on real Kafka: workers, real events, a spike, and an audit of every event."""
 
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +18,19 @@ from pipeline.drills.fleet import Fleet
 from pipeline.drills.latency import Latencies, Percentiles
 from pipeline.drills.recording import Recording
 from pipeline.drills.replay import Replay
-from pipeline.drills.scores import ScoreReader
-from pipeline.drills.wire import encoder
+from pipeline.drills.topic_listener import TopicListener
+from pipeline.drills.wire import SCORE, decoder, encoder
 from pipeline.errors import SurgetankError
 from pipeline.kafka import provisioning
-from pipeline.kafka.topic_reader import TopicReader
+from pipeline.kafka.retry import wait_until
+from pipeline.records import RecordBatch
 from pipeline.settings import KafkaSettings
 
-LOOK_SECONDS = 0.5
+SNAPSHOT_SECONDS = 0.5
 RECENT_SECONDS = 5.0
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 60.0
+_AUDITED = ("events", "scores", "dead_letters", "lost", "duplicates", "unexpected", "out_of_order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,7 @@ class DemoSnapshot:
 class DemoReport:
     """The result, also written to demo-report.json. Latency is from the intended send to the reader of the score."""
 
-    events: int
-    scores: int
-    dead_letters: int
-    lost: int
-    duplicates: int
-    unexpected: int
-    out_of_order: int
+    audit: AuditReport
     p50_ms: float
     p99_ms: float
     p99_calm_ms: float
@@ -80,68 +76,45 @@ class DemoReport:
     peak_rate: float
     first_score_seconds: float
 
-    @property
-    def passed(self) -> bool:
-        """Whether every event has exactly one outcome, in order."""
-        return not (self.lost or self.duplicates or self.unexpected or self.out_of_order)
-
     def as_dict(self) -> dict[str, float]:
-        """Return plain values, for JSON."""
-        return asdict(self)
+        """Return plain values, for JSON: the numbers of the audit, then the others."""
+        others = asdict(self)
+        audit = others.pop("audit")
+        return {name: audit[name] for name in _AUDITED} | others
 
 
-class _Watcher:
-    """Reads events and scores as a consumer of both topics would."""
+class _Scoring:
+    """What a consumer of both topics sees: the events, their scores, and the latency of each. For several threads."""
 
-    def __init__(self, kafka: KafkaSettings, pipeline: Pipeline, clock: Clock) -> None:
-        self._kafka = kafka
-        self._pipeline = pipeline
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._stopping = threading.Event()
+        self._decode = decoder(SCORE)
         self._lock = threading.Lock()
         self._latencies = Latencies()
         self.scored = 0
-        self.seen = 0
         self.last_score_at = 0.0
         self.first_score_at = 0.0
-        self.arrivals: deque[tuple[float, int]] = deque()
 
-    def follow_scores(self) -> None:
-        """Read scores until stopped."""
-        with ScoreReader(self._kafka, self._pipeline, clock=self._clock) as reader:
-            while not self._stopping.is_set():
-                read = reader.read(timeout=0.1)
-                if len(read):
-                    columns = read.columns
-                    with self._lock:
-                        self._latencies.scores(
-                            columns["source_partition"].to_numpy().astype(np.int64),
-                            columns["source_offset"].to_numpy(),
-                            read.arrived_at,
-                        )
-                    self.first_score_at = self.first_score_at or read.arrived_at
-                    self.last_score_at = read.arrived_at
-                    self.scored += len(read)
+    def add_scores(self, records: RecordBatch) -> None:
+        """Add scores that have just arrived."""
+        arrived_at = self._clock.now()
+        columns = self._decode(records).columns
+        partitions, offsets = columns["source_partition"].to_numpy(), columns["source_offset"].to_numpy()
+        with self._lock:
+            self._latencies.scores(partitions.astype(np.int64), offsets, arrived_at)
+        self.first_score_at = self.first_score_at or arrived_at
+        self.last_score_at = arrived_at
+        self.scored += len(offsets)
 
-    def follow_events(self) -> None:
-        """Read events until stopped."""
-        with TopicReader(self._kafka, [self._pipeline.events.topic]) as reader:
-            while not self._stopping.is_set():
-                records = reader.read(timeout=0.1)
-                if len(records):
-                    partitions = np.array([source.partition for source in records.sources])[records.source]
-                    with self._lock:
-                        self._latencies.events(partitions, records.offsets, records.arrived_ms)
-                    self.seen += len(records)
+    def add_events(self, records: RecordBatch) -> None:
+        """Add events that have just arrived."""
+        with self._lock:
+            self._latencies.events(records.partitions, records.offsets, records.arrived_ms)
 
     def percentiles(self, after: float = -np.inf, before: float = np.inf) -> Percentiles:
         """Return the latencies of the scores that arrived in this period (seconds since the epoch)."""
         with self._lock:
             return self._latencies.percentiles(after, before)
-
-    def stop(self) -> None:
-        """Stop both readers."""
-        self._stopping.set()
 
 
 def demo(
@@ -154,65 +127,49 @@ def demo(
     folder: Path,
     show: Callable[[DemoSnapshot], None],
     say: Callable[[str], None],
-    clock: Clock | None = None,
-) -> tuple[DemoReport, AuditReport]:
+) -> DemoReport:
     """Run the demo. ``show`` receives a snapshot twice a second, ``say`` a line per step. Raises SurgetankError."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     provisioning.apply(kafka, pipeline)
-    scored_kind = recording.events.index(next(e for e in recording.events if e.topic == pipeline.events.topic))
-    watcher = _Watcher(kafka, pipeline, clock)
+    kind = recording.topics.index(pipeline.events.topic)
+    scoring = _Scoring(clock)
     replay = Replay(kafka, recording, pacing.at_rate(plan.rate, [plan.spike]), encoder(), count=plan.count, clock=clock)
-    with (
-        Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, clock=clock) as fleet,
-        ThreadPoolExecutor(3) as pool,
-    ):
-        try:
-            say(f"starting {plan.workers} workers")
-            started = clock.now()
-            for member in [fleet.start() for _ in range(plan.workers)]:
-                fleet.wait_ready(member)
-            _wait_running(fleet, provisioning.existing(kafka)[pipeline.events.topic])
-            ready = clock.now() - started
-            say(f"workers ready after {ready:.1f} s; replaying {plan.count:,} real events")
-            following = [pool.submit(watcher.follow_scores), pool.submit(watcher.follow_events)]
-            sending = pool.submit(replay.run)
+    with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, clock=clock) as fleet:
+        say(f"starting {plan.workers} workers")
+        started = clock.now()
+        for member in [fleet.start() for _ in range(plan.workers)]:
+            fleet.wait_ready(member)
+        _wait_running(fleet, provisioning.existing(kafka)[pipeline.events.topic])
+        say(f"workers ready after {clock.now() - started:.1f} s; replaying {plan.count:,} real events")
+        with (
+            TopicListener(kafka, pipeline.scores.topic, scoring.add_scores, clock, DRAIN_SECONDS),
+            TopicListener(kafka, pipeline.events.topic, scoring.add_events, clock, DRAIN_SECONDS),
+            replay.in_background() as sending,
+        ):
             began = clock.now()
-            lags = _watch(clock, fleet, watcher, replay, scored_kind, began, show, lambda: not sending.done())
+            watch = partial(_watch, clock, fleet, scoring, replay, kind, began, show)
+            lags = watch(lambda: not sending.done())
             sent = sending.result()
             if not sent.complete:
                 raise SurgetankError(f"{sent.failed} events could not be sent: {sent.error}")
             expected = int(sent.by_topic[pipeline.events.topic])
             quiet_until = clock.now() + DRAIN_SECONDS
-            lags += _watch(
-                clock, fleet, watcher, replay, scored_kind, began, show,
-                lambda: watcher.scored < expected and clock.now() < quiet_until,
-            )  # fmt: skip
-            spike_over = began + plan.spike.end
-            drained = next((at for at, lag in lags if at >= spike_over and lag < plan.rate / 2), watcher.last_score_at)
-        finally:
-            replay.stop()
-            watcher.stop()
-        for done in following:
-            done.result()
+            lags += watch(lambda: scoring.scored < expected and clock.now() < quiet_until)
         say("all events sent; auditing every event")
-        found = audit(kafka, pipeline, wait=DRAIN_SECONDS)
-    all_, calm = watcher.percentiles(), watcher.percentiles(before=began + plan.spike.start)
+        audited = audit(kafka, pipeline, wait=DRAIN_SECONDS)
+    spike_over = began + plan.spike.end
+    drained = next((at for at, lag in lags if at >= spike_over and lag < plan.rate / 2), scoring.last_score_at)
+    all_, calm = scoring.percentiles(), scoring.percentiles(before=began + plan.spike.start)
     return DemoReport(
-        events=found.events,
-        scores=found.scores,
-        dead_letters=found.dead_letters,
-        lost=found.lost,
-        duplicates=found.duplicates,
-        unexpected=found.unexpected,
-        out_of_order=found.out_of_order,
+        audit=audited,
         p50_ms=all_.p50_ms,
         p99_ms=all_.p99_ms,
         p99_calm_ms=calm.p99_ms,
         peak_lag=max((lag for _, lag in lags), default=0),
         drain_seconds=round(max(0.0, drained - spike_over), 1),
         peak_rate=round(plan.rate * plan.spike.factor, 1),
-        first_score_seconds=round(max(0.0, watcher.first_score_at - began), 2),
-    ), found
+        first_score_seconds=round(max(0.0, scoring.first_score_at - began), 2),
+    )
 
 
 def all_running(tasks: Sequence[int], partitions: int) -> bool:
@@ -228,19 +185,18 @@ def _wait_running(fleet: Fleet, partitions: int) -> None:
 
     Raises SurgetankError after about READY_SECONDS.
     """
-    pause = threading.Event()
-    for _ in range(round(READY_SECONDS / LOOK_SECONDS)):
-        tasks = [member.partitions for member in fleet.members.values()]
-        if all_running(tasks, partitions):
-            return
-        pause.wait(LOOK_SECONDS)
-    raise SurgetankError(f"the workers run {tasks} tasks after {READY_SECONDS:.0f} s, not {partitions} in total")
+
+    def tasks() -> list[int]:
+        return [member.partitions for member in fleet.members.values()]
+
+    if not wait_until(lambda: all_running(tasks(), partitions), READY_SECONDS, SNAPSHOT_SECONDS):
+        raise SurgetankError(f"the workers run {tasks()} tasks after {READY_SECONDS:.0f} s, not {partitions} in total")
 
 
 def _watch(
     clock: Clock,
     fleet: Fleet,
-    watcher: _Watcher,
+    scoring: _Scoring,
     replay: Replay,
     kind: int,
     began: float,
@@ -248,12 +204,11 @@ def _watch(
     going: Callable[[], bool],
 ) -> list[tuple[float, int]]:
     """Take a snapshot twice a second while the replay runs; return (seconds since the epoch, lag) of each."""
-    pause = threading.Event()
     lags: list[tuple[float, int]] = []
-    before = (clock.now(), replay.sent_of(kind), watcher.scored)
+    before = (clock.now(), replay.sent_of(kind), scoring.scored)
     while going():
-        pause.wait(LOOK_SECONDS)
-        now, sent, scored = clock.now(), replay.sent_of(kind), watcher.scored
+        time.sleep(SNAPSHOT_SECONDS)
+        now, sent, scored = clock.now(), replay.sent_of(kind), scoring.scored
         elapsed = max(1e-6, now - before[0])
         lag = max(0, sent - scored)
         lags.append((now, lag))
@@ -265,7 +220,7 @@ def _watch(
                 rate_in=(sent - before[1]) / elapsed,
                 rate_out=(scored - before[2]) / elapsed,
                 lag=lag,
-                recent=watcher.percentiles(after=now - RECENT_SECONDS),
+                recent=scoring.percentiles(after=now - RECENT_SECONDS),
                 workers=[
                     (m.name, "ready" if m.ready else "starting" if m.running else "ended", m.partitions)
                     for m in fleet.members.values()

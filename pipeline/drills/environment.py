@@ -9,8 +9,7 @@ from typing import Any
 from pipeline.declaration import Pipeline
 from pipeline.drills.fleet import Fleet
 from pipeline.drills.recording import Recording
-from pipeline.kafka.local.broker import free_ports
-from pipeline.kafka.local.cluster import LocalCluster
+from pipeline.kafka.local.cluster import LocalCluster, temporary_cluster
 from pipeline.settings import KafkaSettings, load
 
 
@@ -41,11 +40,7 @@ def local_environment(
     pipeline: Pipeline, topology: str, recording: Recording, *, home: Path, brokers: int, protocol: str
 ) -> Iterator[DrillEnvironment]:
     """Start a new cluster in ``home`` for one drill, and stop it at the end. Raises BrokerError."""
-    cluster = LocalCluster(home / "kafka", brokers=brokers, port=free_ports(2 * brokers))
-    try:
-        cluster.up(fresh=True)
+    with temporary_cluster(home / "kafka", brokers) as cluster:
         settings = load({"kafka.bootstrap": cluster.bootstrap, "kafka.group_protocol": protocol})
         workers = {"kafka.group_protocol": protocol}
         yield DrillEnvironment(pipeline, topology, recording, cluster, settings.kafka, home / "logs", workers)
-    finally:
-        cluster.down()

@@ -1,14 +1,12 @@
 """Worker processes of one pipeline on this machine, for drills that start, stop and kill them."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from pipeline.clock import Clock, SystemClock
@@ -16,6 +14,10 @@ from pipeline.errors import SurgetankError
 from pipeline.http.http_get import answer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.telemetry.exposition_parser import sample_total
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
+_CHECK_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -101,15 +103,14 @@ class Fleet:
         self.members[name] = member
         return member
 
-    def wait_ready(self, member: Member, timeout: float = 60.0) -> float:
+    def wait_ready(self, member: Member) -> float:
         """Wait until the worker is ready; return the seconds. Raises SurgetankError with the end of its log."""
         started = self._clock.monotonic()
-        pause = threading.Event()  # never set
         while not member.ready:
-            if not member.running or self._clock.monotonic() - started > timeout:
-                state = "ended" if not member.running else f"is not ready after {timeout:.0f} s"
+            if not member.running or self._clock.monotonic() - started > READY_SECONDS:
+                state = "ended" if not member.running else f"is not ready after {READY_SECONDS:.0f} s"
                 raise SurgetankError(f"worker {member.name} {state}; its log {member.log} ends:\n{_tail(member.log)}")
-            pause.wait(0.05)
+            time.sleep(_CHECK_SECONDS)
         return self._clock.monotonic() - started
 
     @property
@@ -117,12 +118,12 @@ class Fleet:
         """The workers that run and are not paused."""
         return [member for member in self.members.values() if member.running and not member.paused]
 
-    def stop(self, member: Member, timeout: float = 30.0) -> int:
-        """Stop a worker with SIGTERM; return its exit code, -9 if it had to be killed after ``timeout`` seconds."""
+    def stop(self, member: Member) -> int:
+        """Stop a worker with SIGTERM; return its exit code, -9 if it had to be killed after STOP_SECONDS."""
         self.resume(member)
         member.process.terminate()
         try:
-            return member.process.wait(timeout)
+            return member.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             member.process.kill()
             return member.process.wait()
@@ -155,16 +156,9 @@ class Fleet:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write a report as JSON, one line per entry."""
-    path.write_text(json.dumps(report, indent=2) + "\n")
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])

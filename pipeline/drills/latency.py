@@ -17,13 +17,20 @@ _NO_TIME = np.nan
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Latencies in milliseconds over ``count`` scores; all 0 if there are none."""
+    """The number and percentiles of some durations in milliseconds; all 0 if there are none."""
 
     count: int
     p50_ms: float
     p99_ms: float
-    p999_ms: float
     max_ms: float
+
+    @classmethod
+    def of(cls, milliseconds: Floats) -> "Percentiles":
+        """Summarize durations, float64 [n]."""
+        if not len(milliseconds):
+            return cls(0, 0.0, 0.0, 0.0)
+        p50, p99 = (round(float(value), 3) for value in np.percentile(milliseconds, [50, 99]))
+        return cls(len(milliseconds), p50, p99, round(float(milliseconds.max()), 3))
 
 
 class Latencies:
@@ -42,9 +49,9 @@ class Latencies:
         """Add events: their positions in the source topic, and their Kafka timestamps in milliseconds."""
         for number in np.unique(partition).tolist():
             rows = partition == number
-            places = offset[rows]
-            times = self._ensure_length(number, int(places.max()) + 1)
-            times[places] = at_ms[rows]
+            offsets = offset[rows]
+            times = self._ensure_length(number, int(offsets.max()) + 1)
+            times[offsets] = at_ms[rows]
         waiting, self._waiting = self._waiting, []
         for scores in waiting:
             self._join(*scores)
@@ -53,11 +60,6 @@ class Latencies:
         """Add scores that a reader received at ``arrived_at``, in seconds since the epoch."""
         self._join(source_partition, source_offset, np.full(len(source_offset), arrived_at * 1000))
 
-    @property
-    def unmatched(self) -> int:
-        """The number of scores whose event has not been read yet."""
-        return sum(len(offset) for _, offset, _ in self._waiting)
-
     def percentiles(self, after: float = -np.inf, before: float = np.inf) -> Percentiles:
         """Return the percentiles of the scores that arrived from ``after`` on and before ``before``.
 
@@ -65,11 +67,7 @@ class Latencies:
         """
         latencies = np.concatenate(self._latencies) if self._latencies else np.zeros(0)
         arrived = np.concatenate(self._arrived) if self._arrived else np.zeros(0)
-        latencies = latencies[(arrived >= after * 1000) & (arrived < before * 1000)]
-        if not len(latencies):
-            return Percentiles(0, 0.0, 0.0, 0.0, 0.0)
-        p50, p99, p999 = (round(float(value), 3) for value in np.percentile(latencies, [50, 99, 99.9]))
-        return Percentiles(len(latencies), p50, p99, p999, round(float(latencies.max()), 3))
+        return Percentiles.of(latencies[(arrived >= after * 1000) & (arrived < before * 1000)])
 
     def _join(self, partition: Int64s, offset: Int64s, arrived_ms: Floats) -> None:
         sent = np.full(len(offset), _NO_TIME)

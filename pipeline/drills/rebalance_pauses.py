@@ -5,20 +5,23 @@ around it of the partitions that the first worker owned before and after. No pro
 """
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import Clock
 from pipeline.drills.audit import audit
+from pipeline.drills.drill import Drill
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
+from pipeline.drills.latency import Percentiles
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
+from pipeline.drills.report import DrillReport
 from pipeline.drills.synthetic_keys import SyntheticKeys
 from pipeline.drills.topic_listener import TopicListener
 from pipeline.drills.wire import encoder
@@ -32,30 +35,13 @@ WAIT_SECONDS = 60.0
 GOAL_PAUSE_MS = 300.0
 GOAL_FIRST_SECONDS = 5.0
 GOAL_JOIN_SECONDS = 5.0  # plus two heartbeat intervals
+HEARTBEAT_SECONDS = 1.0  # of the brokers of a drill
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The number and percentiles of some durations, in milliseconds; all 0 if there are none."""
-
-    count: int
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> "Spread":
-        """Summarize durations given in seconds."""
-        if not seconds:
-            return cls(0, 0.0, 0.0, 0.0)
-        p50, p99 = (round(1000 * float(value), 1) for value in np.percentile(seconds, [50, 99]))
-        return cls(len(seconds), p50, p99, round(1000 * max(seconds), 1))
-
-
-@dataclass(frozen=True, slots=True)
-class RebalanceReport:
+class RebalanceReport(DrillReport):
     """The measurements. ``aborted`` counts forced aborts of both workers; ``calm`` is measured without rebalances."""
 
     protocol: str
@@ -64,10 +50,10 @@ class RebalanceReport:
     first_score_seconds: float
     join_seconds: list[float]
     leave_seconds: list[float]
-    joining: Spread
-    leaving: Spread
-    pauses: Spread
-    calm: Spread
+    joining: Percentiles
+    leaving: Percentiles
+    pauses: Percentiles
+    calm: Percentiles
     aborted: int
     exits: list[int]
     audit: dict[str, Any]
@@ -99,10 +85,6 @@ class RebalanceReport:
     def passed(self) -> bool:
         """Whether no event was lost or duplicated. Time goals are only reported, because machines differ."""
         return bool(self.audit["ok"])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
 
 
 class Arrivals:
@@ -146,35 +128,28 @@ def longest_gap(times: Floats, start: float, stop: float) -> float:
     return float(np.diff(edges).max())
 
 
-class RebalanceDrill:
-    """One run. ``say`` receives a line for each action.
+class RebalanceDrill(Drill):
+    """Lets a second worker join and leave, in ``rounds`` rounds, under ``rate`` events per second.
 
     With ``keys``, the tables of the pipeline are filled with that many keys first, which a joining worker must restore.
     """
 
     def __init__(
         self,
-        site: DrillEnvironment,
+        environment: DrillEnvironment,
         *,
         rounds: int,
         rate: float,
         keys: int = 0,
-        heartbeat_seconds: float = 1.0,
-        say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
+        say: Callable[[str], None],
     ) -> None:
-        self._pipeline = site.pipeline
-        self._synthetic_keys = SyntheticKeys(site.pipeline, site.recording, keys) if keys else None
-        self._recording = self._synthetic_keys.events if self._synthetic_keys else site.recording
+        super().__init__(environment, say)
+        self._synthetic_keys = SyntheticKeys(self._pipeline, self._recording, keys) if keys else None
+        if self._synthetic_keys is not None:
+            self._recording = self._synthetic_keys.events
         self._rounds = rounds
         self._rate = rate
-        self._kafka = site.kafka
-        self._heartbeat = heartbeat_seconds
-        self._say = say
-        self._clock = clock or SystemClock()
-        self._fleet = site.fleet()
         self._arrivals = Arrivals(self._clock)
-        self._never_set = threading.Event()
         self._joining: list[float] = []
         self._leaving: list[float] = []
         self._calm: list[float] = []
@@ -193,27 +168,26 @@ class RebalanceDrill:
                 f"{self._synthetic_keys.keys:,} keys"
             )
         replay = Replay(self._kafka, self._recording, at_rate(self._rate), encoder(), count=10**9)
-        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._arrivals.add, self._clock)
-        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
-            sending = sender.submit(replay.run)
-            try:
+        listener = TopicListener(
+            self._kafka, self._pipeline.scores.topic, self._arrivals.add, self._clock, WAIT_SECONDS
+        )
+        self._until = listener.until
+        with self._fleet, listener:
+            with replay.in_background() as sending:
                 started = self._clock.monotonic()
                 first = self._fleet.start()
                 first_score = self._until(lambda: self._arrivals.any, "a first score", first, started)
                 self._say(f"first score {first_score:.1f} s after the start of the first worker")
-                self._until(
-                    lambda: len(self._owned(first)) == self._pipeline.events.partitions, "all partitions", first
-                )
+                partitions = self._pipeline.events.partitions
+                self._until(lambda: len(self._owned(first)) == partitions, "all partitions", first)
                 self._until(self._caught_up, "no backlog", first)
                 for number in range(self._rounds):
                     self._round(number + 1, first)
                 self._aborted += _aborts(first)
-            finally:
-                replay.stop()
             sending.result()
-            found = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
+            audited = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
             self._exits.append(self._fleet.stop(first))
-        pauses = Spread.of(self._joining + self._leaving)
+        pauses = _percentiles(self._joining + self._leaving)
         return RebalanceReport(
             protocol=self._kafka.group_protocol,
             rounds=self._rounds,
@@ -221,32 +195,32 @@ class RebalanceDrill:
             first_score_seconds=round(first_score, 2),
             join_seconds=self._join_seconds,
             leave_seconds=self._leave_seconds,
-            joining=Spread.of(self._joining),
-            leaving=Spread.of(self._leaving),
+            joining=_percentiles(self._joining),
+            leaving=_percentiles(self._leaving),
             pauses=pauses,
-            calm=Spread.of(self._calm),
+            calm=_percentiles(self._calm),
             aborted=self._aborted,
             exits=self._exits,
-            audit=found.as_dict(),
+            audit=audited.as_dict(),
             goals={
                 f"p99 of pauses <= {GOAL_PAUSE_MS:.0f} ms": pauses.p99_ms <= GOAL_PAUSE_MS,
                 f"first score <= {GOAL_FIRST_SECONDS:.0f} s": first_score <= GOAL_FIRST_SECONDS,
                 f"joining <= two heartbeats + {GOAL_JOIN_SECONDS:.0f} s": max(self._join_seconds, default=0.0)
-                <= GOAL_JOIN_SECONDS + 2 * self._heartbeat,
+                <= GOAL_JOIN_SECONDS + 2 * HEARTBEAT_SECONDS,
             },
         )
 
     def _round(self, number: int, first: Member) -> None:
         owned_before = self._owned(first)
         calm_from = self._clock.monotonic()
-        self._wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         self._calm += self._gaps(owned_before, calm_from, self._clock.monotonic())
 
         started = self._clock.monotonic()
         other = self._fleet.start()
         join_seconds = self._until(lambda: _scored(other) > 0, "a score of the worker that joined", other, started)
         stayed = owned_before & self._owned(first)
-        self._wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         joining = self._gaps(stayed, started, self._clock.monotonic())
 
         stayed = self._owned(first)
@@ -256,7 +230,7 @@ class RebalanceDrill:
         self._until(lambda: self._owned(first) == owned_before, "its partitions back", first, started)
         leave_seconds = self._clock.monotonic() - started
         self._until(self._caught_up, "no backlog", first)
-        self._wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         leaving = self._gaps(stayed, started, self._clock.monotonic())
 
         self._join_seconds.append(round(join_seconds, 2))
@@ -283,11 +257,9 @@ class RebalanceDrill:
     def _caught_up(self) -> bool:
         return sum(each.lag for each in self._offsets.now()) < self._rate
 
-    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
-        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
 
-    def _wait(self, seconds: float) -> None:
-        self._never_set.wait(seconds)
+def _percentiles(seconds: list[float]) -> Percentiles:
+    return Percentiles.of(1000 * np.array(seconds))
 
 
 def _scored(worker: Member) -> float:

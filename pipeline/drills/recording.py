@@ -113,8 +113,8 @@ class Recording:
 
     def times(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return the event times of positions counted across laps: int64 [stop - start], in ms since the epoch."""
-        lap, place = np.divmod(np.arange(start, stop, dtype=np.int64), len(self))
-        times: npt.NDArray[np.int64] = self.time_ms[place] + lap * self.lap_ms
+        lap, row = np.divmod(np.arange(start, stop, dtype=np.int64), len(self))
+        times: npt.NDArray[np.int64] = self.time_ms[row] + lap * self.lap_ms
         return times
 
     def chunks(self, encode: Encode, *, count: int, rows: int = 8192) -> Iterator[Chunk]:
@@ -131,19 +131,19 @@ class Recording:
         keys: list[bytes | None] = [None] * len(kind)
         values: list[bytes] = [b""] * len(kind)
         for k, events in enumerate(self.events):
-            places = np.flatnonzero(kind == k)
-            if not len(places):
+            rows = np.flatnonzero(kind == k)
+            if not len(rows):
                 continue
             # Each table is ordered by time too, so a range of the recording is a range of the table.
-            batch = self._batch(k, int(self.row[start + places[0]]), len(places), lap)
+            batch = self._batch(k, int(self.row[start + rows[0]]), len(rows), lap)
             encoded = encode(events.schema, batch)
-            if len(encoded) != len(places):
-                raise ValueError(f"{len(places)} events of {events.schema!r} were encoded to {len(encoded)} values")
-            for place, value in zip(places.tolist(), encoded, strict=True):
-                values[place] = value
+            if len(encoded) != len(rows):
+                raise ValueError(f"{len(rows)} events of {events.schema!r} were encoded to {len(encoded)} values")
+            for row, value in zip(rows.tolist(), encoded, strict=True):
+                values[row] = value
             if events.key is not None:
-                for place, key in zip(places.tolist(), batch[events.key].cast(pa.binary()).to_pylist(), strict=True):
-                    keys[place] = key
+                for row, key in zip(rows.tolist(), batch[events.key].cast(pa.binary()).to_pylist(), strict=True):
+                    keys[row] = key
         first = lap * len(self) + start
         return Chunk(first, kind, self.time_ms[start:stop] + lap * self.lap_ms, keys, values)
 

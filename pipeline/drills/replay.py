@@ -7,8 +7,9 @@ so a slow sender cannot make the pipeline look fast.
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,6 @@ class Sent:
         """Whether Kafka acknowledged every sent event."""
         return self.acknowledged == self.sent
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 class Replay:
     """Sends ``count`` events of a recording at a pace, across laps.
@@ -91,6 +88,16 @@ class Replay:
     def stop(self) -> None:
         """Stop sending; ``run`` then waits for outstanding deliveries and returns."""
         self._stop.set()
+
+    @contextmanager
+    def in_background(self) -> "Iterator[Future[Sent]]":
+        """Run in another thread until the block ends; yield the future result."""
+        with ThreadPoolExecutor(1, "replay") as pool:
+            sending = pool.submit(self.run)
+            try:
+                yield sending
+            finally:
+                self.stop()
 
     def sent_of(self, kind: int) -> int:
         """Return how many events of one kind of the recording were passed to the producer so far."""

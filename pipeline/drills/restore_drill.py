@@ -5,20 +5,20 @@ committed scores has received the score of an event that was sent after the faul
 """
 
 import statistics
-import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pipeline.clock import Clock, SystemClock
 from pipeline.drills.audit import audit
+from pipeline.drills.drill import Drill
 from pipeline.drills.environment import DrillEnvironment
 from pipeline.drills.fleet import Member
 from pipeline.drills.pacing import at_rate
 from pipeline.drills.replay import Replay
+from pipeline.drills.report import DrillReport
 from pipeline.drills.state_check import compare_states, summary
 from pipeline.drills.synthetic_keys import SyntheticKeys
 from pipeline.drills.topic_listener import TopicListener
@@ -66,7 +66,7 @@ class RestoreRound:
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreReport:
+class RestoreReport(DrillReport):
     """The measurements. ``empty``: killed and replaced by a worker without local state; ``own``: killed and restarted
     under the same name; ``clean``: stopped and restarted under the same name."""
 
@@ -85,13 +85,13 @@ class RestoreReport:
     def lines(self) -> list[str]:
         """The report as text."""
         table = [f"{'seconds, medians':42s} started  accepted  served   records restored  a second  a CPU second"]
-        for label, returns in (
+        for label, rounds in (
             ("killed, a successor with an empty disk", self.empty),
             ("killed, started again on its own disk", self.own),
             ("stopped, started again on its own disk", self.clean),
         ):
             started, accepted, served, restored, rate, cpu_rate = (
-                statistics.median(getattr(each, name) for each in returns)
+                statistics.median(getattr(each, name) for each in rounds)
                 for name in ("started", "accepted", "served", "restored", "rate", "cpu_rate")
             )
             table.append(
@@ -110,10 +110,6 @@ class RestoreReport:
     def passed(self) -> bool:
         """Whether no event was lost or duplicated and no state is wrong. Time goals are only reported."""
         return bool(self.audit["ok"]) and all(state["ok"] for state in self.states)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
 
 
 def goals(session_seconds: float, empty: list[RestoreRound], own: list[RestoreRound]) -> dict[str, bool]:
@@ -182,30 +178,23 @@ class FirstScores:
         return all(self._reached.get(partition, -1) >= end for partition, end in ends.items())
 
 
-class RestoreDrill:
-    """One run. ``say`` receives a line for each action."""
+class RestoreDrill(Drill):
+    """Ends the owner of ``keys`` keys three ways in each of ``rounds`` rounds, under ``rate`` events per second."""
 
     def __init__(
         self,
-        site: DrillEnvironment,
+        environment: DrillEnvironment,
         *,
         keys: int,
         rounds: int,
         rate: float,
-        say: Callable[[str], None] = lambda _: None,
-        clock: Clock | None = None,
+        say: Callable[[str], None],
     ) -> None:
-        self._pipeline = site.pipeline
-        self._kafka = site.kafka
-        self._cluster = site.cluster
-        self._synthetic_keys = SyntheticKeys(site.pipeline, site.recording, keys)
+        super().__init__(environment, say)
+        self._synthetic_keys = SyntheticKeys(self._pipeline, self._recording, keys)
         self._rounds = rounds
         self._rate = rate
-        self._say = say
-        self._clock = clock or SystemClock()
-        self._fleet = site.fleet()
         self._served = FirstScores()
-        self._never_set = threading.Event()
 
     def run(self) -> RestoreReport:
         """Run the drill. Raises SurgetankError if the pipeline has no tables, or a worker does not recover."""
@@ -219,14 +208,14 @@ class RestoreDrill:
         empty: list[RestoreRound] = []
         own: list[RestoreRound] = []
         clean: list[RestoreRound] = []
-        self._listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.add, self._clock)
-        with self._fleet, self._listener, ThreadPoolExecutor(1) as sender:
+        listener = TopicListener(self._kafka, self._pipeline.scores.topic, self._served.add, self._clock, WAIT_SECONDS)
+        self._until = listener.until
+        with self._fleet, listener:
             owner = self._fleet.start()
             self._until(lambda: self._lag() == 0, "all of its state", owner)
             records = self._changelog_records()
             self._say(f"all keys are in the state: {records:,} changelog records")
-            sending = sender.submit(replay.run)
-            try:
+            with replay.in_background() as sending:
                 ends = self._ends()
                 self._until(lambda: self._served.all(ends), "scores of all partitions", owner)
                 for number in range(self._rounds):
@@ -234,10 +223,8 @@ class RestoreDrill:
                     owner = self._measure_recovery(empty, owner, self._fleet.kill, "")
                     owner = self._measure_recovery(own, owner, self._fleet.kill, owner.name)
                     owner = self._measure_recovery(clean, owner, self._fleet.stop, owner.name)
-            finally:
-                replay.stop()
             sending.result()
-            found = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
+            audited = audit(self._kafka, self._pipeline, wait=WAIT_SECONDS)
             self._say("comparing the state of every key")
             states = compare_states(self._kafka, self._pipeline)
         session = self._session_seconds()
@@ -249,19 +236,19 @@ class RestoreDrill:
             empty=empty,
             own=own,
             clean=clean,
-            audit=found.as_dict(),
+            audit=audited.as_dict(),
             states=[state.as_dict() for state in states],
             goals=goals(session, empty, own),
         )
 
     def _measure_recovery(
-        self, returns: list[RestoreRound], owner: Member, blow: Callable[[Member], object], name: str
+        self, rounds: list[RestoreRound], owner: Member, end: Callable[[Member], object], name: str
     ) -> Member:
         """Kill or stop the owner, start a worker of that name (none: a new name) instead, and measure its recovery."""
         self._until(lambda: self._lag() < self._rate, "no backlog", owner)
-        self._never_set.wait(CALM_SECONDS)
+        time.sleep(CALM_SECONDS)
         since = self._clock.monotonic()
-        blow(owner)
+        end(owner)
         ends = self._ends()
         successor = self._fleet.start(name=name)
         started = self._clock.monotonic() - since
@@ -284,7 +271,7 @@ class RestoreDrill:
 
         served = self._until(serves, "scores of all partitions", successor, since)
         sample()
-        found = RestoreRound(
+        measured = RestoreRound(
             started=round(started, 2),
             accepted=round(accepted, 2),
             served=round(served, 2),
@@ -294,13 +281,10 @@ class RestoreDrill:
         )
         self._say(
             f"  {successor.name}: accepted after {accepted:.1f} s, serves after {served:.1f} s, "
-            f"{found.restored:,} records restored, {found.rate:,.0f} a second"
+            f"{measured.restored:,} records restored, {measured.rate:,.0f} a second"
         )
-        returns.append(found)
+        rounds.append(measured)
         return successor
-
-    def _until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
-        return self._listener.until(condition, what, worker, wait=WAIT_SECONDS, since=since)
 
     def _lag(self) -> int:
         return sum(each.lag for each in self._offsets.now())

@@ -7,7 +7,7 @@ table, without rings, batches or transactions (``pipeline.offline``). The last s
 After an increase of the number of partitions, the events of a key may be in several partitions.
 """
 
-import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.declaration import PREDICTIONS, Events, Pipeline
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.errors import StartupError, SurgetankError
+from pipeline.errors import SurgetankError
 from pipeline.features.row_layout import AggregateKind
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance
@@ -27,7 +27,7 @@ from pipeline.kafka import provisioning
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
-from pipeline.offline import feature_sql
+from pipeline.offline.backfill import query_aggregates
 from pipeline.processing.stateful_features import LATE_MS, milliseconds, plausible_times, predictions_ms, row_serdes
 from pipeline.records import DecodedBatch, RecordBatch
 from pipeline.settings import KafkaSettings, StateSettings
@@ -37,6 +37,7 @@ Int64s = npt.NDArray[np.int64]
 Float64s = npt.NDArray[np.float64]
 Key = tuple[int, bytes]  # partition and key
 
+WAIT_SECONDS = 30.0
 RELATIVE = 1e-9  # the tolerance of sums, which are added in another order
 _EXACT = {
     AggregateKind.COUNT,
@@ -46,7 +47,7 @@ _EXACT = {
     AggregateKind.SECONDS_SINCE_LAST,
 }
 _EXAMPLES = 5
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 
 NO_RECORDS = RecordBatch.of(())
 
@@ -91,21 +92,14 @@ def summary(report: Mapping[str, Any]) -> str:
     )
 
 
-def compare_states(
-    kafka: KafkaSettings,
-    pipeline: Pipeline,
-    settings: StateSettings | None = None,
-    *,
-    wait: float = 30.0,
-    clock: Clock | None = None,
-) -> list[StateReport]:
-    """Compare every table of a pipeline after all events and facts are committed. ``settings`` are its workers'.
+def compare_states(kafka: KafkaSettings, pipeline: Pipeline) -> list[StateReport]:
+    """Compare every table of a pipeline, whose workers have default state settings, after all records are committed.
 
-    Raises BrokerError or TopicsError if a topic cannot be read, SurgetankError if no offset is committed for ``wait``
-    seconds although records are left.
+    Raises BrokerError or TopicsError if a topic cannot be read, SurgetankError if no offset is committed for
+    ``WAIT_SECONDS`` although records are left.
     """
-    _wait_until_committed(kafka, pipeline, wait, clock or SystemClock())
-    settings = settings or StateSettings()
+    _wait_until_committed(kafka, pipeline)
+    settings = StateSettings()
     reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.memories]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
@@ -118,7 +112,7 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Par
     last: dict[Key, bytes | None] = {}
     with TopicReader(kafka, [topic]) as reader:
         for records in reader.catch_up():
-            partitions = _partitions(records).tolist()
+            partitions = records.partitions.tolist()
             last.update(
                 zip(zip(partitions, records.keys.to_pylist(), strict=True), records.values.to_pylist(), strict=True)
             )
@@ -131,15 +125,15 @@ def last_values(kafka: KafkaSettings, topic: str) -> tuple[dict[Key, bytes], Par
     return rows, growth
 
 
-def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline, wait: float, clock: Clock) -> None:
-    offsets, pause = GroupOffsets(kafka, pipeline.group, pipeline.sources), threading.Event()
+def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline) -> None:
+    clock, offsets = SystemClock(), GroupOffsets(kafka, pipeline.group, pipeline.sources)
     since, before = clock.monotonic(), -1
     while lag := sum(each.lag for each in offsets.now()):
         if lag != before:
             since, before = clock.monotonic(), lag
-        elif clock.monotonic() - since > wait:
+        elif clock.monotonic() - since > WAIT_SECONDS:
             raise SurgetankError(f"{lag} records of {', '.join(pipeline.sources)} are left, and nothing is committed")
-        pause.wait(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
 
 
 def _compare_table(
@@ -155,7 +149,8 @@ def _compare_table(
     rows = row_serdes(pipeline)[0][name].unpack([found[key] for key in expected if key in found])
     there = [number for number, key in enumerate(expected) if key in found]
     online = np.full((2 * len(expected), len(table_state.aggregates)), np.nan)
-    probes = source_events.probes(table_state)
+    newest = source_events.newest
+    probes = np.stack([newest, newest - table_state.layout.longest_window_ms], axis=1)  # int64 [k, 2], in ms
     if there:
         index = np.repeat(np.arange(len(there), dtype=np.int64), 2)
         times = probes[there].reshape(-1)
@@ -170,7 +165,7 @@ def _compare_table(
     right = same.all(axis=1).reshape(-1, 2).all(axis=1)
     gone = np.ones(len(expected), dtype=np.bool_)
     gone[there] = False
-    may_have_expired = source_events.may_have_expired(table_state, settings) & gone
+    may_have_expired = _may_have_expired(expected, newest, table_state.layout.retention_ms, settings) & gone
     wrong, missing = np.flatnonzero(~right & ~gone), np.flatnonzero(gone & ~may_have_expired)
     unexpected = [key for key in found if key not in source_events.numbers]
     examples = [
@@ -215,14 +210,6 @@ class _SourceEvents:
         np.maximum.at(newest, events["key"].to_numpy(), events["time_ms"].to_numpy())
         return cls(events, list(numbers), newest)
 
-    def probes(self, table_state: TableState) -> Int64s:
-        """Return int64 [k, 2]: the times of the probe events of each key, in ms since the epoch."""
-        return np.stack([self.newest, self.newest - table_state.layout.longest_window_ms], axis=1)
-
-    def may_have_expired(self, table_state: TableState, settings: StateSettings) -> npt.NDArray[np.bool_]:
-        """Return bool [k]: which keys may have expired."""
-        return _may_have_expired(self.keys, self.newest, table_state.layout.retention_ms, settings)
-
 
 def _may_have_expired(
     keys: Sequence[Key], newest: Int64s, retention_ms: int | None, settings: StateSettings
@@ -261,16 +248,16 @@ def _events(
     batch: DecodedBatch, feed: Events, settings: StateSettings, numbers: dict[Key, int], row_partitions: _RowPartitions
 ) -> pa.Table:
     records = batch.records
-    partitions = _partitions(records)[batch.rows]
+    partitions = records.partitions[batch.rows]
     times, known = milliseconds(batch.columns.column(feed.time))
     writes = known & plausible_times(settings)(times, records.arrived_ms[batch.rows])
     keys = records.keys.take(pa.array(batch.rows)).to_pylist()
     kept = np.flatnonzero(writes & np.array([key not in RESERVED_KEYS for key in keys], dtype=np.bool_))
     offsets = records.offsets[batch.rows]
-    lying = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
-    homed = [row_partitions.of(keys[at] or b"", partition, offset) for at, partition, offset in lying]
-    numbered = [numbers.setdefault(key, len(numbers)) for key in homed]
-    stages = np.array([row_partitions.stage(partition, offset) for _, partition, offset in lying], dtype=np.int64)
+    positions = list(zip(kept.tolist(), partitions[kept].tolist(), offsets[kept].tolist(), strict=True))
+    row_keys = [row_partitions.of(keys[at] or b"", partition, offset) for at, partition, offset in positions]
+    numbered = [numbers.setdefault(key, len(numbers)) for key in row_keys]
+    stages = np.array([row_partitions.stage(partition, offset) for _, partition, offset in positions], dtype=np.int64)
     table = pa.Table.from_batches([batch.columns.take(pa.array(kept))])
     given = {
         "ordinal": (stages << 56) + (partitions[kept] << 40) + offsets[kept],
@@ -286,14 +273,9 @@ def _events(
 
 
 def _recompute(table_state: TableState, source_events: _SourceEvents, probes: Int64s) -> Float64s:
-    """Return float64 [2k, F]: what DuckDB says to the probes of each key."""
-    try:
-        import duckdb
-    except ImportError:
-        raise StartupError("recomputing state requires DuckDB: pip install 'surgetank[offline]'") from None
-
+    """Return float64 [2k, F]: the aggregates that the probes of each key read, computed by DuckDB."""
     k = len(source_events.keys)
-    asked = pa.table(
+    probe_events = pa.table(
         {
             "ordinal": pa.array((1 << 60) + np.arange(2 * k, dtype=np.int64)),
             "key": pa.array(np.repeat(np.arange(k, dtype=np.int64), 2)),
@@ -302,12 +284,8 @@ def _recompute(table_state: TableState, source_events: _SourceEvents, probes: In
             "writes": pa.array(np.zeros(2 * k, dtype=np.bool_)),
         }
     )
-    events = pa.concat_tables([source_events.events, asked], promote_options="default")
-    with duckdb.connect() as db:
-        db.register("events", events)
-        found = db.sql(feature_sql.sql(table_state)).to_arrow_table()
-    columns = [found[each.name].cast(pa.float64()).fill_null(np.nan).to_numpy() for each in table_state.aggregates]
-    return np.stack(columns, axis=1)
+    events = pa.concat_tables([source_events.events, probe_events], promote_options="default")
+    return np.stack(list(query_aggregates(table_state, events).values()), axis=1)
 
 
 def _equal(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:
@@ -336,7 +314,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
                 [version.encode() for version in columns[3].to_pylist()],
                 strict=True,
             )
-            partitions = _partitions(records)[batch.rows].tolist()
+            partitions = records.partitions[batch.rows].tolist()
             keys = records.keys.take(pa.array(batch.rows)).to_pylist()
             offsets = batch.columns.column("source_offset").to_pylist()
             for partition, key, value, offset in zip(partitions, keys, values, offsets, strict=True):
@@ -360,8 +338,3 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
     return StateReport(
         PREDICTIONS, len(expected), len(wrong), len(missing), len(unexpected), len(gone) - len(missing), examples
     )
-
-
-def _partitions(records: RecordBatch) -> Int64s:
-    numbers = np.array([source.partition for source in records.sources], dtype=np.int64)
-    return numbers[records.source]

@@ -37,8 +37,8 @@ def synthetic_keys(recording: Recording, events: Events, keys: int, count: int) 
         events.time: pa.array(int(recording.time_ms[0]) + number).cast(table.schema.field(events.time).type),
     }
     for name, column in columns.items():
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.schema.field(place), column)
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(index), column)
     return Recording.merge([(events, table)], lap=timedelta(milliseconds=max(count, LAP_MS)))
 
 

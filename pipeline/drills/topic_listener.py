@@ -7,27 +7,31 @@ from typing import Self
 
 from pipeline.clock import Clock
 from pipeline.drills.fleet import Member
-from pipeline.errors import BrokerError, SurgetankError
+from pipeline.errors import SurgetankError
+from pipeline.kafka.retry import retry_until_available
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.records import RecordBatch
 from pipeline.settings import KafkaSettings
 
 LEADERS_SECONDS = 60.0
-_AGAIN_SECONDS = 0.2
 _READ_SECONDS = 0.1
-_LOOK_SECONDS = 0.02
+_CHECK_SECONDS = 0.02
 
 
 class TopicListener:
-    """Reads committed records in its own thread, which calls ``on_records`` with each batch. A context manager."""
+    """Reads committed records in its own thread, which calls ``on_records`` with each batch. A context manager.
+
+    ``wait`` is the timeout of ``until`` in seconds.
+    """
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, on_records: Callable[[RecordBatch], None], clock: Clock
+        self, kafka: KafkaSettings, topic: str, on_records: Callable[[RecordBatch], None], clock: Clock, wait: float
     ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._on_records = on_records
         self._clock = clock
+        self._wait = wait
         self._stopping = threading.Event()
 
     def check(self) -> None:
@@ -35,29 +39,21 @@ class TopicListener:
         if self._reading.done():
             self._reading.result()  # the thread ends early only by an error
 
-    def until(
-        self,
-        condition: Callable[[], bool],
-        what: str,
-        worker: Member,
-        *,
-        wait: float,
-        since: float | None = None,
-    ) -> float:
+    def until(self, condition: Callable[[], bool], what: str, worker: Member, since: float | None = None) -> float:
         """Wait for a condition; return the seconds since ``since`` (default: now).
 
-        Raises SurgetankError if the worker exits before, or the condition takes more than ``wait`` seconds.
+        Raises SurgetankError if the worker exits before, or at the timeout.
         """
         since = self._clock.monotonic() if since is None else since
         while not condition():
             self.check()
             waited = self._clock.monotonic() - since
-            if not worker.running or waited > wait:
+            if not worker.running or waited > self._wait:
                 raise SurgetankError(
                     f"worker {worker.name} {'has no' if worker.running else 'ended before it had'} {what} after "
                     f"{waited:.0f} s; its log: {worker.log}"
                 )
-            self._stopping.wait(_LOOK_SECONDS)
+            self._stopping.wait(_CHECK_SECONDS)
         return self._clock.monotonic() - since
 
     def __enter__(self) -> Self:
@@ -71,19 +67,11 @@ class TopicListener:
         self.check()
 
     def _read(self) -> None:
-        with self._open() as reader:
+        # Topics that were just created have no leaders yet.
+        with retry_until_available(
+            lambda: TopicReader(self._kafka, [self._topic]), self._clock, LEADERS_SECONDS
+        ) as reader:
             while not self._stopping.is_set():
                 records = reader.read(timeout=_READ_SECONDS)
                 if len(records):
                     self._on_records(records)
-
-    def _open(self) -> TopicReader:
-        """Return a reader. Retries, because topics that were just created have no leaders yet."""
-        since = self._clock.monotonic()
-        while True:
-            try:
-                return TopicReader(self._kafka, [self._topic])
-            except BrokerError:
-                if self._clock.monotonic() - since > LEADERS_SECONDS:
-                    raise
-            self._stopping.wait(_AGAIN_SECONDS)

@@ -14,7 +14,7 @@ from typing import Self
 from aiohttp import web
 
 from pipeline.declaration import Pipeline
-from pipeline.http.server import HttpServer, json_response
+from pipeline.http.server import Handler, HttpServer, json_response
 from pipeline.kafka.confirmed import ConfirmedProducer
 from pipeline.settings import KafkaSettings
 from pipeline.timeline.alert_writer import AlertWriter
@@ -38,9 +38,10 @@ class AlertmanagerWebhook:
         self._buffered = 0
         self._server = HttpServer(host, port, name="alerts", advice="choose another --port")
         self._server.route("POST", "/alerts", self.post)
-        self._server.route("GET", "/live", self.live)
-        self._server.route_prefix("GET", "/", self.get_other)
-        self._server.route_prefix("POST", "/", self.post_other)
+        self._server.route("GET", "/live", _constant(HTTPStatus.OK, "alive"))
+        advice = "post alerts to /alerts"
+        self._server.route_prefix("GET", "/", _constant(HTTPStatus.NOT_FOUND, f"{advice}; /live answers"))
+        self._server.route_prefix("POST", "/", _constant(HTTPStatus.NOT_FOUND, advice))
         self._producer = ConfirmedProducer(kafka, client_id="alertmanager-timeline")
         self._writer = AlertWriter(self._producer, pipeline.timeline)
         self._writing = ThreadPoolExecutor(WRITERS, thread_name_prefix="alerts")
@@ -79,18 +80,6 @@ class AlertmanagerWebhook:
         finally:
             self._buffered -= len(body)
 
-    async def live(self, _: web.BaseRequest) -> web.Response:
-        """Respond that the process is alive."""
-        return _said(HTTPStatus.OK, "alive")
-
-    async def get_other(self, _: web.BaseRequest) -> web.Response:
-        """Respond with the list of paths."""
-        return _said(HTTPStatus.NOT_FOUND, "post alerts to /alerts; /live answers")
-
-    async def post_other(self, _: web.BaseRequest) -> web.Response:
-        """Respond with the path for alerts."""
-        return _said(HTTPStatus.NOT_FOUND, "post alerts to /alerts")
-
     def _take(self, body: bytearray) -> web.Response:
         try:
             posted = parse_alerts(body, self._pipeline.name)
@@ -105,5 +94,14 @@ class AlertmanagerWebhook:
         return _said(HTTPStatus.OK, f"{result.written} of {len(posted)} are new")
 
 
-def _said(status: HTTPStatus, said: str) -> web.Response:
-    return json_response(status, {"said": said})
+def _constant(status: HTTPStatus, text: str) -> Handler:
+    """Return a handler with this response to every request."""
+
+    async def respond(_: web.BaseRequest) -> web.Response:
+        return _said(status, text)
+
+    return respond
+
+
+def _said(status: HTTPStatus, text: str) -> web.Response:
+    return json_response(status, {"said": text})

@@ -8,7 +8,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 CONNECTIONS_MAX = 256
 REQUEST_SECONDS = 5.0  # from accepting a connection to receiving the whole head of its request
@@ -17,30 +16,17 @@ RESPONSE_SECONDS = 5.0  # from the start of the response until the client has re
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class Candidate(Protocol):
-    """A connection as input for the choice of one to close."""
+def connection_to_close(connections: Sequence[tuple[str, bool]]) -> int:
+    """Return the index of the connection to close for a new one. Pure.
 
-    @property
-    def peer(self) -> str:
-        """The IP address of the client."""
-        ...
-
-    @property
-    def answering(self) -> bool:
-        """Whether its request has arrived."""
-        ...
-
-
-def connection_to_close(connections: Sequence[Candidate]) -> int:
-    """Return the index of the connection to close for a new one; ``connections`` are the oldest first. Pure.
-
-    It is one of the client address with the most connections, so one client cannot displace the others: the oldest one
-    whose request has not arrived, else the oldest.
+    ``connections`` are the client's address and whether its request has arrived, the oldest first. The one to close is
+    of the address with the most connections, so one client cannot displace the others: the oldest one whose request has
+    not arrived, else the oldest.
     """
-    count = Counter(each.peer for each in connections)
+    count = Counter(peer for peer, _ in connections)
     most = max(count.values())
-    eligible = [index for index, each in enumerate(connections) if count[each.peer] == most]
-    return next((index for index in eligible if not connections[index].answering), eligible[0])
+    eligible = [index for index, (peer, _) in enumerate(connections) if count[peer] == most]
+    return next((index for index in eligible if not connections[index][1]), eligible[0])
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +50,7 @@ class Connections:
         """Add a connection that was just accepted, and close another one if there are too many."""
         if len(self._open) >= CONNECTIONS_MAX:
             connections = list(self._open.values())
-            self._make_room(connections[connection_to_close(connections)])
+            self._make_room(connections[connection_to_close([(each.peer, each.answering) for each in connections])])
         peer = transport.get_extra_info("peername")  # None: the client has disconnected already
         timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
         self._open[transport] = _Open(transport, str(peer[0]) if peer else "", timer)

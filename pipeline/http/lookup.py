@@ -40,7 +40,7 @@ READERS = 4  # threads that read the tables
 Row = tuple[float, dict[str, Any]]  # its time and its content
 
 
-class Shelf(Protocol):
+class StateReader(Protocol):
     """The tables of the tasks of this worker."""
 
     def committed(self, table: str, keys: Sequence[bytes]) -> dict[int, list[bytes | None]]:
@@ -49,7 +49,7 @@ class Shelf(Protocol):
 
 
 @dataclass(slots=True)
-class _Found:
+class _Rows:
     """The rows found for some keys, and the partitions that were read."""
 
     rows: dict[str, dict[str, Row]] = field(default_factory=dict)  # by key, then table
@@ -61,14 +61,14 @@ class _Found:
         if table not in known or known[table][0] < row[0]:
             known[table] = row
 
-    def add_reply(self, told: Mapping[str, Any]) -> None:
+    def add_reply(self, reply: Mapping[str, Any]) -> None:
         """Add a peer's reply. Raises ValueError, TypeError, AttributeError or KeyError if it is malformed."""
-        self.partitions |= {int(partition) for partition in told.get("partitions", [])}
-        for key, tables in told.get("rows", {}).items():
+        self.partitions |= {int(partition) for partition in reply.get("partitions", [])}
+        for key, tables in reply.get("rows", {}).items():
             for table, (at, row) in tables.items():
                 self.add(key, table, (float(at), dict(row)))
 
-    def merge(self, other: "_Found") -> None:
+    def merge(self, other: "_Rows") -> None:
         """Add all rows and partitions of another result."""
         self.partitions |= other.partitions
         for key, tables in other.rows.items():
@@ -87,7 +87,7 @@ class Lookup:
         self,
         pipeline: Pipeline,
         formats: Mapping[str, RowSerde],
-        shelf: Shelf,
+        state: StateReader,
         *,
         partitions: int,
         me: str,
@@ -100,7 +100,7 @@ class Lookup:
         self._tables = {"features": tuple(self._layouts)} | (
             {"predictions": (PREDICTIONS,)} if pipeline.keeps_predictions else {}
         )
-        self._shelf = shelf
+        self._state = state
         self._partitions = set(range(partitions))
         self._me = me
         self._peers = peers
@@ -134,7 +134,7 @@ class Lookup:
             return json_response(HTTPStatus.OK, {"rows": found.rows, "partitions": sorted(found.partitions)})
         if found.partitions < self._partitions:
             await self._ask_peers(parts[3], keys, found)
-        shown = {key: self._shown(parts[3], key, found.rows[key]) for key in keys if key in found.rows}
+        shown = {key: self._rendered(parts[3], key, found.rows[key]) for key in keys if key in found.rows}
         whole = found.partitions >= self._partitions
         if len(parts) == 4:
             left = [key for key in keys if key not in shown]
@@ -148,16 +148,16 @@ class Lookup:
             HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"partitions {missing} are not answered for just now"}
         )
 
-    def _local(self, tables: Iterable[str], keys: Sequence[str]) -> _Found:
-        found = _Found()
+    def _local(self, tables: Iterable[str], keys: Sequence[str]) -> _Rows:
+        rows = _Rows()
         for table in tables:
-            read = self._shelf.committed(table, [key.encode() for key in keys])
-            for partition, values in read.items():
-                found.partitions.add(partition)
+            committed = self._state.committed(table, [key.encode() for key in keys])
+            for partition, values in committed.items():
+                rows.partitions.add(partition)
                 for key, value in zip(keys, values, strict=True):
                     if value is not None:
-                        found.add(key, table, self._named(table, value))
-        return found
+                        rows.add(key, table, self._named(table, value))
+        return rows
 
     def _named(self, table: str, value: bytes) -> Row:
         row = self._formats[table].unpack([value])[0]
@@ -170,19 +170,19 @@ class Lookup:
             "model_version": bytes(row["model_version"]).decode(),
         }
 
-    def _shown(self, kind: str, key: str, rows: dict[str, Row]) -> dict[str, Any]:
+    def _rendered(self, kind: str, key: str, rows: dict[str, Row]) -> dict[str, Any]:
         if kind == "features":
             return {"key": key, "tables": {table: row for table, (_, row) in rows.items()}}
         ((_, row),) = rows.values()
         return {"key": key, **row, "age_seconds": round(self._clock.now() - row["scored_ms"] / 1000, 3)}
 
-    async def _ask_peers(self, kind: str, keys: Sequence[str], found: _Found) -> None:
+    async def _ask_peers(self, kind: str, keys: Sequence[str], rows: _Rows) -> None:
         peers = await asyncio.get_running_loop().run_in_executor(self._reading, self._peers)
         urls = [f"{each}/v1/{quote(self._name)}/{kind}" for each in sorted(peers - {self._me})[:PEERS_MAX]]
         for reply in await asyncio.gather(*(self._ask(url, keys) for url in urls)):
-            found.merge(reply)
+            rows.merge(reply)
 
-    async def _ask(self, url: str, keys: Sequence[str]) -> _Found:
+    async def _ask(self, url: str, keys: Sequence[str]) -> _Rows:
         """Return a peer's rows; nothing if it does not answer in time."""
         if self._session is None:
             self._session = ClientSession(
@@ -190,16 +190,16 @@ class Lookup:
                 timeout=ClientTimeout(total=PEER_SECONDS),
                 trust_env=False,  # a proxy in the environment is for the internet, not for workers
             )
-        found = _Found()
+        rows = _Rows()
         query = [("local", "1"), *(("key", key) for key in keys)]
         try:
             async with self._session.get(url, params=query, allow_redirects=False) as reply:
                 if reply.status == HTTPStatus.OK:
-                    found.add_reply(json.loads(await _body(reply.content)))
+                    rows.add_reply(json.loads(await _body(reply.content)))
         except (ClientError, OSError, TimeoutError, ValueError, TypeError, AttributeError, KeyError) as error:
             log.debug("a peer does not answer: %r", error)
-            return _Found()
-        return found
+            return _Rows()
+        return rows
 
 
 async def _body(content: StreamReader) -> bytes:

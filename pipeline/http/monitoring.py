@@ -5,62 +5,46 @@ one at a time, whatever its size and the number of scrapers.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from pipeline.http.server import HttpServer, json_response, response
+from pipeline.http.server import Handler, HttpServer, json_response, response
 from pipeline.settings import TelemetrySettings
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.health import Health
 
 
 def monitoring_server(settings: TelemetrySettings, metrics: Catalogue, health: Health) -> HttpServer:
-    """Return the server of a process with its monitoring routes, bound but not started. Raises StartupError."""
-    server = HttpServer(
-        settings.host,
-        settings.port,
-        name="telemetry",
-        advice="set telemetry.host and telemetry.port (0: any free port)",
-    )
-    Monitoring(metrics, health).register(server)
+    """Return the server of a process with its monitoring routes, bound but not started. Raises StartupError.
+
+    ``/metrics`` returns the page in a format that the scraper accepts. ``/live`` and ``/ready`` return 200, or 503 with
+    the failed checks.
+    """
+    advice = "set telemetry.host and telemetry.port (0: any free port)"
+    server = HttpServer(settings.host, settings.port, name="telemetry", advice=advice)
+    rendering = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+
+    def render(accept: str) -> tuple[bytes, str]:
+        metrics.ready.set(health.report().ready)
+        return metrics.expose(accept)
+
+    async def page(request: web.BaseRequest) -> web.Response:
+        accept = request.headers.get("Accept", "")
+        return response(HTTPStatus.OK, *await asyncio.get_running_loop().run_in_executor(rendering, render, accept))
+
+    server.route("GET", "/metrics", page)
+    server.route("GET", "/live", _probe(health.live))
+    server.route("GET", "/ready", _probe(health.ready))
     return server
 
 
-class Monitoring:
-    """The routes of one process's metrics and health."""
+def _probe(check: Callable[[], tuple[bool, dict[str, Any]]]) -> Handler:
+    async def respond(_: web.BaseRequest) -> web.Response:
+        good, body = check()
+        return json_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, body, indent=2)
 
-    def __init__(self, metrics: Catalogue, health: Health) -> None:
-        self._metrics = metrics
-        self._health = health
-        self._rendering = ThreadPoolExecutor(1, thread_name_prefix="metrics")
-
-    def register(self, server: HttpServer) -> None:
-        """Register the three routes."""
-        server.route("GET", "/metrics", self.metrics)
-        server.route("GET", "/live", self.live)
-        server.route("GET", "/ready", self.ready)
-
-    async def metrics(self, request: web.BaseRequest) -> web.Response:
-        """Return the page in a format that the scraper accepts."""
-        accept = request.headers.get("Accept", "")
-        body, content_type = await asyncio.get_running_loop().run_in_executor(self._rendering, self._page, accept)
-        return response(HTTPStatus.OK, body, content_type)
-
-    async def live(self, _: web.BaseRequest) -> web.Response:
-        """Return 200 if the process is alive, else 503 with the failed checks."""
-        return _health_response(*self._health.live())
-
-    async def ready(self, _: web.BaseRequest) -> web.Response:
-        """Return 200 if the process is ready, else 503 with the failed checks."""
-        return _health_response(*self._health.ready())
-
-    def _page(self, accept: str) -> tuple[bytes, str]:
-        self._metrics.ready.set(self._health.report().ready)
-        return self._metrics.expose(accept)
-
-
-def _health_response(good: bool, body: dict[str, Any]) -> web.Response:
-    return json_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, body, indent=2)
+    return respond

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.settings import KafkaSettings
@@ -25,16 +25,16 @@ VALUE = b"x" * 200
 CALL_SECONDS = 10.0
 
 
-def warm_up(kafka: KafkaSettings, *, seconds: float = SECONDS, clock: Clock | None = None) -> int:
+def warm_up(kafka: KafkaSettings, *, seconds: float = SECONDS) -> int:
     """Run transactions for about ``seconds``; return their number. Raises BrokerError if the brokers reject one."""
     name = f"warm-up-{uuid.uuid4().hex[:8]}"
     try:
-        return _warm_up(kafka, name, seconds, clock or SystemClock())
+        return _warm_up(kafka, name, seconds)
     except KafkaException as error:
         raise BrokerError(f"the brokers could not be warmed up: {error.args[0].str()}") from None
 
 
-def _warm_up(kafka: KafkaSettings, name: str, seconds: float, clock: Clock) -> int:
+def _warm_up(kafka: KafkaSettings, name: str, seconds: float) -> int:
     admin = clients.admin(kafka)
     admin.create_topics([NewTopic(name, PARTITIONS)], operation_timeout=CALL_SECONDS)[name].result()
     ending = threading.Event()
@@ -42,7 +42,7 @@ def _warm_up(kafka: KafkaSettings, name: str, seconds: float, clock: Clock) -> i
         with ThreadPoolExecutor(3) as pool:
             beside = [pool.submit(_produce, kafka, name, ending), pool.submit(_read, kafka, name, ending)]
             try:
-                transactions = pool.submit(_commit, kafka, name, clock, seconds).result()
+                transactions = pool.submit(_commit, kafka, name, seconds).result()
             finally:
                 ending.set()
         for each in beside:
@@ -75,11 +75,12 @@ def _read(kafka: KafkaSettings, topic: str, ending: threading.Event) -> None:
         reader.close()
 
 
-def _commit(kafka: KafkaSettings, topic: str, clock: Clock, seconds: float) -> int:
+def _commit(kafka: KafkaSettings, topic: str, seconds: float) -> int:
     """Run small transactions with offsets of a group without members; return their number."""
     producer = clients.transactional(kafka, transactional_id=topic)
     producer.init_transactions(CALL_SECONDS)
     group = clients.reader(kafka, group_id=topic)
+    clock = SystemClock()
     transactions, until = 0, clock.monotonic() + seconds
     try:
         while clock.monotonic() < until:

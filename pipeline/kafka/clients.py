@@ -1,7 +1,6 @@
 """Builds librdkafka clients from settings. The clients' common options are defined here only."""
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
@@ -10,8 +9,6 @@ from confluent_kafka.admin import AdminClient
 from pipeline.kafka.columnar.interface import BatchConsumer
 from pipeline.kafka.transactional_producer import TransactionalProducer
 from pipeline.settings import KafkaSettings
-
-Log = Callable[[str], None]
 
 # The largest record that a transactional producer sends, before compression: a dead letter must be able to hold an
 # event that Kafka accepted in compressed form.
@@ -28,8 +25,8 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
         "socket.nagle.disable": True,
         "log_level": 2,
         **kafka.client_options(),
-        **{name.replace("_", "."): value for name, value in overrides.items() if name != "error_cb"},
-        **({"error_cb": overrides["error_cb"]} if "error_cb" in overrides else {"error_cb": _ignore}),
+        **{name.replace("_", "."): value for name, value in overrides.items()},
+        "error_cb": _ignore,
     }
 
 
@@ -58,7 +55,7 @@ def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
 
 def close_in_background(consumer: Consumer | BatchConsumer) -> None:
     """Close a consumer in another thread, because closing may take long while brokers are unavailable."""
-    threading.Thread(target=consumer.close, name="grave", daemon=True).start()
+    threading.Thread(target=consumer.close, name="closing", daemon=True).start()
 
 
 def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:

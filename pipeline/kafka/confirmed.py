@@ -41,9 +41,10 @@ class ConfirmedProducer:
     thread.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
+    def __init__(self, kafka: KafkaSettings, *, client_id: str, pending_max: int = PENDING_MAX) -> None:
         self._kafka = kafka
         self._client_id = client_id
+        self._pending_max = pending_max
         self._lock = threading.Lock()
         self._producer = self._new()
         self._closed = threading.Event()
@@ -64,6 +65,9 @@ class ConfirmedProducer:
                 future.set_exception(_reason(error))
 
         with self._lock:
+            if self._closed.is_set():
+                future.set_exception(NotWritten("the producer is closed", for_good=False))
+                return future
             try:
                 self._producer.produce(topic, value, partition=0, timestamp=at_ms, on_delivery=delivered)
             except BufferError:
@@ -79,7 +83,8 @@ class ConfirmedProducer:
 
     def close(self) -> None:
         """Wait a few seconds for the queued records to be written, then drop the rest."""
-        self._closed.set()
+        with self._lock:  # so that no record is queued after the last flush
+            self._closed.set()
         self._thread.join(FLUSH_SECONDS + 1)
 
     def _new(self) -> Producer:
@@ -87,7 +92,7 @@ class ConfirmedProducer:
             self._kafka,
             client_id=self._client_id,
             message_timeout_ms=KEPT_SECONDS * 1000,
-            queue_buffering_max_messages=PENDING_MAX,
+            queue_buffering_max_messages=self._pending_max,
             queue_buffering_max_kbytes=PENDING_KILOBYTES_MAX,
             batch_size=BATCH_BYTES,
         )

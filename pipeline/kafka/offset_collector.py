@@ -16,9 +16,11 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, Is
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from pipeline.errors import BrokerError, TopicsError
+from pipeline.errors import BrokerError
 from pipeline.kafka import clients
+from pipeline.kafka.group_members import group_members, partition_owners
 from pipeline.kafka.oldest_records import OldestRecord, OldestRecords, ReadPosition
+from pipeline.kafka.topic_reader import partitions
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -85,23 +87,19 @@ class OffsetCollector:
         self._sources: dict[TopicPartition, TopicPartition] = {}
         self._requests = 0
 
-    def survey(self, question: OffsetQuery) -> CollectedOffsets:
+    def collect(self, query: OffsetQuery) -> CollectedOffsets:
         """Return the state of the groups. Reads committed offsets before end offsets, so a lag is never too small."""
         self._requests = 0
         self._sources = {}
         try:
-            group = question.group
-            groups, unknown = self._many(question.pattern) if group is None else self._one(group, question.topics)
+            group = query.group
+            groups, unknown = self._many(query.pattern) if group is None else self._one(group, query.topics)
             bounds = self._bounds({source for group in groups.values() for source in group.committed})
         except KafkaException as error:
-            raise BrokerError(f"{self._bootstrap} does not tell of consumer groups: {error.args[0].str()}") from None
-        told_at = time.monotonic()
-        heads = self._read_heads(groups, bounds, question.heads_max)
-        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - told_at)
-
-    def close(self) -> None:
-        """Close the clients."""
-        self._heads.close()
+            raise BrokerError(f"{self._bootstrap} does not describe consumer groups: {error.args[0].str()}") from None
+        answered_at = time.monotonic()
+        heads = self._read_heads(groups, bounds, query.heads_max)
+        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - answered_at)
 
     def _many(self, pattern: str) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
         listed = self._admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result()
@@ -124,17 +122,19 @@ class OffsetCollector:
 
     def _one(self, group: str, topics: tuple[str, ...]) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
         answer = self._ask(group)
-        members, owners = self._members(group)
+        members = group_members(self._admin, group, ANSWER_SECONDS)
+        owners = partition_owners(members)
         committed = self._committed(answer)
-        named = {source: None for topic in topics for source in self._partitions(topic)} | dict.fromkeys(owners)
+        self._requests += 2 + len(topics)
+        named = dict.fromkeys([*partitions(self._admin, topics, self._bootstrap), *owners])
         if topics:
             committed = {source: offset for source, offset in committed.items() if source.topic in topics}
-        return {group: GroupDescription(members, named | committed, owners)}, ()
+        return {group: GroupDescription(bool(members), named | committed, owners)}, ()
 
     def _ask(self, group: str) -> Answer:
         self._requests += 2  # its coordinator, and its offsets
-        question = [ConsumerGroupTopicPartitions(group)]
-        answers: dict[str, Answer] = self._admin.list_consumer_group_offsets(question, request_timeout=ANSWER_SECONDS)
+        request = [ConsumerGroupTopicPartitions(group)]
+        answers: dict[str, Answer] = self._admin.list_consumer_group_offsets(request, request_timeout=ANSWER_SECONDS)
         return answers[group]
 
     def _committed(self, answer: Answer) -> dict[TopicPartition, int | None]:
@@ -145,29 +145,6 @@ class OffsetCollector:
                 return {}
             raise
         return {self._same(tp): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
-
-    def _members(self, group: str) -> tuple[bool, dict[TopicPartition, str]]:
-        self._requests += 2
-        answer = self._admin.describe_consumer_groups([group], request_timeout=ANSWER_SECONDS)[group]
-        try:
-            members = answer.result().members
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return False, {}
-            raise
-        owners = {
-            self._same(tp): member.client_id
-            for member in members
-            for tp in (member.assignment.topic_partitions if member.assignment else ())
-        }
-        return bool(members), owners
-
-    def _partitions(self, topic: str) -> list[TopicPartition]:
-        self._requests += 1
-        metadata = self._admin.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
-        if metadata.error is not None or not metadata.partitions:
-            raise TopicsError(f"{self._bootstrap} has no topic {topic!r}")
-        return [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
 
     def _bounds(self, sources: set[TopicPartition]) -> Bounds:
         """Return the bounds of the partitions that exist and have a leader: any other would delay all the rest."""
@@ -216,10 +193,10 @@ class OffsetCollector:
                     if done < end:
                         lags[ReadPosition(source, done)] = end - done
         # A record that was found does not change; an empty position may get a record later.
-        known = {place: head for place, head in self._known.items() if place in lags and not head.empty}
-        new = sorted(lags.keys() - known.keys(), key=lambda place: (place not in self._seen, -lags[place]))
-        one_each = {place.source: place for place in reversed(new)}
-        chosen = [place for place in new if one_each[place.source] is place][:heads_max]
+        known = {position: record for position, record in self._known.items() if position in lags and not record.empty}
+        new = sorted(lags.keys() - known.keys(), key=lambda position: (position not in self._seen, -lags[position]))
+        one_each = {position.source: position for position in reversed(new)}
+        chosen = [position for position in new if one_each[position.source] is position][:heads_max]
         self._known = known | (self._heads.read(chosen, HEADS_SECONDS) if chosen else {})
         self._seen = set(lags)
         self._requests += len(chosen)

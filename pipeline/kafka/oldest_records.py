@@ -33,7 +33,7 @@ class OldestRecord(NamedTuple):
 
 
 class OldestRecords:
-    """Reads the first record at or after each of several positions. Close it after use."""
+    """Reads the first record at or after each of several positions, as long as its process runs."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._consumer = clients.reader(
@@ -50,33 +50,29 @@ class OldestRecords:
             check_crcs=False,
         )
 
-    def read(self, places: Iterable[ReadPosition], timeout: float) -> dict[ReadPosition, OldestRecord]:
+    def read(self, positions: Iterable[ReadPosition], timeout: float) -> dict[ReadPosition, OldestRecord]:
         """Return the records at the positions, at most one position per partition; omit those not read in time."""
-        wanted = {place.source: place for place in places}
+        wanted = {position.source: position for position in positions}
         found: dict[ReadPosition, OldestRecord] = {}
-        self._consumer.assign([KafkaTopicPartition(*place.source, place.offset) for place in wanted.values()])
+        self._consumer.assign([KafkaTopicPartition(*each.source, each.offset) for each in wanted.values()])
         try:
             deadline = time.monotonic() + timeout
             while wanted and time.monotonic() < deadline:
-                told = {}
+                read = {}
                 for message in self._consumer.consume(READ_ROWS, POLL_SECONDS):
-                    place = wanted.get(TopicPartition(message.topic(), message.partition()))
-                    head = _head(message)
-                    if place is not None and head is not None:
-                        told[wanted.pop(place.source)] = head
-                found |= told
-                if told and wanted:  # the other records of these partitions are not needed
-                    self._consumer.incremental_unassign([KafkaTopicPartition(*place.source) for place in told])
+                    position = wanted.get(TopicPartition(message.topic(), message.partition()))
+                    record = _oldest(message)
+                    if position is not None and record is not None:
+                        read[wanted.pop(position.source)] = record
+                found |= read
+                if read and wanted:  # the other records of these partitions are not needed
+                    self._consumer.incremental_unassign([KafkaTopicPartition(*each.source) for each in read])
         finally:
             self._consumer.unassign()
         return found
 
-    def close(self) -> None:
-        """Close the consumer."""
-        self._consumer.close()
 
-
-def _head(message: Message) -> OldestRecord | None:
+def _oldest(message: Message) -> OldestRecord | None:
     error = message.error()
     if error is None:
         kind, at_ms = message.timestamp()

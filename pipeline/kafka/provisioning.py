@@ -1,8 +1,9 @@
 """The topics that a pipeline needs: lists them, finds missing or wrongly configured ones, and creates them."""
 
-import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
@@ -10,6 +11,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError, SettingsError, TopicsError
 from pipeline.kafka import clients
+from pipeline.kafka.group_members import group_members
+from pipeline.kafka.retry import wait_until
 from pipeline.settings import KafkaSettings
 
 LEADERS_SECONDS = 15.0
@@ -113,20 +116,9 @@ def problems(
     return found
 
 
-def existing(kafka: KafkaSettings, timeout: float = 10.0) -> dict[str, int]:
+def existing(kafka: KafkaSettings) -> dict[str, int]:
     """Return every topic with its number of partitions. Raises BrokerError if no broker answers."""
-    try:
-        admin = clients.admin(kafka)
-    except KafkaException as error:
-        raise SettingsError(f"librdkafka refuses the kafka.* settings: {error.args[0].str()}") from None
-    try:
-        listed = admin.list_topics(timeout=timeout)
-    except KafkaException as error:
-        raise BrokerError(
-            f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()}); start one with "
-            "`surgetank kafka up`, or set kafka.bootstrap (--bootstrap, SURGETANK_KAFKA__BOOTSTRAP)"
-        ) from None
-    return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+    return _cluster(kafka)[1]
 
 
 def check(
@@ -155,20 +147,17 @@ def fit(
     advice.append("another wrong number of partitions must be mended by hand, since records do not move")
     if pipeline.upkeep in partitions:
         advice = []  # a migration causes different numbers and corrects them; other changes would interfere with it
-    said = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
-    raise TopicsError("\n".join([*said, *advice]))
+    lines = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
+    raise TopicsError("\n".join([*lines, *advice]))
 
 
-def anchor(kafka: KafkaSettings, pipeline: Pipeline, timeout: float = 10.0) -> tuple[str, int]:
+def anchor(kafka: KafkaSettings, pipeline: Pipeline) -> tuple[str, int]:
     """Return the id of the cluster and the number of tasks, which identify the local state.
 
     Raises BrokerError if no broker answers.
     """
-    try:
-        listed = clients.admin(kafka).list_topics(timeout=timeout)
-    except KafkaException as error:
-        raise BrokerError(f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()})") from None
-    return str(listed.cluster_id), tasks(pipeline, {name: len(each.partitions) for name, each in listed.topics.items()})
+    cluster_id, partitions = _cluster(kafka)
+    return cluster_id, tasks(pipeline, partitions)
 
 
 def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
@@ -235,12 +224,7 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, re
         futures = admin.create_topics(
             [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in missing]
         )
-        for name, future in futures.items():
-            try:
-                future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
+        _finish(futures, "made", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
         _wait_for_leaders(admin, {spec.name: spec.partitions for spec in missing})
     # Another broker may not know the new topics yet, so that none is asked again.
     fit(pipeline, have | {spec.name: spec.partitions for spec in missing}, optional=True, recording=recording)
@@ -249,13 +233,10 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, re
 
 def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:
     """Raise TopicsError if workers of the pipeline run, or if Kafka does not answer."""
-    admin = clients.admin(kafka)
     try:
-        members = admin.describe_consumer_groups([pipeline.group], request_timeout=10)[pipeline.group].result().members
+        members = group_members(clients.admin(kafka), pipeline.group, timeout=10)
     except KafkaException as error:
-        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
-        return  # the group never ran
+        raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
     if members:
         running = ", ".join(sorted(member.client_id for member in members))
         raise TopicsError(
@@ -275,24 +256,15 @@ def grow(kafka: KafkaSettings, names: Collection[str], partitions: int) -> None:
     if not wanted:
         return
     admin = clients.admin(kafka)
-    for name, future in admin.create_partitions(wanted, operation_timeout=30).items():
-        try:
-            future.result()
-        except KafkaException as error:
-            raise TopicsError(
-                f"topic {name!r} could not be given {partitions} partitions: {error.args[0].str()}"
-            ) from None
+    _finish(admin.create_partitions(wanted, operation_timeout=30), f"given {partitions} partitions")
     _wait_for_leaders(admin, dict.fromkeys(names, partitions))
 
 
 def make(kafka: KafkaSettings, name: str, config: Mapping[str, str]) -> None:
     """Create a topic of one partition if it does not exist. Raises TopicsError if that fails."""
     admin = clients.admin(kafka)
-    try:
-        admin.create_topics([NewTopic(name, 1, -1, config=dict(config))])[name].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise TopicsError(f"topic {name!r} could not be made: {error.args[0].str()}") from None
+    futures = admin.create_topics([NewTopic(name, 1, -1, config=dict(config))])
+    _finish(futures, "made", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
     _wait_for_leaders(admin, {name: 1})
 
 
@@ -300,16 +272,8 @@ def delete(kafka: KafkaSettings, names: Collection[str]) -> None:
     """Delete topics; missing topics are ignored. Raises TopicsError if a deletion fails."""
     admin = clients.admin(kafka)
     there = [name for name in names if name in existing(kafka)]
-    for name, future in admin.delete_topics(there, operation_timeout=30).items() if there else ():
-        try:
-            future.result()
-        except KafkaException as error:
-            raise TopicsError(f"topic {name!r} could not be deleted: {error.args[0].str()}") from None
-    pause = threading.Event()
-    for _ in range(round(LEADERS_SECONDS / LOOK_SECONDS)):
-        if not set(there) & set(existing(kafka)):
-            break
-        pause.wait(LOOK_SECONDS)
+    _finish(admin.delete_topics(there, operation_timeout=30) if there else {}, "deleted")
+    wait_until(lambda: not set(there) & set(existing(kafka)), LEADERS_SECONDS, LOOK_SECONDS)
 
 
 def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
@@ -330,14 +294,37 @@ def _wait_for_leaders(admin: AdminClient, partitions: Mapping[str, int]) -> None
 
     Raises TopicsError.
     """
-    pause = threading.Event()
-    for _ in range(round(LEADERS_SECONDS / LOOK_SECONDS)):
+
+    def complete() -> bool:
         listed = admin.list_topics(timeout=LEADERS_SECONDS).topics
-        led = {
-            name: sum(each.leader >= 0 for each in listed[name].partitions.values()) if name in listed else 0
-            for name in partitions
-        }
-        if all(led[name] >= number for name, number in partitions.items()):
-            return
-        pause.wait(LOOK_SECONDS)
-    raise TopicsError(f"topics {', '.join(sorted(partitions))} after {LEADERS_SECONDS:.0f} s lack leaders")
+        led = {name: sum(each.leader >= 0 for each in topic.partitions.values()) for name, topic in listed.items()}
+        return all(led.get(name, 0) >= number for name, number in partitions.items())
+
+    if not wait_until(complete, LEADERS_SECONDS, LOOK_SECONDS):
+        raise TopicsError(f"topics {', '.join(sorted(partitions))} after {LEADERS_SECONDS:.0f} s lack leaders")
+
+
+def _cluster(kafka: KafkaSettings) -> tuple[str, dict[str, int]]:
+    """Return the id of the cluster and the number of partitions of every topic."""
+    try:
+        admin = clients.admin(kafka)
+    except KafkaException as error:
+        raise SettingsError(f"librdkafka refuses the kafka.* settings: {error.args[0].str()}") from None
+    try:
+        listed = admin.list_topics(timeout=10)
+    except KafkaException as error:
+        raise BrokerError(
+            f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()}); start one with "
+            "`surgetank kafka up`, or set kafka.bootstrap (--bootstrap, SURGETANK_KAFKA__BOOTSTRAP)"
+        ) from None
+    return str(listed.cluster_id), {name: len(topic.partitions) for name, topic in listed.topics.items()}
+
+
+def _finish(futures: "Mapping[str, Future[Any]]", change: str, ignored: int | None = None) -> None:
+    """Wait for the changes of topics. Raises TopicsError if one fails, except with the error code ``ignored``."""
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != ignored:
+                raise TopicsError(f"topic {name!r} could not be {change}: {error.args[0].str()}") from None

@@ -1,4 +1,4 @@
-"""Repeats a request to Kafka while no broker answers, such as in the seconds after a broker died."""
+"""Repeats a request to Kafka while no broker answers, as after the death of a broker, and waits for conditions."""
 
 import logging
 import threading
@@ -31,3 +31,13 @@ def retry_until_available(ask: Callable[[], Answer], clock: Clock, seconds: floa
                 raise
             log.warning("Kafka does not answer yet, %.0f s of %.0f: %s", waited, seconds, error)
         pause.wait(AGAIN_SECONDS)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, every: float) -> bool:
+    """Check a condition each ``every`` seconds, about ``seconds`` long at most; return whether it was met."""
+    pause = threading.Event()
+    for _ in range(round(seconds / every)):
+        if condition():
+            return True
+        pause.wait(every)
+    return False

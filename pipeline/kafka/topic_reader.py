@@ -102,11 +102,11 @@ class TopicReader:
         self.close()
 
     def _records(self, messages: list[Message]) -> RecordBatch:
-        records = [message for message in messages if not self._is_notice(message)]
+        records = [message for message in messages if not self._is_end(message)]
         index = {source: number for number, source in enumerate(self._sources)}
         where = [index[message.topic(), message.partition()] for message in records]  # type: ignore[index]
-        places = [message.offset() for message in records]
-        self._position.update({self._sources[i]: place + 1 for i, place in zip(where, places, strict=True)})
+        read = [message.offset() for message in records]
+        self._position.update({self._sources[i]: offset + 1 for i, offset in zip(where, read, strict=True)})
         for message in messages:
             if message.error() is not None:  # an end-of-partition event follows the records read before it
                 source = TopicPartition(message.topic(), message.partition())
@@ -118,14 +118,15 @@ class TopicReader:
         return RecordBatch(
             sources=self._sources,
             source=np.array(where, dtype=np.int32),
-            offsets=np.array(places, dtype=np.int64),
+            offsets=np.array(read, dtype=np.int64),
             arrived_ms=np.array([message.timestamp()[1] for message in records], dtype=np.int64),
             keys=large_binary([message.key() for message in records]),
             values=large_binary([message.value() for message in records]),
             headers_of=headers_of,
         )
 
-    def _is_notice(self, message: Message) -> bool:
+    def _is_end(self, message: Message) -> bool:
+        """Return whether a message is an end-of-partition event. Raises the other errors."""
         error = message.error()
         if error is None:
             return False
@@ -194,14 +195,19 @@ class CommittedOffsets:
     """
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
-        self._sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
+        self.sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
+
+    def committed(self, timeout: float) -> Offsets:
+        """Return the offset of each partition that has one. Raises KafkaException if Kafka does not answer in time."""
+        found = self._consumer.committed([KafkaTopicPartition(*source) for source in self.sources], timeout)
+        return {
+            TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.error is None and tp.offset >= 0
+        }
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""
         try:
-            found = self._consumer.committed([KafkaTopicPartition(*source) for source in self._sources], timeout)
+            return sum(self.committed(timeout).values())
         except KafkaException:
             return None
-        total: int = sum(max(0, partition.offset) for partition in found)
-        return total

@@ -32,19 +32,19 @@ class TopicRewriter:
         self._producer = clients.transactional(
             kafka, transactional_id=identity, transaction_timeout_ms=_TRANSACTION_MS, linger_ms=5
         )
-        with _told("begin"):
+        with _broker_errors("begin"):
             self._producer.init_transactions(_CALL_SECONDS)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit the records put inside the context; abort if it raises."""
-        with _told("begin"):
+        with _broker_errors("begin"):
             self._producer.begin_transaction()
         try:
             yield
             self._flush()
             self._permit()
-            with _told("commit"):
+            with _broker_errors("commit"):
                 self._producer.commit_transaction(_CALL_SECONDS)
         except BaseException:
             self._abort()
@@ -65,18 +65,18 @@ class TopicRewriter:
 
     def offsets(self, positions: Mapping[TopicPartition, int]) -> None:
         """Commit offsets of the group with the transaction. Only for partitions without a committed offset."""
-        places = [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
-        if places:
-            with _told("write offsets"):
+        first = [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
+        if first:
+            with _broker_errors("write offsets"):
                 metadata = self._group.consumer_group_metadata()
-                self._producer.send_offsets_to_transaction(places, metadata, _CALL_SECONDS)
+                self._producer.send_offsets_to_transaction(first, metadata, _CALL_SECONDS)
 
     def close(self) -> None:
         """Close the producer."""
         self._group.close()
 
     def _flush(self) -> None:
-        with _told("write"):
+        with _broker_errors("write"):
             left = self._producer.flush(_FLUSH_SECONDS)
         if left or self._failed is not None:
             why = self._failed.str() if self._failed is not None else f"{left} records got no answer"
@@ -93,7 +93,8 @@ class TopicRewriter:
 
 
 @contextmanager
-def _told(step: str) -> Iterator[None]:
+def _broker_errors(step: str) -> Iterator[None]:
+    """Raise BrokerError for a KafkaException in a step."""
     try:
         yield
     except KafkaException as error:
@@ -101,9 +102,9 @@ def _told(step: str) -> Iterator[None]:
 
 
 def _broken(step: str, error: KafkaException) -> BrokerError:
-    found = error.args[0]
-    if found.code() == KafkaError._FENCED:
+    reason = error.args[0]
+    if reason.code() == KafkaError._FENCED:
         return BrokerError("upkeep of the same pipeline was begun elsewhere and goes on there; this one ends")
-    if found.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+    if reason.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
         return BrokerError(f"the brokers' transaction.max.timeout.ms must be {_TRANSACTION_MS} or more for this")
-    return BrokerError(f"state was not written ({step}): {found.str()}; nothing of it counts, run it again")
+    return BrokerError(f"state was not written ({step}): {reason.str()}; nothing of it counts, run it again")

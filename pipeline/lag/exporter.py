@@ -30,7 +30,7 @@ Key = tuple[str, str, str]
 class OffsetSource(Protocol):
     """Collects offsets from Kafka; implemented by ``offset_collector_process.OffsetCollectorProcess``."""
 
-    def ask(self, question: OffsetQuery, timeout: float) -> CollectedOffsets:
+    def ask(self, query: OffsetQuery, timeout: float) -> CollectedOffsets:
         """Return the collected offsets. Raises BrokerError if there is no response in time."""
         ...
 
@@ -39,15 +39,15 @@ class Exporter:
     """Makes one pass after another and publishes its metrics. For one thread."""
 
     def __init__(
-        self, settings: ExporterSettings, asks: OffsetSource, metrics: GroupMetrics, health: Health, clock: Clock
+        self, settings: ExporterSettings, source: OffsetSource, metrics: GroupMetrics, health: Health, clock: Clock
     ) -> None:
         self._settings = settings
-        self._asks = asks
+        self._source = source
         self._metrics = metrics
         self._health = health
         self._clock = clock
         self._evaluator = LagEvaluator()
-        self._question = OffsetQuery(pattern=settings.groups, heads_max=settings.heads_max)
+        self._query = OffsetQuery(pattern=settings.groups, heads_max=settings.heads_max)
         self._numbers: dict[int, str] = {}  # partition numbers as text, one object for each
         metrics.exporter_up.set(0)
 
@@ -58,27 +58,27 @@ class Exporter:
         while not stopping.is_set():
             started = self._clock.monotonic()
             self._health.beat("passes")
-            self.look(stopping)
+            self.measure(stopping)
             stopping.wait(max(0.0, self._settings.interval_seconds - (self._clock.monotonic() - started)))
 
-    def look(self, stopping: threading.Event | None = None) -> bool:
+    def measure(self, stopping: threading.Event | None = None) -> bool:
         """Make one pass; return whether Kafka answered. A pass interrupted by ``stopping`` is not counted."""
         started = self._clock.monotonic()
         try:
-            survey = self._asks.ask(self._question, self._settings.answer_seconds)
+            collected = self._source.ask(self._query, self._settings.answer_seconds)
         except BrokerError as error:
             if stopping is not None and stopping.is_set():
                 return False
-            self._away(str(error))
+            self._report_failure(str(error))
             answered = False
         else:
-            self._tell(survey)
+            self._publish(collected)
             answered = True
         self._metrics.exporter_pass_seconds.observe(self._clock.monotonic() - started)
         self._metrics.invalidate_page()
         return answered
 
-    def _away(self, why: str) -> None:
+    def _report_failure(self, why: str) -> None:
         if self._metrics.exporter_up.value() or not self._metrics.exporter_passes_failed.value():
             log.warning("lag is not known: %s", why)
         self._metrics.exporter_up.set(0)
@@ -86,20 +86,20 @@ class Exporter:
         self._metrics.clear_groups()
         self._health.set("kafka", False, why)
 
-    def _tell(self, survey: CollectedOffsets) -> None:
-        now = self._clock.monotonic() - survey.old_seconds
-        wall = self._clock.now() - survey.old_seconds
-        self._evaluator.add_end_offsets(now, {source: end for source, (_, end) in survey.bounds.items()})
+    def _publish(self, collected: CollectedOffsets) -> None:
+        now = self._clock.monotonic() - collected.old_seconds
+        wall = self._clock.now() - collected.old_seconds
+        self._evaluator.add_end_offsets(now, {source: end for source, (_, end) in collected.bounds.items()})
         page = _Page(self._metrics)
         left_out = 0
-        for group in sorted(survey.groups):
-            answer = survey.groups[group]
-            found = partition_offsets(answer, survey, now - wall)
-            verdicts = self._evaluator.evaluate(now, group, found, answer.members)
-            if page.partitions + len(verdicts) > self._settings.partitions_max or not page.takes(group):
+        for group in sorted(collected.groups):
+            description = collected.groups[group]
+            offsets = partition_offsets(description, collected, now - wall)
+            statuses = self._evaluator.evaluate(now, group, offsets, description.members)
+            if page.partitions + len(statuses) > self._settings.partitions_max or not page.takes(group):
                 left_out += 1
             else:
-                page.add(group, verdicts, self._numbers)
+                page.add(group, statuses, self._numbers)
         self._evaluator.expire(now)
         page.publish()
         if left_out and not self._metrics.exporter_groups_left_out.value():
@@ -107,11 +107,11 @@ class Exporter:
                 "%d groups are not on the page; narrow exporter.groups, raise exporter.partitions_max", left_out
             )
         self._metrics.exporter_up.set(1)
-        self._metrics.exporter_requests.set(survey.requests)
+        self._metrics.exporter_requests.set(collected.requests)
         self._metrics.exporter_answered_timestamp_seconds.set(wall)
         self._metrics.exporter_groups.set(page.groups)
         self._metrics.exporter_groups_left_out.set(left_out)
-        self._metrics.exporter_groups_unknown.set(len(survey.unknown))
+        self._metrics.exporter_groups_unknown.set(len(collected.unknown))
         self._health.set("kafka", True)
 
 
@@ -135,30 +135,28 @@ class _Page:
         """Whether the name is a valid label and another group fits."""
         return not GROUP.rejection(group) and self.groups < GROUP.bound
 
-    def add(self, group: str, verdicts: list[PartitionStatus], numbers: dict[int, str]) -> None:
+    def add(self, group: str, statuses: list[PartitionStatus], numbers: dict[int, str]) -> None:
         """Add a group."""
-        metrics, values = self._metrics, self._values
-        self._status[group,] = worst(verdict.status for verdict in verdicts)
-        self.partitions += len(verdicts)
-        for verdict in verdicts:
-            standing = verdict.offsets
-            topic, partition = standing.source
+        metrics = self._metrics
+        self._status[group,] = worst(each.status for each in statuses)
+        self.partitions += len(statuses)
+        for each in statuses:
+            topic, partition = each.offsets.source
             key = (group, topic, numbers.setdefault(partition, str(partition)))
-            values[metrics.group_lag_records][key] = verdict.lag
-            values[metrics.group_lag_status][key] = verdict.status
-            values[metrics.group_log_end_offset][key] = standing.end
-            if standing.committed is not None:
-                values[metrics.group_committed_offset][key] = standing.committed
-            if verdict.seconds is not None:
-                values[metrics.group_lag_seconds][key] = verdict.seconds.seconds
-                values[metrics.group_lag_seconds_how][key] = verdict.seconds.how
+            seconds, how = each.seconds or (None, None)
             for gauge, value in (
-                (metrics.group_arrival_records_per_second, verdict.rates.arrival),
-                (metrics.group_processing_records_per_second, verdict.rates.processing),
-                (metrics.group_drain_seconds, verdict.rates.drain),
+                (metrics.group_lag_records, each.lag),
+                (metrics.group_lag_status, each.status),
+                (metrics.group_log_end_offset, each.offsets.end),
+                (metrics.group_committed_offset, each.offsets.committed),
+                (metrics.group_lag_seconds, seconds),
+                (metrics.group_lag_seconds_how, how),
+                (metrics.group_arrival_records_per_second, each.rates.arrival),
+                (metrics.group_processing_records_per_second, each.rates.processing),
+                (metrics.group_drain_seconds, each.rates.drain),
             ):
                 if value is not None:
-                    values[gauge][key] = value
+                    self._values[gauge][key] = value
 
     def publish(self) -> None:
         """Publish all collected metrics; metrics that were not collected are removed."""

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import offsets, partitions
+from pipeline.kafka.group_members import group_members, partition_owners
+from pipeline.kafka.topic_reader import CommittedOffsets, offsets
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -47,10 +46,9 @@ class GroupOffsets:
 
     def __init__(self, kafka: KafkaSettings, group: str, topics: Sequence[str]) -> None:
         self._admin = clients.admin(kafka)
-        self._reader = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
         self._group = group
         self._bootstrap = kafka.bootstrap
-        self._sources = partitions(self._admin, topics, kafka.bootstrap)
+        self._offsets = CommittedOffsets(kafka, group, *topics)
 
     def now(self) -> tuple[PartitionLag, ...]:
         """Return the offsets of each partition, in the order of the topics. Raises BrokerError.
@@ -58,35 +56,14 @@ class GroupOffsets:
         Committed offsets are read before end offsets, so a lag is never too small.
         """
         try:
-            committed = self._committed()
-            owners = _owners(self._admin, self._group)
+            committed = self._offsets.committed(_ANSWER_SECONDS)
+            owners = partition_owners(group_members(self._admin, self._group, _ANSWER_SECONDS))
         except KafkaException as error:
             why = error.args[0].str()
             raise BrokerError(f"{self._bootstrap} does not describe group {self._group!r}: {why}") from None
-        starts = offsets(self._admin, self._sources, "earliest")
-        ends = offsets(self._admin, self._sources, "latest")
+        sources = self._offsets.sources
+        starts, ends = (offsets(self._admin, sources, which) for which in ("earliest", "latest"))
         return tuple(
             PartitionLag(source, starts[source], ends[source], committed.get(source), owners.get(source))
-            for source in self._sources
+            for source in sources
         )
-
-    def _committed(self) -> dict[TopicPartition, int]:
-        found = self._reader.committed([KafkaTopicPartition(*source) for source in self._sources], _ANSWER_SECONDS)
-        return {
-            TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.error is None and tp.offset >= 0
-        }
-
-
-def _owners(admin: AdminClient, group: str) -> dict[TopicPartition, str]:
-    answer = admin.describe_consumer_groups([group], request_timeout=_ANSWER_SECONDS)[group]
-    try:
-        members = answer.result().members
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise
-    return {
-        TopicPartition(tp.topic, tp.partition): member.client_id
-        for member in members
-        for tp in (member.assignment.topic_partitions if member.assignment else ())
-    }

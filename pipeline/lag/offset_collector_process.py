@@ -131,7 +131,7 @@ def _serve(pipe: Connection, kafka: KafkaSettings) -> None:
             query: OffsetQuery = pipe.recv()
             answer: CollectedOffsets | SurgetankError
             try:
-                answer = collector.survey(query)
+                answer = collector.collect(query)
             except SurgetankError as error:
                 answer = error
             pipe.send(answer)

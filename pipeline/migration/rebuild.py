@@ -7,9 +7,8 @@ The old and new rows of one partition are held in memory.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.errors import StateMismatch, TopologyError
@@ -59,10 +58,6 @@ class RebuildStep:
     rows: int
     records: int
     gone: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
 
 
 def usable(

@@ -70,10 +70,6 @@ class ReshardReport:
     rows: dict[str, int]
     moved: dict[str, int]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 def target(pipeline: Pipeline, existing: Mapping[str, int], requested: int | None) -> tuple[int, int]:
     """Return the old and the new number of partitions. Pure.

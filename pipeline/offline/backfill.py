@@ -5,25 +5,21 @@ Stateless features use the code of the worker. Aggregates come from DuckDB, by t
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.clock import Clock, SystemClock
+from pipeline.clock import SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.errors import StartupError, TopologyError
 from pipeline.features.spec import Float32s, Float64s
 from pipeline.features.tables import TableState, table_states
 from pipeline.offline import feature_sql
 from pipeline.offline.history import History, OrderedEvents, milliseconds
-
-if TYPE_CHECKING:
-    import duckdb
 
 ID, TIME = "event_id", "event_time"
 FINGERPRINT = b"surgetank.fingerprint"  # key of the file's metadata: the fingerprint of the features, as in a bundle
@@ -46,10 +42,6 @@ class BackfillReport:
     missing: dict[str, int]
     seconds: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self)
-
 
 def _ignore_progress(what: str, done: int, total: int) -> None:
     pass
@@ -60,13 +52,12 @@ def backfill(
     history: History,
     out: Path,
     report_progress: ProgressCallback = _ignore_progress,
-    clock: Clock | None = None,
 ) -> BackfillReport:
     """Write a Parquet file with one row per event: id, time, and each feature in float32, null if missing.
 
     The file is written completely or not at all. Raises TopologyError if the events lack inputs of the features.
     """
-    clock = clock or SystemClock()
+    clock = SystemClock()
     started = clock.monotonic()
     events = history.topics[pipeline.events.topic]
     names = pipeline.spec.names
@@ -113,16 +104,10 @@ def compute_aggregates(
     own = history.topics[pipeline.events.topic]
     pipeline.check(own.table.schema)
     found: dict[str, Float64s] = {}
-    wanted = table_states(pipeline.features)
-    if wanted:
-        connection = _connect()
-        try:
-            for table_state in wanted:
-                report_progress(f"table {table_state.table.name}", 0, len(own))
-                found |= _query_aggregates(connection, table_state, processed_events(pipeline, table_state, history))
-                report_progress(f"table {table_state.table.name}", len(own), len(own))
-        finally:
-            connection.close()
+    for table_state in table_states(pipeline.features):
+        report_progress(f"table {table_state.table.name}", 0, len(own))
+        found |= query_aggregates(table_state, processed_events(pipeline, table_state, history))
+        report_progress(f"table {table_state.table.name}", len(own), len(own))
     return found
 
 
@@ -184,26 +169,23 @@ def _rows(
     return pa.table(columns | {name: table[name] for name in values if name not in columns})
 
 
-def _query_aggregates(
-    connection: "duckdb.DuckDBPyConnection", table_state: TableState, events: pa.Table
-) -> dict[str, Float64s]:
-    query = feature_sql.sql(table_state, "recorded")
-    connection.register("recorded", events)
-    try:
-        found = connection.sql(query).to_arrow_table()
-    finally:
-        connection.unregister("recorded")
-    return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
+def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Float64s]:
+    """Return by aggregate its value for each event that reads: float64 [n], NaN for missing values.
 
-
-def _connect() -> "duckdb.DuckDBPyConnection":
+    ``events`` are the columns that ``feature_sql.sql`` requires. Raises StartupError if DuckDB is not installed.
+    """
     try:
         import duckdb
     except ModuleNotFoundError:
         raise StartupError(
             "aggregates are computed offline by DuckDB, which is not installed; run: pip install 'surgetank[offline]'"
         ) from None
-    return duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    with duckdb.connect(
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    ) as connection:
+        connection.register("recorded", events)
+        found = connection.sql(feature_sql.sql(table_state, "recorded")).to_arrow_table()
+    return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
 
 
 def _identity(pipeline: Pipeline, columns: pa.RecordBatch) -> Iterator[pa.Array]:

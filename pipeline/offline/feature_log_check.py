@@ -149,11 +149,10 @@ class _TopicRecords:
         decode = decoder(schema)
         tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
         with TopicReader(kafka, [topic]) as reader:
-            numbers = np.array([source.partition for source in reader.sources], dtype=np.int64)
             for records in reader.catch_up():
                 batch = decode(records)
                 tables.append(_columns(batch, columns))
-                positions.append((numbers[records.source] << _BITS)[batch.rows] + records.offsets[batch.rows])
+                positions.append((records.partitions << _BITS)[batch.rows] + records.offsets[batch.rows])
                 arrived.append(records.arrived_ms[batch.rows])
         joined = np.concatenate(positions)
         order = np.argsort(joined)

@@ -56,7 +56,7 @@ def sql(table_state: TableState, events: str = "events") -> str:
 
     ``events`` is a relation of all events that the table processed: ``ordinal`` BIGINT (unique, increasing in the order
     in which the events of a key were processed), ``key`` (NULL: none), ``time_ms`` BIGINT (event time), ``reads`` and
-    ``writes`` BOOLEAN (see ``plausible`` for the latter), and the columns that the aggregates read, which may be NULL
+    ``writes`` BOOLEAN (only for plausible times), and the columns that the aggregates read, which may be NULL
     in events that do not write.
 
     The result has ``ordinal`` and a DOUBLE for each aggregate, by its name, NULL if missing, ordered by ``ordinal``:
@@ -78,12 +78,6 @@ def sql(table_state: TableState, events: str = "events") -> str:
         f"WITH {', '.join(steps)}\nSELECT ordinal,\n    {chosen}\n"
         f"FROM (SELECT ordinal FROM {events} WHERE reads) LEFT JOIN latest USING (ordinal){rings}\nORDER BY ordinal"
     )
-
-
-def plausible(past_ms: int, future_ms: int) -> str:
-    """Return the condition of ``windows.plausible`` on the columns ``time_ms`` and ``arrived_ms``."""
-    time, arrived = "CAST(time_ms AS HUGEINT)", "CAST(arrived_ms AS HUGEINT)"
-    return f"({time} BETWEEN {arrived} - {past_ms} AND {arrived} + {future_ms})"
 
 
 def _keyed(table_state: TableState, events: str) -> str:

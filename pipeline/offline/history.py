@@ -80,11 +80,11 @@ class History:
             tables.append(table)
             times.append(milliseconds(table[order], f"column {order!r} of the events of {topic!r}"))
         joined = np.concatenate(times)
-        place = np.empty(len(joined), dtype=np.int64)
-        place[np.argsort(joined, kind="stable")] = np.arange(len(joined))
+        ordinals = np.empty(len(joined), dtype=np.int64)
+        ordinals[np.argsort(joined, kind="stable")] = np.arange(len(joined))
         topics: dict[str, OrderedEvents] = {}
         for topic, table, ordinal in zip(
-            required, tables, np.split(place, np.cumsum([len(each) for each in times])[:-1]), strict=True
+            required, tables, np.split(ordinals, np.cumsum([len(each) for each in times])[:-1]), strict=True
         ):
             rows = np.argsort(ordinal)
             topics[topic] = OrderedEvents(table.take(rows), ordinal[rows])

@@ -40,20 +40,11 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A silent part or an unmet condition; ``since`` is in monotonic seconds."""
-
-    name: str
-    why: str
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The silent parts and the unmet conditions."""
+    """The silent parts, as conditions named like them, and the unmet conditions."""
 
-    silent: tuple[Failure, ...]
-    unmet: tuple[Failure, ...]
+    silent: tuple[Condition, ...]
+    unmet: tuple[Condition, ...]
 
     @property
     def live(self) -> bool:
@@ -72,21 +63,18 @@ def health_report(now: float, beats: Collection[Heartbeat], conditions: Collecti
     Without any condition the worker is not ready, because readiness is undefined.
     """
     silent = tuple(
-        Failure(
+        Condition(
             beat.part,
+            False,
             f"blocked or dead: silent for {now - beat.at:.1f} s, {beat.deadline_seconds:g} s are allowed",
             beat.at,
         )
         for beat in beats
         if now - beat.at > beat.deadline_seconds
     )
-    unmet = tuple(
-        Failure(condition.name, condition.why or NOT_REPORTED, condition.since)
-        for condition in conditions
-        if not condition.met
-    )
+    unmet = tuple(replace(each, why=each.why or NOT_REPORTED) for each in conditions if not each.met)
     if not conditions:
-        unmet = (Failure("conditions", "no readiness condition is defined yet", now),)
+        unmet = (Condition("conditions", False, "no readiness condition is defined yet", now),)
     return HealthReport(silent, unmet)
 
 
@@ -146,7 +134,7 @@ class Health:
         report = self.report()
         return report.ready, {"ready": report.ready, "failing": self._failing(report.silent + report.unmet)}
 
-    def _failing(self, failures: tuple[Failure, ...]) -> list[dict[str, Any]]:
+    def _failing(self, failures: tuple[Condition, ...]) -> list[dict[str, Any]]:
         """Return failures as JSON values, with wall-clock times and the stack of a silent thread."""
         clock_offset = self._clock.now() - self._clock.monotonic()
         body = []

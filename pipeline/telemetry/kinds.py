@@ -6,10 +6,8 @@ its label sets are unbounded.
 
 import re
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Generic, TypeVar, cast
@@ -131,18 +129,40 @@ class Metric(ABC, Generic[Value]):
         return [label.name for label in self.labels]
 
 
-class Counter(Metric[float]):
+class _Number(Metric[float]):
+    """Base of the kinds with one number per label set. ``family_type`` is the kind in prometheus_client."""
+
+    family_type: type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+    def add(self, amount: float, **labels: LabelValue) -> None:
+        """Change the value by ``amount``, which may be negative."""
+        key = self._key(labels)
+        with self._lock:
+            self._series[key] = self._value_at(key) + amount
+
+    def _zero(self) -> float:
+        return 0.0
+
+    def family(self) -> Family:
+        """Return the samples of all label sets; the name of a counter gets ``_total``."""
+        family = self.family_type(self.name, self.help, labels=self._label_names(), unit=self.unit)
+        with self._lock:
+            for key, value in self._series.items():
+                family.add_metric(key, value)
+        return family
+
+
+class Counter(_Number):
     """A value that only increases."""
 
     kind = "counter"
+    family_type = CounterMetricFamily
 
     def add(self, amount: float = 1, **labels: LabelValue) -> None:
         """Add ``amount``, 0 or more. Adding 0 makes the label set visible."""
         if not amount >= 0:
             raise MetricError(f"metric {self.name}: a counter cannot decrease; {amount} was added")
-        key = self._key(labels)
-        with self._lock:
-            self._series[key] = self._value_at(key) + amount
+        super().add(amount, **labels)
 
     def value(self, **labels: LabelValue) -> float:
         """Return the count; 0 if nothing was ever added."""
@@ -154,22 +174,12 @@ class Counter(Metric[float]):
         with self._lock:
             return sum(self._series.values())
 
-    def _zero(self) -> float:
-        return 0.0
 
-    def family(self) -> Family:
-        """Return the samples of all label sets; the name gets ``_total``."""
-        family = CounterMetricFamily(self.name, self.help, labels=self._label_names(), unit=self.unit)
-        with self._lock:
-            for key, value in self._series.items():
-                family.add_metric(key, value)
-        return family
-
-
-class Gauge(Metric[float]):
+class Gauge(_Number):
     """A value that can increase and decrease."""
 
     kind = "gauge"
+    family_type = GaugeMetricFamily
 
     def set(self, value: float, **labels: LabelValue) -> None:
         """Set the value."""
@@ -177,12 +187,6 @@ class Gauge(Metric[float]):
         with self._lock:
             self._value_at(key)  # only to check a new label set
             self._series[key] = float(value)
-
-    def add(self, amount: float, **labels: LabelValue) -> None:
-        """Change the value by ``amount``, which may be negative."""
-        key = self._key(labels)
-        with self._lock:
-            self._series[key] = self._value_at(key) + amount
 
     def replace(self, values: Mapping[Key, float]) -> None:
         """Set all label sets at once, keys in the order of the declared labels; other label sets are removed.
@@ -210,17 +214,6 @@ class Gauge(Metric[float]):
         """Return every label set with its value."""
         with self._lock:
             return dict(self._series)
-
-    def _zero(self) -> float:
-        return 0.0
-
-    def family(self) -> Family:
-        """Return the samples of all label sets."""
-        family = GaugeMetricFamily(self.name, self.help, labels=self._label_names(), unit=self.unit)
-        with self._lock:
-            for key, value in self._series.items():
-                family.add_metric(key, value)
-        return family
 
 
 class Histogram(Metric[npt.NDArray[np.float64]]):
@@ -267,15 +260,6 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
             series = self._value_at(key)
             series[:-1] += counts
             series[-1] += total
-
-    @contextmanager
-    def time(self, **labels: LabelValue) -> Iterator[None]:
-        """Observe the duration of the block in seconds, also if it raises."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.observe(time.perf_counter() - start, **labels)
 
     def count(self, **labels: LabelValue) -> int:
         """Return the number of observed values."""

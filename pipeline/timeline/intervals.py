@@ -25,15 +25,6 @@ class IntervalRow:
     intervals: list[Interval] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class PointEvent:
-    """An event without duration."""
-
-    at: int
-    kind: str
-    what: str
-
-
 _POINT_KINDS = {EventKind.DEPLOY, EventKind.REBALANCE, EventKind.WORKER_FAILED, EventKind.OPERATOR_COMMAND}
 
 
@@ -81,8 +72,6 @@ def _transitions(event: TimelineEvent) -> Iterable[tuple[tuple[str, str], bool |
         yield ("alert", str(details.get("alert"))), details.get("state") == "fired", False
 
 
-def point_events(events: Iterable[TimelineEvent]) -> list[PointEvent]:
+def point_events(events: Iterable[TimelineEvent]) -> list[TimelineEvent]:
     """Return the events without duration that may explain the intervals."""
-    return [
-        PointEvent(event.at, event.kind, f"{event.who}: {event.what}") for event in events if event.kind in _POINT_KINDS
-    ]
+    return [event for event in events if event.kind in _POINT_KINDS]

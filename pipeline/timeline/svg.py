@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
-from pipeline.timeline.intervals import IntervalRow, PointEvent
+from pipeline.timeline.events import TimelineEvent
+from pipeline.timeline.intervals import IntervalRow
 
 WIDTH, LEFT, RIGHT, TOP = 1000, 230, 20, 30
 ROW = 22
@@ -29,7 +30,7 @@ class PlotLine:
     values: Sequence[float | None]
 
 
-def intervals_plot(rows: Sequence[IntervalRow], points: Sequence[PointEvent], start: int, end: int) -> str:
+def intervals_plot(rows: Sequence[IntervalRow], points: Sequence[TimelineEvent], start: int, end: int) -> str:
     """Return an SVG with a bar per interval, one row below the other, and a vertical line per point event."""
     height = TOP + ROW * max(1, len(rows)) + 50
     body = _axis(start, end, height - 50)
@@ -37,7 +38,7 @@ def intervals_plot(rows: Sequence[IntervalRow], points: Sequence[PointEvent], st
         x = _x(point.at, start, end)
         body.append(
             f'<line x1="{x}" y1="{TOP}" x2="{x}" y2="{height - 50}" stroke="{STROKES.get(point.kind, "#b0b0b0")}" '
-            f'stroke-dasharray="3,2"><title>{escape(point.what)}</title></line>'
+            f'stroke-dasharray="3,2"><title>{escape(f"{point.who}: {point.what}")}</title></line>'
         )
     for number, row in enumerate(rows):
         y = TOP + ROW * number
@@ -73,28 +74,28 @@ def lines_plot(title: str, lines: Sequence[PlotLine], start: int, end: int) -> s
         body.append(_text(LEFT - 8, y + 4, f"{low + share * (high - low):,.4g}", "end"))
     for number, line in enumerate(lines):
         colour = COLOURS[number % len(COLOURS)]
-        for piece in _pieces(line):
+        for part in _connected_parts(line):
             points = " ".join(
                 f"{_x(at, start, end)},{round(base - (value - low) / (high - low) * PLOT_HEIGHT, 1)}"
-                for at, value in piece
+                for at, value in part
             )
             body.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
     body += _legend([(line.name, COLOURS[n % len(COLOURS)]) for n, line in enumerate(lines[:8])], base + 38)
     return _svg(base + 50, body)
 
 
-def _pieces(line: PlotLine) -> Iterable[list[tuple[int, float]]]:
+def _connected_parts(line: PlotLine) -> Iterable[list[tuple[int, float]]]:
     """Yield the points of a line, split at missing values."""
-    piece: list[tuple[int, float]] = []
+    part: list[tuple[int, float]] = []
     interval = min((b - a for a, b in pairwise(line.times)), default=0)
     for at, value in zip(line.times, line.values, strict=True):
-        if piece and (value is None or at - piece[-1][0] > 1.5 * interval):
-            yield piece
-            piece = []
+        if part and (value is None or at - part[-1][0] > 1.5 * interval):
+            yield part
+            part = []
         if value is not None:
-            piece.append((at, value))
-    if piece:
-        yield piece
+            part.append((at, value))
+    if part:
+        yield part
 
 
 def _x(at: int, start: int, end: int) -> float:

@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib.metadata
+import json
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,8 @@ def describe_deploy(before: dict[str, str] | None, now: dict[str, str]) -> str |
 
 def code_version(pipeline: Pipeline) -> str:
     """Return the package version with a hash of its code and of the pipeline's declaration."""
-    digest = hashlib.sha256(repr(pipeline).encode())
+    declared = asdict(pipeline) | {"features": pipeline.spec.declaration()}
+    digest = hashlib.sha256(json.dumps(declared, sort_keys=True).encode())
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())

@@ -55,7 +55,7 @@ class Watched:
 
     def look(self) -> Figures:
         """Look once; return the page's figures of groups by name and label values."""
-        self.exporter.look()
+        self.exporter.measure()
         return self.page()
 
     def page(self) -> Figures:

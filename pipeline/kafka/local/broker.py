@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka.local.jars import Kafka
+from pipeline.kafka.local.jars import Kafka, last_lines
 
 PORTS = range(20_000, 32_000, 10)
 _LOG_BYTES_MAX = 32 * 1024 * 1024
@@ -136,12 +136,6 @@ class Broker:
                 return last_lines(log.read().decode(errors="replace"), count)
         except OSError:
             return "  (no log)"
-
-
-def last_lines(output: str, count: int) -> str:
-    """Return the last lines of a Java program's output, indented, without the frames of stack traces."""
-    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("\tat ")]
-    return "\n".join(f"  {line.strip()}" for line in lines[-count:])
 
 
 def jvm_flags(heap_mb: int, *, short_lived: bool) -> tuple[str, ...]:

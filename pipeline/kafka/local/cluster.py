@@ -24,7 +24,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka import broker_inspection, clients
 from pipeline.kafka.local import jars
-from pipeline.kafka.local.broker import Broker, last_lines, stop_all
+from pipeline.kafka.local.broker import Broker, free_ports, stop_all
 from pipeline.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
 from pipeline.settings import KafkaSettings
 
@@ -80,9 +80,7 @@ class LocalCluster:
     @classmethod
     def found(cls, data: Path) -> "LocalCluster":
         """Return the cluster of a data folder, running or not. Raises BrokerError if there is none."""
-        known = _read(data)
-        if known is None:
-            raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
+        known = _known(data)
         return cls(data, known["brokers"], known["port"], known["settings"], known["heap_mb"])
 
     @property
@@ -164,8 +162,8 @@ class LocalCluster:
         if running is None:
             raise BrokerError(f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them")
         plumbing = {"broker.id", *properties(self._layout, running, {})} - settings(self.brokers).keys()
-        told = broker_inspection.broker_settings(self._admin(), running).values()
-        return tuple(one for one in told if one.value != one.default and one.name not in plumbing)
+        found = broker_inspection.broker_settings(self._admin(), running).values()
+        return tuple(one for one in found if one.value != one.default and one.name not in plumbing)
 
     def kill(self, broker: int) -> None:
         """SIGKILL one broker and wait until it is gone."""
@@ -206,27 +204,25 @@ class LocalCluster:
         return clients.admin(quiet, reconnect_backoff_max_ms=100)
 
     def _cluster_id(self) -> str:
-        known = _read(self.data)
-        if known is None:
-            raise BrokerError(f"no local Kafka in {self.data}; `surgetank kafka up --data {self.data}` starts one")
-        return str(known["cluster_id"])
+        return str(_known(self.data)["cluster_id"])
 
-    def _shape(self) -> dict[str, Any]:
-        return {
+    def _check_folder(self) -> None:
+        """Refuse a folder with other contents: ``fresh`` must never erase them."""
+        if (
+            self.data.is_dir()
+            and _read(self.data) is None
+            and any(path.name != ".lock" for path in self.data.iterdir())
+        ):
+            raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
+
+    def _agreed(self) -> dict[str, Any]:
+        """Return the content of cluster.json. Raises StartupError for values that cannot be changed now."""
+        wanted = {
             "brokers": self.brokers,
             "port": self.port,
             "heap_mb": self.heap_mb,
             "settings": dict(self.settings),
         }
-
-    def _check_folder(self) -> None:
-        """Refuse a folder with other contents: ``fresh`` must never erase them."""
-        if self.data.is_dir() and _read(self.data) is None and any(_others(self.data)):
-            raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
-
-    def _agreed(self) -> dict[str, Any]:
-        """Return the content of cluster.json. Raises StartupError for values that cannot be changed now."""
-        wanted = self._shape()
         known = _read(self.data)
         if known is None:
             return wanted | {"cluster_id": new_cluster_id(uuid.uuid4())}
@@ -263,8 +259,8 @@ class LocalCluster:
         for broker, process in started:
             output = process.communicate()[0] if process else ""
             if process and process.returncode != 0:
-                said = last_lines(output, 8)
-                raise BrokerError(f"the data folder of broker {broker.id} cannot be formatted:\n{said}")
+                lines = jars.last_lines(output, 8)
+                raise BrokerError(f"the data folder of broker {broker.id} cannot be formatted:\n{lines}")
 
     def _stop(self, brokers: Sequence[Broker], deadline: float) -> tuple[int, ...]:
         killed = tuple(broker.id for broker in stop_all(brokers, deadline))
@@ -308,6 +304,17 @@ class LocalCluster:
             yield
 
 
+@contextmanager
+def temporary_cluster(data: Path, brokers: int, *, short_lived: bool = False) -> Iterator[LocalCluster]:
+    """Start a cluster without data on free ports, and stop it at the end. Raises the errors of ``up``."""
+    cluster = LocalCluster(data, brokers, free_ports(2 * brokers), short_lived=short_lived)
+    try:
+        cluster.up(fresh=True)
+        yield cluster
+    finally:
+        cluster.down()
+
+
 def _read(data: Path) -> dict[str, Any] | None:
     try:
         known: dict[str, Any] = json.loads((data / "cluster.json").read_text())
@@ -318,8 +325,11 @@ def _read(data: Path) -> dict[str, Any] | None:
     return known
 
 
-def _others(data: Path) -> Iterator[Path]:
-    return (path for path in data.iterdir() if path.name != ".lock")
+def _known(data: Path) -> dict[str, Any]:
+    known = _read(data)
+    if known is None:
+        raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
+    return known
 
 
 def new_cluster_id(random: uuid.UUID) -> str:

@@ -76,9 +76,9 @@ log.dirs=data
 """
 
 
-def ready(environment: Mapping[str, str] = os.environ) -> Kafka:
+def ready() -> Kafka:
     """Find Java and download the jars missing from the cache. Raises StartupError that says what to install."""
-    kafka = Kafka(find_java(environment), fetch(environment))
+    kafka = Kafka(find_java(), fetch())
     kafka.share_classes()
     return kafka
 
@@ -105,10 +105,10 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Java:
     where = f"in JAVA_HOME ({home})" if home else "on PATH"
     if path is None:
         raise StartupError(f"no java {where}: install a JDK {JAVA_MINIMUM} or later, {_DOCKER}")
-    said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
-    match = re.search(r'version "((\d+)[^"]*)"', said.stderr)
+    result = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
+    match = re.search(r'version "((\d+)[^"]*)"', result.stderr)
     if match is None:
-        raise StartupError(f"{path} -version did not name a version but: {said.stderr.strip()[:200]!r}; {_DOCKER}")
+        raise StartupError(f"{path} -version did not name a version but: {result.stderr.strip()[:200]!r}; {_DOCKER}")
     if int(match[2]) < JAVA_MINIMUM:
         raise StartupError(
             f"{path} is Java {match[1]}; Kafka {version()} needs {JAVA_MINIMUM} or later: install one "
@@ -141,7 +141,7 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
         if run.returncode != 0 or not any(fetched.glob("kafka_*.jar")):
             raise StartupError(
                 f"Maven could not fetch Apache Kafka {version()} (exit {run.returncode}). Its last lines:\n"
-                f"{_last_lines(run.stdout + run.stderr)}\nMend the network or Maven's settings, {_DOCKER}"
+                f"{last_lines(run.stdout + run.stderr, 8)}\nMend the network or Maven's settings, {_DOCKER}"
             )
         try:
             fetched.rename(home)
@@ -151,5 +151,7 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
     return home
 
 
-def _last_lines(output: str, count: int = 8) -> str:
-    return "\n".join(f"  {line}" for line in output.strip().splitlines()[-count:])
+def last_lines(output: str, count: int) -> str:
+    """Return the last lines of a Java program's output, indented, without the frames of stack traces."""
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return "\n".join(f"  {line.strip()}" for line in lines[-count:])

@@ -45,7 +45,7 @@ class Kafka:
     def look(self, after: float = 10.0) -> bool:
         """Let time pass, then look."""
         self.clock.at += after
-        return self.exporter.look()
+        return self.exporter.measure()
 
     def series(self) -> set[str]:
         """Return the names of the series of groups on the page."""

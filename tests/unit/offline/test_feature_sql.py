@@ -15,7 +15,7 @@ from pipeline.features.row_layout import AggregateKind
 from pipeline.features.tables import Table, TableState, days, hours, table_states
 from pipeline.features.windows import advance
 from pipeline.features.windows import plausible as plausible_online
-from pipeline.offline.feature_sql import plausible, sql
+from pipeline.offline.feature_sql import sql
 from tests.support.feature_histories import (
     Event,
     Online,
@@ -121,6 +121,12 @@ def test_a_year_of_departures() -> None:
     np.testing.assert_array_equal(np.isnan(results), np.isnan(online))
     np.testing.assert_array_equal(results[:, :3], online[:, :3])
     np.testing.assert_allclose(results, online, rtol=1e-9, atol=1e-9)
+
+
+def plausible(past_ms: int, future_ms: int) -> str:
+    """Return the condition of ``windows.plausible`` on the columns ``time_ms`` and ``arrived_ms``."""
+    time, arrived = "CAST(time_ms AS HUGEINT)", "CAST(arrived_ms AS HUGEINT)"
+    return f"({time} BETWEEN {arrived} - {past_ms} AND {arrived} + {future_ms})"
 
 
 moments = st.sampled_from([0, 1_700_000_000_000, -(2**63), 2**63 - 1]) | st.integers(-20, 20)

@@ -1,9 +1,10 @@
 """Deploy events: a deploy is a difference from the last deploy."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
+from pipeline import Pipeline
 from pipeline.timeline.events import EventKind, TimelineEvent
 from pipeline.timeline.timeline_reporter import code_version, describe_deploy, last_deploy
 from topology.flights import flights
@@ -38,3 +39,14 @@ def test_the_code_version_depends_on_the_declaration() -> None:
     """Equal pipelines have equal versions in every process; another feature changes the version."""
     assert code_version(flights) == code_version(replace(flights))
     assert code_version(flights) != code_version(replace(flights, features=flights.features[1:]))
+
+
+def test_the_code_version_does_not_depend_on_the_names_of_our_classes() -> None:
+    """The declaration counts by its values: a class of another name that declares the same is no deploy."""
+
+    class Renamed(Pipeline):
+        """A pipeline under another name."""
+
+    renamed = Renamed(**{each.name: getattr(flights, each.name) for each in fields(flights)})
+    assert repr(renamed) != repr(flights)
+    assert code_version(renamed) == code_version(flights)
