@@ -28,6 +28,8 @@ MODULES = (
     "pipeline.features.windows",
     "pipeline.kafka.columnar.producer",
     "pipeline.kafka.columnar.walk",
+    "pipeline.state.key_hash",
+    "pipeline.state.row_cache",
     "pipeline.state.sparse_serde",
 )
 

@@ -31,7 +31,7 @@ from pipeline.processing.stateful_features import (
     row_serdes,
     table_versions,
 )
-from pipeline.records import TopicPartition
+from pipeline.records import TopicPartition, large_binary
 from pipeline.settings import Settings
 from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
 from pipeline.state.row_serde import RowSerde
@@ -74,12 +74,12 @@ def usable(
     """
     if meaning is None:
         return None
-    if meaning.fingerprint == wanted.fingerprint and serde.fits(values).all():
+    if meaning.fingerprint == wanted.fingerprint and serde.fits(large_binary(values)).all():
         return RebuildAction.NOTHING
     layouts = _layouts(meaning, wanted)
     if layouts is None or migrate(*layouts, layouts[0].rows(0)) is None:
         return None
-    return RebuildAction.MIGRATED if SparseSerde(layouts[0].fresh).fits(values).all() else None
+    return RebuildAction.MIGRATED if SparseSerde(layouts[0].fresh).fits(large_binary(values)).all() else None
 
 
 def decide(
@@ -108,10 +108,10 @@ def migrated(rows: dict[bytes, bytes], meaning: TableVersion, wanted: TableVersi
     layouts = _layouts(meaning, wanted)
     assert layouts is not None
     old, new = (SparseSerde(layout.fresh) for layout in layouts)
-    values = list(rows.values())
+    values = large_binary(list(rows.values()))
     found = migrate(*layouts, old.unpack(values))
     assert found is not None
-    return dict(zip(rows, new.pack(found, old.source_offsets(values)), strict=True))
+    return dict(zip(rows, new.pack(found, old.source_offsets(values)).to_pylist(), strict=True))
 
 
 class Rebuild:

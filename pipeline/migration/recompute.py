@@ -57,7 +57,7 @@ def feature_rows(
         kept &= ~layout.expired(rows, int(rows[kept, NEWEST_TIME].max()) - slack_ms)
     names = [key for key, row in index.items() if key is not None and row >= 0 and kept[row]]
     indexes = [index[key] for key in names]
-    return dict(zip(names, serde.pack(rows[indexes], offsets[indexes]), strict=True))
+    return dict(zip(names, serde.pack(rows[indexes], offsets[indexes]).to_pylist(), strict=True))
 
 
 def last_scores(
@@ -89,4 +89,4 @@ def last_scores(
         last = {key: row for key, row in last.items() if row[1] >= oldest}
     rows = np.array([row[:4] for row in last.values()], dtype=PREDICTION)
     offsets = np.array([row[4] for row in last.values()], dtype=np.int64)
-    return dict(zip(last, serde.pack(rows, offsets), strict=True))
+    return dict(zip(last, serde.pack(rows, offsets).to_pylist(), strict=True))

@@ -117,7 +117,7 @@ class BatchProcessor:
 
         def features() -> tuple[DecodedBatch, Float32s, Mapping[str, Float64s], tuple[DeadLetter, ...]]:
             recall = self._recall
-            seen = NO_AGGREGATES if recall is None else recall.remember(slices, records, batch, facts, changes)
+            seen = NO_AGGREGATES if recall is None else recall.compute(slices, records, batch, facts, changes)
             return self._features(batch, seen)
 
         events, matrix, seen, unfeatured = self._timed("features", len(batch), features)
@@ -130,7 +130,7 @@ class BatchProcessor:
             produced.append(self._recorder.record(slices, events, matrix, seen, kept, scores))
         if self._recall is not None:
             times = events.columns[self._pipeline.events.time].take(pa.array(kept))
-            self._recall.keep(slices, records, events.rows[kept], scored.scores[emitted], times, now_ms, changes)
+            self._recall.put_scores(slices, records, events.rows[kept], scored.scores[emitted], times, now_ms, changes)
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unencoded), key=lambda letter: letter.row))
         for letter in dead:
             self._metrics.events_dead.add(1, stage=letter.stage, reason=letter.reason)

@@ -88,8 +88,8 @@ def scored(score: float, at_ms: int) -> dict[str, dict[bytes, bytes]]:
     seen = PIPELINE.memories[0].layout.rows(1)
     seen[0, 0] = at_ms
     return {
-        "predictions": {b"a": FORMATS["predictions"].pack(row, 5)[0]},
-        "cards": {b"a": FORMATS["cards"].pack(seen, 5)[0]},
+        "predictions": {b"a": FORMATS["predictions"].pack(row, 5)[0].as_py()},
+        "cards": {b"a": FORMATS["cards"].pack(seen, 5)[0].as_py()},
     }
 
 
