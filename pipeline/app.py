@@ -152,7 +152,9 @@ class Worker:
         contracts = SchemaRepository.load()
         bytes_max = settings.dead_letters.value_bytes_max
         decoder = Decoder(contracts, pipeline.events.schema, value_bytes_max=bytes_max)
-        facts = {each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.feeds}
+        facts = {
+            each.topic: Decoder(contracts, each.schema, value_bytes_max=bytes_max) for each in pipeline.table_facts
+        }
         pipeline.check(decoder.schema)
         pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
         recording = settings.features.record
@@ -212,7 +214,7 @@ class Worker:
             group=self.pipeline.group,
             topics=self.pipeline.sources,
             outputs=self.pipeline.outputs(recording=self.settings.features.record),
-            migration=self.pipeline.upkeep,
+            migration=self.pipeline.migration_topic,
             stores=self._vault,
             identity=self.identity,
             address=self._address,
@@ -306,17 +308,17 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
     """Return the state spec of a pipeline with ``partitions`` event partitions. Raises BrokerError."""
     from pipeline.processing.stateful_features import row_serdes
 
-    kinds, shapes = row_serdes(pipeline)
-    made = provisioning.ids(kafka, pipeline.changelogs.values())
+    serdes, signatures = row_serdes(pipeline)
+    topic_ids = provisioning.ids(kafka, pipeline.changelogs.values())
     # The topic id distinguishes state of a changelog that was deleted and recreated, as by `surgetank state reset`.
-    ours = {
-        table: TableSignature(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
-        for table, shape in shapes.items()
+    of_topics = {
+        table: TableSignature(signature.size, f"{signature.fingerprint}@{topic_ids[pipeline.changelogs[table]]}")
+        for table, signature in signatures.items()
     }
-    meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    feeds = {memory.table.name: pipeline.feed_of(memory).topic for memory in pipeline.memories}
-    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # predictions belong to events
-    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings, feeds, stayed)
+    fingerprints = {table: signature.fingerprint for table, signature in signatures.items()}
+    sources = dict.fromkeys(signatures, pipeline.events.topic)  # predictions belong to events
+    sources |= {state.table.name: pipeline.updating_events(state).topic for state in pipeline.table_states}
+    return StateSpec(pipeline.name, partitions, serdes, of_topics, pipeline.changelogs, fingerprints, sources, stayed)
 
 
 def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "StatefulFeatures | None") -> FeatureLog:
@@ -328,14 +330,14 @@ def _recorder(pipeline: Pipeline, contracts: SchemaRepository, recall: "Stateful
 
 def _lookup(pipeline: Pipeline, settings: Settings, vault: StateManager, address: str, clock: Clock) -> Lookup:
     """Return the HTTP lookup of state by key."""
-    kept, topic = vault.kept, pipeline.events.topic
+    spec, topic = vault.spec, pipeline.events.topic
     return Lookup(
         pipeline,
-        kept.formats,
+        spec.serdes,
         vault,
-        partitions=kept.partitions,
+        partitions=spec.partitions,
         me=address,
-        peers=PeerAddresses(settings.kafka, pipeline.group, topic, kept.partitions, clock),
+        peers=PeerAddresses(settings.kafka, pipeline.group, topic, spec.partitions, clock),
         clock=clock,
     )
 

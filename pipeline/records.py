@@ -280,11 +280,11 @@ class OutputRecords:
 class StateChanges:
     """The changes of a batch to the state of tasks.
 
-    ``bursts`` are changelog records, each for one partition, and ``writes`` the number of the last write of each task
-    epoch.
+    Each element of ``changelog_records`` is for one partition of a changelog. ``writes`` is the number of the last
+    write of each task epoch.
     """
 
-    bursts: list[OutputRecords] = field(default_factory=list)
+    changelog_records: list[OutputRecords] = field(default_factory=list)
     writes: dict[TaskEpoch, int] = field(default_factory=dict)
 
 

@@ -106,7 +106,7 @@ def compare_states(
     """
     _wait_until_committed(kafka, pipeline, wait, clock or SystemClock())
     settings = settings or StateSettings()
-    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.memories]
+    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.table_states]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
@@ -146,7 +146,7 @@ def _compare_table(
     kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings
 ) -> StateReport:
     name = table_state.table.name
-    feed = pipeline.feed_of(table_state)
+    feed = pipeline.updating_events(table_state)
     found, growth = last_values(kafka, pipeline.changelogs[name])
     source_events = _SourceEvents.read(
         kafka, feed, settings, _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic])

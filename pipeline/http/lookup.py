@@ -97,7 +97,7 @@ class Lookup:
     ) -> None:
         self._name = pipeline.name
         self._formats = formats
-        self._layouts = {memory.table.name: memory.layout for memory in pipeline.memories}
+        self._layouts = {table_state.table.name: table_state.layout for table_state in pipeline.table_states}
         self._tables = {"features": tuple(self._layouts)} | (
             {"predictions": (PREDICTIONS,)} if pipeline.keeps_predictions else {}
         )

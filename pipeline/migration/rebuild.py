@@ -152,7 +152,7 @@ class Rebuild:
         self._serdes, _ = row_serdes(pipeline)
         self._versions = table_versions(pipeline)
         self._table_states: dict[str, TableState] = {
-            table_state.table.name: table_state for table_state in pipeline.memories
+            table_state.table.name: table_state for table_state in pipeline.table_states
         }
         self._believes = plausible_times(settings.state)
         self._slack_ms = LATE_MS + round(settings.state.future_hours_max * HOUR_MS)
@@ -199,7 +199,7 @@ class Rebuild:
     def _existing_topics(self) -> dict[str, int]:
         """Return the existing topics with their numbers of partitions, checked."""
         existing = provisioning.existing(self._kafka)
-        existing.pop(self._pipeline.upkeep, None)
+        existing.pop(self._pipeline.migration_topic, None)
         provisioning.fit(self._pipeline, existing)
         return existing
 
@@ -244,7 +244,9 @@ class Rebuild:
         if name == PREDICTIONS:
             records, gone = self._sources.scores(number)
         else:
-            records, gone = self._sources.records(self._pipeline.feed_of(self._table_states[name]).topic, number)
+            records, gone = self._sources.records(
+                self._pipeline.updating_events(self._table_states[name]).topic, number
+            )
         action = decide(
             use,
             rows=rows,
@@ -291,6 +293,6 @@ class Rebuild:
             scores = self._sources.score_batches(step.partition, count_read)
             return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms)
         table_state = self._table_states[step.table]
-        feed = self._pipeline.feed_of(table_state)
+        feed = self._pipeline.updating_events(table_state)
         events = self._sources.events(feed, step.partition, count_read)
         return feature_rows(table_state, serde, feed.time, events, self._believes, self._slack_ms)

@@ -35,7 +35,7 @@ class FeatureLog:
         remembered = ((at, each) for at, each in enumerate(pipeline.features) if not isinstance(each, Feature))
         self._statistics = [(at, each.name) for at, each in remembered]
         self._encoder = encoder
-        self._taken = _Taken([fact.topic for fact in pipeline.feeds], start)
+        self._taken = _Taken([fact.topic for fact in pipeline.table_facts], start)
 
     def record(
         self,

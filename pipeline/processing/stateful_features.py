@@ -142,7 +142,7 @@ class _Sequence:
         numbers = table_state.numbers(self.batch.columns)
         if isinstance(self.updates, slice):
             return numbers
-        values = np.full((len(self.rows), numbers.shape[1]), np.nan)
+        values = np.full((len(self.rows), numbers.signature[1]), np.nan)
         values[self.updates] = numbers
         return values
 
@@ -158,7 +158,7 @@ class StatefulFeatures:
         self, pipeline: Pipeline, stores: StateStores, settings: StateSettings, *, model_version: str, metrics: Metrics
     ) -> None:
         self._events_time = pipeline.events.time
-        self._table_states = pipeline.memories
+        self._table_states = pipeline.table_states
         self._changelogs = pipeline.changelogs
         self._versions = {table: version.dump() for table, version in table_versions(pipeline).items()}
         self._versions_written: set[tuple[TaskEpoch, str]] = set()
@@ -172,7 +172,7 @@ class StatefulFeatures:
         self._expiries = _expiries(pipeline)
         self._expiry_from: dict[tuple[TaskId, str], float] = {}  # the event time from which rows are examined again
         self._turn = 0
-        self._matrix: dict[str, Rows] = {}  # working memory by table
+        self._matrix: dict[str, Rows] = {}  # working table_state by table
         predictions(np.zeros(0), np.zeros(0, dtype=np.int64), 0, model_version)  # fails early if the name is too long
 
     def compute(
@@ -315,7 +315,7 @@ class StatefulFeatures:
             keys = joined([large_binary([TABLE_VERSION]), keys])
             values = joined([large_binary([self._versions[written.table]]), values])
         partitions = np.full(len(keys), task_epoch[0].partition, dtype=np.int32)
-        changes.bursts.append(OutputRecords(self._changelogs[written.table], partitions, keys, values))
+        changes.changelog_records.append(OutputRecords(self._changelogs[written.table], partitions, keys, values))
         changes.writes[task_epoch] = written.number
 
     def _note_time(self, task_epoch: TaskEpoch, name: str, time_ms: float) -> None:
@@ -355,27 +355,29 @@ def plausible_times(settings: StateSettings) -> Callable[[Int64s, Int64s], Bools
 
 def row_serdes(pipeline: Pipeline) -> tuple[dict[str, RowSerde], dict[str, TableSignature]]:
     """Return the row serde and the signature of each table of a pipeline, by table name."""
-    found: dict[str, RowSerde] = {}
-    shapes: dict[str, TableSignature] = {}
-    for memory in pipeline.memories:
-        found[memory.table.name] = SparseSerde(memory.layout.fresh)
-        shapes[memory.table.name] = TableSignature(found[memory.table.name].size, memory.layout.fingerprint())
+    serdes: dict[str, RowSerde] = {}
+    signatures: dict[str, TableSignature] = {}
+    for table_state in pipeline.table_states:
+        serdes[table_state.table.name] = SparseSerde(table_state.layout.fresh)
+        signatures[table_state.table.name] = TableSignature(
+            serdes[table_state.table.name].size, table_state.layout.fingerprint()
+        )
     if pipeline.keeps_predictions:
-        found[PREDICTIONS] = FixedWidthSerde(PREDICTION, FRESH)
-        shapes[PREDICTIONS] = TableSignature(found[PREDICTIONS].size, str(PREDICTION.descr))
-    return found, shapes
+        serdes[PREDICTIONS] = FixedWidthSerde(PREDICTION, FRESH)
+        signatures[PREDICTIONS] = TableSignature(serdes[PREDICTIONS].size, str(PREDICTION.descr))
+    return serdes, signatures
 
 
 def table_versions(pipeline: Pipeline) -> dict[str, TableVersion]:
     """Return the version of each table of a pipeline, as written to changelogs, by table name."""
-    shapes = row_serdes(pipeline)[1]
-    declared = {memory.table.name: memory.layout.declaration() for memory in pipeline.memories}
-    return {table: TableVersion(shape.fingerprint, declared.get(table)) for table, shape in shapes.items()}
+    signatures = row_serdes(pipeline)[1]
+    declared = {table_state.table.name: table_state.layout.declaration() for table_state in pipeline.table_states}
+    return {table: TableVersion(signature.fingerprint, declared.get(table)) for table, signature in signatures.items()}
 
 
 def predictions_ms(pipeline: Pipeline) -> int | None:
     """Return the retention of last scores in ms of event time: that of the longest table; None: unlimited."""
-    spans = [memory.layout.retention_ms for memory in pipeline.memories]
+    spans = [table_state.layout.retention_ms for table_state in pipeline.table_states]
     kept = [span for span in spans if span is not None]
     return max(kept) if pipeline.keeps_predictions and kept and len(kept) == len(spans) else None
 
@@ -387,7 +389,7 @@ def _expiries(pipeline: Pipeline) -> dict[str, tuple[int, Callable[[Rows, int], 
     """
     found: dict[str, tuple[int, Callable[[Rows, int], Bools]]] = {
         table_state.table.name: (table_state.layout.retention_ms, table_state.layout.expired)
-        for table_state in pipeline.memories
+        for table_state in pipeline.table_states
         if table_state.layout.retention_ms is not None
     }
     longest = predictions_ms(pipeline)

@@ -140,7 +140,7 @@ def test_topics_of_different_numbers_are_refused_with_the_command() -> None:
         provisioning.fit(flights, grown)
     provisioning.fit(flights, grown, drain=True)
     with pytest.raises(TopicsError, match=r"flights.upkeep' is there(.|\n)*it goes on$"):
-        provisioning.fit(flights, THERE | {flights.upkeep: 1}, drain=True)
+        provisioning.fit(flights, THERE | {flights.migration_topic: 1}, drain=True)
     with pytest.raises(TopicsError, match=r"it goes on(.|\n)* 8 partitions, but .* has 16") as told:
-        provisioning.fit(flights, grown | {flights.upkeep: 1})
+        provisioning.fit(flights, grown | {flights.migration_topic: 1})
     assert "by hand" not in str(told.value), "numbers that differ are those of a reshard that was cut short"

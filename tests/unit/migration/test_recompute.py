@@ -23,7 +23,7 @@ PIPELINE = Pipeline(
     model="m",
     scores=Scores("scores"),
 )
-(MEMORY,) = PIPELINE.memories
+(MEMORY,) = PIPELINE.table_states
 FORMATS, _ = row_serdes(PIPELINE)
 BELIEVES = plausible_times(StateSettings(past_days_max=1, future_hours_max=1))
 FAR_MS = 4_102_444_800_000

@@ -53,7 +53,7 @@ STATISTICS = (
 PIPELINE = Pipeline(
     name="memory", events=EVENTS, features=STATISTICS, model="m", scores=Scores("scores"), predictions=True
 )
-OWN_MEMORY, FED_MEMORY = PIPELINE.memories
+OWN_MEMORY, FED_MEMORY = PIPELINE.table_states
 SETTINGS = StateSettings(past_days_max=1, future_hours_max=1)
 
 
@@ -204,7 +204,7 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
 
     _, changes = world.take([(1, "events", a), (1, "events", b), (1, "events", a), (1, "events", nobody)])
 
-    (burst,) = changes.bursts
+    (burst,) = changes.changelog_records
     assert burst.topic == "memory.own.changelog"
     assert burst.partitions.tolist() == [1, 1, 1]
     kinds, shapes = row_serdes(PIPELINE)
@@ -212,7 +212,7 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     told = TableVersion.load(rows.pop(TABLE_VERSION) or b"")
     assert told.fingerprint == shapes["own"].fingerprint
     stored = layout_from_declaration(told.declared or {})
-    assert stored == PIPELINE.memories[0].layout, "it can be read without the declaration"
+    assert stored == PIPELINE.table_states[0].layout, "it can be read without the declaration"
     included = kinds["own"].source_offsets(large_binary(list(rows.values())))
     offsets = dict(zip(rows, included.tolist(), strict=True))
     assert offsets == {b"a": 3, b"b": 2}
@@ -229,7 +229,7 @@ def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes
     found, changes = world.take(records)
 
     assert np.isnan(found[[0, 2], 0]).all(), "features of an odd key are missing, as those of null are"
-    (burst,) = changes.bursts
+    (burst,) = changes.changelog_records
     assert burst.keys.to_pylist() == [TABLE_VERSION, b"a"]
     assert TableVersion.load(burst.values[0].as_py()).declared is not None
     changes = StateChanges()
@@ -237,7 +237,7 @@ def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes
     scores = np.array([0.5])
     times = pa.array([1], pa.timestamp("ms", tz="UTC"))
     world.recall.put_scores(slices, RecordBatch.of(slices), np.array([0]), scores, times, 7, changes)
-    assert not changes.bursts
+    assert not changes.changelog_records
 
 
 def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
@@ -247,7 +247,7 @@ def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
 
     found, changes = world.take([(0, "events", far)])
 
-    assert not changes.bursts
+    assert not changes.changelog_records
     assert np.isnan(found[0, 2]), "forgotten by then"
     assert world.metrics.implausible_times.value() == 1
     found, _ = world.take([(0, "events", Event("a", 2))])
@@ -264,7 +264,7 @@ def test_a_work_of_a_task_that_went_back_is_refused(world: World) -> None:
     with pytest.raises(StateClosed, match="memory/0 went back"):
         world.recall.compute([old], laid, batch(laid, "events", ["events"], [Event("a", 1)]), _no_facts(laid), changes)
 
-    assert not changes.bursts
+    assert not changes.changelog_records
 
 
 def test_the_last_score_of_each_key_is_kept(world: World) -> None:
@@ -282,7 +282,7 @@ def test_the_last_score_of_each_key_is_kept(world: World) -> None:
     assert rows["score"].tolist() == [0.3, 0.2]
     assert rows["event_ms"].tolist() == [3, 2]
     assert rows["model_version"].tolist() == [b"1", b"1"]
-    assert [burst.topic for burst in changes.bursts] == ["memory.predictions.changelog"]
+    assert [burst.topic for burst in changes.changelog_records] == ["memory.predictions.changelog"]
 
 
 def test_a_key_that_nothing_can_use_any_more_is_forgotten(world: World) -> None:
@@ -295,7 +295,9 @@ def test_a_key_that_nothing_can_use_any_more_is_forgotten(world: World) -> None:
     for _ in range(4):  # the tables take turns
         _, changes = world.take([(0, "events", Event("new", arrives))])
         world.shelf.commit(changes)
-        gone += [key for burst in changes.bursts for key in burst.keys.filter(burst.values.is_null()).to_pylist()]
+        gone += [
+            key for burst in changes.changelog_records for key in burst.keys.filter(burst.values.is_null()).to_pylist()
+        ]
 
     assert gone == [b"old"]
     assert world.shelf.held[TaskId("memory", 0)]["own"].committed([b"old", b"new"])[0] is None
