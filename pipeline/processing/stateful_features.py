@@ -142,7 +142,7 @@ class _Sequence:
         numbers = table_state.numbers(self.batch.columns)
         if isinstance(self.updates, slice):
             return numbers
-        values = np.full((len(self.rows), numbers.signature[1]), np.nan)
+        values = np.full((len(self.rows), numbers.shape[1]), np.nan)
         values[self.updates] = numbers
         return values
 

@@ -216,7 +216,7 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     included = kinds["own"].source_offsets(large_binary(list(rows.values())))
     offsets = dict(zip(rows, included.tolist(), strict=True))
     assert offsets == {b"a": 3, b"b": 2}
-    (burst,) = world.take([(1, "events", a)])[1].bursts
+    (burst,) = world.take([(1, "events", a)])[1].changelog_records
     assert burst.keys.to_pylist() == [b"a"], "what rows mean is said once"
 
 
