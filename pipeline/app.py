@@ -107,7 +107,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             group=pipeline.group,
             topics=pipeline.sources,
             outputs=pipeline.outputs(recording=settings.features.record),
-            migration=pipeline.upkeep,
+            migration=pipeline.migration_topic,
             stores=stores,
             identity=identity,
             address=address,

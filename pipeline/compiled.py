@@ -29,6 +29,8 @@ MODULES = (
     "pipeline.kafka.columnar.producer",
     "pipeline.kafka.columnar.walk",
     "pipeline.serving.row_order",
+    "pipeline.state.key_hash",
+    "pipeline.state.row_cache",
     "pipeline.state.sparse_serde",
 )
 

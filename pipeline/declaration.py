@@ -72,13 +72,13 @@ class Pipeline:
             )
         object.__setattr__(self, "features", tuple(self.features))
         _ = self.spec  # raises for a contradictory declaration at import, naming the feature
-        object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.feeds))))
+        object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))
         topics = [
             self.events.topic,
             self.scores.topic,
             self.dead_letters,
             self.timeline,
-            self.upkeep,
+            self.migration_topic,
             self.recorded,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
@@ -107,24 +107,24 @@ class Pipeline:
 
     def check_facts(self, schemas: Mapping[str, pa.Schema]) -> None:
         """Raise TopologyError unless the schemas of the facts, by topic, have all fields that the tables read."""
-        for memory in self.memories:
-            if memory.table.facts is not None:
-                memory.check(schemas[memory.table.facts.topic])
+        for table_state in self.table_states:
+            if table_state.table.facts is not None:
+                table_state.check(schemas[table_state.table.facts.topic])
 
     @property
-    def memories(self) -> tuple[TableState, ...]:
+    def table_states(self) -> tuple[TableState, ...]:
         """The state of the tables that the features use, in the order of first use."""
         return table_states(self.features)
 
     @property
-    def feeds(self) -> tuple[Events, ...]:
+    def table_facts(self) -> tuple[Events, ...]:
         """The facts that update tables: a task reads them beside its events."""
-        facts = (memory.table.facts for memory in self.memories)
+        facts = (table_state.table.facts for table_state in self.table_states)
         return tuple(dict.fromkeys(each for each in facts if isinstance(each, Events)))
 
-    def feed_of(self, memory: TableState) -> Events:
+    def updating_events(self, table_state: TableState) -> Events:
         """Return the events that update a table: its facts, or the pipeline's own events."""
-        return next((each for each in self.feeds if each == memory.table.facts), self.events)
+        return next((each for each in self.table_facts if each == table_state.table.facts), self.events)
 
     def outputs(self, *, recording: bool) -> tuple[str, ...]:
         """Return the topics that a task writes, in the partition of its number; ``recording``: with the feature log."""
@@ -134,25 +134,25 @@ class Pipeline:
     @property
     def sources(self) -> tuple[str, ...]:
         """The topics that a task reads, events first."""
-        return (self.events.topic, *(fact.topic for fact in self.feeds))
+        return (self.events.topic, *(fact.topic for fact in self.table_facts))
 
     @property
     def keeps_predictions(self) -> bool:
         """Whether a table keeps the last score of each key."""
-        return bool(self.memories) if self.predictions is None else self.predictions
+        return bool(self.table_states) if self.predictions is None else self.predictions
 
     @property
     def changelogs(self) -> dict[str, str]:
         """The changelog topic of each table; empty for a pipeline without state."""
-        names = [memory.table.name for memory in self.memories]
+        names = [table_state.table.name for table_state in self.table_states]
         names += [PREDICTIONS] if self.keeps_predictions else []
         return {name: f"{self.name}.{name}.changelog" for name in names}
 
     def _check_tables(self) -> None:
         if self.changelogs and self.events.key is None:
             raise TopologyError(f"pipeline {self.name!r} has state by key, but its events have no key: set events.key")
-        for memory in self.memories:
-            table = memory.table
+        for table_state in self.table_states:
+            table = table_state.table
             if table.name == PREDICTIONS:
                 raise TopologyError(
                     f"table {PREDICTIONS!r}: this name is reserved for the table of last scores; use another"
@@ -190,7 +190,7 @@ class Pipeline:
         return f"{self.name}.timeline"
 
     @property
-    def upkeep(self) -> str:
+    def migration_topic(self) -> str:
         """The topic that exists while state is resharded or rebuilt, and keeps workers from starting."""
         return f"{self.name}.upkeep"
 

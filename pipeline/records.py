@@ -6,7 +6,7 @@ letter is produced.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,24 @@ Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 
+_NO_BYTES = np.zeros(0, dtype=np.uint8)
+
 
 def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
     """Return values as a column; None is null, which is not the same as empty."""
     return pa.array(values, pa.large_binary())
+
+
+def large_binary_of(ends: Int64s, data: "bytes | npt.NDArray[Any]") -> pa.LargeBinaryArray:
+    """Return the n values that lie one after the other in ``data``: ``ends`` int64 [n + 1] begins with 0. No copy."""
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers, null_count=0)
+
+
+def value_bytes(column: pa.LargeBinaryArray) -> tuple[npt.NDArray[np.uint8], Int64s]:
+    """Return the data of a column, uint8, and int64 [n + 1]: where each value starts in it. Values are not copied."""
+    data = column.buffers()[2]
+    return _NO_BYTES if data is None else np.frombuffer(data, np.uint8), _ends(column)
 
 
 def byte_lengths(column: pa.LargeBinaryArray) -> Int64s:
@@ -296,11 +310,11 @@ class OutputRecords:
 class StateChanges:
     """The changes of a batch to the state of tasks.
 
-    ``bursts`` are changelog records, each for one partition, and ``writes`` the number of the last write of each task
-    epoch.
+    Each element of ``changelog_records`` is for one partition of a changelog. ``writes`` is the number of the last
+    write of each task epoch.
     """
 
-    bursts: list[OutputRecords] = field(default_factory=list)
+    changelog_records: list[OutputRecords] = field(default_factory=list)
     writes: dict[TaskEpoch, int] = field(default_factory=dict)
 
 

@@ -37,5 +37,5 @@ def install(parts: CpuParts, *, tables: bool) -> None:
     if tables:
         from pipeline.processing.stateful_features import StatefulFeatures  # loads compiled code
 
-        for name in ("remember", "keep"):
+        for name in ("compute", "put_scores"):
             parts.wrap(StatefulFeatures, name, "features")

@@ -162,7 +162,9 @@ def reshard(
         typer.echo(f"{table}: {report.moved[table]:,} of {rows:,} rows {'would move' if dry_run else 'moved'}")
     typer.echo(f"from {report.old} partitions to {report.new}, by {report.partitioner}")
     if pipeline.events.partitions != report.new:
-        also = "" if not pipeline.feeds else ", and so of " + ", ".join(feed.topic for feed in pipeline.feeds)
+        also = (
+            "" if not pipeline.table_facts else ", and so of " + ", ".join(feed.topic for feed in pipeline.table_facts)
+        )
         typer.echo(
             f"now declare it: Events({pipeline.events.topic!r}, partitions={report.new}){also}; it says "
             f"{pipeline.events.partitions}"
@@ -359,7 +361,7 @@ def _origin(found: _Found) -> "SnapshotOrigin":
     from pipeline.state.snapshot import SnapshotOrigin
     from pipeline.worker.state_parts import state_spec
 
-    shapes = state_spec(found.settings.kafka, found.pipeline, found.partitions).shapes
+    shapes = state_spec(found.settings.kafka, found.pipeline, found.partitions).signatures
     return SnapshotOrigin(found.pipeline.name, found.cluster, found.partitions, shapes)
 
 

@@ -51,7 +51,7 @@ class AuditedTopics:
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
         self._event_topic = pipeline.events.topic
-        self._fact_topics = {fact.topic for fact in pipeline.feeds}
+        self._fact_topics = {fact.topic for fact in pipeline.table_facts}
         self._id = pipeline.events.id
         self._decode_event = decoder(pipeline.events.schema)
         self._decode_score = decoder(SCORE)

@@ -198,7 +198,7 @@ class RestoreDrill(Drill):
 
     def run(self) -> RestoreReport:
         """Run the drill. Raises SurgetankError if the pipeline has no tables, or a worker does not recover."""
-        if not self._pipeline.memories:
+        if not self._pipeline.table_states:
             raise SurgetankError(f"pipeline {self._pipeline.name!r} has no state: there is nothing to restore")
         provisioning.apply(self._kafka, self._pipeline)
         self._offsets = GroupOffsets(self._kafka, self._pipeline.group, self._pipeline.sources)

@@ -29,7 +29,7 @@ from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
 from pipeline.offline.backfill import query_aggregates
 from pipeline.processing.stateful_features import LATE_MS, milliseconds, plausible_times, predictions_ms, row_serdes
-from pipeline.records import DecodedBatch, RecordBatch
+from pipeline.records import DecodedBatch, RecordBatch, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
 from pipeline.state.changelog import PARTITION_HISTORY, RESERVED_KEYS
 
@@ -100,7 +100,7 @@ def compare_states(kafka: KafkaSettings, pipeline: Pipeline) -> list[StateReport
     """
     _wait_until_committed(kafka, pipeline)
     settings = StateSettings()
-    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.memories]
+    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.table_states]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
@@ -140,13 +140,13 @@ def _compare_table(
     kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings
 ) -> StateReport:
     name = table_state.table.name
-    feed = pipeline.feed_of(table_state)
+    feed = pipeline.updating_events(table_state)
     found, growth = last_values(kafka, pipeline.changelogs[name])
     source_events = _SourceEvents.read(
         kafka, feed, settings, _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic])
     )
     expected = source_events.keys
-    rows = row_serdes(pipeline)[0][name].unpack([found[key] for key in expected if key in found])
+    rows = row_serdes(pipeline)[0][name].unpack(large_binary([found[key] for key in expected if key in found]))
     there = [number for number, key in enumerate(expected) if key in found]
     online = np.full((2 * len(expected), len(table_state.aggregates)), np.nan)
     newest = source_events.newest
@@ -296,10 +296,10 @@ def _equal(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[n
 
 
 def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: StateSettings) -> StateReport:
-    format_ = row_serdes(pipeline)[0][PREDICTIONS]
+    serde = row_serdes(pipeline)[0][PREDICTIONS]
     found, growth = last_values(kafka, pipeline.changelogs[PREDICTIONS])
     row_partitions = _RowPartitions(growth, pipeline.events.topic, provisioning.existing(kafka)[pipeline.events.topic])
-    rows = dict(zip(found, format_.unpack(list(found.values())).tolist(), strict=True))
+    rows = dict(zip(found, serde.unpack(large_binary(list(found.values()))).tolist(), strict=True))
     expected: dict[Key, tuple[float, int, int, bytes]] = {}
     stages: dict[Key, int] = {}
     decode = decoder(SCORE)

@@ -58,7 +58,9 @@ class SyntheticKeys:
     def fill(self, kafka: KafkaSettings) -> int:
         """Send the events that update the tables, 1.2 per key, wait for acknowledgement, and return their number."""
         records = round(self.keys * RECORDS_PER_KEY)
-        feeds = dict.fromkeys(table_state.table.facts or self.pipeline.events for table_state in self.pipeline.memories)
+        feeds = dict.fromkeys(
+            table_state.table.facts or self.pipeline.events for table_state in self.pipeline.table_states
+        )
         for feed in feeds:
             assert isinstance(feed, Events)  # checked by the declaration
             events = synthetic_keys(self.recording, feed, self.keys, records)

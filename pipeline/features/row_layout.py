@@ -179,6 +179,11 @@ class RowLayout:
         return len(self.cells)
 
     @property
+    def row_bytes(self) -> int:
+        """The bytes of a row in memory."""
+        return 8 * self.width
+
+    @property
     def windows(self) -> tuple[RingWindow, ...]:
         """The windows that have a ring, in the order of the rings."""
         return _windows(self.measures)

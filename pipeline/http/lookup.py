@@ -26,6 +26,7 @@ from pipeline.clock import Clock
 from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.features.row_layout import NEWEST_TIME
 from pipeline.http.server import HttpServer, json_response
+from pipeline.records import large_binary
 from pipeline.state.row_serde import RowSerde
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Lookup:
     ) -> None:
         self._name = pipeline.name
         self._formats = formats
-        self._layouts = {memory.table.name: memory.layout for memory in pipeline.memories}
+        self._layouts = {table_state.table.name: table_state.layout for table_state in pipeline.table_states}
         self._tables = {"features": tuple(self._layouts)} | (
             {"predictions": (PREDICTIONS,)} if pipeline.keeps_predictions else {}
         )
@@ -160,7 +161,7 @@ class Lookup:
         return rows
 
     def _named(self, table: str, value: bytes) -> Row:
-        row = self._formats[table].unpack([value])[0]
+        row = self._formats[table].unpack(large_binary([value]))[0]
         if table != PREDICTIONS:
             return float(row[NEWEST_TIME]), self._layouts[table].describe(row)
         return float(row["scored_ms"]), {

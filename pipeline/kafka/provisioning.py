@@ -85,13 +85,13 @@ def problems(
     """
     events = pipeline.events.topic
     fewest = tasks(pipeline, partitions) if drain and events in partitions else partitions.get(events, 0)
-    feeds = {fact.topic for fact in pipeline.feeds}
+    feeds = {fact.topic for fact in pipeline.table_facts}
     found: list[str] = []
-    if pipeline.upkeep in partitions:
+    if pipeline.migration_topic in partitions:
         found.append(
-            f"topic {pipeline.upkeep!r} is there: the state is being resharded or rebuilt, or that was cut short; "
-            f"wait, or run again what it was (`surgetank state reshard {pipeline.name}` or `surgetank state rebuild "
-            f"{pipeline.name}`): it goes on"
+            f"topic {pipeline.migration_topic!r} is there: the state is being resharded or rebuilt, or that was cut "
+            f"short; wait, or run again what it was (`surgetank state reshard {pipeline.name}` or `surgetank state "
+            f"rebuild {pipeline.name}`): it goes on"
         )
     for spec in needed(pipeline, recording=recording):
         have = partitions.get(spec.name)
@@ -145,7 +145,7 @@ def fit(
     if any(partitions.get(topic, events) < events for topic in pipeline.changelogs.values()):
         advice.append(f"give all the same number, state included, with `surgetank state reshard {pipeline.name}`;")
     advice.append("another wrong number of partitions must be mended by hand, since records do not move")
-    if pipeline.upkeep in partitions:
+    if pipeline.migration_topic in partitions:
         advice = []  # a migration causes different numbers and corrects them; other changes would interfere with it
     lines = [f"the topics do not fit pipeline {pipeline.name!r}:", *(f"  {problem}" for problem in wrong)]
     raise TopicsError("\n".join([*lines, *advice]))
@@ -285,7 +285,7 @@ def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
     admin = clients.admin(kafka)
     listed = admin.list_topics(timeout=10).topics
     replication = {name: len(topic.partitions[0].replicas) for name, topic in listed.items() if topic.partitions}
-    delete(kafka, [*names, pipeline.upkeep])
+    delete(kafka, [*names, pipeline.migration_topic])
     apply(kafka, pipeline, max((replication[name] for name in names if name in replication), default=-1))
 
 

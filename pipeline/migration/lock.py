@@ -25,7 +25,7 @@ class MigrationLock:
 
         Raises TopicsError if another command is unfinished: it must be finished first.
         """
-        topic = self._pipeline.upkeep
+        topic = self._pipeline.migration_topic
         if topic not in provisioning.existing(self._kafka):
             return None
         last: bytes | None = None
@@ -47,11 +47,11 @@ class MigrationLock:
 
         Raises TopicsError if workers run; then the lock is unchanged.
         """
-        fresh = self._pipeline.upkeep not in provisioning.existing(self._kafka)
-        provisioning.make(self._kafka, self._pipeline.upkeep, {"cleanup.policy": "compact"})
+        fresh = self._pipeline.migration_topic not in provisioning.existing(self._kafka)
+        provisioning.make(self._kafka, self._pipeline.migration_topic, {"cleanup.policy": "compact"})
         try:
             with rewriter.transaction():
-                rewriter.put(self._pipeline.upkeep, 0, _KEY, json.dumps({"command": command} | what).encode())
+                rewriter.put(self._pipeline.migration_topic, 0, _KEY, json.dumps({"command": command} | what).encode())
         except TopicsError:
             if fresh:
                 self.remove()
@@ -59,4 +59,4 @@ class MigrationLock:
 
     def remove(self) -> None:
         """Delete the topic, so that workers can start."""
-        provisioning.delete(self._kafka, [self._pipeline.upkeep])
+        provisioning.delete(self._kafka, [self._pipeline.migration_topic])

@@ -30,7 +30,7 @@ from pipeline.processing.stateful_features import (
     row_serdes,
     table_versions,
 )
-from pipeline.records import TopicPartition
+from pipeline.records import TopicPartition, large_binary
 from pipeline.settings import Settings
 from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
 from pipeline.state.row_serde import RowSerde
@@ -69,12 +69,12 @@ def usable(
     """
     if meaning is None:
         return None
-    if meaning.fingerprint == wanted.fingerprint and serde.fits(values).all():
+    if meaning.fingerprint == wanted.fingerprint and serde.fits(large_binary(values)).all():
         return RebuildAction.NOTHING
     layouts = _layouts(meaning, wanted)
     if layouts is None or migrate(*layouts, layouts[0].rows(0)) is None:
         return None
-    return RebuildAction.MIGRATED if SparseSerde(layouts[0].fresh).fits(values).all() else None
+    return RebuildAction.MIGRATED if SparseSerde(layouts[0].fresh).fits(large_binary(values)).all() else None
 
 
 def decide(
@@ -103,10 +103,10 @@ def migrated(rows: dict[bytes, bytes], meaning: TableVersion, wanted: TableVersi
     layouts = _layouts(meaning, wanted)
     assert layouts is not None
     old, new = (SparseSerde(layout.fresh) for layout in layouts)
-    values = list(rows.values())
+    values = large_binary(list(rows.values()))
     found = migrate(*layouts, old.unpack(values))
     assert found is not None
-    return dict(zip(rows, new.pack(found, old.source_offsets(values)), strict=True))
+    return dict(zip(rows, new.pack(found, old.source_offsets(values)).to_pylist(), strict=True))
 
 
 class Rebuild:
@@ -147,7 +147,7 @@ class Rebuild:
         self._serdes, _ = row_serdes(pipeline)
         self._versions = table_versions(pipeline)
         self._table_states: dict[str, TableState] = {
-            table_state.table.name: table_state for table_state in pipeline.memories
+            table_state.table.name: table_state for table_state in pipeline.table_states
         }
         self._believes = plausible_times(settings.state)
         self._slack_ms = LATE_MS + round(settings.state.future_hours_max * HOUR_MS)
@@ -194,7 +194,7 @@ class Rebuild:
     def _existing_topics(self) -> dict[str, int]:
         """Return the existing topics with their numbers of partitions, checked."""
         existing = provisioning.existing(self._kafka)
-        existing.pop(self._pipeline.upkeep, None)
+        existing.pop(self._pipeline.migration_topic, None)
         provisioning.fit(self._pipeline, existing)
         return existing
 
@@ -239,7 +239,9 @@ class Rebuild:
         if name == PREDICTIONS:
             records, gone = self._sources.scores(number)
         else:
-            records, gone = self._sources.records(self._pipeline.feed_of(self._table_states[name]).topic, number)
+            records, gone = self._sources.records(
+                self._pipeline.updating_events(self._table_states[name]).topic, number
+            )
         action = decide(
             use,
             rows=rows,
@@ -286,6 +288,6 @@ class Rebuild:
             scores = self._sources.score_batches(step.partition, count_read)
             return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms)
         table_state = self._table_states[step.table]
-        feed = self._pipeline.feed_of(table_state)
+        feed = self._pipeline.updating_events(table_state)
         events = self._sources.events(feed, step.partition, count_read)
         return feature_rows(table_state, serde, feed.time, events, self._believes, self._slack_ms)

@@ -22,13 +22,13 @@ def feature_rows(
     serde: RowSerde,
     time: str,
     batches: Iterable[tuple[DecodedBatch, Callable[[bytes], bool] | None]],
-    believes: Callable[[Int64s, Int64s], Bools],
+    is_plausible: Callable[[Int64s, Int64s], Bools],
     slack_ms: int,
 ) -> dict[bytes, bytes]:
     """Return the values of a table by key, from the decoded events that update it, in order.
 
     ``time`` is the column of the event time. Each batch comes with a filter of its keys, None for all keys.
-    ``believes`` is a function as returned by ``plausible_times``. Rows that have expired ``slack_ms`` before the
+    ``is_plausible`` is a function as returned by ``plausible_times``. Rows that have expired ``slack_ms`` before the
     newest event time are omitted.
     """
     layout = table_state.layout
@@ -47,7 +47,7 @@ def feature_rows(
         times, known_times = milliseconds(batch.columns.column(time))
         at = np.fromiter((index.get(key, -1) for key in keys), np.int64, len(keys))
         at[~known_times] = -1
-        writes = believes(times, batch.records.arrived_ms[batch.rows])
+        writes = is_plausible(times, batch.records.arrived_ms[batch.rows])
         reads = np.zeros(len(keys), dtype=np.bool_)
         advance(layout, rows, at, times, table_state.numbers(batch.columns), reads, writes)
         writing = np.flatnonzero(writes & (at >= 0))
@@ -57,7 +57,7 @@ def feature_rows(
         kept &= ~layout.expired(rows, int(rows[kept, NEWEST_TIME].max()) - slack_ms)
     names = [key for key, row in index.items() if key is not None and row >= 0 and kept[row]]
     indexes = [index[key] for key in names]
-    return dict(zip(names, serde.pack(rows[indexes], offsets[indexes]), strict=True))
+    return dict(zip(names, serde.pack(rows[indexes], offsets[indexes]).to_pylist(), strict=True))
 
 
 def last_scores(
@@ -89,4 +89,4 @@ def last_scores(
         last = {key: row for key, row in last.items() if row[1] >= oldest}
     rows = np.array([row[:4] for row in last.values()], dtype=PREDICTION)
     offsets = np.array([row[4] for row in last.values()], dtype=np.int64)
-    return dict(zip(last, serde.pack(rows, offsets), strict=True))
+    return dict(zip(last, serde.pack(rows, offsets).to_pylist(), strict=True))

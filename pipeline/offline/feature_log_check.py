@@ -87,7 +87,7 @@ def check_feature_log(
         pipeline, _TopicRecords.read(kafka, pipeline.recorded, FEATURES, _LoggedFeatures.columns)
     )
     # Read after the log, so that all events that the log refers to are read.
-    schemas = {each.topic: each.schema for each in (pipeline.events, *pipeline.feeds)}
+    schemas = {each.topic: each.schema for each in (pipeline.events, *pipeline.table_facts)}
     logs: dict[str, _TopicRecords] = {}
     for topic, columns in required_columns(pipeline).items():
         report_status(f"reading {topic}")
@@ -188,7 +188,7 @@ class _LoggedFeatures:
         return cls(
             positions,
             values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.features))[first],
-            facts_read.to_numpy().reshape(len(ours), len(pipeline.feeds))[first],
+            facts_read.to_numpy().reshape(len(ours), len(pipeline.table_facts))[first],
             doubled=int((times > 1).sum()),
             others=len(log) - len(ours),
         )
@@ -210,10 +210,10 @@ def _history(
     rows[~np.isin(records.positions, own)] = -1
     known = rows >= 0
     ordinals = processing_order(
-        own, rows[known], records.facts_read[known], [logs[feed.topic].positions for feed in pipeline.feeds]
+        own, rows[known], records.facts_read[known], [logs[feed.topic].positions for feed in pipeline.table_facts]
     )
     may_update, topics = plausible_times(settings), {}
-    for events, ordinal in zip((pipeline.events, *pipeline.feeds), ordinals, strict=True):
+    for events, ordinal in zip((pipeline.events, *pipeline.table_facts), ordinals, strict=True):
         log = logs[events.topic]
         times = milliseconds(log.table[events.time], f"field {events.time!r} of the events of {events.topic!r}")
         topics[events.topic] = OrderedEvents(log.table, ordinal, may_update(times, log.arrived_ms))

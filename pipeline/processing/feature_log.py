@@ -35,7 +35,7 @@ class FeatureLog:
         from_tables = ((at, each) for at, each in enumerate(pipeline.features) if not isinstance(each, Feature))
         self._aggregates = [(at, each.name) for at, each in from_tables]
         self._serializer = serializer
-        self._taken = _Taken([fact.topic for fact in pipeline.feeds], start)
+        self._taken = _Taken([fact.topic for fact in pipeline.table_facts], start)
 
     def record(
         self,

@@ -85,7 +85,7 @@ class BatchProcessor:
 
         def features() -> FeaturedBatch:
             stateful = self._stateful
-            aggregates = NO_AGGREGATES if stateful is None else stateful.remember(tasks, records, batch, facts, changes)
+            aggregates = NO_AGGREGATES if stateful is None else stateful.compute(tasks, records, batch, facts, changes)
             return compute_features(self._spec, batch, aggregates)
 
         events, matrix, aggregates, unfeatured = self._timed("features", len(batch), features)
@@ -98,7 +98,9 @@ class BatchProcessor:
             produced.append(self._feature_log.record(tasks, events, matrix, aggregates, kept, scores))
         if self._stateful is not None:
             times = events.columns[self._pipeline.events.time].take(pa.array(kept))
-            self._stateful.keep(tasks, records, events.rows[kept], scored.scores[positions], times, now_ms, changes)
+            self._stateful.put_scores(
+                tasks, records, events.rows[kept], scored.scores[positions], times, now_ms, changes
+            )
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unwritten), key=lambda letter: letter.row))
         for letter in dead:
             self._metrics.events_dead.add(1, stage=letter.reason.step, reason=letter.reason.label)

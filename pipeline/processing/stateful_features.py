@@ -2,12 +2,12 @@
 
 Every event that can be decoded updates state, even if a later step fails, such as its model call. So the state after a
 batch depends only on the records, and a replay gives the same state. The facts and events of a task are processed in
-order of arrival; ``_Feed`` defines this order.
+order of arrival; ``_Sequence`` defines this order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,13 @@ from pipeline.records import (
     TaskEpoch,
     TaskId,
     TaskRecords,
+    joined,
     large_binary,
     row_ranges,
 )
 from pipeline.settings import StateSettings
 from pipeline.state.changelog import RESERVED_KEYS, TABLE_VERSION, TableVersion
+from pipeline.state.key_hash import group_keys
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 from pipeline.state.row_serde import FixedWidthSerde, Rows, RowSerde
 from pipeline.state.sparse_serde import SparseSerde
@@ -47,8 +49,16 @@ HOUR_MS = 3_600_000
 # Rows expire only when events are not expected to be that much older than the newest event: one day late, in addition
 # to the allowed clock skew into the future.
 LATE_MS = 24 * HOUR_MS
+# All rows of a table are examined for expiry before it pauses, until event time has advanced by this share of the
+# retention: while event time stands still, no further row expires.
+EXPIRY_PAUSE = 1 / 16
+
+# The tables of several tasks are updated together while their rows fit into a processor's cache; that of one task alone
+# is updated whole.
+BLOCK_BYTES = 256 << 10
 
 _PER_MS = {"s": 1 / 1000, "ms": 1, "us": 1_000, "ns": 1_000_000}
+_RESERVED = [key for key in RESERVED_KEYS if key is not None]
 
 
 class StateStores(Protocol):
@@ -59,39 +69,40 @@ class StateStores(Protocol):
         ...
 
 
-class _Piece(NamedTuple):
-    """The entries [start, stop) of a feed that belong to one task, and its distinct keys from row ``base`` on."""
+class _TaskEntries(NamedTuple):
+    """The entries [start, stop) of one task in a sequence, and its distinct keys, numbered from ``first_key`` on."""
 
     task_epoch: TaskEpoch
     start: int
     stop: int
-    base: int
-    keys: list[bytes]
+    first_key: int
+    keys: pa.LargeBinaryArray
 
 
-class _Feed:
+class _Sequence:
     """The entries of a batch for the tables with the same facts, in processing order.
 
-    ``rows`` int64 [n] are row numbers in the RecordBatch, and by entry: ``key`` (a row of the state matrix, -1: none),
-    ``times_ms``, ``reads`` and ``writes``. ``own`` are the entries of the events, in their order; ``fed`` the entries
-    that the columns of ``batch`` belong to.
+    ``rows`` int64 [n] are row numbers in the RecordBatch, and by entry: ``key`` (the number of the key, -1: none),
+    ``times_ms``, ``reads`` and ``writes``. ``events`` selects the entries of the events, in their order, and
+    ``updates`` the entries that the columns of ``batch`` belong to. ``tasks`` are the entries by task, in order.
     """
 
     def __init__(
         self,
         records: RecordBatch,
-        pieces: Sequence[tuple[TaskEpoch, int, int]],
+        tasks: Sequence[tuple[TaskEpoch, int, int]],
         events: DecodedBatch,
         events_time: str,
         facts: tuple[DecodedBatch, str] | None,
-        believes: Callable[[Int64s, Int64s], Bools],
+        is_plausible: Callable[[Int64s, Int64s], Bools],
     ) -> None:
         times, known = milliseconds(events.columns.column(events_time))
         self.batch = events
+        self.events: Int64s | slice = slice(None)
+        self.updates: Int64s | slice = slice(None)
         if facts is None:
             self.rows = events.rows
-            self.own = self.fed = np.arange(len(events), dtype=np.int64)
-            self.reads = np.ones(len(events), dtype=np.bool_)
+            self.reads = updating = np.ones(len(events), dtype=np.bool_)
         else:
             self.batch, name = facts
             fact_times, fact_known = milliseconds(self.batch.columns.column(name))
@@ -99,46 +110,41 @@ class _Feed:
             order = np.argsort(rows, kind="stable")  # order of arrival
             self.rows = rows[order]
             self.reads = order < len(events)
-            self.own, self.fed = np.flatnonzero(self.reads), np.flatnonzero(~self.reads)
+            updating = ~self.reads
+            self.events, self.updates = np.flatnonzero(self.reads), np.flatnonzero(updating)
             times, known = np.concatenate([times, fact_times])[order], np.concatenate([known, fact_known])[order]
         self.times_ms = times
-        self.pieces = list(self._pieces(records, pieces))
-        self.key = self._key_index(known)
-        fed = np.zeros(len(self.rows), dtype=np.bool_)
-        fed[self.fed] = True
-        self.writes = fed & believes(times, records.arrived_ms[self.rows])
-        self.implausible = int((fed & ~self.writes).sum())
+        self.writes = updating & is_plausible(times, records.arrived_ms[self.rows])
+        self.implausible = int((updating & ~self.writes).sum())
+        bounds = np.searchsorted(self.rows, [first for _, first, _ in tasks] + [len(records)])
+        self.key, first, starts = group_keys(records.keys, self.rows, bounds, known, _RESERVED)
+        keys = records.keys.take(pa.array(first))
+        self.tasks = [
+            _TaskEntries(
+                task_epoch, bounds[i], bounds[i + 1], starts[i], keys.slice(starts[i], starts[i + 1] - starts[i])
+            )
+            for i, (task_epoch, _, _) in enumerate(tasks)
+        ]
 
-    def values(self, memory: TableState) -> Float64s:
-        """Return float64 [n, V], NaN for entries that do not feed the table."""
-        numbers = memory.numbers(self.batch.columns)
-        if len(self.fed) == len(self.rows):
+    def blocks(self, keys_max: int) -> Iterator[list[_TaskEntries]]:
+        """Yield consecutive tasks with up to ``keys_max`` keys together, or a single task with more."""
+        block: list[_TaskEntries] = []
+        for task in self.tasks:
+            if block and task.first_key + len(task.keys) - block[0].first_key > keys_max:
+                yield block
+                block = []
+            block.append(task)
+        if block:
+            yield block
+
+    def values(self, table_state: TableState) -> Float64s:
+        """Return float64 [n, V], NaN for entries that do not update the table."""
+        numbers = table_state.numbers(self.batch.columns)
+        if isinstance(self.updates, slice):
             return numbers
         values = np.full((len(self.rows), numbers.shape[1]), np.nan)
-        values[self.fed] = numbers
+        values[self.updates] = numbers
         return values
-
-    def _pieces(self, records: RecordBatch, pieces: Sequence[tuple[TaskEpoch, int, int]]) -> Iterator[_Piece]:
-        base = 0
-        self._indices: list[npt.NDArray[np.int64]] = []
-        for task_epoch, first, end in pieces:
-            start, stop = np.searchsorted(self.rows, (first, end)).tolist()
-            if start == stop:
-                continue
-            if stop - start == end - first:
-                keys = records.keys.slice(first, end - first).to_pylist()
-            else:
-                keys = records.keys.take(pa.array(self.rows[start:stop])).to_pylist()
-            index: dict[bytes | None, int] = dict.fromkeys(keys, -1)
-            distinct = cast("list[bytes]", [key for key in index if key not in RESERVED_KEYS])
-            index.update(zip(distinct, range(base, base + len(distinct)), strict=True))
-            self._indices.append(np.fromiter(map(index.__getitem__, keys), np.int64, len(keys)))
-            yield _Piece(task_epoch, start, stop, base, distinct)
-            base += len(distinct)
-
-    def _key_index(self, known: Bools) -> Int64s:
-        key = np.concatenate(self._indices) if self._indices else np.zeros(0, dtype=np.int64)
-        return key if known.all() else np.where(known, key, -1)
 
 
 class StatefulFeatures:
@@ -149,25 +155,27 @@ class StatefulFeatures:
     """
 
     def __init__(
-        self, pipeline: Pipeline, shelf: StateStores, settings: StateSettings, *, model_version: str, metrics: Metrics
+        self, pipeline: Pipeline, stores: StateStores, settings: StateSettings, *, model_version: str, metrics: Metrics
     ) -> None:
         self._events_time = pipeline.events.time
-        self._memories = pipeline.memories
+        self._table_states = pipeline.table_states
         self._changelogs = pipeline.changelogs
-        self._meanings = {table: meaning.dump() for table, meaning in table_versions(pipeline).items()}
-        self._told: set[tuple[TaskEpoch, str]] = set()
-        self._shelf = shelf
-        self._believes = plausible_times(settings)
+        self._versions = {table: version.dump() for table, version in table_versions(pipeline).items()}
+        self._versions_written: set[tuple[TaskEpoch, str]] = set()
+        self._stores = stores
+        self._is_plausible = plausible_times(settings)
         self._model_version = model_version
         self._metrics = metrics
-        self._forget_rows = settings.forget_rows
+        self._expiry_rows = settings.forget_rows
         self._slack_ms = LATE_MS + round(settings.future_hours_max * HOUR_MS)
         self._newest: dict[tuple[TaskId, str], float] = {}  # the latest event time by task and table
-        self._expired = _expiries(pipeline)
+        self._expiries = _expiries(pipeline)
+        self._expiry_from: dict[tuple[TaskId, str], float] = {}  # the event time from which rows are examined again
         self._turn = 0
+        self._matrix: dict[str, Rows] = {}  # working table_state by table
         predictions(np.zeros(0), np.zeros(0, dtype=np.int64), 0, model_version)  # fails early if the name is too long
 
-    def remember(
+    def compute(
         self,
         slices: Sequence[TaskRecords],
         records: RecordBatch,
@@ -175,23 +183,24 @@ class StatefulFeatures:
         facts: Mapping[str, DecodedBatch],
         changes: StateChanges,
     ) -> dict[str, Float64s]:
-        """Update all feature tables with a batch; return float64 [m] by statistic name, for the m events."""
-        pieces = row_ranges(slices)
-        feeds: dict[str | None, _Feed] = {}
-        seen: dict[str, Float64s] = {}
-        for memory in self._memories:
-            source = memory.table.facts
+        """Update all feature tables with a batch; return float64 [m] by aggregate name, for the m events."""
+        tasks = row_ranges(slices)
+        sequences: dict[str | None, _Sequence] = {}
+        aggregates: dict[str, Float64s] = {}
+        for table_state in self._table_states:
+            source = table_state.table.facts
             topic = None if source is None else source.topic
-            if topic not in feeds:
-                fed_by = None if source is None or topic is None else (facts[topic], source.time)
-                feed = feeds[topic] = _Feed(records, pieces, events, self._events_time, fed_by, self._believes)
-                self._metrics.implausible_times.add(feed.implausible)
-            seen |= self._advance(memory, feeds[topic], records, changes)
-        if pieces and self._forget_rows and self._expired:
-            self._forget(pieces, changes)
-        return seen
+            if topic not in sequences:
+                updates = None if source is None or topic is None else (facts[topic], source.time)
+                sequence = _Sequence(records, tasks, events, self._events_time, updates, self._is_plausible)
+                self._metrics.implausible_times.add(sequence.implausible)
+                sequences[topic] = sequence
+            aggregates |= self._update(table_state, sequences[topic], records, changes)
+        if tasks and self._expiry_rows and self._expiries:
+            self._expire(tasks, changes)
+        return aggregates
 
-    def keep(
+    def put_scores(
         self,
         slices: Sequence[TaskRecords],
         records: RecordBatch,
@@ -205,95 +214,134 @@ class StatefulFeatures:
         if PREDICTIONS not in self._changelogs:
             return
         event_ms, _ = milliseconds(times)
-        for task_epoch, first, end in row_ranges(slices):
-            start, stop = np.searchsorted(rows, (first, end)).tolist()
-            last = dict(zip(records.keys.take(pa.array(rows[start:stop])).to_pylist(), range(start, stop), strict=True))
-            last = {key: row for key, row in last.items() if key not in RESERVED_KEYS}
-            if not last:
+        tasks, usable = row_ranges(slices), np.ones(len(rows), dtype=np.bool_)
+        bounds = np.searchsorted(rows, [first for _, first, _ in tasks] + [len(records)])
+        key, first, starts = group_keys(records.keys, rows, bounds, usable, _RESERVED)
+        last = np.empty(len(first), dtype=np.int64)
+        last[key[key >= 0]] = np.flatnonzero(key >= 0)
+        for (task_epoch, _, _), start, stop in zip(tasks, starts.tolist(), starts[1:].tolist(), strict=False):
+            if start == stop:
                 continue
-            at = np.fromiter(last.values(), np.int64, len(last))
-            kept = predictions(scores[at], event_ms[at], scored_ms, self._model_version)
-            keys = cast("list[bytes]", list(last))
-            self._write(task_epoch, PREDICTIONS, keys, kept, records.offsets[rows[at]], changes)
-            self._noted(task_epoch, PREDICTIONS, float(event_ms[at].max()))
+            at = last[start:stop]
+            new = predictions(scores[at], event_ms[at], scored_ms, self._model_version)
+            keys = records.keys.take(pa.array(first[start:stop]))
+            self._write(task_epoch, PREDICTIONS, keys, new, records.offsets[rows[at]], changes)
+            self._note_time(task_epoch, PREDICTIONS, float(event_ms[at].max()))
 
     def committed(self, task_epoch: TaskEpoch) -> dict[str, int]:
         """Return by topic the offset of the next record that the tables of a task on the disk do not include."""
         with _of(task_epoch):
             return self._tables(task_epoch).store.positions()
 
-    def _advance(
-        self, memory: TableState, feed: _Feed, records: RecordBatch, changes: StateChanges
+    def _update(
+        self, table_state: TableState, sequence: _Sequence, records: RecordBatch, changes: StateChanges
     ) -> dict[str, Float64s]:
-        name = memory.table.name
-        found = [self._read(piece.task_epoch, name, piece.keys) for piece in feed.pieces]
-        rows = np.concatenate([memory.layout.rows(0), *found]) if len(found) != 1 else found[0]
-        results, late = advance(
-            memory.layout, rows, feed.key, feed.times_ms, feed.values(memory), feed.reads, feed.writes
+        """Update the rows of one table; return float64 [m] by aggregate name."""
+        values = sequence.values(table_state)
+        results = np.empty((len(sequence.rows), len(table_state.aggregates)))
+        late = sum(
+            self._update_block(table_state, sequence, block, values, results, records, changes)
+            for block in sequence.blocks(BLOCK_BYTES // table_state.layout.row_bytes)
         )
         if late:
-            self._metrics.late_events.add(late, table=name)
-        writing = np.flatnonzero(feed.writes & (feed.key >= 0))
-        offsets = np.full(len(rows), -1, dtype=np.int64)
-        offsets[feed.key[writing]] = records.offsets[feed.rows[writing]]  # the last entry of each key
-        for piece in feed.pieces:
-            changed = piece.base + np.flatnonzero(offsets[piece.base : piece.base + len(piece.keys)] >= 0)
-            if len(changed):
-                new = rows[changed]
-                keys = [piece.keys[at] for at in (changed - piece.base).tolist()]
-                self._write(piece.task_epoch, name, keys, new, offsets[changed], changes)
-                self._noted(piece.task_epoch, name, float(new[:, NEWEST_TIME].max()))
-        return {each.name: results[feed.own, at] for at, each in enumerate(memory.aggregates)}
+            self._metrics.late_events.add(late, table=table_state.table.name)
+        return {each.name: results[sequence.events, at] for at, each in enumerate(table_state.aggregates)}
 
-    def _read(self, task_epoch: TaskEpoch, name: str, keys: list[bytes]) -> Rows:
-        with _of(task_epoch):
-            return self._tables(task_epoch)[name].read(keys)
+    def _update_block(
+        self,
+        table_state: TableState,
+        sequence: _Sequence,
+        block: Sequence[_TaskEntries],
+        values: Float64s,
+        results: Float64s,
+        records: RecordBatch,
+        changes: StateChanges,
+    ) -> int:
+        """Read, update and write the rows of some tasks; return the number of late events."""
+        name, base = table_state.table.name, block[0].first_key
+        entries = slice(block[0].start, block[-1].stop)
+        rows = self._rows(table_state, block[-1].first_key + len(block[-1].keys) - base)
+        rows_of = [rows[task.first_key - base :][: len(task.keys)] for task in block]
+        for task, read in zip(block, rows_of, strict=True):
+            with _of(task.task_epoch):
+                self._tables(task.task_epoch)[name].read(task.keys, read)
+        key, writes = np.maximum(sequence.key[entries] - base, -1), sequence.writes[entries]
+        results[entries], late = advance(
+            table_state.layout, rows, key, sequence.times_ms[entries], values[entries], sequence.reads[entries], writes
+        )
+        writing = np.flatnonzero(writes & (key >= 0))
+        offsets = np.full(len(rows), -1, dtype=np.int64)
+        offsets[key[writing]] = records.offsets[sequence.rows[entries][writing]]  # the last entry of each key
+        for task, new in zip(block, rows_of, strict=True):
+            self._write_changed(task, name, new, offsets[task.first_key - base :][: len(task.keys)], changes)
+        return late
+
+    def _write_changed(self, task: _TaskEntries, name: str, rows: Rows, offsets: Int64s, changes: StateChanges) -> None:
+        """Write the rows of a task that include an event of the batch; ``offsets`` int64 [k] is -1 for the others."""
+        keys, changed = task.keys, offsets >= 0
+        if not changed.any():
+            return
+        if not changed.all():
+            keys, rows, offsets = keys.filter(pa.array(changed)), rows[changed], offsets[changed]
+        self._write(task.task_epoch, name, keys, rows, offsets, changes)
+        self._note_time(task.task_epoch, name, float(rows[:, NEWEST_TIME].max()))
+
+    def _rows(self, table_state: TableState, keys: int) -> Rows:
+        """Return a matrix of ``keys`` rows with any content, which the next call reuses."""
+        matrix = self._matrix.get(table_state.table.name)
+        if matrix is None or len(matrix) < keys:
+            matrix = self._matrix[table_state.table.name] = np.empty((keys, table_state.layout.width))
+        return matrix[:keys]
 
     def _write(
-        self, task_epoch: TaskEpoch, name: str, keys: list[bytes], rows: Rows, offsets: Int64s, changes: StateChanges
+        self,
+        task_epoch: TaskEpoch,
+        name: str,
+        keys: pa.LargeBinaryArray,
+        rows: Rows,
+        offsets: Int64s,
+        changes: StateChanges,
     ) -> None:
         with _of(task_epoch):
             written = self._tables(task_epoch)[name].write(keys, rows, offsets, task_epoch[1])
         if written is None:
             raise StateClosed(f"task {task_epoch[0]} went back while its batch was computed")
-        self._changed(written, task_epoch, changes)
+        self._add_changes(written, task_epoch, changes)
 
-    def _changed(self, written: TableWrite, task_epoch: TaskEpoch, changes: StateChanges) -> None:
+    def _add_changes(self, written: TableWrite, task_epoch: TaskEpoch, changes: StateChanges) -> None:
         keys, values = written.keys, written.values
-        if (task_epoch, written.table) not in self._told:  # the first records of an epoch hold the version
-            self._told.add((task_epoch, written.table))
-            keys, values = [TABLE_VERSION, *keys], [self._meanings[written.table], *values]
-        changes.bursts.append(
-            OutputRecords(
-                self._changelogs[written.table],
-                np.full(len(keys), task_epoch[0].partition, dtype=np.int32),
-                large_binary(keys),
-                large_binary(values),
-            )
-        )
+        if (task_epoch, written.table) not in self._versions_written:  # the first records of an epoch hold the version
+            self._versions_written.add((task_epoch, written.table))
+            keys = joined([large_binary([TABLE_VERSION]), keys])
+            values = joined([large_binary([self._versions[written.table]]), values])
+        partitions = np.full(len(keys), task_epoch[0].partition, dtype=np.int32)
+        changes.changelog_records.append(OutputRecords(self._changelogs[written.table], partitions, keys, values))
         changes.writes[task_epoch] = written.number
 
-    def _noted(self, task_epoch: TaskEpoch, name: str, time_ms: float) -> None:
+    def _note_time(self, task_epoch: TaskEpoch, name: str, time_ms: float) -> None:
         self._newest[task_epoch[0], name] = max(time_ms, self._newest.get((task_epoch[0], name), time_ms))
 
-    def _forget(self, pieces: Sequence[tuple[TaskEpoch, int, int]], changes: StateChanges) -> None:
+    def _expire(self, tasks: Sequence[tuple[TaskEpoch, int, int]], changes: StateChanges) -> None:
         """Expire some rows of one table of one task, in turn, which bounds the cost per batch."""
-        choices = [(task_epoch, name) for task_epoch, _, _ in pieces for name in self._expired]
+        choices = [(task_epoch, name) for task_epoch, _, _ in tasks for name in self._expiries]
         self._turn += 1
         task_epoch, name = choices[self._turn % len(choices)]
-        newest = self._newest.get((task_epoch[0], name))
-        if newest is None:
+        place = task_epoch[0], name
+        newest = self._newest.get(place)
+        if newest is None or newest < self._expiry_from.get(place, newest):
             return
-        expired, now_ms = self._expired[name], int(newest) - self._slack_ms
+        retention_ms, is_expired = self._expiries[name]
+        now_ms = int(newest) - self._slack_ms
         with _of(task_epoch):
-            written = self._tables(task_epoch)[name].expire(
-                lambda rows: expired(rows, now_ms), self._forget_rows, task_epoch[1]
-            )
+            table = self._tables(task_epoch)[name]
+            written = table.expire(lambda rows: is_expired(rows, now_ms), self._expiry_rows, task_epoch[1])
+        if table.scan_complete:
+            self._expiry_from[place] = newest + retention_ms * EXPIRY_PAUSE
         if written is not None:
-            self._changed(written, task_epoch, changes)
+            self._add_changes(written, task_epoch, changes)
 
     def _tables(self, task_epoch: TaskEpoch) -> TaskTables:
-        tables = self._shelf.tables(task_epoch)
+        tables = self._stores.tables(task_epoch)
         if tables is None:
             raise StateClosed(f"task {task_epoch[0]} went back or was given up while its batch was computed")
         return tables
@@ -307,41 +355,46 @@ def plausible_times(settings: StateSettings) -> Callable[[Int64s, Int64s], Bools
 
 def row_serdes(pipeline: Pipeline) -> tuple[dict[str, RowSerde], dict[str, TableSignature]]:
     """Return the row serde and the signature of each table of a pipeline, by table name."""
-    found: dict[str, RowSerde] = {}
-    shapes: dict[str, TableSignature] = {}
-    for memory in pipeline.memories:
-        found[memory.table.name] = SparseSerde(memory.layout.fresh)
-        shapes[memory.table.name] = TableSignature(found[memory.table.name].size, memory.layout.fingerprint())
+    serdes: dict[str, RowSerde] = {}
+    signatures: dict[str, TableSignature] = {}
+    for table_state in pipeline.table_states:
+        serdes[table_state.table.name] = SparseSerde(table_state.layout.fresh)
+        signatures[table_state.table.name] = TableSignature(
+            serdes[table_state.table.name].size, table_state.layout.fingerprint()
+        )
     if pipeline.keeps_predictions:
-        found[PREDICTIONS] = FixedWidthSerde(PREDICTION, FRESH)
-        shapes[PREDICTIONS] = TableSignature(found[PREDICTIONS].size, str(PREDICTION.descr))
-    return found, shapes
+        serdes[PREDICTIONS] = FixedWidthSerde(PREDICTION, FRESH)
+        signatures[PREDICTIONS] = TableSignature(serdes[PREDICTIONS].size, str(PREDICTION.descr))
+    return serdes, signatures
 
 
 def table_versions(pipeline: Pipeline) -> dict[str, TableVersion]:
     """Return the version of each table of a pipeline, as written to changelogs, by table name."""
-    shapes = row_serdes(pipeline)[1]
-    declared = {memory.table.name: memory.layout.declaration() for memory in pipeline.memories}
-    return {table: TableVersion(shape.fingerprint, declared.get(table)) for table, shape in shapes.items()}
+    signatures = row_serdes(pipeline)[1]
+    declared = {table_state.table.name: table_state.layout.declaration() for table_state in pipeline.table_states}
+    return {table: TableVersion(signature.fingerprint, declared.get(table)) for table, signature in signatures.items()}
 
 
 def predictions_ms(pipeline: Pipeline) -> int | None:
     """Return the retention of last scores in ms of event time: that of the longest table; None: unlimited."""
-    spans = [memory.layout.retention_ms for memory in pipeline.memories]
+    spans = [table_state.layout.retention_ms for table_state in pipeline.table_states]
     kept = [span for span in spans if span is not None]
     return max(kept) if pipeline.keeps_predictions and kept and len(kept) == len(spans) else None
 
 
-def _expiries(pipeline: Pipeline) -> dict[str, Callable[[Rows, int], Bools]]:
-    """Return, for each table with a retention, a function that marks rows unused by events from a time (ms) on."""
-    found: dict[str, Callable[[Rows, int], Bools]] = {
-        memory.table.name: memory.layout.expired
-        for memory in pipeline.memories
-        if memory.layout.retention_ms is not None
+def _expiries(pipeline: Pipeline) -> dict[str, tuple[int, Callable[[Rows, int], Bools]]]:
+    """Return by table its retention in ms, and a function that marks rows unused by events from a time (ms) on.
+
+    Tables without a retention are omitted.
+    """
+    found: dict[str, tuple[int, Callable[[Rows, int], Bools]]] = {
+        table_state.table.name: (table_state.layout.retention_ms, table_state.layout.expired)
+        for table_state in pipeline.table_states
+        if table_state.layout.retention_ms is not None
     }
     longest = predictions_ms(pipeline)
     if longest is not None:
-        found[PREDICTIONS] = lambda rows, now_ms: rows["event_ms"] < now_ms - longest
+        found[PREDICTIONS] = longest, lambda rows, now_ms: rows["event_ms"] < now_ms - longest
     return found
 
 

@@ -113,7 +113,7 @@ class ChangelogRestorer:
             kafka, group_id="surgetank-restorer", isolation_level="read_uncommitted"
         )
         self._vault = vault
-        self._tables = {topic: table for table, topic in vault.kept.changelogs.items()}
+        self._tables = {topic: table for table, topic in vault.spec.changelogs.items()}
         self._share = share
         self._committed = committed
         self._wanted = wanted
@@ -223,8 +223,8 @@ class ChangelogRestorer:
 
     def _part(self, topic: str, start: int, bounds: tuple[int, int], starts: dict[str, int]) -> _Part:
         table, (low, high) = self._tables[topic], bounds
-        kept = self._vault.kept
-        return _Part(table, start, high, start <= low, ChangelogReader(kept.formats[table], starts[kept.feeds[table]]))
+        spec = self._vault.spec
+        return _Part(table, start, high, start <= low, ChangelogReader(spec.serdes[table], starts[spec.sources[table]]))
 
     def _still(self, job: _Job, store: Store) -> Store:
         """Return the store. Raises StateClosed if the task was revoked before the store was open."""
@@ -289,7 +289,7 @@ class ChangelogRestorer:
             changes = part.reading.take(keys, values, source.topic)
         except StateCorrupt as error:  # reading it again would fail again
             raise self._refused(part, str(error)) from None
-        unfit = part.reading.unfit(self._vault.kept.meanings[part.table])
+        unfit = part.reading.unfit(self._vault.spec.fingerprints[part.table])
         # Later records may replace rows that do not match; until then the store does not advance its position.
         store.write({part.table: changes}, {} if unfit or part.reading.ahead else {source.topic: part.position})
         job.records += len(records)
@@ -305,7 +305,7 @@ class ChangelogRestorer:
                 self._finish(job)
 
     def _refused(self, part: _Part, why: str) -> StateMismatch:
-        pipeline = self._vault.kept.pipeline
+        pipeline = self._vault.spec.pipeline
         return StateMismatch(
             f"table {part.table!r} cannot be restored: {why}. Stop the workers "
             f"and run `surgetank state rebuild {pipeline}`, which keeps what is known of keys (--dry-run says how); or "
@@ -332,14 +332,14 @@ class ChangelogRestorer:
 
     def _later(self, job: _Job, store: Store) -> dict[TopicPartition, int]:
         """Return, by source with rows beyond the task's start offset, the offset after their last event."""
-        kept, partition = self._vault.kept, job.task_epoch[0].partition
+        spec, partition = self._vault.spec, job.task_epoch[0].partition
         found: dict[TopicPartition, int] = {}
         for part in job.done:
             if part.reading.ahead:
-                source = TopicPartition(kept.feeds[part.table], partition)
+                source = TopicPartition(spec.sources[part.table], partition)
                 grown = part.reading.grown
-                ours = kept.stayed(grown, partition) if grown is not None else lambda _: True
-                end = included(store, part.table, kept.formats[part.table], job.starts[source], ours, self._beat)
+                ours = spec.stayed(grown, partition) if grown is not None else lambda _: True
+                end = included(store, part.table, spec.serdes[part.table], job.starts[source], ours, self._beat)
                 if end is not None:
                     found[source] = max(end, found.get(source, 0))
         return found

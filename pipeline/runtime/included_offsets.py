@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pipeline.records import large_binary
 from pipeline.state.row_serde import RowSerde
 from pipeline.state.store import Store
 
@@ -9,7 +10,7 @@ ROWS = 4096  # per scan
 
 
 def included(
-    store: Store, table: str, format_: RowSerde, start: int, ours: Callable[[bytes], bool], beat: Callable[[], None]
+    store: Store, table: str, serde: RowSerde, start: int, ours: Callable[[bytes], bool], beat: Callable[[], None]
 ) -> int | None:
     """Return the offset after the last event that rows of a table include, if that is above ``start``, else None.
 
@@ -20,6 +21,6 @@ def included(
     while rows := store.scan(table, after, ROWS):
         beat()
         after = rows[-1][0]
-        offsets = format_.source_offsets([value for _, value in rows]).tolist()
+        offsets = serde.source_offsets(large_binary([value for _, value in rows])).tolist()
         last = max([last, *(at for (key, _), at in zip(rows, offsets, strict=True) if at > last and ours(key))])
     return last + 1 if last >= start else None

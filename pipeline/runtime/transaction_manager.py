@@ -213,8 +213,8 @@ class TransactionManager:
         for outgoing in output.outgoing:
             opened.touched |= {(outgoing.topic, partition) for partition in np.unique(outgoing.partitions).tolist()}
             self._produce(outgoing)
-        for burst in output.changes.bursts:
-            self._produce_burst(burst, opened)
+        for changed in output.changes.changelog_records:
+            self._produce_changelog(changed, opened)
         opened.writes |= output.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(output.arrived_ms)
@@ -230,16 +230,16 @@ class TransactionManager:
         except KafkaException as error:
             raise _Failed("produce", error.args[0]) from None
 
-    def _produce_burst(self, burst: OutputRecords, opened: OpenTransaction) -> None:
+    def _produce_changelog(self, records: OutputRecords, opened: OpenTransaction) -> None:
         """Produce records to one changelog partition, and store the offset after the last one in ``opened``."""
-        output = (burst.topic, int(burst.partitions[0]))
+        output = (records.topic, int(records.partitions[0]))
         opened.touched.add(output)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 opened.reached[output] = (message.offset() or 0) + 1
 
-        self._produce(burst, delivered)
+        self._produce(records, delivered)
 
     def _send_offsets(self, sending: SendOffsets, metadata: Any | None) -> None:
         if metadata is None:

@@ -111,7 +111,7 @@ class WorkerRuntime:
             topic=topics[0],
             client_id=identity,
             owner=self._listener,
-            tasks=None if stores is None else stores.kept.partitions,
+            tasks=None if stores is None else stores.spec.partitions,
             patience_seconds=worker.stuck_deadline_seconds,
             clock=clock,
             beat=self._beat("membership", worker.close_deadline_seconds + 10),

@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pyarrow as pa
+
 from pipeline.errors import StateCorrupt
+from pipeline.records import large_binary
 from pipeline.state.row_serde import RowSerde
 
 Changes = Mapping[bytes, bytes | None]
@@ -54,11 +57,11 @@ class ChangelogReader:
     that row may have been replaced since.
     """
 
-    def __init__(self, format_: RowSerde, start: int) -> None:
+    def __init__(self, serde: RowSerde, start: int) -> None:
         self.meaning: TableVersion | None = None
         self.grown: bytes | None = None
         self.ahead = False
-        self._format = format_
+        self._serde = serde
         self._start = start
         self._odd: dict[bytes, int] = {}
 
@@ -78,10 +81,11 @@ class ChangelogReader:
             for key in self._odd.keys() & changes.keys():
                 del self._odd[key]
         rows = [value for value in changes.values() if value is not None]
-        fit = self._format.fits(rows)
-        fitting = rows if fit.all() else [row for row, fits in zip(rows, fit, strict=True) if fits]
-        if fitting and not self.ahead:
-            self.ahead = bool((self._format.source_offsets(fitting) >= self._start).any())
+        column = large_binary(rows)
+        fit = self._serde.fits(column)
+        fitting = column if fit.all() else column.filter(pa.array(fit))
+        if not self.ahead:
+            self.ahead = bool((self._serde.source_offsets(fitting) >= self._start).any())
         if not fit.all():
             names = (key for key, value in changes.items() if value is not None)
             odd = {key: len(row) for key, row, fits in zip(names, rows, fit, strict=True) if not fits}

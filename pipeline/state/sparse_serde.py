@@ -4,15 +4,15 @@ Feature rows are wide, and a key with few events fills few buckets of its rings.
 those of a fresh row are stored, after a bitmap of their positions.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from numba import int64, types, void
 
 from pipeline.compiled import compiled
 from pipeline.errors import StateCorrupt
-from pipeline.state.row_serde import NO_OFFSET, Bools, Int64s, Rows, lengths
+from pipeline.records import byte_lengths, large_binary_of, value_bytes
+from pipeline.state.row_serde import NO_OFFSET, Bools, Int64s, Rows
 
 _WORD = 8  # bytes of an offset, of a cell, and of a word of a bitmap
 _BITS = 64
@@ -30,9 +30,9 @@ class SparseSerde:
         self._width = len(fresh)
         self._head = 1 + -(-self._width // _BITS)
         self.size = _WORD * (self._head + self._width)
-        self.absent = self.pack(fresh.reshape(1, -1), NO_OFFSET)[0]
+        self.absent: bytes = self.pack(fresh.reshape(1, -1), NO_OFFSET)[0].as_py()
 
-    def pack(self, rows: Rows, source_offset: int | Int64s) -> list[bytes]:
+    def pack(self, rows: Rows, source_offset: int | Int64s) -> pa.LargeBinaryArray:
         """Return the k values of k rows, as specified by ``RowSerde``."""
         if rows.shape != (len(rows), self._width):
             raise ValueError(f"rows of shape {rows.shape} for a table whose rows have shape ({self._width},)")
@@ -40,49 +40,46 @@ class SparseSerde:
         offsets = np.empty(len(rows), dtype=np.int64)
         offsets[:] = source_offset
         words = np.empty(len(rows) * (self._head + self._width), dtype=np.int64)
-        ends = np.empty(len(rows), dtype=np.int64)
+        ends = np.zeros(len(rows) + 1, dtype=np.int64)
         _pack(cells, self._fresh, offsets, self._head, words, ends)
-        packed = words[: ends[-1] if len(ends) else 0].tobytes()
-        stops = (ends * _WORD).tolist()
-        return [packed[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+        return large_binary_of(ends * _WORD, words[: ends[-1]].tobytes())
 
-    def unpack(self, values: Sequence[bytes]) -> Rows:
+    def unpack(self, values: pa.LargeBinaryArray, out: Rows | None = None) -> Rows:
         """Return float64 [k, W], as specified by ``RowSerde``."""
         words, starts = _words(values)
-        rows = np.empty((len(values), self._width), dtype="<f8")
+        rows = np.empty((len(values), self._width), dtype="<f8") if out is None else out
         if not _unpack(words, starts, self._fresh, self._head, rows.view(np.int64)):
             raise StateCorrupt(f"a value is not a row of {self._width} cells")
         return rows
 
-    def source_offsets(self, values: Sequence[bytes]) -> Int64s:
+    def source_offsets(self, values: pa.LargeBinaryArray) -> Int64s:
         """Return int64 [k], as specified by ``RowSerde``."""
         words, starts = _words(values)
         return words[starts[:-1]]
 
-    def fits(self, values: Sequence[bytes]) -> Bools:
+    def fits(self, values: pa.LargeBinaryArray) -> Bools:
         """Return bool [k], as specified by ``RowSerde``."""
-        sizes = lengths(values)
+        sizes = byte_lengths(values)
         whole = (sizes % _WORD == 0) & (sizes >= _WORD * self._head)
         found = np.zeros(len(values), dtype=np.bool_)
         there = np.flatnonzero(whole)
-        words, starts = _words([values[at] for at in there.tolist()])
+        words, starts = _words(values.filter(pa.array(whole)))
         expected = np.empty(len(there), dtype=np.int64)
         _count(words, starts, self._head, self._width, expected)
         found[there] = expected == sizes[there] // _WORD
         return found
 
 
-def _words(values: Sequence[bytes]) -> tuple[Int64s, Int64s]:
-    """Return k values as one int64 array of words, and the start of each in it, ending with its length: int64 [k + 1].
+def _words(values: pa.LargeBinaryArray) -> tuple[Int64s, Int64s]:
+    """Return the words of k values, and the start of each in them, ending with their number: int64 [k + 1].
 
     Raises StateCorrupt if the length of a value is not a multiple of the word size.
     """
-    joined = b"".join(values)
-    starts = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(lengths(values), out=starts[1:])
-    if len(joined) % _WORD or (starts % _WORD).any():
-        raise StateCorrupt(f"a value has {len(joined) % _WORD} excess bytes")
-    return np.frombuffer(joined, dtype="<i8"), starts // _WORD
+    data, ends = value_bytes(values)
+    starts, excess = np.divmod(ends - ends[0], _WORD)
+    if excess.any():
+        raise StateCorrupt(f"a value has {int(excess.max())} excess bytes")
+    return np.require(data[ends[0] : ends[-1]].view("<i8"), requirements="A"), starts
 
 
 _READ = types.Array(int64, 1, "C", readonly=True)
@@ -91,38 +88,36 @@ _READ_ROWS = types.Array(int64, 2, "C", readonly=True)
 
 @compiled(void(_READ_ROWS, _READ, _READ, int64, int64[::1], int64[::1]))
 def _pack(cells: Int64s, fresh: Int64s, offsets: Int64s, head: int, words: Int64s, ends: Int64s) -> None:
-    """Write k values one after the other. ``ends`` receives the end of each."""
+    """Write k values one after the other. ``ends[k + 1]`` receives the end of value k."""
     at = 0
     for k in range(len(cells)):
-        start = at
+        start, at = at, at + head
         words[start] = offsets[k]
-        for w in range(start + 1, start + head):
-            words[w] = 0
-        at += head
-        for i in range(len(fresh)):
-            if cells[k, i] != fresh[i]:
-                words[start + 1 + (i >> 6)] |= int64(1) << int64(i & 63)
-                words[at] = cells[k, i]
-                at += 1
-        ends[k] = at
+        for w in range(head - 1):
+            bits = int64(0)
+            for i in range(_BITS * w, min(_BITS * (w + 1), len(fresh))):
+                differs = int64(cells[k, i] != fresh[i])
+                words[at] = cells[k, i]  # without a branch; overwritten by the next cell unless it differs
+                at += differs
+                bits |= differs << int64(i & 63)
+            words[start + 1 + w] = bits
+        ends[k + 1] = at
 
 
 @compiled(types.boolean(_READ, _READ, _READ, int64, int64[:, ::1]))
 def _unpack(words: Int64s, starts: Int64s, fresh: Int64s, head: int, cells: Int64s) -> bool:
     """Write the cells of k rows. Return False if the number of cells differs from that of a bitmap."""
+    last = len(words) - 1
     for k in range(len(cells)):
         start, stop = starts[k], starts[k + 1]
         at = start + head
         if at > stop:
             return False
         for i in range(len(fresh)):
-            if (words[start + 1 + (i >> 6)] >> int64(i & 63)) & 1:
-                if at == stop:
-                    return False
-                cells[k, i] = words[at]
-                at += 1
-            else:
-                cells[k, i] = fresh[i]
+            differs = (words[start + 1 + (i >> 6)] >> int64(i & 63)) & 1
+            stored = words[min(at, last)]  # without a branch on the bit
+            cells[k, i] = stored if differs else fresh[i]
+            at += differs
         if at != stop:
             return False
     return True

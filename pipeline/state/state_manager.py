@@ -41,7 +41,7 @@ class StateManager:
     """Opens, commits and closes the stores of tasks. Thread-safe."""
 
     def __init__(self, directory: StateDirectory, spec: StateSpec, memory_mib: int) -> None:
-        self.kept = spec
+        self.spec = spec
         self._directory = directory
         self._folder = directory.folder
         self._memory_mib = memory_mib
@@ -110,7 +110,7 @@ class StateManager:
         with entry.lock:
             if entry.epoch != task_epoch[1] or entry.corrupted is not None:
                 return False
-            entry.tables = TaskTables(entry.store, self.kept.formats, self._memory.budget, task_epoch[1])
+            entry.tables = TaskTables(entry.store, self.spec.serdes, self._memory.budget, task_epoch[1])
             return True
 
     def current(self, task_epoch: TaskEpoch, starts: Mapping[TopicPartition, int]) -> bool:
@@ -157,7 +157,7 @@ class StateManager:
             if entry is None:
                 continue
             positions = {source.topic: offset for source, offset in offsets.items()}
-            for topic in self.kept.changelogs.values():
+            for topic in self.spec.changelogs.values():
                 if (at := reached.get((topic, task_epoch[0].partition))) is not None:
                     positions[topic] = at
             with entry.lock:
@@ -208,8 +208,8 @@ class StateManager:
         return self._folder / str(task.partition)
 
     def _open_store(self, task: TaskId) -> Store:
-        spec = self.kept
-        identity = StoreIdentity(spec.pipeline, task.partition, spec.partitions, spec.shapes)
+        spec = self.spec
+        identity = StoreIdentity(spec.pipeline, task.partition, spec.partitions, spec.signatures)
         path = self._path(task)
         path.parent.mkdir(parents=True, exist_ok=True)
         store = Store.open(path, identity, self._memory)

@@ -11,16 +11,16 @@ from pipeline.state.store_identity import TableSignature
 class StateSpec:
     """The tables of a pipeline, by name: serialization, signature and changelog topic of each.
 
-    ``partitions`` is the number of tasks that share the keys. ``meanings`` are the fingerprints of the table versions
-    in changelogs. ``feeds`` is by table the source topic whose offsets its rows carry. ``stayed`` returns, for a value
+    ``partitions`` is the number of tasks that share the keys. ``fingerprints`` are those of the table versions in
+    changelogs. ``sources`` is by table the source topic whose offsets its rows carry. ``stayed`` returns, for a value
     under ``PARTITION_HISTORY`` and a partition, a filter of the keys that have always been in that partition.
     """
 
     pipeline: str
     partitions: int
-    formats: Mapping[str, RowSerde]
-    shapes: Mapping[str, TableSignature]
+    serdes: Mapping[str, RowSerde]
+    signatures: Mapping[str, TableSignature]
     changelogs: Mapping[str, str]
-    meanings: Mapping[str, str]
-    feeds: Mapping[str, str]
+    fingerprints: Mapping[str, str]
+    sources: Mapping[str, str]
     stayed: Callable[[bytes, int], Callable[[bytes], bool]]

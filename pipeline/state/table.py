@@ -5,13 +5,15 @@ stays in memory at least until it is on disk, so a read never misses it in betwe
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.records import large_binary
 from pipeline.state.changelog import Changes
 from pipeline.state.row_cache import RowCache, memory_bytes
 from pipeline.state.row_serde import Int64s, Rows, RowSerde
@@ -22,15 +24,20 @@ ExpiryPredicate = Callable[[Rows], npt.NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class TableWrite:
-    """One write, as the records for the changelog. A value of None deletes the row (a tombstone).
+    """One write of k distinct keys, as the records for the changelog. A null value deletes the row (a tombstone).
 
     ``number`` increases with every write to any table of the task.
     """
 
     number: int
     table: str
-    keys: list[bytes]
-    values: list[bytes] | list[None]
+    keys: pa.LargeBinaryArray
+    values: pa.LargeBinaryArray
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of its rows in bytes."""
+        return memory_bytes(self.keys, self.values)
 
 
 @dataclass(slots=True)
@@ -56,32 +63,38 @@ class StateTable:
         self._shared = shared
         self._cache = RowCache(capacity)
         self._uncommitted: list[TableWrite] = []
-        self._rows = self._bytes = 0  # of the uncommitted writes
-        self._uncommitted_values: dict[bytes, bytes | None] = {}  # the last uncommitted write of each key
+        self._uncommitted_bytes = 0
         self._scan_position: bytes | None = None
 
     @property
     def uncommitted(self) -> int:
         """The number of uncommitted rows; each write of a key counts."""
-        return self._rows
+        return sum(len(each.keys) for each in self._uncommitted)
 
     @property
     def full(self) -> bool:
         """Whether to commit now: more uncommitted rows would exceed the memory of the table."""
-        return self._bytes >= self._capacity / 4
+        return self._uncommitted_bytes >= self._capacity / 4
 
-    def read(self, keys: Sequence[bytes]) -> Rows:
-        """Return the rows of k distinct keys in a new array [k, ...]: float64 [k, W] for numeric rows.
+    @property
+    def scan_complete(self) -> bool:
+        """Whether the last ``expire`` reached the end of the table."""
+        return self._scan_position is None
+
+    def read(self, keys: pa.LargeBinaryArray, out: Rows | None = None) -> Rows:
+        """Return the rows of k distinct keys, in ``out`` or a new array [k, ...]: float64 [k, W] for numeric rows.
 
         Keys without a row get the fresh row. Only for the processing thread.
         """
-        return self.serde.unpack(self._values(keys))
+        return self.serde.unpack(self._values(keys), out)
 
     def committed(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the value of each key on disk, None for keys without a row. Thread-safe."""
         return self._store.read(self.name, keys, None)
 
-    def write(self, keys: list[bytes], rows: Rows, source_offset: int | Int64s, epoch: int) -> TableWrite | None:
+    def write(
+        self, keys: pa.LargeBinaryArray, rows: Rows, source_offset: int | Int64s, epoch: int
+    ) -> TableWrite | None:
         """Write the rows of k distinct keys, uncommitted but visible to ``read``. Only for the processing thread.
 
         ``rows`` is as returned by ``read``; ``source_offset`` is the last source record included in them, or int64 [k].
@@ -97,63 +110,52 @@ class StateTable:
         """
         chunk = self._store.scan(self.name, self._scan_position, rows)
         self._scan_position = chunk[-1][0] if len(chunk) == rows else None
-        keys = [key for key, _ in chunk]
+        keys = large_binary([key for key, _ in chunk])
         with self._shared.lock:
             cached = self._cache.get(keys)
-        values = [stored if value is None else value for value, (_, stored) in zip(cached, chunk, strict=True)]
-        expired = is_expired(self.serde.unpack(values))
-        expired_keys = [
-            key
-            for key, value, row_expired in zip(keys, values, expired, strict=True)
-            if row_expired and value != self.serde.absent
-        ]
-        return (
-            self._write(expired_keys, [self.serde.absent] * len(expired_keys), [None] * len(expired_keys), epoch)
-            if expired_keys
-            else None
-        )
+        values = pc.coalesce(cached, large_binary([value for _, value in chunk]))
+        expired = pa.array(is_expired(self.serde.unpack(values)))
+        keys = keys.filter(pc.and_(expired, pc.not_equal(values, pa.scalar(self.serde.absent, values.type))))
+        k = len(keys)
+        absent = large_binary([self.serde.absent] * k)
+        return self._write(keys, absent, large_binary([None] * k), epoch) if k else None
 
     def resize(self, capacity: int) -> None:
         """Set the memory for cached rows to ``capacity`` bytes. The caller holds the lock."""
         self._capacity = capacity
         self._cache.resize(capacity)
 
-    def changes(self, through: int) -> Changes:
-        """Return the last value of each key in the uncommitted writes up to a number. The caller holds the lock."""
-        if not self._uncommitted or self._uncommitted[-1].number <= through:
-            return self._uncommitted_values.copy()
-        return _last_of_each(each for each in self._uncommitted if each.number <= through)
+    def writes(self, through: int) -> list[TableWrite]:
+        """Return the uncommitted writes up to a number, in order. The caller holds the lock."""
+        return [each for each in self._uncommitted if each.number <= through]
 
     def mark_written(self, through: int) -> None:
         """Remove the writes up to a number, which are on disk now. The caller holds the lock."""
         self._uncommitted = [each for each in self._uncommitted if each.number > through]
-        self._rows = sum(len(each.keys) for each in self._uncommitted)
-        self._bytes = sum(memory_bytes(each.keys, each.values) for each in self._uncommitted)
-        self._uncommitted_values = _last_of_each(self._uncommitted)
+        self._uncommitted_bytes = sum(each.memory_bytes for each in self._uncommitted)
+        self._cache.mark_committed(through)
 
     def drop(self) -> None:
-        """Discard the uncommitted writes. The caller holds the lock."""
-        self._cache.remove(self._uncommitted_values)
-        self._uncommitted, self._uncommitted_values = [], {}
-        self._rows = self._bytes = 0
+        """Discard the uncommitted writes; reads find the rows on disk. The caller holds the lock."""
+        self._uncommitted, self._uncommitted_bytes = [], 0
+        self._cache.clear()
 
-    def _values(self, keys: Sequence[bytes]) -> list[bytes]:
+    def _values(self, keys: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
         """Return the values of keys, including the writes of the open transaction."""
         with self._shared.lock:
             found = self._cache.get(keys)
-        positions = [position for position, value in enumerate(found) if value is None] if None in found else []
-        if positions:
-            # No other thread writes these rows meanwhile, and the writes of this thread are pinned in memory.
-            missing = [keys[position] for position in positions]
-            stored = self._store.read(self.name, missing, self.serde.absent)
-            for position, value in zip(positions, stored, strict=True):
-                found[position] = value
-            with self._shared.lock:
-                self._cache.put(missing, stored, self._uncommitted_values)
-        return cast("list[bytes]", found)
+        if not found.null_count:
+            return found
+        # No other thread writes these rows meanwhile, and the writes of this thread are pinned in memory.
+        is_missing = found.is_null()
+        missing = keys.filter(is_missing)
+        stored = large_binary(self._store.read(self.name, missing.to_pylist(), self.serde.absent))
+        with self._shared.lock:
+            self._cache.put(missing, stored, 0)
+        return pc.replace_with_mask(found, is_missing, stored)
 
     def _write(
-        self, keys: list[bytes], cached: list[bytes], values: list[bytes] | list[None], epoch: int
+        self, keys: pa.LargeBinaryArray, cached: pa.LargeBinaryArray, values: pa.LargeBinaryArray, epoch: int
     ) -> TableWrite | None:
         with self._shared.lock:
             if epoch != self._shared.epoch:
@@ -161,15 +163,14 @@ class StateTable:
             self._shared.writes += 1
             written = TableWrite(self._shared.writes, self.name, keys, values)
             self._uncommitted.append(written)
-            self._rows += len(keys)
-            self._bytes += memory_bytes(keys, values)
-            self._uncommitted_values.update(zip(keys, values, strict=True))
-            self._cache.put(keys, cached, self._uncommitted_values)
+            self._uncommitted_bytes += written.memory_bytes
+            self._cache.put(keys, cached, written.number)
         return written
 
 
-def _last_of_each(writes: Iterable[TableWrite]) -> dict[bytes, bytes | None]:
+def last_values(writes: Sequence[TableWrite]) -> Changes:
+    """Return the last value of each key that the writes of a table contain, None for deleted rows. Pure."""
     last: dict[bytes, bytes | None] = {}
     for each in writes:
-        last.update(zip(each.keys, each.values, strict=True))
+        last.update(zip(each.keys.to_pylist(), each.values.to_pylist(), strict=True))
     return last

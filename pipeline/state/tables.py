@@ -7,7 +7,7 @@ from pipeline.errors import StateError
 from pipeline.state.budget import Budget
 from pipeline.state.row_serde import RowSerde
 from pipeline.state.store import Store
-from pipeline.state.table import SharedTableState, StateTable
+from pipeline.state.table import SharedTableState, StateTable, last_values
 
 
 class TaskTables:
@@ -55,8 +55,8 @@ class TaskTables:
                     "written to disk; reopen the task to restore it from its changelogs"
                 )
             with self._shared.lock:
-                changes = {name: table.changes(through) for name, table in self._tables.items()}
-            self.store.write(changes, positions)
+                writes = {name: table.writes(through) for name, table in self._tables.items()}
+            self.store.write({name: last_values(each) for name, each in writes.items()}, positions)
             with self._shared.lock:
                 for table in self._tables.values():
                     table.mark_written(through)

@@ -45,7 +45,8 @@ def deserializers(
     """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
     events = AvroDeserializer(schemas, pipeline.events.schema, value_bytes_max=value_bytes_max)
     facts = {
-        each.topic: AvroDeserializer(schemas, each.schema, value_bytes_max=value_bytes_max) for each in pipeline.feeds
+        each.topic: AvroDeserializer(schemas, each.schema, value_bytes_max=value_bytes_max)
+        for each in pipeline.table_facts
     }
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})

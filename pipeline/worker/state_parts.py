@@ -53,25 +53,25 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
     """Return the state spec of a pipeline with ``partitions`` event partitions. Raises BrokerError."""
     from pipeline.processing.stateful_features import row_serdes
 
-    kinds, shapes = row_serdes(pipeline)
-    made = provisioning.ids(kafka, pipeline.changelogs.values())
+    serdes, signatures = row_serdes(pipeline)
+    topic_ids = provisioning.ids(kafka, pipeline.changelogs.values())
     # The topic id distinguishes state of a changelog that was deleted and recreated, as by `surgetank state reset`.
-    ours = {
-        table: TableSignature(shape.size, f"{shape.fingerprint}@{made[pipeline.changelogs[table]]}")
-        for table, shape in shapes.items()
+    of_topics = {
+        table: TableSignature(signature.size, f"{signature.fingerprint}@{topic_ids[pipeline.changelogs[table]]}")
+        for table, signature in signatures.items()
     }
-    meanings = {table: shape.fingerprint for table, shape in shapes.items()}
-    feeds = {memory.table.name: pipeline.feed_of(memory).topic for memory in pipeline.memories}
-    feeds = {table: feeds.get(table, pipeline.events.topic) for table in shapes}  # predictions belong to events
-    return StateSpec(pipeline.name, partitions, kinds, ours, pipeline.changelogs, meanings, feeds, stayed)
+    fingerprints = {table: signature.fingerprint for table, signature in signatures.items()}
+    sources = dict.fromkeys(signatures, pipeline.events.topic)  # predictions belong to events
+    sources |= {state.table.name: pipeline.updating_events(state).topic for state in pipeline.table_states}
+    return StateSpec(pipeline.name, partitions, serdes, of_topics, pipeline.changelogs, fingerprints, sources, stayed)
 
 
 def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, address: str, clock: Clock) -> Lookup:
     """Return the HTTP lookup of state by key."""
-    spec, topic = stores.kept, pipeline.events.topic
+    spec, topic = stores.spec, pipeline.events.topic
     return Lookup(
         pipeline,
-        spec.formats,
+        spec.serdes,
         stores,
         partitions=spec.partitions,
         me=address,

@@ -78,7 +78,7 @@ class Operator:
         """Run it and see it die at that point; after that, no worker starts."""
         status, said = self.runs(*command, fault=fault)
         assert status == -signal.SIGKILL, said
-        assert f"{self.under.pipeline.upkeep}' is there" in self.refused()
+        assert f"{self.under.pipeline.migration_topic}' is there" in self.refused()
 
     def starts(self) -> Member:
         """Start the worker, on the disk that it had."""

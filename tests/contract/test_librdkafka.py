@@ -155,7 +155,7 @@ def test_a_member_whose_session_ended_is_refused_before_it_knows(
 ) -> None:
     """What a member knew of itself when it was cut off is refused once its session has passed.
 
-    By then a classic member has noticed that by itself; one of KIP-848 still believes that it owns its partitions.
+    By then a classic member has noticed that by itself; one of KIP-848 still is_plausible that it owns its partitions.
     """
     name = topic(1)
     with Proxy(kafka.bootstrap) as proxy:

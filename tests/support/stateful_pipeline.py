@@ -56,7 +56,7 @@ class Remembered(Stage):
 
     def check_scores(self) -> None:
         """Fail unless each score matches the prior events of its key, as recomputed from all events."""
-        (planes, _) = self.pipeline.memories
+        (planes, _) = self.pipeline.table_states
         events = self._sent()
         events = events.append_column("reads", pa.array(np.ones(len(events), dtype=np.bool_)))
         with duckdb.connect() as db:
@@ -92,7 +92,7 @@ class Remembered(Stage):
     def _sent(self) -> pa.Table:
         """Return the events with the additional columns for the offline query."""
         decode, parts = decoder(self.pipeline.events.schema), []
-        believes = plausible_times(StateSettings())
+        is_plausible = plausible_times(StateSettings())
         with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
@@ -103,7 +103,9 @@ class Remembered(Stage):
                 table = table.append_column("key", table["tailnum"])
                 times, _ = milliseconds(batch.columns.column(self.pipeline.events.time))
                 table = table.append_column("time_ms", pa.array(times))
-                parts.append(table.append_column("writes", pa.array(believes(times, records.arrived_ms[batch.rows]))))
+                parts.append(
+                    table.append_column("writes", pa.array(is_plausible(times, records.arrived_ms[batch.rows])))
+                )
         return pa.concat_tables(parts)
 
     def _scored(self) -> tuple[list[int], list[float]]:

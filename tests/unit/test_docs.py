@@ -156,7 +156,7 @@ def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
     for pipeline in found:
         pipeline.check(schema(pipeline.events.schema))
-        pipeline.check_facts({facts.topic: schema(facts.schema) for facts in pipeline.feeds})
+        pipeline.check_facts({facts.topic: schema(facts.schema) for facts in pipeline.table_facts})
     assert found, "a page with Python examples declares at least one pipeline"
 
 

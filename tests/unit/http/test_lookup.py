@@ -85,11 +85,11 @@ class Worker:
 def scored(score: float, at_ms: int) -> dict[str, dict[bytes, bytes]]:
     """Return the tables of a partition in which card a was scored."""
     row = predictions(np.array([score]), np.array([at_ms]), at_ms, "7")
-    seen = PIPELINE.memories[0].layout.rows(1)
+    seen = PIPELINE.table_states[0].layout.rows(1)
     seen[0, 0] = at_ms
     return {
-        "predictions": {b"a": FORMATS["predictions"].pack(row, 5)[0]},
-        "cards": {b"a": FORMATS["cards"].pack(seen, 5)[0]},
+        "predictions": {b"a": FORMATS["predictions"].pack(row, 5)[0].as_py()},
+        "cards": {b"a": FORMATS["cards"].pack(seen, 5)[0].as_py()},
     }
 
 

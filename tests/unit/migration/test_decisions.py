@@ -11,6 +11,7 @@ from pipeline.kafka import provisioning
 from pipeline.migration.partition_history import PartitionHistory
 from pipeline.migration.rebuild import RebuildAction, decide, migrated, usable
 from pipeline.migration.reshard import ReshardStep, target
+from pipeline.records import large_binary
 from pipeline.state.changelog import TableVersion
 from pipeline.state.sparse_serde import SparseSerde
 from topology.flights import flights
@@ -30,7 +31,8 @@ def kept(layout: RowLayout) -> list[bytes]:
     """Return the values of two rows of a layout in which every cell is filled."""
     rows = layout.rows(2)
     rows[:] = 1.5
-    return SparseSerde(layout.fresh).pack(rows, 3)
+    values: list[bytes] = SparseSerde(layout.fresh).pack(rows, 3).to_pylist()
+    return values
 
 
 def decided(
@@ -85,13 +87,13 @@ def test_migrated_values_keep_their_source_offsets() -> None:
     rows = WIDE.rows(2)
     rows[:, 1:] = np.arange(2.0).reshape(2, 1)
     old, new = SparseSerde(WIDE.fresh), SparseSerde(NARROW.fresh)
-    values = dict(zip([b"a", b"b"], old.pack(rows, np.array([5, 6])), strict=True))
+    values = dict(zip([b"a", b"b"], old.pack(rows, np.array([5, 6])).to_pylist(), strict=True))
 
     found = migrated(values, meaning(WIDE), meaning(NARROW))
 
     assert list(found) == [b"a", b"b"]
-    assert new.source_offsets(list(found.values())).tolist() == [5, 6]
-    np.testing.assert_array_equal(new.unpack(list(found.values()))[:, 1], [0, 1])
+    assert new.source_offsets(large_binary(list(found.values()))).tolist() == [5, 6]
+    np.testing.assert_array_equal(new.unpack(large_binary(list(found.values())))[:, 1], [0, 1])
 
 
 THERE = {spec.name: spec.partitions for spec in provisioning.needed(flights)}
@@ -138,7 +140,7 @@ def test_topics_of_different_numbers_are_refused_with_the_command() -> None:
         provisioning.fit(flights, grown)
     provisioning.fit(flights, grown, drain=True)
     with pytest.raises(TopicsError, match=r"flights.upkeep' is there(.|\n)*it goes on$"):
-        provisioning.fit(flights, THERE | {flights.upkeep: 1}, drain=True)
+        provisioning.fit(flights, THERE | {flights.migration_topic: 1}, drain=True)
     with pytest.raises(TopicsError, match=r"it goes on(.|\n)* 8 partitions, but .* has 16") as told:
-        provisioning.fit(flights, grown | {flights.upkeep: 1})
+        provisioning.fit(flights, grown | {flights.migration_topic: 1})
     assert "by hand" not in str(told.value), "numbers that differ are those of a reshard that was cut short"

@@ -42,7 +42,7 @@ def test_a_mark_that_comes_too_late_keeps_no_worker_from_starting(
     monkeypatch: pytest.MonkeyPatch, error: Exception, *, before: bool, left: bool
 ) -> None:
     """A worker joined meanwhile, and nothing was begun; what was begun before keeps its mark."""
-    there = {flights.upkeep: 1} if before else {}
+    there = {flights.migration_topic: 1} if before else {}
     monkeypatch.setattr(provisioning, "existing", lambda _: dict(there))
     monkeypatch.setattr(provisioning, "make", lambda _, name, __: there.setdefault(name, 1))
     monkeypatch.setattr(provisioning, "delete", lambda _, names: [there.pop(name) for name in names])
@@ -50,4 +50,4 @@ def test_a_mark_that_comes_too_late_keeps_no_worker_from_starting(
     with pytest.raises(type(error)):
         MigrationLock(KafkaSettings(), flights).set(cast("TopicRewriter", Refusing(error)), "reshard")
 
-    assert (flights.upkeep in there) is left
+    assert (flights.migration_topic in there) is left

@@ -23,7 +23,7 @@ PIPELINE = Pipeline(
     model="m",
     scores=Scores("scores"),
 )
-(MEMORY,) = PIPELINE.memories
+(MEMORY,) = PIPELINE.table_states
 FORMATS, _ = row_serdes(PIPELINE)
 BELIEVES = plausible_times(StateSettings(past_days_max=1, future_hours_max=1))
 FAR_MS = 4_102_444_800_000
@@ -68,7 +68,7 @@ def test_rows_are_those_of_the_events_one_by_one(events: Events_, size: int) -> 
             one, yes = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
             advance(MEMORY.layout, row, one, np.array([time]), np.array([[a]]), ~yes, yes)
         if max(time for _, (_, time, _) in mine) >= newest - 60_000:
-            (expected[key.encode()],) = FORMATS["cards"].pack(row, mine[-1][0])
+            (expected[key.encode()],) = FORMATS["cards"].pack(row, mine[-1][0]).to_pylist()
     assert found == expected
 
 
@@ -82,7 +82,7 @@ def test_keys_that_are_not_meant_leave_no_trace(events: Events_, size: int) -> N
     found = feature_rows(MEMORY, FORMATS["cards"], "t", mixed, BELIEVES, FAR_MS)
 
     rows = feature_rows(MEMORY, FORMATS["cards"], "t", alone, BELIEVES, FAR_MS)
-    values = [FORMATS["cards"].unpack([each[key] for key in sorted(rows)]) for each in (found, rows)]
+    values = [FORMATS["cards"].unpack(large_binary([each[key] for key in sorted(rows)])) for each in (found, rows)]
     assert sorted(found) == sorted(rows)
     np.testing.assert_array_equal(values[0], values[1])
 
@@ -120,6 +120,6 @@ def test_the_last_score_of_a_key_counts() -> None:
 
     assert list(found) == [b"a"]
     format_ = FORMATS[PREDICTIONS]
-    assert format_.unpack(list(found.values())).tolist() == [(0.25, 8_000, 7, "größer".encode())]
-    assert format_.source_offsets(list(found.values())).tolist() == [20]
+    assert format_.unpack(large_binary(list(found.values()))).tolist() == [(0.25, 8_000, 7, "größer".encode())]
+    assert format_.source_offsets(large_binary(list(found.values()))).tolist() == [20]
     assert set(last_scores(format_, [(batch, None)], None, 0)) == {b"a", b"b", b"c"}

@@ -15,6 +15,7 @@ from pipeline.features.windows import advance
 from pipeline.offline.backfill import compute_aggregates, processed_events
 from pipeline.offline.comparison import ComputedFeatures, compare
 from pipeline.offline.history import History, OrderedEvents
+from pipeline.records import large_binary
 from pipeline.state.budget import Budget
 from pipeline.state.sparse_serde import SparseSerde
 from pipeline.state.store import Store
@@ -127,7 +128,7 @@ def online(pipeline: Pipeline, memory: TableState, history: History, folder: Pat
         distinct, inverse = np.unique(index[batch][known], return_inverse=True)
         place = np.full(len(known), -1, dtype=np.int64)
         place[known] = inverse
-        keys = [names[number] for number in distinct]
+        keys = large_binary([names[number] for number in distinct])
         state = tables[name].read(keys)
         results[batch], _ = advance(
             memory.layout, state, place, times[batch], values[batch], reads[batch], writes[batch]

@@ -53,7 +53,7 @@ def test_every_recorded_event_follows_the_facts_that_it_followed(arrivals: list[
 
 def test_records_of_events_of_another_topic_are_left_alone() -> None:
     """A pipeline whose events come from another topic now has the same places there, of other events."""
-    width, facts = len(flights.features), len(flights.feeds)
+    width, facts = len(flights.features), len(flights.table_facts)
     columns = {
         "source_partition": pa.array([0, 0, 0], pa.int32()),
         "source_offset": pa.array([5, 5, 5], pa.int64()),

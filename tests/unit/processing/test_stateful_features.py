@@ -53,7 +53,7 @@ STATISTICS = (
 PIPELINE = Pipeline(
     name="memory", events=EVENTS, features=STATISTICS, model="m", scores=Scores("scores"), predictions=True
 )
-OWN_MEMORY, FED_MEMORY = PIPELINE.memories
+OWN_MEMORY, FED_MEMORY = PIPELINE.table_states
 SETTINGS = StateSettings(past_days_max=1, future_hours_max=1)
 
 
@@ -107,7 +107,7 @@ class World:
         topics = [topic for number in (0, 1) for at, topic, _ in records if at == number]
         batches = {topic: batch(laid, topic, topics, events) for topic in ("events", "facts")}
         changes = StateChanges()
-        seen = self.recall.remember(slices, laid, batches["events"], {"facts": batches["facts"]}, changes)
+        seen = self.recall.compute(slices, laid, batches["events"], {"facts": batches["facts"]}, changes)
         return np.stack([seen[each.name] for each in STATISTICS], axis=1), changes
 
     def slice(self, number: int, records: Sequence[tuple[str, Event]]) -> TaskRecords:
@@ -204,7 +204,7 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
 
     _, changes = world.take([(1, "events", a), (1, "events", b), (1, "events", a), (1, "events", nobody)])
 
-    (burst,) = changes.bursts
+    (burst,) = changes.changelog_records
     assert burst.topic == "memory.own.changelog"
     assert burst.partitions.tolist() == [1, 1, 1]
     kinds, shapes = row_serdes(PIPELINE)
@@ -212,10 +212,11 @@ def test_each_key_goes_once_into_the_changelog_of_its_partition(world: World) ->
     told = TableVersion.load(rows.pop(TABLE_VERSION) or b"")
     assert told.fingerprint == shapes["own"].fingerprint
     stored = layout_from_declaration(told.declared or {})
-    assert stored == PIPELINE.memories[0].layout, "it can be read without the declaration"
-    offsets = {key: int(kinds["own"].source_offsets([value])[0]) for key, value in rows.items() if value is not None}
+    assert stored == PIPELINE.table_states[0].layout, "it can be read without the declaration"
+    included = kinds["own"].source_offsets(large_binary(list(rows.values())))
+    offsets = dict(zip(rows, included.tolist(), strict=True))
     assert offsets == {b"a": 3, b"b": 2}
-    (burst,) = world.take([(1, "events", a)])[1].bursts
+    (burst,) = world.take([(1, "events", a)])[1].changelog_records
     assert burst.keys.to_pylist() == [b"a"], "what rows mean is said once"
 
 
@@ -228,15 +229,15 @@ def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes
     found, changes = world.take(records)
 
     assert np.isnan(found[[0, 2], 0]).all(), "features of an odd key are missing, as those of null are"
-    (burst,) = changes.bursts
+    (burst,) = changes.changelog_records
     assert burst.keys.to_pylist() == [TABLE_VERSION, b"a"]
     assert TableVersion.load(burst.values[0].as_py()).declared is not None
     changes = StateChanges()
     slices = [world.slice(0, [("events", odd)])]
     scores = np.array([0.5])
     times = pa.array([1], pa.timestamp("ms", tz="UTC"))
-    world.recall.keep(slices, RecordBatch.of(slices), np.array([0]), scores, times, 7, changes)
-    assert not changes.bursts
+    world.recall.put_scores(slices, RecordBatch.of(slices), np.array([0]), scores, times, 7, changes)
+    assert not changes.changelog_records
 
 
 def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
@@ -246,7 +247,7 @@ def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
 
     found, changes = world.take([(0, "events", far)])
 
-    assert not changes.bursts
+    assert not changes.changelog_records
     assert np.isnan(found[0, 2]), "forgotten by then"
     assert world.metrics.implausible_times.value() == 1
     found, _ = world.take([(0, "events", Event("a", 2))])
@@ -261,9 +262,9 @@ def test_a_work_of_a_task_that_went_back_is_refused(world: World) -> None:
     changes = StateChanges()
 
     with pytest.raises(StateClosed, match="memory/0 went back"):
-        world.recall.remember([old], laid, batch(laid, "events", ["events"], [Event("a", 1)]), _no_facts(laid), changes)
+        world.recall.compute([old], laid, batch(laid, "events", ["events"], [Event("a", 1)]), _no_facts(laid), changes)
 
-    assert not changes.bursts
+    assert not changes.changelog_records
 
 
 def test_the_last_score_of_each_key_is_kept(world: World) -> None:
@@ -274,27 +275,29 @@ def test_the_last_score_of_each_key_is_kept(world: World) -> None:
     changes = StateChanges()
     times = batch(laid, "events", ["events"] * 4, events).columns.column("t")
 
-    world.recall.keep([piece], laid, np.arange(4), np.array([0.1, 0.2, 0.3, 0.4]), times, 99, changes)
+    world.recall.put_scores([piece], laid, np.arange(4), np.array([0.1, 0.2, 0.3, 0.4]), times, 99, changes)
 
     table = world.shelf.held[TaskId("memory", 0)][PREDICTIONS]
-    rows = table.read([b"a", b"b"])
+    rows = table.read(large_binary([b"a", b"b"]))
     assert rows["score"].tolist() == [0.3, 0.2]
     assert rows["event_ms"].tolist() == [3, 2]
     assert rows["model_version"].tolist() == [b"1", b"1"]
-    assert [burst.topic for burst in changes.bursts] == ["memory.predictions.changelog"]
+    assert [burst.topic for burst in changes.changelog_records] == ["memory.predictions.changelog"]
 
 
 def test_a_key_that_nothing_can_use_any_more_is_forgotten(world: World) -> None:
     """Long after its last event a key leaves the disk and the changelog, a few rows with each batch."""
     arrives = LATE_MS + 3_600_000 + 1_000
-    world.recall._believes = lambda times, arrived: np.ones(len(times), dtype=np.bool_)
+    world.recall._is_plausible = lambda times, arrived: np.ones(len(times), dtype=np.bool_)
     world.shelf.commit(world.take([(0, "events", Event("old", 1))])[1])
     gone: list[bytes | None] = []
 
     for _ in range(4):  # the tables take turns
         _, changes = world.take([(0, "events", Event("new", arrives))])
         world.shelf.commit(changes)
-        gone += [key for burst in changes.bursts for key in burst.keys.filter(burst.values.is_null()).to_pylist()]
+        gone += [
+            key for burst in changes.changelog_records for key in burst.keys.filter(burst.values.is_null()).to_pylist()
+        ]
 
     assert gone == [b"old"]
     assert world.shelf.held[TaskId("memory", 0)]["own"].committed([b"old", b"new"])[0] is None

@@ -171,7 +171,8 @@ def record(key: bytes, value: bytes | None, offset: int) -> Message:
 
 def row(source_offset: int) -> bytes:
     """Return a row of cards that includes the event at this offset last."""
-    return CARDS.pack(np.zeros((1, 3)), source_offset)[0]
+    packed: bytes = CARDS.pack(np.zeros((1, 3)), source_offset)[0].as_py()
+    return packed
 
 
 def restored_from(stage: Stage, *messages: Message) -> None:

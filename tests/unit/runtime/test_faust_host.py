@@ -4,13 +4,14 @@ import asyncio
 import os
 import threading
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn, cast
 
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.runtime.faust_host import FaustHost
-from pipeline.settings import Settings
+from pipeline.http.server import HttpServer
+from pipeline.runtime.faust_host import FaustHost, HostedWorker
+from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.telemetry.health import Health
 
 
@@ -19,32 +20,12 @@ class Exited(BaseException):
 
 
 @dataclass
-class SlowWorker:
-    """Is a worker and its runtime; the start of the runtime ends when the test lets it."""
+class SlowRuntime:
+    """A runtime whose start ends when the test lets it; it is the server of the worker too."""
 
-    settings: Settings = field(default_factory=Settings)
-    health: Health = field(default_factory=lambda: Health(SystemClock(), conditions=("group",)))
     done: list[str] = field(default_factory=list)
     starting: threading.Event = field(default_factory=threading.Event)
     may_start: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def server(self) -> "SlowWorker.Server":
-        """Return a server that does nothing."""
-        return SlowWorker.Server()
-
-    class Server:
-        """Does nothing."""
-
-        def start(self) -> None:
-            """Do nothing."""
-
-        def stop(self) -> None:
-            """Do nothing."""
-
-    def runtime(self) -> "SlowWorker":
-        """Return the runtime."""
-        return self
 
     def start(self) -> None:
         """Wait until the test lets the start end."""
@@ -56,31 +37,45 @@ class SlowWorker:
         """Record the stop."""
         self.done.append("stopped")
 
-    def stopped(self) -> None:
-        """Do nothing."""
-
     def next_batch(self, timeout: float) -> None:
         """Return no batch."""
 
-    def fail(self, error: BaseException) -> NoReturn:
-        """Raise the error."""
-        raise error
+
+class Server:
+    """Does nothing."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
 
 
 class Host(FaustHost):
-    """Hosts a slow worker, whose startup checks end when the test lets them."""
+    """Hosts a worker with a slow runtime, whose startup checks end when the test lets them."""
 
-    def __init__(self, worker: SlowWorker) -> None:
-        super().__init__(put=lambda _: asyncio.sleep(0))
-        self.slow = worker
+    def __init__(self) -> None:
+        self.slow = SlowRuntime()
         self.checking = threading.Event()
         self.checked = threading.Event()
+        super().__init__(build=self._check, put=lambda _: asyncio.sleep(0))
 
-    def build(self) -> Any:
-        """Return the worker after its checks."""
+    def _check(self) -> HostedWorker:
         self.checking.set()
         self.checked.wait(60)
-        return self.slow
+        return HostedWorker(
+            runtime=cast("WorkerRuntime", self.slow),
+            process=lambda _: None,
+            server=cast("HttpServer", Server()),
+            health=Health(SystemClock(), conditions=("group",)),
+            call_deadline_seconds=60.0,
+            on_failure=_raise,
+            on_stopped=lambda: None,
+        )
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 async def test_a_stop_during_the_startup_checks_ends_the_process_with_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +87,7 @@ async def test_a_stop_during_the_startup_checks_ends_the_process_with_status_0(m
         raise Exited
 
     monkeypatch.setattr(os, "_exit", end)
-    host = Host(SlowWorker())
+    host = Host()
     start = asyncio.create_task(host.on_start())
     await asyncio.to_thread(host.checking.wait, 60)
     with pytest.raises(Exited):
@@ -105,7 +100,7 @@ async def test_a_stop_during_the_startup_checks_ends_the_process_with_status_0(m
 
 async def test_a_stop_during_the_start_of_the_runtime_waits_for_it_and_then_stops_it() -> None:
     """The worker may have joined the group already, so it leaves the group."""
-    host = Host(SlowWorker())
+    host = Host()
     host.checked.set()
     start = asyncio.create_task(host.on_start())
     await asyncio.to_thread(host.slow.starting.wait, 60)

@@ -30,8 +30,10 @@ def opened(path: Path, identity: StoreIdentity = PAYMENTS, budget: Budget = SMAL
 def step(number: int, rows: int = 150) -> dict[str, Changes]:
     """Return what write ``number``, from 1, changes: a function of the number, with deletions in it."""
     keys = [b"key-%d" % ((31 * number + place * place) % 1000) for place in range(rows)]
-    cards = CARDS.pack(np.array([[number, place, number * place] for place in range(rows)], dtype=float), number)
-    shops = SHOPS.pack(np.full((rows, 1), float(number)), number)
+    cards = CARDS.pack(
+        np.array([[number, place, number * place] for place in range(rows)], dtype=float), number
+    ).to_pylist()
+    shops = SHOPS.pack(np.full((rows, 1), float(number)), number).to_pylist()
     changed: dict[bytes, bytes | None] = dict(zip(keys, cards, strict=True))
     changed |= {key: None for place, key in enumerate(keys) if (number + place) % 17 == 0}
     return {"cards": changed, "shops": dict(zip(keys[:9], shops[:9], strict=True))}

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError
+from pipeline.records import large_binary
 from pipeline.state.budget import MIB, share, steps
 from pipeline.state.row_cache import RowCache
 
@@ -57,11 +58,12 @@ def test_the_rows_that_python_holds_fit_in_their_share(value_bytes: int) -> None
     budget = share(32, 2)
     rows = budget.rows // value_bytes  # more than fit
     recent = RowCache(budget.rows)
+    RowCache(0).put(large_binary([b"key"]), large_binary([b"value"]), 0)  # imports what the first call imports
     tracemalloc.start()
     try:
         for start in range(0, 2 * rows, 500):
             keys = [b"%010d" % number for number in range(start, start + 500)]
-            recent.put(keys, [bytes(value_bytes) for _ in keys], {})
+            recent.put(large_binary(keys), large_binary([bytes(value_bytes) for _ in keys]), 0)
         del keys
         gc.collect()
         memory_bytes, _ = tracemalloc.get_traced_memory()

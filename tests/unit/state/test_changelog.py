@@ -20,7 +20,8 @@ RECORDS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st
 
 def value(number: float, width: int = 2) -> bytes:
     """Return the value of a row."""
-    return SparseSerde(np.full(width, np.nan)).pack(np.full((1, width), number), 0)[0]
+    packed: bytes = SparseSerde(np.full(width, np.nan)).pack(np.full((1, width), number), 0)[0].as_py()
+    return packed
 
 
 @given(RECORDS)
@@ -92,8 +93,8 @@ def test_rows_that_include_events_to_be_read_again_are_noticed() -> None:
     """A row says which event it includes last; what stands under GROWN last is kept too."""
     reading = ChangelogReader(NUMBERS, 100)
 
-    reading.take([b"a", PARTITION_HISTORY], [*NUMBERS.pack(np.zeros((1, 2)), 99), b"{}"], TOPIC)
+    reading.take([b"a", PARTITION_HISTORY], [*NUMBERS.pack(np.zeros((1, 2)), 99).to_pylist(), b"{}"], TOPIC)
     assert (reading.ahead, reading.grown) == (False, b"{}")
-    reading.take([b"a", b"b"], [*NUMBERS.pack(np.zeros((1, 2)), 100), value(1, width=5)], TOPIC)
+    reading.take([b"a", b"b"], [*NUMBERS.pack(np.zeros((1, 2)), 100).to_pylist(), value(1, width=5)], TOPIC)
     reading.take([b"a"], [None], TOPIC)
     assert (reading.ahead, reading.grown) == (True, b"{}")

@@ -4,11 +4,13 @@ from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import StateCorrupt, StateError
+from pipeline.records import byte_lengths, large_binary
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 from pipeline.state.row_serde import FixedWidthSerde, RowSerde
 from pipeline.state.sparse_serde import SparseSerde
@@ -43,26 +45,26 @@ def test_rows_come_back_bit_for_bit(table: tuple[Floats, Floats], offset: int) -
     assert back.shape == rows.shape
     assert back.flags.c_contiguous
     assert back.flags.writeable
-    assert max(map(len, values), default=0) <= format_.size
+    assert byte_lengths(values).max(initial=0) <= format_.size
     assert format_.fits(values).all()
     np.testing.assert_array_equal(format_.source_offsets(values), np.full(len(rows), offset))
 
 
 def test_a_value_is_offset_bitmap_and_the_cells_that_are_not_fresh_in_little_endian() -> None:
     """The bytes are fixed: other versions of the program read them."""
-    value = PAIRS.pack(np.array([[1.0, -2.0]]), 258)[0]
+    value = PAIRS.pack(np.array([[1.0, -2.0]]), 258)[0].as_py()
     assert value.hex() == "0201000000000000" + "0300000000000000" + "000000000000f03f" + "00000000000000c0"
     assert PAIRS.size == len(value) == 32
     assert (
-        PAIRS.pack(np.array([[np.nan, -2.0]]), 258)[0].hex()
+        PAIRS.pack(np.array([[np.nan, -2.0]]), 258)[0].as_py().hex()
         == "0201000000000000" + "02" + 14 * "0" + "00000000000000c0"
     )
 
 
 def test_an_absent_key_has_the_fresh_row_and_no_offset() -> None:
     """The value for keys that are not there unpacks to the fresh row, and offset -1."""
-    np.testing.assert_array_equal(PAIRS.unpack([PAIRS.absent] * 2), [[np.nan, -1.0]] * 2)
-    assert PAIRS.source_offsets([PAIRS.absent]).tolist() == [-1]
+    np.testing.assert_array_equal(PAIRS.unpack(large_binary([PAIRS.absent] * 2)), [[np.nan, -1.0]] * 2)
+    assert PAIRS.source_offsets(large_binary([PAIRS.absent])).tolist() == [-1]
     assert len(PAIRS.absent) == 16
 
 
@@ -84,24 +86,25 @@ def test_rows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_bytes_that_are_no_rows_are_told_or_refused_and_never_read_beyond(values: list[bytes]) -> None:
     """What does not fit is said to; to unpack it all the same is an error, or what fits by chance."""
     formats: list[RowSerde] = [PAIRS, SparseSerde(np.zeros(70)), PREDICTIONS]
+    column = large_binary([b"before", *values]).slice(1)
     for format_ in formats:
-        fit = format_.fits(values)
-        good = [value for value, fits in zip(values, fit, strict=True) if fits]
+        fit = format_.fits(column)
+        good = column.filter(pa.array(fit))
         assert len(format_.unpack(good)) == len(good)
         if not fit.all() and isinstance(format_, SparseSerde):
             with pytest.raises(StateCorrupt):
-                format_.unpack(values)
+                format_.unpack(column)
 
 
 def test_a_bitmap_that_names_too_many_cells_is_refused() -> None:
     """One bit too many, one cell too few, and a cell that no row has are no rows."""
-    value = PAIRS.pack(np.array([[1.0, -2.0]]), 0)[0]
+    value = PAIRS.pack(np.array([[1.0, -2.0]]), 0)[0].as_py()
     for odd in (value[:-8], value + bytes(8), value[:8] + b"\x05" + value[9:], value[:-1], b"", value[:8]):
-        assert not PAIRS.fits([odd]).any()
+        assert not PAIRS.fits(large_binary([odd])).any()
         with pytest.raises(StateCorrupt):
-            PAIRS.unpack([odd])
+            PAIRS.unpack(large_binary([odd]))
     with pytest.raises(StateCorrupt):
-        PREDICTIONS.unpack([PREDICTIONS.absent[:-1]])
+        PREDICTIONS.unpack(large_binary([PREDICTIONS.absent[:-1]]))
 
 
 def test_predictions_are_rows_like_any_other() -> None:
@@ -111,7 +114,7 @@ def test_predictions_are_rows_like_any_other() -> None:
     back = PREDICTIONS.unpack(values)
     assert back.tolist() == [(0.25, 10, 30, "1.4.0-größer".encode()), (0.5, 20, 30, "1.4.0-größer".encode())]
     assert PREDICTIONS.source_offsets(values).tolist() == [99, 99]
-    assert np.isnan(PREDICTIONS.unpack([PREDICTIONS.absent])["score"]).all()
+    assert np.isnan(PREDICTIONS.unpack(large_binary([PREDICTIONS.absent]))["score"]).all()
 
 
 def test_a_version_that_does_not_fit_is_refused_not_cut() -> None:

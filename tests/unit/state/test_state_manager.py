@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import StateClosed, StateError
 from pipeline.migration.partition_history import stayed
-from pipeline.records import TaskEpoch, TaskId, TopicPartition
+from pipeline.records import TaskEpoch, TaskId, TopicPartition, large_binary
 from pipeline.state.state_directory import StateDirectory
 from pipeline.state.state_manager import StateManager
 from pipeline.state.state_spec import StateSpec
@@ -40,7 +40,7 @@ def write(vault: StateManager, number: float, task_epoch: TaskEpoch = LIFE) -> i
     """Write a row of cards, uncommitted; return the number of the write."""
     tables = vault.tables(task_epoch)
     assert tables is not None
-    written = tables["cards"].write([b"a"], np.array([[number, 0.0, 0.0]]), 0, task_epoch[1])
+    written = tables["cards"].write(large_binary([b"a"]), np.array([[number, 0.0, 0.0]]), 0, task_epoch[1])
     assert written is not None
     return written.number
 
@@ -49,7 +49,7 @@ def number(vault: StateManager, task_epoch: TaskEpoch = LIFE) -> float:
     """Return what the row says."""
     tables = vault.tables(task_epoch)
     assert tables is not None
-    return float(tables["cards"].read([b"a"])[0, 0])
+    return float(tables["cards"].read(large_binary([b"a"]))[0, 0])
 
 
 def test_what_is_committed_comes_to_the_disk_with_its_positions(vault: StateManager, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_table_is_scanned_in_pieces(path: Path) -> None:
 def test_writes_faster_than_the_disk_wait(path: Path) -> None:
     """Writes of many times the write buffers, as fast as can be, are all accepted and all there."""
     store = opened(path)
-    values = CARDS.pack(np.arange(6000.0).reshape(2000, 3), 0)
+    values = CARDS.pack(np.arange(6000.0).reshape(2000, 3), 0).to_pylist()
     for number in range(60):
         store.write({"cards": {b"%d-%d" % (number, row): value for row, value in enumerate(values)}}, {SOURCE: number})
     keys = [b"%d-%d" % (number, row) for number in range(60) for row in (0, 999, 1999)]

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StateError
+from pipeline.records import large_binary
 from pipeline.state.changelog import ChangelogReader
 from pipeline.state.store import Store
 from pipeline.state.table import TableWrite
 from pipeline.state.tables import TaskTables
 from tests.unit.state.stores import CARDS, CHANGELOG, FORMATS, SMALL, SOURCE, opened
 
-FEW = replace(SMALL, rows=8 * 2 * 320)  # memory for about eight rows of each table
+FEW = replace(SMALL, rows=8 * 2 * 160)  # memory for about eight rows of each table
 
 
 @pytest.fixture
@@ -45,25 +46,25 @@ def rows_of(*numbers: float) -> np.ndarray:
 
 def numbers_in(tables: TaskTables, *keys: bytes) -> list[float]:
     """Return the numbers in the rows of cards, NaN for fresh ones."""
-    numbers: list[float] = tables["cards"].read(keys)[:, 0].tolist()
+    numbers: list[float] = tables["cards"].read(large_binary(keys))[:, 0].tolist()
     return numbers
 
 
 def write(tables: TaskTables, keys: list[bytes], *numbers: float, epoch: int = 1) -> TableWrite:
     """Write cards, and expect that they are accepted."""
-    written = tables["cards"].write(keys, rows_of(*numbers), 0, epoch)
+    written = tables["cards"].write(large_binary(keys), rows_of(*numbers), 0, epoch)
     assert written is not None
     return written
 
 
 def test_a_key_never_seen_has_the_fresh_row(tables: TaskTables) -> None:
     """Rows come as float64 [k, W], contiguous and the caller's own; no keys give no rows."""
-    rows = tables["cards"].read([b"a", b"b"])
+    rows = tables["cards"].read(large_binary([b"a", b"b"]))
     np.testing.assert_array_equal(rows, [[np.nan, 0, -1]] * 2)
     assert rows.flags.c_contiguous
     rows[:] = 7
-    np.testing.assert_array_equal(tables["cards"].read([b"a"]), [[np.nan, 0, -1]])
-    assert tables["cards"].read([]).shape == (0, 3)
+    np.testing.assert_array_equal(tables["cards"].read(large_binary([b"a"])), [[np.nan, 0, -1]])
+    assert tables["cards"].read(large_binary([])).shape == (0, 3)
 
 
 def test_what_was_written_is_read_before_it_is_committed_and_after(tables: TaskTables, store: Store) -> None:
@@ -73,19 +74,18 @@ def test_what_was_written_is_read_before_it_is_committed_and_after(tables: TaskT
     assert tables["cards"].committed([b"a"]) == [None]
     tables.commit(written.number, {SOURCE: 10, CHANGELOG: 2})
     assert numbers_in(tables, b"b", b"a") == [2, 1]
-    assert tables["cards"].committed([b"a", b"b", b"c"]) == [*written.values, None]
+    assert tables["cards"].committed([b"a", b"b", b"c"]) == [*written.values.to_pylist(), None]
     assert store.positions() == {SOURCE: 10, CHANGELOG: 2}
 
 
 def test_a_write_tells_the_changelog_what_the_disk_will_hold(tables: TaskTables) -> None:
     """Keys and values of a write are the records, with the source offset that the rows include."""
-    written = tables["cards"].write([b"a", b"b"], rows_of(1, 2), np.array([8, 9]), 1)
+    written = tables["cards"].write(large_binary([b"a", b"b"]), rows_of(1, 2), np.array([8, 9]), 1)
     assert written is not None
     assert written.table == "cards"
-    assert written.keys == [b"a", b"b"]
-    values = [value for value in written.values if value is not None]
-    np.testing.assert_array_equal(CARDS.unpack(values), rows_of(1, 2))
-    assert CARDS.source_offsets(values).tolist() == [8, 9]
+    assert written.keys.to_pylist() == [b"a", b"b"]
+    np.testing.assert_array_equal(CARDS.unpack(written.values), rows_of(1, 2))
+    assert CARDS.source_offsets(written.values).tolist() == [8, 9]
 
 
 def test_a_commit_covers_what_its_transaction_had_and_no_more(tables: TaskTables) -> None:
@@ -93,7 +93,7 @@ def test_a_commit_covers_what_its_transaction_had_and_no_more(tables: TaskTables
     first = write(tables, [b"a", b"b"], 1, 2)
     second = write(tables, [b"a", b"c"], 10, 30)
     tables.commit(first.number, {})
-    stored = [v and CARDS.unpack([v])[0, 0] for v in tables["cards"].committed([b"a", b"b", b"c"])]
+    stored = [v and CARDS.unpack(large_binary([v]))[0, 0] for v in tables["cards"].committed([b"a", b"b", b"c"])]
     assert stored == [1, 2, None]
     assert numbers_in(tables, b"a", b"b", b"c") == [10, 2, 30]
     assert tables["cards"].uncommitted == len(second.keys)
@@ -105,7 +105,7 @@ def test_a_commit_covers_what_its_transaction_had_and_no_more(tables: TaskTables
 def test_tables_are_committed_together_in_one_write(tables: TaskTables, store: Store) -> None:
     """Rows of all tables and the positions are one write, or none."""
     number = write(tables, [b"a"], 1).number
-    shops = tables["shops"].write([b"s"], np.array([[5.0]]), 0, 1)
+    shops = tables["shops"].write(large_binary([b"s"]), np.array([[5.0]]), 0, 1)
     assert shops is not None
     assert shops.number == number + 1
     with pytest.raises(AttributeError):
@@ -120,18 +120,18 @@ def test_an_abort_gives_back_what_is_committed(tables: TaskTables) -> None:
     """Thrown-away writes are gone from all tables, whether the key was on disk or not."""
     tables.commit(write(tables, [b"a"], 1).number, {})
     write(tables, [b"a", b"b"], 2, 2)
-    tables["shops"].write([b"s"], np.ones((1, 1)), 0, 1)
+    tables["shops"].write(large_binary([b"s"]), np.ones((1, 1)), 0, 1)
     tables.drop(2)
     np.testing.assert_array_equal(numbers_in(tables, b"a", b"b"), [1, np.nan])
-    assert tables["shops"].read([b"s"]).tolist() == [[0]]
+    assert tables["shops"].read(large_binary([b"s"])).tolist() == [[0]]
     assert tables["cards"].uncommitted == 0
 
 
 def test_what_was_worked_out_before_an_abort_is_not_taken_after_it(tables: TaskTables) -> None:
     """A write of an epoch that is over changes nothing."""
-    rows = tables["cards"].read([b"a"])
+    rows = tables["cards"].read(large_binary([b"a"]))
     tables.drop(2)
-    assert tables["cards"].write([b"a"], rows, 0, epoch=1) is None
+    assert tables["cards"].write(large_binary([b"a"]), rows, 0, epoch=1) is None
     np.testing.assert_array_equal(numbers_in(tables, b"a"), [np.nan])
     assert write(tables, [b"a"], 3, epoch=2).number == 1
     assert numbers_in(tables, b"a") == [3]
@@ -193,8 +193,8 @@ def test_old_rows_are_forgotten_a_few_at_a_time(tables: TaskTables, store: Store
     cards, gone = tables["cards"], list[bytes]()
     for _ in range(3):
         if (written := cards.expire(lambda rows: rows[:, 0] < 7, 4, epoch=1)) is not None:
-            assert written.values == [None] * len(written.keys)
-            gone += written.keys
+            assert written.values.to_pylist() == [None] * len(written.keys)
+            gone += written.keys.to_pylist()
             last = written.number
     assert gone == [b"00", b"01", b"03", b"04", b"05", b"06"]
     np.testing.assert_array_equal(numbers_in(tables, b"00", b"02", b"07"), [np.nan, 100, 7])
@@ -214,7 +214,7 @@ def test_a_forgotten_key_that_comes_again_starts_fresh(tables: TaskTables, store
     assert store.scan("cards", None, 9) == []
     assert numbers_in(tables, b"a") == [5]
     tables.commit(again.number, {})
-    assert [CARDS.unpack([value])[0, 0] for _, value in store.scan("cards", None, 9)] == [5]
+    assert [CARDS.unpack(large_binary([value]))[0, 0] for _, value in store.scan("cards", None, 9)] == [5]
 
 
 def test_an_abort_remembers_what_was_forgotten(tables: TaskTables) -> None:
@@ -232,9 +232,9 @@ def test_a_changelog_gives_back_the_same_table(tables: TaskTables, store: Store,
     for _ in range(30):
         chosen = rng.sample([b"%d" % number for number in range(50)], 10)
         last = write(tables, chosen, *(rng.random() for _ in chosen))
-        told += zip(last.keys, last.values, strict=True)
+        told += zip(last.keys.to_pylist(), last.values.to_pylist(), strict=True)
         if (forgotten := tables["cards"].expire(lambda rows: rows[:, 0] < 0.3, 20, epoch=1)) is not None:
-            told += zip(forgotten.keys, forgotten.values, strict=True)
+            told += zip(forgotten.keys.to_pylist(), forgotten.values.to_pylist(), strict=True)
             last = forgotten
         tables.commit(last.number, {})
     restored = opened(tmp_path / "restored")
@@ -295,8 +295,8 @@ def test_it_is_a_dict_that_can_go_back(steps: list[tuple[str, Any]]) -> None:
             elif what == "forget":
                 gone = tables["cards"].expire(lambda rows: rows[:, 0] % 2 == 0, argument, epoch)
                 if gone is not None:
-                    assert all(expected()[key] % 2 == 0 for key in gone.keys)
-                    pending.append((gone.number, dict.fromkeys(gone.keys)))
+                    assert all(expected()[key] % 2 == 0 for key in gone.keys.to_pylist())
+                    pending.append((gone.number, dict.fromkeys(gone.keys.to_pylist())))
             elif what == "commit":
                 cut = max(0, len(pending) - argument)
                 tables.commit(pending[cut - 1][0] if cut else 0, {SOURCE: number})
@@ -306,7 +306,7 @@ def test_it_is_a_dict_that_can_go_back(steps: list[tuple[str, Any]]) -> None:
                         if value is not None:
                             disk[key] = value
                 pending = pending[cut:]
-                assert {k: CARDS.unpack([v])[0, 0] for k, v in store.scan("cards", None, 999)} == disk
+                assert {k: CARDS.unpack(large_binary([v]))[0, 0] for k, v in store.scan("cards", None, 999)} == disk
                 assert store.positions() == {SOURCE: number}
             else:
                 epoch += 1
@@ -356,7 +356,7 @@ def test_flow_and_commits_in_two_threads(store: Store, seed: int) -> None:
     In the end the disk holds what was committed.
     """
     rng = random.Random(100 + seed)
-    tables = TaskTables(store, FORMATS, replace(SMALL, rows=2 * 60 * 320), epoch=1)
+    tables = TaskTables(store, FORMATS, replace(SMALL, rows=2 * 60 * 160), epoch=1)
     ending = Ending(tables, seed)
     thread = threading.Thread(target=ending.run)
     thread.start()
@@ -370,7 +370,7 @@ def test_flow_and_commits_in_two_threads(store: Store, seed: int) -> None:
             if ending.epoch == epoch:  # else an abort came between
                 np.testing.assert_array_equal(seen, [snapshots[last].get(key, np.nan) for key in chosen])
                 reads += 1
-            written = tables["cards"].write(chosen, rows_of(*[float(turn)] * 15), turn, epoch)
+            written = tables["cards"].write(large_binary(chosen), rows_of(*[float(turn)] * 15), turn, epoch)
             if written is not None:
                 snapshots[written.number] = snapshots[last] | dict.fromkeys(chosen, float(turn))
                 last = written.number
@@ -385,6 +385,6 @@ def test_flow_and_commits_in_two_threads(store: Store, seed: int) -> None:
         thread.join()
     committed = store.positions()[SOURCE]
     rows = store.scan("cards", None, 999)
-    assert {key: CARDS.unpack([value])[0, 0] for key, value in rows} == snapshots[committed]
+    assert {key: CARDS.unpack(large_binary([value]))[0, 0] for key, value in rows} == snapshots[committed]
     assert reads > 1000
     assert aborts > 10
