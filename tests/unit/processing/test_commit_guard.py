@@ -59,7 +59,7 @@ def guard(processor: Any, stores: Any = None) -> CommitGuard:
 
 
 def test_outputs_within_the_limit_may_be_committed() -> None:
-    """Unchanged."""
+    """The output is returned unchanged."""
     processor = Processor(dead=5)
     assert guard(processor).process(()) is processor.output
 
