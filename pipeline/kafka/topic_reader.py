@@ -53,11 +53,6 @@ class TopicReader:
             raise
         self._consumer.assign([KafkaTopicPartition(*source, offset) for source, offset in self._position.items()])
 
-    @property
-    def sources(self) -> tuple[TopicPartition, ...]:
-        """All partitions that are read."""
-        return self._sources
-
     def read(self, rows: int = 10_000, timeout: float = 0.5) -> RecordBatch:
         """Wait up to ``timeout`` seconds for a first record; return it with the records that are already available.
 
