@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 
-import pyarrow as pa
-
 from pipeline.codec.avro import Decoder, Encoder
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.drills.recording import Encode
@@ -19,11 +17,7 @@ def encoder() -> Encode:
     """Return an encoder for rows of any schema. Use it in one thread at a time. Raises SchemaError."""
     contracts = SchemaRepository.load()
     encoder_of = cache(lambda name: Encoder(contracts, name))
-
-    def encode(schema: str, rows: pa.RecordBatch) -> list[bytes]:
-        return encoder_of(schema).encode(rows)
-
-    return encode
+    return lambda schema, rows: encoder_of(schema).encode(rows)
 
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:

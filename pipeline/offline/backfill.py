@@ -43,15 +43,11 @@ class BackfillReport:
     seconds: float
 
 
-def _ignore_progress(what: str, done: int, total: int) -> None:
-    pass
-
-
 def backfill(
     pipeline: Pipeline,
     history: History,
     out: Path,
-    report_progress: ProgressCallback = _ignore_progress,
+    report_progress: ProgressCallback = lambda *_: None,
 ) -> BackfillReport:
     """Write a Parquet file with one row per event: id, time, and each feature in float32, null if missing.
 
@@ -95,7 +91,7 @@ def backfill(
 
 
 def compute_aggregates(
-    pipeline: Pipeline, history: History, report_progress: ProgressCallback = _ignore_progress
+    pipeline: Pipeline, history: History, report_progress: ProgressCallback = lambda *_: None
 ) -> dict[str, Float64s]:
     """Return by aggregate its value for each event: float64 [n] in processing order, NaN for missing values.
 
