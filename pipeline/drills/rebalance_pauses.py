@@ -218,7 +218,12 @@ class RebalanceDrill(Drill):
 
         started = self._clock.monotonic()
         other = self._fleet.start()
-        join_seconds = self._until(lambda: _scored(other) > 0, "a score of the worker that joined", other, started)
+        join_seconds = self._until(
+            lambda: other.total("surgetank_events_scored_total") > 0,
+            "a score of the worker that joined",
+            other,
+            started,
+        )
         stayed = owned_before & self._owned(first)
         time.sleep(CALM_SECONDS)
         joining = self._gaps(stayed, started, self._clock.monotonic())
@@ -260,10 +265,6 @@ class RebalanceDrill(Drill):
 
 def _percentiles(seconds: list[float]) -> Percentiles:
     return Percentiles.of(1000 * np.array(seconds))
-
-
-def _scored(worker: Member) -> float:
-    return worker.total("surgetank_events_scored_total")
 
 
 def _aborts(worker: Member) -> int:

@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from pipeline.kafka.columnar.interface import BatchConsumer
@@ -26,7 +26,8 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
         "log_level": 2,
         **kafka.client_options(),
         **{name.replace("_", "."): value for name, value in overrides.items()},
-        "error_cb": _ignore,
+        # The calls that client errors affect raise them, and librdkafka would print each reconnect.
+        "error_cb": lambda _: None,
     }
 
 
@@ -62,10 +63,6 @@ def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:
     """Return an idempotent producer with acks=all."""
     options = {"enable_idempotence": True, "acks": "all", "linger_ms": 5, "compression_type": "lz4"}
     return Producer(common(kafka, **(options | overrides)))
-
-
-def _ignore(error: KafkaError) -> None:
-    """Ignore client errors: the calls that they affect raise them, and librdkafka would print each reconnect."""
 
 
 def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:

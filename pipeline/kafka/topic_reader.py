@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
-from pipeline.records import Headers, RecordBatch, TopicPartition, large_binary
+from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 
 _ANSWER_SECONDS = 10.0
@@ -52,11 +52,6 @@ class TopicReader:
             self._consumer.close()
             raise
         self._consumer.assign([KafkaTopicPartition(*source, offset) for source, offset in self._position.items()])
-
-    @property
-    def sources(self) -> tuple[TopicPartition, ...]:
-        """All partitions that are read."""
-        return self._sources
 
     def read(self, rows: int = 10_000, timeout: float = 0.5) -> RecordBatch:
         """Wait up to ``timeout`` seconds for a first record; return it with the records that are already available.
@@ -112,9 +107,6 @@ class TopicReader:
                 source = TopicPartition(message.topic(), message.partition())
                 self._position[source] = max(self._position[source], message.offset())
 
-        def headers_of(row: int) -> Headers:
-            return records[row].headers() or ()
-
         return RecordBatch(
             sources=self._sources,
             source=np.array(where, dtype=np.int32),
@@ -122,7 +114,7 @@ class TopicReader:
             arrived_ms=np.array([message.timestamp()[1] for message in records], dtype=np.int64),
             keys=large_binary([message.key() for message in records]),
             values=large_binary([message.value() for message in records]),
-            headers_of=headers_of,
+            headers_of=lambda row: records[row].headers() or (),
         )
 
     def _is_end(self, message: Message) -> bool:

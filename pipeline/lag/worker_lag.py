@@ -14,7 +14,6 @@ from pipeline.lag.end_offset_history import EndOffsetHistory
 from pipeline.lag.lag_evaluator import LagEvaluator, PartitionOffsets, PartitionStatus
 from pipeline.lag.seconds import LagSeconds, lag_seconds
 from pipeline.records import TopicPartition
-from pipeline.telemetry.kinds import Gauge
 from pipeline.telemetry.metrics import Metrics
 
 _OWN_GROUP = ""  # the only group of this evaluator
@@ -72,7 +71,15 @@ class WorkerLag:
         gone = set(sources)
         with self._lock:
             self._keep([source for source in self._known if source not in gone])
-        for gauge in self._gauges:
+        metrics = self._metrics
+        for gauge in (
+            metrics.lag_seconds,
+            metrics.lag_seconds_how,
+            metrics.lag_status,
+            metrics.arrival_records_per_second,
+            metrics.processing_records_per_second,
+            metrics.drain_seconds,
+        ):
             for source in gone:
                 gauge.remove(topic=source.topic, partition=source.partition)
 
@@ -113,14 +120,3 @@ class WorkerLag:
         self._metrics.arrival_records_per_second.replace(values_of(lambda p: p.rates.arrival))
         self._metrics.processing_records_per_second.replace(values_of(lambda p: p.rates.processing))
         self._metrics.drain_seconds.replace(values_of(lambda p: p.rates.drain))
-
-    @property
-    def _gauges(self) -> tuple[Gauge, ...]:
-        return (
-            self._metrics.lag_seconds,
-            self._metrics.lag_seconds_how,
-            self._metrics.lag_status,
-            self._metrics.arrival_records_per_second,
-            self._metrics.processing_records_per_second,
-            self._metrics.drain_seconds,
-        )

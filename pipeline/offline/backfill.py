@@ -17,7 +17,7 @@ from pipeline.clock import SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.errors import StartupError, TopologyError
 from pipeline.features.spec import Float32s, Float64s
-from pipeline.features.tables import TableState, table_states
+from pipeline.features.tables import TableState
 from pipeline.offline import feature_sql
 from pipeline.offline.history import History, OrderedEvents, milliseconds
 
@@ -43,15 +43,11 @@ class BackfillReport:
     seconds: float
 
 
-def _ignore_progress(what: str, done: int, total: int) -> None:
-    pass
-
-
 def backfill(
     pipeline: Pipeline,
     history: History,
     out: Path,
-    report_progress: ProgressCallback = _ignore_progress,
+    report_progress: ProgressCallback = lambda *_: None,
 ) -> BackfillReport:
     """Write a Parquet file with one row per event: id, time, and each feature in float32, null if missing.
 
@@ -88,14 +84,14 @@ def backfill(
         file=str(out),
         bytes=out.stat().st_size,
         events=len(events),
-        facts={topic: len(each) for topic, each in history.topics.items() if topic in _fact_topics(pipeline)},
+        facts={topic: len(each) for topic, each in history.topics.items() if topic in pipeline.sources[1:]},
         missing=dict(zip(names, missing.tolist(), strict=True)),
         seconds=round(clock.monotonic() - started, 2),
     )
 
 
 def compute_aggregates(
-    pipeline: Pipeline, history: History, report_progress: ProgressCallback = _ignore_progress
+    pipeline: Pipeline, history: History, report_progress: ProgressCallback = lambda *_: None
 ) -> dict[str, Float64s]:
     """Return by aggregate its value for each event: float64 [n] in processing order, NaN for missing values.
 
@@ -104,7 +100,7 @@ def compute_aggregates(
     own = history.topics[pipeline.events.topic]
     pipeline.check(own.table.schema)
     found: dict[str, Float64s] = {}
-    for table_state in table_states(pipeline.features):
+    for table_state in pipeline.memories:
         report_progress(f"table {table_state.table.name}", 0, len(own))
         found |= query_aggregates(table_state, processed_events(pipeline, table_state, history))
         report_progress(f"table {table_state.table.name}", len(own), len(own))
@@ -199,11 +195,3 @@ def _identity(pipeline: Pipeline, columns: pa.RecordBatch) -> Iterator[pa.Array]
 def _nullable(matrix: npt.NDArray[np.float32]) -> Iterator[pa.Array]:
     for column in matrix.T:
         yield pa.array(np.ascontiguousarray(column), mask=np.isnan(column))
-
-
-def _fact_topics(pipeline: Pipeline) -> set[str]:
-    return {
-        table_state.table.facts.topic
-        for table_state in table_states(pipeline.features)
-        if table_state.table.facts is not None
-    }

@@ -17,7 +17,6 @@ import pyarrow.dataset as ds
 from pipeline.declaration import Pipeline
 from pipeline.drills.recording import Recording
 from pipeline.errors import TopologyError
-from pipeline.features.tables import table_states
 
 Int64s = npt.NDArray[np.int64]
 
@@ -95,7 +94,7 @@ def required_columns(pipeline: Pipeline) -> dict[str, list[str]]:
     """Return by topic the columns that the features need, the event time first; the events are the first topic."""
     own = pipeline.events
     found = {own.topic: [own.time, own.id, *([own.key] if own.key else []), *pipeline.spec.inputs]}
-    for table_state in table_states(pipeline.features):
+    for table_state in pipeline.memories:
         facts = table_state.table.facts
         if facts is not None:
             source_columns = [column for each in table_state.aggregates for column in each.source_columns]

@@ -20,7 +20,7 @@ class Catalogue:
     ready: Gauge
 
     def __init__(self) -> None:
-        self.refresh: Callable[[], None] = _no_refresh
+        self.refresh: Callable[[], None] = lambda: None
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_CatalogueCollector(self))
         ProcessCollector(registry=self.registry)  # process_cpu_seconds_total, process_resident_memory_bytes, ...
@@ -39,10 +39,6 @@ class Catalogue:
         self.refresh()
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
-
-
-def _no_refresh() -> None:
-    """Do nothing."""
 
 
 class _CatalogueCollector(Collector):

@@ -64,6 +64,7 @@ def render_report(
 def _facts(pipeline: str, events: Sequence[TimelineEvent], start: int, end: int, written_at: int) -> list[str]:
     count = Counter(str(event.kind) for event in events)
     fired = [event for event in events if event.kind == EventKind.ALERT and event.details.get("state") == "fired"]
+    alerts = Counter(str(event.details.get("alert")) for event in fired)
     failed = [event for event in events if event.kind == EventKind.WORKER_FAILED]
     codes = Counter(str(event.details.get("exit_code")) for event in failed)
     active = [row for row in interval_rows(events, start, end) if not row.intervals[-1].ended]
@@ -72,7 +73,7 @@ def _facts(pipeline: str, events: Sequence[TimelineEvent], start: int, end: int,
         ("pipeline", pipeline),
         ("from, to", f"{format_time(start)}, {format_time(end)} ({(end - start) / 60_000:,.0f} min)"),
         ("first alert", f"{format_time(fired[0].at)} {fired[0].what}" if fired else "none"),
-        ("alerts", ", ".join(f"{n} x {name}" for name, n in _by(fired, "alert")) or "none"),
+        ("alerts", ", ".join(f"{n} x {name}" for name, n in alerts.most_common()) or "none"),
         (
             "first anomaly",
             next((f"{format_time(e.at)} {e.what}" for e in events if e.kind == EventKind.ANOMALY), "none"),
@@ -86,10 +87,6 @@ def _facts(pipeline: str, events: Sequence[TimelineEvent], start: int, end: int,
         ("written at", format_time(written_at)),
     ]
     return ["| | |", "|---|---|", *(f"| {name} | {_escape(text)} |" for name, text in rows), ""]
-
-
-def _by(events: Sequence[TimelineEvent], detail: str) -> list[tuple[str, int]]:
-    return Counter(str(event.details.get(detail)) for event in events).most_common()
 
 
 def _pictures(plots: Sequence[Plot]) -> list[str]:

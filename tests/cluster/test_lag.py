@@ -237,9 +237,9 @@ def test_a_worker_whose_model_hangs_grows_older_and_stalls(stage: StageFactory, 
     send(under, [far_away(row) for row in partitions])
     with TopicReader(under.kafka, [under.pipeline.events.topic]) as reader:
         truth = {
-            reader.sources[which].partition: at / 1000
+            partition: at / 1000
             for records in reader.catch_up()
-            for which, at in zip(records.source.tolist(), records.arrived_ms.tolist(), strict=True)
+            for partition, at in zip(records.partitions.tolist(), records.arrived_ms.tolist(), strict=True)
         }
     ages = []
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import retry
-from pipeline.kafka.retry import retry_until_available
+from pipeline.kafka.retry import retry_until_available, wait_until
 
 
 class Ticking:
@@ -61,3 +61,16 @@ def test_what_is_wrong_is_said_at_once() -> None:
 
     with pytest.raises(TopicsError, match="is missing"):
         retry_until_available(lambda: asked(errors), Ticking(), seconds=10)
+
+
+@pytest.mark.parametrize(("met_at", "met", "checks"), [(1, True, 1), (3, True, 3), (9, False, 5)])
+def test_a_condition_is_checked_until_it_is_met_or_the_time_is_over(met_at: int, met: bool, checks: int) -> None:
+    """It is checked at once, then at each interval, and not again after it was met."""
+    calls: list[None] = []
+
+    def condition() -> bool:
+        calls.append(None)
+        return len(calls) >= met_at
+
+    assert wait_until(condition, seconds=0.005, every=0.001) is met
+    assert len(calls) == checks
