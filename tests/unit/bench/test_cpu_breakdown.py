@@ -60,6 +60,15 @@ def test_a_run_with_too_few_looks_has_no_parts(events: list[int]) -> None:
         cpu_breakdown.window([json.dumps({"events": each}) + "\n" for each in events], 100)
 
 
+def counted(file: Path) -> dict[str, Any]:
+    """Wait for the first complete line that counts events, and return it: earlier samples may count none."""
+    while True:
+        for line in file.read_text().splitlines(keepends=True) if file.exists() else ():
+            if line.endswith("\n") and (told := json.loads(line))["events"]:
+                return dict(told)
+        threading.Event().wait(0.01)
+
+
 def test_a_measured_loop_says_where_its_time_went(tmp_path: Path) -> None:
     """The parts of a thread add up to no more than its CPU time, and waiting is none of it."""
     file = tmp_path / "parts.jsonl"
@@ -72,9 +81,7 @@ def test_a_measured_loop_says_where_its_time_went(tmp_path: Path) -> None:
     parts.end("infer")
     parts.count(BATCH_ROWS_MAX)
     used = time.thread_time() - began
-    while not (file.exists() and (lines := file.read_text().splitlines())):
-        slept.wait(0.01)
-    told = json.loads(lines[0])
+    told = counted(file)
     assert told["events"] == BATCH_ROWS_MAX
     measured = told["parts"][threading.current_thread().name]
     assert set(measured) == {"pull", "infer"}
@@ -95,9 +102,7 @@ def test_a_wrapped_method_counts_events_and_time_and_gives_its_result(tmp_path: 
     assert Model().score([1]) == 1
     with pytest.raises(ZeroDivisionError):
         Model().score([])
-    while not (tmp_path / "parts.jsonl").exists() or not (lines := (tmp_path / "parts.jsonl").read_text().splitlines()):
-        threading.Event().wait(0.01)
-    told = json.loads(lines[0])
+    told = counted(tmp_path / "parts.jsonl")
     assert told["events"] == 1
     assert told["parts"][threading.current_thread().name]["infer"] > 0
     with pytest.raises(AttributeError):
