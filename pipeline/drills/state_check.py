@@ -28,7 +28,8 @@ from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
 from pipeline.offline.backfill import query_aggregates
-from pipeline.processing.stateful_features import LATE_MS, milliseconds, plausible_times, predictions_ms, row_serdes
+from pipeline.processing.event_sequence import milliseconds
+from pipeline.processing.stateful_features import LATE_MS, plausible_times, predictions_ms, row_serdes
 from pipeline.records import DecodedBatch, RecordBatch, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
 from pipeline.state.changelog import PARTITION_HISTORY, RESERVED_KEYS

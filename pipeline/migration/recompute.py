@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.features.row_layout import NEWEST_TIME
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance
-from pipeline.processing.stateful_features import Bools, Int64s, milliseconds
+from pipeline.processing.event_sequence import Bools, Int64s, milliseconds
 from pipeline.records import DecodedBatch
 from pipeline.state.changelog import RESERVED_KEYS
 from pipeline.state.predictions import PREDICTION

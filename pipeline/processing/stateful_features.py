@@ -2,12 +2,12 @@
 
 Every event that can be decoded updates state, even if a later step fails, such as its model call. So the state after a
 batch depends only on the records, and a replay gives the same state. The facts and events of a task are processed in
-order of arrival; ``_Sequence`` defines this order.
+order of arrival; ``event_sequence`` defines this order.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from pipeline.features.row_layout import NEWEST_TIME
 from pipeline.features.spec import Float64s
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance, plausible
+from pipeline.processing.event_sequence import RESERVED, Bools, EventSequence, Int64s, TaskEntries, milliseconds
 from pipeline.records import (
     DecodedBatch,
     OutputRecords,
@@ -32,7 +33,7 @@ from pipeline.records import (
     row_ranges,
 )
 from pipeline.settings import StateSettings
-from pipeline.state.changelog import RESERVED_KEYS, TABLE_VERSION, TableVersion
+from pipeline.state.changelog import TABLE_VERSION, TableVersion
 from pipeline.state.key_hash import group_keys
 from pipeline.state.predictions import FRESH, PREDICTION, predictions
 from pipeline.state.row_serde import FixedWidthSerde, Rows, RowSerde
@@ -41,9 +42,6 @@ from pipeline.state.store_identity import TableSignature
 from pipeline.state.table import TableWrite
 from pipeline.state.tables import TaskTables
 from pipeline.telemetry.metrics import Metrics
-
-Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 HOUR_MS = 3_600_000
 # Rows expire only when events are not expected to be that much older than the newest event: one day late, in addition
@@ -57,9 +55,6 @@ EXPIRY_PAUSE = 1 / 16
 # is updated whole.
 BLOCK_BYTES = 256 << 10
 
-_PER_MS = {"s": 1 / 1000, "ms": 1, "us": 1_000, "ns": 1_000_000}
-_RESERVED = [key for key in RESERVED_KEYS if key is not None]
-
 
 class StateStores(Protocol):
     """Provides the tables of the running tasks."""
@@ -67,84 +62,6 @@ class StateStores(Protocol):
     def tables(self, task_epoch: TaskEpoch) -> TaskTables | None:
         """Return the tables of a task epoch; None if the epoch has ended."""
         ...
-
-
-class _TaskEntries(NamedTuple):
-    """The entries [start, stop) of one task in a sequence, and its distinct keys, numbered from ``first_key`` on."""
-
-    task_epoch: TaskEpoch
-    start: int
-    stop: int
-    first_key: int
-    keys: pa.LargeBinaryArray
-
-
-class _Sequence:
-    """The entries of a batch for the tables with the same facts, in processing order.
-
-    ``rows`` int64 [n] are row numbers in the RecordBatch, and by entry: ``key`` (the number of the key, -1: none),
-    ``times_ms``, ``reads`` and ``writes``. ``events`` selects the entries of the events, in their order, and
-    ``updates`` the entries that the columns of ``batch`` belong to. ``tasks`` are the entries by task, in order.
-    """
-
-    def __init__(
-        self,
-        records: RecordBatch,
-        tasks: Sequence[tuple[TaskEpoch, int, int]],
-        events: DecodedBatch,
-        events_time: str,
-        facts: tuple[DecodedBatch, str] | None,
-        is_plausible: Callable[[Int64s, Int64s], Bools],
-    ) -> None:
-        times, known = milliseconds(events.columns.column(events_time))
-        self.batch = events
-        self.events: Int64s | slice = slice(None)
-        self.updates: Int64s | slice = slice(None)
-        if facts is None:
-            self.rows = events.rows
-            self.reads = updating = np.ones(len(events), dtype=np.bool_)
-        else:
-            self.batch, name = facts
-            fact_times, fact_known = milliseconds(self.batch.columns.column(name))
-            rows = np.concatenate([events.rows, self.batch.rows])
-            order = np.argsort(rows, kind="stable")  # order of arrival
-            self.rows = rows[order]
-            self.reads = order < len(events)
-            updating = ~self.reads
-            self.events, self.updates = np.flatnonzero(self.reads), np.flatnonzero(updating)
-            times, known = np.concatenate([times, fact_times])[order], np.concatenate([known, fact_known])[order]
-        self.times_ms = times
-        self.writes = updating & is_plausible(times, records.arrived_ms[self.rows])
-        self.implausible = int((updating & ~self.writes).sum())
-        bounds = np.searchsorted(self.rows, [first for _, first, _ in tasks] + [len(records)])
-        self.key, first, starts = group_keys(records.keys, self.rows, bounds, known, _RESERVED)
-        keys = records.keys.take(pa.array(first))
-        self.tasks = [
-            _TaskEntries(
-                task_epoch, bounds[i], bounds[i + 1], starts[i], keys.slice(starts[i], starts[i + 1] - starts[i])
-            )
-            for i, (task_epoch, _, _) in enumerate(tasks)
-        ]
-
-    def blocks(self, keys_max: int) -> Iterator[list[_TaskEntries]]:
-        """Yield consecutive tasks with up to ``keys_max`` keys together, or a single task with more."""
-        block: list[_TaskEntries] = []
-        for task in self.tasks:
-            if block and task.first_key + len(task.keys) - block[0].first_key > keys_max:
-                yield block
-                block = []
-            block.append(task)
-        if block:
-            yield block
-
-    def values(self, table_state: TableState) -> Float64s:
-        """Return float64 [n, V], NaN for entries that do not update the table."""
-        numbers = table_state.numbers(self.batch.columns)
-        if isinstance(self.updates, slice):
-            return numbers
-        values = np.full((len(self.rows), numbers.shape[1]), np.nan)
-        values[self.updates] = numbers
-        return values
 
 
 class StatefulFeatures:
@@ -185,14 +102,14 @@ class StatefulFeatures:
     ) -> dict[str, Float64s]:
         """Update all feature tables with a batch; return float64 [m] by aggregate name, for the m events."""
         tasks = row_ranges(slices)
-        sequences: dict[str | None, _Sequence] = {}
+        sequences: dict[str | None, EventSequence] = {}
         aggregates: dict[str, Float64s] = {}
         for table_state in self._table_states:
             source = table_state.table.facts
             topic = None if source is None else source.topic
             if topic not in sequences:
                 updates = None if source is None or topic is None else (facts[topic], source.time)
-                sequence = _Sequence(records, tasks, events, self._events_time, updates, self._is_plausible)
+                sequence = EventSequence(records, tasks, events, self._events_time, updates, self._is_plausible)
                 self._metrics.implausible_times.add(sequence.implausible)
                 sequences[topic] = sequence
             aggregates |= self._update(table_state, sequences[topic], records, changes)
@@ -216,7 +133,7 @@ class StatefulFeatures:
         event_ms, _ = milliseconds(times)
         tasks, usable = row_ranges(slices), np.ones(len(rows), dtype=np.bool_)
         bounds = np.searchsorted(rows, [first for _, first, _ in tasks] + [len(records)])
-        key, first, starts = group_keys(records.keys, rows, bounds, usable, _RESERVED)
+        key, first, starts = group_keys(records.keys, rows, bounds, usable, RESERVED)
         last = np.empty(len(first), dtype=np.int64)
         last[key[key >= 0]] = np.flatnonzero(key >= 0)
         for (task_epoch, _, _), start, stop in zip(tasks, starts.tolist(), starts[1:].tolist(), strict=False):
@@ -234,7 +151,7 @@ class StatefulFeatures:
             return self._tables(task_epoch).store.positions()
 
     def _update(
-        self, table_state: TableState, sequence: _Sequence, records: RecordBatch, changes: StateChanges
+        self, table_state: TableState, sequence: EventSequence, records: RecordBatch, changes: StateChanges
     ) -> dict[str, Float64s]:
         """Update the rows of one table; return float64 [m] by aggregate name."""
         values = sequence.values(table_state)
@@ -250,8 +167,8 @@ class StatefulFeatures:
     def _update_block(
         self,
         table_state: TableState,
-        sequence: _Sequence,
-        block: Sequence[_TaskEntries],
+        sequence: EventSequence,
+        block: Sequence[TaskEntries],
         values: Float64s,
         results: Float64s,
         records: RecordBatch,
@@ -276,7 +193,7 @@ class StatefulFeatures:
             self._write_changed(task, name, new, offsets[task.first_key - base :][: len(task.keys)], changes)
         return late
 
-    def _write_changed(self, task: _TaskEntries, name: str, rows: Rows, offsets: Int64s, changes: StateChanges) -> None:
+    def _write_changed(self, task: TaskEntries, name: str, rows: Rows, offsets: Int64s, changes: StateChanges) -> None:
         """Write the rows of a task that include an event of the batch; ``offsets`` int64 [k] is -1 for the others."""
         keys, changed = task.keys, offsets >= 0
         if not changed.any():
@@ -405,12 +322,3 @@ def _of(task_epoch: TaskEpoch) -> Iterator[None]:
         yield
     except StateCorrupt as error:
         raise StateDamaged(str(error), task_epoch[0].partition) from error
-
-
-def milliseconds(times: pa.Array) -> tuple[Int64s, Bools]:
-    """Return times in ms, int64 [n], 0 for null; and bool [n], True where not null."""
-    known = times.is_valid().to_numpy(zero_copy_only=False)
-    ticks = times.view(pa.int64())
-    found = (ticks.fill_null(0) if ticks.null_count else ticks).to_numpy(zero_copy_only=False)
-    each = _PER_MS[times.type.unit]
-    return (found * 1000 if each < 1 else found if each == 1 else found // each), known

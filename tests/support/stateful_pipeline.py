@@ -15,7 +15,8 @@ from pipeline.drills.state_check import compare_states
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.offline import feature_sql
-from pipeline.processing.stateful_features import milliseconds, plausible_times
+from pipeline.processing.event_sequence import milliseconds
+from pipeline.processing.stateful_features import plausible_times
 from pipeline.records import TopicPartition
 from pipeline.settings import StateSettings
 from tests.support.live_pipeline import Stage

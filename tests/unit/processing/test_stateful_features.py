@@ -33,6 +33,7 @@ from pipeline.settings import StateSettings
 from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
 from pipeline.state.store import Store, StoreMemory
 from pipeline.state.store_identity import StoreIdentity
+from pipeline.state.table import ExpiryPredicate, StateTable, TableWrite
 from pipeline.state.tables import TaskTables
 from pipeline.telemetry.metrics import Metrics
 from tests.support.feature_histories import Event, assert_as_expected, by_definition
@@ -301,6 +302,24 @@ def test_a_key_that_nothing_can_use_any_more_is_forgotten(world: World) -> None:
 
     assert gone == [b"old"]
     assert world.shelf.held[TaskId("memory", 0)]["own"].committed([b"old", b"new"])[0] is None
+
+
+def test_a_table_whose_rows_were_all_examined_pauses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While event time stands still, rows are examined for expiry once; after a sixteenth of the ttl, again."""
+    examined: list[str] = []
+    expire = StateTable.expire
+
+    def counted(table: StateTable, is_expired: ExpiryPredicate, rows: int, epoch: int) -> TableWrite | None:
+        examined.append(table.name)
+        return expire(table, is_expired, rows, epoch)
+
+    monkeypatch.setattr(StateTable, "expire", counted)
+    for _ in range(9):  # the tables take turns
+        world.take([(0, "events", Event("a", 1_000))])
+    assert examined == ["own"]
+    for _ in range(3):
+        world.take([(0, "events", Event("a", 1_010))])
+    assert examined == ["own", "own"]
 
 
 def _no_facts(laid: RecordBatch) -> dict[str, DecodedBatch]:
