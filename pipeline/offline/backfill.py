@@ -100,7 +100,7 @@ def compute_aggregates(
     own = history.topics[pipeline.events.topic]
     pipeline.check(own.table.schema)
     found: dict[str, Float64s] = {}
-    for table_state in pipeline.memories:
+    for table_state in pipeline.table_states:
         report_progress(f"table {table_state.table.name}", 0, len(own))
         found |= query_aggregates(table_state, processed_events(pipeline, table_state, history))
         report_progress(f"table {table_state.table.name}", len(own), len(own))

@@ -94,7 +94,7 @@ def required_columns(pipeline: Pipeline) -> dict[str, list[str]]:
     """Return by topic the columns that the features need, the event time first; the events are the first topic."""
     own = pipeline.events
     found = {own.topic: [own.time, own.id, *([own.key] if own.key else []), *pipeline.spec.inputs]}
-    for table_state in pipeline.memories:
+    for table_state in pipeline.table_states:
         facts = table_state.table.facts
         if facts is not None:
             source_columns = [column for each in table_state.aggregates for column in each.source_columns]
