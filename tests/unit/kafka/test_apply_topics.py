@@ -22,7 +22,7 @@ class Broker:
 
     def list_topics(self, timeout: float) -> SimpleNamespace:
         """Return the topics that this broker knows."""
-        return SimpleNamespace(topics=self.known)
+        return SimpleNamespace(cluster_id="one", topics=self.known)
 
     def create_topics(self, topics: list[NewTopic]) -> dict[str, "Future[None]"]:
         """Create topics; those that the cluster has already fail."""
