@@ -84,6 +84,12 @@ def work(
     messages: list[Any], scorer: BenchJob, producer: Producer, topic: str, done: dict[int, int], parts: CpuParts
 ) -> None:
     """Score a batch and produce the scores; then set in ``done`` the offset to commit of each of its partitions."""
+    produce_scores(messages, score(messages, scorer, done, parts), producer, topic)
+    parts.count(len(messages))
+
+
+def score(messages: list[Any], scorer: BenchJob, done: dict[int, int], parts: CpuParts) -> list[bytes]:
+    """Return the encoded scores; set in ``done`` the offset to commit of each partition."""
     for message in messages:
         if message.error() is not None:
             raise KafkaException(message.error())
@@ -92,16 +98,20 @@ def work(
     values = [message.value() for message in messages]
     parts.end("pull")
     scores = scorer.score(values, partitions, offsets, parts.end)
+    done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
+    return scores
+
+
+def produce_scores(messages: list[Any], scores: list[bytes], producer: Producer, topic: str) -> None:
+    """Produce each score with the key and to the partition number of its event."""
     produce = producer.produce
-    for message, score, partition in zip(messages, scores, partitions, strict=True):
+    for message, value in zip(messages, scores, strict=True):
         while True:
             try:
-                produce(topic, score, message.key(), partition)
+                produce(topic, value, message.key(), message.partition())
                 break
             except BufferError:
                 producer.poll(0.01)
-    done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
-    parts.count(len(messages))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rocksdict import Rdict, WriteBatch
 from ops.bench import cpu_parts
 from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.cpu_parts import CpuParts
-from ops.bench.hand_loop import assigned
+from ops.bench.hand_loop import assigned, produce_scores
 from ops.bench.payments import layout
 from ops.bench.payments_job import PaymentsJob, pack, unpack
 from ops.bench.tuning import (
@@ -234,6 +234,12 @@ def work(
     parts: CpuParts,
 ) -> None:
     """Score a batch and produce the scores; then set in ``done`` the offset to commit of each of its partitions."""
+    produce_scores(messages, score(messages, scorer, cards, done, parts), producer, topic)
+    parts.count(len(messages))
+
+
+def score(messages: list[Any], scorer: PaymentsJob, cards: Cards, done: dict[int, int], parts: CpuParts) -> list[bytes]:
+    """Return the encoded scores, update the rows of the cards, and set in ``done`` the offset of each partition."""
     for message in messages:
         if message.error() is not None:
             raise KafkaException(message.error())
@@ -251,16 +257,8 @@ def work(
     parts.end("features")
     scores = scorer.score(values, cards.rows, slots, partitions, offsets, parts.end)
     cards.touched(slots)
-    produce = producer.produce
-    for key, score, partition in zip(keys, scores, partitions, strict=True):
-        while True:
-            try:
-                produce(topic, score, key, partition)
-                break
-            except BufferError:
-                producer.poll(0.01)
     done.update(zip(partitions, [offset + 1 for offset in offsets], strict=True))
-    parts.count(len(messages))
+    return scores
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from confluent_kafka import KafkaException
 
 from ops.bench import cpu_parts
 from ops.bench.contender_args import ContenderArgs, contender_args
-from ops.bench.hand_state import Cards, produce_rows, restore, work
+from ops.bench.hand_loop import produce_scores
+from ops.bench.hand_state import Cards, produce_rows, restore, score
 from ops.bench.hand_transactions import TransactionalClients
 from ops.bench.payments_job import PaymentsJob
 
@@ -45,9 +47,7 @@ def main(job: ContenderArgs) -> None:
     clients.subscribe(on_assign=assigned, on_revoke=revoked)
     gc.disable()
 
-    def commit() -> None:
-        produce_rows(clients.producer, job.changelog, *cards.take())
-        clients.commit()
+    clients.before_commit = lambda: produce_rows(clients.producer, job.changelog, *cards.take())
 
     while not stopping:
         parts.start()
@@ -55,18 +55,20 @@ def main(job: ContenderArgs) -> None:
         parts.end("pull")
         if messages:
             if cards.room < len(messages):
-                commit()
+                clients.commit()
                 while cards.room < len(messages):
                     cards.make_room()
                 parts.end("commit")
-            clients.begin()
-            work(messages, scorer, cards, clients.producer, job.scores, clients.done, parts)
+            scores = score(messages, scorer, cards, clients.done, parts)
+            produce = partial(produce_scores, messages, scores, clients.producer, job.scores)
+            clients.transact(len(messages), produce)
             clients.producer.poll(0)
             parts.end("produce")
-        if clients.due(len(messages)):
-            commit()
+            parts.count(len(messages))
+        else:
+            clients.commit()
             parts.end("commit")
-    commit()
+    clients.commit()
     clients.close()
     cards.close()
 

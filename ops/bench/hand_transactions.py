@@ -13,7 +13,8 @@ Choices, all in ``tuning.py``:
   per ``TRANSACTION_SECONDS`` is enough, and the wait for the brokers becomes a small share of the time.
 - ``retry.backoff.ms``: the brokers reject the first requests of a transaction while they still end the previous one;
   librdkafka's default of 100 ms would be the duration of every transaction.
-- A short ``linger.ms``: the records are sent while the offsets are added to the transaction.
+- The offsets of a new transaction are sent before its records. Until the brokers have ended the previous transaction,
+  librdkafka repeats the refused request for offsets after ``retry.backoff.ms``, but one for partitions after 20 ms.
 - No second thread for commits: it would overlap computing and committing, at the cost of switches of the interpreter
   lock for each batch and of a second set of batches in flight.
 """
@@ -21,6 +22,8 @@ Choices, all in ``tuning.py``:
 import gc
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -28,7 +31,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from ops.bench import cpu_parts
 from ops.bench.contender_args import ContenderArgs, contender_args
-from ops.bench.hand_loop import work
+from ops.bench.hand_loop import produce_scores, score
 from ops.bench.job import BenchJob
 from ops.bench.tuning import (
     BATCH_ROWS_MAX,
@@ -44,7 +47,8 @@ CALL_SECONDS = 30.0
 class TransactionalClients:
     """A group member and a transactional producer that commit together. For one thread.
 
-    ``done`` holds the offset to commit of each partition that has records in the open transaction. Every method raises
+    ``done`` holds the offset to commit of each partition that has records in the open transaction. ``before_commit``
+    is called before each commit and may produce records. Every method raises
     KafkaException if the brokers reject a request; the process must end then.
     """
 
@@ -58,6 +62,7 @@ class TransactionalClients:
             {"bootstrap.servers": job.bootstrap, "group.id": job.name, **HAND_CONSUMER, **HAND_GROUP_MEMBER}
         )
         self.done: dict[int, int] = {}
+        self.before_commit: Callable[[], None] = lambda: None
         self._opened_at: float | None = None
 
     def subscribe(self, **callbacks: Any) -> None:
@@ -70,22 +75,35 @@ class TransactionalClients:
         first = self._consumer.poll(0.1)
         return [] if first is None else [first, *self._consumer.consume(BATCH_ROWS_MAX - 1, 0)]
 
-    def begin(self) -> None:
-        """Begin a transaction, unless one is open."""
+    def transact(self, rows: int, produce: Callable[[], None]) -> None:
+        """Produce the outputs of a batch of ``rows`` rows into the transaction; commit it if a commit is due."""
+        now = time.monotonic()
+        new = self._opened_at is None
         if self._opened_at is None:
             self.producer.begin_transaction()
-            self._opened_at = time.monotonic()
-
-    def due(self, rows: int) -> bool:
-        """Return whether to commit after a batch of ``rows`` rows."""
-        return self._opened_at is not None and commit_due(time.monotonic() - self._opened_at, rows)
+            self._opened_at = now
+        due = commit_due(now - self._opened_at, rows)
+        if due and new:
+            self._send_offsets()
+        produce()
+        if due:
+            self.before_commit()
+            if not new:
+                self._send_offsets()
+            self._end()
 
     def commit(self) -> None:
         """Commit the records and offsets of the open transaction, if one is open."""
-        if self._opened_at is None:
-            return
+        if self._opened_at is not None:
+            self.before_commit()
+            self._send_offsets()
+            self._end()
+
+    def _send_offsets(self) -> None:
         offsets = [KafkaTopicPartition(self._events, number, offset) for number, offset in self.done.items()]
         self.producer.send_offsets_to_transaction(offsets, self._consumer.consumer_group_metadata(), CALL_SECONDS)
+
+    def _end(self) -> None:
         self.producer.commit_transaction(CALL_SECONDS)
         self.done.clear()
         self._opened_at = None
@@ -121,11 +139,13 @@ def main(job: ContenderArgs) -> None:
         messages = clients.poll()
         parts.end("pull")
         if messages:
-            clients.begin()
-            work(messages, scorer, clients.producer, job.scores, clients.done, parts)
+            scores = score(messages, scorer, clients.done, parts)
+            produce = partial(produce_scores, messages, scores, clients.producer, job.scores)
+            clients.transact(len(messages), produce)
             clients.producer.poll(0)
             parts.end("produce")
-        if clients.due(len(messages)):
+            parts.count(len(messages))
+        else:
             clients.commit()
             parts.end("commit")
     clients.close()

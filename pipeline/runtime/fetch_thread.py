@@ -1,4 +1,8 @@
-"""Polls the fetcher in a thread of its own, so that records arrive while a batch is computed."""
+"""Polls the fetcher in a thread of its own, so that records arrive while a batch is computed.
+
+After each read the thread pauses, unless the computing thread waits for records: the brokers send what has arrived
+since their last answer, at a low rate a few records a thousand times per second, and every read costs CPU.
+"""
 
 import threading
 from collections.abc import Callable
@@ -7,6 +11,7 @@ from pipeline.runtime.fetcher import Fetcher
 from pipeline.runtime.record_queues import RecordQueues
 
 POLL_SECONDS = 0.02  # how long a change of assignment may wait for the end of an idle poll
+PAUSE_SECONDS = 0.004
 
 
 class FetchThread:
@@ -26,6 +31,7 @@ class FetchThread:
         self._on_failure = on_failure
         self._arrived = threading.Condition()
         self._arrivals = self._seen = 0
+        self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
 
@@ -39,6 +45,8 @@ class FetchThread:
         Call it in one thread.
         """
         with self._arrived:
+            if timeout and self._arrivals == self._seen:
+                self._wanted.set()
             arrived = self._arrived.wait_for(lambda: self._arrivals != self._seen, timeout)
             self._seen = self._arrivals
         return arrived
@@ -57,6 +65,8 @@ class FetchThread:
                     with self._arrived:
                         self._arrivals += 1
                         self._arrived.notify_all()
+                        self._wanted.clear()
+                    self._wanted.wait(PAUSE_SECONDS)
                 else:
                     self._records.wait_for_room(POLL_SECONDS)  # returns at once unless the queues are full
         except BaseException as error:  # noqa: BLE001 - a thread must not end without a report

@@ -303,6 +303,7 @@ class TaskManager:
         if not (claims or self._refresh or (produced and (urgent or on_time))):
             return []
         self._commit_asked = True
+        self.policy.commit_began(now)
         return [act.CommitTransaction()]
 
     def _commit_ready(self, now: float) -> list[ManagerAction]:
@@ -327,7 +328,6 @@ class TaskManager:
             return []
         self._opened_at = now if self._batches.at(BatchStage.PRODUCING) else None
         self._commit_asked = True
-        self.policy.commit_began(now)
         self._transaction += 1
         self._sent = act.SendOffsets(self._transaction, offsets, claims)
         return [self._sent]

@@ -29,7 +29,7 @@ from pipeline.runtime.open_transaction import OpenTransaction
 from pipeline.runtime.output_refusals import RefusalCounter
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.state_lifecycle import StateLifecycle
-from pipeline.runtime.task_actions import SendOffsets
+from pipeline.runtime.task_actions import CommitTransaction, SendOffsets
 from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_events import BatchProduced, CommitReady, TransactionAborted, TransactionCommitted
 from pipeline.settings import KafkaSettings
@@ -96,6 +96,7 @@ class TransactionManager:
         self._producer: Producer | None = None
         self._batches: BatchProducer | None = None  # appends to the producer's queue
         self._open: OpenTransaction | None = None
+        self._waiting: list[tuple[TaskBatch, BatchOutput]] = []  # outputs of the transaction that are not yet produced
         self._last: set[OutputPartition] = set()  # partitions of the last committed transaction
         self._unswept: set[OutputPartition] = set()  # partitions that may hold records of a hanging transaction
         self._swept: set[OutputPartition] = set()  # partitions known to hold none; emptied with the producer
@@ -146,33 +147,46 @@ class TransactionManager:
             self._batches = batch_producer(producer, self._id)
 
     def produce(self, batch: TaskBatch, output: BatchOutput) -> None:
-        """Put the outputs of a batch into the open transaction; skip a batch that may no longer be committed."""
+        """Take the outputs of a batch into the transaction; skip a batch that may no longer be committed.
+
+        They are produced now, or by the commit if that follows at once.
+        """
         if not self._mailbox.ask(lambda manager: manager.can_produce(batch.number)):
             return
+        self._waiting.append((batch, output))
+        actions = self._mailbox.post(BatchProduced(batch.number, self._records.rows, self._state.full))
+        if any(isinstance(action, CommitTransaction) for action in actions):
+            return
         try:
-            self._put(batch, output)
+            self._begin()
+            self._put_waiting()
         except _Failed as failure:
             self._give_up(failure)
-        else:
-            self._mailbox.post(BatchProduced(batch.number, self._records.rows, self._state.full))
 
     def commit(self) -> bool:
         """Commit the offsets that the task manager returns; return False if the transaction was aborted instead.
 
         Ownership and generation are read together, under the lock of the rebalance callbacks: the broker checks the
         generation, but not which member owns which partition.
+
+        In a new transaction the offsets are sent before the first record. The brokers refuse every request until they
+        have ended the previous transaction; librdkafka repeats a refused request for offsets after ``retry.backoff.ms``
+        (2 ms), but one for the partitions of records always after 20 ms.
         """
         started = self._clock.monotonic()
         actions, metadata = self._mailbox.post_and_read(CommitReady(), self._membership.metadata)
         sending = next((action for action in actions if isinstance(action, SendOffsets)), None)
         if sending is None:
-            if self._open is not None:
+            if self._open is not None or self._waiting:
                 self._give_up(_Failed("send_offsets"))
                 return False
             return True
         try:
+            if self._open is not None:
+                self._put_waiting()
             opened = self._begin()
             self._send_offsets(sending, metadata)
+            self._put_waiting()
             self._call("commit_transaction", lambda: self._live.commit_transaction(COMMIT_SECONDS))
         except _Failed as failure:
             self._give_up(failure)
@@ -191,6 +205,11 @@ class TransactionManager:
             self._give_up(_Failed(reason))
 
     @property
+    def _live_transaction(self) -> OpenTransaction:
+        assert self._open is not None
+        return self._open
+
+    @property
     def _live(self) -> Producer:
         assert self._producer is not None
         return self._producer
@@ -206,8 +225,12 @@ class TransactionManager:
             self._open = OpenTransaction(since=self._clock.monotonic())
         return self._open
 
-    def _put(self, batch: TaskBatch, output: BatchOutput) -> None:
-        opened = self._begin()
+    def _put_waiting(self) -> None:
+        """Produce the outputs that wait."""
+        while self._waiting:
+            self._put(self._live_transaction, *self._waiting.pop(0))
+
+    def _put(self, opened: OpenTransaction, batch: TaskBatch, output: BatchOutput) -> None:
         opened.tasks |= {records.key for records in batch.tasks}
         started = self._clock.monotonic()
         for outgoing in output.outgoing:
@@ -272,6 +295,7 @@ class TransactionManager:
         Raises OutputRefused if the brokers have repeatedly rejected the same outputs.
         """
         opened, self._open = self._open, None
+        self._waiting.clear()
         if opened is not None:
             log.warning("transaction aborted: %s", failure)
             self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
