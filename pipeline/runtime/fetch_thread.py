@@ -54,6 +54,7 @@ class FetchThread:
     def stop(self, timeout: float) -> None:
         """Stop the thread and close the consumer. Waits up to ``timeout`` seconds."""
         self._stopping.set()
+        self._wanted.set()
         if self._thread.ident is not None:  # otherwise it was never started
             self._thread.join(timeout)
 
