@@ -185,6 +185,7 @@ class TransactionManager:
             if self._open is not None:
                 self._put_waiting()
             opened = self._begin()
+            opened.tasks |= set(sending.offsets)
             self._send_offsets(sending, metadata)
             self._put_waiting()
             self._call("commit_transaction", lambda: self._live.commit_transaction(COMMIT_SECONDS))
