@@ -6,13 +6,12 @@ letter is produced.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-
-from pipeline.dead_letter_reason import DeadLetterReason, Step
 
 Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
@@ -246,6 +245,28 @@ def joined(columns: Sequence[pa.LargeBinaryArray]) -> pa.LargeBinaryArray:
 
 def _joined(columns: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     return np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+
+
+class Step(StrEnum):
+    """The step that dead-letters a record."""
+
+    DECODE = "decode"
+    FEATURES = "features"
+    INFER = "infer"
+    EMIT = "emit"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterReason:
+    """Why a record is dead-lettered. Each step declares its reasons; ``processing/dead_letter_reasons.py`` lists all.
+
+    ``label`` is its value in the metric ``events_dead`` and in the header of a dead letter; ``meaning`` is its
+    description in the runbook DeadLetterShareHigh.
+    """
+
+    step: Step
+    label: str
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)

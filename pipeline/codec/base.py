@@ -4,9 +4,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.errors import SurgetankError
-from pipeline.records import DeadLetter, DecodedBatch, RecordBatch
+from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, RecordBatch, Step
 
 NULL_VALUE = DeadLetterReason(Step.DECODE, "null_value", "the value is null, a tombstone")
 EMPTY = DeadLetterReason(Step.DECODE, "empty", "the value has no bytes")

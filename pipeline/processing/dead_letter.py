@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.processing.dead_letter_reasons import find_reason
-from pipeline.records import DeadLetter, Headers, RecordBatch, TopicPartition
+from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, TopicPartition
 
 TOPIC = "surgetank.topic"
 PARTITION = "surgetank.partition"

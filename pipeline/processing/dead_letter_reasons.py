@@ -1,8 +1,8 @@
 """Lists the dead-letter reasons of all steps."""
 
 from pipeline.codec import base
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.processing import feature_matrix, score_records
+from pipeline.records import DeadLetterReason
 from pipeline.serving import scorer
 
 REASONS = (

@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.bisection import bisect_failures
-from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.features.spec import FeatureSpec, Float32s, Float64s
-from pipeline.records import DeadLetter, DecodedBatch
+from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, Step
 
 NO_FEATURES = DeadLetterReason(Step.FEATURES, "no_features", "a feature could not be computed")
 

@@ -7,10 +7,20 @@ import pyarrow as pa
 
 from pipeline.bisection import bisect_failures
 from pipeline.codec.base import Serializer
-from pipeline.dead_letter_reason import DeadLetterReason, Step
 from pipeline.declaration import Pipeline
 from pipeline.processing.event_reference import event_reference
-from pipeline.records import DeadLetter, DecodedBatch, Int32s, Int64s, OutputRecords, ScoredRows, byte_lengths, joined
+from pipeline.records import (
+    DeadLetter,
+    DeadLetterReason,
+    DecodedBatch,
+    Int32s,
+    Int64s,
+    OutputRecords,
+    ScoredRows,
+    Step,
+    byte_lengths,
+    joined,
+)
 
 UNENCODABLE = DeadLetterReason(Step.EMIT, "unencodable", "the score could not be encoded")
 SCORE_TOO_LARGE = DeadLetterReason(Step.EMIT, "too_large", "the score and its key exceed the limit of the score topic")

@@ -6,8 +6,7 @@ import numpy as np
 
 from pipeline.bisection import bisect_failures
 from pipeline.clock import Clock
-from pipeline.dead_letter_reason import DeadLetterReason, Step
-from pipeline.records import DeadLetter, DecodedBatch, Int64s, ModelVersion, ScoredRows
+from pipeline.records import DeadLetter, DeadLetterReason, DecodedBatch, Int64s, ModelVersion, ScoredRows, Step
 from pipeline.serving.model import CompletionGate, Float32s, Float64s, Model
 from pipeline.serving.router import Route, Router
 

@@ -4,7 +4,7 @@ Use the metrics as attributes, ``metrics.events_scored.add(len(batch), topic=...
 The name of an attribute is the metric's name without ``surgetank_`` and without the ``_total`` of counters.
 """
 
-from pipeline.dead_letter_reason import Step
+from pipeline.records import Step
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, MetricError
 

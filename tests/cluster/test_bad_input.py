@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.codec import base
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.processing.score_records import SCORE_TOO_LARGE
+from pipeline.records import DeadLetterReason
 from tests.support.event_bytes import Event, buried, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage
 

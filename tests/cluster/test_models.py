@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.kafka.topic_reader import TopicReader
+from pipeline.records import DeadLetterReason
 from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support import misbehaving_models
 from tests.support.event_bytes import buried, far_away, real, send

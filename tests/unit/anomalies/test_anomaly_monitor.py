@@ -7,8 +7,7 @@ import pytest
 
 from pipeline.anomalies.alarm import AlarmChange
 from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
-from pipeline.dead_letter_reason import Step
-from pipeline.records import TopicPartition
+from pipeline.records import Step, TopicPartition
 from pipeline.serving.scorer import MODEL_ERROR
 from pipeline.telemetry.metrics import Metrics
 from pipeline.timeline.timeline_reporter import TimelineReporter

@@ -12,8 +12,8 @@ from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import Unencodable
 from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.dead_letter_reason import Step
 from pipeline.errors import SchemaError
+from pipeline.records import Step
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
 LISTS = record(

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codec.base import UNDECODABLE
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.processing.dead_letter import (
     MESSAGE_MAX,
     NAMES,
@@ -20,7 +19,7 @@ from pipeline.processing.dead_letter import (
     size,
 )
 from pipeline.processing.dead_letter_reasons import REASONS
-from pipeline.records import DeadLetter, Headers, RecordBatch, TopicPartition, large_binary
+from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, TopicPartition, large_binary
 
 NOW = 1_700_000_000.25
 BYTES_MAX = 1_000_000

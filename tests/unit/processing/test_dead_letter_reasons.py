@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pipeline
-from pipeline.dead_letter_reason import DeadLetterReason
 from pipeline.processing.dead_letter_reasons import REASONS
+from pipeline.records import DeadLetterReason
 from pipeline.telemetry.metrics import FAILED_STAGE, REASON
 from tests.support.prometheus_tools import ROOT
 

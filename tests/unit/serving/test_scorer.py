@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clock import SystemClock
-from pipeline.dead_letter_reason import Step
-from pipeline.records import DecodedBatch, RecordBatch, ScoredRows
+from pipeline.records import DecodedBatch, RecordBatch, ScoredRows, Step
 from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support.function_model import scorer_of
 

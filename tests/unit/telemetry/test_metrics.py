@@ -9,8 +9,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from pipeline.dead_letter_reason import Step
 from pipeline.processing.dead_letter_reasons import REASONS
+from pipeline.records import Step
 from pipeline.telemetry.catalogue import Catalogue
 from pipeline.telemetry.groups import GroupMetrics
 from pipeline.telemetry.metrics import MetricError, Metrics
