@@ -49,10 +49,15 @@ class RowOrder:
 
 
 def row_order(model: Path | bytes, input_name: str) -> RowOrder | None:
-    """Return the row order for an ONNX model; None unless its input goes into exactly one tree ensemble only."""
+    """Return the row order for an ONNX model; None unless its input goes into exactly one tree ensemble only.
+
+    None too if the thresholds are not plain float32 attributes.
+    """
     proto = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load_model(str(model))
     readers = [node for node in proto.graph.node if input_name in node.input]
     if len(readers) != 1 or readers[0].op_type not in {"TreeEnsembleRegressor", "TreeEnsembleClassifier"}:
+        return None
+    if not any(each.name == "nodes_values" for each in readers[0].attribute):
         return None
     by_feature: dict[int, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for feature, threshold, share in _tests(readers[0]):

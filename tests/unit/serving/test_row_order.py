@@ -91,7 +91,16 @@ def read_twice(graph: onnx.GraphProto) -> None:
     graph.node.append(onnx.helper.make_node("Neg", [INPUT], ["unused"]))
 
 
-@pytest.mark.parametrize("change", [linear, scaled, read_twice])
+def in_a_tensor(graph: onnx.GraphProto) -> None:
+    """Give the thresholds as a tensor, as for float64."""
+    ensemble = graph.node[0]
+    (plain,) = (each for each in ensemble.attribute if each.name == "nodes_values")
+    tensor = onnx.numpy_helper.from_array(np.array(plain.floats, dtype=np.float64))
+    ensemble.attribute.remove(plain)
+    ensemble.attribute.append(onnx.helper.make_attribute("nodes_values_as_tensor", tensor))
+
+
+@pytest.mark.parametrize("change", [linear, scaled, read_twice, in_a_tensor])
 def test_other_models_keep_the_order_of_arrival(trees: bytes, change: Callable[[onnx.GraphProto], None]) -> None:
     """Only an ensemble whose thresholds are those of the input, and which alone reads it, is ordered."""
     model = onnx.load_model_from_string(trees)
