@@ -1,7 +1,7 @@
 """Polls the fetcher in a thread of its own, so that records arrive while a batch is computed.
 
-After each read the thread pauses, unless the computing thread waits for records: the brokers send what has arrived
-since their last answer, at a low rate a few records a thousand times per second, and every read costs CPU.
+After each read the thread pauses, unless the computing thread waits for records. Brokers answer a fetch as soon as one
+record is there, so without the pause there would be up to a thousand reads per second, of a few records each.
 """
 
 import threading

@@ -158,8 +158,7 @@ class TransactionManager:
         if any(isinstance(action, CommitTransaction) for action in actions):
             return
         try:
-            self._begin()
-            self._put_waiting()
+            self._put_waiting(self._begin())
         except _Failed as failure:
             self._give_up(failure)
 
@@ -183,11 +182,11 @@ class TransactionManager:
             return True
         try:
             if self._open is not None:
-                self._put_waiting()
+                self._put_waiting(self._open)
             opened = self._begin()
             opened.tasks |= set(sending.offsets)
             self._send_offsets(sending, metadata)
-            self._put_waiting()
+            self._put_waiting(opened)
             self._call("commit_transaction", lambda: self._live.commit_transaction(COMMIT_SECONDS))
         except _Failed as failure:
             self._give_up(failure)
@@ -206,11 +205,6 @@ class TransactionManager:
             self._give_up(_Failed(reason))
 
     @property
-    def _live_transaction(self) -> OpenTransaction:
-        assert self._open is not None
-        return self._open
-
-    @property
     def _live(self) -> Producer:
         assert self._producer is not None
         return self._producer
@@ -226,10 +220,10 @@ class TransactionManager:
             self._open = OpenTransaction(since=self._clock.monotonic())
         return self._open
 
-    def _put_waiting(self) -> None:
+    def _put_waiting(self, opened: OpenTransaction) -> None:
         """Produce the outputs that wait."""
         while self._waiting:
-            self._put(self._live_transaction, *self._waiting.pop(0))
+            self._put(opened, *self._waiting.pop(0))
 
     def _put(self, opened: OpenTransaction, batch: TaskBatch, output: BatchOutput) -> None:
         opened.tasks |= {records.key for records in batch.tasks}
