@@ -40,13 +40,6 @@ Key = tuple[int, bytes]  # partition and key
 
 WAIT_SECONDS = 30.0
 RELATIVE = 1e-9  # the tolerance of sums, which are added in another order
-_EXACT = {
-    AggregateKind.COUNT,
-    AggregateKind.MIN,
-    AggregateKind.MAX,
-    AggregateKind.LAST,
-    AggregateKind.SECONDS_SINCE_LAST,
-}
 _EXAMPLES = 5
 _CHECK_SECONDS = 0.2
 
@@ -290,7 +283,7 @@ def _recompute(table_state: TableState, source_events: _SourceEvents, probes: In
 
 
 def _equal(kind: AggregateKind, one: Float64s, other: Float64s) -> npt.NDArray[np.bool_]:
-    if kind in _EXACT:
+    if kind.exact:
         same: npt.NDArray[np.bool_] = (one == other) | (np.isnan(one) & np.isnan(other))
         return same
     return np.isclose(one, other, rtol=RELATIVE, atol=RELATIVE, equal_nan=True)

@@ -31,19 +31,6 @@ RING_PER_WINDOW = 2  # the length of a ring in windows: an event late by less th
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
-class AggregateKind(IntEnum):
-    """The kinds of aggregates of a key. All but the last two are over a window."""
-
-    COUNT = 0
-    SUM = 1
-    MEAN = 2
-    MIN = 3
-    MAX = 4
-    STD = 5  # of the population: divided by n, not by n - 1
-    LAST = 6
-    SECONDS_SINCE_LAST = 7
-
-
 class Accumulator(IntEnum):
     """The accumulators of a slot. EVENTS counts all events of the bucket, the others use events with a value."""
 
@@ -56,13 +43,53 @@ class Accumulator(IntEnum):
     SQUARES = 6  # the sum of squared distances from the mean; its cells follow the cells of the mean
 
 
-_NEEDS: dict[AggregateKind, tuple[Accumulator, ...]] = {  # the result is read from the first accumulator
-    AggregateKind.COUNT: (Accumulator.EVENTS,),
-    AggregateKind.SUM: (Accumulator.SUM,),
-    AggregateKind.MEAN: (Accumulator.SUM, Accumulator.COUNT),
-    AggregateKind.MIN: (Accumulator.MIN,),
-    AggregateKind.MAX: (Accumulator.MAX,),
-    AggregateKind.STD: (Accumulator.MEAN, Accumulator.COUNT, Accumulator.SQUARES),
+class RingRead(IntEnum):
+    """How ``windows`` computes a result from the slots of a ring."""
+
+    TOTAL = 0  # the sum of the first accumulator
+    RATIO = 1  # the sum of the first accumulator divided by that of the second; missing if that is 0
+    SMALLEST = 2
+    GREATEST = 3
+    DEVIATION = 4  # from means, counts and squared distances
+
+
+class RingUse(NamedTuple):
+    """The accumulators that an aggregate needs in each slot of its window's ring, and how it is read from them."""
+
+    read: RingRead
+    accumulators: tuple[Accumulator, ...]
+
+
+class AggregateKind(IntEnum):
+    """The kinds of aggregates of a key."""
+
+    COUNT = 0
+    SUM = 1
+    MEAN = 2
+    MIN = 3
+    MAX = 4
+    STD = 5  # of the population: divided by n, not by n - 1
+    LAST = 6
+    SECONDS_SINCE_LAST = 7
+
+    @property
+    def ring(self) -> RingUse | None:
+        """The use of the window's ring; None for a kind without a window."""
+        return _RINGS.get(self)
+
+    @property
+    def exact(self) -> bool:
+        """Whether another order of summation gives the same bits."""
+        return self.ring is None or not {Accumulator.SUM, Accumulator.MEAN} & set(self.ring.accumulators)
+
+
+_RINGS = {
+    AggregateKind.COUNT: RingUse(RingRead.TOTAL, (Accumulator.EVENTS,)),
+    AggregateKind.SUM: RingUse(RingRead.TOTAL, (Accumulator.SUM,)),
+    AggregateKind.MEAN: RingUse(RingRead.RATIO, (Accumulator.SUM, Accumulator.COUNT)),
+    AggregateKind.MIN: RingUse(RingRead.SMALLEST, (Accumulator.MIN,)),
+    AggregateKind.MAX: RingUse(RingRead.GREATEST, (Accumulator.MAX,)),
+    AggregateKind.STD: RingUse(RingRead.DEVIATION, (Accumulator.MEAN, Accumulator.COUNT, Accumulator.SQUARES)),
 }
 
 
@@ -107,8 +134,8 @@ class UpdateProgram(NamedTuple):
 
     ``rings`` [r, 8]: bucket width in ms, buckets, first and end of the ring's cells, of its rows in ``updates`` and of
     its rows in ``reads``. ``updates`` [u, 4]: accumulator, value, cell for slot 0, cell of the count for slot 0.
-    ``reads`` [f, 4]: kind, column of the result, cells for slot 0 of two accumulators. ``lasts`` [l, 2]: value, cell
-    of its time. ``latest`` [m, 3]: kind, column of the result, cell of the time.
+    ``reads`` [f, 4]: ``RingRead``, column of the result, cells for slot 0 of two accumulators. ``lasts`` [l, 2]: value,
+    cell of its time. ``latest`` [m, 3]: kind, column of the result, cell of the time.
     """
 
     rings: Int64s
@@ -148,7 +175,8 @@ class RowLayout:
     """The layout of the state row for the measures, in any order; aggregates of one window share its ring.
 
     ``ttl_ms``: a last value or time older than this, relative to the event, is missing; None: no limit. ``fed_by``
-    identifies the events that update the rows; it is part of the fingerprint.
+    identifies the events that update the rows; it is part of the fingerprint. Raises TopologyError if an aggregate has
+    a window that its kind cannot read, or lacks one, or if ``ttl_ms`` is less than two of the longest window.
     """
 
     measures: tuple[AggregateSpec, ...]
@@ -160,6 +188,10 @@ class RowLayout:
     program: UpdateProgram = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for kind, _, window in self.measures:
+            if (kind.ring is None) != (window is None):
+                needed = "takes no window" if kind.ring is None else "needs a window"
+                raise TopologyError(f"an aggregate of the kind {kind.name.lower()} {needed}")
         values = tuple(sorted({measure.value for measure in self.measures if measure.value is not None}))
         cells = tuple(_cells(self.measures))
         fresh = np.array([np.nan if _starts_missing(cell) else 0.0 for cell in cells])
@@ -300,8 +332,8 @@ def _accumulators(measures: Iterable[AggregateSpec], window: RingWindow) -> list
     wanted = {
         (measure.value, accumulator)
         for measure in measures
-        if measure.window == window
-        for accumulator in _NEEDS[measure.kind]
+        if measure.window == window and measure.kind.ring is not None
+        for accumulator in measure.kind.ring.accumulators
     }
     return sorted(wanted, key=lambda each: (each[0] or "", each[1]))
 
@@ -345,9 +377,9 @@ def _program(layout: RowLayout) -> UpdateProgram:
                 )
         ring += [len(updates), len(reads)]
         for column, measure in enumerate(measures):
-            if measure.window == window:
-                needs = [cells[measure.value, accumulator] for accumulator in _NEEDS[measure.kind]]
-                reads.append((measure.kind, column, needs[0], needs[1] if len(needs) > 1 else 0))
+            if measure.window == window and (ring_use := measure.kind.ring) is not None:
+                needs = [cells[measure.value, accumulator] for accumulator in ring_use.accumulators]
+                reads.append((ring_use.read, column, needs[0], needs[1] if len(needs) > 1 else 0))
         rings.append([*ring, len(reads)])
     times = {cell.value: at for cell, at in positions.items() if cell.is_time}
     lasts = [(values.index(value), at) for value, at in times.items() if value is not None]

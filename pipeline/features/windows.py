@@ -23,18 +23,18 @@ from pipeline.features.row_layout import (
     AggregateKind,
     Bools,
     Int64s,
+    RingRead,
     RowLayout,
 )
 from pipeline.features.spec import Float64s
 
 NO_BUCKET = -(2**62)  # the newest bucket of an empty ring: older than every bucket
 
-SUM, MEAN, STD, MAX, LAST = (
-    int(kind)
-    for kind in (AggregateKind.SUM, AggregateKind.MEAN, AggregateKind.STD, AggregateKind.MAX, AggregateKind.LAST)
-)
-EVENTS, COUNT, TOTAL = int(Accumulator.EVENTS), int(Accumulator.COUNT), int(Accumulator.SUM)
-SMALLEST, GREATEST = int(Accumulator.MIN), int(Accumulator.MAX)
+LAST = int(AggregateKind.LAST)
+TOTAL, RATIO, DEVIATION = int(RingRead.TOTAL), int(RingRead.RATIO), int(RingRead.DEVIATION)
+SMALLEST, GREATEST = int(RingRead.SMALLEST), int(RingRead.GREATEST)
+EVENTS, COUNT, SUM = int(Accumulator.EVENTS), int(Accumulator.COUNT), int(Accumulator.SUM)
+MIN, MAX = int(Accumulator.MIN), int(Accumulator.MAX)
 
 
 @compiled()
@@ -60,17 +60,19 @@ def _read_ring(
     end = min(start + seen, slots)  # the slots are start to end and, if the range wraps around, 0 to wrapped
     wrapped = start + seen - end
     for f in range(rings[r, 6], rings[r, 7]):
-        kind, column, a, b = ring_reads[f, 0], ring_reads[f, 1], ring_reads[f, 2], ring_reads[f, 3]
-        if kind <= SUM:
+        read, column, a, b = ring_reads[f, 0], ring_reads[f, 1], ring_reads[f, 2], ring_reads[f, 3]
+        if read == TOTAL:
             results[i, column] = _sum_slots(row, a, start, end, wrapped)
-        elif kind == MEAN:
+        elif read == RATIO:
             count = _sum_slots(row, b, start, end, wrapped)
             if count > 0:
                 results[i, column] = _sum_slots(row, a, start, end, wrapped) / count
-        elif kind == STD:
+        elif read == DEVIATION:
             results[i, column] = _deviation_of_slots(row, a, b, slots, start, end, wrapped)
-        else:
-            results[i, column] = _extreme_of_slots(row, a, 1.0 if kind == MAX else -1.0, start, end, wrapped)
+        elif read == SMALLEST:
+            results[i, column] = _extreme_of_slots(row, a, -1.0, start, end, wrapped)
+        elif read == GREATEST:
+            results[i, column] = _extreme_of_slots(row, a, 1.0, start, end, wrapped)
 
 
 @compiled()
@@ -147,12 +149,12 @@ def _add_event(
             continue
         if accumulator == COUNT:
             row[at] += 1
-        elif accumulator == TOTAL:
+        elif accumulator == SUM:
             row[at] += value
-        elif accumulator == SMALLEST:
+        elif accumulator == MIN:
             if not row[at] <= value:
                 row[at] = value
-        elif accumulator == GREATEST:
+        elif accumulator == MAX:
             if not row[at] >= value:
                 row[at] = value
         else:  # the mean, together with the sum of squared distances

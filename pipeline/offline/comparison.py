@@ -14,14 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.features.row_layout import AggregateKind
 from pipeline.features.spec import Float64s, Input
 from pipeline.features.tables import Aggregate
 
 Bools = npt.NDArray[np.bool_]
 
 RELATIVE = 1e-9
-_SUMMED = frozenset({AggregateKind.SUM, AggregateKind.MEAN, AggregateKind.STD})
 _EXAMPLES = 5
 
 
@@ -104,8 +102,8 @@ def _skew(feature: Input, ids: pa.Array, online: Float64s, offline: Float64s) ->
     known = ~(np.isnan(online) | np.isnan(offline))
     apart = np.abs(online - offline, where=known, out=np.zeros(len(online)))
     greater = np.maximum(np.abs(online), np.abs(offline))
-    summed = isinstance(feature, Aggregate) and feature.kind in _SUMMED
-    allowed = RELATIVE * greater if summed else np.zeros(len(online))
+    exact = not isinstance(feature, Aggregate) or feature.kind.exact
+    allowed = np.zeros(len(online)) if exact else RELATIVE * greater
     differing: Bools = (np.isnan(online) != np.isnan(offline)) | (known & (apart > allowed))
     ratios = np.divide(apart, greater, where=known & (apart > 0), out=np.zeros(len(online)))
     rows = np.flatnonzero(differing)[:_EXAMPLES].tolist()

@@ -48,6 +48,23 @@ def test_a_ring_holds_what_its_statistics_need(measures: list[AggregateSpec], wi
     assert layout(*measures).width == width
 
 
+@pytest.mark.parametrize("kind", AggregateKind)
+def test_an_aggregate_without_the_window_that_its_kind_reads_is_refused(kind: AggregateKind) -> None:
+    """No kind without a way to read a ring gets one, and no kind that reads a ring goes without."""
+    window = WINDOW if kind.ring is None else None
+    with pytest.raises(TopologyError, match=rf"kind {kind.name.lower()} (takes no|needs a) window"):
+        layout(AggregateSpec(kind, "a", window))
+
+
+def test_only_sums_depend_on_the_order_of_their_terms() -> None:
+    """The offline comparison and the state check allow a tolerance for these kinds alone."""
+    assert [kind for kind in AggregateKind if not kind.exact] == [
+        AggregateKind.SUM,
+        AggregateKind.MEAN,
+        AggregateKind.STD,
+    ]
+
+
 @anytime
 @given(tables(), st.data())
 def test_the_order_of_declaration_does_not_matter(memory: TableState, data: st.DataObject) -> None:

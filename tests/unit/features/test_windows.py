@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.features.row_layout import RingRead
 from pipeline.features.tables import Table, TableState, table_states
 from pipeline.features.windows import advance, plausible
 from tests.support.feature_histories import (
@@ -108,6 +109,13 @@ def test_a_short_history() -> None:
             [3, 12, 6, 4, 8, 2, 8, 0.001],
         ],
     )
+
+
+def test_no_way_to_read_a_ring_is_left_out() -> None:
+    """The compiled loop has a branch for each of them; a result without a branch would be missing."""
+    assert {each.kind.ring.read for each in SMALL.aggregates if each.kind.ring} == set(RingRead)
+    results = Online(SMALL).take([Event("k", 100, 4.0), Event("k", 101, 8.0)])
+    assert np.isfinite(results[1]).all()
 
 
 def test_a_late_event_reaches_its_bucket_while_the_ring_has_it() -> None:
