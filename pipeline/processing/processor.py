@@ -99,7 +99,15 @@ class BatchProcessor:
         if self._stateful is not None:
             times = events.columns[self._pipeline.events.time].take(pa.array(kept))
             self._stateful.put_scores(
-                tasks, records, events.rows[kept], scored.scores[positions], times, now_ms, changes
+                tasks,
+                records,
+                events.rows[kept],
+                scored.scores[positions],
+                [model.version for model in scored.models],
+                scored.model[positions],
+                times,
+                now_ms,
+                changes,
             )
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unwritten), key=lambda letter: letter.row))
         for letter in dead:

@@ -35,7 +35,7 @@ from pipeline.records import (
 from pipeline.settings import StateSettings
 from pipeline.state.changelog import TABLE_VERSION, TableVersion
 from pipeline.state.key_hash import group_keys
-from pipeline.state.predictions import FRESH, PREDICTION, predictions
+from pipeline.state.predictions import FRESH, PREDICTION, encode_version, predictions
 from pipeline.state.row_serde import FixedWidthSerde, Rows, RowSerde
 from pipeline.state.sparse_serde import SparseSerde
 from pipeline.state.store_identity import TableSignature
@@ -71,9 +71,7 @@ class StatefulFeatures:
     raise StateDamaged, with the partition, for a damaged store.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, stores: StateStores, settings: StateSettings, *, model_version: str, metrics: Metrics
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, stores: StateStores, settings: StateSettings, *, metrics: Metrics) -> None:
         self._events_time = pipeline.events.time
         self._table_states = pipeline.table_states
         self._changelogs = pipeline.changelogs
@@ -81,7 +79,6 @@ class StatefulFeatures:
         self._versions_written: set[tuple[TaskEpoch, str]] = set()
         self._stores = stores
         self._is_plausible = plausible_times(settings)
-        self._model_version = model_version
         self._metrics = metrics
         self._expiry_rows = settings.forget_rows
         self._slack_ms = LATE_MS + round(settings.future_hours_max * HOUR_MS)
@@ -90,7 +87,6 @@ class StatefulFeatures:
         self._expiry_from: dict[tuple[TaskId, str], float] = {}  # the event time from which rows are examined again
         self._turn = 0
         self._matrix: dict[str, Rows] = {}  # working table_state by table
-        predictions(np.zeros(0), np.zeros(0, dtype=np.int64), 0, model_version)  # fails early if the name is too long
 
     def compute(
         self,
@@ -123,14 +119,21 @@ class StatefulFeatures:
         records: RecordBatch,
         rows: Int64s,
         scores: npt.NDArray[np.float64],
+        model_versions: Sequence[str],
+        model: npt.NDArray[np.int32],
         times: pa.Array,
         scored_ms: int,
         changes: StateChanges,
     ) -> None:
-        """Store the last score of each key: ``rows`` int64 [k], ascending, have ``scores`` [k] and ``times`` [k]."""
+        """Store the last score of each key, with the version of the model that computed it.
+
+        ``rows`` int64 [k], ascending, have ``scores`` [k] and ``times`` [k]; ``model`` int32 [k] is the place of the
+        model of each in ``model_versions``.
+        """
         if PREDICTIONS not in self._changelogs:
             return
         event_ms, _ = milliseconds(times)
+        versions = np.array([encode_version(version) for version in model_versions], dtype=np.bytes_)
         tasks, usable = row_ranges(slices), np.ones(len(rows), dtype=np.bool_)
         bounds = np.searchsorted(rows, [first for _, first, _ in tasks] + [len(records)])
         key, first, starts = group_keys(records.keys, rows, bounds, usable, RESERVED)
@@ -140,7 +143,7 @@ class StatefulFeatures:
             if start == stop:
                 continue
             at = last[start:stop]
-            new = predictions(scores[at], event_ms[at], scored_ms, self._model_version)
+            new = predictions(scores[at], event_ms[at], scored_ms, versions[model[at]])
             keys = records.keys.take(pa.array(first[start:stop]))
             self._write(task_epoch, PREDICTIONS, keys, new, records.offsets[rows[at]], changes)
             self._note_time(task_epoch, PREDICTIONS, float(event_ms[at].max()))

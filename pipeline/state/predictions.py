@@ -16,22 +16,30 @@ PREDICTION = np.dtype(
 FRESH = np.array((NOT_SCORED, 0, 0, b""), dtype=PREDICTION)
 
 
-def predictions(
-    scores: npt.NDArray[np.floating], event_ms: npt.NDArray[np.int64], scored_ms: int, model_version: str
-) -> Rows:
-    """Return rows of dtype PREDICTION [k] for scores and event times [k], all with the score time ``scored_ms``.
-
-    Raises StateError if the model version is too long.
-    """
+def encode_version(model_version: str) -> bytes:
+    """Return a model version as rows store it. Raises StateError if it is too long."""
     version = model_version.encode()
     if len(version) > VERSION_BYTES:
         raise StateError(
             f"model version {model_version!r} has {len(version)} bytes; the prediction table has room for "
             f"{VERSION_BYTES}: publish the model with a shorter version"
         )
+    return version
+
+
+def predictions(
+    scores: npt.NDArray[np.floating],
+    event_ms: npt.NDArray[np.int64],
+    scored_ms: int,
+    model_versions: npt.NDArray[np.bytes_],
+) -> Rows:
+    """Return rows of dtype PREDICTION [k] for scores, event times and encoded model versions, each [k].
+
+    All have the score time ``scored_ms``.
+    """
     rows = np.empty(len(scores), dtype=PREDICTION)
     rows["score"] = scores
     rows["event_ms"] = event_ms
     rows["scored_ms"] = scored_ms
-    rows["model_version"] = version
+    rows["model_version"] = model_versions
     return rows

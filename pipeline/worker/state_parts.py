@@ -13,6 +13,7 @@ from pipeline.kafka.retry import retry_until_available
 from pipeline.migration.partition_history import stayed
 from pipeline.settings import KafkaSettings, Settings
 from pipeline.state.file_limits import raise_limit
+from pipeline.state.predictions import encode_version
 from pipeline.state.state_directory import StateDirectory
 from pipeline.state.state_manager import StateManager
 from pipeline.state.state_spec import StateSpec
@@ -30,10 +31,11 @@ def stateful_parts(
 ) -> "tuple[StateManager | None, StatefulFeatures | None]":
     """Return the state manager and the stateful features of a worker; None and None for a pipeline without tables.
 
-    Raises StartupError if the state directory cannot be used.
+    Raises StartupError if the state directory cannot be used, or tables cannot store ``model_version``.
     """
     if not pipeline.changelogs:
         return None, None
+    encode_version(model_version)
     from pipeline.processing.stateful_features import StatefulFeatures  # compiled code takes a second to load
 
     cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
@@ -46,7 +48,7 @@ def stateful_parts(
     raise_limit()
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
-    return stores, StatefulFeatures(pipeline, stores, settings.state, model_version=model_version, metrics=metrics)
+    return stores, StatefulFeatures(pipeline, stores, settings.state, metrics=metrics)
 
 
 def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:
@@ -63,7 +65,9 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
     fingerprints = {table: signature.fingerprint for table, signature in signatures.items()}
     sources = dict.fromkeys(signatures, pipeline.events.topic)  # predictions belong to events
     sources |= {state.table.name: pipeline.updating_events(state).topic for state in pipeline.table_states}
-    return StateSpec(pipeline.name, partitions, serdes, of_topics, pipeline.changelogs, fingerprints, sources, stayed)
+    return StateSpec(
+        pipeline.name, partitions, serdes, of_topics, pipeline.changelogs, fingerprints, sources, stayed
+    )
 
 
 def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, address: str, clock: Clock) -> Lookup:

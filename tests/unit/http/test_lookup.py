@@ -84,7 +84,7 @@ class Worker:
 
 def scored(score: float, at_ms: int) -> dict[str, dict[bytes, bytes]]:
     """Return the tables of a partition in which card a was scored."""
-    row = predictions(np.array([score]), np.array([at_ms]), at_ms, "7")
+    row = predictions(np.array([score]), np.array([at_ms]), at_ms, np.array([b"7"]))
     seen = PIPELINE.table_states[0].layout.rows(1)
     seen[0, 0] = at_ms
     return {

@@ -97,7 +97,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.shelf = Shelf(folder)
         self.metrics = Metrics()
-        self.recall = StatefulFeatures(PIPELINE, self.shelf, SETTINGS, model_version="1", metrics=self.metrics)
+        self.recall = StatefulFeatures(PIPELINE, self.shelf, SETTINGS, metrics=self.metrics)
         self.offset = 0
 
     def take(self, records: Sequence[tuple[int, str, Event]]) -> tuple[npt.NDArray[np.float64], StateChanges]:
@@ -237,7 +237,8 @@ def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes
     slices = [world.slice(0, [("events", odd)])]
     scores = np.array([0.5])
     times = pa.array([1], pa.timestamp("ms", tz="UTC"))
-    world.recall.put_scores(slices, RecordBatch.of(slices), np.array([0]), scores, times, 7, changes)
+    one_model = np.zeros(1, dtype=np.int32)
+    world.recall.put_scores(slices, RecordBatch.of(slices), np.array([0]), scores, ["1"], one_model, times, 7, changes)
     assert not changes.changelog_records
 
 
@@ -269,20 +270,21 @@ def test_a_work_of_a_task_that_went_back_is_refused(world: World) -> None:
 
 
 def test_the_last_score_of_each_key_is_kept(world: World) -> None:
-    """Of several scores of a key in a batch the last one counts; those without a key are not kept."""
+    """Of several scores of a key in a batch the last one counts, with the version of the model that computed it."""
     events = [Event("a", 1), Event("b", 2), Event("a", 3), Event(None, 4)]
     piece = world.slice(0, [("events", event) for event in events])
     laid = RecordBatch.of([piece])
     changes = StateChanges()
     times = batch(laid, "events", ["events"] * 4, events).columns.column("t")
 
-    world.recall.put_scores([piece], laid, np.arange(4), np.array([0.1, 0.2, 0.3, 0.4]), times, 99, changes)
+    scores, model = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 1, 0, 1], dtype=np.int32)
+    world.recall.put_scores([piece], laid, np.arange(4), scores, ["1", "größer"], model, times, 99, changes)
 
     table = world.shelf.held[TaskId("memory", 0)][PREDICTIONS]
     rows = table.read(large_binary([b"a", b"b"]))
     assert rows["score"].tolist() == [0.3, 0.2]
     assert rows["event_ms"].tolist() == [3, 2]
-    assert rows["model_version"].tolist() == [b"1", b"1"]
+    assert rows["model_version"].tolist() == [b"1", "größer".encode()]
     assert [burst.topic for burst in changes.changelog_records] == ["memory.predictions.changelog"]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StateCorrupt, StateError
 from pipeline.records import byte_lengths, large_binary
-from pipeline.state.predictions import FRESH, PREDICTION, predictions
+from pipeline.state.predictions import FRESH, PREDICTION, encode_version, predictions
 from pipeline.state.row_serde import FixedWidthSerde, RowSerde
 from pipeline.state.sparse_serde import SparseSerde
 
@@ -109,10 +109,11 @@ def test_a_bitmap_that_names_too_many_cells_is_refused() -> None:
 
 def test_predictions_are_rows_like_any_other() -> None:
     """Score, times and the model's version come back; a key never scored has no score."""
-    rows = predictions(np.array([0.25, 0.5], dtype=np.float32), np.array([10, 20]), 30, "1.4.0-größer")
+    versions = np.array([encode_version("1.4.0-größer"), encode_version("1")])
+    rows = predictions(np.array([0.25, 0.5], dtype=np.float32), np.array([10, 20]), 30, versions)
     values = PREDICTIONS.pack(rows, 99)
     back = PREDICTIONS.unpack(values)
-    assert back.tolist() == [(0.25, 10, 30, "1.4.0-größer".encode()), (0.5, 20, 30, "1.4.0-größer".encode())]
+    assert back.tolist() == [(0.25, 10, 30, "1.4.0-größer".encode()), (0.5, 20, 30, b"1")]
     assert PREDICTIONS.source_offsets(values).tolist() == [99, 99]
     assert np.isnan(PREDICTIONS.unpack(large_binary([PREDICTIONS.absent]))["score"]).all()
 
@@ -120,4 +121,4 @@ def test_predictions_are_rows_like_any_other() -> None:
 def test_a_version_that_does_not_fit_is_refused_not_cut() -> None:
     """Text that is longer than the room for it is an error that names it."""
     with pytest.raises(StateError, match=r"'v+' has 65 bytes.*room for 64"):
-        predictions(np.zeros(1), np.zeros(1, dtype=np.int64), 0, "v" * 65)
+        encode_version("v" * 65)
