@@ -12,7 +12,7 @@ import faust
 from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
 from pipeline.clock import SystemClock
 from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError, StartupError, TopicsError
 from pipeline.http.monitoring import monitoring_server
@@ -69,7 +69,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     )
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
     with _reported(timeline):
-        model, schemas = load_model(pipeline, settings, models), SchemaRepository.load()
+        model, schemas = load_model(pipeline, settings, models), project_schemas()
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
         score_bytes_max, dead_letter_bytes_max = record_limits(pipeline, settings, clock)
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)

@@ -5,6 +5,7 @@ schemas/README.md describes the files of the folder and their rules.
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -39,12 +40,8 @@ class SchemaRepository:
     versions: dict[str, tuple[SchemaVersion, ...]]
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Self:
-        """Read a folder; by default that of the package ``schemas``.
-
-        Raises SchemaError, which names the missing or wrong file and what to do.
-        """
-        folder = folder or packaged()
+    def load(cls, folder: Path) -> Self:
+        """Read a folder. Raises SchemaError, which names the missing or wrong file and what to do."""
         ids = _read_ids(folder)
         current = sorted(path.stem for path in folder.glob("*.avsc"))
         without = [name for name in current if not any(each == name for each, _ in ids)]
@@ -85,6 +82,12 @@ class SchemaRepository:
     def columns(self, name: str) -> pa.Schema:
         """Return the Arrow schema of decoded values. Raises SchemaError if there is no such schema."""
         return arrow_schema(self.current(name).record)
+
+
+@cache
+def project_schemas() -> SchemaRepository:
+    """Return the schemas of the package ``schemas``, read once per process. Raises SchemaError."""
+    return SchemaRepository.load(packaged())
 
 
 def released(folder: Path, name: str, number: int) -> Path:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.drills.recording import Encode
 from pipeline.records import DecodedBatch, RecordBatch
 
@@ -18,7 +18,7 @@ _VALUE_BYTES_MAX = 2**30  # no limit below Kafka's own
 
 def encoder() -> Encode:
     """Return an encoder for rows of any schema. Use it in one thread at a time. Raises SchemaError."""
-    contracts = SchemaRepository.load()
+    contracts = project_schemas()
     encoder_of = cache(lambda name: AvroSerializer(contracts, name))
 
     def encode(schema: str, rows: pa.RecordBatch) -> list[bytes]:
@@ -30,5 +30,5 @@ def encoder() -> Encode:
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
     """Return a decoder for values of a schema, which omits values that do not decode. Raises SchemaError."""
-    decode = AvroDeserializer(SchemaRepository.load(), schema, value_bytes_max=_VALUE_BYTES_MAX).deserialize
+    decode = AvroDeserializer(project_schemas(), schema, value_bytes_max=_VALUE_BYTES_MAX).deserialize
     return lambda records: decode(records)[0]

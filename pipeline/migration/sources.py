@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.declaration import Events, Pipeline
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
@@ -44,7 +44,7 @@ class EventSources:
         self._partitions = partitions
         self._growth = growth
         self._value_bytes_max = value_bytes_max
-        self._contracts = SchemaRepository.load()
+        self._contracts = project_schemas()
 
     def source_ranges(self, topic: str, task: int) -> list[OffsetRange]:
         """Return the offset ranges of the source records of a task, including records deleted meanwhile."""

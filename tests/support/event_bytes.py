@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.drills.wire import encoder
 from pipeline.kafka import clients
 from pipeline.kafka.topic_reader import TopicReader
@@ -48,7 +48,7 @@ def far_away(number: int) -> Event:
     place = table.schema.get_field_index("distance")
     column = table.schema.field(place)
     around = table.set_column(place, column, pa.array([60_000], column.type)).to_batches()[0]
-    (value,) = AvroSerializer(SchemaRepository.load(), "boarding").serialize(around).to_pylist()
+    (value,) = AvroSerializer(project_schemas(), "boarding").serialize(around).to_pylist()
     return Event(around["tailnum"].to_pylist()[0].encode(), value)
 
 

@@ -13,7 +13,7 @@ import typer
 from pipeline.cli import app
 from pipeline.cli.pipeline_argument import assigned
 from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.declaration import Pipeline
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings, load
@@ -149,7 +149,7 @@ def run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a page run in their order, and each pipeline that they declare fits its schemas."""
     found = [each for each in run(page, tmp_path, monkeypatch).values() if isinstance(each, Pipeline)]
-    contracts = SchemaRepository.load()
+    contracts = project_schemas()
 
     def schema(name: str) -> Any:
         return AvroDeserializer(contracts, name, value_bytes_max=1 << 20).schema

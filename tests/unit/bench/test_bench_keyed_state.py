@@ -17,7 +17,7 @@ from ops.bench.payments import layout
 from ops.bench.payments_job import pack
 from ops.bench.rates import MeasuredRun, ratios, summary
 from ops.bench.tables import tables
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 
 JOB = ContenderArgs("k:1", "run", "events", "run.scores", "run.cards.changelog", "folder")
 
@@ -33,7 +33,7 @@ def test_a_job_gives_events_by_its_name(work: Workload) -> None:
     assert len(avro.decode(stretches[0].values)) == len(stretches[0].keys)
     pool = again.pool(700)
     assert {len(column) for column in pool.columns} == {len(pool.keys)} == {700}
-    assert avro.names.index(work.time) == SchemaRepository.load().columns(work.schema).get_field_index(work.time)
+    assert avro.names.index(work.time) == project_schemas().columns(work.schema).get_field_index(work.time)
 
 
 def test_a_job_with_memory_has_changelogs() -> None:

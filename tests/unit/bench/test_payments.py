@@ -9,7 +9,7 @@ import pytest
 from ops.bench.job import Avro
 from ops.bench.payments import LEAD, Paid, layout, made_up, memory, payments, warm
 from ops.bench.payments_job import BUNDLE, PaymentsJob, pack, unpack
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.offline.backfill import compute_aggregates, matrices
 from pipeline.offline.history import History, OrderedEvents
 from pipeline.serving.bundle import load
@@ -30,7 +30,7 @@ def test_the_bundle_fits_the_pipeline(paid: Paid) -> None:
     """Both the declaration and the schema; the model has learnt something of memory."""
     bundle = load(BUNDLE.parents[1], payments.model)
     bundle.check(payments.spec)
-    payments.check(SchemaRepository.load().columns("card_payment"))
+    payments.check(project_schemas().columns("card_payment"))
     (figures,) = bundle.manifest.figures.values()
     assert figures["log_loss"] < figures["base_log_loss"] / 2
 

@@ -11,7 +11,7 @@ from pipeline.codec import base
 from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import Unencodable
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import SchemaRepository, project_schemas
 from pipeline.errors import SchemaError
 from pipeline.records import Step
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
@@ -202,8 +202,8 @@ def test_a_nested_change_is_resolved_record_by_record(tmp_path: Path) -> None:
 def test_a_schema_that_is_not_there_is_named() -> None:
     """Decoders and encoders of unknown schemas say which there are."""
     for build in (
-        lambda: AvroDeserializer(SchemaRepository.load(), "flight", value_bytes_max=1),
-        lambda: AvroSerializer(SchemaRepository.load(), "x"),
+        lambda: AvroDeserializer(project_schemas(), "flight", value_bytes_max=1),
+        lambda: AvroSerializer(project_schemas(), "x"),
     ):
         with pytest.raises(SchemaError, match=r"no schema .*boarding, card_payment, departure, features, score"):
             build()

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.rows import fastavro_schema, read_row
 from pipeline.codec.base import UNDECODABLE
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from tests.unit.codec.avro_samples import records_of, written
 from tests.unit.codec.reference import Reference
 
-CONTRACTS = SchemaRepository.load()
+CONTRACTS = project_schemas()
 BYTES_MAX = 4096
 INTS = [each["name"] for each in CONTRACTS.schema("boarding")["fields"] if each["type"] == "int"]
 PLAIN = fastavro_schema(CONTRACTS.schema("boarding"))

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import SchemaRepository, project_schemas
 from pipeline.codec.wire import frame
 from pipeline.errors import SchemaError
 from tests.unit.codec.avro_samples import record, write_folder
@@ -17,7 +17,7 @@ ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int
 
 def test_the_packaged_schemas_are_there() -> None:
     """The project's own contracts load, each with one id."""
-    contracts = SchemaRepository.load()
+    contracts = project_schemas()
     assert contracts.names == ("boarding", "card_payment", "departure", "features", "score")
     assert [[version.id for version in contracts.versions[name]] for name in contracts.names] == [
         [1],
@@ -29,16 +29,21 @@ def test_the_packaged_schemas_are_there() -> None:
     assert contracts.columns("departure").field("departed_at").type == pa.timestamp("ms", "UTC")
 
 
+def test_the_packaged_schemas_are_read_once_per_process() -> None:
+    """A decoder for each of many topics parses no file again."""
+    assert project_schemas() is project_schemas()
+
+
 @pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "features", "score"])
 def test_every_field_is_documented(name: str) -> None:
     """Each record and each of its fields has a doc string."""
-    schema = SchemaRepository.load().schema(name)
+    schema = project_schemas().schema(name)
     assert [each["name"] for each in [schema, *schema["fields"]] if len(each.get("doc", "")) < 10] == []
 
 
 def test_a_boarding_says_nothing_that_is_known_later() -> None:
     """The event that is scored holds the schedule only: no delay, no actual time."""
-    names = SchemaRepository.load().columns("boarding").names
+    names = project_schemas().columns("boarding").names
     assert [name for name in names if "delay" in name or ("depart" in name and "scheduled" not in name)] == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import Events, Field, Pipeline, Scores, Table, hours
 from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.drills.wire import decoder
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.records import (
@@ -29,7 +29,7 @@ FACTS = Events("facts", schema="fact", key="key", time="t")
 FED = Table("fed", facts=FACTS)
 FEATURES = (FED.mean("a", window=hours(1)), Field("b"), FED.count(window=hours(1)))
 PIPELINE = Pipeline(name="told", events=EVENTS, features=FEATURES, model="m", scores=Scores("scores"))
-ENCODER = AvroSerializer(SchemaRepository.load(), "features")
+ENCODER = AvroSerializer(project_schemas(), "features")
 DECODE = decoder("features")
 
 Arrival = tuple[int, str, int]  # the number of the task, the topic, the offset

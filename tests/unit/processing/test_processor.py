@@ -12,7 +12,7 @@ from pipeline.clock import SystemClock
 from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import NOT_FRAMED
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.drills.wire import decoder
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor
@@ -51,7 +51,7 @@ def model(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 def run(folder: Path, values: list[bytes], *, recording: bool) -> BatchOutput:
     """Take events through a flow."""
-    contracts, clock = SchemaRepository.load(), SystemClock()
+    contracts, clock = project_schemas(), SystemClock()
     processor = BatchProcessor(
         PIPELINE,
         events=AvroDeserializer(contracts_of(folder, EVENT), "event", value_bytes_max=BYTES_MAX),
