@@ -66,7 +66,7 @@ class PartitionHistory:
         return cls(found["partitioner"], tuple(stages))
 
 
-def stayed(value: bytes, partition: int) -> Callable[[bytes], bool]:
+def unmoved_keys(value: bytes, partition: int) -> Callable[[bytes], bool]:
     """Return a filter of the keys that have always been in a partition, given a value under ``PARTITION_HISTORY``.
 
     A row of another key may carry the offset of an event in another partition. Raises StateCorrupt as ``load`` does.

@@ -98,7 +98,6 @@ class BatchAssembler:
         return manager.policy.linger_seconds(
             self._clock.monotonic(),
             waiting_rows=self._records.rows,
-            batch_rows_max=self._batch_rows_max(),
             computed_batches=len(self._computed),
             committing=manager.committing,
         )

@@ -84,7 +84,7 @@ class ChangelogRestorer:
     def __init__(
         self,
         kafka: KafkaSettings,
-        vault: StateManager,
+        state_manager: StateManager,
         *,
         client_id: str,
         share: float,
@@ -112,8 +112,8 @@ class ChangelogRestorer:
         self._ask: Callable[[], Consumer] = lambda: clients.reader(
             kafka, group_id="surgetank-restorer", isolation_level="read_uncommitted"
         )
-        self._vault = vault
-        self._tables = {topic: table for table, topic in vault.spec.changelogs.items()}
+        self._state_manager = state_manager
+        self._tables = {topic: table for table, topic in state_manager.spec.changelogs.items()}
         self._share = share
         self._committed = committed
         self._wanted = wanted
@@ -192,18 +192,18 @@ class ChangelogRestorer:
             except StateClosed:
                 log.debug("%s was given up before it was restored", job.task_epoch[0])
             except StateCorrupt as error:
-                self._vault.mark_corrupted(job.task_epoch[0].partition, str(error))
+                self._state_manager.mark_corrupted(job.task_epoch[0].partition, str(error))
                 self._again(job, str(error))
             except KafkaException as error:
                 self._again(job, error.args[0].str())
 
     def _begin(self, job: _Job) -> None:
-        store = self._still(job, self._vault.open(job.task_epoch))
+        store = self._still(job, self._state_manager.open(job.task_epoch))
         bounds = self._bounds(job.task_epoch[0].partition)
         starts = {source.topic: at for source, at in job.starts.items()}
         found = restore_plan(store.positions(), store.restoring(), starts, bounds)
         if found.drop is not None:
-            store = self._still(job, self._vault.renew(job.task_epoch, found.drop))
+            store = self._still(job, self._state_manager.renew(job.task_epoch, found.drop))
         store.begin_restore(starts)
         job.store = store
         job.ends = {topic: max(high, 0) for topic, (_, high) in bounds.items()}
@@ -223,13 +223,13 @@ class ChangelogRestorer:
 
     def _part(self, topic: str, start: int, bounds: tuple[int, int], starts: dict[str, int]) -> _Part:
         table, (low, high) = self._tables[topic], bounds
-        spec = self._vault.spec
+        spec = self._state_manager.spec
         return _Part(table, start, high, start <= low, ChangelogReader(spec.serdes[table], starts[spec.sources[table]]))
 
     def _still(self, job: _Job, store: Store) -> Store:
         """Return the store. Raises StateClosed if the task was revoked before the store was open."""
         if not self._wanted(job.task_epoch):
-            self._vault.close([job.task_epoch[0]])
+            self._state_manager.close([job.task_epoch[0]])
             raise StateClosed(f"task {job.task_epoch[0]} was given up while its store was opened")
         return store
 
@@ -270,7 +270,7 @@ class ChangelogRestorer:
             except StateClosed:
                 self._leave(job)
             except StateCorrupt as error:
-                self._vault.mark_corrupted(job.task_epoch[0].partition, str(error))
+                self._state_manager.mark_corrupted(job.task_epoch[0].partition, str(error))
                 self._again(job, str(error))
 
     def _apply(self, job: _Job, source: TopicPartition, messages: list[Message]) -> None:
@@ -289,7 +289,7 @@ class ChangelogRestorer:
             changes = part.reading.take(keys, values, source.topic)
         except StateCorrupt as error:  # reading it again would fail again
             raise self._refused(part, str(error)) from None
-        unfit = part.reading.unfit(self._vault.spec.fingerprints[part.table])
+        unfit = part.reading.unfit(self._state_manager.spec.fingerprints[part.table])
         # Later records may replace rows that do not match; until then the store does not advance its position.
         store.write({part.table: changes}, {} if unfit or part.reading.ahead else {source.topic: part.position})
         job.records += len(records)
@@ -305,7 +305,7 @@ class ChangelogRestorer:
                 self._finish(job)
 
     def _refused(self, part: _Part, why: str) -> StateMismatch:
-        pipeline = self._vault.spec.pipeline
+        pipeline = self._state_manager.spec.pipeline
         return StateMismatch(
             f"table {part.table!r} cannot be restored: {why}. Stop the workers "
             f"and run `surgetank state rebuild {pipeline}`, which keeps what is known of keys (--dry-run says how); or "
@@ -327,18 +327,18 @@ class ChangelogRestorer:
                 "task %s: %d records restored in %.1f s (%.0f a second)",
                 *(job.task_epoch[0], job.records, seconds, job.records / max(seconds, 1e-3)),
             )
-        if self._vault.install(job.task_epoch):
+        if self._state_manager.install(job.task_epoch):
             self._restored(job.task_epoch, job.starts)
 
     def _later(self, job: _Job, store: Store) -> dict[TopicPartition, int]:
         """Return, by source with rows beyond the task's start offset, the offset after their last event."""
-        spec, partition = self._vault.spec, job.task_epoch[0].partition
+        spec, partition = self._state_manager.spec, job.task_epoch[0].partition
         found: dict[TopicPartition, int] = {}
         for part in job.done:
             if part.reading.ahead:
                 source = TopicPartition(spec.sources[part.table], partition)
                 grown = part.reading.grown
-                ours = spec.stayed(grown, partition) if grown is not None else lambda _: True
+                ours = spec.unmoved_keys(grown, partition) if grown is not None else lambda _: True
                 end = included(store, part.table, spec.serdes[part.table], job.starts[source], ours, self._beat)
                 if end is not None:
                     found[source] = max(end, found.get(source, 0))
@@ -347,7 +347,7 @@ class ChangelogRestorer:
     def _judge(self, job: _Job, later: dict[TopicPartition, int]) -> None:
         """Raise StateMismatch if the rows include events that would be read again, or restart the restore."""
         if not all(part.whole for part in job.done):  # earlier records may hold the partition history of the offsets
-            self._vault.renew(job.task_epoch, "rows include events that are to be read again")
+            self._state_manager.renew(job.task_epoch, "rows include events that are to be read again")
             self._again(job, "its changelogs are read whole")
             return
         try:

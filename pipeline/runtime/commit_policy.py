@@ -1,6 +1,7 @@
 """Decides when to commit and how long to linger before the next batch. Pure."""
 
 from collections import deque
+from collections.abc import Callable
 from statistics import median
 
 WORTHWHILE_ROWS = 1024  # from this size on, the fixed cost of a batch is a small part of its total cost
@@ -14,10 +15,11 @@ RETRY_SECONDS_MAX = 5.0  # upper bound of the backoff, so that a permanent failu
 class CommitPolicy:
     """Decides for one worker, from how long its recent commits and batches took. Times are monotonic seconds.
 
-    A commit is due after ``interval_seconds`` if at least ``batch_rows_max`` rows wait, sooner otherwise.
+    A commit is due after ``interval_seconds`` if at least as many rows wait as the next batch may have, sooner
+    otherwise. ``batch_rows_max`` returns the largest number of rows of the next batch.
     """
 
-    def __init__(self, interval_seconds: float, batch_rows_max: int) -> None:
+    def __init__(self, interval_seconds: float, batch_rows_max: Callable[[], int]) -> None:
         self._interval = interval_seconds
         self._batch_rows_max = batch_rows_max
         self._began_at = 0.0  # the last commit
@@ -42,22 +44,17 @@ class CommitPolicy:
             opened_at=opened_at,
             last_commit_at=self._began_at,
             interval_seconds=self._interval,
-            flooded=waiting_rows >= self._batch_rows_max,
+            flooded=waiting_rows >= self._batch_rows_max(),
         )
 
-    def linger_seconds(
-        self, now: float, *, waiting_rows: int, batch_rows_max: int, computed_batches: int, committing: bool
-    ) -> float:
-        """Return how many seconds to wait, at most, for more records before the next batch is taken; 0: take it now.
-
-        ``batch_rows_max`` is the largest number of rows of that batch.
-        """
+    def linger_seconds(self, now: float, *, waiting_rows: int, computed_batches: int, committing: bool) -> float:
+        """Return how many seconds to wait, at most, for more records before the next batch is taken; 0: take it now."""
         return linger_seconds(
             now=now,
             last_commit_at=self._began_at,
             interval_seconds=self._interval,
             waiting_rows=waiting_rows,
-            batch_rows_max=batch_rows_max,
+            batch_rows_max=self._batch_rows_max(),
             computed_batches=computed_batches,
             commit_ends_at=self._began_at + self.commit_seconds if committing else None,
             batch_seconds=self.batch_seconds(waiting_rows),

@@ -32,7 +32,7 @@ _MARK = b"CGMDv2:"  # prefix of librdkafka's serialized group metadata; the gene
 class RebalanceListener(Protocol):
     """Callbacks for rebalances, called in the membership thread. Each may block for less than the session timeout."""
 
-    def gained(self, partitions: list[int]) -> None:
+    def assigned(self, partitions: list[int]) -> None:
         """Handle the assignment of additional partitions."""
         ...
 
@@ -213,7 +213,7 @@ class GroupMembership:
                 self._topic,
             )
         if numbers:
-            self._owner.gained(numbers)
+            self._owner.assigned(numbers)
 
     def _revoked(self, consumer: Consumer, partitions: list[KafkaTopicPartition]) -> None:
         self._look(consumer)  # the last commit of these partitions needs the current generation

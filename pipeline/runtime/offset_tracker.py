@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class _Handed:
+class _RangeInFlight:
     first_offset: int
     next_offset: int
     rows: int
@@ -26,8 +26,8 @@ class OffsetTracker:
 
     committed: int
     position: int = field(init=False)
-    _runs: deque[_Handed] = field(init=False, default_factory=deque)
-    _first: int = field(init=False, default=0)  # the in-flight id of the oldest range in _runs
+    _ranges: deque[_RangeInFlight] = field(init=False, default_factory=deque)
+    _first: int = field(init=False, default=0)  # the in-flight id of the oldest range in _ranges
 
     def __post_init__(self) -> None:
         self.position = self.committed
@@ -40,43 +40,43 @@ class OffsetTracker:
         """
         if first_offset < self.position or next_offset < first_offset:
             raise ValueError(
-                f"a run [{first_offset}, {next_offset}) was handed out at position {self.position}: out of order"
+                f"range [{first_offset}, {next_offset}) was handed out at position {self.position}: out of order"
             )
         self.position = next_offset
-        self._runs.append(_Handed(first_offset, next_offset, rows, at_ms))
-        return self._first + len(self._runs) - 1
+        self._ranges.append(_RangeInFlight(first_offset, next_offset, rows, at_ms))
+        return self._first + len(self._ranges) - 1
 
-    def finish(self, ticket: int) -> None:
+    def finish(self, id_: int) -> None:
         """Mark a range whose outputs are all in the open transaction. Raises LookupError if it is not in flight."""
-        index = ticket - self._first
-        if not 0 <= index < len(self._runs) or self._runs[index].finished:
-            raise LookupError(f"ticket {ticket} is not in flight")
-        self._runs[index].finished = True
+        index = id_ - self._first
+        if not 0 <= index < len(self._ranges) or self._ranges[index].finished:
+            raise LookupError(f"range {id_} is not in flight")
+        self._ranges[index].finished = True
 
     @property
     def committable(self) -> int | None:
         """The offset to commit: after the finished ranges at the head; None if no range at the head is finished."""
         offset: int | None = None
-        for run in self._runs:
-            if not run.finished:
+        for each in self._ranges:
+            if not each.finished:
                 break
-            offset = run.next_offset
+            offset = each.next_offset
         return offset
 
     @property
     def whole(self) -> bool:
         """Whether all finished ranges are contiguous at the head, so that a commit covers all produced outputs."""
         seen_open = False
-        for run in self._runs:
-            if run.finished and seen_open:
+        for each in self._ranges:
+            if each.finished and seen_open:
                 return False
-            seen_open = seen_open or not run.finished
+            seen_open = seen_open or not each.finished
         return True
 
     def commit(self, offset: int) -> None:
         """Record that ``offset`` was committed. Raises ValueError unless a finished range at the head ends there."""
-        while self._runs and self._runs[0].finished and self._runs[0].next_offset <= offset:
-            self.committed = self._runs.popleft().next_offset
+        while self._ranges and self._ranges[0].finished and self._ranges[0].next_offset <= offset:
+            self.committed = self._ranges.popleft().next_offset
             self._first += 1
         if self.committed != offset:
             raise ValueError(f"committed {offset}, but the finished head ends at {self.committed}")
@@ -84,14 +84,16 @@ class OffsetTracker:
     @property
     def head(self) -> tuple[int, int] | None:
         """Offset and timestamp (ms) of the oldest record in flight (not committed); None if there is none."""
-        return next(((run.first_offset, run.at_ms) for run in self._runs if run.rows and run.at_ms is not None), None)
+        return next(
+            ((each.first_offset, each.at_ms) for each in self._ranges if each.rows and each.at_ms is not None), None
+        )
 
     @property
     def in_flight(self) -> int:
         """The number of records in flight (not committed)."""
-        return sum(run.rows for run in self._runs)
+        return sum(each.rows for each in self._ranges)
 
     @property
     def outstanding(self) -> bool:
         """Whether any range is in flight, including ranges without records."""
-        return bool(self._runs)
+        return bool(self._ranges)

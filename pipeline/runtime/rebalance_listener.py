@@ -36,11 +36,11 @@ class TaskRebalanceListener:
         self._metrics = metrics
         self._observer = observer
 
-    def gained(self, partitions: list[int]) -> None:
+    def assigned(self, partitions: list[int]) -> None:
         """Post the assignment of additional partitions."""
         self._metrics.rebalances.add(1, change="assigned")
         self._mailbox.post(PartitionsAssigned(self._tasks(partitions)))
-        log.info("gained partitions %s", sorted(partitions))
+        log.info("assigned partitions %s", sorted(partitions))
         self._observer.moved("gained", partitions)
 
     def revoked(self, partitions: list[int]) -> None:
@@ -50,13 +50,13 @@ class TaskRebalanceListener:
         tasks = self._tasks(partitions)
         self._mailbox.post(PartitionsRevoked(tasks))
         if not self._released(tasks):
-            log.warning("partitions %s could not be committed before they were given up", sorted(partitions))
+            log.warning("partitions %s could not be committed before they were revoked", sorted(partitions))
             self._mailbox.post(DeadlinePassed(0))
             if not self._released(tasks):
                 # The open transaction's offsets cannot be committed any more: this worker has left the group by now.
                 log.warning("still aborting what is open of partitions %s", sorted(partitions))
         self._metrics.rebalance_pause_seconds.observe(self._clock.monotonic() - started)
-        log.info("gave up partitions %s", sorted(partitions))
+        log.info("revoked partitions %s", sorted(partitions))
         self._observer.moved("gave up", partitions)
 
     def lost(self, partitions: list[int]) -> None:

@@ -9,7 +9,7 @@ moment, or an abort if the open transaction holds outputs of any other task. So 
 group metadata read, under the lock under which rebalances are handled.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
@@ -30,7 +30,7 @@ class TaskManager:
     """The tasks of a worker, of any number of pipelines.
 
     ``topics`` are the source topics of each pipeline, ``identity`` is the name under which this worker commits offsets.
-    A commit is due after ``interval_seconds`` if at least ``batch_rows_max`` rows wait, sooner otherwise.
+    ``interval_seconds`` and ``batch_rows_max`` are those of ``CommitPolicy``.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TaskManager:
         *,
         identity: str,
         interval_seconds: float,
-        batch_rows_max: int,
+        batch_rows_max: Callable[[], int],
         close_deadline_seconds: float,
     ) -> None:
         self._identity = identity

@@ -333,10 +333,10 @@ class TransactionManager:
         """Destroy the producer in another thread, since that may block for long while the brokers are unreachable."""
         if self._producer is None:
             return
-        grave: list[object] = [self._producer, self._batches]
+        closing: list[object] = [self._producer, self._batches]
         self._producer = self._batches = None
         self._swept = set()
-        threading.Thread(target=grave.clear, name="grave", daemon=True).start()
+        threading.Thread(target=closing.clear, name="producer-closing", daemon=True).start()
         self._metrics.producer_restarts.add(1)
 
     def _report(self, opened: OpenTransaction, started: float) -> None:

@@ -92,7 +92,7 @@ class WorkerRuntime:
             {pipeline: topics},
             identity=identity,
             interval_seconds=worker.commit_interval_seconds,
-            batch_rows_max=worker.batch_rows_max,
+            batch_rows_max=batch_rows_max,
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
@@ -175,7 +175,7 @@ class WorkerRuntime:
             migration=migration,
             reset=kafka.reset,
             monotonic=clock.monotonic,
-            beat=self._beat("opener", worker.stuck_deadline_seconds),
+            beat=self._beat("initializer", worker.stuck_deadline_seconds),
             on_failure=on_failure,
         )
         self._monitor = WorkerMonitor(

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class BatchSizer(Protocol):
-    """Decides the size of the next batch. For the thread that assembles batches."""
+    """Decides the size of the next batch. Several threads may call it at a time."""
 
     def rows_max(self) -> int:
         """Return the largest number of rows of the next batch, at least 1."""

@@ -12,8 +12,8 @@ class StateSpec:
     """The tables of a pipeline, by name: serialization, signature and changelog topic of each.
 
     ``partitions`` is the number of tasks that share the keys. ``fingerprints`` are those of the table versions in
-    changelogs. ``sources`` is by table the source topic whose offsets its rows carry. ``stayed`` returns, for a value
-    under ``PARTITION_HISTORY`` and a partition, a filter of the keys that have always been in that partition.
+    changelogs. ``sources`` is by table the source topic whose offsets its rows carry. ``unmoved_keys`` returns, for a
+    value under ``PARTITION_HISTORY`` and a partition, a filter of the keys that have always been in that partition.
     """
 
     pipeline: str
@@ -23,4 +23,4 @@ class StateSpec:
     changelogs: Mapping[str, str]
     fingerprints: Mapping[str, str]
     sources: Mapping[str, str]
-    stayed: Callable[[bytes, int], Callable[[bytes], bool]]
+    unmoved_keys: Callable[[bytes, int], Callable[[bytes], bool]]

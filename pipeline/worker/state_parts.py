@@ -10,7 +10,7 @@ from pipeline.http.lookup import Lookup
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
 from pipeline.kafka.retry import retry_until_available
-from pipeline.migration.partition_history import stayed
+from pipeline.migration.partition_history import unmoved_keys
 from pipeline.settings import KafkaSettings, Settings
 from pipeline.state.file_limits import raise_limit
 from pipeline.state.predictions import encode_version
@@ -66,7 +66,7 @@ def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> Sta
     sources = dict.fromkeys(signatures, pipeline.events.topic)  # predictions belong to events
     sources |= {state.table.name: pipeline.updating_events(state).topic for state in pipeline.table_states}
     return StateSpec(
-        pipeline.name, partitions, serdes, of_topics, pipeline.changelogs, fingerprints, sources, stayed
+        pipeline.name, partitions, serdes, of_topics, pipeline.changelogs, fingerprints, sources, unmoved_keys
     )
 
 

@@ -215,7 +215,7 @@ def test_faust_runs_a_worker(stage: StageFactory, tmp_path: Path) -> None:
         worker.wait()
     said = log.read_text()
     assert "Traceback" not in said, said[-4000:]
-    assert said.count("gained partitions") == 1, "each line is told once"
+    assert said.count("assigned partitions") == 1, "each line is told once"
     assert under.lag() == 0
 
 

@@ -46,7 +46,7 @@ def test_a_clean_restart_keeps_its_partitions(remembered: RememberedFactory, pro
     one, other = under.worker(name="one"), under.worker(name="other")
     under.until(lambda: one.partitions == other.partitions == 2, 30, "each has half")
     replay = under.sending(EVENTS, EVENTS / 10)
-    gained = other.log.read_text().count("gained partitions")
+    gained = other.log.read_text().count("assigned partitions")
 
     assert under.fleet.stop(one) == 0
     one = under.worker(name="one")
@@ -55,7 +55,7 @@ def test_a_clean_restart_keeps_its_partitions(remembered: RememberedFactory, pro
     under.until(lambda: replay.acknowledged == EVENTS, 60, "all was sent")
     found = under.audit()
     assert found.ok, found
-    assert other.log.read_text().count("gained partitions") == gained
+    assert other.log.read_text().count("assigned partitions") == gained
     under.check_states()
     under.check_scores()
 

@@ -626,7 +626,7 @@ class Owner:
     def __init__(self) -> None:
         self.owned: set[int] = set()
 
-    def gained(self, partitions: list[int]) -> None:
+    def assigned(self, partitions: list[int]) -> None:
         """Own these also."""
         self.owned |= set(partitions)
 

@@ -94,7 +94,7 @@ class WorkerModel:
             TOPICS,
             identity=ME,
             interval_seconds=0.1,
-            batch_rows_max=ROWS_PER_BATCH,
+            batch_rows_max=lambda: ROWS_PER_BATCH,
             close_deadline_seconds=CLOSE_SECONDS,
         )
         self.initializing: deque[act.FindOwners | act.ResolveOffsets | act.RestoreState] = deque()

@@ -21,7 +21,7 @@ ENVIRONMENT = "TEST_FAULT"
 NO_ROOM = "no room"
 REFRESH = "refresh"
 POINTS: dict[str, tuple[type, str]] = {
-    "gaining": (TaskRebalanceListener, "gained"),
+    "gaining": (TaskRebalanceListener, "assigned"),
     "giving up": (TaskRebalanceListener, "revoked"),
     "between commit and write": (StateManager, "commit"),
     "in the write": (Store, "write"),

@@ -43,7 +43,7 @@ class World:
             {"scoring": ("events",)},
             identity="w",
             interval_seconds=LONG,
-            batch_rows_max=self.worker.batch_rows_max,
+            batch_rows_max=lambda: self.worker.batch_rows_max,
             close_deadline_seconds=1.0,
         )
         self.clock = ShiftedClock()

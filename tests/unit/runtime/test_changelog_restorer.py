@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message
 
 from pipeline.errors import StateMismatch
 from pipeline.migration.partition_history import PartitionEra as Era
-from pipeline.migration.partition_history import PartitionHistory, stayed
+from pipeline.migration.partition_history import PartitionHistory, unmoved_keys
 from pipeline.records import TaskEpoch, TaskId, TopicPartition
 from pipeline.runtime.changelog_restorer import AGAIN_SECONDS, ChangelogRestorer
 from pipeline.settings import KafkaSettings
@@ -36,7 +36,7 @@ KEPT = StateSpec(
     {"cards": "cards.changelog", "shops": "shops.changelog"},
     dict.fromkeys(SHAPES, ""),
     dict.fromkeys(SHAPES, "payments.events"),
-    stayed,
+    unmoved_keys,
 )
 
 
@@ -44,7 +44,7 @@ class Stage:
     """A restorer whose changelogs end at ``high``, and what it asks and tells."""
 
     def __init__(self, folder: Path, high: int) -> None:
-        self.vault = StateManager(StateDirectory(folder, "w"), KEPT, 64)
+        self.state_manager = StateManager(StateDirectory(folder, "w"), KEPT, 64)
         self.wanted = {LIFE}
         self.committed: dict[TopicPartition, int] | None = dict(STARTS)
         self.restored: list[TaskEpoch] = []
@@ -52,7 +52,7 @@ class Stage:
         self.metrics = Metrics()
         self.restorer = ChangelogRestorer(
             KafkaSettings(),
-            self.vault,
+            self.state_manager,
             client_id="w",
             share=0.5,
             committed=lambda *_: self.committed,
@@ -93,16 +93,16 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     """A restorer that has nothing to read."""
     stage = Stage(tmp_path, 0)
     yield stage
-    stage.vault.stop(10)
+    stage.state_manager.stop(10)
 
 
 def test_a_disk_that_shows_its_damage_by_its_positions_is_restored_anew(stage: Stage, tmp_path: Path) -> None:
     """The store opens, for what it was made for can be read: the worker goes on, as it does after other damage."""
-    store = stage.vault.open(LIFE)
+    store = stage.state_manager.open(LIFE)
     store.flush()
     store.write({}, {"payments.events": 10})
-    stage.vault.close([LIFE[0]])
-    stage.vault._closing[LIFE[0]].result()
+    stage.state_manager.close([LIFE[0]])
+    stage.state_manager._closing[LIFE[0]].result()
     newest = max(tmp_path.glob("w/3/*.sst"))
     newest.write_bytes(newest.read_bytes().replace(b"position", b"noise..."))
 
@@ -111,7 +111,7 @@ def test_a_disk_that_shows_its_damage_by_its_positions_is_restored_anew(stage: S
     stage.step()
 
     assert stage.restored == [LIFE]
-    assert stage.vault.current(LIFE, STARTS)
+    assert stage.state_manager.current(LIFE, STARTS)
 
 
 def test_what_is_left_is_nothing_once_the_task_is_given_up(tmp_path: Path) -> None:
@@ -125,26 +125,26 @@ def test_what_is_left_is_nothing_once_the_task_is_given_up(tmp_path: Path) -> No
     stage.step()
 
     assert stage.left == 0
-    stage.vault.stop(10)
+    stage.state_manager.stop(10)
 
 
 def test_a_task_that_is_given_up_while_it_is_opened_is_not_kept_open(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its store would take the memory of those that are this worker's."""
-    opened = stage.vault.open
+    opened = stage.state_manager.open
 
     def slow(task_epoch: TaskEpoch) -> Store:
         store = opened(task_epoch)
         stage.wanted.clear()
         return store
 
-    monkeypatch.setattr(stage.vault, "open", slow)
+    monkeypatch.setattr(stage.state_manager, "open", slow)
     stage.restorer.restore(LIFE, STARTS)
     stage.step()
 
     assert stage.restored == []
-    assert not stage.vault._entries
+    assert not stage.state_manager._entries
 
 
 def test_an_error_that_is_of_no_partition_ends_nobody(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_an_error_that_is_of_no_partition_ends_nobody(tmp_path: Path) -> None:
     stage.restorer._take([Message(error=KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)), *map(end, KEPT.changelogs)])
 
     assert stage.restored == [LIFE]
-    stage.vault.stop(10)
+    stage.state_manager.stop(10)
 
 
 def end(table: str) -> Message:
@@ -187,7 +187,7 @@ def seven(tmp_path: Path) -> Iterator[Stage]:
     """A restorer whose changelogs end at offset 7. The task goes on from event 10."""
     stage = Stage(tmp_path, 7)
     yield stage
-    stage.vault.stop(10)
+    stage.state_manager.stop(10)
 
 
 def test_state_that_includes_events_to_be_read_again_is_refused(seven: Stage) -> None:
@@ -237,7 +237,7 @@ def test_a_task_that_another_worker_has_gone_on_with_is_no_fault(
 
 def test_a_refusal_rests_on_whole_changelogs(seven: Stage) -> None:
     """Where only the end was read, all is read again, since what lies before says how keys moved."""
-    seven.vault.open(LIFE).write({}, {SOURCE.topic: 9, KEPT.changelogs["cards"]: 5})
+    seven.state_manager.open(LIFE).write({}, {SOURCE.topic: 9, KEPT.changelogs["cards"]: 5})
 
     restored_from(seven, record(b"b", row(12), 5))
 
@@ -248,12 +248,12 @@ def test_a_refusal_rests_on_whole_changelogs(seven: Stage) -> None:
 
 def test_what_a_restore_that_is_cut_short_wrote_is_not_trusted_further_back(seven: Stage) -> None:
     """Its store has no source positions yet, but rows that include more than is committed now."""
-    store = seven.vault.open(LIFE)
+    store = seven.state_manager.open(LIFE)
     store.begin_restore({SOURCE.topic: 13})
     store.write({"cards": {b"b": row(12)}}, {KEPT.changelogs["cards"]: 5})
 
     seven.restorer.restore(LIFE, STARTS)
     seven.step()
 
-    assert seven.vault.open(LIFE).scan("cards", None, 9) == []
+    assert seven.state_manager.open(LIFE).scan("cards", None, 9) == []
     assert seven.left == 2 * 7

@@ -190,7 +190,7 @@ def test_computed_batches_that_wait_for_the_producer_hold_back_the_next_one() ->
 
 def test_durations_are_estimated_by_recent_medians() -> None:
     """One slow commit or batch does not change the estimate; a small batch takes as long as one of 256 rows."""
-    policy = CommitPolicy(0.1, 8_000)
+    policy = CommitPolicy(0.1, lambda: 8_000)
     assert policy.commit_seconds == 0.1
     assert policy.batch_seconds(1_000) == 0
 
@@ -207,12 +207,26 @@ def test_durations_are_estimated_by_recent_medians() -> None:
 
 def test_durations_that_change_for_good_change_the_estimate() -> None:
     """Old ones are forgotten."""
-    policy = CommitPolicy(0.1, 8_000)
+    policy = CommitPolicy(0.1, lambda: 8_000)
     for seconds in [0.02] * RECENT + [0.05] * RECENT:
         policy.commit_began(5.0)
         policy.committed(5.0 + seconds)
 
     assert policy.commit_seconds == pytest.approx(0.05)
+
+
+def test_the_size_of_the_next_batch_decides_when_a_worker_is_flooded() -> None:
+    """A size that changes while the worker runs changes when it commits and whether it lingers."""
+    rows_max = 8_000
+    policy = CommitPolicy(0.1, lambda: rows_max)
+    policy.commit_began(5.0)
+    assert policy.commit_time(5.0, 500) == pytest.approx(5.01)
+    assert policy.linger_seconds(5.0, waiting_rows=500, computed_batches=0, committing=False) > 0
+
+    rows_max = 500
+
+    assert policy.commit_time(5.0, 500) == pytest.approx(5.1)
+    assert policy.linger_seconds(5.0, waiting_rows=500, computed_batches=0, committing=False) == 0
 
 
 def test_a_fatal_error_is_known_by_its_words() -> None:

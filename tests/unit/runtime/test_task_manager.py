@@ -23,7 +23,7 @@ def manager() -> TaskManager:
         {"scoring": ("events",), "second": ("others",)},
         identity=ME,
         interval_seconds=0.1,
-        batch_rows_max=100,
+        batch_rows_max=lambda: 100,
         close_deadline_seconds=10.0,
     )
 
