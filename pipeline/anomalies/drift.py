@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.anomalies.alarm import Finding
-from pipeline.anomalies.baseline import Band, BaselineTracker
+from pipeline.anomalies.baseline import MEDIAN, Band, BaselineTracker, quantiles
 from pipeline.anomalies.bounds import ks_bound, psi_bound
 from pipeline.anomalies.count_detectors import WINDOW_SECONDS
 
@@ -92,7 +92,7 @@ class Drift:
             self._added_at, self._since_added = now, 0
             self._psi.add(wall, index)
             self._ks.add(wall, distance)
-        median, before = float(np.median(recent)), float(np.median(self._reference))
+        median, before = (float(quantiles(scores, MEDIAN)[0]) for scores in (recent, self._reference))
         description = f"the last {n:,} scores have median {median:.4g}, those before {before:.4g}"
         return (
             Finding("score_psi", index, bands[0], f"PSI {index:.2f} on {bins} bins: {description}"),
@@ -133,7 +133,7 @@ def psi(recent: Float64s, before: Float64s) -> tuple[float, int]:
     The bins are the deciles of ``before``: sum of (a - b) ln(a / b) over the bins' shares a and b. Half a score is
     added to each bin to keep the logarithm finite.
     """
-    edges = np.unique(np.quantile(before, DECILES))
+    edges = np.unique(quantiles(before, DECILES))
     shares = []
     for sample in (recent, before):
         counts = np.diff(np.searchsorted(sample, edges, side="right"), prepend=0, append=len(sample)) + 0.5

@@ -122,10 +122,12 @@ def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> 
     """Return the alarm changes of the score detectors for scores of deviation 1 around these means, within 0 to 1."""
     random = np.random.default_rng(seed)
     detector = Drift(seed)
+    rows = counts.astype(np.int64)
+    scores = 1 / (1 + np.exp(-random.normal(np.repeat(means, rows), 1) + 2))
+    ends = np.cumsum(rows).tolist()
 
     def looks(number: int, now: float, wall: float) -> Iterator[Finding | None]:
-        scores = 1 / (1 + np.exp(-random.normal(means[number], 1, int(counts[number])) + 2))
-        yield from detector.evaluate(now, wall, scores)
+        yield from detector.evaluate(now, wall, scores[ends[number - 1] if number else 0 : ends[number]])
 
     return alarms(at, looks)
 

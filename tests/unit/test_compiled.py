@@ -31,26 +31,32 @@ def squares(number):
 """
 
 
+def summed(folder: Path, kept: Path) -> str:
+    """Compute a sum in a new process that keeps compiled code in ``kept``; return its warnings."""
+    path = os.pathsep.join([str(folder), *filter(None, sys.path)])
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(kept), "PYTHONPATH": path}
+    command = [sys.executable, "-c", "from sums import squares; print(squares(4))"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "14"
+    return ran.stderr
+
+
+@pytest.fixture(scope="module")
+def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module, and in ``kept`` the code that a first process compiled."""
+    folder = tmp_path_factory.mktemp("sums")
+    (folder / "sums.py").write_text(SUMS)
+    assert summed(folder, folder / "kept") == ""
+    return folder
+
+
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_what_was_kept_and_cut_short_is_compiled_again(tmp_path: Path, kind: str) -> None:
+def test_what_was_kept_and_cut_short_is_compiled_again(sums: Path, tmp_path: Path, kind: str) -> None:
     """A machine that lost its power may leave empty files: the next process says so, and computes the same."""
-    (tmp_path / "sums.py").write_text(SUMS)
-    kept = tmp_path / "kept"
-    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-
-    def run() -> str:
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(kept), "PYTHONPATH": path}
-        command = [sys.executable, "-c", "from sums import squares; print(squares(4))"]
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert ran.stdout.strip() == "14"
-        return ran.stderr
-
-    assert run() == ""
-    cut = list(kept.rglob(f"*.{kind}"))
-    assert len(cut) == 1  # square is a part of squares
-    for each in cut:
-        each.write_bytes(b"")
-    assert "squares is compiled at each start" in run()
+    kept = shutil.copytree(sums / "kept", tmp_path / "kept")
+    (cut,) = kept.rglob(f"*.{kind}")  # square is a part of squares
+    cut.write_bytes(b"")
+    assert "squares is compiled at each start" in summed(sums, kept)
 
 
 def test_every_module_that_keeps_code_is_compiled_at_install() -> None:
@@ -143,13 +149,13 @@ ALL = """
 import pipeline.compiled
 for module in pipeline.compiled.MODULES:
     __import__(module)
-from pipeline.codec.schema_repository import SchemaRepository
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
-encoder = AvroSerializer(SchemaRepository.load(), "score")
+encoder = AvroSerializer(project_schemas(), "score")
 import pyarrow as pa
 none = encoder.serialize(pa.RecordBatch.from_pylist([], schema=encoder.schema))
-assert AvroDeserializer(SchemaRepository.load(), "score", value_bytes_max=99).deserialize_values(none)[0].num_rows == 0
+assert AvroDeserializer(project_schemas(), "score", value_bytes_max=99).deserialize_values(none)[0].num_rows == 0
 print(len(compiled))
 """
 # The module that is compiled fastest stands for all: what happens without kept code is decided by the decorator.

@@ -59,10 +59,19 @@ def modules_of() -> dict[str, set[str]]:
     return modules
 
 
-@cache
 def imported(*folders: str) -> dict[str, set[str]]:
     """Return the top-level modules that files of some folders import or look up by name, with the files."""
-    return used(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for module, files in imported_in(folder).items():
+            found[module] = found.get(module, set()) | files
+    return found
+
+
+@cache
+def imported_in(folder: str) -> dict[str, set[str]]:
+    """Return the same for one folder."""
+    return used(sorted((ROOT / folder).rglob("*.py")))
 
 
 def used(paths: Iterable[Path]) -> dict[str, set[str]]:

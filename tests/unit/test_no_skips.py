@@ -1,56 +1,58 @@
 """``--no-skips``: what CI relies on, so that a program that is missing there does not pass as a test that ran."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 ROOT = Path(__file__).parents[2]
 IN_A_TEST = "import pytest\ndef test_it(): pytest.skip('nginx is missing')\n"
-IN_A_FILE = "import pytest\npytest.skip('nginx is missing', allow_module_level=True)\n"
+IN_A_FILE = "import pytest\npytest.skip('curl is missing', allow_module_level=True)\n"
 EXPECTED_FAILURE = "import pytest\n@pytest.mark.xfail\ndef test_it(): assert False\n"
 
 
-def run(folder: Path, code: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Run a file with this code under the hooks of these tests."""
-    (folder / "test_one.py").write_text(code)
-    (folder / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", "pytest.ini"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [*command, *options, "test_one.py"],
-        cwd=folder,
-        env=environment | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """An empty folder, to run files under the hooks of these tests."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]")
+    return pytester
 
 
 @pytest.mark.parametrize("processes", ["0", "1"])
-@pytest.mark.parametrize("code", [IN_A_TEST, IN_A_FILE])
-def test_a_skip_fails_the_run(tmp_path: Path, code: str, processes: str) -> None:
+def test_a_skip_fails_the_run(folder: pytest.Pytester, processes: str) -> None:
     """The skip of a test and of a whole file: the run fails and says what was skipped and why.
 
     Also if another process runs the tests, as in `make test`.
     """
-    ended = run(tmp_path, code, "--no-skips", "-n", processes)
-    assert ended.returncode != 0, ended.stdout
-    assert "--no-skips forbids" in ended.stdout
-    assert "nginx is missing" in ended.stdout
+    folder.makepyfile(test_one=IN_A_TEST, test_two=IN_A_FILE)
+    run = folder.runpytest_subprocess if processes == "1" else folder.runpytest_inprocess
+    ended = run("-p", "tests.conftest", "--no-skips", "-n", processes)
+    assert ended.ret != 0
+    ended.stdout.fnmatch_lines_random(["*--no-skips forbids*nginx is missing*", "*--no-skips forbids*curl is missing*"])
 
 
-def test_without_it_a_skip_is_a_skip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [IN_A_TEST, IN_A_FILE])
+def test_the_skip_alone_fails_the_run(folder: pytest.Pytester, code: str) -> None:
+    """Each of them without the other."""
+    folder.makepyfile(test_one=code)
+    assert folder.runpytest_inprocess("-p", "tests.conftest", "--no-skips").ret != 0
+
+
+def test_without_it_a_skip_is_a_skip(folder: pytest.Pytester) -> None:
     """On a machine without the program the rest of the run decides."""
-    ended = run(tmp_path, IN_A_TEST)
-    assert ended.returncode == 0, ended.stdout
-    assert "1 skipped" in ended.stdout
+    folder.makepyfile(test_one=IN_A_TEST)
+    ended = folder.runpytest_inprocess("-p", "tests.conftest")
+    assert ended.ret == 0
+    ended.assert_outcomes(skipped=1)
 
 
-def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
+def test_an_expected_failure_is_no_skip(folder: pytest.Pytester) -> None:
     """pytest reports it as skipped; it ran."""
-    ended = run(tmp_path, EXPECTED_FAILURE, "--no-skips")
-    assert ended.returncode == 0, ended.stdout
-    assert "1 xfailed" in ended.stdout
+    folder.makepyfile(test_one=EXPECTED_FAILURE)
+    ended = folder.runpytest_inprocess("-p", "tests.conftest", "--no-skips")
+    assert ended.ret == 0
+    ended.assert_outcomes(xfailed=1)

@@ -1,6 +1,5 @@
 """docs/what-happens-when.md: each row of its tables has a test with the same name."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -22,15 +21,15 @@ def name_of_test(fault: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def test_names() -> set[str]:
+def names_of_tests() -> set[str]:
     """Return the names of all test functions of the project."""
-    trees = (ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("test_*.py"))
-    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    sources = (path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    return {name for source in sources for name in re.findall(r"^ *def (test_\w+)\(", source, re.MULTILINE)}
 
 
-def test_each_row_of_the_page_has_a_test_of_its_name(test_names: set[str]) -> None:
+def test_each_row_of_the_page_has_a_test_of_its_name(names_of_tests: set[str]) -> None:
     """A row without a test of its name is a promise that nothing checks."""
-    missing = [fault for fault in faults() if name_of_test(fault) not in test_names]
+    missing = [fault for fault in faults() if name_of_test(fault) not in names_of_tests]
     assert not missing, f"no test of these names: {[name_of_test(fault) for fault in missing]}"
 
 

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import TopologyError
 from pipeline.features.derived import Above, Derived, Difference, IsNull, Log1p, Ratio, Value, numbers, sql_of
 from pipeline.features.spec import FeatureSpec
+from tests.support.duckdb_connection import duckdb_connection
 
 anytime = settings(deadline=None)  # tests share their machine
 
@@ -39,9 +39,9 @@ def batch(rows: list[tuple[float | None, float | None]]) -> pa.RecordBatch:
 
 def by_sql(value: Value, events: pa.Table) -> np.ndarray[Any, Any]:
     """Return what DuckDB computes, NaN for NULL."""
-    with duckdb.connect() as connection:
-        connection.register("events", events)
-        found = connection.execute(f"SELECT {sql_of(value)} AS x FROM events").fetchall()
+    connection = duckdb_connection()
+    connection.register("events", events)
+    found = connection.execute(f"SELECT {sql_of(value)} AS x FROM events").fetchall()
     return np.array([math.nan if x is None else x for (x,) in found], dtype=np.float64)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,6 +15,7 @@ from pipeline.features.tables import Table, TableState, days, hours, table_state
 from pipeline.features.windows import advance
 from pipeline.features.windows import plausible as plausible_online
 from pipeline.offline.feature_sql import sql
+from tests.support.duckdb_connection import duckdb_connection
 from tests.support.feature_histories import (
     Event,
     Online,
@@ -52,9 +52,9 @@ def relation(events: Sequence[Event]) -> pa.Table:
 
 def offline(memory: TableState, events: pa.Table) -> tuple[list[int], Float64s]:
     """Return the ordinals and, [n, F], NaN for NULL, the results of the query."""
-    with duckdb.connect() as connection:
-        connection.register("recorded", events)
-        found = connection.sql(sql(memory, "recorded")).to_arrow_table()
+    connection = duckdb_connection()
+    connection.register("recorded", events)
+    found = connection.sql(sql(memory, "recorded")).to_arrow_table()
     assert found.column_names == ["ordinal", *(each.name for each in memory.aggregates)]
     results = np.empty((found.num_rows, len(memory.aggregates)))
     for column, each in enumerate(memory.aggregates):
@@ -137,9 +137,9 @@ moments = st.sampled_from([0, 1_700_000_000_000, -(2**63), 2**63 - 1]) | st.inte
 def test_the_same_times_are_plausible(pairs: list[tuple[int, int]], past: int, future: int) -> None:
     """The condition in SQL and the mask online agree, at the ends of int64 too."""
     times, arrived = (np.array([pair[at] for pair in pairs], np.int64) for at in (0, 1))
-    with duckdb.connect() as connection:
-        connection.register("recorded", pa.table({"time_ms": times, "arrived_ms": arrived}))
-        found = connection.execute(f"SELECT {plausible(past, future)} FROM recorded").fetchall()
+    connection = duckdb_connection()
+    connection.register("recorded", pa.table({"time_ms": times, "arrived_ms": arrived}))
+    found = connection.execute(f"SELECT {plausible(past, future)} FROM recorded").fetchall()
     np.testing.assert_array_equal([each for (each,) in found], plausible_online(times, arrived, past, future))
 
 

@@ -1,11 +1,12 @@
 """A process that writes to a store until it is killed, or until there is no room: what the tests of crashes start.
 
 Writes are functions of their number, so that what survives can be compared with the positions that it names.
-Each number is printed when its write is done.
+Each number is reported when its write is done.
 """
 
 import resource
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,12 @@ BALLAST = "ballast"
 FILE_BYTES = 24 << 10
 
 
-def write(path: Path, most: int) -> None:
+def show(number: int) -> None:
+    """Print a number at once."""
+    print(number, flush=True)
+
+
+def write(path: Path, most: int, report: Callable[[int], None] = show) -> None:
     """Continue where the store stands, for at most so many writes; close it, also when a write fails.
 
     A store that is not closed keeps its lock for as long as Python keeps the failed write's frames: since Python 3.13
@@ -26,7 +32,7 @@ def write(path: Path, most: int) -> None:
         number = store.positions().get("payments.events", 0) // 10
         for each in range(number + 1, number + most + 1):
             store.write(step(each), positions(each))
-            print(each, flush=True)
+            report(each)
 
 
 def fill(path: Path) -> None:
@@ -50,9 +56,6 @@ def fill(path: Path) -> None:
 
 if __name__ == "__main__":
     what, where = sys.argv[1], Path(sys.argv[2])
-    if what == "write":
-        write(where, 100_000)
-    else:
-        if what == "fill small files":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
-        fill(where)
+    if what == "fill small files":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, resource.RLIM_INFINITY))
+    fill(where)
