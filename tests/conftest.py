@@ -40,6 +40,9 @@ LONGEST_FIRST = {
     )
 }
 
+# The threads of a training would wait busily for one another, as two processes share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("surgetank", deadline=None)
 hypothesis.settings.load_profile("surgetank")

@@ -18,6 +18,7 @@ from pipeline.anomalies.baseline import (
     BaselineTracker,
     SeasonalRange,
     compute_baseline,
+    quantiles,
 )
 from pipeline.anomalies.bounds import deviations, ks_bound, psi_bound
 from pipeline.anomalies.count_detectors import ArrivalRate, Latency, RateWindow, Share, quantile
@@ -268,3 +269,10 @@ def test_a_row_sample_is_bounded_and_keeps_no_batch_in_memory() -> None:
     assert len(scores) == rows
     assert 0 <= scores.min() < scores.max() < 8192
     assert sample.take()[0] == 0
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.lists(st.floats(0, 1), min_size=1))
+def test_quantiles_are_those_of_numpy(values: list[float], shares: list[float]) -> None:
+    """To the last digits, of a single value too."""
+    found = quantiles(np.sort(values), np.array(shares))
+    np.testing.assert_allclose(found, np.quantile(values, shares), rtol=1e-9, atol=1e-6)
