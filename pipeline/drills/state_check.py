@@ -20,7 +20,7 @@ from pipeline.clock import SystemClock
 from pipeline.declaration import PREDICTIONS, Events, Pipeline
 from pipeline.drills.wire import SCORE, decoder
 from pipeline.errors import SurgetankError
-from pipeline.features.row_layout import AggregateKind
+from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance
 from pipeline.kafka import provisioning

@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import TopologyError
+from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.derived import Derived, Value, inputs_of, is_number, name_of, numbers
-from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout, duration_text
+from pipeline.features.row_layout import AggregateSpec, RingWindow, RowLayout, duration_text
 from pipeline.features.spec import Float64s, Input
 
 BUCKETS = 12

@@ -16,16 +16,8 @@ import numpy as np
 from numba import boolean, float64, int64, types
 
 from pipeline.compiled import compiled
-from pipeline.features.row_layout import (
-    NEWEST_TIME,
-    TIME_BOUND_MS,
-    Accumulator,
-    AggregateKind,
-    Bools,
-    Int64s,
-    RingRead,
-    RowLayout,
-)
+from pipeline.features.aggregate_kinds import Accumulator, AggregateKind, RingRead
+from pipeline.features.row_layout import NEWEST_TIME, TIME_BOUND_MS, Bools, Int64s, RowLayout
 from pipeline.features.spec import Float64s
 
 NO_BUCKET = -(2**62)  # the newest bucket of an empty ring: older than every bucket

@@ -9,8 +9,9 @@ buckets, regardless of the number of events per key.
 from collections.abc import Iterator
 
 from pipeline.errors import TopologyError
+from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.derived import quoted, sql_of
-from pipeline.features.row_layout import TIME_BOUND_MS, AggregateKind, RingWindow
+from pipeline.features.row_layout import TIME_BOUND_MS, RingWindow
 from pipeline.features.tables import Aggregate, TableState
 
 _GIVEN = ("ordinal", "key", "time_ms", "reads", "writes")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline import Events
 from pipeline.errors import TopologyError
-from pipeline.features.row_layout import Accumulator, AggregateKind, AggregateSpec, RingWindow, RowLayout, migrate
+from pipeline.features.aggregate_kinds import Accumulator, AggregateKind
+from pipeline.features.row_layout import AggregateSpec, RingWindow, RowLayout, migrate
 from pipeline.features.tables import Table, TableState, hours, table_states
 from tests.support.feature_histories import Event, Online, histories, tables
 

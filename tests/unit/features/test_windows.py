@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.row_layout import RingRead
+from pipeline.features.aggregate_kinds import RingRead
 from pipeline.features.tables import Table, TableState, table_states
 from pipeline.features.windows import advance, plausible
 from tests.support.feature_histories import (

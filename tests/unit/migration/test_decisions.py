@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import TopicsError
-from pipeline.features.row_layout import AggregateKind, AggregateSpec, RingWindow, RowLayout
+from pipeline.features.aggregate_kinds import AggregateKind
+from pipeline.features.row_layout import AggregateSpec, RingWindow, RowLayout
 from pipeline.kafka import provisioning
 from pipeline.migration.partition_history import PartitionHistory
 from pipeline.migration.rebuild import RebuildAction, decide, migrated, usable

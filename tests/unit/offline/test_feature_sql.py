@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import TopologyError
-from pipeline.features.row_layout import AggregateKind
+from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.tables import Table, TableState, days, hours, table_states
 from pipeline.features.windows import advance
 from pipeline.features.windows import plausible as plausible_online
