@@ -7,5 +7,8 @@ import duckdb
 
 @cache
 def duckdb_connection() -> duckdb.DuckDBPyConnection:
-    """Return the process's connection to an empty database in memory; a registered table replaces its namesake."""
-    return duckdb.connect()
+    """Return the process's connection to an empty database in memory; a registered table replaces its namesake.
+
+    It uses one thread: most inputs have a few rows, and the tests run in two processes.
+    """
+    return duckdb.connect(config={"threads": 1})

@@ -251,5 +251,6 @@ def test_the_command_tells_what_it_wrote(tmp_path: Path) -> None:
     words = CliRunner().invoke(app, [*command, "--events", str(tmp_path)])
     assert "1,000 events, 1,000 facts of flights.departures, 12 features" in words.stdout
     assert CliRunner().invoke(app, [*command, "--arrived", "at"]).exit_code == 2
-    refused = CliRunner().invoke(app, [*command, "--events", str(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    refused = CliRunner().invoke(app, [*command, "--events", str(tmp_path / "empty")])
     assert isinstance(refused.exception, SurgetankError)
