@@ -7,6 +7,8 @@ import pyarrow as pa
 from pipeline.declaration import Events
 from pipeline.records import RecordBatch
 
+_TIME = pa.timestamp("ms", tz="UTC")
+
 
 def event_reference(
     events: Events, records: RecordBatch, rows: npt.NDArray[np.int64], columns: pa.RecordBatch
@@ -15,10 +17,11 @@ def event_reference(
 
     ``rows`` int64 [k] are row numbers of the events in ``records``; ``columns`` has k rows, with id and time.
     """
+    times = columns[events.time]
     partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
     return {
         "event_id": columns[events.id],
-        "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
+        "event_time": times if times.type == _TIME else times.cast(_TIME, safe=False),
         "source_topic": pa.repeat(events.topic, len(rows)),  # only events are scored
         "source_partition": pa.array(partitions[records.source[rows]]),
         "source_offset": pa.array(records.offsets[rows]),

@@ -4,9 +4,11 @@ Values are stored here and passed to prometheus_client at a scrape. Its own Hist
 its label sets are unbounded.
 """
 
+import math
 import re
 import threading
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -237,11 +239,19 @@ class Histogram(Metric[npt.NDArray[np.float64]]):
         self.buckets = np.asarray(buckets, dtype=np.float64)
         if not len(buckets) or not np.isfinite(self.buckets).all() or (np.diff(self.buckets) <= 0).any():
             raise MetricError(f"metric {name!r}: buckets must be finite and ascend")
+        self._bounds = self.buckets.tolist()
         super().__init__(name, help, labels, unit=unit)
 
     def observe(self, value: float, **labels: LabelValue) -> None:
-        """Observe one value."""
-        self.observe_many(np.array([value], dtype=np.float64), **labels)
+        """Observe one value, as ``observe_many`` does."""
+        value = max(value, 0.0)
+        if not math.isfinite(value):
+            raise MetricError(f"metric {self.name}: values must be finite")
+        key = self._key(labels)
+        with self._lock:
+            series = self._value_at(key)
+            series[bisect_left(self._bounds, value)] += 1
+            series[-1] += value
 
     def observe_many(self, values: npt.NDArray[np.float64], **labels: LabelValue) -> None:
         """Observe a column of values, float64 [n].
