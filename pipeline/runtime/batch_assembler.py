@@ -20,12 +20,14 @@ from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 0.01  # how often to count the waiting rows while lingering: enough of them end it
+
 
 class RecordSource(Protocol):
     """Fills the record queues."""
 
-    def poll(self, timeout: float) -> bool:
-        """Read the available records; wait up to ``timeout`` seconds for the first. Return whether any were read."""
+    def poll(self, timeout: float) -> int:
+        """Read the available records; wait up to ``timeout`` seconds for the first. Return how many were read."""
         ...
 
 
@@ -62,17 +64,16 @@ class BatchAssembler:
         """
         give_up = self._clock.monotonic() + timeout
         while (left := give_up - self._clock.monotonic()) > 0:
-            if not self._records:
-                self._fetcher.poll(left)
-                continue
             linger, before = self._mailbox.ask(lambda manager: (self._linger_seconds(manager), self._standing(manager)))
             if linger > 0:
-                self._mailbox.wait_for(lambda manager: self._standing(manager) != before, min(linger, left))  # noqa: B023
-                self._fetcher.poll(0)
-                continue
-            self._fill()
-            if (batch := self._hand_out()) is not None:
-                return batch
+                wait = min(linger, left, LOOK_SECONDS)
+                self._mailbox.wait_for(lambda manager: self._standing(manager) != before, wait)  # noqa: B023
+            elif not self._records:
+                self._fetcher.poll(left)
+            else:
+                self._fill()
+                if (batch := self._hand_out()) is not None:
+                    return batch
         return None
 
     def _standing(self, manager: TaskManager) -> tuple[bool, int]:

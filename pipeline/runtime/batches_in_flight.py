@@ -17,14 +17,10 @@ class BatchStage(Enum):
 
 @dataclass(slots=True)
 class BatchInFlight:
-    """The records of a batch by task epoch: partitions and the in-flight ids of their OffsetTracker.
-
-    ``began_at``: when its computation began, in monotonic seconds.
-    """
+    """The records of a batch by task epoch: partitions and the in-flight ids of their OffsetTracker."""
 
     records: Mapping[TaskEpoch, tuple[tuple[TopicPartition, int], ...]]
     rows: int
-    began_at: float
     stage: BatchStage = BatchStage.COMPUTING
 
 
@@ -35,10 +31,10 @@ class BatchesInFlight:
         self._batches: dict[int, BatchInFlight] = {}
         self._last = 0
 
-    def add(self, records: Mapping[TaskEpoch, tuple[tuple[TopicPartition, int], ...]], rows: int, now: float) -> int:
+    def add(self, records: Mapping[TaskEpoch, tuple[tuple[TopicPartition, int], ...]], rows: int) -> int:
         """Add a batch in stage COMPUTING; return its number."""
         self._last += 1
-        self._batches[self._last] = BatchInFlight(records, rows, now)
+        self._batches[self._last] = BatchInFlight(records, rows)
         return self._last
 
     def get(self, number: int, stage: BatchStage) -> BatchInFlight | None:

@@ -1,17 +1,18 @@
-"""Polls the fetcher in a thread of its own, so that records arrive while a batch is computed.
+"""Polls the fetcher from two threads in turn: the computing thread when it needs records, and one in the background.
 
-After each read the thread pauses, unless the computing thread waits for records. Brokers answer a fetch as soon as one
-record is there, so without the pause there would be up to a thousand reads per second, of a few records each.
+At low load the computing thread reads all records of a batch at once, when it takes the batch; a background read of
+each few records that arrive would compete with the computation. The background thread reads on without a pause while
+its reads are full, that is, while the worker lags. Otherwise it polls only so often that a change of the assignment
+does not wait for the end of a long computation.
 """
 
 import threading
 from collections.abc import Callable
 
-from pipeline.runtime.fetcher import Fetcher
+from pipeline.runtime.fetcher import READ_ROWS_MAX, Fetcher
 from pipeline.runtime.record_queues import RecordQueues
 
-POLL_SECONDS = 0.02  # how long a change of assignment may wait for the end of an idle poll
-PAUSE_SECONDS = 0.004
+PAUSE_SECONDS = 0.02
 
 
 class FetchThread:
@@ -29,9 +30,7 @@ class FetchThread:
         self._records = records
         self._beat = beat
         self._on_failure = on_failure
-        self._arrived = threading.Condition()
-        self._arrivals = self._seen = 0
-        self._wanted = threading.Event()
+        self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
 
@@ -39,22 +38,14 @@ class FetchThread:
         """Start the thread."""
         self._thread.start()
 
-    def poll(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for records that arrived after the last call; return whether there are any.
-
-        Call it in one thread.
-        """
-        with self._arrived:
-            if timeout and self._arrivals == self._seen:
-                self._wanted.set()
-            arrived = self._arrived.wait_for(lambda: self._arrivals != self._seen, timeout)
-            self._seen = self._arrivals
-        return arrived
+    def poll(self, timeout: float) -> int:
+        """Read the available records; wait up to ``timeout`` seconds for the first. Return how many were read."""
+        with self._turn:
+            return 0 if self._stopping.is_set() else self._fetcher.poll(timeout)
 
     def stop(self, timeout: float) -> None:
         """Stop the thread and close the consumer. Waits up to ``timeout`` seconds."""
         self._stopping.set()
-        self._wanted.set()
         if self._thread.ident is not None:  # otherwise it was never started
             self._thread.join(timeout)
 
@@ -62,15 +53,12 @@ class FetchThread:
         try:
             while not self._stopping.is_set():
                 self._beat()
-                if self._fetcher.poll(POLL_SECONDS):
-                    with self._arrived:
-                        self._arrivals += 1
-                        self._arrived.notify_all()
-                        self._wanted.clear()
-                    self._wanted.wait(PAUSE_SECONDS)
+                if self.poll(0) < READ_ROWS_MAX:
+                    self._stopping.wait(PAUSE_SECONDS)
                 else:
-                    self._records.wait_for_room(POLL_SECONDS)  # returns at once unless the queues are full
+                    self._records.wait_for_room(PAUSE_SECONDS)
         except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
         finally:
-            self._fetcher.stop()
+            with self._turn:
+                self._fetcher.stop()

@@ -74,20 +74,20 @@ class Fetcher:
         for topic in topics:
             self._consumer.look_up(topic, 10)
 
-    def poll(self, timeout: float) -> bool:
-        """Read the available records; wait up to ``timeout`` seconds for the first. Return whether any were read.
+    def poll(self, timeout: float) -> int:
+        """Read the available records; wait up to ``timeout`` seconds for the first. Return how many were read.
 
-        Reads nothing while the record queues are full, and nothing of tasks whose queues are paused. Call it in one
-        thread.
+        Reads nothing while the record queues are full, and nothing of tasks whose queues are paused. For one thread at
+        a time.
         """
         self._apply_changes()
         self._pause(self._queues.paused())
         if not self._queues.wait_for_room(0):
-            return False
+            return 0
         fetched = list(self._current(self._read(timeout).records))
         if fetched:
             self._queues.put(fetched)
-        return bool(fetched)
+        return sum(len(records) for _, _, records in fetched)
 
     def assign(self, positions: dict[TopicPartition, FetchPosition]) -> Future[None]:
         """Add these partitions to the assignment, from their positions on."""

@@ -240,14 +240,13 @@ class TaskManager:
             else:
                 rows += sum(span.rows for span in spans)
         if records:
-            actions.append(act.ProcessBatch(self._batches.add(records, rows, now), tuple(records)))
+            actions.append(act.ProcessBatch(self._batches.add(records, rows), tuple(records)))
         return actions
 
     def _computed(self, event: on.BatchComputed, now: float) -> list[ManagerAction]:
         batch = self._batches.get(event.batch, BatchStage.COMPUTING)
         if batch is None:
             return []
-        self.policy.computed(batch.rows, now - batch.began_at)
         current = [self.tasks.current(task) is not None for task in batch.records]
         if event.usable and all(current):
             batch.stage = BatchStage.PRODUCING
@@ -338,7 +337,6 @@ class TaskManager:
             return []
         self._sent = None
         self._commit_asked = False
-        self.policy.committed(now)
         if self._batches.remove_produced():
             self._aborts = 0
         for key, offsets in sent.offsets.items():

@@ -7,7 +7,6 @@ from pipeline.kafka.group_client import address_of, owner_metadata, owner_of
 from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime.commit_policy import (
     BATCHES_AHEAD,
-    RECENT,
     WORTHWHILE_ROWS,
     CommitPolicy,
     commit_time,
@@ -144,24 +143,16 @@ def test_a_model_call_past_its_deadline_hangs() -> None:
     assert hung_call(100.0, 79.0, 20.0) is not None
 
 
-def linger(
-    now: float,
-    rows: int,
-    *,
-    computed: int = 0,
-    commit_ends_at: float | None = None,
-    batch_seconds: float = 0.0,
-) -> float:
-    """Return the linger time of a worker with batches of at most 8,000 rows, whose last commit began at 10 s."""
+def linger(now: float, rows: int, *, computed: int = 0, committing: bool = False, rows_max: int = 8_000) -> float:
+    """Return the linger time of a worker with batches of ``rows_max`` rows, whose last commit began at 10 s."""
     return linger_seconds(
         now=now,
         last_commit_at=10.0,
         interval_seconds=0.1,
         waiting_rows=rows,
-        batch_rows_max=8_000,
+        batch_rows_max=rows_max,
         computed_batches=computed,
-        commit_ends_at=commit_ends_at,
-        batch_seconds=batch_seconds,
+        committing=committing,
     )
 
 
@@ -173,12 +164,11 @@ def test_a_batch_gathers_only_as_long_as_its_commit_is_not_due() -> None:
     assert linger(50.0, 1) == 0
 
 
-def test_a_batch_is_taken_so_that_it_is_computed_when_the_commit_in_progress_ends() -> None:
-    """Earlier it would wait for the producer, without the records that arrive meanwhile. A full batch waits never."""
-    assert linger(10.01, 2_000, commit_ends_at=10.03, batch_seconds=0.005) == pytest.approx(0.015)
-    assert linger(10.026, 2_000, commit_ends_at=10.03, batch_seconds=0.005) == 0
-    assert linger(10.01, 2_000, commit_ends_at=10.03, batch_seconds=0.05) == 0
-    assert linger(10.01, 8_000, commit_ends_at=10.03, batch_seconds=0.005) == 0
+def test_a_small_batch_waits_for_the_end_of_the_commit_in_progress() -> None:
+    """It could not be committed before, and it would lack the records that arrive meanwhile. A full batch is taken."""
+    assert linger(10.02, WORTHWHILE_ROWS - 1, committing=True) > 0
+    assert linger(10.02, WORTHWHILE_ROWS, committing=True) == 0
+    assert linger(10.02, 500, committing=True, rows_max=500) == 0
 
 
 def test_computed_batches_that_wait_for_the_producer_hold_back_the_next_one() -> None:
@@ -186,33 +176,6 @@ def test_computed_batches_that_wait_for_the_producer_hold_back_the_next_one() ->
     assert linger(50.0, 7_999, computed=1) > 0
     assert linger(50.0, 8_000, computed=1) == 0
     assert linger(50.0, 8_000, computed=BATCHES_AHEAD) > 0
-
-
-def test_durations_are_estimated_by_recent_medians() -> None:
-    """One slow commit or batch does not change the estimate; a small batch takes as long as one of 256 rows."""
-    policy = CommitPolicy(0.1, lambda: 8_000)
-    assert policy.commit_seconds == 0.1
-    assert policy.batch_seconds(1_000) == 0
-
-    for seconds in (0.02, 0.02, 0.9):
-        policy.commit_began(5.0)
-        policy.committed(5.0 + seconds)
-    for seconds in (0.004, 0.004, 3.0):
-        policy.computed(1_024, seconds)
-
-    assert policy.commit_seconds == pytest.approx(0.02)
-    assert policy.batch_seconds(2_048) == pytest.approx(0.008)
-    assert policy.batch_seconds(1) == policy.batch_seconds(256) == pytest.approx(0.001)
-
-
-def test_durations_that_change_for_good_change_the_estimate() -> None:
-    """Old ones are forgotten."""
-    policy = CommitPolicy(0.1, lambda: 8_000)
-    for seconds in [0.02] * RECENT + [0.05] * RECENT:
-        policy.commit_began(5.0)
-        policy.committed(5.0 + seconds)
-
-    assert policy.commit_seconds == pytest.approx(0.05)
 
 
 def test_the_size_of_the_next_batch_decides_when_a_worker_is_flooded() -> None:
