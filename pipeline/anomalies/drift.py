@@ -70,9 +70,13 @@ class Drift:
     def _retire(self, now: float, scores: Float64s) -> None:
         self._block.append(scores)
         if now - self._block_closed_at >= WINDOW_SECONDS and sum(map(len, self._block)) >= BLOCK:
-            self._blocks.append(self._thinned(np.concatenate(self._block), BLOCK))
+            new = np.sort(self._thinned(np.concatenate(self._block), BLOCK))
             self._block, self._block_closed_at = [], now
-            self._reference = np.sort(np.concatenate(self._blocks))
+            if len(self._blocks) == BLOCKS:
+                self._reference = without(self._reference, self._blocks[0])
+            self._blocks.append(new)
+            # A stable sort merges what is sorted already.
+            self._reference = np.sort(np.concatenate((self._reference, new)), kind="stable")
         elif sum(map(len, self._block)) > 4 * RECENT_SCORES:
             self._block = [self._thinned(np.concatenate(self._block), 2 * RECENT_SCORES)]
 
@@ -108,6 +112,12 @@ class Drift:
         band = tracker.band(wall, noise=least / 100, low=-math.inf, high=least)
         assert band is not None  # there is a baseline
         return Band(-math.inf, min(band.center, least / 2), band.high)
+
+
+def without(ordered: Float64s, removed: Float64s) -> Float64s:
+    """Return a sorted sample, float64 [n], without the values of another one, float64 [k], each removed once. Pure."""
+    rank = np.arange(len(removed)) - np.searchsorted(removed, removed)  # among equal values
+    return np.delete(ordered, np.searchsorted(ordered, removed) + rank)
 
 
 def ks(recent: Float64s, before: Float64s) -> tuple[float, float]:

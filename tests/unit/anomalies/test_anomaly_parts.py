@@ -22,7 +22,7 @@ from pipeline.anomalies.baseline import (
 )
 from pipeline.anomalies.bounds import deviations, ks_bound, psi_bound
 from pipeline.anomalies.count_detectors import ArrivalRate, Latency, RateWindow, Share, quantile
-from pipeline.anomalies.drift import BLOCK, BLOCKS, RECENT_SCORES, Drift, ks, psi
+from pipeline.anomalies.drift import BLOCK, BLOCKS, RECENT_SCORES, Drift, ks, psi, without
 from pipeline.anomalies.row_sample import ROWS_MAX, ROWS_PER_BATCH, RowSample
 from pipeline.records import TopicPartition
 
@@ -276,3 +276,19 @@ def test_quantiles_are_those_of_numpy(values: list[float], shares: list[float]) 
     """To the last digits, of a single value too."""
     found = quantiles(np.sort(values), np.array(shares))
     np.testing.assert_allclose(found, np.quantile(values, shares), rtol=1e-9, atol=1e-6)
+
+
+@given(st.lists(st.integers(0, 5).map(float)), st.lists(st.integers(0, 5).map(float)))
+def test_values_are_removed_from_a_sorted_sample_once_each(kept: list[float], removed: list[float]) -> None:
+    """Of equal values as many as asked for; the others stay in order."""
+    found = without(np.sort(np.array(kept + removed)), np.sort(np.array(removed)))
+    assert found.tolist() == sorted(kept)
+
+
+def test_the_reference_is_all_blocks_in_order() -> None:
+    """Also after old blocks have made room, and with equal scores."""
+    random, detector = np.random.default_rng(3), Drift(3)
+    for number in range(BLOCKS + 40):
+        detector.evaluate(20.0 * number, 20.0 * number, random.normal(size=100).round(1))
+    assert len(detector._blocks) == BLOCKS
+    np.testing.assert_array_equal(detector._reference, np.sort(np.concatenate(detector._blocks)))
