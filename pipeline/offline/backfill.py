@@ -20,6 +20,7 @@ from pipeline.features.spec import Float32s, Float64s
 from pipeline.features.tables import TableState
 from pipeline.offline import feature_sql
 from pipeline.offline.history import History, OrderedEvents, milliseconds
+from pipeline.text_columns import as_text
 
 ID, TIME = "event_id", "event_time"
 FINGERPRINT = b"surgetank.fingerprint"  # key of the file's metadata: the fingerprint of the features, as in a bundle
@@ -152,7 +153,7 @@ def _rows(
     may_update = np.full(n, True) if ordered.may_update is None else ordered.may_update
     columns = {
         "ordinal": pa.array(ordered.ordinal),
-        "key": pa.nulls(n, pa.string()) if key is None else table[key].cast(pa.string()),
+        "key": pa.nulls(n, pa.string()) if key is None else as_text(table[key].combine_chunks()),
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
         "writes": pa.array(may_update & writes),
@@ -187,7 +188,7 @@ def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Flo
 def _identity(pipeline: Pipeline, columns: pa.RecordBatch) -> Iterator[pa.Array]:
     """Yield the ids and the times of the events."""
     events = pipeline.events
-    yield columns[events.id].cast(pa.string())
+    yield as_text(columns[events.id])
     times = milliseconds(pa.chunked_array([columns[events.time]]), f"field {events.time!r}")
     yield pa.array(times).view(pa.timestamp("ms", tz="UTC"))
 

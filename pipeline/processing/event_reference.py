@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from pipeline.declaration import Events
 from pipeline.records import RecordBatch
+from pipeline.text_columns import as_text
 
 
 def event_reference(
@@ -17,7 +18,7 @@ def event_reference(
     """
     partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
     return {
-        "event_id": columns[events.id],
+        "event_id": as_text(columns[events.id]),
         "event_time": columns[events.time].cast(pa.timestamp("ms", tz="UTC"), safe=False),
         "source_topic": pa.repeat(events.topic, len(rows)),  # only events are scored
         "source_partition": pa.array(partitions[records.source[rows]]),
