@@ -47,7 +47,9 @@ def test_each_type_has_the_documented_text(value: object, dtype: pa.DataType, te
     assert as_text(array.slice(1, 1)).to_pylist() == [text]
 
 
-@pytest.mark.parametrize("dtype", [pa.list_(pa.int32()), pa.map_(pa.string(), pa.int32()), pa.struct([("a", pa.int32())])])
+@pytest.mark.parametrize(
+    "dtype", [pa.list_(pa.int32()), pa.map_(pa.string(), pa.int32()), pa.struct([("a", pa.int32())])]
+)
 def test_records_arrays_and_maps_have_no_text(dtype: pa.DataType) -> None:
     """A declaration that names such a field as key or id is refused."""
     assert not has_text(dtype)
