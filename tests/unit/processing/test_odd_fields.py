@@ -18,6 +18,7 @@ from pipeline.drills.wire import decoder
 from pipeline.errors import TopologyError
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import UNENCODABLE, ScoreWriter
 from pipeline.records import (
     BatchOutput,
@@ -134,8 +135,10 @@ def process(folder: Path, schema: Any, records: list[tuple[bytes | None, bytes |
         scorer=scorer_of(lambda matrix: matrix[:, 0].astype(np.float64), clock),
         scores=ScoreWriter(declared, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
         dead_letter_bytes_max=BYTES_MAX,
+        key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),
+        warnings=RecordWarnings(clock),
         on_scored=lambda _, __: None,
     )
     n = len(records)
@@ -179,8 +182,8 @@ def test_any_row_of_any_types_ends_as_one_score_or_one_dead_letter(
     assert {letter.reason for letter in outcome.dead if letter.row < len(bodies)} <= {UNENCODABLE, NOT_A_NUMBER}
 
 
-def test_keys_of_bytes_are_written_as_hexadecimal_digits(tmp_path: Path) -> None:
-    """The name in Latin-1 and the id of 16 bytes are text in the score; the record key stays as it came."""
+def test_a_key_field_holds_bytes(tmp_path: Path) -> None:
+    """A name in Latin-1 and an id of 16 bytes are hexadecimal digits in the score; the record key stays."""
     schema = record(
         ("i", {"type": "fixed", "name": "Id", "size": 16}),
         ("k", ["null", "bytes"]),
@@ -212,7 +215,7 @@ def test_keys_of_bytes_are_written_as_hexadecimal_digits(tmp_path: Path) -> None
         {"type": "map", "values": "long"},
     ],
 )
-def test_a_key_field_is_a_record_an_array_or_a_map(tmp_path: Path, role: str, kind: Any) -> None:
+def test_a_key_field_is_a_record_array_or_map(tmp_path: Path, role: str, kind: Any) -> None:
     """The worker is refused at its start, with the field and its type."""
     schema = record(("i", "string"), ("odd", kind), ("t", logical("timestamp-millis", "long")), ("x", "double"))
     declared = pipeline(**{"time": "t", "id": "i"} | {role: "odd"})

@@ -116,7 +116,7 @@ def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
     assert StuckTaskDetector(60.0).check(161.0, [(TASK, TaskState.OPENING, 100.0, 0.0, {})], {}) is not None
 
 
-def test_a_task_that_is_reopened_without_end_is_stuck() -> None:
+def test_a_task_is_reopened_without_end() -> None:
     """What counts is the last commit: each opening and each start of running is recent."""
     detector = StuckTaskDetector(60.0)
 
