@@ -35,7 +35,7 @@ def _may_write(admin: AdminClient, topic: str) -> bool:
     try:
         allowed = futures[topic].result().authorized_operations
     except KafkaException as error:
-        return error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED
+        return bool(error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED)
     return allowed is None or AclOperation.WRITE in allowed or AclOperation.ALL in allowed
 
 

@@ -121,8 +121,8 @@ def test_a_task_is_reopened_without_end() -> None:
     detector = StuckTaskDetector(60.0)
 
     for now in range(100, 160, 2):
-        running = (TASK, TaskState.RUNNING, now - 0.5, now - 0.5, {SOURCE: 5})
-        opening = (TASK, TaskState.OPENING, now - 0.5, now - 1.0, {})
+        running: Snapshot = (TASK, TaskState.RUNNING, now - 0.5, now - 0.5, {SOURCE: 5})
+        opening: Snapshot = (TASK, TaskState.OPENING, now - 0.5, now - 1.0, {})
         assert detector.check(float(now), [running if now % 4 == 0 else opening], {SOURCE: 9}) is None
 
     assert detector.check(161.0, [(TASK, TaskState.OPENING, 160.5, 160.0, {})], {SOURCE: 9}) == (
