@@ -102,7 +102,7 @@ RULES = RuleGroup(
             f"{_IMPLAUSIBLE} / {_RECEIVED} > {o.IMPLAUSIBLE_SHARE_MAX:g}"
             f" and {_IMPLAUSIBLE} * 300 > {o.IMPLAUSIBLE_MAX}",
             120,
-            "Records of {{ $labels.topic }} have times that cannot be",
+            "Events of {{ $labels.pipeline }} have times far from their arrival",
             "{{ $value | humanizePercentage }} of the records of {{ $labels.topic }} had event times too far from "
             f"their arrival over five minutes; {o.IMPLAUSIBLE_SHARE_MAX:.0%} is allowed. They do not update the tables "
             "of pipeline {{ $labels.pipeline }}.",

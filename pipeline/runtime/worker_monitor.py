@@ -146,6 +146,8 @@ class WorkerMonitor:
         )
 
     def _renew_stalled(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int], now: float) -> None:
+        if not ends:  # the time without progress goes on: a consumer may stall in the outage that hides the ends
+            return
         running = [each for each in tasks if each.state is TaskState.RUNNING]
         stalled = self._stalled.check(now, running, ends)
         if self._records or now <= self._renewed_at + STALL_SECONDS:
