@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
-from pipeline.kafka import clients
+from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
+from pipeline.offline.feature_log_check import check_feature_log
 from pipeline.processing import dead_letter
 from pipeline.processing.key_limit import KEY_TOO_LARGE
 from pipeline.records import TopicPartition
@@ -52,7 +53,9 @@ def put(under: Stage, records: list[tuple[TopicPartition, bytes | None, bytes | 
 
 def test_a_fact_is_deleted_by_a_null_value(remembered: RememberedFactory) -> None:
     """Tombstones are no dead letters and stop nobody: rows of their keys are gone, and later facts begin anew."""
-    under = remembered(**IN_PLAY, **{"dead_letters.minimum_events": 100, "dead_letters.share_max": 0.01})
+    few = {"dead_letters.minimum_events": 100, "dead_letters.share_max": 0.01}
+    under = remembered(**IN_PLAY, **few, **{"features.record": True})
+    provisioning.apply(under.kafka, under.pipeline, recording=True)
     (departures,) = under.pipeline.facts
     under.send(EVENTS)
     worker = under.worker()
@@ -74,6 +77,8 @@ def test_a_fact_is_deleted_by_a_null_value(remembered: RememberedFactory) -> Non
     under.until(lambda: restored(other) > 100, 60, "it restored")
     assert under.audit().ok
     under.check_states()
+    features = check_feature_log(under.kafka, under.pipeline)
+    assert features.ok, [each for each in features.skew.features if each.differing]
 
 
 def test_a_key_is_too_large_for_the_changelog(remembered: RememberedFactory) -> None:
