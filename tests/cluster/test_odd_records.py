@@ -6,9 +6,13 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import psutil
+import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
+from pipeline.codec.avro.serializer import AvroSerializer
+from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
@@ -17,7 +21,7 @@ from pipeline.processing import dead_letter
 from pipeline.processing.key_limit import KEY_TOO_LARGE
 from pipeline.records import TopicPartition
 from tests.support.event_bytes import Event, buried, real, send
-from tests.support.live_pipeline import IN_PLAY, Stage
+from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 from tests.support.stateful_pipeline import Remembered, restored
 from tests.support.topologies.stateless_flights import ENVIRONMENT
 
@@ -163,6 +167,40 @@ def test_a_value_of_120_mb_arrives_compressed(stage: StageFactory, compression: 
         (records,) = list(reader.catch_up())
     assert dict(records.headers_of(0))[dead_letter.OVERSIZE] == b"120000000"
     assert worker.running
+
+
+def large_events(count: int, size: int) -> list[bytes]:
+    """Return real events whose carrier is a text of random hexadecimal digits, so that it is not compressed well."""
+    table = real_events().tables[0].slice(0, count).combine_chunks()
+    place = table.schema.get_field_index("carrier")
+    texts = pa.array([os.urandom(size // 2).hex() for _ in range(count)])
+    (rows,) = table.set_column(place, table.schema.field(place), texts).to_batches()
+    values: list[bytes] = AvroSerializer(SchemaRepository.load(), "boarding").serialize(rows).to_pylist()
+    return values
+
+
+def test_large_events_do_not_fill_the_memory(stage: StageFactory) -> None:
+    """A gibibyte of events of 175 KiB waits when the worker starts: it holds a bounded part of it at a time."""
+    under = stage()
+    for part in range(12):
+        values = large_events(500, 175 * 1024)
+        put(
+            under,
+            [(TopicPartition(under.pipeline.events.topic, (part + row) % 4), b"N1", v) for row, v in enumerate(values)],
+            compression_type="none",
+            queue_buffering_max_kbytes=1_048_576,
+        )
+    process = psutil.Process(under.worker().process.pid)
+    peak = [process.memory_info().rss]
+
+    def done() -> bool:
+        peak.append(process.memory_info().rss)
+        return not under.lag()
+
+    under.until(done, 120, "all is scored")
+    print(f"peak {max(peak) >> 20} MiB")
+    assert max(peak) < 1 << 30
+    assert under.audit().ok
 
 
 KEYS = (None, b"", b"\0meaning", b"\0grown", b"\xff\0\xfe", b"a\nb", b"k" * 100_000, "Müller".encode("latin-1"), b"N1")
