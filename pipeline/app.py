@@ -21,6 +21,7 @@ from pipeline.lag.worker_lag import WorkerLag
 from pipeline.processing.commit_guard import CommitGuard
 from pipeline.processing.dead_letter_limit import DeadLetterLimit
 from pipeline.processing.processor import BatchProcessor
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import ScoreWriter
 from pipeline.runtime.faust_host import FaustProcess, HostedWorker, faust_app
 from pipeline.runtime.worker_runtime import WorkerRuntime
@@ -34,7 +35,7 @@ from pipeline.telemetry.metrics import Metrics
 from pipeline.timeline.timeline_reporter import TimelineReporter
 from pipeline.timeline.writer import TimelineWriter
 from pipeline.worker.process_exit import ProcessExit
-from pipeline.worker.processing_parts import deserializers, feature_log, load_model, record_limits
+from pipeline.worker.processing_parts import deserializers, feature_log, load_model, topic_limits
 from pipeline.worker.state_parts import state_lookup, stateful_parts
 from pipeline.worker.worker_listener import WorkerListener
 
@@ -71,11 +72,14 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     with _reported(timeline):
         model, schemas = load_model(pipeline, settings, models), project_schemas()
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
-        score_bytes_max, dead_letter_bytes_max = record_limits(pipeline, settings, clock)
+        limits = topic_limits(pipeline, settings, clock)
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
-        stores, stateful = stateful_parts(pipeline, settings, model_version=model.version, metrics=metrics, clock=clock)
+        warnings = RecordWarnings(clock)
+        stores, stateful = stateful_parts(
+            pipeline, settings, model_version=model.version, metrics=metrics, warnings=warnings, clock=clock
+        )
         processor = BatchProcessor(
             pipeline,
             events=events,
@@ -83,10 +87,12 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             stateful=stateful,
             feature_log=feature_log(pipeline, schemas, stateful) if settings.features.record else None,
             scorer=scorer,
-            scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=score_bytes_max),
-            dead_letter_bytes_max=dead_letter_bytes_max,
+            scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=limits.score),
+            dead_letter_bytes_max=limits.dead_letter,
+            key_bytes_max=limits.key,
             clock=clock,
             metrics=metrics,
+            warnings=warnings,
             on_scored=anomalies.record,
         )
         rules = settings.dead_letters
@@ -109,6 +115,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             outputs=pipeline.outputs(recording=settings.features.record),
             migration=pipeline.migration_topic,
             stores=stores,
+            tasks=limits.tasks.tasks,
+            advice=limits.tasks.advice,
             identity=identity,
             address=address,
             clock=clock,

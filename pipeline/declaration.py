@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.errors import TopologyError
 from pipeline.features.spec import FeatureSpec, Input
 from pipeline.features.tables import TableState, table_states
+from pipeline.text_columns import has_text
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -99,6 +100,13 @@ class Pipeline:
                 raise TopologyError(
                     f"pipeline {self.name!r}: events.{role} names field {name!r}, which schema {events.schema!r} "
                     f"does not have; it has {', '.join(schema.names)}"
+                )
+        for role, name in (("id", events.id), ("key", events.key)):
+            if name is not None and not has_text(schema.field(name).type):
+                raise TopologyError(
+                    f"pipeline {self.name!r}: events.{role} names field {name!r}, which is {schema.field(name).type}; "
+                    "scores hold it as text, which a record, an array or a map does not have: name a field of another "
+                    "type"
                 )
         if not pa.types.is_timestamp(schema.field(events.time).type):
             raise TopologyError(

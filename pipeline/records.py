@@ -16,8 +16,10 @@ import pyarrow as pa
 Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
 
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
+_NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
@@ -290,11 +292,15 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """Decoded events. ``columns`` has m rows; ``rows`` is int64 [m], their row numbers in ``records``."""
+    """Decoded events. ``columns`` has m rows; ``rows`` is int64 [m], their row numbers in ``records``.
+
+    ``deletes`` is int64 [d]: the row numbers of facts that delete the row of their key.
+    """
 
     records: RecordBatch
     rows: npt.NDArray[np.int64]
     columns: pa.RecordBatch
+    deletes: Int64s = field(default_factory=lambda: _NO_ROWS)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -36,6 +36,8 @@ DEAD_SHARE_MAX = 0.01  # of all events; a worker stops at dead_letters.share_max
 DEAD_PER_SECOND_MIN = 0.2  # and at least twelve per minute
 MODEL_ERRORS_MAX = 5  # events in five minutes for which the model raised
 NOT_A_NUMBER_SHARE_MAX = 0.001  # of all events, over five minutes
+IMPLAUSIBLE_SHARE_MAX = 0.1  # of the records of a topic, over five minutes: event times too far from the arrival
+IMPLAUSIBLE_MAX = 5  # and at least so many records in five minutes
 
 # Workers.
 NOT_READY_SECONDS = 120  # longer than a start with a warm disk

@@ -41,6 +41,8 @@ def _dead_of(reason: str) -> str:
     return f'{DEAD}{{reason="{reason}"}}'
 
 
+_IMPLAUSIBLE = by_pipeline("rate(surgetank_implausible_times_total[5m])", "topic")
+_RECEIVED = by_pipeline("rate(surgetank_events_received_total[5m])", "topic")
 _OBJECTIVE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
 _ALL = f"(sum by (pipeline) ({DEAD}) + ({SCORED} or 0 * sum by (pipeline) ({DEAD})))"
 
@@ -93,6 +95,18 @@ RULES = RuleGroup(
             "For {{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} the model returned "
             f"NaN or infinity over five minutes; {o.NOT_A_NUMBER_SHARE_MAX:.1%} is allowed. They became dead letters.",
             "A few events of {{ $labels.pipeline }} get no score. They are kept.",
+        ),
+        AlertRule(
+            "ImplausibleTimes",
+            Severity.TICKET,
+            f"{_IMPLAUSIBLE} / {_RECEIVED} > {o.IMPLAUSIBLE_SHARE_MAX:g}"
+            f" and {_IMPLAUSIBLE} * 300 > {o.IMPLAUSIBLE_MAX}",
+            120,
+            "Events of {{ $labels.pipeline }} have times far from their arrival",
+            "{{ $value | humanizePercentage }} of the records of {{ $labels.topic }} had event times too far from "
+            f"their arrival over five minutes; {o.IMPLAUSIBLE_SHARE_MAX:.0%} is allowed. They do not update the tables "
+            "of pipeline {{ $labels.pipeline }}.",
+            "Scores of {{ $labels.pipeline }} are made without the latest state.",
         ),
     ),
 )

@@ -54,6 +54,7 @@ class StateScorer:
             self._amount,
             always,
             always,
+            ~always,
             layout.fresh,
             never,
             *layout.program,

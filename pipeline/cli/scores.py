@@ -58,7 +58,7 @@ def scores(
 def _print_lines(columns: "pa.RecordBatch", _: bool) -> None:
     import json
 
-    typer.echo("\n".join(json.dumps(row, default=_text) for row in columns.to_pylist()))
+    typer.echo("\n".join(json.dumps(row, default=_text) for row in with_texts_of_times(columns).to_pylist()))
 
 
 def _print_table(columns: "pa.RecordBatch", first: bool) -> None:
@@ -69,16 +69,31 @@ def _print_table(columns: "pa.RecordBatch", first: bool) -> None:
     table = Table(box=None, show_header=first, pad_edge=False)
     for name, width in _SHOWN.items():
         table.add_column(name.replace("_", " "), width=width, no_wrap=True)
-    for row in columns.select(list(_SHOWN)).to_pylist():
+    for row in with_texts_of_times(columns.select(list(_SHOWN))).to_pylist():
         table.add_row(*(escape(_text(row[name])) for name in _SHOWN))
     Console().print(table)
 
 
-def _text(value: Any) -> str:
-    from datetime import datetime
+def with_texts_of_times(columns: "pa.RecordBatch") -> "pa.RecordBatch":
+    """Return the columns with times as ISO 8601 text, or as their number if they are outside the calendar.
 
-    if isinstance(value, datetime):
-        return value.isoformat(sep="T", timespec="milliseconds").replace("+00:00", "Z")
+    Event times come from producers: no number of milliseconds must fail.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipeline.text_columns import as_text
+
+    return pa.RecordBatch.from_arrays(
+        [
+            pc.replace_substring(as_text(column), " ", "T") if pa.types.is_timestamp(column.type) else column
+            for column in columns.columns
+        ],
+        names=columns.schema.names,
+    )
+
+
+def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     if isinstance(value, bytes):

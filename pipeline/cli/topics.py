@@ -19,6 +19,9 @@ def apply_(
     bootstrap: Bootstrap = None,
     replication: Annotated[int, typer.Option(help="replicas of each topic; -1: the brokers' default")] = -1,
     features: Features = None,
+    grow: Annotated[
+        bool, typer.Option("--grow", help="also give the output topics as many partitions as the events have")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create missing topics, then check all topics. Repeating the command changes nothing."""
@@ -27,7 +30,7 @@ def apply_(
 
     chosen, settings = pipeline_and_settings(pipeline, bootstrap, {"features.record": features})
     kafka, recording = settings.kafka, settings.features.record
-    made = provisioning.apply(kafka, chosen, replication, recording=recording)
+    made = provisioning.apply(kafka, chosen, replication, recording=recording, grow_outputs=grow)
     wanted = provisioning.needed(chosen, recording=recording)
     if made:
         write_timeline_event(kafka, chosen, f"topics apply made {', '.join(made)}", command="topics apply", made=made)

@@ -19,6 +19,8 @@ from pipeline.errors import SchemaError
 
 IDS = "ids.json"
 _ID_MAX = 2**31 - 1
+_BRACKETS_MAX = 256  # levels of the JSON of a schema, which libraries read by recursion
+_TOO_DEEP = f"the schema is nested more than {_BRACKETS_MAX} brackets deep; flatten it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def released(folder: Path, name: str, number: int) -> Path:
 def read_schema(path: Path) -> Json:
     """Read one Avro schema. Raises SchemaError, which describes the fault of the file."""
     avro = _read_json(path)
+    if _levels(avro) > _BRACKETS_MAX:
+        raise SchemaError(f"{path}: {_TOO_DEEP}")
     try:
         # A copy, with separate names for its definitions, because the library modifies its argument.
         fastavro.parse_schema(json.loads(json.dumps(avro)), named_schemas={})
@@ -149,6 +153,22 @@ def _read_json(path: Path) -> Any:
         raise SchemaError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise SchemaError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise SchemaError(f"{path}: {_TOO_DEEP}") from None
+
+
+def _levels(json_value: Json) -> int:
+    """Return the number of levels of a JSON value, 0 for a plain one. Not recursive, for a value of any depth."""
+    levels, level = -1, [json_value]
+    while level:
+        levels += 1
+        level = [
+            part
+            for each in level
+            if isinstance(each, dict | list)
+            for part in (each.values() if isinstance(each, dict) else each)
+        ]
+    return levels
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

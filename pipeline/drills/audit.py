@@ -15,6 +15,7 @@ from pipeline.kafka.topic_reader import TopicReader
 from pipeline.processing import dead_letter
 from pipeline.records import DecodedBatch, Headers, RecordBatch
 from pipeline.settings import KafkaSettings
+from pipeline.text_columns import as_text
 
 Int64s = npt.NDArray[np.int64]
 Columns = dict[str, Any]
@@ -115,7 +116,7 @@ class AuditedTopics:
         return {
             "partition": records.partitions,
             "offset": records.offsets,
-            "ids": _align_to_records(batch, self._id),
+            "ids": as_text(_align_to_records(batch, self._id)),
             "keys": records.keys.cast(pa.binary()),
         }
 

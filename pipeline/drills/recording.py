@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.declaration import Events
+from pipeline.text_columns import as_key
 
 # Encodes a record batch by the schema of that name: one value per row.
 Encode = Callable[[str, pa.RecordBatch], Sequence[bytes]]
@@ -142,7 +143,7 @@ class Recording:
             for row, value in zip(rows.tolist(), encoded, strict=True):
                 values[row] = value
             if events.key is not None:
-                for row, key in zip(rows.tolist(), batch[events.key].cast(pa.binary()).to_pylist(), strict=True):
+                for row, key in zip(rows.tolist(), as_key(batch[events.key]).to_pylist(), strict=True):
                     keys[row] = key
         first = lap * len(self) + start
         return Chunk(first, kind, self.time_ms[start:stop] + lap * self.lap_ms, keys, values)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.clock import SystemClock
 from pipeline.declaration import PREDICTIONS, Events, Pipeline
-from pipeline.drills.wire import SCORE, decoder
+from pipeline.drills.wire import SCORE, decoder, fact_decoder
 from pipeline.errors import SurgetankError
 from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.tables import TableState
@@ -137,7 +137,11 @@ def _compare_table(
     feed = pipeline.updating_events(table_state)
     found, growth = last_values(kafka, pipeline.changelogs[name])
     source_events = _SourceEvents.read(
-        kafka, feed, settings, _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic])
+        kafka,
+        feed,
+        settings,
+        _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic]),
+        facts=feed != pipeline.events,
     )
     expected = source_events.keys
     rows = row_serdes(pipeline)[0][name].unpack(large_binary([found[key] for key in expected if key in found]))
@@ -187,22 +191,60 @@ class _SourceEvents:
 
     @classmethod
     def read(
-        cls, kafka: KafkaSettings, feed: Events, settings: StateSettings, row_partitions: "_RowPartitions"
+        cls,
+        kafka: KafkaSettings,
+        feed: Events,
+        settings: StateSettings,
+        row_partitions: "_RowPartitions",
+        *,
+        facts: bool,
     ) -> "_SourceEvents":
-        """Read all events of a topic that may update state. Keys are numbered across all partitions."""
-        decode = decoder(feed.schema)
+        """Read all events of a topic that may update state and were not deleted; ``facts``: null values delete.
+
+        Keys are numbered across all partitions.
+        """
+        decode = fact_decoder(feed.schema) if facts else decoder(feed.schema)
         parts: list[pa.Table] = []
         numbers: dict[Key, int] = {}
+        deleted: dict[Key, int] = {}
         with TopicReader(kafka, [feed.topic]) as reader:
-            parts += [
-                _events(decode(records), feed, settings, numbers, row_partitions) for records in reader.catch_up()
-            ]
+            for records in reader.catch_up():
+                batch = decode(records)
+                parts.append(_events(batch, feed, settings, numbers, row_partitions))
+                _note_deletions(batch, row_partitions, deleted)
         events = (
             pa.concat_tables(parts) if parts else _events(decode(NO_RECORDS), feed, settings, numbers, row_partitions)
         )
+        if deleted:
+            events, numbers = _undeleted(events, numbers, deleted)
         newest = np.full(len(numbers), np.iinfo(np.int64).min)
         np.maximum.at(newest, events["key"].to_numpy(), events["time_ms"].to_numpy())
         return cls(events, list(numbers), newest)
+
+
+def _note_deletions(batch: DecodedBatch, row_partitions: "_RowPartitions", deleted: dict[Key, int]) -> None:
+    """Note the ordinal of the last deletion of each key."""
+    records = batch.records
+    keys = records.keys.take(pa.array(batch.deletes)).to_pylist()
+    positions = zip(records.partitions[batch.deletes].tolist(), records.offsets[batch.deletes].tolist(), strict=True)
+    for key, (partition, offset) in zip(keys, positions, strict=True):
+        row_key = row_partitions.of(key, partition, offset)
+        ordinal = (row_partitions.stage(partition, offset) << 56) + (partition << 40) + offset
+        deleted[row_key] = max(ordinal, deleted.get(row_key, ordinal))
+
+
+def _undeleted(events: pa.Table, numbers: dict[Key, int], deleted: dict[Key, int]) -> tuple[pa.Table, dict[Key, int]]:
+    """Return the events behind the last deletion of their keys, and the keys that have such events, numbered anew."""
+    last = np.array([deleted.get(key, -1) for key in numbers], dtype=np.int64)
+    of = events["key"].to_numpy()
+    kept = events["ordinal"].to_numpy() > last[of]
+    found, again = np.unique(of[kept], return_inverse=True)
+    keys = list(numbers)
+    at = events.column_names.index("key")
+    return (
+        events.filter(pa.array(kept)).set_column(at, "key", pa.array(again.astype(np.int64))),
+        {keys[number]: place for place, number in enumerate(found.tolist())},
+    )
 
 
 def _may_have_expired(

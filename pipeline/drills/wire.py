@@ -9,6 +9,7 @@ from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.schema_repository import project_schemas
 from pipeline.drills.recording import Encode
+from pipeline.processing.facts import decode_facts
 from pipeline.records import DecodedBatch, RecordBatch
 
 SCORE = "score"
@@ -30,5 +31,15 @@ def encoder() -> Encode:
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
     """Return a decoder for values of a schema, which omits values that do not decode. Raises SchemaError."""
-    decode = AvroDeserializer(project_schemas(), schema, value_bytes_max=_VALUE_BYTES_MAX).deserialize
-    return lambda records: decode(records)[0]
+    deserializer = _deserializer(schema)
+    return lambda records: deserializer.deserialize(records)[0]
+
+
+def fact_decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
+    """Do the same for facts, with the tombstones in ``deletes``."""
+    deserializer = _deserializer(schema)
+    return lambda records: decode_facts(deserializer, records)[0]
+
+
+def _deserializer(schema: str) -> AvroDeserializer:
+    return AvroDeserializer(project_schemas(), schema, value_bytes_max=_VALUE_BYTES_MAX)

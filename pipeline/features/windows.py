@@ -162,7 +162,7 @@ def _add_event(
         float64[:, ::1],  # rows
         *(types.Array(int64, 1, "C", readonly=True) for _ in ("key_index", "times_ms")),
         types.Array(float64, 2, "C", readonly=True),  # values
-        *(types.Array(boolean, 1, "C", readonly=True) for _ in ("reads", "writes")),
+        *(types.Array(boolean, 1, "C", readonly=True) for _ in ("reads", "writes", "deletes")),
         types.Array(float64, 1, "C", readonly=True),  # fresh
         int64,  # ttl_ms
         *(types.Array(int64, 2, "C", readonly=True) for _ in range(5)),  # the program
@@ -176,6 +176,7 @@ def _process_events(
     values: Float64s,
     reads: Bools,
     writes: Bools,
+    deletes: Bools,
     fresh: Float64s,
     ttl_ms: int,
     rings: Int64s,
@@ -190,6 +191,9 @@ def _process_events(
         if key_index[i] < 0:
             continue
         row = rows[key_index[i]]
+        if deletes[i]:
+            row[:] = fresh
+            continue
         time = min(max(times_ms[i], -TIME_BOUND_MS), TIME_BOUND_MS)
         seen = row[NEWEST_TIME]
         is_late = False
@@ -227,6 +231,7 @@ def advance(
     values: Float64s,
     reads: Bools,
     writes: Bools,
+    deletes: Bools | None = None,
 ) -> tuple[Float64s, int]:
     """Process n events in order: each reads the state of its key, then updates it.
 
@@ -234,6 +239,7 @@ def advance(
     ``key_index`` int64 [n] is its row (-1: the key is null; the event reads missing values and updates nothing),
     ``times_ms`` int64 [n] its event time, ``values`` float64 [n, V] its values in the order of ``layout.values``
     (values that are not finite count as null), ``reads`` and ``writes`` bool [n] whether it reads and updates.
+    ``deletes`` bool [n], None for no event: whether it makes the row fresh instead, whatever else it is.
 
     Return the results, float64 [n, F] in the order of ``layout.measures`` (NaN: missing; all of a row for an event
     that does not read), and how many updating events were too late for one or more rings. Times beyond 2^52 ms count
@@ -262,6 +268,7 @@ def advance(
         np.ascontiguousarray(np.where(np.isfinite(values), values, np.nan)),
         np.ascontiguousarray(reads, dtype=np.bool_),
         np.ascontiguousarray(writes, dtype=np.bool_),
+        np.zeros(n, dtype=np.bool_) if deletes is None else np.ascontiguousarray(deletes, dtype=np.bool_),
         layout.fresh,
         np.iinfo(np.int64).max if ttl is None else ttl,
         *layout.program,

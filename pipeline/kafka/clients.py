@@ -13,6 +13,9 @@ from pipeline.settings import KafkaSettings
 # The largest record that a transactional producer sends, before compression: a dead letter must be able to hold an
 # event that Kafka accepted in compressed form.
 MESSAGE_BYTES_MAX = 100_000_000
+# librdkafka's highest value. It also bounds what a batch compressed with zstd may become: with the default of 100 MB a
+# partition could not be read beyond a larger one.
+RECEIVE_BYTES_MAX = 2**31 - 1
 
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
@@ -45,6 +48,7 @@ def reader_options(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
         "group_id": "surgetank-reader",
         "enable_auto_commit": False,
         "isolation_level": "read_committed",
+        "receive_message_max_bytes": RECEIVE_BYTES_MAX,
     }
     return common(kafka, **(options | overrides))
 

@@ -70,6 +70,30 @@ def tasks(pipeline: Pipeline, partitions: Mapping[str, int]) -> int:
     return min((partitions.get(topic, events) for topic in pipeline.changelogs.values()), default=events)
 
 
+@dataclass(frozen=True, slots=True)
+class TaskLimit:
+    """The number of tasks that the topics of a pipeline allow, and what to do to get more, as a sentence."""
+
+    tasks: int
+    advice: str
+
+
+def task_limit(pipeline: Pipeline, partitions: Mapping[str, int], *, recording: bool = False) -> TaskLimit:
+    """Return the task limit of a pipeline; ``partitions`` as in ``problems``. Pure.
+
+    A task writes to the partition of its number in each output topic, and state moves only by a migration.
+    """
+    outputs = {topic: partitions[topic] for topic in pipeline.outputs(recording=recording)}
+    tasks = min(outputs.values())
+    smallest = ", ".join(f"{topic} has {number} partitions" for topic, number in outputs.items() if number == tasks)
+    if pipeline.changelogs:
+        way = f"let the others run empty, stop the workers and run `surgetank state reshard {pipeline.name}`"
+    else:
+        features = " --features" * recording
+        way = f"run `surgetank topics apply {pipeline.name} --grow{features}`, then restart the workers"
+    return TaskLimit(tasks, f"{smallest}: {way}")
+
+
 def problems(
     pipeline: Pipeline,
     partitions: Mapping[str, int],
@@ -140,8 +164,12 @@ def fit(
     wrong = problems(pipeline, partitions, optional=optional, recording=recording, drain=drain)
     if not wrong:
         return
-    advice = [f"make what is missing with `surgetank topics apply {pipeline.name}{' --features' * recording}`;"]
+    features = " --features" * recording
+    advice = [f"make what is missing with `surgetank topics apply {pipeline.name}{features}`;"]
     events = partitions.get(pipeline.events.topic, 0)
+    outputs = pipeline.outputs(recording=recording)
+    if not pipeline.changelogs and any(partitions.get(topic, events) < events for topic in outputs):
+        advice.append(f"give the outputs as many as the events with `surgetank topics apply {pipeline.name} --grow`;")
     if any(partitions.get(topic, events) < events for topic in pipeline.changelogs.values()):
         advice.append(f"give all the same number, state included, with `surgetank state reshard {pipeline.name}`;")
     advice.append("another wrong number of partitions must be mended by hand, since records do not move")
@@ -196,7 +224,7 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     limits = {name: int(answers[name]["max.message.bytes"].value) for name in names}
     extra = {pipeline.dead_letters: DEAD_LETTER_EXTRA_BYTES}
     if recording:
-        extra[pipeline.recorded] = FEATURES_EXTRA_BYTES + FEATURE_BYTES * len(pipeline.features)
+        extra[pipeline.recorded] = features_extra_bytes(pipeline)
     for topic, bytes_ in extra.items():
         wanted = limits[pipeline.events.topic] + bytes_
         if limits[topic] < wanted:
@@ -207,11 +235,27 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     return limits
 
 
-def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, recording: bool = False) -> list[str]:
+def features_extra_bytes(pipeline: Pipeline) -> int:
+    """Return the most bytes that a features record has besides the id and the key of its event."""
+    return FEATURES_EXTRA_BYTES + FEATURE_BYTES * (len(pipeline.features) + len(pipeline.table_facts))
+
+
+def apply(
+    kafka: KafkaSettings,
+    pipeline: Pipeline,
+    replication: int = -1,
+    *,
+    recording: bool = False,
+    grow_outputs: bool = False,
+) -> list[str]:
     """Create the missing topics; return their names.
 
-    ``replication`` -1: the broker's default. ``recording`` as in ``needed``.
+    ``replication`` -1: the broker's default. ``recording`` as in ``needed``. ``grow_outputs``: first give the existing
+    output topics as many partitions as the events have. Raises TopicsError for a pipeline with state, whose keys would
+    not move.
     """
+    if grow_outputs:
+        _grow_outputs(kafka, pipeline, recording=recording)
     have = existing(kafka)
     events = have.get(pipeline.events.topic, pipeline.events.partitions)  # it may have been given more partitions
     missing = [
@@ -229,6 +273,17 @@ def apply(kafka: KafkaSettings, pipeline: Pipeline, replication: int = -1, *, re
     # Another broker may not know the new topics yet, so that none is asked again.
     fit(pipeline, have | {spec.name: spec.partitions for spec in missing}, optional=True, recording=recording)
     return [spec.name for spec in missing]
+
+
+def _grow_outputs(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool) -> None:
+    if pipeline.changelogs:
+        raise TopicsError(
+            f"pipeline {pipeline.name!r} has state, which must move to the new partitions too: run `surgetank state "
+            f"reshard {pipeline.name}`"
+        )
+    events = existing(kafka).get(pipeline.events.topic)
+    if events is not None:
+        grow(kafka, pipeline.outputs(recording=recording), events)
 
 
 def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:

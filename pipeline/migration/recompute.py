@@ -35,7 +35,11 @@ def feature_rows(
     index = dict.fromkeys(RESERVED_KEYS, -1)
     rows, offsets, known = layout.rows(ROWS), np.full(ROWS, NO_OFFSET, dtype=np.int64), 0
     for batch, key_filter in batches:
-        keys = batch.records.keys.take(pa.array(batch.rows)).to_pylist()
+        rows_read = np.concatenate([batch.rows, batch.deletes])
+        order = np.argsort(rows_read)
+        deletes = order >= len(batch)
+        rows_read = rows_read[order]
+        keys = batch.records.keys.take(pa.array(rows_read)).to_pylist()
         for key in dict.fromkeys(keys):
             if key is not None and key not in index and (key_filter is None or key_filter(key)):
                 index[key] = known
@@ -45,13 +49,17 @@ def feature_rows(
             rows = np.concatenate([rows, layout.rows(more)])
             offsets = np.concatenate([offsets, np.full(more, NO_OFFSET, dtype=np.int64)])
         times, known_times = milliseconds(batch.columns.column(time))
+        times = np.concatenate([times, np.zeros_like(batch.deletes)])[order]
+        known_times = np.concatenate([known_times, np.ones(len(batch.deletes), dtype=np.bool_)])[order]
+        values = table_state.numbers(batch.columns)
+        values = np.concatenate([values, np.full((len(batch.deletes), values.shape[1]), np.nan)])[order]
         at = np.fromiter((index.get(key, -1) for key in keys), np.int64, len(keys))
         at[~known_times] = -1
-        writes = is_plausible(times, batch.records.arrived_ms[batch.rows])
+        writes = ~deletes & is_plausible(times, batch.records.arrived_ms[rows_read])
         reads = np.zeros(len(keys), dtype=np.bool_)
-        advance(layout, rows, at, times, table_state.numbers(batch.columns), reads, writes)
-        writing = np.flatnonzero(writes & (at >= 0))
-        offsets[at[writing]] = batch.records.offsets[batch.rows[writing]]
+        advance(layout, rows, at, times, values, reads, writes, deletes)
+        changing = np.flatnonzero((writes | deletes) & (at >= 0))
+        offsets[at[changing]] = np.where(deletes, NO_OFFSET, batch.records.offsets[rows_read])[changing]
     kept = offsets != NO_OFFSET
     if kept.any() and layout.retention_ms is not None:
         kept &= ~layout.expired(rows, int(rows[kept, NEWEST_TIME].max()) - slack_ms)
@@ -85,7 +93,8 @@ def last_scores(
         valid = ((key, row) for key, row in zip(keys, found, strict=True) if key not in RESERVED_KEYS)
         last.update((key, row) for key, row in valid if key is not None and (key_filter is None or key_filter(key)))
     if retention_ms is not None and last:
-        oldest = max(row[1] for row in last.values()) - slack_ms - retention_ms
+        # An event time far ahead of the time of scoring comes from a wrong clock: it must not expire all other scores.
+        oldest = max(min(row[1], row[2] + slack_ms) for row in last.values()) - slack_ms - retention_ms
         last = {key: row for key, row in last.items() if row[1] >= oldest}
     rows = np.array([row[:4] for row in last.values()], dtype=PREDICTION)
     offsets = np.array([row[4] for row in last.values()], dtype=np.int64)

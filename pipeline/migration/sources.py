@@ -1,6 +1,7 @@
 """Reads the source records of a task's rows again: events or facts of a table, or scores."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from pipeline.codec.schema_repository import project_schemas
 from pipeline.declaration import Events, Pipeline
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
+from pipeline.processing.facts import decode_facts
 from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -71,11 +73,13 @@ class EventSources:
         self, feed: Events, task: int, report_read: RecordsReadCallback
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
+        own = feed == self._pipeline.events
         decoder = AvroDeserializer(self._contracts, feed.schema, value_bytes_max=self._value_bytes_max)
         for each in self.source_ranges(feed.topic, task):
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
-                batch, _ = decoder.deserialize(records)
+                batch, _ = decoder.deserialize(records) if own else decode_facts(decoder, records)
+                batch = replace(batch, deletes=batch.deletes[records.offsets[batch.deletes] < each.end])
                 yield _filter_rows(batch, records.offsets[batch.rows] < each.end), self._key_filter(each, task)
 
     def score_batches(
@@ -113,4 +117,4 @@ class EventSources:
 def _filter_rows(batch: DecodedBatch, mask: npt.NDArray[np.bool_]) -> DecodedBatch:
     if mask.all():
         return batch
-    return DecodedBatch(batch.records, batch.rows[mask], batch.columns.filter(pa.array(mask)))
+    return DecodedBatch(batch.records, batch.rows[mask], batch.columns.filter(pa.array(mask)), batch.deletes)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.clock import SystemClock
@@ -20,6 +21,7 @@ from pipeline.features.spec import Float32s, Float64s
 from pipeline.features.tables import TableState
 from pipeline.offline import feature_sql
 from pipeline.offline.history import History, OrderedEvents, milliseconds
+from pipeline.text_columns import as_text
 
 ID, TIME = "event_id", "event_time"
 FINGERPRINT = b"surgetank.fingerprint"  # key of the file's metadata: the fingerprint of the features, as in a bundle
@@ -149,13 +151,15 @@ def _rows(
     writes: bool,
 ) -> pa.Table:
     n, table = len(ordered), ordered.table
-    may_update = np.full(n, True) if ordered.may_update is None else ordered.may_update
+    deletes = np.zeros(n, dtype=np.bool_) if ordered.deletes is None else ordered.deletes
+    may_update = ~deletes if ordered.may_update is None else ordered.may_update & ~deletes
     columns = {
         "ordinal": pa.array(ordered.ordinal),
-        "key": pa.nulls(n, pa.string()) if key is None else table[key].cast(pa.string()),
+        "key": pa.nulls(n, pa.string()) if key is None else as_text(table[key].combine_chunks()),
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
         "writes": pa.array(may_update & writes),
+        "deletes": pa.array(deletes),
     }
     values = (
         dict.fromkeys(column for each in table_state.aggregates for column in each.source_columns)
@@ -168,7 +172,8 @@ def _rows(
 def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Float64s]:
     """Return by aggregate its value for each event that reads: float64 [n], NaN for missing values.
 
-    ``events`` are the columns that ``feature_sql.sql`` requires. Raises StartupError if DuckDB is not installed.
+    ``events`` are the columns that ``feature_sql.sql`` requires, ``deletes`` only if any event deletes. Raises
+    StartupError if DuckDB is not installed.
     """
     try:
         import duckdb
@@ -180,14 +185,15 @@ def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Flo
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     ) as connection:
         connection.register("recorded", events)
-        found = connection.sql(feature_sql.sql(table_state, "recorded")).to_arrow_table()
+        deletes = "deletes" in events.column_names and pc.any(events["deletes"]).as_py()
+        found = connection.sql(feature_sql.sql(table_state, "recorded", deletes=bool(deletes))).to_arrow_table()
     return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
 
 
 def _identity(pipeline: Pipeline, columns: pa.RecordBatch) -> Iterator[pa.Array]:
     """Yield the ids and the times of the events."""
     events = pipeline.events
-    yield columns[events.id].cast(pa.string())
+    yield as_text(columns[events.id])
     times = milliseconds(pa.chunked_array([columns[events.time]]), f"field {events.time!r}")
     yield pa.array(times).view(pa.timestamp("ms", tz="UTC"))
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.declaration import Pipeline
-from pipeline.drills.wire import decoder
+from pipeline.declaration import Events, Pipeline
+from pipeline.drills.wire import decoder, fact_decoder
 from pipeline.errors import TopicsError
 from pipeline.features.spec import Float64s
 from pipeline.kafka import clients, provisioning
@@ -26,6 +26,7 @@ from pipeline.offline.history import History, OrderedEvents, milliseconds, requi
 from pipeline.processing.stateful_features import plausible_times
 from pipeline.records import DecodedBatch, RecordBatch
 from pipeline.settings import KafkaSettings, StateSettings
+from pipeline.text_columns import from_key
 
 FEATURES = "features"
 
@@ -88,10 +89,11 @@ def check_feature_log(
     )
     # Read after the log, so that all events that the log refers to are read.
     schemas = {each.topic: each.schema for each in (pipeline.events, *pipeline.table_facts)}
+    facts = {each.topic: each for each in pipeline.table_facts}
     logs: dict[str, _TopicRecords] = {}
     for topic, columns in required_columns(pipeline).items():
         report_status(f"reading {topic}")
-        logs[topic] = _TopicRecords.read(kafka, topic, schemas[topic], columns)
+        logs[topic] = _TopicRecords.read(kafka, topic, schemas[topic], columns, facts.get(topic))
     admin = clients.admin(kafka)
     firsts = offsets(admin, partitions(admin, pipeline.sources, kafka.bootstrap), "earliest")
     remaining = records.since(
@@ -137,26 +139,39 @@ def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Se
 
 @dataclass(frozen=True, slots=True)
 class _TopicRecords:
-    """The n decodable records of a topic, sorted by ``positions`` int64 [n]. ``arrived_ms`` is int64 [n]."""
+    """The n decodable records of a topic, sorted by ``positions`` int64 [n]. ``arrived_ms`` is int64 [n].
+
+    ``deletes`` is bool [n]: whether it is a fact that deletes the state of its key. It has only the columns of the key
+    and of the time, which is 0.
+    """
 
     table: pa.Table
     positions: Int64s
     arrived_ms: Int64s
+    deletes: npt.NDArray[np.bool_]
 
     @classmethod
-    def read(cls, kafka: KafkaSettings, topic: str, schema: str, columns: Sequence[str]) -> "_TopicRecords":
-        """Read the given columns of a whole topic."""
-        decode = decoder(schema)
+    def read(
+        cls, kafka: KafkaSettings, topic: str, schema: str, columns: Sequence[str], facts: Events | None = None
+    ) -> "_TopicRecords":
+        """Read the given columns of a whole topic; ``facts`` is its declaration if it is a topic of facts."""
+        decode = decoder(schema) if facts is None else fact_decoder(schema)
         tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
+        deletes = [np.zeros(0, dtype=np.bool_)]
         with TopicReader(kafka, [topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
                 tables.append(_columns(batch, columns))
-                positions.append((records.partitions << _BITS)[batch.rows] + records.offsets[batch.rows])
-                arrived.append(records.arrived_ms[batch.rows])
+                rows = np.concatenate([batch.rows, batch.deletes])
+                if facts is not None and len(batch.deletes):
+                    tables.append(_tombstones(batch, tables[0].schema, facts))
+                positions.append((records.partitions << _BITS)[rows] + records.offsets[rows])
+                arrived.append(records.arrived_ms[rows])
+                deletes.append(np.arange(len(rows)) >= len(batch))
         joined = np.concatenate(positions)
         order = np.argsort(joined)
-        return cls(pa.concat_tables(tables).take(order), joined[order], np.concatenate(arrived)[order])
+        table = pa.concat_tables(tables, promote_options="default").take(order)
+        return cls(table, joined[order], np.concatenate(arrived)[order], np.concatenate(deletes)[order])
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -216,7 +231,7 @@ def _history(
     for events, ordinal in zip((pipeline.events, *pipeline.table_facts), ordinals, strict=True):
         log = logs[events.topic]
         times = milliseconds(log.table[events.time], f"field {events.time!r} of the events of {events.topic!r}")
-        topics[events.topic] = OrderedEvents(log.table, ordinal, may_update(times, log.arrived_ms))
+        topics[events.topic] = OrderedEvents(log.table, ordinal, may_update(times, log.arrived_ms), log.deletes)
     return History(topics), rows
 
 
@@ -229,6 +244,20 @@ def _offline(pipeline: Pipeline, history: History) -> Float64s:
     for name, column in aggregates.items():
         found[:, names.index(name)] = column
     return found
+
+
+def _tombstones(batch: DecodedBatch, schema: pa.Schema, facts: Events) -> pa.Table:
+    """Return rows of the facts that delete: the key from the record key, the time 0, null in all other columns."""
+    n = len(batch.deletes)
+    keys = batch.records.keys.take(pa.array(batch.deletes))
+    columns = [pa.nulls(n, each.type) for each in schema]
+    table = pa.table(columns, names=schema.names)
+    for name, column in (
+        (str(facts.key), from_key(keys, schema.field(str(facts.key)).type)),
+        (facts.time, pa.array(np.zeros(n, dtype=np.int64)).view(schema.field(facts.time).type)),
+    ):
+        table = table.set_column(schema.get_field_index(name), name, column)
+    return table
 
 
 def _columns(batch: DecodedBatch, names: Sequence[str]) -> pa.Table:

@@ -14,11 +14,22 @@ from pipeline.features.derived import quoted, sql_of
 from pipeline.features.row_layout import TIME_BOUND_MS, RingWindow
 from pipeline.features.tables import Aggregate, TableState
 
-_GIVEN = ("ordinal", "key", "time_ms", "reads", "writes")
+_GIVEN = ("ordinal", "key", "time_ms", "reads", "writes", "deletes", "deletions")
 
 _KEYED = """keyed AS (
     SELECT ordinal, key, reads, writes, {columns}
     FROM {events} WHERE key IS NOT NULL
+)"""
+
+_WITH_DELETES = """counted AS (
+    SELECT *, count(*) FILTER (WHERE deletes) OVER so_far AS deletions
+    FROM {events} WHERE key IS NOT NULL
+    WINDOW so_far AS (PARTITION BY key ORDER BY ordinal ROWS UNBOUNDED PRECEDING)
+), undeleted AS (  -- a key before and after a deletion is two keys
+    SELECT * REPLACE (dense_rank() OVER (ORDER BY key, deletions) AS key) FROM counted
+), keyed AS (
+    SELECT ordinal, key, reads, writes, {columns}
+    FROM undeleted WHERE NOT deletes
 )"""
 
 _LATEST = """latest AS (  -- the state of the key before each event
@@ -52,17 +63,18 @@ _MEANS = """, r{ring}_means AS (
 )"""
 
 
-def sql(table_state: TableState, events: str = "events") -> str:
+def sql(table_state: TableState, events: str = "events", *, deletes: bool = False) -> str:
     """Return a query that computes the aggregates of a table for each event that reads.
 
     ``events`` is a relation of all events that the table processed: ``ordinal`` BIGINT (unique, increasing in the order
     in which the events of a key were processed), ``key`` (NULL: none), ``time_ms`` BIGINT (event time), ``reads`` and
     ``writes`` BOOLEAN (only for plausible times), and the columns that the aggregates read, which may be NULL
-    in events that do not write.
+    in events that do not write. With ``deletes`` there is a further column ``deletes`` BOOLEAN: whether the event
+    deletes the state of its key; such an event neither reads nor writes.
 
     The result has ``ordinal`` and a DOUBLE for each aggregate, by its name, NULL if missing, ordered by ``ordinal``:
     the values of ``windows.advance``, though sums may differ in the last digits. Raises TopologyError if an aggregate
-    reads a column with one of these five names.
+    reads a column with one of these names.
     """
     if reserved := [
         column for each in table_state.aggregates for column in each.source_columns if column.lower() in _GIVEN
@@ -71,7 +83,7 @@ def sql(table_state: TableState, events: str = "events") -> str:
             f"table {table_state.table.name!r} reads a column {reserved[0]!r}, a name reserved by the offline query; "
             "rename the column"
         )
-    steps = [_keyed(table_state, events), _latest(table_state)]
+    steps = [_keyed(table_state, events, _WITH_DELETES if deletes else _KEYED), _latest(table_state)]
     steps += [_ring(table_state, number, window) for number, window in enumerate(table_state.layout.windows)]
     chosen = ",\n    ".join(f"{_result(table_state, each)} AS {quoted(each.name)}" for each in table_state.aggregates)
     rings = "".join(f"\nLEFT JOIN r{number} USING (ordinal)" for number in range(len(table_state.layout.windows)))
@@ -81,10 +93,10 @@ def sql(table_state: TableState, events: str = "events") -> str:
     )
 
 
-def _keyed(table_state: TableState, events: str) -> str:
+def _keyed(table_state: TableState, events: str, form: str) -> str:
     time = f"least(greatest(CAST(time_ms AS BIGINT), -{TIME_BOUND_MS}), {TIME_BOUND_MS}) AS at_ms"
     values = [f"{sql_of(value)} AS v{number}" for number, value in enumerate(table_state.values)]
-    return _KEYED.format(columns=", ".join([time, *values]), events=events)
+    return form.format(columns=", ".join([time, *values]), events=events)
 
 
 def _latest(table_state: TableState) -> str:

@@ -1,7 +1,7 @@
 """Lists the dead-letter reasons of all steps."""
 
 from pipeline.codec import base
-from pipeline.processing import feature_matrix, score_records
+from pipeline.processing import feature_matrix, key_limit, score_records
 from pipeline.records import DeadLetterReason
 from pipeline.serving import scorer
 
@@ -12,6 +12,7 @@ REASONS = (
     base.NOT_FRAMED,
     base.UNKNOWN_SCHEMA,
     base.UNDECODABLE,
+    key_limit.KEY_TOO_LARGE,
     feature_matrix.NO_FEATURES,
     scorer.MODEL_ERROR,
     scorer.NOT_A_NUMBER,

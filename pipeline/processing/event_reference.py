@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from pipeline.declaration import Events
 from pipeline.records import RecordBatch
+from pipeline.text_columns import as_text
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -20,7 +21,7 @@ def event_reference(
     times = columns[events.time]
     partitions = np.array([source.partition for source in records.sources], dtype=np.int32)
     return {
-        "event_id": columns[events.id],
+        "event_id": as_text(columns[events.id]),
         "event_time": times if times.type == _TIME else times.cast(_TIME, safe=False),
         "source_topic": pa.repeat(events.topic, len(rows)),  # only events are scored
         "source_partition": pa.array(partitions[records.source[rows]]),

@@ -35,8 +35,9 @@ class EventSequence:
     """The entries of a batch for the tables with the same facts, in processing order.
 
     ``rows`` int64 [n] are row numbers in the RecordBatch, and by entry: ``key`` (the number of the key, -1: none),
-    ``times_ms``, ``reads`` and ``writes``. ``events`` selects the entries of the events, in their order, and
-    ``updates`` the entries that the columns of ``batch`` belong to. ``tasks`` are the entries by task, in order.
+    ``times_ms``, ``reads``, ``writes`` and ``deletes``. ``events`` selects the entries of the events, in their order,
+    and ``updates`` the entries that the columns of ``batch`` belong to; ``implausible`` int64 [i] are those that do not
+    write because of their time. ``tasks`` are the entries by task, in order.
     """
 
     def __init__(
@@ -55,19 +56,23 @@ class EventSequence:
         if facts is None:
             self.rows = events.rows
             self.reads = updating = np.ones(len(events), dtype=np.bool_)
+            self.deletes = np.zeros(len(events), dtype=np.bool_)
         else:
             self.batch, name = facts
             fact_times, fact_known = milliseconds(self.batch.columns.column(name))
-            rows = np.concatenate([events.rows, self.batch.rows])
+            deletes = self.batch.deletes
+            rows = np.concatenate([events.rows, self.batch.rows, deletes])
             order = np.argsort(rows, kind="stable")  # order of arrival
             self.rows = rows[order]
             self.reads = order < len(events)
-            updating = ~self.reads
+            self.deletes = order >= len(events) + len(self.batch)
+            updating = ~(self.reads | self.deletes)
             self.events, self.updates = np.flatnonzero(self.reads), np.flatnonzero(updating)
-            times, known = np.concatenate([times, fact_times])[order], np.concatenate([known, fact_known])[order]
+            times = np.concatenate([times, fact_times, np.zeros_like(deletes)])[order]
+            known = np.concatenate([known, fact_known, np.ones(len(deletes), dtype=np.bool_)])[order]
         self.times_ms = times
         self.writes = updating & is_plausible(times, records.arrived_ms[self.rows])
-        self.implausible = int((updating & ~self.writes).sum())
+        self.implausible = np.flatnonzero(updating & ~self.writes)
         bounds = np.searchsorted(self.rows, [first for _, first, _ in tasks] + [len(records)])
         self.key, first, starts = group_keys(records.keys, self.rows, bounds, known, RESERVED)
         keys = records.keys.take(pa.array(first))

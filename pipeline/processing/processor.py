@@ -16,7 +16,10 @@ from pipeline.codec.base import Deserializer
 from pipeline.declaration import Pipeline
 from pipeline.features.spec import NO_AGGREGATES, Float32s
 from pipeline.processing.dead_letter import dead_letter_records
+from pipeline.processing.facts import decode_facts
 from pipeline.processing.feature_matrix import FeaturedBatch, compute_features
+from pipeline.processing.key_limit import within_key_limit
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import ScoreWriter
 from pipeline.records import (
     BatchOutput,
@@ -42,7 +45,8 @@ class BatchProcessor:
     """The processing steps of one pipeline. Not reentrant: one batch at a time.
 
     ``facts`` has a deserializer for each topic of facts; ``stateful`` is None for a pipeline without state,
-    ``feature_log`` is None if features are not recorded. A dead letter of more than ``dead_letter_bytes_max`` bytes is
+    ``feature_log`` is None if features are not recorded. Records with a key of more than ``key_bytes_max`` bytes are
+    dead-lettered; None: no key is too large. A dead letter of more than ``dead_letter_bytes_max`` bytes is
     reduced (``dead_letter_records``). ``on_scored`` is called with the inputs float32 [m, F] and the scores float64 [k]
     of each batch, and must return quickly.
     """
@@ -58,8 +62,10 @@ class BatchProcessor:
         scorer: Scorer,
         scores: ScoreWriter,
         dead_letter_bytes_max: int,
+        key_bytes_max: int | None,
         clock: Clock,
         metrics: Metrics,
+        warnings: RecordWarnings,
         on_scored: Callable[[Float32s, npt.NDArray[np.float64]], None],
     ) -> None:
         self._pipeline = pipeline
@@ -71,8 +77,10 @@ class BatchProcessor:
         self._scorer = scorer
         self._scores = scores
         self._dead_letter_bytes_max = dead_letter_bytes_max
+        self._key_bytes_max = key_bytes_max
         self._clock = clock
         self._metrics = metrics
+        self._warnings = warnings
         self._on_scored = on_scored
 
     def process(self, tasks: Sequence[TaskRecords]) -> BatchOutput:
@@ -80,7 +88,7 @@ class BatchProcessor:
         records = RecordBatch.of(tasks)
         if not len(records):
             return BatchOutput(0, (), (), 0, records.arrived_ms)
-        batch, facts, undecoded = self._timed("decode", len(records), lambda: self._decode(tasks, records))
+        batch, facts, undecoded = self._timed("decode", len(records), lambda: self._usable(tasks, records))
         changes = StateChanges()
 
         def features() -> FeaturedBatch:
@@ -112,11 +120,25 @@ class BatchProcessor:
         dead = tuple(sorted((*undecoded, *unfeatured, *scored.dead, *unwritten), key=lambda letter: letter.row))
         for letter in dead:
             self._metrics.events_dead.add(1, stage=letter.reason.step, reason=letter.reason.label)
+        self._warnings.dead_lettered(records, dead)
         outgoing = tuple(out for out in (*produced, self._dead_letters(records, dead)) if len(out))
         arrived_ms = records.arrived_ms
         if facts:
             arrived_ms = arrived_ms[records.of_topic(self._pipeline.events.topic)]
         return BatchOutput(len(records), outgoing, dead, len(scores), arrived_ms, changes)
+
+    def _usable(
+        self, tasks: Sequence[TaskRecords], records: RecordBatch
+    ) -> tuple[DecodedBatch, dict[str, DecodedBatch], tuple[DeadLetter, ...]]:
+        """Return the events, the facts by topic, and a dead letter for each other record."""
+        events, facts, dead = self._decode(tasks, records)
+        if self._key_bytes_max is not None:
+            events, large = within_key_limit(events, self._key_bytes_max)
+            dead += large
+            for topic, batch in facts.items():
+                facts[topic], large = within_key_limit(batch, self._key_bytes_max)
+                dead += large
+        return events, facts, dead
 
     def _decode(
         self, tasks: Sequence[TaskRecords], records: RecordBatch
@@ -130,8 +152,8 @@ class BatchProcessor:
         for topic, deserializer in ((self._pipeline.events.topic, self._events), *self._facts.items()):
             rows = records.of_topic(topic)
             part = records if len(rows) == len(records) else RecordBatch.of(tasks, topic)
-            batch, dead = deserializer.deserialize(part)
-            found[topic] = DecodedBatch(records, rows[batch.rows], batch.columns)
+            batch, dead = decode_facts(deserializer, part) if topic in self._facts else deserializer.deserialize(part)
+            found[topic] = DecodedBatch(records, rows[batch.rows], batch.columns, rows[batch.deletes])
             letters += [replace(letter, row=int(rows[letter.row])) for letter in dead]
         return found.pop(self._pipeline.events.topic), found, tuple(letters)
 

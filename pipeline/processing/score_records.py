@@ -21,6 +21,7 @@ from pipeline.records import (
     byte_lengths,
     joined,
 )
+from pipeline.text_columns import as_text
 
 UNENCODABLE = DeadLetterReason(Step.EMIT, "unencodable", "the score could not be encoded")
 SCORE_TOO_LARGE = DeadLetterReason(Step.EMIT, "too_large", "the score and its key exceed the limit of the score topic")
@@ -86,7 +87,7 @@ class ScoreWriter:
         return pa.RecordBatch.from_pydict(
             event_reference(declared, events.records, events.rows, columns)
             | {
-                "key": columns[declared.key].cast(pa.string()) if declared.key else pa.nulls(n, pa.string()),
+                "key": as_text(columns[declared.key]) if declared.key else pa.nulls(n, pa.string()),
                 "score": pa.array(scored.scores),
                 "pipeline": pa.repeat(self._pipeline.name, n),
                 "model": _taken([model.name for model in scored.models], scored.model),

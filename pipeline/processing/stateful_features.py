@@ -20,6 +20,7 @@ from pipeline.features.spec import Float64s
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance, plausible
 from pipeline.processing.event_sequence import RESERVED, Bools, EventSequence, Int64s, TaskEntries, milliseconds
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.records import (
     DecodedBatch,
     OutputRecords,
@@ -71,8 +72,17 @@ class StatefulFeatures:
     raise StateDamaged, with the partition, for a damaged store.
     """
 
-    def __init__(self, pipeline: Pipeline, stores: StateStores, settings: StateSettings, *, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stores: StateStores,
+        settings: StateSettings,
+        *,
+        metrics: Metrics,
+        warnings: RecordWarnings,
+    ) -> None:
         self._events_time = pipeline.events.time
+        self._events_topic = pipeline.events.topic
         self._table_states = pipeline.table_states
         self._changelogs = pipeline.changelogs
         self._versions = {table: version.dump() for table, version in table_versions(pipeline).items()}
@@ -80,6 +90,7 @@ class StatefulFeatures:
         self._stores = stores
         self._is_plausible = plausible_times(settings)
         self._metrics = metrics
+        self._warnings = warnings
         self._expiry_rows = settings.forget_rows
         self._slack_ms = LATE_MS + round(settings.future_hours_max * HOUR_MS)
         self._newest: dict[tuple[TaskId, str], float] = {}  # the latest event time by task and table
@@ -103,10 +114,16 @@ class StatefulFeatures:
         for table_state in self._table_states:
             source = table_state.table.facts
             topic = None if source is None else source.topic
+            updating = self._events_topic if topic is None else topic
             if topic not in sequences:
                 updates = None if source is None or topic is None else (facts[topic], source.time)
                 sequence = EventSequence(records, tasks, events, self._events_time, updates, self._is_plausible)
-                self._metrics.implausible_times.add(sequence.implausible)
+                odd = sequence.implausible
+                if len(odd):
+                    self._metrics.implausible_times.add(len(odd), topic=updating)
+                self._warnings.implausible_times(
+                    records, sequence.rows[odd], sequence.times_ms[odd], self._is_plausible
+                )
                 sequences[topic] = sequence
             aggregates |= self._update(table_state, sequences[topic], records, changes)
         if tasks and self._expiry_rows and self._expiries:
@@ -134,6 +151,7 @@ class StatefulFeatures:
             return
         event_ms, _ = milliseconds(times)
         versions = np.array([encode_version(version) for version in model_versions], dtype=np.bytes_)
+        is_plausible = self._is_plausible(event_ms, records.arrived_ms[rows])
         tasks, usable = row_ranges(slices), np.ones(len(rows), dtype=np.bool_)
         bounds = np.searchsorted(rows, [first for _, first, _ in tasks] + [len(records)])
         key, first, starts = group_keys(records.keys, rows, bounds, usable, RESERVED)
@@ -146,7 +164,8 @@ class StatefulFeatures:
             new = predictions(scores[at], event_ms[at], scored_ms, versions[model[at]])
             keys = records.keys.take(pa.array(first[start:stop]))
             self._write(task_epoch, PREDICTIONS, keys, new, records.offsets[rows[at]], changes)
-            self._note_time(task_epoch, PREDICTIONS, float(event_ms[at].max()))
+            if (plausible_ms := event_ms[at][is_plausible[at]]).size:
+                self._note_time(task_epoch, PREDICTIONS, float(plausible_ms.max()))
 
     def committed(self, task_epoch: TaskEpoch) -> dict[str, int]:
         """Return by topic the offset of the next record that the tables of a task on the disk do not include."""
@@ -186,10 +205,11 @@ class StatefulFeatures:
             with _of(task.task_epoch):
                 self._tables(task.task_epoch)[name].read(task.keys, read)
         key, writes = np.maximum(sequence.key[entries] - base, -1), sequence.writes[entries]
+        deletes, times = sequence.deletes[entries], sequence.times_ms[entries]
         results[entries], late = advance(
-            table_state.layout, rows, key, sequence.times_ms[entries], values[entries], sequence.reads[entries], writes
+            table_state.layout, rows, key, times, values[entries], sequence.reads[entries], writes, deletes
         )
-        writing = np.flatnonzero(writes & (key >= 0))
+        writing = np.flatnonzero((writes | deletes) & (key >= 0))
         offsets = np.full(len(rows), -1, dtype=np.int64)
         offsets[key[writing]] = records.offsets[sequence.rows[entries][writing]]  # the last entry of each key
         for task, new in zip(block, rows_of, strict=True):
@@ -197,8 +217,15 @@ class StatefulFeatures:
         return late
 
     def _write_changed(self, task: TaskEntries, name: str, rows: Rows, offsets: Int64s, changes: StateChanges) -> None:
-        """Write the rows of a task that include an event of the batch; ``offsets`` int64 [k] is -1 for the others."""
+        """Write the rows of a task that the batch changed, and delete those that it deleted.
+
+        ``offsets`` int64 [k] is -1 for the others. A row that includes an event has a newest time.
+        """
         keys, changed = task.keys, offsets >= 0
+        deleted = changed & np.isnan(rows[:, NEWEST_TIME])
+        if deleted.any():
+            changed &= ~deleted
+            self._delete(task.task_epoch, name, keys.filter(pa.array(deleted)), changes)
         if not changed.any():
             return
         if not changed.all():
@@ -224,9 +251,12 @@ class StatefulFeatures:
     ) -> None:
         with _of(task_epoch):
             written = self._tables(task_epoch)[name].write(keys, rows, offsets, task_epoch[1])
-        if written is None:
-            raise StateClosed(f"task {task_epoch[0]} went back while its batch was computed")
-        self._add_changes(written, task_epoch, changes)
+        self._add_changes(_accepted(written, task_epoch), task_epoch, changes)
+
+    def _delete(self, task_epoch: TaskEpoch, name: str, keys: pa.LargeBinaryArray, changes: StateChanges) -> None:
+        with _of(task_epoch):
+            written = self._tables(task_epoch)[name].delete(keys, task_epoch[1])
+        self._add_changes(_accepted(written, task_epoch), task_epoch, changes)
 
     def _add_changes(self, written: TableWrite, task_epoch: TaskEpoch, changes: StateChanges) -> None:
         keys, values = written.keys, written.values
@@ -316,6 +346,12 @@ def _expiries(pipeline: Pipeline) -> dict[str, tuple[int, Callable[[Rows, int], 
     if longest is not None:
         found[PREDICTIONS] = longest, lambda rows, now_ms: rows["event_ms"] < now_ms - longest
     return found
+
+
+def _accepted(written: TableWrite | None, task_epoch: TaskEpoch) -> TableWrite:
+    if written is None:
+        raise StateClosed(f"task {task_epoch[0]} went back while its batch was computed")
+    return written
 
 
 @contextmanager

@@ -63,7 +63,8 @@ def has_code(error: KafkaError, code: int) -> bool:
 class GroupMembership:
     """Membership of a consumer group that shares the partitions of one anchor topic.
 
-    ``tasks``: the number of tasks, None for any number; ``owner`` gets no callbacks for partitions beyond it.
+    ``tasks``: the number of tasks; ``owner`` gets no callbacks for partitions beyond it. ``advice`` is a clause that
+    says how to get more.
     A static member whose name is in use retries for ``patience_seconds``, which must exceed the session timeout.
     """
 
@@ -75,7 +76,8 @@ class GroupMembership:
         topic: str,
         client_id: str,
         owner: RebalanceListener,
-        tasks: int | None,
+        tasks: int,
+        advice: str,
         patience_seconds: float,
         clock: Clock,
         beat: Callable[[], None],
@@ -85,6 +87,7 @@ class GroupMembership:
         self._group = group
         self._topic = topic
         self._tasks = tasks
+        self._advice = advice
         self._client_id = client_id
         self._owner = owner
         self._patience = patience_seconds
@@ -207,10 +210,12 @@ class GroupMembership:
         self._look(consumer)
         numbers = self._numbers(partitions)
         if len(numbers) < len(partitions):
+            beyond = sorted(each.partition for each in partitions if each.partition >= self._tasks)
             log.error(
-                "%s has partitions that there is no state for: nothing of them is processed. Let the others run empty, "
-                "stop the workers and run `surgetank state reshard`",
+                "nothing of partitions %s of %s is processed, all others are, because %s",
+                ", ".join(map(str, beyond)),
                 self._topic,
+                self._advice,
             )
         if numbers:
             self._owner.assigned(numbers)
@@ -228,5 +233,4 @@ class GroupMembership:
         consumer.incremental_unassign(partitions)
 
     def _numbers(self, partitions: list[KafkaTopicPartition]) -> list[int]:
-        numbers = [p.partition for p in partitions]
-        return numbers if self._tasks is None else [number for number in numbers if number < self._tasks]
+        return [each.partition for each in partitions if each.partition < self._tasks]

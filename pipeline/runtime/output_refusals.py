@@ -1,6 +1,6 @@
 """Distinguishes outputs that brokers reject permanently from transient failures. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError
@@ -42,12 +42,22 @@ class RefusalCounter:
     def __init__(self) -> None:
         self._tasks: dict[TaskId, _Refused] = {}
 
-    def check(self, code: int, why: str, offsets: Mapping[TaskId, Mapping[TopicPartition, int]]) -> None:
-        """Count an abort of these tasks. Raises OutputRefused, which quotes ``why``, at ``REFUSALS_MAX`` aborts."""
+    def check(
+        self,
+        code: int,
+        why: str,
+        offsets: Mapping[TaskId, Mapping[TopicPartition, int]],
+        find_causes: Callable[[], str],
+    ) -> None:
+        """Count an abort of these tasks. Raises OutputRefused, which quotes ``why``, at ``REFUSALS_MAX`` aborts.
+
+        ``find_causes`` is called then, and returns a clause for the message.
+        """
         if refused := self.refused(code, offsets):
             places = ", ".join(f"{source} from {at}" for task in refused for source, at in offsets[task].items())
+            said = "; ".join(part for part in (why, find_causes()) if part)
             raise OutputRefused(
-                f"the brokers refused {REFUSALS_MAX} times what was to be written for {places} ({why}). Nothing of it "
+                f"the brokers refused {REFUSALS_MAX} times what was to be written for {places} ({said}). Nothing of it "
                 "was committed, and trying again would not help: mend the topic or the right that it names "
                 "(max.message.bytes of scores, dead letters and changelogs, ACLs), or the records, and start again"
             )

@@ -21,6 +21,7 @@ from pipeline.kafka.columnar.interface import BatchProducer
 from pipeline.kafka.columnar.produce_all import Delivered, produce_all
 from pipeline.kafka.columnar.select import batch_producer
 from pipeline.kafka.group_client import GroupClient, owner_metadata
+from pipeline.kafka.refusal_causes import causes_of_refusal
 from pipeline.records import BatchOutput, OutputPartition, OutputRecords
 from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.hanging_transactions import end_hanging_transactions
@@ -304,7 +305,8 @@ class TransactionManager:
             self._close_in_background()
         if opened is not None and failure.error is not None:
             committed = self._mailbox.ask(lambda manager: manager.tasks.committed(opened.tasks))
-            self._refusals.check(failure.error.code(), str(failure), committed)
+            code, topics = failure.error.code(), {topic for topic, _ in opened.touched}
+            self._refusals.check(code, str(failure), committed, lambda: causes_of_refusal(self._kafka, code, topics))
         self._mailbox.post(TransactionAborted(failure.fenced and self._has_duplicate_member()))
 
     def _has_duplicate_member(self) -> bool:

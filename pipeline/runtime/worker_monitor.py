@@ -22,7 +22,7 @@ from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_events import OffsetsExpiring
 from pipeline.runtime.task_registry import TaskSnapshot
 from pipeline.runtime.task_state import TaskState
-from pipeline.runtime.watchdog import hung_call, stuck_task
+from pipeline.runtime.watchdog import StuckTaskDetector, hung_call
 from pipeline.settings import Settings
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
@@ -99,6 +99,8 @@ class WorkerMonitor:
         self._metrics = metrics
         self._health = health
         self._on_failure = on_failure
+        self._stuck = StuckTaskDetector(settings.worker.stuck_deadline_seconds)
+        self._stalled = StuckTaskDetector(STALL_SECONDS)
         self._renewed_at = 0.0
         self._refreshed_at = clock.monotonic()
         self._stopping = threading.Event()
@@ -139,17 +141,20 @@ class WorkerMonitor:
         if self._refresh and now > self._refreshed_at + REFRESH_SECONDS:
             self._refreshed_at = now
             self._mailbox.post(OffsetsExpiring())
-        return stuck_task(now, tasks, ends, self._settings.worker.stuck_deadline_seconds) or hung_call(
+        return self._stuck.check(now, tasks, ends) or hung_call(
             now, self._model_calls.started_at, self._settings.model.call_deadline_seconds
         )
 
     def _renew_stalled(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int], now: float) -> None:
+        if not ends:  # the time without progress goes on: a consumer may stall in the outage that hides the ends
+            return
+        running = [each for each in tasks if each.state is TaskState.RUNNING]
+        stalled = self._stalled.check(now, running, ends)
         if self._records or now <= self._renewed_at + STALL_SECONDS:
             return
         if self._mailbox.ask(lambda manager: manager.tasks.in_flight):
             return
-        running = [each for each in tasks if each.state is TaskState.RUNNING]
-        if stalled := stuck_task(now, running, ends, STALL_SECONDS):
+        if stalled:
             log.warning("%s, and nothing of it arrives; reading on with a new consumer", stalled)
             self._fetcher.renew()
             self._renewed_at = now

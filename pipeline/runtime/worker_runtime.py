@@ -52,8 +52,9 @@ STOP_SECONDS = 5.0
 class WorkerRuntime:
     """Owns tasks of one pipeline.
 
-    ``topics`` are the source topics, the events first; ``stores`` is None for a pipeline without tables; ``address`` is
-    this worker's HTTP address. ``on_failure`` is called, from any thread, with the error that ends the worker.
+    ``topics`` are the source topics, the events first; ``tasks`` and ``advice`` are those of ``GroupMembership``;
+    ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address. ``on_failure`` is
+    called, from any thread, with the error that ends the worker.
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     """
 
@@ -67,6 +68,8 @@ class WorkerRuntime:
         outputs: tuple[str, ...],
         migration: str,
         stores: StateManager | None,
+        tasks: int,
+        advice: str,
         identity: str,
         address: str,
         clock: Clock,
@@ -111,7 +114,8 @@ class WorkerRuntime:
             topic=topics[0],
             client_id=identity,
             owner=self._listener,
-            tasks=None if stores is None else stores.spec.partitions,
+            tasks=tasks,
+            advice=advice,
             patience_seconds=worker.stuck_deadline_seconds,
             clock=clock,
             beat=self._beat("membership", worker.close_deadline_seconds + 10),

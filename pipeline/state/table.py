@@ -103,6 +103,11 @@ class StateTable:
         values = self.serde.pack(rows, source_offset)
         return self._write(keys, values, values, epoch)
 
+    def delete(self, keys: pa.LargeBinaryArray, epoch: int) -> TableWrite | None:
+        """Delete the rows of k distinct keys, uncommitted, as ``write``. Only for the processing thread."""
+        absent = large_binary([self.serde.absent] * len(keys))
+        return self._write(keys, absent, large_binary([None] * len(keys)), epoch)
+
     def expire(self, is_expired: ExpiryPredicate, rows: int, epoch: int) -> TableWrite | None:
         """Examine the next ``rows`` rows, cyclically, and delete expired ones. Only for the processing thread.
 
@@ -116,9 +121,7 @@ class StateTable:
         values = pc.coalesce(cached, large_binary([value for _, value in chunk]))
         expired = pa.array(is_expired(self.serde.unpack(values)))
         keys = keys.filter(pc.and_(expired, pc.not_equal(values, pa.scalar(self.serde.absent, values.type))))
-        k = len(keys)
-        absent = large_binary([self.serde.absent] * k)
-        return self._write(keys, absent, large_binary([None] * k), epoch) if k else None
+        return self.delete(keys, epoch) if len(keys) else None
 
     def resize(self, capacity: int) -> None:
         """Set the memory for cached rows to ``capacity`` bytes. The caller holds the lock."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.clock import Clock
 from pipeline.codec.avro.deserializer import AvroDeserializer
@@ -10,6 +10,7 @@ from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import Deserializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Pipeline
+from pipeline.errors import TopicsError
 from pipeline.kafka import provisioning
 from pipeline.kafka.clients import MESSAGE_BYTES_MAX
 from pipeline.kafka.retry import retry_until_available
@@ -53,25 +54,58 @@ def deserializers(
     return events, facts
 
 
-def record_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> tuple[int, int]:
-    """Check the topics; return the largest score and the largest dead letter, in bytes.
+class TopicLimits(NamedTuple):
+    """The largest score with its key, dead letter, and key of a row of state (None: there is no state), in bytes.
+
+    ``tasks`` is how many tasks the topics allow.
+    """
+
+    score: int
+    dead_letter: int
+    key: int | None
+    tasks: provisioning.TaskLimit
+
+
+def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicLimits:
+    """Check the topics and return their limits, together with those of the client.
 
     Waits until the brokers are available.
     """
     recording = settings.features.record
-    retry_until_available(
-        lambda: provisioning.check(
-            settings.kafka, pipeline, optional=False, recording=recording, drain=settings.state.drain
-        ),
-        clock,
-    )
+    partitions = retry_until_available(lambda: provisioning.existing(settings.kafka), clock)
+    provisioning.fit(pipeline, partitions, recording=recording, drain=settings.state.drain)
     limits = retry_until_available(
         lambda: provisioning.record_limits(settings.kafka, pipeline, recording=recording), clock
     )
-    return (
-        limits[pipeline.scores.topic] - provisioning.FRAME_BYTES,
-        min(limits[pipeline.dead_letters], MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES,
-    )
+    room = {topic: min(limit, MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES for topic, limit in limits.items()}
+    score = room[pipeline.scores.topic]
+    if recording:  # a features record has what the score of the same event has, and the features
+        score = min(score, room[pipeline.recorded] - provisioning.features_extra_bytes(pipeline))
+    tasks = provisioning.task_limit(pipeline, partitions, recording=recording)
+    return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), tasks)
+
+
+def _key_bytes_max(pipeline: Pipeline, room: Mapping[str, int]) -> int | None:
+    """Return the largest key whose row fits its changelog, however large the row becomes.
+
+    Raises TopicsError if the largest row of a table does not fit even with an empty key.
+    """
+    if not pipeline.changelogs:
+        return None
+    from pipeline.processing.stateful_features import row_serdes  # compiled code takes a second to load
+
+    found = {
+        topic: room[topic] - serde.size
+        for table, serde in row_serdes(pipeline)[0].items()
+        for topic in (pipeline.changelogs[table],)
+    }
+    topic = min(found, key=lambda each: found[each])
+    if found[topic] < 0:
+        raise TopicsError(
+            f"topic {topic!r} takes records of {room[topic]} bytes, but a row of its table may have "
+            f"{room[topic] - found[topic]}: set its max.message.bytes to more"
+        )
+    return found[topic]
 
 
 def feature_log(pipeline: Pipeline, schemas: SchemaRepository, stateful: "StatefulFeatures | None") -> FeatureLog:

@@ -11,6 +11,7 @@ from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
 from pipeline.kafka.retry import retry_until_available
 from pipeline.migration.partition_history import unmoved_keys
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.settings import KafkaSettings, Settings
 from pipeline.state.file_limits import raise_limit
 from pipeline.state.predictions import encode_version
@@ -27,7 +28,13 @@ log = logging.getLogger(__name__)
 
 
 def stateful_parts(
-    pipeline: Pipeline, settings: Settings, *, model_version: str, metrics: Metrics, clock: Clock
+    pipeline: Pipeline,
+    settings: Settings,
+    *,
+    model_version: str,
+    metrics: Metrics,
+    warnings: RecordWarnings,
+    clock: Clock,
 ) -> "tuple[StateManager | None, StatefulFeatures | None]":
     """Return the state manager and the stateful features of a worker; None and None for a pipeline without tables.
 
@@ -48,7 +55,8 @@ def stateful_parts(
     raise_limit()
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
-    return stores, StatefulFeatures(pipeline, stores, settings.state, metrics=metrics)
+    stateful = StatefulFeatures(pipeline, stores, settings.state, metrics=metrics, warnings=warnings)
+    return stores, stateful
 
 
 def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:

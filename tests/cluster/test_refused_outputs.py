@@ -1,12 +1,25 @@
 """What brokers refuse to take: a dead letter that is too large is cut; what stays refused ends the worker."""
 
 from collections.abc import Callable
+from pathlib import Path
 
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from pipeline.kafka import clients
+from pipeline.kafka.local.cluster import LocalCluster
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.processing import dead_letter
+from pipeline.settings import KafkaSettings
 from tests.support.event_bytes import real
 from tests.support.live_pipeline import Stage
 
@@ -35,6 +48,25 @@ def send(under: Stage, key: bytes, value: bytes) -> None:
     assert not failed
 
 
+def limit(under: Stage, topic: str, bytes_max: int) -> None:
+    """Lower the largest batch that a topic takes."""
+    entry = ConfigEntry("max.message.bytes", str(bytes_max), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin = clients.admin(under.kafka)
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(10)
+
+
+def ended(under: Stage, status: int, timeout: float = 60) -> str:
+    """Wait until the only worker has ended with this status; return the last error in its log without a traceback."""
+    (worker,) = under.fleet.members.values()
+    under.until(lambda: not worker.running, timeout, "the worker has ended")
+    said = worker.log.read_text(errors="replace")
+    assert worker.process.returncode == status, said
+    assert "Traceback" not in said
+    return [line for line in said.splitlines() if " ERROR " in line][-1]
+
+
 def test_a_dead_letter_that_is_too_large_for_its_topic_is_cut_to_its_headers(stage: StageFactory) -> None:
     """A value of 20 MiB came gzip-compressed: its dead letter says where it lies, and the events around it score."""
     under = stage(**{"dead_letters.share_max": 1})
@@ -59,11 +91,7 @@ def test_an_output_that_stays_refused_ends_the_worker_with_the_brokers_words(sta
     """A limit that was lowered under a running worker: nothing can be committed, and trying again does not help."""
     under = stage(**{"dead_letters.share_max": 1})
     worker = under.worker()
-    entry = ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, under.pipeline.dead_letters, incremental_configs=[entry])
-    admin = clients.admin(under.kafka)
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(10)
+    limit(under, under.pipeline.dead_letters, 2000)
 
     send(under, b"N12345", bytes(10_000))
 
@@ -73,3 +101,56 @@ def test_an_output_that_stays_refused_ends_the_worker_with_the_brokers_words(sta
     assert "Message size too large" in said
     assert f"{under.pipeline.events.topic}[0] from " in said
     assert "Traceback" not in said
+
+
+def test_the_score_topic_takes_only_smaller_scores(stage: StageFactory) -> None:
+    """Its limit was lowered under a running worker: the worker ends, and names the topic and the brokers' reason."""
+    under = stage()
+    under.worker()
+    limit(under, under.pipeline.scores.topic, 100)
+
+    under.send(EVENTS)
+
+    said = ended(under, 7)
+    assert "Message size too large" in said
+    assert f"{under.pipeline.events.topic}[" in said
+    assert f"{under.pipeline.scores.topic} takes 100 bytes" in said
+
+
+@pytest.fixture
+def guarded(local_cluster: Callable[..., LocalCluster], tmp_path: Path) -> Stage:
+    """Return a stage on brokers that check rights; what no rule forbids is allowed."""
+    cluster = local_cluster(
+        settings={
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+        }
+    )
+    cluster.up(timeout=120)
+    return Stage(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path)
+
+
+def test_the_right_to_write_a_topic_is_missing(guarded: Stage) -> None:
+    """The worker ends, names the topic and the right, and commits nothing."""
+    with guarded as under:
+        under.apply_topics()
+        under.worker()
+        topic = under.pipeline.scores.topic
+        denied = AclBinding(
+            ResourceType.TOPIC,
+            topic,
+            ResourcePatternType.LITERAL,
+            "User:ANONYMOUS",
+            "*",
+            AclOperation.WRITE,
+            AclPermissionType.DENY,
+        )
+        admin = clients.admin(under.kafka)
+        for future in admin.create_acls([denied]).values():
+            future.result(10)
+
+        under.send(EVENTS)
+
+        said = ended(under, 7)
+        assert f"the right Write of topic {topic}" in said
+        assert under.lag() == EVENTS

@@ -148,7 +148,9 @@ def test_events_that_were_given_more_partitions_are_caught_up_with(operator: Ope
     assert "state.drain=true" in said
 
     drains = under.worker(environment=operator.environment | {"SURGETANK_STATE__DRAIN": "true"}, name="stays")
-    under.until(lambda: "no state for" in drains.log.read_text(), 60, "it says what it does not do")
+    under.until(
+        lambda: f"surgetank state reshard {under.prefix}" in drains.log.read_text(), 60, "it says what it does not do"
+    )
     under.until(lambda: operator.runs("reshard")[1].count("workers of") == 1, 60, "it runs")
     under.until(lambda: not left(under, 4), 60, "the old partitions are empty")
     assert under.fleet.stop(drains) == 0

@@ -51,6 +51,11 @@ def _dead(reason: str, share: float) -> Callable[[World, slice], None]:
     return spoil
 
 
+def _implausible(world: World, when: slice) -> None:
+    for worker in world.workers:
+        worker.implausible[when] = 0.5
+
+
 def _late(share: float) -> Callable[[World, slice], None]:
     def spoil(world: World, when: slice) -> None:
         for worker in world.workers:
@@ -113,6 +118,7 @@ FAULTS: dict[str, Fault] = {
     "DeadLetterShareHigh": Fault(_dead("undecodable", 0.05)),
     "ModelErrors": Fault(_dead("model_error", 0.005)),
     "NotANumberShareHigh": Fault(_dead("not_a_number", 0.005)),
+    "ImplausibleTimes": Fault(_implausible, 'pipeline="flights",topic="flights.boarding"'),
     "RestoreTakesLong": Fault(_restoring),
     "RebalanceStorm": Fault(_storm, lasts=900, over=1200),
     "WorkerRestarts": Fault(_crash_loop, 'instance="worker-1:9100"', lasts=900, over=1200),

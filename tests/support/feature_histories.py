@@ -26,7 +26,7 @@ VALUES: tuple[Value, ...] = ("a", "b", Difference("a", "b"), IsNull("b"), Above(
 
 
 class Event(NamedTuple):
-    """One event: ``a`` and ``b`` are its fields."""
+    """One event: ``a`` and ``b`` are its fields. One that ``deletes`` the state of its key reads nothing."""
 
     key: str | None
     time_ms: int
@@ -34,6 +34,7 @@ class Event(NamedTuple):
     b: float | None = None
     reads: bool = True
     writes: bool = True
+    deletes: bool = False
 
 
 class Expected(NamedTuple):
@@ -51,9 +52,20 @@ times = st.integers(-30, 130) | st.integers(-500, 500) | st.sampled_from([-(2**6
 
 
 def histories(values: st.SearchStrategy[float | None] = numbers_or_null) -> st.SearchStrategy[list[Event]]:
-    """Return lists of events of few keys: out of order, far apart, simultaneous, some read-only, some write-only."""
+    """Return lists of events of few keys: out of order, far apart, simultaneous, some read-only, some write-only.
+
+    Some of them delete the state of their key.
+    """
     mostly = st.sampled_from([True, True, True, False])
-    return st.lists(st.builds(Event, st.sampled_from([*"aabbc", None]), times, values, values, mostly, mostly))
+    keys = st.sampled_from([*"aabbc", None])
+    deletion = st.builds(deleting, keys)
+    event = st.builds(Event, keys, times, values, values, mostly, mostly, deletes=st.just(False))
+    return st.lists(st.one_of(event, event, event, deletion))
+
+
+def deleting(key: str | None) -> Event:
+    """Return an event that deletes the state of its key."""
+    return Event(key, 0, reads=False, writes=False, deletes=True)
 
 
 def statistic(table: Table, kind: AggregateKind, value: Value, window: RingWindow) -> Aggregate:
@@ -106,6 +118,7 @@ class Online:
             self.memory.numbers(columns(events)),
             np.array([event.reads for event in events], np.bool_),
             np.array([event.writes for event in events], np.bool_),
+            np.array([event.deletes for event in events], np.bool_),
         )
         self.late += late
         self.rows |= dict(zip(keys, rows, strict=True))
@@ -119,7 +132,9 @@ def by_definition(memory: TableState, events: Sequence[Event]) -> tuple[list[lis
     found, late = [], 0
     for at, event in enumerate(events):
         seen = [Expected(math.nan)] * len(memory.aggregates)
-        if event.key is not None:
+        if event.key is not None and event.deletes:
+            past.pop(event.key, None)
+        elif event.key is not None:
             time = min(max(event.time_ms, -TIME_BOUND_MS), TIME_BOUND_MS)
             own = {value: float(column[at]) for value, column in values.items()}
             if event.reads:

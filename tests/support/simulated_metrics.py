@@ -19,6 +19,7 @@ class Worker:
     rate: Floats  # events per second
     late: Floats  # share of events scored too late
     dead: dict[str, Floats]  # share of dead letters, by reason
+    implausible: Floats  # share of events with an implausible time
     commits: Floats  # transactions per second
     aborts: Floats  # transactions per second
     rebalances: Floats  # since the previous step
@@ -49,6 +50,7 @@ class World:
             rate=np.maximum(0.0, self.random.normal(rate, rate / 20, self.steps)),
             late=np.zeros(self.steps),
             dead={reason: np.zeros(self.steps) for reason in REASONS},
+            implausible=np.zeros(self.steps),
             commits=np.full(self.steps, 8.0),
             aborts=np.zeros(self.steps),
             rebalances=np.zeros(self.steps),
@@ -111,6 +113,8 @@ class World:
             "end_to_end_seconds_count": timed,
             f'end_to_end_seconds_bucket,le="{o.SCORED_WITHIN_SECONDS}"': timed * (1 - worker.late),
             f'events_scored_total,topic="{TOPIC}"': timed,
+            f'events_received_total,topic="{TOPIC}"': grown,
+            f'implausible_times_total,topic="{TOPIC}"': worker.implausible * grown,
             'transactions_total,outcome="committed"': worker.commits * self.step,
             'transactions_total,outcome="aborted"': worker.aborts * self.step,
             'rebalances_total,change="assigned"': worker.rebalances,

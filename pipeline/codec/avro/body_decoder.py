@@ -11,6 +11,7 @@ from pipeline.codec.avro.decode_loop import FULL_HEAP, FULL_LEVEL, decode_rows
 from pipeline.codec.avro.faults import BAD_TEXT, RowError, text_of
 from pipeline.codec.avro.program import ARGUMENT, Int64s, Shape, program_of
 from pipeline.codec.avro.types import Record, arrow_schema
+from pipeline.records import payload_bytes
 
 _BYTES_MAX = 2**31 - 1  # Arrow's offsets have 32 bits
 
@@ -46,8 +47,8 @@ class BodyDecoder:
         _, offsets, data = values.buffers()
         if offsets is None or not len(rows):
             return Decoded(pa.RecordBatch.from_pylist([], schema=self.schema), np.zeros(0, dtype=np.int64), [])
-        if data is not None and data.size > _BYTES_MAX:
-            raise ValueError(f"values of {data.size} bytes together; at most {_BYTES_MAX} can be decoded at once")
+        if (size := payload_bytes(values)) > _BYTES_MAX:
+            raise ValueError(f"values of {size} bytes together; at most {_BYTES_MAX} can be decoded at once")
         at = data.address if data is not None else 0
         end = at + (data.size if data is not None else 0)
         wire = np.array([[at, end, offsets.address + 8 * values.offset, start]], dtype=np.int64)

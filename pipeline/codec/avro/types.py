@@ -34,6 +34,9 @@ _LOGICAL = {
 }
 _DECIMAL128_DIGITS_MAX = 38
 _DECIMAL_DIGITS_MAX = 76
+# Bounds of a schema with its named types inserted wherever they are used: code and columns are made of each type.
+_LEVELS_MAX = 64
+_TYPES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,8 @@ AvroType: TypeAlias = Primitive | Enum | Fixed | Array | Map | Nullable | Record
 def parse(schema: Json) -> Record:
     """Return the tree of a schema that an Avro library accepts, with named types resolved.
 
-    Raises SchemaError, which names the field, for a type that has no column form.
+    Raises SchemaError, which names the field, for a type that has no column form, and for types that are nested more
+    than 64 levels deep or are more than 10,000, counted wherever they are used.
     """
     tree = _Parser().parse(schema, "", "")
     if not isinstance(tree, Record):
@@ -160,15 +164,36 @@ class _Parser:
 
     def __init__(self) -> None:
         self._named: dict[str, AvroType | None] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}  # levels and types of each parsed type, by its id
+        self._parsed: list[AvroType] = []  # keeps the ids unique
 
     def parse(self, schema: Json, namespace: str, path: str) -> AvroType:
+        """Return the type of a schema. Raises SchemaError if it is too large."""
+        kind = self._type(schema, namespace, path)
+        if id(kind) not in self._sizes:
+            parts = [self._sizes[id(part)] for part in _parts(kind)]
+            levels = 1 + max((levels for levels, _ in parts), default=0)
+            types = 1 + sum(types for _, types in parts)
+            if levels > _LEVELS_MAX:
+                raise SchemaError(
+                    f"field {path!r}: its types are nested more than {_LEVELS_MAX} levels deep; flatten it"
+                )
+            if types > _TYPES_MAX:
+                raise SchemaError(
+                    f"field {path!r} has more than {_TYPES_MAX} fields and items, counted wherever a named type is used"
+                )
+            self._sizes[id(kind)] = levels, types
+            self._parsed.append(kind)
+        return kind
+
+    def _type(self, schema: Json, namespace: str, path: str) -> AvroType:
         if isinstance(schema, list):
             return self._union(schema, namespace, path)
         if isinstance(schema, str):
             return Primitive(schema) if schema in _PLAIN else self._reference(schema, namespace, path)
         kind = schema["type"]
         if not isinstance(kind, str):
-            return self.parse(kind, namespace, path)
+            return self._type(kind, namespace, path)
         match kind:
             case "array":
                 items = self.parse(schema["items"], namespace, f"{path}[]")
@@ -229,6 +254,21 @@ class _Parser:
         if known is None:
             raise SchemaError(f"field {path!r}: {name!r} contains itself, which columns cannot")
         return known
+
+
+def _parts(kind: AvroType) -> tuple[AvroType, ...]:
+    """Return the types that a type directly consists of."""
+    match kind:
+        case Array():
+            return (kind.items,)
+        case Map():
+            return (kind.values,)
+        case Nullable():
+            return (kind.inner,)
+        case Record():
+            return tuple(each for _, each in kind.fields)
+        case _:
+            return ()
 
 
 def _full_name(name: str, namespace: str) -> tuple[str, str]:

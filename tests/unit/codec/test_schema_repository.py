@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline.codec.avro.deserializer import AvroDeserializer
 from pipeline.codec.schema_repository import SchemaRepository, project_schemas
 from pipeline.codec.wire import frame
 from pipeline.errors import SchemaError
-from tests.unit.codec.avro_samples import record, write_folder
+from tests.unit.codec.avro_samples import record, records_of, write_folder
 
 ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int", "default": 0})
 
@@ -139,3 +140,51 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A folder without schemas is an error that names what was looked for."""
     with pytest.raises(SchemaError, match=r"nowhere/ids\.json is missing"):
         SchemaRepository.load(tmp_path / "nowhere")
+
+
+def chain(levels: int) -> Any:
+    """Return a record that contains a record, and so on."""
+    schema: Any = record(("a", "int"), name="R0")
+    for level in range(1, levels):
+        schema = record(("a", schema), name=f"R{level}")
+    return schema
+
+
+def ladder(steps: int, of_each: int) -> Any:
+    """Return a record with fields of named types, each of which uses the one before, ``of_each`` times."""
+    types = [record(("a", "int"), name="R0")]
+    types += [
+        record(*((f"f{use}", f"R{step - 1}") for use in range(of_each)), name=f"R{step}") for step in range(1, steps)
+    ]
+    return record(*((f"r{number}", each) for number, each in enumerate(types)))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps(chain(80)), "nested more than 64 levels deep"),
+        (json.dumps(chain(120)), "nested more than 256 brackets deep"),
+        ("[" * 100_000 + "]" * 100_000, "nested more than 256 brackets deep"),
+        ('{"type":"array","items":' * 300 + '"int"' + "}" * 300, "nested more than 256 brackets deep"),
+        (json.dumps(ladder(70, 1)), "nested more than 64 levels deep"),
+        (json.dumps(ladder(50, 2)), "more than 10000 fields and items"),
+    ],
+)
+def test_a_schema_is_nested_too_deeply(tmp_path: Path, text: str, reason: str) -> None:
+    """It is refused in a sentence that names the file, without a traceback, a crash or an endless computation."""
+    write_folder(tmp_path, ONE)
+    (tmp_path / "event.avsc").write_text(text)
+
+    with pytest.raises(SchemaError, match=rf"event\.avsc: .*{reason}"):
+        SchemaRepository.load(tmp_path)
+
+
+@pytest.mark.parametrize("schema", [chain(60), ladder(60, 1), ladder(10, 2)])
+def test_what_is_within_the_bounds_decodes(tmp_path: Path, schema: Any) -> None:
+    """The bounds hold for all parts: libraries, columns and compiled code."""
+    contracts = SchemaRepository.load(write_folder(tmp_path, schema))
+    decoder = AvroDeserializer(contracts, "event", value_bytes_max=1000)
+
+    batch, dead = decoder.deserialize(records_of([frame(1) + b"\2" * 1000, None]))
+
+    assert len(batch) + len(dead) == 2

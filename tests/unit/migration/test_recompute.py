@@ -87,6 +87,21 @@ def test_keys_that_are_not_meant_leave_no_trace(events: Events_, size: int) -> N
     np.testing.assert_array_equal(values[0], values[1])
 
 
+def test_a_tombstone_deletes_the_row_of_its_key() -> None:
+    """The row is that of the events behind it; without any there is no row."""
+    events: Events_ = [("a", 1_000, 1.0), ("b", 1_000, 2.0), ("a", 0, 0.0), ("b", 0, 0.0), ("b", 3_000, 4.0)]
+    (batch,) = batches(events, 9)
+    good = np.array([0, 1, 4])
+    cut = DecodedBatch(batch.records, good, batch.columns.take(pa.array(good)), np.array([2, 3]))
+    (late,) = batches([*[("x", 1, 0.0)] * 4, ("b", 3_000, 4.0)], 9)
+    alone = DecodedBatch(late.records, np.array([4]), late.columns.slice(4))
+
+    found = feature_rows(MEMORY, FORMATS["cards"], "t", [(cut, None)], BELIEVES, 0)
+
+    assert found == feature_rows(MEMORY, FORMATS["cards"], "t", [(alone, None)], BELIEVES, 0)
+    assert set(found) == {b"b"}
+
+
 def test_a_key_that_no_worker_keeps_a_row_under_has_none() -> None:
     """What stands under such a key in a changelog is no row, and is not written over."""
     events: Events_ = [("\0meaning", 1_000, 1.0), ("a", 1_000, 1.0), ("\0grown", 2_000, 1.0)]
@@ -105,7 +120,7 @@ def scored(scores: list[tuple[str | None, float, int]]) -> DecodedBatch:
     columns = {
         "score": pa.array([score for _, score, _ in scores]),
         "event_time": batch.columns["t"],
-        "scored_at": pa.array([7] * n, pa.timestamp("ms", tz="UTC")),
+        "scored_at": pa.array([10_000] * n, pa.timestamp("ms", tz="UTC")),
         "model_version": pa.array(["größer"] * n),
         "source_offset": pa.array([10 * place for place in range(n)]),
     }
@@ -120,6 +135,13 @@ def test_the_last_score_of_a_key_counts() -> None:
 
     assert list(found) == [b"a"]
     format_ = FORMATS[PREDICTIONS]
-    assert format_.unpack(large_binary(list(found.values()))).tolist() == [(0.25, 8_000, 7, "größer".encode())]
+    assert format_.unpack(large_binary(list(found.values()))).tolist() == [(0.25, 8_000, 10_000, "größer".encode())]
     assert format_.source_offsets(large_binary(list(found.values()))).tolist() == [20]
     assert set(last_scores(format_, [(batch, None)], None, 0)) == {b"a", b"b", b"c"}
+
+
+def test_a_last_score_of_the_year_2100_leaves_the_others() -> None:
+    """Its event time is far ahead of the time of scoring, which is 10 s for all."""
+    batch = scored([("a", 0.5, 9_000), ("b", 0.25, FAR_MS)])
+
+    assert set(last_scores(FORMATS[PREDICTIONS], [(batch, None)], 5_000, 1_000)) == {b"a", b"b"}

@@ -62,7 +62,7 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
         "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
         "source_topic": ["before", flights.events.topic, flights.events.topic],
     }
-    log = _TopicRecords(pa.table(columns), np.arange(3), np.arange(3))
+    log = _TopicRecords(pa.table(columns), np.arange(3), np.arange(3), np.zeros(3, dtype=np.bool_))
 
     found = _LoggedFeatures.of(flights, log)
 

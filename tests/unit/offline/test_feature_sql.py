@@ -42,6 +42,7 @@ def relation(events: Sequence[Event]) -> pa.Table:
             "time_ms": pa.array([event.time_ms for event in events], pa.int64()),
             "reads": pa.array([event.reads for event in events], pa.bool_()),
             "writes": pa.array([event.writes for event in events], pa.bool_()),
+            "deletes": pa.array([event.deletes for event in events], pa.bool_()),
             "a": pa.array([event.a for event in events], pa.float64()),
             "b": pa.array([event.b for event in events], pa.float64()),
             **{name: pa.nulls(rows, pa.string()) for name in ("at_ms", "v0", "bucket", "seen_ms", "n")},
@@ -54,7 +55,7 @@ def offline(memory: TableState, events: pa.Table) -> tuple[list[int], Float64s]:
     """Return the ordinals and, [n, F], NaN for NULL, the results of the query."""
     connection = duckdb_connection()
     connection.register("recorded", events)
-    found = connection.sql(sql(memory, "recorded")).to_arrow_table()
+    found = connection.sql(sql(memory, "recorded", deletes="deletes" in events.column_names)).to_arrow_table()
     assert found.column_names == ["ordinal", *(each.name for each in memory.aggregates)]
     results = np.empty((found.num_rows, len(memory.aggregates)))
     for column, each in enumerate(memory.aggregates):

@@ -16,6 +16,7 @@ from pipeline.codec.schema_repository import project_schemas
 from pipeline.drills.wire import decoder
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.processing.processor import BatchProcessor
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import ScoreWriter
 from pipeline.records import (
     BatchOutput,
@@ -61,8 +62,10 @@ def run(folder: Path, values: list[bytes], *, recording: bool) -> BatchOutput:
         scorer=scorer_of(model, clock),
         scores=ScoreWriter(PIPELINE, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
         dead_letter_bytes_max=BYTES_MAX,
+        key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),
+        warnings=RecordWarnings(clock),
         on_scored=lambda _, __: None,
     )
     n = len(values)

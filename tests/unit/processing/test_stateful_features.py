@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import Events, Pipeline, Scores, Table, hours, seconds
+from pipeline.clock import SystemClock
 from pipeline.declaration import PREDICTIONS
 from pipeline.errors import StateClosed
 from pipeline.features.row_layout import layout_from_declaration
 from pipeline.features.windows import plausible
+from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.stateful_features import LATE_MS, StatefulFeatures, row_serdes
 from pipeline.records import (
     DecodedBatch,
@@ -36,7 +38,7 @@ from pipeline.state.store_identity import StoreIdentity
 from pipeline.state.table import ExpiryPredicate, StateTable, TableWrite
 from pipeline.state.tables import TaskTables
 from pipeline.telemetry.metrics import Metrics
-from tests.support.feature_histories import Event, assert_as_expected, by_definition
+from tests.support.feature_histories import Event, assert_as_expected, by_definition, deleting
 from tests.unit.state.stores import SMALL
 
 EVENTS = Events("events", schema="event", key="key", time="t")
@@ -97,7 +99,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.shelf = Shelf(folder)
         self.metrics = Metrics()
-        self.recall = StatefulFeatures(PIPELINE, self.shelf, SETTINGS, metrics=self.metrics)
+        self.recall = StatefulFeatures(
+            PIPELINE,
+            self.shelf,
+            SETTINGS,
+            metrics=self.metrics,
+            warnings=RecordWarnings(SystemClock()),
+        )
         self.offset = 0
 
     def take(self, records: Sequence[tuple[int, str, Event]]) -> tuple[npt.NDArray[np.float64], StateChanges]:
@@ -133,21 +141,29 @@ class World:
 def batch(laid: RecordBatch, topic: str, topics: Sequence[str], events: Sequence[Event]) -> DecodedBatch:
     """Return the events of one topic, decoded."""
     rows = np.array([row for row, each in enumerate(topics) if each == topic], dtype=np.int64)
+    deletes = np.array([events[row].deletes for row in rows.tolist()], dtype=np.bool_)
+    rows, deleting = rows[~deletes], rows[deletes]
     ours = [events[row] for row in rows.tolist()]
     columns = {
         "t": pa.array([event.time_ms for event in ours], pa.timestamp("ms", tz="UTC")),
         "a": pa.array([event.a for event in ours], pa.float64()),
         "b": pa.array([event.b for event in ours], pa.float64()),
     }
-    return DecodedBatch(laid, rows, pa.RecordBatch.from_pydict(columns))
+    return DecodedBatch(laid, rows, pa.RecordBatch.from_pydict(columns), deleting)
 
 
 numbers_or_null = st.none() | st.integers(-9, 9).map(float)
 times = st.integers(-30, 130) | st.sampled_from([10**12, -(10**12), 2**52 + 1])
-events = st.builds(Event, st.sampled_from([*"aabbc", None]), times, numbers_or_null, numbers_or_null)
+events = st.builds(
+    Event, st.sampled_from([*"aabbc", None]), times, numbers_or_null, numbers_or_null, deletes=st.just(False)
+)
 batches = st.lists(
     st.tuples(
-        st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["events", "facts"]), events), max_size=12),
+        st.lists(
+            st.tuples(st.sampled_from([0, 1]), st.sampled_from(["events", "facts"]), events)
+            | st.tuples(st.sampled_from([0, 1]), st.just("facts"), st.builds(deleting, st.sampled_from("abc"))),
+            max_size=12,
+        ),
         st.booleans(),
     ),
     max_size=6,
@@ -161,11 +177,11 @@ def expected(history: Sequence[tuple[int, str, Event]], number: int) -> list[lis
     times_ms = np.array([event.time_ms for _, _, event in mine], dtype=np.int64)
     may = plausible(times_ms, arrived, 86_400_000, 3_600_000).tolist()
     own = [
-        event._replace(reads=topic == "events", writes=topic == "events" and ok)
+        event._replace(reads=topic == "events", writes=topic == "events" and ok, deletes=False)
         for (_, topic, event), ok in zip(mine, may, strict=True)
     ]
     fed = [
-        event._replace(reads=topic == "events", writes=topic == "facts" and ok)
+        event._replace(reads=topic == "events", writes=topic == "facts" and ok and not event.deletes)
         for (_, topic, event), ok in zip(mine, may, strict=True)
     ]
     of_own, of_fed = by_definition(OWN_MEMORY, own)[0], by_definition(FED_MEMORY, fed)[0]
@@ -251,9 +267,35 @@ def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
 
     assert not changes.changelog_records
     assert np.isnan(found[0, 2]), "forgotten by then"
-    assert world.metrics.implausible_times.value() == 1
+    assert world.metrics.implausible_times.value(topic="events") == 1
     found, _ = world.take([(0, "events", Event("a", 2))])
     assert found[0, :3].tolist() == [1, 0, 7]
+
+
+def test_a_deleted_fact_leaves_the_store_and_the_changelog(world: World) -> None:
+    """Its tombstone is one too; deleting what is not there, or what comes again, is no error; offsets stay known."""
+    keys = large_binary([b"a", b"b"])
+    facts = [(0, "facts", Event("a", 1, a=7.0)), (0, "facts", Event("b", 1, a=8.0))]
+    world.shelf.commit(world.take(facts)[1])
+    table = world.shelf.held[TaskId("memory", 0)]["fed"]
+    assert None not in table.committed([b"a", b"b"])
+
+    found, changes = world.take(
+        [(0, "facts", deleting("a")), (0, "events", Event("a", 2)), (0, "facts", deleting("nobody"))]
+    )
+
+    assert np.isnan(found[0, 3]), "the event behind the tombstone sees no fact"
+    gone = [each for each in changes.changelog_records if each.topic == "memory.fed.changelog"]
+    assert [each.keys.to_pylist() for each in gone] == [[b"a", b"nobody"]]
+    assert [each.values.to_pylist() for each in gone] == [[None, None]]
+    world.shelf.commit(changes)
+    assert [value is None for value in table.committed([b"a", b"b"])] == [True, False]
+    again = [(0, "facts", deleting("b")), (0, "facts", Event("b", 3, a=9.0)), (0, "events", Event("b", 4))]
+    found, changes = world.take(again)
+    world.shelf.commit(changes)
+    assert found[0, 3] == 9
+    assert table.committed([b"b"])[0] is not None
+    assert np.isnan(table.read(keys)[0]).any()
 
 
 def test_a_work_of_a_task_that_went_back_is_refused(world: World) -> None:
@@ -286,6 +328,28 @@ def test_the_last_score_of_each_key_is_kept(world: World) -> None:
     assert rows["event_ms"].tolist() == [3, 2]
     assert rows["model_version"].tolist() == [b"1", "größer".encode()]
     assert [burst.topic for burst in changes.changelog_records] == ["memory.predictions.changelog"]
+
+
+def test_a_score_of_the_year_2100_expires_no_other(world: World) -> None:
+    """Its time comes from a wrong clock: as it updates no table, it does not end the retention of last scores."""
+
+    def score(key: str, time_ms: int) -> None:
+        piece = world.slice(0, [("events", Event(key, time_ms))])
+        changes = StateChanges()
+        laid = RecordBatch.of([piece])
+        times = pa.array([time_ms], pa.timestamp("ms", tz="UTC"))
+        world.recall.put_scores(
+            [piece], laid, np.arange(1), np.array([0.5]), ["1"], np.zeros(1, dtype=np.int32), times, 99, changes
+        )
+        world.shelf.commit(changes)
+
+    score("a", 1)
+    score("b", 4_102_444_800_000)
+    for _ in range(6):  # the tables take turns
+        world.shelf.commit(world.take([(0, "events", Event("c", 2))])[1])
+
+    stored = world.shelf.held[TaskId("memory", 0)][PREDICTIONS].committed([b"a", b"b"])
+    assert None not in stored
 
 
 def test_a_key_that_nothing_can_use_any_more_is_forgotten(world: World) -> None:

@@ -16,7 +16,7 @@ from pipeline.runtime.fencing import stale_owners
 from pipeline.runtime.group_membership import has_code
 from pipeline.runtime.task_initializer import Bounds, Start, start_offset
 from pipeline.runtime.task_state import TaskState
-from pipeline.runtime.watchdog import Snapshot, hung_call, stuck_task
+from pipeline.runtime.watchdog import Snapshot, StuckTaskDetector, hung_call
 
 SOURCE = TopicPartition("events", 0)
 TASK = TaskId("flights", 0)
@@ -105,35 +105,88 @@ def test_a_worker_that_keeps_up_commits_at_once_and_a_flooded_one_at_the_interva
 def test_a_task_that_lags_and_commits_nothing_is_stuck() -> None:
     """Lag without progress for the deadline, or an opening that never ends."""
     running = (TASK, TaskState.RUNNING, 0.0, 100.0, {SOURCE: 5})
+    detector = StuckTaskDetector(60.0)
 
-    assert stuck_task(161.0, [running], {SOURCE: 9}, 60.0) == (
+    assert detector.check(100.0, [running], {SOURCE: 9}) is None
+    assert detector.check(159.0, [running], {SOURCE: 9}) is None
+    assert detector.check(161.0, [running], {SOURCE: 9}) == (
         "task flights/0 lags (events[0] by 4 records) and committed nothing for 61 s"
     )
-    assert stuck_task(159.0, [running], {SOURCE: 9}, 60.0) is None
-    assert stuck_task(161.0, [(TASK, TaskState.OPENING, 100.0, 0.0, {})], {}, 60.0) is not None
+    assert StuckTaskDetector(60.0).check(161.0, [(TASK, TaskState.OPENING, 100.0, 0.0, {})], {}) is not None
+
+
+def test_a_task_is_reopened_without_end() -> None:
+    """What counts is the last commit: each opening and each start of running is recent."""
+    detector = StuckTaskDetector(60.0)
+
+    for now in range(100, 160, 2):
+        running: Snapshot = (TASK, TaskState.RUNNING, now - 0.5, now - 0.5, {SOURCE: 5})
+        opening: Snapshot = (TASK, TaskState.OPENING, now - 0.5, now - 1.0, {})
+        assert detector.check(float(now), [running if now % 4 == 0 else opening], {SOURCE: 9}) is None
+
+    assert detector.check(161.0, [(TASK, TaskState.OPENING, 160.5, 160.0, {})], {SOURCE: 9}) == (
+        "task flights/0 lags (events[0] by 4 records) and committed nothing for 61 s"
+    )
+
+
+def test_a_first_record_after_a_silence_is_not_stuck() -> None:
+    """A check that falls between the arrival of a record and its commit sees lag, but no standstill."""
+    detector = StuckTaskDetector(60.0)
+    idle = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 5})
+
+    assert detector.check(1000.0, [idle], {SOURCE: 5}) is None
+    assert detector.check(1002.0, [idle], {SOURCE: 6}) is None
+    assert detector.check(1004.0, [(TASK, TaskState.RUNNING, 0.0, 1002.1, {SOURCE: 6})], {SOURCE: 7}) is None
+    assert detector.check(1063.0, [(TASK, TaskState.RUNNING, 0.0, 1002.1, {SOURCE: 6})], {SOURCE: 7}) is None
+    assert detector.check(1064.1, [(TASK, TaskState.RUNNING, 0.0, 1002.1, {SOURCE: 6})], {SOURCE: 7}) is not None
+
+
+def test_time_without_brokers_is_not_a_standstill() -> None:
+    """Nobody could commit meanwhile: the time starts anew when the ends are known again."""
+    detector = StuckTaskDetector(60.0)
+    running = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 5})
+
+    assert detector.check(100.0, [running], {SOURCE: 9}) is None
+    assert detector.check(155.0, [running], {}) is None
+    assert detector.check(162.0, [running], {SOURCE: 9}) is None
+    assert detector.check(223.0, [running], {SOURCE: 9}) is not None
 
 
 def test_a_restore_that_comes_no_nearer_is_stuck() -> None:
     """However long it takes as a whole: what counts is when it last moved."""
     restoring: Snapshot = (TASK, TaskState.RESTORING, 0.0, 100.0, {})
 
-    assert stuck_task(161.0, [restoring], {}, 60.0) == "task flights/0 has restored nothing for 61 s"
-    assert stuck_task(159.0, [restoring], {}, 60.0) is None
+    assert StuckTaskDetector(60.0).check(161.0, [restoring], {}) == "task flights/0 has restored nothing for 61 s"
+    assert StuckTaskDetector(60.0).check(159.0, [restoring], {}) is None
+
+
+def test_a_long_restore_is_not_a_standstill() -> None:
+    """A task that had to be restored after an abort has the whole deadline for its next commit."""
+    detector = StuckTaskDetector(60.0)
+    running = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 5})
+
+    assert detector.check(100.0, [running], {SOURCE: 9}) is None
+    assert detector.check(200.0, [(TASK, TaskState.RESTORING, 101.0, 199.0, {})], {SOURCE: 9}) is None
+    assert detector.check(202.0, [running], {SOURCE: 9}) is None
 
 
 def test_no_lag_and_unknown_ends_are_not_stuck() -> None:
     """A quiet partition, or one whose end no broker tells, is not a reason to end the process."""
     running = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 5})
+    quiet, unknown = StuckTaskDetector(60.0), StuckTaskDetector(60.0)
 
-    assert stuck_task(1000.0, [running], {SOURCE: 5}, 60.0) is None
-    assert stuck_task(1000.0, [running], {}, 60.0) is None
+    for now in (100.0, 1000.0):
+        assert quiet.check(now, [running], {SOURCE: 5}) is None
+        assert unknown.check(now, [running], {}) is None
 
 
 def test_a_task_that_waits_beyond_the_last_stable_offset_is_not_stuck() -> None:
     """There is nothing to be read before the transaction of somebody else has ended, however long that takes."""
     running = (TASK, TaskState.RUNNING, 0.0, 0.0, {SOURCE: 95})
+    detector = StuckTaskDetector(60.0)
 
-    assert stuck_task(1000.0, [running], {SOURCE: 90}, 60.0) is None
+    for now in (100.0, 1000.0):
+        assert detector.check(now, [running], {SOURCE: 90}) is None
 
 
 def test_a_model_call_past_its_deadline_hangs() -> None:
