@@ -152,7 +152,7 @@ def _rows(
     may_update = np.full(n, True) if ordered.may_update is None else ordered.may_update
     columns = {
         "ordinal": pa.array(ordered.ordinal),
-        "key": pa.nulls(n, pa.string()) if key is None else table[key].cast(pa.string()),
+        "key": _keys(ordered, key),
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
         "writes": pa.array(may_update & writes),
@@ -163,6 +163,12 @@ def _rows(
         else {}
     )
     return pa.table(columns | {name: table[name] for name in values if name not in columns})
+
+
+def _keys(ordered: OrderedEvents, field: str | None) -> pa.Array | pa.ChunkedArray:
+    if ordered.keys is not None:
+        return ordered.keys
+    return pa.nulls(len(ordered), pa.string()) if field is None else ordered.table[field].cast(pa.string())
 
 
 def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Float64s]:

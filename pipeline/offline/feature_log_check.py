@@ -24,7 +24,7 @@ from pipeline.offline.backfill import compute_aggregates, matrices
 from pipeline.offline.comparison import ComputedFeatures, SkewReport, compare
 from pipeline.offline.history import History, OrderedEvents, milliseconds, required_columns
 from pipeline.processing.stateful_features import plausible_times
-from pipeline.records import DecodedBatch, RecordBatch
+from pipeline.records import DecodedBatch, RecordBatch, joined, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
 
 FEATURES = "features"
@@ -137,26 +137,37 @@ def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Se
 
 @dataclass(frozen=True, slots=True)
 class _TopicRecords:
-    """The n decodable records of a topic, sorted by ``positions`` int64 [n]. ``arrived_ms`` is int64 [n]."""
+    """The n decodable records of a topic, sorted by ``positions`` int64 [n].
+
+    ``arrived_ms`` is int64 [n], ``keys`` large_binary [n].
+    """
 
     table: pa.Table
     positions: Int64s
     arrived_ms: Int64s
+    keys: pa.LargeBinaryArray
 
     @classmethod
     def read(cls, kafka: KafkaSettings, topic: str, schema: str, columns: Sequence[str]) -> "_TopicRecords":
         """Read the given columns of a whole topic."""
         decode = decoder(schema)
         tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
+        keys = [large_binary([])]
         with TopicReader(kafka, [topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
                 tables.append(_columns(batch, columns))
                 positions.append((records.partitions << _BITS)[batch.rows] + records.offsets[batch.rows])
                 arrived.append(records.arrived_ms[batch.rows])
-        joined = np.concatenate(positions)
-        order = np.argsort(joined)
-        return cls(pa.concat_tables(tables).take(order), joined[order], np.concatenate(arrived)[order])
+                keys.append(records.keys.take(pa.array(batch.rows)))
+        places = np.concatenate(positions)
+        order = np.argsort(places)
+        return cls(
+            pa.concat_tables(tables).take(order),
+            places[order],
+            np.concatenate(arrived)[order],
+            joined(keys).take(pa.array(order)),
+        )
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -216,7 +227,7 @@ def _history(
     for events, ordinal in zip((pipeline.events, *pipeline.table_facts), ordinals, strict=True):
         log = logs[events.topic]
         times = milliseconds(log.table[events.time], f"field {events.time!r} of the events of {events.topic!r}")
-        topics[events.topic] = OrderedEvents(log.table, ordinal, may_update(times, log.arrived_ms))
+        topics[events.topic] = OrderedEvents(log.table, ordinal, may_update(times, log.arrived_ms), log.keys)
     return History(topics), rows
 
 
