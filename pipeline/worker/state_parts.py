@@ -12,7 +12,6 @@ from pipeline.kafka import provisioning
 from pipeline.kafka.retry import retry_until_available
 from pipeline.migration.partition_history import stayed
 from pipeline.settings import KafkaSettings, Settings
-from pipeline.state.file_limits import raise_limit
 from pipeline.state.state_directory import StateDirectory
 from pipeline.state.state_manager import StateManager
 from pipeline.state.state_spec import StateSpec
@@ -43,7 +42,6 @@ def stateful_parts(
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
     spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
-    raise_limit()
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
     return stores, StatefulFeatures(pipeline, stores, settings.state, model_version=model_version, metrics=metrics)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pipeline.errors import SettingsError
-from pipeline.settings import describe, load
+from pipeline.settings import StateSettings, describe, load
 from pipeline.settings.environment import is_service_variable, setting_variables
 from pipeline.settings.names import OPTIONS, name_of, variable_of
 
@@ -156,3 +156,18 @@ def test_a_variable_below_another_variable_is_refused(monkeypatch: pytest.Monkey
 def test_a_name_and_its_variable_stand_for_each_other(name: str) -> None:
     """Every setting, and an option of librdkafka, has one variable."""
     assert name_of(variable_of(name)) == name
+
+
+def test_a_user_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence that names the setting; with XDG_STATE_HOME or the setting no home folder is needed."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(SettingsError, match=r"no home folder .*set state\.directory"):
+        _ = StateSettings().folder
+    assert StateSettings(directory=Path("state")).folder == Path("state")
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/lib")
+    assert StateSettings().folder == Path("/var/lib/surgetank")
