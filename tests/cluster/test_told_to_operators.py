@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.drills.fleet import Member
-from pipeline.kafka import clients
+from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import TopicReader
+from pipeline.migration.stopped_group import StoppedGroup
 from pipeline.timeline.events import EventKind
 from pipeline.timeline.reader import read_history
 from tests.support.live_pipeline import Stage, hanging_transaction
@@ -101,6 +103,9 @@ def test_events_that_expire_before_they_are_read(stage: StageFactory) -> None:
 
     worker = under.worker()
 
+    other = replace(under.pipeline, name=f"{under.pipeline.name}-b")
+    shared = StoppedGroup(under.kafka, other).shared_with([other.events.topic], provisioning.existing(under.kafka))
+    assert shared == {other.events.topic: [under.pipeline.name]}, "a reshard of the other one would be refused"
     left = gone * under.pipeline.events.partitions
     under.until(lambda: under.scores() == EVENTS + left, 60, "the events that are left are scored")
     expired = EVENTS - left
