@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # The columns of the table and their widths, then those that fit in the order of choice; --json prints all fields.
-_SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 13, "event_time": 19, "scored_at": 24}
+_SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 13, "event_time": 24, "scored_at": 24}
 _IMPORTANCE = ("score", "event_id", "key", "scored_at", "model_version", "event_time")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.clock import Clock
 from pipeline.declaration import Pipeline
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, StateError
 from pipeline.http.lookup import Lookup
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
@@ -41,6 +41,8 @@ def stateful_parts(
         directory = StateDirectory(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    except StateError as error:
+        raise SettingsError(str(error)) from None
     spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)

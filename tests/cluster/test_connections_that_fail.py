@@ -67,7 +67,7 @@ def test_no_tls_for_a_listener_that_requires_it(brokers: SecuredKafka) -> None:
     assert NOWHERE not in said
 
 
-def test_tls_for_a_listener_that_does_not_speak_it(brokers: SecuredKafka) -> None:
+def test_tls_for_a_listener_without_tls(brokers: SecuredKafka) -> None:
     """The handshake fails."""
     said = refusal(lambda: provisioning.existing(settings(brokers.plain, {"security.protocol": "ssl"})))
     assert "the listener does not accept TLS: correct security.protocol" in said

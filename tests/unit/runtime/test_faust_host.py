@@ -115,12 +115,19 @@ async def test_a_stop_during_the_start_of_the_runtime_waits_for_it_and_then_stop
     assert host.slow.done == ["started", "stopped"]
 
 
-async def test_a_worker_without_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faust would create folders below it: none is needed, wherever the file system is read-only or not ours."""
+    tried: list[object] = []
 
-    def refused(*_: object, **__: object) -> NoReturn:
+    def refused(*arguments: object, **_: object) -> NoReturn:
+        tried.append(arguments)
         raise PermissionError("read-only file system")
 
     monkeypatch.setattr(tempfile, "gettempdir", refused)
     monkeypatch.setattr(Path, "mkdir", refused)
-    await faust_app("flights", cast("Callable[[], HostedWorker]", refused)).on_first_start()
+
+    async def start() -> None:
+        await faust_app("flights", cast("Callable[[], HostedWorker]", refused)).on_first_start()
+
+    asyncio.run(start())
+    assert tried == []

@@ -48,9 +48,7 @@ def refusal(variable: str, value: str = "1") -> str:
 
 
 @pytest.mark.parametrize("variables", [KUBERNETES, LAG_EXPORTER], ids=["surgetank", "surgetank-lag-exporter"])
-def test_variables_of_a_kubernetes_service_are_ignored(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
+def test_variables_of_a_kubernetes_service(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     """A command runs in the namespace of a Service with this name, and settings are read beside its variables."""
     from pipeline.cli import app
 
