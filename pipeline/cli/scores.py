@@ -70,7 +70,7 @@ def _print_table(columns: "pa.RecordBatch", first: bool) -> None:
     from pipeline.columns_to_fit import columns_to_fit
 
     console = Console()
-    shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width, gap=1)
+    shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
     for name in shown:
         table.add_column(name.replace("_", " "), width=_SHOWN[name], no_wrap=name != "event_id", overflow="fold")

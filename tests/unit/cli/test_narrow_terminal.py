@@ -37,12 +37,12 @@ VALUES = {
 @pytest.mark.parametrize(
     ("width", "titles"),
     [
-        (41, ["key", "score", "scored at"]),
+        (42, ["key", "score", "scored at"]),
         (40, ["key", "score", "model version"]),
         (60, ["event id", "key", "score"]),
         (80, ["event id", "key", "score", "model version"]),
         (100, ["event id", "key", "score", "model version", "scored at"]),
-        (121, list(VALUES)),
+        (125, list(VALUES)),
     ],
 )
 def test_scores_in_a_narrow_terminal(
