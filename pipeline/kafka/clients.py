@@ -20,7 +20,7 @@ CONNECTION_ERRORS_MAX = 50  # kept of an admin client, which repeats them with e
 UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
-class Admin(AdminClient):
+class Admin(AdminClient):  # type: ignore[misc]
     """An admin client that keeps the last errors of its connections, to explain why no broker answers."""
 
     def __init__(self, options: dict[str, Any]) -> None:
