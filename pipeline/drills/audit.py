@@ -87,7 +87,7 @@ class AuditedTopics:
         try:
             found = self._group.committed(_ANSWER_SECONDS)
         except KafkaException as error:
-            raise BrokerError(f"{self._bootstrap} does not tell committed offsets: {error.args[0].str()}") from None
+            raise BrokerError(f"{self._bootstrap} does not return committed offsets: {error.args[0].str()}") from None
         return {source.partition: offset for source, offset in found.items()}
 
     def catch_up(self, patience: float = 0.0) -> None:

@@ -61,7 +61,7 @@ def test_ports_of_a_cluster_are_a_row_without_overlap(brokers: int, port: int) -
     ("ports", "named"),
     [(range(9092, 9094), None), (range(32_766, 32_768), None), (range(32_767, 32_769), "32768"), ([50_000], "50000")],
 )
-def test_a_broker_port_that_the_kernel_may_give_away(ports: list[int], named: str | None, tmp_path: Path) -> None:
+def test_a_broker_port_in_the_ephemeral_range(ports: list[int], named: str | None, tmp_path: Path) -> None:
     """The warning names the ports in the kernel's range for outgoing connections, and the highest port to choose."""
     file = tmp_path / "ip_local_port_range"
     file.write_text("32768\t60999\n")
