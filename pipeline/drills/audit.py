@@ -6,8 +6,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from confluent_kafka import KafkaException
-
 from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.drills.audit_comparison import (
@@ -19,7 +17,6 @@ from pipeline.drills.audit_comparison import (
     compare,
 )
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.errors import BrokerError
 from pipeline.kafka.topic_reader import CommittedOffsets, TopicReader
 from pipeline.processing import dead_letter
 from pipeline.records import DecodedBatch, Headers, RecordBatch
@@ -29,7 +26,6 @@ Int64s = npt.NDArray[np.int64]
 Columns = dict[str, Any]
 
 _POLL_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0
 
 
 def audit(kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock: Clock | None = None) -> AuditReport:
@@ -65,7 +61,6 @@ class AuditedTopics:
 
     def __init__(self, kafka: KafkaSettings, pipeline: Pipeline) -> None:
         self._event_topic = pipeline.events.topic
-        self._bootstrap = kafka.bootstrap
         self._fact_topics = {fact.topic for fact in pipeline.table_facts}
         self._id = pipeline.events.id
         self._decode_event = decoder(pipeline.events.schema)
@@ -84,11 +79,7 @@ class AuditedTopics:
 
     def committed(self) -> dict[int, int]:
         """Return the group's committed offset of each partition of the events that has one. Raises BrokerError."""
-        try:
-            found = self._group.committed(_ANSWER_SECONDS)
-        except KafkaException as error:
-            raise BrokerError(f"{self._bootstrap} does not return committed offsets: {error.args[0].str()}") from None
-        return {source.partition: offset for source, offset in found.items()}
+        return {source.partition: offset for source, offset in self._group.required().items()}
 
     def catch_up(self, patience: float = 0.0) -> None:
         """Read all records committed by now; first wait up to ``patience`` seconds for another score.

@@ -200,6 +200,7 @@ class CommittedOffsets:
     """
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
+        self._bootstrap = kafka.bootstrap
         self.sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
@@ -209,6 +210,13 @@ class CommittedOffsets:
         return {
             TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.error is None and tp.offset >= 0
         }
+
+    def required(self) -> Offsets:
+        """Return the same as ``committed``. Raises BrokerError if Kafka does not answer within some seconds."""
+        try:
+            return self.committed(_ANSWER_SECONDS)
+        except KafkaException as error:
+            raise BrokerError(f"{self._bootstrap} does not return committed offsets: {error.args[0].str()}") from None
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""
