@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.drills.audit_comparison import (
