@@ -29,6 +29,7 @@ from pipeline.serving.batch_sizer import FixedBatchSizer
 from pipeline.serving.router import SingleModelRouter
 from pipeline.serving.scorer import Scorer
 from pipeline.settings import Settings, load
+from pipeline.state.file_limits import raise_limit
 from pipeline.telemetry import logs
 from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
@@ -61,6 +62,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     """Return a worker with all its parts, checked and warmed up. Raises StartupError for errors of the setup."""
     identity, clock, metrics = f"{pipeline.name}-{settings.identity}", SystemClock(), Metrics()
     logs.configure(settings.telemetry, worker=identity, pipeline=pipeline.name)
+    raise_limit()
     writer = TimelineWriter(
         settings.kafka,
         pipeline,

@@ -31,22 +31,6 @@ def as_key(column: pa.Array) -> pa.BinaryArray:
     return column.cast(pa.binary()) if _is_binary(column.type) else as_text(column).cast(pa.binary())
 
 
-def from_key(keys: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Return the values of a key field of this type that record keys repeat, the reverse of ``as_key``.
-
-    A key that repeats no value of the type becomes null.
-    """
-
-    def value(key: bytes | None) -> pa.Scalar:
-        try:
-            whole = pa.scalar(key, pa.binary())
-            return whole.cast(dtype) if _is_binary(dtype) else whole.cast(pa.string()).cast(dtype)
-        except pa.ArrowInvalid:
-            return pa.scalar(None, dtype)
-
-    return pa.array([value(key) for key in keys.to_pylist()], dtype)
-
-
 def _is_binary(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_binary(dtype) or pa.types.is_fixed_size_binary(dtype) or pa.types.is_large_binary(dtype))
 

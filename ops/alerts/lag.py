@@ -59,6 +59,21 @@ RULES = RuleGroup(
             subject_label="group",
         ),
         AlertRule(
+            "TransactionLeftOpen",
+            Severity.PAGE,
+            "max by (group, topic) ("
+            f"{_worse_of('surgetank_open_transaction_seconds', 'surgetank_group_open_transaction_seconds')}"
+            f") > {o.OPEN_TRANSACTION_SECONDS_MAX}",
+            0,
+            "{{ $labels.group }} waits for a transaction on {{ $labels.topic }} that is open for "
+            "{{ humanizeDuration $value }}",
+            "A producer has begun a transaction and not ended it: the last stable offset of a partition of topic "
+            "{{ $labels.topic }} has stood still below its high watermark for {{ humanizeDuration $value }}. Records "
+            "behind it cannot be read; they are no lag.",
+            "Some events of {{ $labels.topic }} are not scored until their producer ends a transaction. None is lost.",
+            subject_label="group",
+        ),
+        AlertRule(
             "PartitionStalled",
             Severity.PAGE,
             f"count by (group, topic) ({STATUS} == {STALL})",

@@ -28,6 +28,7 @@ SLOW_BURNS = (("1d", "2h", 3.0), ("3d", "6h", 1.0))
 # Lag.
 LAG_SECONDS_MAX = 60.0  # maximum age of the oldest uncommitted event
 LAG_SECONDS_NOTED = 5.0  # a growing lag below this raises no alert
+OPEN_TRANSACTION_SECONDS_MAX = 60  # the default transaction timeout of Kafka's producers
 LAG_SLOPE_MAX = 0.1  # seconds of lag per second: the arrival rate is a tenth above the processing rate
 CAPACITY_AHEAD_SECONDS = 900  # alert this long before the lag exceeds LAG_SECONDS_MAX at the present slope
 
@@ -55,7 +56,9 @@ PAGED_WITHIN = {
     "PartitionStopped": 60,
     "ScoredLateFastBurn": 120,
     "DeadLetterShareHigh": 120,
+    "EventsExpired": 120,
     "LagGrowing": 180,
+    "TransactionLeftOpen": 180,
     "LagSecondsHigh": 180,
     "ExporterDown": 180,
 }

@@ -43,6 +43,11 @@ def _dead_of(reason: str) -> str:
 
 _IMPLAUSIBLE = by_pipeline("rate(surgetank_implausible_times_total[5m])", "topic")
 _RECEIVED = by_pipeline("rate(surgetank_events_received_total[5m])", "topic")
+# A series can begin with its first events: then there is no sample before them, which increase() would need.
+_EXPIRED = (
+    "clamp_min(surgetank_events_expired_total"
+    " - (surgetank_events_expired_total offset 10m or 0 * surgetank_events_expired_total), 0)"
+)
 _OBJECTIVE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
 _ALL = f"(sum by (pipeline) ({DEAD}) + ({SCORED} or 0 * sum by (pipeline) ({DEAD})))"
 
@@ -74,6 +79,16 @@ RULES = RuleGroup(
             "{{ $value | humanizePercentage }} of the events of pipeline {{ $labels.pipeline }} became dead letters in "
             f"the last two minutes; {o.DEAD_SHARE_MAX:.0%} is allowed. They are kept with the reason.",
             "Some events of {{ $labels.pipeline }} get no score. They are kept.",
+        ),
+        AlertRule(
+            "EventsExpired",
+            Severity.PAGE,
+            f"{by_pipeline(_EXPIRED)} > 0",
+            0,
+            "{{ $value | printf `%.0f` }} events of {{ $labels.pipeline }} were deleted before they were read",
+            "Retention deleted {{ $value | printf `%.0f` }} events or facts of pipeline {{ $labels.pipeline }} before "
+            "a worker read them, in the last ten minutes. They have no score and no dead letter.",
+            "Some events of {{ $labels.pipeline }} are lost without a score.",
         ),
         AlertRule(
             "ModelErrors",

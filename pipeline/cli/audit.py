@@ -1,10 +1,13 @@
 """``surgetank audit``: verify that every event was scored exactly once."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+
+if TYPE_CHECKING:
+    from pipeline.drills.audit_comparison import AuditReport
 
 
 def audit(
@@ -18,8 +21,9 @@ def audit(
     """Compare all events with all scores and dead letters, by id and by position.
 
     Every event must have exactly one score or one dead letter, and scores of one key must be in the order of
-    its events. An id that a producer sent twice is two events. The exit status is 1 if anything was lost,
-    duplicated, unexpected or out of order.
+    its events. An id that a producer sent twice is two events. An event that the pipeline has not processed yet
+    waits; it is not lost. The exit status is 1 if anything was lost, duplicated, unexpected or out of order, and with
+    --wait also if events still wait.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -43,6 +47,17 @@ def audit(
                 examples = escape(", ".join(report.examples.get(what, ())))
                 table.add_row(what.replace("_", " "), f"{number:,}", examples, style=style)
         Console().print(table)
-        typer.echo("exactly once" if report.ok else "NOT exactly once")
-    if not report.ok:
+        typer.echo(_verdict(report))
+    if not report.correct or (wait and report.waiting):
         raise typer.Exit(1)
+
+
+def _verdict(report: "AuditReport") -> str:
+    verdict = "exactly once" if report.correct else "NOT exactly once"
+    if report.waiting:
+        verdict += f" so far: {report.waiting:,} events wait to be processed" * report.correct
+    if report.held_back:
+        verdict += (
+            f"; {report.held_back:,} records behind open transactions of producers cannot be read and are missing"
+        )
+    return verdict

@@ -119,6 +119,7 @@ def _summary(result: Any) -> Any:
         ("scores", f"{audit.scores:,}"),
         ("dead letters", f"{audit.dead_letters:,}"),
         ("lost", f"{audit.lost:,}"),
+        ("not processed", f"{audit.waiting:,}"),
         ("duplicates", f"{audit.duplicates:,}"),
         ("out of order within a key", f"{audit.out_of_order:,}"),
         ("latency p50 / p99, whole run", f"{result.p50_ms:,.0f} / {result.p99_ms:,.0f} ms"),

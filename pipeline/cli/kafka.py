@@ -29,9 +29,12 @@ def up(
     The first run fetches Kafka's jars with Maven into a cache. Requires a JDK 17 or later, and Maven.
     """
     from pipeline.kafka.local.cluster import LocalCluster
+    from pipeline.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
 
     _log_slow_steps()
     cluster = LocalCluster(data, brokers, port)
+    if warning := port_warning(range(port, port + 2 * brokers), ephemeral_ports()):
+        typer.echo(f"surgetank: {warning}", err=True)
     started = cluster.up(fresh=fresh)
     if as_json:
         print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)})

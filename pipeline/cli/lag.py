@@ -30,7 +30,8 @@ def lag(
     """Show the lag of a consumer group: records and seconds, rates, time to drain, status, owners.
 
     For a pipeline, the partitions of its events; for another --group, all partitions with committed offsets. Rates,
-    time to drain and status need several samples: use --watch. Unknown values are shown as ?, never as 0.
+    time to drain and status need several samples: use --watch. Unknown values are shown as ?, never as 0. Records
+    behind an open transaction of a producer cannot be read yet: they are shown beside the lag.
     """
     from rich.console import Console
 
@@ -61,7 +62,8 @@ def lag(
         elif as_json:
             print_json(as_dict(monitor.poll()))
         else:
-            Console().print(table(monitor.poll()))
+            console = Console()
+            console.print(table(monitor.poll(), width=console.width))
 
 
 def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
@@ -83,7 +85,7 @@ def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
                 if as_json:
                     print_json({"group": group, "error": str(error)})
             else:
-                live.update(table(snapshot, max(1, console.height - _FRAME_ROWS)), refresh=True)
+                live.update(table(snapshot, max(1, console.height - _FRAME_ROWS), console.width), refresh=True)
                 if as_json:
                     print_json(as_dict(snapshot))
             time.sleep(_WATCH_SECONDS)

@@ -10,8 +10,9 @@ from pipeline.cli.options import Bootstrap, Name, pipeline_and_settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# The columns of the table and their widths; --json prints all fields.
-_SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 10, "event_time": 19, "scored_at": 23}
+# The columns of the table and their widths, then those that fit in the order of choice; --json prints all fields.
+_SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 13, "event_time": 24, "scored_at": 24}
+_IMPORTANCE = ("score", "event_id", "key", "scored_at", "model_version", "event_time")
 
 
 class From(StrEnum):
@@ -66,12 +67,16 @@ def _print_table(columns: "pa.RecordBatch", first: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from pipeline.columns_to_fit import columns_to_fit
+
+    console = Console()
+    shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
-    for name, width in _SHOWN.items():
-        table.add_column(name.replace("_", " "), width=width, no_wrap=True)
-    for row in with_texts_of_times(columns.select(list(_SHOWN))).to_pylist():
-        table.add_row(*(escape(_text(row[name])) for name in _SHOWN))
-    Console().print(table)
+    for name in shown:
+        table.add_column(name.replace("_", " "), width=_SHOWN[name], no_wrap=name != "event_id", overflow="fold")
+    for row in with_texts_of_times(columns.select(shown)).to_pylist():
+        table.add_row(*(escape(_text(row[name])) for name in shown))
+    console.print(table)
 
 
 def with_texts_of_times(columns: "pa.RecordBatch") -> "pa.RecordBatch":

@@ -37,10 +37,10 @@ def apply_(
     if as_json:
         print_json({"made": made, "topics": [spec.name for spec in wanted]})
         return
-    for spec in wanted:
-        typer.echo(
-            f"{'made ' if spec.name in made else 'there'}  {spec.name}  ({spec.role}, {spec.partitions} partitions)"
-        )
+    partitions = provisioning.existing(kafka)
+    for spec in wanted:  # another broker may not know a new topic yet
+        number = partitions.get(spec.name, spec.partitions)
+        typer.echo(f"{'made ' if spec.name in made else 'there'}  {spec.name}  ({spec.role}, {number} partitions)")
 
 
 @app.command()
@@ -51,7 +51,9 @@ def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None
     chosen, settings = pipeline_and_settings(pipeline, bootstrap, {"features.record": features})
     kafka, recording = settings.kafka, settings.features.record
     if as_json:
-        wrong = provisioning.problems(chosen, provisioning.existing(kafka), recording=recording)
+        have = provisioning.existing(kafka)
+        unseen = provisioning.hidden(kafka, [s.name for s in provisioning.needed(chosen) if s.name not in have])
+        wrong = provisioning.problems(chosen, have, recording=recording, hidden=unseen)
         print_json({"problems": wrong})
         raise typer.Exit(2 if wrong else 0)
     provisioning.check(kafka, chosen, recording=recording)

@@ -1,6 +1,6 @@
 """Reads all events, scores and dead letters of a pipeline, and compares them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -9,9 +9,16 @@ import pyarrow as pa
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import Pipeline
-from pipeline.drills.audit_comparison import AuditReport, SeenDeadLetters, SeenScores, SentEvents, compare
+from pipeline.drills.audit_comparison import (
+    AuditReport,
+    EventBounds,
+    SeenDeadLetters,
+    SeenScores,
+    SentEvents,
+    compare,
+)
 from pipeline.drills.wire import SCORE, decoder
-from pipeline.kafka.topic_reader import TopicReader
+from pipeline.kafka.topic_reader import CommittedOffsets, TopicReader
 from pipeline.processing import dead_letter
 from pipeline.records import DecodedBatch, Headers, RecordBatch
 from pipeline.settings import KafkaSettings
@@ -26,19 +33,23 @@ _POLL_SECONDS = 0.5
 def audit(kafka: KafkaSettings, pipeline: Pipeline, *, wait: float = 0.0, clock: Clock | None = None) -> AuditReport:
     """Compare all committed events with all committed scores and dead letters.
 
-    While an event has no outcome, wait for more; stop when no outcome has arrived for ``wait`` seconds.
+    While an event has no outcome, wait for more; stop when no outcome has arrived for ``wait`` seconds. An event
+    without outcome is lost if the group's committed offset is behind it, else it waits.
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
     """
     clock = clock or SystemClock()
     with AuditedTopics(kafka, pipeline) as topics:
+        committed = newer = topics.committed()
         topics.catch_up()
-        quiet_since, before = clock.monotonic(), topics.outcomes
+        quiet_since, before, settled = clock.monotonic(), topics.outcomes, False
         while True:
             waited = clock.monotonic() - quiet_since >= wait
             if waited or topics.outcomes >= topics.events:
-                report = topics.compare()
-                if waited or not report.lost:
+                report = topics.compare(committed)
+                if not (report.lost or report.waiting) or (waited and (settled or not report.lost)):
                     return report
+            # The offsets of a transaction can be visible some milliseconds before its scores.
+            committed, newer, settled = newer, topics.committed(), True
             topics.catch_up(patience=_POLL_SECONDS)
             if topics.outcomes > before:
                 quiet_since, before = clock.monotonic(), topics.outcomes
@@ -63,9 +74,14 @@ class AuditedTopics:
         try:
             for topic in (pipeline.scores.topic, pipeline.dead_letters, pipeline.events.topic):
                 self._readers.append(TopicReader(kafka, [topic]))
+            self._group = CommittedOffsets(kafka, pipeline.group, pipeline.events.topic)
         except BaseException:
             self.close()
             raise
+
+    def committed(self) -> dict[int, int]:
+        """Return the group's committed offset of each partition of the events that has one. Raises BrokerError."""
+        return {source.partition: offset for source, offset in self._group.required().items()}
 
     def catch_up(self, patience: float = 0.0) -> None:
         """Read all records committed by now; first wait up to ``patience`` seconds for another score.
@@ -92,12 +108,16 @@ class AuditedTopics:
         """The number of scores and dead letters read."""
         return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
 
-    def compare(self) -> AuditReport:
-        """Compare the records read so far."""
+    def compare(self, committed: Mapping[int, int]) -> AuditReport:
+        """Compare the records read so far. ``committed``: the result of ``committed`` before they were read."""
+        *_, events = self._readers
+        first = {source.partition: offset for source, offset in events.starts.items()}
         return compare(
             SentEvents(**_concatenate(self._sent, _EVENT)),
             SeenScores(**_concatenate(self._scores, _SCORE)),
             SeenDeadLetters(**_concatenate(self._dead, _POSITION)),
+            EventBounds(first, committed),
+            held_back=sum(reader.held_back() for reader in self._readers),
         )
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ Events are identified by their position (partition and offset) in the event topi
 and counts as two events. Undecodable events have no id and are matched by position alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -59,13 +60,26 @@ class SeenDeadLetters:
 
 
 @dataclass(frozen=True, slots=True)
+class EventBounds:
+    """By partition of the event topic: the first offset that retention left, and the group's committed offset.
+
+    A partition without a committed offset has no processed event.
+    """
+
+    first: Mapping[int, int]
+    committed: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReport:
     """The result of an audit, in numbers of events unless stated otherwise.
 
-    ``lost``: without score and dead letter. ``duplicates``: with more than one. ``unexpected``: scores and dead letters
-    of unsent events, or with another id, key or partition than the event; they are not counted as outcomes.
-    ``out_of_order``: scores after the score of a later event of the same key and partition. ``undecodable`` and
-    ``repeated_ids`` describe the sent events, not the pipeline. ``examples`` lists some findings.
+    ``lost``: processed, that is before the group's committed offset, without score and dead letter. ``waiting``: not
+    processed yet. ``duplicates``: with more than one. ``unexpected``: scores and dead letters of unsent events, or with
+    another id, key or partition than the event; they are not counted as outcomes. ``expired``: scores and dead letters
+    of events that retention has deleted since. ``held_back``: records of the three topics behind open transactions,
+    which cannot be read yet. ``out_of_order``: scores after the score of a later event of the same key and partition.
+    ``undecodable`` and ``repeated_ids`` describe the sent events, not the pipeline. ``examples`` lists some findings.
     """
 
     events: int
@@ -77,20 +91,30 @@ class AuditReport:
     out_of_order: int
     undecodable: int
     repeated_ids: int
+    waiting: int = 0
+    expired: int = 0
+    held_back: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
-    def ok(self) -> bool:
-        """Whether no event was lost, duplicated, unexpected or out of order."""
+    def correct(self) -> bool:
+        """Whether no event was lost, duplicated, unexpected or out of order; some may wait."""
         return not (self.lost or self.duplicates or self.unexpected or self.out_of_order)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every event has exactly one outcome: it is correct, and no event waits."""
+        return self.correct and not self.waiting
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {"ok": self.ok, **asdict(self)}
 
 
-def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> AuditReport:
-    """Compare, by position and by id. Pure; the order of the rows does not matter."""
+def compare(
+    sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters, bounds: EventBounds, held_back: int = 0
+) -> AuditReport:
+    """Compare, by position and by id. Pure; the order of the rows does not matter. ``held_back``: as in the report."""
     order = np.argsort(_codes(sent.partition, sent.offset))
     codes = _codes(sent.partition, sent.offset)[order]
     ids, keys = sent.ids.take(order), sent.keys.take(order)
@@ -107,14 +131,19 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
         dead_rows[dead_rows >= 0], minlength=len(codes)
     )
     positions = _codes(scores.partition, scores.offset)
-    lost, duplicates = np.flatnonzero(outcomes == 0), np.flatnonzero(outcomes > 1)
+    processed = _before(sent.partition[order], sent.offset[order], bounds.committed)
+    lost, duplicates = np.flatnonzero((outcomes == 0) & processed), np.flatnonzero(outcomes > 1)
+    # The event of an outcome may have been deleted; nothing else is known of such an outcome.
+    expired = (scored < 0) & _before(scores.source_partition, scores.source_offset, bounds.first)
+    dead_expired = (dead_rows < 0) & _before(dead.source_partition, dead.source_offset, bounds.first)
+    unexpected, dead_unexpected = ~known & ~expired, (dead_rows < 0) & ~dead_expired
     late = _out_of_order(scored, np.flatnonzero(known), scores, keys)
     found = {
         "lost": _examples(codes[lost], ids.take(lost[:_EXAMPLES])),
         "duplicates": _examples(codes[duplicates], ids.take(duplicates[:_EXAMPLES])),
         "unexpected": [
-            *_examples(positions[~known], scores.ids.filter(pa.array(~known))),
-            *_examples(_codes(dead.source_partition, dead.source_offset)[dead_rows < 0], None),
+            *_examples(positions[unexpected], scores.ids.filter(pa.array(unexpected))),
+            *_examples(_codes(dead.source_partition, dead.source_offset)[dead_unexpected], None),
         ][:_EXAMPLES],
         "out_of_order": _examples(positions[late], scores.ids.take(late)),
     }
@@ -125,10 +154,13 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
         dead_letters=len(dead_rows),
         lost=len(lost),
         duplicates=len(duplicates),
-        unexpected=int((~known).sum() + (dead_rows < 0).sum()),
+        unexpected=int(unexpected.sum() + dead_unexpected.sum()),
         out_of_order=len(late),
         undecodable=ids.null_count,
         repeated_ids=len(with_id) - pc.count_distinct(with_id).as_py(),
+        waiting=int(((outcomes == 0) & ~processed).sum()),
+        expired=int(expired.sum() + dead_expired.sum()),
+        held_back=held_back,
         examples={name: examples for name, examples in found.items() if examples},
     )
 
@@ -136,6 +168,14 @@ def compare(sent: SentEvents, scores: SeenScores, dead: SeenDeadLetters) -> Audi
 def _codes(partition: Int64s, offset: Int64s) -> Int64s:
     """Return one number per position, in the order of (partition, offset); negative for no position."""
     return (partition << _OFFSET_BITS) | offset
+
+
+def _before(partition: Int64s, offset: Int64s, limits: Mapping[int, int]) -> Bools:
+    """Return whether each position is before the limit of its partition; false without a limit and for no position."""
+    limit = np.zeros(1 + max([0, int(partition.max(initial=0)), *limits]), dtype=np.int64)
+    limit[list(limits)] = list(limits.values())
+    found: Bools = (partition >= 0) & (offset < limit[partition])
+    return found
 
 
 def _find(codes: Int64s, wanted: Int64s) -> Int64s:

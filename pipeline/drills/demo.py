@@ -30,7 +30,7 @@ SNAPSHOT_SECONDS = 0.5
 RECENT_SECONDS = 5.0
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 60.0
-_AUDITED = ("events", "scores", "dead_letters", "lost", "duplicates", "unexpected", "out_of_order")
+_AUDITED = ("events", "scores", "dead_letters", "lost", "waiting", "duplicates", "unexpected", "out_of_order")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """Builds librdkafka clients from settings. The clients' common options are defined here only."""
 
 import threading
+from collections import deque
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from pipeline.errors import BrokerError
 from pipeline.kafka.columnar.interface import BatchConsumer
+from pipeline.kafka.connection import connection_failure
 from pipeline.kafka.transactional_producer import TransactionalProducer
 from pipeline.settings import KafkaSettings
 
@@ -16,6 +19,25 @@ MESSAGE_BYTES_MAX = 100_000_000
 # librdkafka's highest value. It also bounds what a batch compressed with zstd may become: with the default of 100 MB a
 # partition could not be read beyond a larger one.
 RECEIVE_BYTES_MAX = 2**31 - 1
+CONNECTION_ERRORS_MAX = 50  # kept of an admin client, which repeats them with each attempt to connect
+UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+
+
+class Admin(AdminClient):  # type: ignore[misc]
+    """An admin client that keeps the last errors of its connections, to explain why no broker answers."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._bootstrap = str(options["bootstrap.servers"])
+        self._connection_errors: deque[KafkaError] = deque(maxlen=CONNECTION_ERRORS_MAX)
+        super().__init__(options | {"error_cb": self._connection_errors.append})
+
+    def failure(self, what: str, error: KafkaException) -> BrokerError:
+        """Return the error to raise for a failed request: why no broker answers, otherwise ``what`` and the reason."""
+        reason: KafkaError = error.args[0]
+        self.poll(0)  # receives the errors of the connections
+        if reason.code() in UNANSWERED:
+            return BrokerError(connection_failure(self._bootstrap, reason, self._connection_errors))
+        return BrokerError(f"{what}: {reason.str()}")
 
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
@@ -34,9 +56,9 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
     }
 
 
-def admin(kafka: KafkaSettings, **overrides: Any) -> AdminClient:
-    """Return an admin client."""
-    return AdminClient(common(kafka, **overrides))
+def admin(kafka: KafkaSettings, **overrides: Any) -> Admin:
+    """Return an admin client. Raises KafkaException if librdkafka refuses the settings."""
+    return Admin(common(kafka, **overrides))
 
 
 def reader_options(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:

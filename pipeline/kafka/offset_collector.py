@@ -2,8 +2,8 @@
 
 Nothing is written and no group is joined. For G groups and B brokers a pass sends one list-groups request per broker,
 two requests per group (its coordinator, its offsets; all groups concurrently), one metadata request, and the requests
-for the first and the end offsets, each one per leader whatever the number of partitions. Of the partitions with lag at
-most ``heads_max`` are read, one record each.
+for the first offsets, the last stable offsets and the high watermarks, each one per leader whatever the number of
+partitions. Of the partitions with lag at most ``heads_max`` are read, one record each.
 """
 
 import re
@@ -16,7 +16,6 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, Is
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.kafka.group_members import group_members, partition_owners
 from pipeline.kafka.oldest_records import OldestRecord, OldestRecords, ReadPosition
@@ -58,7 +57,8 @@ class GroupDescription:
 class CollectedOffsets:
     """The result of a pass.
 
-    ``bounds`` are the first and the last stable offset of each partition that has a leader; ``heads`` are the records
+    ``bounds`` are the first and the last stable offset of each partition that has a leader; ``high_watermarks`` are the
+    ends of these partitions with open transactions, read before the last stable offsets; ``heads`` are the records
     at the committed offsets, where read; ``unknown`` are the groups whose offsets Kafka did not return; ``requests`` is
     the number of requests sent; ``old_seconds`` is the age of the bounds.
     """
@@ -69,6 +69,7 @@ class CollectedOffsets:
     unknown: tuple[str, ...]
     requests: int
     old_seconds: float
+    high_watermarks: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class OffsetCollector:
@@ -94,12 +95,12 @@ class OffsetCollector:
         try:
             group = query.group
             groups, unknown = self._many(query.pattern) if group is None else self._one(group, query.topics)
-            bounds = self._bounds({source for group in groups.values() for source in group.committed})
+            bounds, high = self._bounds({source for group in groups.values() for source in group.committed})
         except KafkaException as error:
-            raise BrokerError(f"{self._bootstrap} does not describe consumer groups: {error.args[0].str()}") from None
+            raise self._admin.failure(f"{self._bootstrap} does not describe consumer groups", error) from None
         answered_at = time.monotonic()
         heads = self._read_heads(groups, bounds, query.heads_max)
-        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - answered_at)
+        return CollectedOffsets(groups, bounds, heads, unknown, self._requests, time.monotonic() - answered_at, high)
 
     def _many(self, pattern: str) -> tuple[dict[str, GroupDescription], tuple[str, ...]]:
         listed = self._admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result()
@@ -146,10 +147,13 @@ class OffsetCollector:
             raise
         return {self._same(tp): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
 
-    def _bounds(self, sources: set[TopicPartition]) -> Bounds:
-        """Return the bounds of the partitions that exist and have a leader: any other would delay all the rest."""
+    def _bounds(self, sources: set[TopicPartition]) -> tuple[Bounds, dict[TopicPartition, int]]:
+        """Return the bounds and high watermarks of the partitions that exist and have a leader.
+
+        Any other partition would delay all the rest.
+        """
         if not sources:
-            return {}
+            return {}, {}
         self._requests += 1
         cluster = self._admin.list_topics(timeout=ANSWER_SECONDS)
         led = [
@@ -159,14 +163,21 @@ class OffsetCollector:
             and (partition := topic.partitions.get(source.partition)) is not None
             and partition.leader >= 0
         ]
-        starts, ends = (self._offsets(led, spec) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
-        self._requests += 2 * len({cluster.topics[s.topic].partitions[s.partition].leader for s in led})
-        return {source: (starts[source], ends[source]) for source in led if source in starts and source in ends}
+        # High watermarks first: records that arrive meanwhile must not seem to be behind an open transaction.
+        high = self._offsets(led, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        starts, ends = (
+            self._offsets(led, spec, IsolationLevel.READ_COMMITTED)
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        )
+        self._requests += 3 * len({cluster.topics[s.topic].partitions[s.partition].leader for s in led})
+        return {source: (starts[source], ends[source]) for source in led if source in starts and source in ends}, high
 
-    def _offsets(self, sources: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    def _offsets(
+        self, sources: list[TopicPartition], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[TopicPartition, int]:
         answers = self._admin.list_offsets(
             {KafkaTopicPartition(*source): spec for source in sources},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation,
             request_timeout=ANSWER_SECONDS,
         )
         found: dict[TopicPartition, int] = {}

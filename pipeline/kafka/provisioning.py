@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from pipeline.declaration import Pipeline
-from pipeline.errors import BrokerError, SettingsError, TopicsError
+from pipeline.errors import SettingsError, TopicsError
 from pipeline.kafka import clients
 from pipeline.kafka.group_members import group_members
 from pipeline.kafka.retry import wait_until
@@ -101,11 +101,12 @@ def problems(
     optional: bool = True,
     recording: bool = False,
     drain: bool = False,
+    hidden: Collection[str] = (),
 ) -> list[str]:
     """Return the problems of the existing topics, given as name to number of partitions. Pure.
 
     ``optional``: whether a missing optional topic is a problem too; ``recording`` as in ``needed``. ``drain``: whether
-    topics may have more partitions than the state.
+    topics may have more partitions than the state. ``hidden`` as returned by ``hidden``.
     """
     events = pipeline.events.topic
     fewest = tasks(pipeline, partitions) if drain and events in partitions else partitions.get(events, 0)
@@ -121,7 +122,12 @@ def problems(
         have = partitions.get(spec.name)
         if have is None and spec.optional and not optional:
             continue
-        if have is None:
+        if spec.name in hidden:
+            found.append(
+                f"topic {spec.name!r} ({spec.role}) may not be described by this user: whether it exists is unknown; "
+                "grant the user Describe on it (a worker reads events, facts and changelogs, and writes the others)"
+            )
+        elif have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
         elif spec.role in {"scores", "dead letters", FEATURES} and events in partitions and have < fewest:
             found.append(
@@ -145,11 +151,32 @@ def existing(kafka: KafkaSettings) -> dict[str, int]:
     return _cluster(kafka)[1]
 
 
+def hidden(kafka: KafkaSettings, names: Collection[str]) -> set[str]:
+    """Return which of these topics the user may not describe: a list of all topics leaves them out.
+
+    Raises BrokerError if no broker answers.
+    """
+    if not names:
+        return set()
+    admin, found = clients.admin(kafka), set()
+    for name, future in admin.describe_topics(TopicCollection(list(names)), request_timeout=10).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                found.add(name)
+            elif error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise admin.failure(f"{kafka.bootstrap} does not describe topic {name!r}", error) from None
+    return found
+
+
 def check(
     kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True, recording: bool = False, drain: bool = False
 ) -> None:
     """Raise TopicsError, with every problem, unless the topics fit the pipeline. Parameters as in ``problems``."""
-    fit(pipeline, existing(kafka), optional=optional, recording=recording, drain=drain)
+    have = existing(kafka)
+    unseen = hidden(kafka, [spec.name for spec in needed(pipeline, recording=recording) if spec.name not in have])
+    fit(pipeline, have, optional=optional, recording=recording, drain=drain, hidden=unseen)
 
 
 def fit(
@@ -159,11 +186,14 @@ def fit(
     optional: bool = False,
     recording: bool = False,
     drain: bool = False,
+    hidden: Collection[str] = (),
 ) -> None:
     """As ``check``, for topics given as in ``problems``. Pure."""
-    wrong = problems(pipeline, partitions, optional=optional, recording=recording, drain=drain)
+    wrong = problems(pipeline, partitions, optional=optional, recording=recording, drain=drain, hidden=hidden)
     if not wrong:
         return
+    if hidden:  # what else is wrong may follow from it
+        raise TopicsError("\n".join([f"the topics of pipeline {pipeline.name!r}:", *(f"  {each}" for each in wrong)]))
     features = " --features" * recording
     advice = [f"make what is missing with `surgetank topics apply {pipeline.name}{features}`;"]
     events = partitions.get(pipeline.events.topic, 0)
@@ -198,7 +228,7 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
         answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
         return {name: str(future.result().topic_id) for name, future in answers.items()}
     except KafkaException as error:
-        raise BrokerError(f"{kafka.bootstrap} does not tell the ids of {list(names)}: {error.args[0].str()}") from None
+        raise admin.failure(f"{kafka.bootstrap} does not tell the ids of {list(names)}", error) from None
 
 
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool = False) -> dict[str, int]:
@@ -213,7 +243,7 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     try:
         answers = {r.name: f.result() for r, f in admin.describe_configs(resources, request_timeout=10).items()}
     except KafkaException as error:
-        raise BrokerError(f"{kafka.bootstrap} does not tell how {names} are set: {error.args[0].str()}") from None
+        raise admin.failure(f"{kafka.bootstrap} does not tell how {names} are set", error) from None
     for name in pipeline.changelogs.values():
         policy = answers[name]["cleanup.policy"].value
         if policy != "compact":
@@ -263,6 +293,8 @@ def apply(
         for spec in needed(pipeline, recording=recording)
         if spec.name not in have
     ]
+    if unseen := hidden(kafka, [spec.name for spec in missing]):
+        fit(pipeline, have, optional=True, recording=recording, hidden=unseen)
     if missing:
         admin = clients.admin(kafka)  # keeps the client alive until its futures are done
         futures = admin.create_topics(
@@ -368,10 +400,7 @@ def _cluster(kafka: KafkaSettings) -> tuple[str, dict[str, int]]:
     try:
         listed = admin.list_topics(timeout=10)
     except KafkaException as error:
-        raise BrokerError(
-            f"no Kafka broker answers at {kafka.bootstrap} ({error.args[0].str()}); start one with "
-            "`surgetank kafka up`, or set kafka.bootstrap (--bootstrap, SURGETANK_KAFKA__BOOTSTRAP)"
-        ) from None
+        raise admin.failure(f"{kafka.bootstrap} does not list its topics", error) from None
     return str(listed.cluster_id), {name: len(topic.partitions) for name, topic in listed.topics.items()}
 
 

@@ -7,10 +7,11 @@ from typing import Literal, Self
 import numpy as np
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
+from pipeline.kafka.clients import Admin
 from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 
@@ -48,6 +49,7 @@ class TopicReader:
             else:
                 self._position = offsets(self._admin, partitions(self._admin, topics, kafka.bootstrap), start)
             self._sources = tuple(self._position)
+            self.starts: Offsets = dict(self._position)  # the first offset that was read of each partition
         except BaseException:
             self._consumer.close()
             raise
@@ -81,6 +83,12 @@ class TopicReader:
     def ends(self) -> Offsets:
         """Return the current end of each partition for a reader of committed records: its last stable offset."""
         return offsets(self._admin, self._sources, "latest")
+
+    def held_back(self) -> int:
+        """Return the number of records behind open transactions, which a reader of committed records cannot read."""
+        # High watermarks first: records that arrive meanwhile must not seem to be behind an open transaction.
+        high = _listed(self._admin, self._sources, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        return sum(max(0, high[source] - stable) for source, stable in self.ends().items())
 
     def reached(self, ends: Offsets) -> bool:
         """Return whether everything before those offsets was read."""
@@ -130,7 +138,7 @@ class TopicReader:
         raise BrokerError(f"{where} cannot be read: {error.str()}")
 
 
-def partitions(admin: AdminClient, topics: Sequence[str], bootstrap: str) -> tuple[TopicPartition, ...]:
+def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[TopicPartition, ...]:
     """Return all partitions of the topics.
 
     Raises BrokerError if no broker answers, TopicsError if a topic is missing.
@@ -140,15 +148,16 @@ def partitions(admin: AdminClient, topics: Sequence[str], bootstrap: str) -> tup
         try:
             metadata = admin.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
         except KafkaException as error:
-            why = error.args[0].str()
-            raise BrokerError(f"no broker answers at {bootstrap} ({why}); is Kafka running?") from None
+            raise admin.failure(f"{bootstrap} does not describe topic {topic!r}", error) from None
+        if metadata.error is not None and metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise TopicsError(f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read")
         if metadata.error is not None or not metadata.partitions:
             raise TopicsError(f"{bootstrap} has no topic {topic!r}; create it with: surgetank topics apply")
         found += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
     return tuple(found)
 
 
-def offsets(admin: AdminClient, sources: Sequence[TopicPartition], which: Where) -> Offsets:
+def offsets(admin: Admin, sources: Sequence[TopicPartition], which: Where) -> Offsets:
     """Return for each partition the first offset, the first offset at or after a time, or the last stable offset.
 
     Raises BrokerError if the broker does not answer.
@@ -162,12 +171,17 @@ def offsets(admin: AdminClient, sources: Sequence[TopicPartition], which: Where)
     return _listed(admin, sources, OffsetSpec.earliest() if which == "earliest" else OffsetSpec.latest())
 
 
-def _listed(admin: AdminClient, sources: Sequence[TopicPartition], spec: OffsetSpec) -> Offsets:
+def _listed(
+    admin: Admin,
+    sources: Sequence[TopicPartition],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> Offsets:
     pause, attempt = threading.Event(), 0
     while True:
         answers = admin.list_offsets(
             {KafkaTopicPartition(*source): spec for source in sources},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation,
             request_timeout=_ANSWER_SECONDS,
         )
         try:
@@ -175,8 +189,7 @@ def _listed(admin: AdminClient, sources: Sequence[TopicPartition], spec: OffsetS
         except KafkaException as error:
             attempt += 1
             if error.args[0].code() not in _MOVING or attempt * _MOVING_STEP_SECONDS > _ANSWER_SECONDS:
-                why = error.args[0].str()
-                raise BrokerError(f"the offsets of topic {sources[0].topic!r} are not known: {why}") from None
+                raise admin.failure(f"the offsets of topic {sources[0].topic!r} are not known", error) from None
             pause.wait(_MOVING_STEP_SECONDS)
 
 
@@ -187,6 +200,7 @@ class CommittedOffsets:
     """
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
+        self._bootstrap = kafka.bootstrap
         self.sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
@@ -196,6 +210,13 @@ class CommittedOffsets:
         return {
             TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.error is None and tp.offset >= 0
         }
+
+    def required(self) -> Offsets:
+        """Return the same as ``committed``. Raises BrokerError if Kafka does not answer within some seconds."""
+        try:
+            return self.committed(_ANSWER_SECONDS)
+        except KafkaException as error:
+            raise BrokerError(f"{self._bootstrap} does not return committed offsets: {error.args[0].str()}") from None
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""

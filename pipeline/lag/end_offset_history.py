@@ -6,6 +6,7 @@ All times are seconds on one monotonic clock. Pure.
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 POINTS_MAX = 256  # of a history: enough for a week at SPACING
@@ -126,6 +127,11 @@ class LagWindow:
     def last(self) -> Observation:
         """Return the newest observation. Raises IndexError if there is none."""
         return self.observations[-1]
+
+    @property
+    def progressed(self) -> bool:
+        """Return whether the committed offset advanced within the window."""
+        return any(later.processed > earlier.processed for earlier, later in pairwise(self.observations))
 
     def idle_seconds(self, now: float) -> float:
         """Return the seconds since which there has been lag and no progress; 0 without lag."""

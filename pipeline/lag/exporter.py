@@ -89,7 +89,9 @@ class Exporter:
     def _publish(self, collected: CollectedOffsets) -> None:
         now = self._clock.monotonic() - collected.old_seconds
         wall = self._clock.now() - collected.old_seconds
-        self._evaluator.add_end_offsets(now, {source: end for source, (_, end) in collected.bounds.items()})
+        self._evaluator.add_end_offsets(
+            now, {source: end for source, (_, end) in collected.bounds.items()}, collected.high_watermarks
+        )
         page = _Page(self._metrics)
         left_out = 0
         for group in sorted(collected.groups):
@@ -144,9 +146,12 @@ class _Page:
             topic, partition = each.offsets.source
             key = (group, topic, numbers.setdefault(partition, str(partition)))
             seconds, how = each.seconds or (None, None)
+            held_back, held_seconds = each.held_back or (None, None)
             for gauge, value in (
                 (metrics.group_lag_records, each.lag),
                 (metrics.group_lag_status, each.status),
+                (metrics.group_open_transaction_records, held_back),
+                (metrics.group_open_transaction_seconds, held_seconds),
                 (metrics.group_log_end_offset, each.offsets.end),
                 (metrics.group_committed_offset, each.offsets.committed),
                 (metrics.group_lag_seconds, seconds),

@@ -33,14 +33,21 @@ class GroupSnapshot:
 
     @property
     def seconds(self) -> float | None:
-        """Return the longest known lag in seconds; None if unknown."""
+        """Return the longest lag in seconds; None if that of any partition is unknown."""
         known = [partition.seconds.seconds for partition in self.partitions if partition.seconds is not None]
-        return max(known, default=None)
+        return max(known, default=None) if len(known) == len(self.partitions) else None
 
     @property
-    def status(self) -> LagStatus:
-        """Return the status of the worst partition."""
-        return worst(partition.status for partition in self.partitions)
+    def status(self) -> LagStatus | None:
+        """Return the status of the worst partition; None if it is not known yet whether all are OK."""
+        found = worst(partition.status for partition in self.partitions)
+        certain = found is not LagStatus.OK or all(each.certain for each in self.partitions)
+        return found if certain else None
+
+    @property
+    def held_back(self) -> int:
+        """Return the number of records behind open transactions, which are not part of the lag."""
+        return sum(each.held_back.records for each in self.partitions if each.held_back is not None)
 
 
 class GroupMonitor:
@@ -61,7 +68,9 @@ class GroupMonitor:
         collected = self._ask(self._query)
         now, wall = self._clock.monotonic() - collected.old_seconds, self._clock.now() - collected.old_seconds
         group = collected.groups[self._group]
-        self._evaluator.add_end_offsets(now, {source: end for source, (_, end) in collected.bounds.items()})
+        self._evaluator.add_end_offsets(
+            now, {source: end for source, (_, end) in collected.bounds.items()}, collected.high_watermarks
+        )
         offsets: list[PartitionOffsets] = sorted(
             partition_offsets(group, collected, now - wall), key=lambda each: each.source
         )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
-from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.kafka.group_members import group_members, partition_owners
 from pipeline.kafka.topic_reader import CommittedOffsets, offsets
@@ -59,8 +58,7 @@ class GroupOffsets:
             committed = self._offsets.committed(_ANSWER_SECONDS)
             owners = partition_owners(group_members(self._admin, self._group, _ANSWER_SECONDS))
         except KafkaException as error:
-            why = error.args[0].str()
-            raise BrokerError(f"{self._bootstrap} does not describe group {self._group!r}: {why}") from None
+            raise self._admin.failure(f"{self._bootstrap} does not describe group {self._group!r}", error) from None
         sources = self._offsets.sources
         starts, ends = (offsets(self._admin, sources, which) for which in ("earliest", "latest"))
         return tuple(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.lag.end_offset_history import STALL_SECONDS_MAX, EndOffsetHistory, LagWindow, Observation
+from pipeline.lag.open_transactions import HeldBack, OpenTransactions
 from pipeline.lag.rates import ConsumerRates, rates
 from pipeline.lag.rules import LagStatus, status
 from pipeline.lag.seconds import LagSeconds, lag_seconds
@@ -33,13 +34,25 @@ class PartitionOffsets(NamedTuple):
 
 
 class PartitionStatus(NamedTuple):
-    """The evaluation of a group on a partition. ``seconds`` is None if the lag in seconds is unknown."""
+    """The evaluation of a group on a partition.
+
+    ``seconds`` is None if the lag in seconds is unknown. ``certain``: a status OK is known, not only the absence of a
+    reason for another one: there is no lag, or progress was seen. ``held_back`` are the records behind an open
+    transaction, None if there are none.
+    """
 
     offsets: PartitionOffsets
     lag: int
     seconds: LagSeconds | None
     status: LagStatus
     rates: ConsumerRates
+    certain: bool
+    held_back: HeldBack | None
+
+    @property
+    def known_status(self) -> LagStatus | None:
+        """Return the status; None for an OK that is not certain, as that of a group without progress so far."""
+        return None if self.status is LagStatus.OK and not self.certain else self.status
 
 
 @dataclass(slots=True)
@@ -49,12 +62,21 @@ class LagEvaluator:
     histories: dict[TopicPartition, EndOffsetHistory] = field(default_factory=dict)
     windows: dict[str, dict[TopicPartition, LagWindow]] = field(default_factory=dict)
     _updated_at: dict[TopicPartition, float] = field(default_factory=dict)
+    _open: OpenTransactions = field(default_factory=OpenTransactions)
+    _held_back: dict[TopicPartition, HeldBack] = field(default_factory=dict)
 
-    def add_end_offsets(self, now: float, ends: Mapping[TopicPartition, int]) -> None:
-        """Add the current end offsets. Call it once before the groups are evaluated."""
+    def add_end_offsets(
+        self, now: float, ends: Mapping[TopicPartition, int], high_watermarks: Mapping[TopicPartition, int]
+    ) -> None:
+        """Add the current end offsets and high watermarks. Call it once before the groups are evaluated."""
+        self._held_back = self._open.evaluate(now, ends, high_watermarks)
         for source, end in ends.items():
             self.histories.setdefault(source, EndOffsetHistory()).add(now, end)
             self._updated_at[source] = now
+
+    def unchanged(self, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+        """Return the partitions whose end offset is that of the last evaluation: no other can be held back."""
+        return self._open.unchanged(ends)
 
     def evaluate(
         self, now: float, group: str, partitions: Iterable[PartitionOffsets], members: bool | None
@@ -95,4 +117,12 @@ class LagEvaluator:
         lag = max(0, offsets.end - max(committed, start))
         history = self.histories.get(offsets.source) or EndOffsetHistory()
         seconds = lag_seconds(now, max(committed, start), offsets.end, history, offsets.oldest_at)
-        return PartitionStatus(offsets, lag, seconds, status(window, now, members), rates(window))
+        return PartitionStatus(
+            offsets,
+            lag,
+            seconds,
+            status(window, now, members),
+            rates(window),
+            certain=not lag or window.progressed,
+            held_back=self._held_back.get(offsets.source),
+        )

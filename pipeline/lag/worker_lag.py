@@ -5,6 +5,7 @@ value from the last evaluation would be up to two seconds old. This worker has n
 uncommitted record, which is in a record queue or in a batch, so its timestamp is known without a read.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
@@ -12,9 +13,12 @@ from typing import NamedTuple
 from pipeline.clock import Clock
 from pipeline.lag.end_offset_history import EndOffsetHistory
 from pipeline.lag.lag_evaluator import LagEvaluator, PartitionOffsets, PartitionStatus
+from pipeline.lag.open_transactions import LONG_SECONDS
 from pipeline.lag.seconds import LagSeconds, lag_seconds
 from pipeline.records import TopicPartition
 from pipeline.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 _OWN_GROUP = ""  # the only group of this evaluator
 
@@ -42,8 +46,20 @@ class WorkerLag:
         self._lock = threading.Lock()
         self._evaluator = LagEvaluator()
         self._known: dict[TopicPartition, _LastKnown] = {}
+        self._reported: set[TopicPartition] = set()  # logged as held back by an open transaction
 
-    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int], positions: Positions) -> None:
+    def unchanged(self, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+        """Return the partitions whose last stable offset is that of the last evaluation."""
+        with self._lock:
+            return self._evaluator.unchanged(ends)
+
+    def look(
+        self,
+        owned: Collection[TopicPartition],
+        ends: Mapping[TopicPartition, int],
+        high_watermarks: Mapping[TopicPartition, int],
+        positions: Positions,
+    ) -> None:
         """Evaluate the owned partitions. A task that is being opened keeps its last offsets; a new one has none."""
         with self._lock:
             now = self._clock.monotonic()
@@ -54,7 +70,9 @@ class WorkerLag:
                     self._known[source] = _LastKnown(committed, ends.get(source), oldest)
                 elif source in self._known:
                     self._known[source] = self._known[source]._replace(end=ends.get(source))
-            self._evaluator.add_end_offsets(now, {source: ends[source] for source in self._known if source in ends})
+            self._evaluator.add_end_offsets(
+                now, {source: ends[source] for source in self._known if source in ends}, high_watermarks
+            )
             offsets = [
                 PartitionOffsets(source, 0, known.end, known.committed)
                 for source, known in self._known.items()
@@ -73,6 +91,8 @@ class WorkerLag:
             self._keep([source for source in self._known if source not in gone])
         metrics = self._metrics
         for gauge in (
+            metrics.open_transaction_records,
+            metrics.open_transaction_seconds,
             metrics.lag_seconds,
             metrics.lag_seconds_how,
             metrics.lag_status,
@@ -120,3 +140,17 @@ class WorkerLag:
         self._metrics.arrival_records_per_second.replace(values_of(lambda p: p.rates.arrival))
         self._metrics.processing_records_per_second.replace(values_of(lambda p: p.rates.processing))
         self._metrics.drain_seconds.replace(values_of(lambda p: p.rates.drain))
+        held_back = {each.offsets.source: each.held_back for each in partitions if each.held_back is not None}
+        self._metrics.open_transaction_records.replace(values_of(lambda p: p.held_back and p.held_back.records))
+        self._metrics.open_transaction_seconds.replace(values_of(lambda p: p.held_back and p.held_back.seconds))
+        long = {source: each for source, each in held_back.items() if each.seconds >= LONG_SECONDS}
+        for source in long.keys() - self._reported:
+            records, seconds = long[source]
+            log.warning(
+                "%s: %d records have waited for %.0f s behind an open transaction of a producer (runbook "
+                "TransactionLeftOpen); they are no lag, and cannot be read before it ends",
+                source,
+                records,
+                seconds,
+            )
+        self._reported = set(long)

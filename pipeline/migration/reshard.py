@@ -169,6 +169,7 @@ class Reshard:
         pipeline, changelogs = self._pipeline, list(self._pipeline.changelogs.values())
         existing = provisioning.existing(self._kafka)
         old, new = target(pipeline, existing, partitions)
+        self._check_unshared([topic for topic in pipeline.sources if existing[topic] < new], existing)
         until = self._committed_offsets(old)
         self._check_processed(old)
         detector, growth = PartitionerDetector(old, partitioner), None
@@ -188,6 +189,16 @@ class Reshard:
                 )
         stages = growth.stages if growth is not None else ()
         return ReshardStep(old, new, PartitionHistory(detector.name(), (*stages, PartitionEra(old, until))))
+
+    def _check_unshared(self, growing: list[str], existing: dict[str, int]) -> None:
+        """Raise TopicsError if other pipelines read a topic that would get more partitions."""
+        for topic, others in self._group.shared_with(growing, existing).items():
+            raise TopicsError(
+                f"topic {topic!r} is also read by {', '.join(others)}: with more partitions, keys would lie in other "
+                "partitions than their state there, and workers would not start. Stop the workers of all of them, add "
+                "the partitions with Kafka's own tool (kafka-topics --alter --topic NAME --partitions NUMBER), let "
+                "workers of each process what is left with --set state.drain=true, stop them, and reshard each one"
+            )
 
     def _committed_offsets(self, old: int) -> dict[str, tuple[int, ...]]:
         """Return the committed offsets of the old partitions, by topic."""

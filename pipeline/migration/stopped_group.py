@@ -54,6 +54,26 @@ class StoppedGroup:
                 return found
         raise BrokerError(f"offsets of group {self._pipeline.group} are pending for {STABLE_SECONDS:.0f} s")
 
+    def shared_with(self, topics: Sequence[str], existing: dict[str, int]) -> dict[str, list[str]]:
+        """Return which of these topics other pipelines read too, with the names of these pipelines.
+
+        A pipeline has a topic of dead letters of its name, and its committed offsets name the worker that owns them.
+        """
+        suffix = self._pipeline.dead_letters.removeprefix(self._pipeline.name)
+        others = {topic.removesuffix(suffix) for topic in existing if topic.endswith(suffix)} - {self._pipeline.name}
+        found: dict[str, list[str]] = {}
+        for other in sorted(others):
+            client = GroupClient(self._kafka, other)
+            for topic in topics:
+                sources = [TopicPartition(topic, number) for number in range(existing[topic])]
+                try:
+                    owners = client.owners(sources, CALL_SECONDS)
+                except KafkaException as error:
+                    raise _broker_error(error) from None
+                if any(owner is not None for owner in owners.values()):
+                    found.setdefault(topic, []).append(other)
+        return found
+
     def bounds(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Return the first offset and the last stable offset of each source."""
         admin = clients.admin(self._kafka)  # a new client, because an old one may not know new partitions

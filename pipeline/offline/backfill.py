@@ -155,7 +155,7 @@ def _rows(
     may_update = ~deletes if ordered.may_update is None else ordered.may_update & ~deletes
     columns = {
         "ordinal": pa.array(ordered.ordinal),
-        "key": pa.nulls(n, pa.string()) if key is None else as_text(table[key].combine_chunks()),
+        "key": _keys(ordered, key),
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
         "writes": pa.array(may_update & writes),
@@ -167,6 +167,14 @@ def _rows(
         else {}
     )
     return pa.table(columns | {name: table[name] for name in values if name not in columns})
+
+
+def _keys(ordered: OrderedEvents, field: str | None) -> pa.Array | pa.ChunkedArray:
+    if ordered.keys is not None:
+        return ordered.keys
+    if field is None:
+        return pa.nulls(len(ordered), pa.string())
+    return as_text(ordered.table[field].combine_chunks())
 
 
 def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Float64s]:

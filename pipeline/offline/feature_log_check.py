@@ -24,9 +24,8 @@ from pipeline.offline.backfill import compute_aggregates, matrices
 from pipeline.offline.comparison import ComputedFeatures, SkewReport, compare
 from pipeline.offline.history import History, OrderedEvents, milliseconds, required_columns
 from pipeline.processing.stateful_features import plausible_times
-from pipeline.records import DecodedBatch, RecordBatch
+from pipeline.records import DecodedBatch, RecordBatch, joined, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
-from pipeline.text_columns import from_key
 
 FEATURES = "features"
 
@@ -139,15 +138,16 @@ def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Se
 
 @dataclass(frozen=True, slots=True)
 class _TopicRecords:
-    """The n decodable records of a topic, sorted by ``positions`` int64 [n]. ``arrived_ms`` is int64 [n].
+    """The n decodable records of a topic, sorted by ``positions`` int64 [n].
 
-    ``deletes`` is bool [n]: whether it is a fact that deletes the state of its key. It has only the columns of the key
-    and of the time, which is 0.
+    ``arrived_ms`` is int64 [n], ``keys`` large_binary [n]. ``deletes`` is bool [n]: whether it is a fact that deletes
+    the state of its key; of its columns, only the time has a value, 0.
     """
 
     table: pa.Table
     positions: Int64s
     arrived_ms: Int64s
+    keys: pa.LargeBinaryArray
     deletes: npt.NDArray[np.bool_]
 
     @classmethod
@@ -157,21 +157,27 @@ class _TopicRecords:
         """Read the given columns of a whole topic; ``facts`` is its declaration if it is a topic of facts."""
         decode = decoder(schema) if facts is None else fact_decoder(schema)
         tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
-        deletes = [np.zeros(0, dtype=np.bool_)]
+        keys, deletes = [large_binary([])], [np.zeros(0, dtype=np.bool_)]
         with TopicReader(kafka, [topic]) as reader:
             for records in reader.catch_up():
                 batch = decode(records)
                 tables.append(_columns(batch, columns))
                 rows = np.concatenate([batch.rows, batch.deletes])
                 if facts is not None and len(batch.deletes):
-                    tables.append(_tombstones(batch, tables[0].schema, facts))
+                    tables.append(_tombstones(len(batch.deletes), tables[0].schema, facts.time))
                 positions.append((records.partitions << _BITS)[rows] + records.offsets[rows])
                 arrived.append(records.arrived_ms[rows])
+                keys.append(records.keys.take(pa.array(rows)))
                 deletes.append(np.arange(len(rows)) >= len(batch))
-        joined = np.concatenate(positions)
-        order = np.argsort(joined)
-        table = pa.concat_tables(tables, promote_options="default").take(order)
-        return cls(table, joined[order], np.concatenate(arrived)[order], np.concatenate(deletes)[order])
+        places = np.concatenate(positions)
+        order = np.argsort(places)
+        return cls(
+            pa.concat_tables(tables, promote_options="default").take(order),
+            places[order],
+            np.concatenate(arrived)[order],
+            joined(keys).take(pa.array(order)),
+            np.concatenate(deletes)[order],
+        )
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -231,7 +237,8 @@ def _history(
     for events, ordinal in zip((pipeline.events, *pipeline.table_facts), ordinals, strict=True):
         log = logs[events.topic]
         times = milliseconds(log.table[events.time], f"field {events.time!r} of the events of {events.topic!r}")
-        topics[events.topic] = OrderedEvents(log.table, ordinal, may_update(times, log.arrived_ms), log.deletes)
+        may = may_update(times, log.arrived_ms)
+        topics[events.topic] = OrderedEvents(log.table, ordinal, may, log.keys, log.deletes)
     return History(topics), rows
 
 
@@ -246,18 +253,10 @@ def _offline(pipeline: Pipeline, history: History) -> Float64s:
     return found
 
 
-def _tombstones(batch: DecodedBatch, schema: pa.Schema, facts: Events) -> pa.Table:
-    """Return rows of the facts that delete: the key from the record key, the time 0, null in all other columns."""
-    n = len(batch.deletes)
-    keys = batch.records.keys.take(pa.array(batch.deletes))
-    columns = [pa.nulls(n, each.type) for each in schema]
-    table = pa.table(columns, names=schema.names)
-    for name, column in (
-        (str(facts.key), from_key(keys, schema.field(str(facts.key)).type)),
-        (facts.time, pa.array(np.zeros(n, dtype=np.int64)).view(schema.field(facts.time).type)),
-    ):
-        table = table.set_column(schema.get_field_index(name), name, column)
-    return table
+def _tombstones(n: int, schema: pa.Schema, time: str) -> pa.Table:
+    """Return the rows of n facts that delete: the time 0, null in all other columns."""
+    times = pa.array(np.zeros(n, dtype=np.int64)).view(schema.field(time).type)
+    return pa.table([times if each.name == time else pa.nulls(n, each.type) for each in schema], names=schema.names)
 
 
 def _columns(batch: DecodedBatch, names: Sequence[str]) -> pa.Table:

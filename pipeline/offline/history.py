@@ -29,13 +29,16 @@ _TO_MS = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
 class OrderedEvents:
     """The n events of one topic in processing order. ``ordinal`` is int64 [n], sorted: positions among all topics.
 
-    ``may_update`` is bool [n]: whether an event may update state, by its arrival time; None: all may. ``deletes`` is
-    bool [n]: whether it is a fact that deletes the state of its key and has no other columns; None: none does.
+    ``may_update`` is bool [n]: whether an event may update state, by its arrival time; None: all may. ``keys`` is
+    large_binary [n]: the keys of the records, by which workers keep state, null without a key; None, as in files, which
+    have no records: the declared field holds the key. ``deletes`` is bool [n]: whether it is a fact that deletes the
+    state of its key and has no other columns; None: none does.
     """
 
     table: pa.Table
     ordinal: Int64s
     may_update: npt.NDArray[np.bool_] | None = None
+    keys: pa.Array | None = None
     deletes: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:

@@ -48,7 +48,7 @@ class DeadLetterLimit:
         return (
             f"{self._dead} of the last {self._events} events ({self._dead / self._events:.1%}) were "
             f"dead-lettered within {self._window_seconds:g} s; at most {self._share_max:.1%} may be. Their headers "
-            "say why. Nothing is lost: mend the cause, replay the dead letters, start again"
+            "say why, and they keep the event. Remove the cause, then start again"
         )
 
     def _number(self, now: float) -> int:

@@ -18,3 +18,7 @@ class RuntimeObserver(Protocol):
     def moved(self, change: Move, partitions: list[int]) -> None:
         """Receive a change of partitions: assigned, revoked or lost, or their tasks started running."""
         ...
+
+    def expired(self, source: TopicPartition, records: int) -> None:
+        """Receive the number of records of a partition that retention deleted before they were read."""
+        ...

@@ -44,10 +44,14 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The start offset, and a remark to log. ``offset`` None: the committed offset is beyond the end."""
+    """The start offset, and a remark to log. ``offset`` None: the committed offset is beyond the end.
+
+    ``expired`` is the number of records between the committed offset and the first one that retention left.
+    """
 
     offset: int | None
     remark: str | None = None
+    expired: int = 0
 
 
 def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "latest"], *, claimed: bool) -> Start:
@@ -59,7 +63,8 @@ def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "lat
     if committed < 0:
         return Start(bounds.low if reset == "earliest" else bounds.stable)
     if committed < bounds.low:
-        return Start(bounds.low, f"{bounds.low - committed} records were deleted by retention before they were read")
+        expired = bounds.low - committed
+        return Start(bounds.low, f"{expired} records were deleted by retention before they were read", expired)
     if committed > bounds.high:
         return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
     if not claimed:
@@ -78,7 +83,8 @@ class TaskInitializer:
     """Executes the queries of initialization. ``identity`` is this worker's name as an owner of offsets.
 
     ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
-    ``migration`` exists no task is initialized, because the state is being migrated.
+    ``migration`` exists no task is initialized, because the state is being migrated. ``on_expired`` receives the number
+    of records of a partition that retention deleted before they were read.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class TaskInitializer:
         reset: Literal["earliest", "latest"],
         monotonic: Callable[[], float],
         beat: Callable[[], None],
+        on_expired: Callable[[TopicPartition, int], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._group = group
@@ -104,6 +111,7 @@ class TaskInitializer:
         self._reset = reset
         self._monotonic = monotonic
         self._beat = beat
+        self._on_expired = on_expired
         self._on_failure = on_failure
         self._queue: queue.SimpleQueue[tuple[float, Question] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="initializer", daemon=True)
@@ -112,6 +120,7 @@ class TaskInitializer:
         self._fences = ThreadPoolExecutor(1, thread_name_prefix="fence")
         self._failures = 0  # consecutive
         self._owners: dict[TaskEpoch, dict[TopicPartition, str | None]] = {}  # until the offsets are resolved
+        self._expired_to: dict[TopicPartition, int] = {}  # the offset up to which expired records were reported
         self._beyond: dict[TopicPartition, float] = {}  # when a committed offset was first seen beyond the end
 
     def start(self) -> None:
@@ -271,8 +280,17 @@ class TaskInitializer:
             for source, start in found.items():
                 if start.remark:
                     log.warning("%s: %s", source, start.remark)
+                self._report_expired(source, start)
             starts[task] = {source: start.offset for source, start in found.items() if start.offset is not None}
         return starts
+
+    def _report_expired(self, source: TopicPartition, start: Start) -> None:
+        """Report expired records once, also if the task is initialized again before it commits."""
+        if start.offset is not None and start.expired:
+            since = max(start.offset - start.expired, self._expired_to.get(source, 0))
+            self._expired_to[source] = start.offset
+            if start.offset > since:
+                self._on_expired(source, start.offset - since)
 
     def _bounds(self, sources: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
         """Return the bounds of the partitions. Query the high watermark last, so that it is not the lower offset."""

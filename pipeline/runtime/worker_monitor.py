@@ -30,6 +30,7 @@ from pipeline.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 MONITOR_SECONDS = 2.0
+CALL_SECONDS = 5.0
 STALL_SECONDS = 10.0  # longer than a leader election takes
 # The brokers expire offsets of topics without a subscribed member, after seven days by default, even if no record was
 # written meanwhile. No member subscribes to topics of facts.
@@ -39,10 +40,21 @@ REFRESH_SECONDS = 3600.0
 class LagReporter(Protocol):
     """Evaluates the lag of the owned partitions; called by the monitor, and when partitions are released."""
 
-    def look(self, owned: Collection[TopicPartition], ends: Mapping[TopicPartition, int], positions: Positions) -> None:
+    def unchanged(self, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+        """Return the partitions whose last stable offset did not change: only these can be held back."""
+        ...
+
+    def look(
+        self,
+        owned: Collection[TopicPartition],
+        ends: Mapping[TopicPartition, int],
+        high_watermarks: Mapping[TopicPartition, int],
+        positions: Positions,
+    ) -> None:
         """Evaluate the owned partitions, in any task state. ``ends``: the known last stable offsets.
 
-        ``positions`` are the committed offsets and the oldest uncommitted records of the running tasks.
+        ``high_watermarks`` are those of partitions whose last stable offset did not change. ``positions`` are the
+        committed offsets and the oldest uncommitted records of the running tasks.
         """
         ...
 
@@ -127,14 +139,9 @@ class WorkerMonitor:
         """Run one check; return a message if a task or a model call is stuck, else None."""
         tasks = self._mailbox.ask(lambda manager: manager.tasks.snapshot())
         sources = self._mailbox.ask(lambda manager: manager.tasks.sources(each.task for each in tasks))
-        try:
-            bounds = self._group.bounds(sources, 5.0) if sources else {}
-        except KafkaException as error:
-            log.debug("ends are unknown: %s", error)
-            bounds = {}
-        ends = {source: high for source, (_, high) in bounds.items()}
+        ends, high = self._ends(sources)
         self._report(tasks, ends)
-        self._lag.look(sources, ends, held_positions(self._mailbox, self._records))
+        self._lag.look(sources, ends, high, held_positions(self._mailbox, self._records))
         self._observer.looked(ends)
         now = self._clock.monotonic()
         self._renew_stalled(tasks, ends, now)
@@ -144,6 +151,16 @@ class WorkerMonitor:
         return self._stuck.check(now, tasks, ends) or hung_call(
             now, self._model_calls.started_at, self._settings.model.call_deadline_seconds
         )
+
+    def _ends(self, sources: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Return the last stable offsets, and the high watermarks where these did not change; empty if unknown."""
+        try:
+            bounds = self._group.bounds(sources, CALL_SECONDS) if sources else {}
+            ends = {source: stable for source, (_, stable) in bounds.items()}
+            return ends, self._group.high_watermarks(self._lag.unchanged(ends), CALL_SECONDS)
+        except KafkaException as error:
+            log.debug("ends are unknown: %s", error)
+            return {}, {}
 
     def _renew_stalled(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int], now: float) -> None:
         if not ends:  # the time without progress goes on: a consumer may stall in the outage that hides the ends

@@ -180,6 +180,7 @@ class WorkerRuntime:
             reset=kafka.reset,
             monotonic=clock.monotonic,
             beat=self._beat("initializer", worker.stuck_deadline_seconds),
+            on_expired=self._records_expired,
             on_failure=on_failure,
         )
         self._monitor = WorkerMonitor(
@@ -307,6 +308,10 @@ class WorkerRuntime:
         log.warning("%s cannot be read on: %s; reopening", source, what)
         for task in self._mailbox.ask(lambda manager: manager.tasks.running(source)):
             self._mailbox.post(FetchFailed(source, task))
+
+    def _records_expired(self, source: TopicPartition, records: int) -> None:
+        self._metrics.events_expired.add(records, topic=source.topic)
+        self._observer.expired(source, records)
 
     def _beat(self, part: str, deadline_seconds: float) -> Callable[[], None]:
         self._health.watch(part, deadline_seconds=deadline_seconds)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.errors import SettingsError
 from pipeline.settings.secret_options import protected, revealed
 
 ENVIRONMENT_PREFIX = "SURGETANK_"
@@ -215,10 +216,15 @@ class StateSettings(Section):
 
     @property
     def folder(self) -> Path:
-        """The folder that is set, or that of this user."""
+        """The folder that is set, or that of this user. Raises SettingsError if the user has no home folder."""
         if self.directory is not None:
             return self.directory
-        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "surgetank"
+        try:
+            return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "surgetank"
+        except RuntimeError:
+            raise SettingsError(
+                "this user has no home folder for local state: set state.directory (SURGETANK_STATE__DIRECTORY)"
+            ) from None
 
 
 class FeatureSettings(Section):

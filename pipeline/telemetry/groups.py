@@ -31,6 +31,19 @@ class GroupMetrics(Catalogue):
         self.group_lag_records = Gauge(
             "group_lag", "Records between the committed offset and the last stable offset.", OF_GROUP, unit="records"
         )
+        self.group_open_transaction_records = Gauge(
+            "group_open_transaction",
+            "Records from the last stable offset to the high watermark, behind an open transaction of a producer: they "
+            "cannot be read yet, and are no lag. Absent if there are none.",
+            OF_GROUP,
+            unit="records",
+        )
+        self.group_open_transaction_seconds = Gauge(
+            "group_open_transaction",
+            "Time for which an open transaction of a producer has held the last stable offset back.",
+            OF_GROUP,
+            unit="seconds",
+        )
         self.group_lag_seconds = Gauge("group_lag", "Age of the oldest uncommitted record.", OF_GROUP, unit="seconds")
         self.group_lag_seconds_how = Gauge(
             "group_lag_seconds_how",

@@ -48,6 +48,11 @@ class Metrics(Catalogue):
         self.events_received = Counter("events_received", "Events fetched, again after a task is rewound.", (TOPIC,))
         self.events_scored = Counter("events_scored", "Events whose score was committed.", (TOPIC,))
         self.events_dead = Counter("events_dead", "Dead-lettered events, by stage and reason.", (FAILED_STAGE, REASON))
+        self.events_expired = Counter(
+            "events_expired",
+            "Events and facts that retention deleted before they were read; they have no score.",
+            (TOPIC,),
+        )
         self.events_in_flight = Gauge("events_in_flight", "Events taken into a batch and not yet committed.")
         self.buffered_rows = Gauge(
             "buffered",
@@ -103,6 +108,19 @@ class Metrics(Catalogue):
             "Records between the committed offset and the last stable offset, of the owned partitions.",
             (TOPIC, PARTITION),
             unit="records",
+        )
+        self.open_transaction_records = Gauge(
+            "open_transaction",
+            "Records behind an open transaction of a producer, from an unchanged last stable offset to the high "
+            "watermark: they cannot be read yet, and are no lag. Absent if there are none.",
+            (TOPIC, PARTITION),
+            unit="records",
+        )
+        self.open_transaction_seconds = Gauge(
+            "open_transaction",
+            "Time for which an open transaction of a producer has held the last stable offset back.",
+            (TOPIC, PARTITION),
+            unit="seconds",
         )
         self.lag_seconds = Gauge(
             "lag",

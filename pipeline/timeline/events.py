@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     DEPLOY = "deploy"  # a changed model or code version
     REBALANCE = "rebalance"  # a worker gained, gave up or lost partitions
     TASK_OPENED = "task_opened"
+    EVENTS_EXPIRED = "events_expired"  # deleted by retention before they were read
     ANOMALY = "anomaly"  # begins or ends
     ALERT = "alert"  # fired or resolved
     OPERATOR_COMMAND = "operator_command"

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.declaration import Pipeline
 from pipeline.errors import SurgetankError
+from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 from pipeline.timeline.events import EventKind, TimelineEvent, format_ranges
 from pipeline.timeline.reader import open_timeline
@@ -60,6 +61,14 @@ class TimelineReporter:
         """Report the tasks that are running from now on."""
         tasks = sorted(set(partitions))
         self._timeline.write(EventKind.TASK_OPENED, f"tasks {format_ranges(tasks)} run", {"partitions": tasks})
+
+    def expired(self, source: TopicPartition, records: int) -> None:
+        """Report records that retention deleted before they were read."""
+        self._timeline.write(
+            EventKind.EVENTS_EXPIRED,
+            f"retention deleted {records} records of {source} before they were read",
+            {"topic": source.topic, "partition": source.partition, "records": records},
+        )
 
     def anomaly(self, signal: str, *, begins: bool, score: float, why: str) -> None:
         """Report the start or the end of an anomaly."""

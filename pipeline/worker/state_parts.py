@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.clock import Clock
 from pipeline.declaration import Pipeline
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, StateError
 from pipeline.http.lookup import Lookup
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
@@ -13,7 +13,6 @@ from pipeline.kafka.retry import retry_until_available
 from pipeline.migration.partition_history import unmoved_keys
 from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.settings import KafkaSettings, Settings
-from pipeline.state.file_limits import raise_limit
 from pipeline.state.predictions import encode_version
 from pipeline.state.state_directory import StateDirectory
 from pipeline.state.state_manager import StateManager
@@ -51,8 +50,9 @@ def stateful_parts(
         directory = StateDirectory(base, settings.worker.name)
     except OSError as error:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    except StateError as error:
+        raise SettingsError(str(error)) from None
     spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
-    raise_limit()
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
     stateful = StatefulFeatures(pipeline, stores, settings.state, metrics=metrics, warnings=warnings)

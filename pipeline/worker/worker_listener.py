@@ -39,6 +39,13 @@ class WorkerListener:
         except Exception:
             log.exception("anomaly evaluation failed; scoring continues")
 
+    def expired(self, source: TopicPartition, records: int) -> None:
+        """Report records that retention deleted before they were read."""
+        try:
+            self._timeline.expired(source, records)
+        except Exception:
+            log.exception("expired records were not reported to the timeline; scoring continues")
+
     def moved(self, change: Move, partitions: list[int]) -> None:
         """Report a rebalance; opened tasks are reported with the next call of ``looked``."""
         try:

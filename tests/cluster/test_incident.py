@@ -135,7 +135,7 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
         assert [event.details["alert"] for event in told(under)] == ["First", "Second"]
 
 
-def test_alerts_too_large_or_too_many_are_written_once_or_refused_for_good(stage: StageFactory) -> None:
+def test_alerts_too_large_or_too_many(stage: StageFactory) -> None:
     """No answer makes Alertmanager post for ever: 3 MiB of text are cut, 20,000 alerts fit, the impossible is a 413."""
     under = stage()
     many = notification(*((f"Alert{number}", "firing") for number in range(20_000)))

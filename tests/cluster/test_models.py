@@ -73,7 +73,7 @@ def test_a_model_call_that_hangs_ends_the_worker_and_commits_nothing(stage: Stag
     assert "Traceback" not in log
     before = under.audit(wait=0)
     assert not before.duplicates
-    assert before.lost >= under.pipeline.events.partitions
+    assert before.waiting >= under.pipeline.events.partitions
 
     under.worker(environment={"SURGETANK_MODEL__VERSION": "1"})
     after = under.audit()

@@ -1,7 +1,6 @@
 """Committed offsets that others changed, as with Kafka's own tool: nothing is scored or counted twice unseen."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -10,7 +9,7 @@ from pipeline.kafka import clients, provisioning
 from pipeline.migration.rebuild import Rebuild
 from pipeline.records import TopicPartition
 from pipeline.settings import Settings
-from tests.support.live_pipeline import Stage
+from tests.support.live_pipeline import Stage, hanging_transaction
 from tests.support.stateful_pipeline import Remembered
 
 StageFactory = Callable[..., Stage]
@@ -41,21 +40,6 @@ def set_offsets(under: Stage, offsets: dict[TopicPartition, int]) -> None:
     admin = clients.admin(under.kafka)  # kept until the answers are here: with it they would be gone
     for future in admin.alter_consumer_group_offsets([request]).values():
         assert all(each.error is None for each in future.result(CALL_SECONDS).topic_partitions)
-
-
-@contextmanager
-def hanging_transaction(under: Stage) -> Iterator[None]:
-    """Hold the last stable offset of each partition of the events back, by one record each; abort at the end."""
-    producer = clients.transactional(
-        under.kafka, transactional_id=f"{under.prefix}-upstream", transaction_timeout_ms=120_000
-    )
-    producer.init_transactions(CALL_SECONDS)
-    producer.begin_transaction()
-    for number in range(under.pipeline.events.partitions):
-        producer.produce(under.pipeline.events.topic, b"never committed", b"K", number)
-    assert producer.flush(CALL_SECONDS) == 0
-    yield
-    producer.abort_transaction(CALL_SECONDS)
 
 
 def scored_and_stopped(under: Stage) -> None:

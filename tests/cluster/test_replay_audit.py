@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import typer
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 from typer.testing import CliRunner
@@ -103,6 +103,15 @@ class Ground:
             own.produce(self.pipeline.dead_letters, value, key, headers=headers)
         own.flush()
         return len(records) - len(good)
+
+    def commit(self) -> None:
+        """Commit the offsets of the group to the end of the events, as workers do that have processed all."""
+        with TopicReader(self.kafka, [self.pipeline.events.topic]) as reader:
+            ends = [KafkaTopicPartition(*source, offset) for source, offset in reader.ends().items()]
+        admin = clients.admin(self.kafka)
+        request = [ConsumerGroupTopicPartitions(self.pipeline.group, ends)]
+        for future in admin.alter_consumer_group_offsets(request).values():
+            future.result(30)
 
     def audit(self, **options: Any) -> AuditReport:
         """What the audit says."""
@@ -243,7 +252,7 @@ def test_no_broker_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Kafka the reader says so, with the address."""
     monkeypatch.setattr("pipeline.kafka.topic_reader._ANSWER_SECONDS", 2.0)
     nowhere = KafkaSettings(bootstrap="127.0.0.1:9")
-    with pytest.raises(BrokerError, match=r"no broker answers at 127\.0\.0\.1:9"):
+    with pytest.raises(BrokerError, match=r"no Kafka broker answers at 127\.0\.0\.1:9"):
         TopicReader(nowhere, ["any"])
 
 
@@ -317,6 +326,7 @@ def test_each_fault_is_found_and_counted_exactly(
     """What was injected is what is counted, and nothing else."""
     ground.replay()
     ground.score(damage(ground.events()))
+    ground.commit()
     report = ground.audit()
     expected = {"lost": 0, "duplicates": 0, "unexpected": 0, "out_of_order": 0} | found
     assert {name: report.as_dict()[name] for name in expected} == expected
@@ -336,6 +346,7 @@ def test_an_aborted_transaction_counts_for_nothing(ground: Ground) -> None:
     producer.begin_transaction()
     ground.score(events[:100], producer)
     producer.commit_transaction(30)
+    ground.commit()
     report = ground.audit()
     assert (report.scores, report.lost, report.duplicates, report.unexpected) == (100, 100, 0, 0)
 

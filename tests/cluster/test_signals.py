@@ -11,7 +11,7 @@ EVENTS = 200
 SECRET = "hunter2-in-the-clear"
 
 
-def test_user_signals_neither_end_a_worker_nor_print(stage: StageFactory) -> None:
+def test_sigusr1_or_sigusr2_for_a_worker(stage: StageFactory) -> None:
     """The password is not in the log, events are scored after the signals, and a stop is a stop."""
     under = stage()
     password = {"SURGETANK_KAFKA__CLIENT__SASL_PASSWORD": SECRET}

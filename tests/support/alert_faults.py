@@ -99,6 +99,17 @@ def _filling(world: World, when: slice) -> None:
     world.workers[0].disk[when] = grows * 2**30
 
 
+def _expired(world: World, when: slice) -> None:
+    """Let the first task of a new process find that events are gone: their counter starts with them."""
+    world.restart(world.workers[1], world.seconds[when.start])
+    worker = world.workers[1]
+    worker.expired[worker.born[-1]] = 500
+
+
+def _open_transaction(world: World, when: slice) -> None:
+    world.open_transaction[1, when] = world.ramp(when, 1.0)
+
+
 def _blind(world: World, when: slice) -> None:
     world.exporter_up[when] = 0
 
@@ -116,6 +127,8 @@ FAULTS: dict[str, Fault] = {
     ),  # full windows; the slow pair has a window of half an hour; its group is read every 10 s
     "ScoredLateSlowBurn": Fault(_late(0.005), calm=12 * HOUR, lasts=18 * HOUR, step=60, over=12 * HOUR),
     "DeadLetterShareHigh": Fault(_dead("undecodable", 0.05)),
+    "EventsExpired": Fault(_expired),
+    "TransactionLeftOpen": Fault(_open_transaction, 'group="flights",topic="flights.boarding"'),
     "ModelErrors": Fault(_dead("model_error", 0.005)),
     "NotANumberShareHigh": Fault(_dead("not_a_number", 0.005)),
     "ImplausibleTimes": Fault(_implausible, 'pipeline="flights",topic="flights.boarding"'),

@@ -2,7 +2,8 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,8 @@ IN_PLAY = {
     "worker.batch_rows_max": 4096,
     "worker.commit_interval_seconds": 0.5,
 }
+
+_ANSWER_SECONDS = 10.0
 
 
 @lru_cache(maxsize=1)
@@ -149,3 +152,18 @@ class Stage:
             return np.arange(start, stop) / rate
 
         return Replay(self.kafka, self.events(), pace, encoder(), count=count)
+
+
+@contextmanager
+def hanging_transaction(under: Stage) -> Iterator[None]:
+    """Hold the last stable offset of each partition of the events back, by one record each; abort at the end."""
+    producer = clients.transactional(
+        under.kafka, transactional_id=f"{under.prefix}-upstream", transaction_timeout_ms=120_000
+    )
+    producer.init_transactions(_ANSWER_SECONDS)
+    producer.begin_transaction()
+    for number in range(under.pipeline.events.partitions):
+        producer.produce(under.pipeline.events.topic, b"never committed", b"K", number)
+    assert producer.flush(_ANSWER_SECONDS) == 0
+    yield
+    producer.abort_transaction(_ANSWER_SECONDS)

@@ -23,6 +23,7 @@ class Worker:
     commits: Floats  # transactions per second
     aborts: Floats  # transactions per second
     rebalances: Floats  # since the previous step
+    expired: Floats  # events since the previous step
     gone: Floats  # scrapes fail
     ready: Floats
     remaining: Floats
@@ -41,6 +42,7 @@ class World:
         self.workers = [self.worker() for _ in range(workers)]
         self.lag = self.random.gamma(2.0, 0.05, (partitions, self.steps))
         self.status = np.zeros((partitions, self.steps))
+        self.open_transaction = np.full((partitions, self.steps), np.nan)  # seconds
         self.exporter_up = np.ones(self.steps)
         self.anomalies = {signal: np.zeros(self.steps) for signal in SIGNALS}
 
@@ -54,6 +56,7 @@ class World:
             commits=np.full(self.steps, 8.0),
             aborts=np.zeros(self.steps),
             rebalances=np.zeros(self.steps),
+            expired=np.zeros(self.steps),
             gone=np.zeros(self.steps, dtype=bool),
             ready=np.ones(self.steps),
             remaining=np.zeros(self.steps),
@@ -102,6 +105,7 @@ class World:
             labels = f'{scraped},group="flights",topic="{TOPIC}",partition="{partition}"'
             found[f"surgetank_group_lag_seconds{{{labels}}}"] = lag * seen
             found[f"surgetank_group_lag_status{{{labels}}}"] = status * seen
+            found[f"surgetank_group_open_transaction_seconds{{{labels}}}"] = self.open_transaction[partition] * seen
         return {name: notation(values) for name, values in found.items()}
 
     def _of(self, worker: Worker, instance: str, number: int) -> dict[str, Floats]:
@@ -118,6 +122,7 @@ class World:
             'transactions_total,outcome="committed"': worker.commits * self.step,
             'transactions_total,outcome="aborted"': worker.aborts * self.step,
             'rebalances_total,change="assigned"': worker.rebalances,
+            f'events_expired_total,topic="{TOPIC}"': worker.expired,
             **{f'events_dead_total,stage="{REASONS[reason]}",reason="{reason}"': rows for reason, rows in dead.items()},
         }
         gauges = {
@@ -130,6 +135,7 @@ class World:
             labels = f'topic="{TOPIC}",partition="{partition}"'
             gauges[f"lag_seconds,{labels}"] = self.lag[partition]
             gauges[f"lag_status,{labels}"] = self.status[partition]
+            gauges[f"open_transaction_seconds,{labels}"] = self.open_transaction[partition]
         told = gauges | {name: self._counted(rows, worker.born) for name, rows in counters.items()}
         for birth, (start, end) in enumerate(zip(worker.born, [*worker.born[1:], self.steps], strict=True)):
             task_epochs = np.full(self.steps, np.nan)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.text_columns import as_key, as_text, from_key, has_text
+from pipeline.text_columns import as_key, as_text, has_text
 
 FIXED_WIDTH = [
     pa.int32(),
@@ -77,25 +77,3 @@ def test_a_record_key_repeats_bytes_unchanged_and_all_else_as_text() -> None:
     assert as_key(pa.array([b"\xff\0"], pa.binary(2))).to_pylist() == [b"\xff\0"]
     assert as_key(pa.array(["a", None])).to_pylist() == [b"a", None]
     assert as_key(pa.array([17, None], pa.int32())).to_pylist() == [b"17", None]
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        pa.array([b"\xff\0", None]),
-        pa.array([b"\xff\0"], pa.binary(2)),
-        pa.array(["Müller", None]),
-        pa.array([17, None], pa.int32()),
-        pa.array([True, False]),
-    ],
-)
-def test_a_key_field_can_be_read_back_from_the_record_key(array: pa.Array) -> None:
-    """A tombstone has no value, so that its key field is known from its key only."""
-    assert from_key(as_key(array), array.type).equals(array)
-
-
-def test_a_key_that_no_field_has_is_null() -> None:
-    """Text that is not UTF-8, bytes of another length, words where numbers are meant."""
-    assert from_key(pa.array([b"\xff", b"a"]), pa.string()).to_pylist() == [None, "a"]
-    assert from_key(pa.array([b"abc", b"ab"]), pa.binary(2)).to_pylist() == [None, b"ab"]
-    assert from_key(pa.array([b"many", b"7"]), pa.int64()).to_pylist() == [None, 7]

@@ -298,8 +298,14 @@ class LocalCluster:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Allow one process at a time to start or stop the brokers of this folder."""
-        self.data.mkdir(parents=True, exist_ok=True)
-        with (self.data / ".lock").open("w") as lock:
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            lock_file = (self.data / ".lock").open("w")
+        except OSError as error:
+            raise StartupError(
+                f"{self.data} cannot be used for a local Kafka: {error.strerror}; give another folder with --data"
+            ) from None
+        with lock_file as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -18,6 +18,7 @@ POM = Path(__file__).with_name("pom.xml")
 LOGGING = Path(__file__).with_name("log4j2.properties")
 JAVA_MINIMUM = 17
 _DOCKER = "or start Kafka with Docker: docker compose up --wait"
+_SET_CACHE = "set SURGETANK_CACHE to a folder that can be written"
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +55,18 @@ class Kafka:
         """
         if self._archive.exists():
             return
-        with tempfile.TemporaryDirectory(dir=self.jars.parent) as scratch:
-            made = Path(scratch) / self._archive.name
+        try:
+            scratch = tempfile.TemporaryDirectory(dir=self.jars.parent)
+        except OSError:
+            return
+        with scratch as folder:
+            made = Path(folder) / self._archive.name
             flags = (f"-XX:ArchiveClassesAtExit={made}", "-Xlog:disable")
-            sample = Path(scratch) / "sample.properties"
+            sample = Path(folder) / "sample.properties"
             sample.write_text(_SAMPLE)
             arguments = ("format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAQ", "--config", str(sample))
             command = self.command("kafka.tools.StorageTool", *arguments, flags=flags)
-            subprocess.run(command, cwd=scratch, capture_output=True, check=False)
+            subprocess.run(command, cwd=folder, capture_output=True, check=False)
             if made.exists():
                 made.replace(self._archive)
 
@@ -92,10 +97,15 @@ def version() -> str:
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the cache folder: SURGETANK_CACHE, or surgetank in XDG_CACHE_HOME, or ~/.cache/surgetank."""
-    if own := environment.get("SURGETANK_CACHE"):
-        return Path(own).expanduser().absolute()
-    return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "surgetank"
+    """Return the cache folder: SURGETANK_CACHE, or surgetank in XDG_CACHE_HOME, or ~/.cache/surgetank.
+
+    Raises StartupError if the user has no home folder.
+    """
+    own = environment.get("SURGETANK_CACHE")
+    try:
+        return Path(own or f"{environment.get('XDG_CACHE_HOME') or '~/.cache'}/surgetank").expanduser().absolute()
+    except RuntimeError:
+        raise StartupError(f"this user has no home folder for Apache Kafka's jars: {_SET_CACHE}") from None
 
 
 def find_java(environment: Mapping[str, str] = os.environ) -> Java:
@@ -131,10 +141,14 @@ def fetch(environment: Mapping[str, str] = os.environ) -> Path:
     maven = shutil.which("mvn", path=environment.get("PATH"))
     if maven is None:
         raise StartupError(f"no mvn on PATH, which fetches Apache Kafka once: install Apache Maven, {_DOCKER}")
-    home.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=home.parent, prefix="fetching-")
+    except OSError as error:
+        raise StartupError(f"{home.parent} cannot hold Apache Kafka's jars: {error.strerror}; {_SET_CACHE}") from None
     log.info("fetching Apache Kafka %s into %s (once)", version(), home)
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix="fetching-") as scratch:
-        fetched = Path(scratch) / "jars"
+    with scratch as folder:
+        fetched = Path(folder) / "jars"
         goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}")
         command = [maven, "--batch-mode", "--quiet", "--file", str(POM), *goal]
         run = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)

@@ -8,7 +8,14 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.drills.audit_comparison import AuditReport, SeenDeadLetters, SeenScores, SentEvents, compare
+from pipeline.drills.audit_comparison import (
+    AuditReport,
+    EventBounds,
+    SeenDeadLetters,
+    SeenScores,
+    SentEvents,
+    compare,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,12 @@ def of(event: Event) -> Score:
     return Score(event.partition, event.id, event.key, event.partition, event.offset)
 
 
-def audited(events: list[Event], scores: list[Score], dead: list[tuple[int, int]]) -> AuditReport:
+ALL_PROCESSED = EventBounds({}, dict.fromkeys(range(3), 10**12))
+
+
+def audited(
+    events: list[Event], scores: list[Score], dead: list[tuple[int, int]], bounds: EventBounds = ALL_PROCESSED
+) -> AuditReport:
     """Lay the rows out in columns and compare."""
 
     def column(values: list[int]) -> np.ndarray:
@@ -59,6 +71,7 @@ def audited(events: list[Event], scores: list[Score], dead: list[tuple[int, int]
             column([s.source_offset for s in scores]),
         ),
         SeenDeadLetters(column([p for p, _ in dead]), column([o for _, o in dead])),
+        bounds,
     )
 
 
@@ -135,6 +148,27 @@ def test_the_counts_are_those_of_a_naive_audit(
     assert (report.lost, report.duplicates, report.unexpected, report.out_of_order) == naive(*history)
     assert (report.events, report.scores, report.dead_letters) == (len(events), len(scores), len(dead))
     assert report.ok == (naive(*history) == (0, 0, 0, 0))
+
+
+@settings(deadline=None, max_examples=200)
+@given(histories(), st.dictionaries(st.integers(0, 2), st.integers(0, 14)), st.integers(0, 14))
+def test_an_event_without_outcome_is_lost_only_if_it_was_processed(
+    history: tuple[list[Event], list[Score], list[tuple[int, int]]], committed: dict[int, int], first: int
+) -> None:
+    """Behind the committed offset it waits; an outcome of a deleted event is expired, not unexpected."""
+    events, scores, dead = history
+    events = [event for event in events if event.offset >= first]
+    report = audited(events, scores, dead, EventBounds(dict.fromkeys(range(3), first), committed))
+    without, duplicates, unexpected, _ = naive(events, scores, dead)
+    waiting = {(e.partition, e.offset) for e in events if e.offset >= committed.get(e.partition, 0)}
+    done = audited([e for e in events if (e.partition, e.offset) not in waiting], scores, dead)
+    places = [(s.source_partition, s.source_offset) for s in scores] + dead
+    expired = sum(partition in range(3) and 0 <= offset < first for partition, offset in places)
+    assert report.lost == done.lost
+    assert report.lost + report.waiting == without
+    assert (report.expired, report.unexpected) == (expired, unexpected - expired)
+    assert report.duplicates == duplicates
+    assert report.ok == (report.correct and not report.waiting)
 
 
 def test_exactly_once_is_clean() -> None:

@@ -198,7 +198,7 @@ def test_a_client_that_takes_no_response_is_cut(
 
 
 @pytest.mark.parametrize(("clients", "probes"), [(100, 60), (2 * connections.CONNECTIONS_MAX, 10)])
-def test_live_answers_while_many_clients_reconnect(server: HttpServer, clients: int, probes: int) -> None:
+def test_many_clients_that_reconnect_to_a_worker(server: HttpServer, clients: int, probes: int) -> None:
     """Each asks for metrics or sends half a request, drops the connection and comes again: every probe is answered."""
     over = threading.Event()
 

@@ -24,7 +24,7 @@ def test_what_is_bound_is_the_address_where_nothing_else_is_set() -> None:
     )
 
 
-def test_a_wildcard_becomes_the_address_on_the_way_to_kafka() -> None:
+def test_telemetry_host_is_a_wildcard() -> None:
     """0.0.0.0 reaches nobody; of several bootstrap servers the first that can be resolved shows the way."""
     unresolvable = f"no-such-host.invalid:9092, PLAINTEXT://{NOWHERE}"
     assert peer_address(settings(bootstrap=unresolvable), "http://0.0.0.0:9101") == "http://127.0.0.1:9101"

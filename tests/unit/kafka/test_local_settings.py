@@ -16,6 +16,7 @@ from pipeline.kafka.local import broker as broker_process
 from pipeline.kafka.local import cluster_layout, jars
 from pipeline.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
 from pipeline.kafka.local.cluster import LocalCluster, new_cluster_id
+from pipeline.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
 
 
 def _loaded(text: str) -> dict[str, str]:
@@ -54,6 +55,45 @@ def test_ports_of_a_cluster_are_a_row_without_overlap(brokers: int, port: int) -
     ports = [one for broker in layout.ids for one in layout.ports(broker)]
     assert sorted(ports) == list(range(port, port + 2 * brokers))
     assert layout.bootstrap.split(",")[0] == f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("ports", "named"),
+    [(range(9092, 9094), None), (range(32_766, 32_768), None), (range(32_767, 32_769), "32768"), ([50_000], "50000")],
+)
+def test_a_broker_port_in_the_ephemeral_range(ports: list[int], named: str | None, tmp_path: Path) -> None:
+    """The warning names the ports in the kernel's range for outgoing connections, and the highest port to choose."""
+    file = tmp_path / "ip_local_port_range"
+    file.write_text("32768\t60999\n")
+    warning = port_warning(ports, ephemeral_ports(file))
+    assert (warning is None) is (named is None)
+    if warning is not None:
+        assert f"port {named} is in the range 32768 to 60999" in warning
+        assert f"--port below {32_768 - len(ports) + 1}" in warning
+    assert port_warning(ports, ephemeral_ports(tmp_path / "absent")) is None
+
+
+def test_no_folder_for_jars_that_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither a home folder nor a folder that is given: one sentence with the variable to set."""
+    monkeypatch.setattr(Path, "expanduser", _no_home)
+    with pytest.raises(StartupError, match=r"no home folder .*set SURGETANK_CACHE"):
+        jars.cache({})
+    monkeypatch.undo()
+    (tmp_path / "mvn").touch(mode=0o755)
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="cannot hold Apache Kafka's jars: Not a directory; set SURGETANK_CACHE"):
+        jars.fetch({"PATH": str(tmp_path), "SURGETANK_CACHE": str(tmp_path / "file" / "cache")})
+
+
+def _no_home(_: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """As in a read-only working directory: one sentence with the option to give."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="Not a directory; give another folder with --data"):
+        LocalCluster(tmp_path / "file" / "kafka").up()
 
 
 def test_ports_that_were_returned_before_come_last(monkeypatch: pytest.MonkeyPatch) -> None:

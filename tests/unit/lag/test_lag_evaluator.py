@@ -14,7 +14,7 @@ def evaluate(
     evaluator: LagEvaluator, now: float, end: int, committed: int | None, **more: Any
 ) -> tuple[LagStatus, int]:
     """Evaluate one partition of one group once; return status and lag."""
-    evaluator.add_end_offsets(now, {ORDERS: end})
+    evaluator.add_end_offsets(now, {ORDERS: end}, {})
     offsets = PartitionOffsets(ORDERS, more.pop("start", 0), end, committed, **more)
     (found,) = evaluator.evaluate(now, "billing", [offsets], members=True)
     evaluator.expire(now)
@@ -85,7 +85,7 @@ def test_groups_share_a_history_that_is_kept_for_the_slowest() -> None:
     """Points that the fast group has passed are kept for the slow group."""
     evaluator = LagEvaluator()
     for second in range(20):
-        evaluator.add_end_offsets(second, {ORDERS: 10 * second})
+        evaluator.add_end_offsets(second, {ORDERS: 10 * second}, {})
         evaluator.evaluate(second, "fast", [PartitionOffsets(ORDERS, 0, 10 * second, 10 * second)], members=True)
         evaluator.evaluate(second, "slow", [PartitionOffsets(ORDERS, 0, 10 * second, 50)], members=True)
         evaluator.expire(second)

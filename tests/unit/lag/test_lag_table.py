@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
 from pipeline.kafka.oldest_records import OldestRecord, ReadPosition
 from pipeline.lag.group_monitor import GroupMonitor, GroupSnapshot
+from pipeline.lag.rules import LagStatus
 from pipeline.lag.sparkline import sparkline
 from pipeline.lag.table import as_dict, seconds_text, table
 from pipeline.records import TopicPartition
@@ -26,14 +27,16 @@ class Cluster:
         self.ends = dict.fromkeys(ORDERS, 100)
         self.committed: dict[TopicPartition, int | None] = {ORDERS[0]: 100, ORDERS[1]: 60, ORDERS[2]: None}
         self.heads: dict[ReadPosition, OldestRecord] = {}
+        self.high_watermarks: dict[TopicPartition, int] = {}
+        self.members = True
         self.monitor = GroupMonitor(OffsetQuery(group="[billing]", topics=("orders",)), self.survey, self.clock)
 
     def survey(self, query: OffsetQuery) -> CollectedOffsets:
         """Return the offsets that the test set."""
         owners = {ORDERS[0]: "worker-1"}
-        answer = GroupDescription(True, dict(self.committed), owners)
+        answer = GroupDescription(self.members, dict(self.committed), owners)
         bounds = {source: (0, end) for source, end in self.ends.items()}
-        return CollectedOffsets({"[billing]": answer}, bounds, self.heads, (), 9, 0.5)
+        return CollectedOffsets({"[billing]": answer}, bounds, self.heads, (), 9, 0.5, self.high_watermarks)
 
     def poll(self) -> GroupSnapshot:
         """Advance the clock by two seconds and poll once."""
@@ -47,10 +50,10 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-def shown(snapshot: GroupSnapshot, rows_max: int = 100) -> str:
-    """Return the table as text."""
-    console = Console(file=io.StringIO(), width=220)
-    console.print(table(snapshot, rows_max))
+def shown(snapshot: GroupSnapshot, rows_max: int = 100, width: int = 220) -> str:
+    """Return the table as text, in a terminal of this width."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table(snapshot, rows_max, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -58,10 +61,10 @@ def shown(snapshot: GroupSnapshot, rows_max: int = 100) -> str:
 def test_the_table_marks_unknown_values(cluster: Cluster) -> None:
     """After one poll rates and the age of unread records are unknown; names are not interpreted as markup."""
     text = shown(cluster.poll())
-    assert "group [billing]: OK" in text
+    assert "group [billing]: ?" in text
     (row,) = [line for line in text.splitlines() if "orders[1]" in line]
     assert [cell.strip() for cell in row.strip("│").split("│")][:4] == ["orders[1]", "100", "60", "40"]
-    assert row.count("?") == 5  # behind, known by, both rates, drain
+    assert row.count("?") == 6  # behind, known by, both rates, drain, status
     assert "never" in next(line for line in text.splitlines() if "orders[2]" in line)
     assert "worker-1" in text
     assert "nobody" in text
@@ -86,6 +89,56 @@ def test_a_small_table_shows_the_worst_partitions(cluster: Cluster) -> None:
     assert "orders[0]" not in text
     assert text.index("orders[1]") < text.index("orders[2]")
     assert "the worst 2 of 3 partitions" in text
+
+
+@pytest.mark.parametrize("width", [50, 80, 100, 130, 160])
+def test_a_narrow_terminal(cluster: Cluster, width: int) -> None:
+    """Columns that do not fit are left out whole and named; a number is never cut, the lag is always shown."""
+    cluster.committed[ORDERS[1]], cluster.ends[ORDERS[1]] = 1_000, 123_456_789
+    text = shown(cluster.poll(), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    titles, row = (next(line for line in text.splitlines() if word in line) for word in ("behind", "orders[1]"))
+    assert "123,455,789" in row
+    assert all(title in titles for title in ("partition", "lag", "status"))
+    assert "…" not in text
+    left_out = " ".join(text.replace("\n", " ").partition("--json: ")[2].split())
+    assert ("owner" in titles) is ("owner" not in left_out)
+    assert ("123,456,789" in row) is ("log end" not in left_out)
+
+
+def test_all_workers_are_dead_while_events_wait(cluster: Cluster) -> None:
+    """One look cannot know whether somebody works: the status is not OK but unknown, and STOP after half a minute."""
+    cluster.members = False
+    first = cluster.poll()
+    assert first.status is None
+    assert as_dict(first)["status"] is as_dict(first)["partitions"][1]["status"] is None
+    assert "group [billing]: ?, no members" in shown(first)
+    assert "OK" in next(line for line in shown(first).splitlines() if "orders[0]" in line)  # without lag it is known
+    cluster.clock.at += 30
+    assert cluster.poll().status is LagStatus.STOP
+
+
+def test_progress_is_seen_with_the_second_look(cluster: Cluster) -> None:
+    """With lag, OK is told of a partition whose committed offset advanced."""
+    cluster.poll()
+    cluster.committed |= {ORDERS[1]: 70, ORDERS[2]: 10}
+    assert cluster.poll().status is LagStatus.OK
+
+
+def test_records_behind_an_open_transaction_are_shown_beside_the_lag(cluster: Cluster) -> None:
+    """As a column that is there only then, and in the JSON; with the time from the second look on."""
+    assert "open transaction" not in shown(cluster.poll(), width=80)
+    cluster.high_watermarks = dict(cluster.ends) | {ORDERS[0]: 112}
+    cluster.poll()
+    snapshot = cluster.poll()
+    text = shown(snapshot, width=80)
+    assert "open transaction" in text
+    assert " 12 " in next(line for line in text.splitlines() if "orders[0]" in line)
+    found = as_dict(snapshot)
+    assert (found["lag"], found["open_transaction_records"]) == (140, 12)
+    (first, *others) = found["partitions"]
+    assert (first["open_transaction_records"], first["open_transaction_seconds"]) == (12, 2.0)
+    assert {each["open_transaction_records"] for each in others} == {0}
 
 
 def test_json_has_null_for_unknown_values(cluster: Cluster) -> None:

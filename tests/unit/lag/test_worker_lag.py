@@ -45,7 +45,7 @@ def worker() -> Worker:
     """Return a worker after one evaluation without lag."""
     worker = Worker()
     worker.held = {A: (100, None), B: (7, None)}
-    worker.lag.look([A, B], {A: 100, B: 7}, worker.held)
+    worker.lag.look([A, B], {A: 100, B: 7}, {}, worker.held)
     return worker
 
 
@@ -68,7 +68,7 @@ def test_the_age_is_computed_at_the_scrape(worker: Worker) -> None:
 def test_the_arrival_of_unfetched_records_is_interpolated(worker: Worker) -> None:
     """The worker held none of the records: their arrival is between two evaluations."""
     worker.clock.at += 2
-    worker.lag.look([A, B], {A: 120, B: 7}, worker.held)
+    worker.lag.look([A, B], {A: 120, B: 7}, {}, worker.held)
     worker.clock.at += 10
     assert worker.seconds() == (12, LagMethod.INTERPOLATED)
 
@@ -77,7 +77,7 @@ def test_without_brokers_only_the_age_of_held_records_is_known(worker: Worker) -
     """No status and no rates; unknown is not zero."""
     worker.clock.at += 2
     worker.held[B] = (7, (7, worker.clock.ms(ago=3)))
-    worker.lag.look([A, B], {}, worker.held)
+    worker.lag.look([A, B], {}, {}, worker.held)
     assert worker.seconds(A) is None
     assert worker.seconds(B) == about(3)
     assert worker.status(A) is None
@@ -87,13 +87,13 @@ def test_without_brokers_only_the_age_of_held_records_is_known(worker: Worker) -
 def test_a_task_that_is_reopened_keeps_its_offsets(worker: Worker) -> None:
     """Its oldest record ages while it opens; after half a minute it stalls."""
     worker.held[A] = (100, (100, worker.clock.ms(ago=1)))
-    worker.lag.look([A, B], {A: 130, B: 7}, worker.held)
+    worker.lag.look([A, B], {A: 130, B: 7}, {}, worker.held)
     worker.clock.at += 2
-    worker.lag.look([A, B], {A: 130, B: 7}, worker.held)
+    worker.lag.look([A, B], {A: 130, B: 7}, {}, worker.held)
     del worker.held[A]
     for _ in range(20):
         worker.clock.at += 2
-        worker.lag.look([A, B], {A: 130, B: 7}, worker.held)
+        worker.lag.look([A, B], {A: 130, B: 7}, {}, worker.held)
     assert worker.seconds() == about(43)
     assert worker.status() is LagStatus.STALL
     assert worker.status(B) is LagStatus.OK
@@ -102,7 +102,7 @@ def test_a_task_that_is_reopened_keeps_its_offsets(worker: Worker) -> None:
 def test_a_task_that_was_never_open_has_no_series() -> None:
     """The committed offset of a new partition is unknown before the task is open."""
     worker = Worker()
-    worker.lag.look([A], {A: 1000}, worker.held)
+    worker.lag.look([A], {A: 1000}, {}, worker.held)
     assert worker.seconds() is None
     assert worker.status() is None
 
@@ -114,7 +114,7 @@ def test_revoked_partitions_are_removed_with_their_history(worker: Worker) -> No
     assert worker.status() is None
     assert worker.status(B) is LagStatus.OK
     worker.held[A] = (40, (40, worker.clock.ms(ago=2)))
-    worker.lag.look([A, B], {A: 100, B: 7}, worker.held)
+    worker.lag.look([A, B], {A: 100, B: 7}, {}, worker.held)
     assert worker.status() is LagStatus.OK  # no rewind: another worker owned it meanwhile
 
 
@@ -123,7 +123,7 @@ def test_rates_and_drain_time_are_exported(worker: Worker) -> None:
     for end, committed in ((200, 100), (300, 220)):
         worker.clock.at += 10
         worker.held[A] = (committed, (committed, worker.clock.ms(ago=1)))
-        worker.lag.look([A, B], {A: end, B: 7}, worker.held)
+        worker.lag.look([A, B], {A: end, B: 7}, {}, worker.held)
     labels: dict[str, LabelValue] = {"topic": A.topic, "partition": 0}
     assert worker.metrics.arrival_records_per_second.value(**labels) == 10
     assert worker.metrics.processing_records_per_second.value(**labels) == 6
@@ -135,11 +135,28 @@ def test_a_timestamp_of_a_wrong_producer_clock_is_rejected(worker: Worker) -> No
     """The record arrived between two evaluations, so its timestamp is out of bounds."""
     worker.clock.at += 2
     worker.held[A] = (100, (100, worker.clock.ms(ago=5 * 3600)))
-    worker.lag.look([A, B], {A: 101, B: 7}, worker.held)
+    worker.lag.look([A, B], {A: 101, B: 7}, {}, worker.held)
     worker.clock.at += 3
     assert worker.seconds() == (5, LagMethod.BOUNDED)
     worker.held[A] = (100, (100, worker.clock.ms(ago=-5 * 3600)))
     assert worker.seconds() == (5, LagMethod.BOUNDED)
+
+
+def test_an_open_transaction_of_a_producer_is_told(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    """As records and seconds, not as lag; one warning after a minute; gone when the transaction ends."""
+    labels: dict[str, LabelValue] = {"topic": A.topic, "partition": A.partition}
+    records, seconds = worker.metrics.open_transaction_records, worker.metrics.open_transaction_seconds
+    for _ in range(40):
+        worker.clock.at += 2
+        assert worker.lag.unchanged({A: 100, B: 8}) == [A]
+        worker.lag.look([A, B], {A: 100, B: 7}, {A: 130}, worker.held)
+    assert (records.value(**labels), seconds.value(**labels)) == (30, 78)
+    assert worker.seconds() == (0, LagMethod.NO_LAG)
+    assert caplog.text.count("behind an open transaction") == 1
+    assert "flights.boarding[0]: 30 records have waited for 60 s" in caplog.text
+    worker.clock.at += 2
+    worker.lag.look([A, B], {A: 131, B: 7}, {}, worker.held)
+    assert records.value(**labels) is seconds.value(**labels) is None
 
 
 def test_a_change_of_the_wall_clock_changes_no_status(worker: Worker) -> None:
@@ -148,7 +165,7 @@ def test_a_change_of_the_wall_clock_changes_no_status(worker: Worker) -> None:
     worker.clock.wall -= 3600
     for _ in range(5):
         worker.clock.at += 2
-        worker.lag.look([A, B], {A: 101, B: 7}, worker.held)
+        worker.lag.look([A, B], {A: 101, B: 7}, {}, worker.held)
     found = worker.seconds()
     assert found is not None
     assert 8 <= found[0] <= 12

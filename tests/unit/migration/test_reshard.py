@@ -32,9 +32,14 @@ class World:
     marked: bool = True
     there: dict[str, int] = field(default_factory=lambda: dict(THERE))
     meanings: dict[int, TableVersion] = field(default_factory=dict)
+    others: dict[str, list[str]] = field(default_factory=dict)
 
     def check(self) -> None:
         """No worker runs."""
+
+    def shared_with(self, topics: Sequence[str], existing: dict[str, int]) -> dict[str, list[str]]:
+        """Return the other pipelines that read one of the topics."""
+        return {topic: self.others[topic] for topic in topics if topic in self.others}
 
     def fence(self) -> None:
         """Nobody left anything open."""
@@ -98,6 +103,16 @@ def test_workers_may_start_where_they_must_before_a_reshard_goes_on(world: World
         run(dry_run=dry_run)
 
     assert world.marked is dry_run
+
+
+def test_a_reshard_of_one_of_two_pipelines_on_a_topic(world: World) -> None:
+    """Refused before anything changes, with the other's name; topics that have grown already are no reason."""
+    world.others = {flights.events.topic: ["fares"]}
+    for dry_run in (True, False):
+        with pytest.raises(TopicsError, match=r"'flights.boarding' is also read by fares.*state\.drain=true"):
+            run(dry_run=dry_run)
+    world.there |= dict.fromkeys(flights.sources, NEW)
+    run(dry_run=True)
 
 
 def test_rows_of_different_declarations_are_not_mixed(world: World) -> None:

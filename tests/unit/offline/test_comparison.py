@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipeline.declaration import Pipeline
@@ -184,6 +185,23 @@ def test_a_year_of_departures_as_events(tmp_path: Path) -> None:
     history = History({left.topic: OrderedEvents(table, np.arange(len(table), dtype=np.int64))})
     assert len(table) == 328_521
     assert_no_skew(pipeline, history, tmp_path / "store")
+
+
+def test_a_record_without_a_key_in_features_compare() -> None:
+    """The key of the record decides, as in a worker, not the field that usually holds it: none has no state."""
+    aircraft = Table("left")
+    left = replace(flights.facts[0], topic="left")
+    pipeline = replace(flights, events=left, facts=(), features=(aircraft.count(window=hours(24 * 365)),))
+    table = departures_table()
+    one = table.filter(pc.equal(table["tailnum"], table["tailnum"][0])).slice(0, 5)
+    keys = large_binary([b"A", None, b"A", b"B", b"A"])
+    ordered = OrderedEvents(one, np.arange(5, dtype=np.int64), keys=keys)
+
+    (found,) = compute_aggregates(pipeline, History({"left": ordered})).values()
+    (by_field,) = compute_aggregates(pipeline, History({"left": replace(ordered, keys=None)})).values()
+
+    np.testing.assert_array_equal(found, [0, np.nan, 1, 0, 2])
+    np.testing.assert_array_equal(by_field, [0, 1, 2, 3, 4])
 
 
 def test_a_year_of_boardings_that_ask_what_departures_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.offline.feature_log_check import _LoggedFeatures, _TopicRecords, processing_order
+from pipeline.records import large_binary
 from topology.flights import flights
 
 BITS = 44
@@ -62,7 +63,9 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
         "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
         "source_topic": ["before", flights.events.topic, flights.events.topic],
     }
-    log = _TopicRecords(pa.table(columns), np.arange(3), np.arange(3), np.zeros(3, dtype=np.bool_))
+    log = _TopicRecords(
+        pa.table(columns), np.arange(3), np.arange(3), large_binary([None] * 3), np.zeros(3, dtype=np.bool_)
+    )
 
     found = _LoggedFeatures.of(flights, log)
 

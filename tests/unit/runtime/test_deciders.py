@@ -46,6 +46,7 @@ def test_records_that_retention_took_are_said() -> None:
     assert start.offset == 10
     assert start.remark is not None
     assert "7 records" in start.remark
+    assert start.expired == 7
 
 
 @pytest.mark.parametrize("claimed", [True, False])

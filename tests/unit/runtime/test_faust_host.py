@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn, cast
 
 import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.http.server import HttpServer
-from pipeline.runtime.faust_host import FaustHost, HostedWorker
+from pipeline.runtime.faust_host import FaustHost, HostedWorker, faust_app
 from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.telemetry.health import Health
 
@@ -110,3 +113,21 @@ async def test_a_stop_during_the_start_of_the_runtime_waits_for_it_and_then_stop
     await stop
     await start
     assert host.slow.done == ["started", "stopped"]
+
+
+def test_a_worker_without_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust would create folders below it: none is needed, wherever the file system is read-only or not ours."""
+    tried: list[object] = []
+
+    def refused(*arguments: object, **_: object) -> NoReturn:
+        tried.append(arguments)
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(tempfile, "gettempdir", refused)
+    monkeypatch.setattr(Path, "mkdir", refused)
+
+    async def start() -> None:
+        await faust_app("flights", cast("Callable[[], HostedWorker]", refused)).on_first_start()
+
+    asyncio.run(start())
+    assert tried == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pipeline.errors import SettingsError
-from pipeline.settings import describe, load
+from pipeline.settings import StateSettings, describe, load
 from pipeline.settings.environment import is_service_variable, setting_variables
 from pipeline.settings.names import OPTIONS, name_of, variable_of
 
@@ -48,9 +48,7 @@ def refusal(variable: str, value: str = "1") -> str:
 
 
 @pytest.mark.parametrize("variables", [KUBERNETES, LAG_EXPORTER], ids=["surgetank", "surgetank-lag-exporter"])
-def test_variables_of_a_kubernetes_service_are_ignored(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
+def test_variables_of_a_kubernetes_service(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     """A command runs in the namespace of a Service with this name, and settings are read beside its variables."""
     from pipeline.cli import app
 
@@ -156,3 +154,18 @@ def test_a_variable_below_another_variable_is_refused(monkeypatch: pytest.Monkey
 def test_a_name_and_its_variable_stand_for_each_other(name: str) -> None:
     """Every setting, and an option of librdkafka, has one variable."""
     assert name_of(variable_of(name)) == name
+
+
+def test_a_user_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence that names the setting; with XDG_STATE_HOME or the setting no home folder is needed."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(SettingsError, match=r"no home folder .*set state\.directory"):
+        _ = StateSettings().folder
+    assert StateSettings(directory=Path("state")).folder == Path("state")
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/lib")
+    assert StateSettings().folder == Path("/var/lib/surgetank")

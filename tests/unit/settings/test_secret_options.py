@@ -131,7 +131,7 @@ def test_the_debug_log_of_pydantic_settings_holds_no_secret(
 
 
 @pytest.mark.parametrize("option", SECRETS)
-def test_a_secret_on_the_command_line_is_refused_with_advice(option: str) -> None:
+def test_a_secret_on_the_command_line(option: str) -> None:
     """``--set`` with a secret names the variable and the place in the file, and does not repeat the secret."""
     with pytest.raises(SettingsError) as caught:
         assigned([f"kafka.client.{option}={PASSWORD}"])

@@ -1,6 +1,9 @@
 """pipeline.state.file_limits: how many files a worker may have open."""
 
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +32,22 @@ def test_the_limit_is_raised_as_far_as_may_be(
     file_limits.raise_limit()
 
     assert told == ([raised] if raised else [])
+
+
+def test_a_limit_of_48_open_files() -> None:
+    """A worker ends at once with status 2 and says the limit; without files its clients would time out for ever."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "worker", "topology.flights", "--bootstrap", "127.0.0.1:9"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "a process may open 48 files here (ulimit -n" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_system_that_refuses_is_no_reason_not_to_start(
