@@ -23,12 +23,15 @@ if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
 
 
 def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pipeline's model, checked against its features. ``folder``: the bundles, unless set otherwise."""
+    """Return the pipeline's model, checked against its features, and that scores do not depend on the batch.
+
+    ``folder``: the bundles, unless set otherwise.
+    """
     chosen = bundle.load(
         settings.model.directory or folder, settings.model.name or pipeline.model, settings.model.version
     )
     chosen.check(pipeline.spec)
-    return OnnxModel(
+    model = OnnxModel(
         chosen.model,
         name=chosen.name,
         version=chosen.version,
@@ -37,6 +40,9 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
         features=pipeline.spec.names,
         threads=settings.model.threads,
     )
+    tolerance = chosen.manifest.tolerance
+    model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
+    return model
 
 
 def deserializers(
