@@ -1,11 +1,12 @@
 """Builds the state of a worker: its directory, its tables and their signatures, and the lookup by key."""
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.clock import Clock
 from pipeline.declaration import Pipeline
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, StateError
 from pipeline.http.lookup import Lookup
 from pipeline.http.peers import PeerAddresses
 from pipeline.kafka import provisioning
@@ -37,16 +38,22 @@ def stateful_parts(
     from pipeline.processing.stateful_features import StatefulFeatures  # compiled code takes a second to load
 
     cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
-    base = settings.state.folder / cluster / pipeline.name
-    try:
-        directory = StateDirectory(base, settings.worker.name)
-    except OSError as error:
-        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
+    directory = state_directory(settings.state.folder / cluster / pipeline.name, settings.worker.name)
     spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
     raise_limit()
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
     return stores, StatefulFeatures(pipeline, stores, settings.state, model_version=model_version, metrics=metrics)
+
+
+def state_directory(base: Path, worker: str) -> StateDirectory:
+    """Return the locked folder of a worker. Raises SettingsError if it is in use or cannot be used."""
+    try:
+        return StateDirectory(base, worker)
+    except StateError as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
 
 
 def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:
