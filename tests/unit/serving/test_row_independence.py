@@ -98,7 +98,8 @@ def test_the_tolerance_of_the_manifest_holds() -> None:
     """Scores that differ by a ten thousandth are refused by default, and accepted with a larger tolerance."""
 
     def drifting(matrix: np.ndarray) -> np.ndarray:
-        return matrix.sum(axis=1).astype(np.float64) * (1 + 1e-4 * (len(matrix) == 1))
+        scores: np.ndarray = matrix.sum(axis=1).astype(np.float64)
+        return scores * (1 + 1e-4 * (len(matrix) == 1))
 
     with pytest.raises(ModelError):
         check_row_independence("model m", drifting, FEATURES, relative=1e-5, absolute=1e-6)
