@@ -17,6 +17,7 @@ from pipeline.processing.feature_log import FeatureLog
 from pipeline.serving import bundle
 from pipeline.serving.onnx_model import OnnxModel
 from pipeline.settings import Settings
+from pipeline.worker.processed_offsets import ProcessedEvents
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
     from pipeline.processing.stateful_features import StatefulFeatures
@@ -78,6 +79,12 @@ def record_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> tuple
         limits[pipeline.scores.topic] - provisioning.FRAME_BYTES,
         min(limits[pipeline.dead_letters], MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES,
     )
+
+
+def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
+    """Return what finds how far events were processed, in the scores and dead letters."""
+    scores = AvroDeserializer(schemas, "score", value_bytes_max=MESSAGE_BYTES_MAX)
+    return ProcessedEvents(settings.kafka, pipeline, scores)
 
 
 def feature_log(pipeline: Pipeline, schemas: SchemaRepository, stateful: "StatefulFeatures | None") -> FeatureLog:
