@@ -3,8 +3,6 @@
 import inspect
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import faust
@@ -14,15 +12,17 @@ from pipeline.clock import SystemClock
 from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.schema_repository import project_schemas
 from pipeline.declaration import Pipeline
-from pipeline.errors import BrokerError, StartupError, TopicsError
 from pipeline.http.monitoring import monitoring_server
 from pipeline.http.peer_address import peer_address
+from pipeline.kafka import provisioning
+from pipeline.kafka.retry import retry_until_available
 from pipeline.lag.worker_lag import WorkerLag
 from pipeline.processing.commit_guard import CommitGuard
 from pipeline.processing.dead_letter_limit import DeadLetterLimit
 from pipeline.processing.processor import BatchProcessor
 from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import ScoreWriter
+from pipeline.runtime.event_clock import EventClock
 from pipeline.runtime.faust_host import FaustProcess, HostedWorker, faust_app
 from pipeline.runtime.worker_runtime import WorkerRuntime
 from pipeline.serving.batch_sizer import FixedBatchSizer
@@ -35,8 +35,10 @@ from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 from pipeline.timeline.timeline_reporter import TimelineReporter
 from pipeline.timeline.writer import TimelineWriter
+from pipeline.worker.copartitioning_check import CopartitioningCheck
 from pipeline.worker.process_exit import ProcessExit
-from pipeline.worker.processing_parts import deserializers, feature_log, load_model, topic_limits
+from pipeline.worker.processing_parts import deserializers, feature_log, load_model, processed_events, topic_limits
+from pipeline.worker.reported_start import reported_start
 from pipeline.worker.state_parts import state_lookup, stateful_parts
 from pipeline.worker.worker_listener import WorkerListener
 
@@ -71,10 +73,11 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         ended=lambda outcome: metrics.timeline_events.add(1, outcome=outcome),
     )
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
-    with _reported(timeline):
+    with reported_start(timeline):
         model, schemas = load_model(pipeline, settings, models), project_schemas()
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
         limits = topic_limits(pipeline, settings, clock)
+        retry_until_available(CopartitioningCheck(settings.kafka, pipeline, metrics).at_start, clock)
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
@@ -108,7 +111,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             state_lookup(pipeline, settings, stores, address, clock).register(server)
         log.info("worker %s: model %s %s", identity, model.name, model.version)
         timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
-        process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, clock)
+        event_clock = EventClock(clock, metrics)
+        process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, event_clock)
         runtime = WorkerRuntime(
             settings,
             pipeline=pipeline.name,
@@ -117,11 +121,13 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             outputs=pipeline.outputs(recording=settings.features.record),
             migration=pipeline.migration_topic,
             stores=stores,
-            tasks=limits.tasks.tasks,
-            advice=limits.tasks.advice,
+            task_limit=limits.tasks,
             identity=identity,
             address=address,
+            topic_ids=retry_until_available(lambda: provisioning.ids(settings.kafka, pipeline.sources), clock),
+            processed=processed_events(pipeline, settings, schemas),
             clock=clock,
+            event_clock=event_clock,
             metrics=metrics,
             health=health,
             on_failure=process_exit.fail,
@@ -141,15 +147,3 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             on_failure=process_exit.fail,
             on_stopped=timeline.stopped,
         )
-
-
-@contextmanager
-def _reported(timeline: TimelineReporter) -> Iterator[None]:
-    """Report an error of the setup to the timeline."""
-    try:
-        yield
-    except StartupError as error:
-        if not isinstance(error, BrokerError | TopicsError):  # these prevent timeline events
-            timeline.failed(error.exit_code, str(error))
-            timeline.close()
-        raise

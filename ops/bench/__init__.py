@@ -1,1 +1,5 @@
 """The same job in four implementations on one real Kafka: `surgetank bench`, or `python -m ops.bench`."""
+
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # in every contender, as in pipeline.serving.onnx_runtime

@@ -9,26 +9,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka import clients
+from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
-
-_MARK = "owner="
-_AT = "\nat="
-
-
-def owner_metadata(transactional_id: str, address: str = "") -> str:
-    """Return offset metadata that names the owner's transactional id and its HTTP address."""
-    return f"{_MARK}{transactional_id}" + (f"{_AT}{address}" if address else "")
-
-
-def owner_of(metadata: str | None) -> str | None:
-    """Return the transactional id in the metadata of an offset; None if there is none."""
-    return metadata.removeprefix(_MARK).partition(_AT)[0] if metadata and metadata.startswith(_MARK) else None
-
-
-def address_of(metadata: str | None) -> str | None:
-    """Return the owner's HTTP address in the metadata of an offset; None if there is none."""
-    return (metadata or "").partition(_AT)[2] or None
 
 
 class GroupClient:
@@ -55,14 +38,21 @@ class GroupClient:
             raise
         return {TopicPartition(partition.topic, partition.partition): partition.offset for partition in found}
 
+    def offset_owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, OffsetOwner | None]:
+        """Return the worker that last committed each partition, also of partitions with a pending newer offset."""
+        with self._replaced_on_failure():
+            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
+            return {TopicPartition(each.topic, each.partition): OffsetOwner.of(each.metadata) for each in found}
+
     def owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, str | None]:
-        """Return the owner that last committed each partition, including partitions with a pending newer offset."""
-        return {source: owner_of(metadata) for source, metadata in self._metadata(sources, timeout)}
+        """Return the transactional id of the worker that last committed each partition, as ``offset_owners``."""
+        found = self.offset_owners(sources, timeout)
+        return {source: None if owner is None else owner.transactional_id for source, owner in found.items()}
 
     def addresses(self, sources: list[TopicPartition], timeout: float) -> set[str]:
         """Return the HTTP addresses of the owners that last committed these partitions."""
-        found = (address_of(metadata) for _, metadata in self._metadata(sources, timeout))
-        return {address for address in found if address is not None}
+        found = self.offset_owners(sources, timeout).values()
+        return {owner.address for owner in found if owner is not None and owner.address}
 
     def live(self, timeout: float) -> set[str]:
         """Return the client ids of the group's members, which are their transactional ids."""
@@ -88,6 +78,11 @@ class GroupClient:
                 for source in sources
             }
 
+    def partitions(self, topic: str, timeout: float) -> int:
+        """Return the number of partitions of a topic."""
+        with self._replaced_on_failure():
+            return len(self._stable.list_topics(topic, timeout).topics[topic].partitions)
+
     def exists(self, topic: str, timeout: float) -> bool:
         """Return whether the topic exists. An admin client would create it where brokers create topics on request."""
         with self._replaced_on_failure():
@@ -105,12 +100,6 @@ class GroupClient:
     @cached_property
     def _pending(self) -> Consumer:
         return clients.reader(self.kafka, group_id=self.group_id, isolation_level="read_uncommitted")
-
-    def _metadata(self, sources: list[TopicPartition], timeout: float) -> list[tuple[TopicPartition, str | None]]:
-        """Return the metadata of the last committed offset of each partition, also of a pending one."""
-        with self._replaced_on_failure():
-            found = self._pending.committed([KafkaTopicPartition(*source) for source in sources], timeout)
-            return [(TopicPartition(each.topic, each.partition), each.metadata) for each in found]
 
     @contextmanager
     def _replaced_on_failure(self) -> Iterator[None]:

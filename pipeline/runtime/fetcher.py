@@ -33,7 +33,10 @@ class FetchPosition:
 
 
 class Fetcher:
-    """Reads into record queues. ``on_trouble`` is called in the polling thread when a partition cannot be read."""
+    """Reads into record queues.
+
+    In the polling thread ``on_fetched`` is called with what was read, ``on_trouble`` when a partition cannot be read.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class Fetcher:
         group: str,
         client_id: str,
         queues: RecordQueues,
+        on_fetched: Callable[[list[PartitionRecords]], None],
         on_trouble: Callable[[TopicPartition, str], None],
     ) -> None:
         self._make: Callable[[], BatchConsumer] = lambda: batch_consumer(
@@ -63,6 +67,7 @@ class Fetcher:
         )
         self._consumer = self._make()
         self._queues = queues
+        self._on_fetched = on_fetched
         self._on_trouble = on_trouble
         self._positions: dict[TopicPartition, FetchPosition] = {}
         self._paused: set[TopicPartition] = set()
@@ -87,6 +92,7 @@ class Fetcher:
         fetched = list(self._current(self._read(timeout).records))
         if fetched:
             self._queues.put(fetched)
+            self._on_fetched([records for _, _, records in fetched])
         return sum(len(records) for _, _, records in fetched)
 
     def assign(self, positions: dict[TopicPartition, FetchPosition]) -> Future[None]:

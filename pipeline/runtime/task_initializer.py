@@ -9,19 +9,23 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
 from confluent_kafka import KafkaException
 
 from pipeline.errors import BrokerError, OffsetsError, TopicsError
 from pipeline.kafka.group_client import GroupClient
+from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.records import OutputPartition, TaskEpoch, TopicPartition
+from pipeline.runtime.event_clock import EventClock
 from pipeline.runtime.fencing import fence, stale_owners
 from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.source_topics import SourceTopics
+from pipeline.runtime.start_offsets import Bounds, Start, start_offset
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import FenceOwner, FindOwners, ResolveOffsets, RestoreState
 from pipeline.runtime.task_events import InitializationFailed, OffsetsResolved, OwnerFenced, OwnersFound
+from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,49 +37,7 @@ STABLE_ALONE_SECONDS = 0.2
 BEYOND_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The offset bounds of a partition: first offset, last stable offset and high watermark."""
-
-    low: int
-    stable: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The start offset, and a remark to log. ``offset`` None: the committed offset is beyond the end.
-
-    ``expired`` is the number of records between the committed offset and the first one that retention left.
-    """
-
-    offset: int | None
-    remark: str | None = None
-    expired: int = 0
-
-
-def start_offset(committed: int, bounds: Bounds, reset: Literal["earliest", "latest"], *, claimed: bool) -> Start:
-    """Return the start offset of a partition. Pure.
-
-    ``committed`` is negative if the group has no offset yet; ``claimed``: a worker committed it. An offset between the
-    last stable offset and the high watermark is valid: another producer's transaction is open before it.
-    """
-    if committed < 0:
-        return Start(bounds.low if reset == "earliest" else bounds.stable)
-    if committed < bounds.low:
-        expired = bounds.low - committed
-        return Start(bounds.low, f"{expired} records were deleted by retention before they were read", expired)
-    if committed > bounds.high:
-        return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
-    if not claimed:
-        return Start(
-            committed,
-            f"the offset {committed} was not committed by a worker of this pipeline but set otherwise: events before "
-            "it that no worker had processed are skipped, events behind it that one had are processed again",
-        )
-    return Start(committed)
-
-
+ProcessedOffsets = Callable[[list[TopicPartition]], Mapping[TopicPartition, int]]
 Question = FindOwners | ResolveOffsets | RestoreState
 
 
@@ -83,8 +45,10 @@ class TaskInitializer:
     """Executes the queries of initialization. ``identity`` is this worker's name as an owner of offsets.
 
     ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
-    ``migration`` exists no task is initialized, because the state is being migrated. ``on_expired`` receives the number
-    of records of a partition that retention deleted before they were read.
+    ``migration`` exists no task is initialized, because the state is being migrated. ``processed`` returns the offset
+    after the last event of a partition that has a score or dead letter, by partition, if it is known; it is called for
+    offsets that no worker committed. ``on_expired`` receives the number of records of a partition that retention
+    deleted before they were read.
     """
 
     def __init__(
@@ -97,7 +61,10 @@ class TaskInitializer:
         outputs: tuple[str, ...],
         migration: str,
         reset: Literal["earliest", "latest"],
-        monotonic: Callable[[], float],
+        topics: SourceTopics,
+        processed: ProcessedOffsets,
+        metrics: Metrics,
+        event_clock: EventClock,
         beat: Callable[[], None],
         on_expired: Callable[[TopicPartition, int], None],
         on_failure: Callable[[BaseException], None],
@@ -109,7 +76,11 @@ class TaskInitializer:
         self._outputs = outputs
         self._migration = migration
         self._reset = reset
-        self._monotonic = monotonic
+        self._topics = topics
+        self._processed = processed
+        self._metrics = metrics
+        self._event_clock = event_clock
+        self._monotonic = event_clock.monotonic
         self._beat = beat
         self._on_expired = on_expired
         self._on_failure = on_failure
@@ -119,9 +90,9 @@ class TaskInitializer:
         # librdkafka waits half a second between two attempts to fence, which must not delay the queries of other tasks.
         self._fences = ThreadPoolExecutor(1, thread_name_prefix="fence")
         self._failures = 0  # consecutive
-        self._owners: dict[TaskEpoch, dict[TopicPartition, str | None]] = {}  # until the offsets are resolved
+        self._owners: dict[TaskEpoch, dict[TopicPartition, OffsetOwner | None]] = {}  # until the offsets are resolved
         self._expired_to: dict[TopicPartition, int] = {}  # the offset up to which expired records were reported
-        self._beyond: dict[TopicPartition, float] = {}  # when a committed offset was first seen beyond the end
+        self._beyond: dict[TopicPartition, float] = {}  # when an offset was first seen that does not fit
 
     def start(self) -> None:
         """Start the thread."""
@@ -181,7 +152,7 @@ class TaskInitializer:
     def _try(self, tasks: list[TaskEpoch], step: Callable[[list[TaskEpoch]], None]) -> None:
         """Execute a step for the tasks whose epoch is current; post InitializationFailed if the brokers fail.
 
-        Raises TopicsError while the state is being migrated, and OffsetsError for offsets beyond the end.
+        Raises TopicsError while the state is being migrated, and OffsetsError for offsets that do not fit the topics.
         """
         if not (tasks := self._current(tasks)):
             return
@@ -209,10 +180,14 @@ class TaskInitializer:
         # A migration creates its topic, then checks for members; a member checks for the topic: one detects the other.
         if self._group.exists(self._migration, self._question_seconds):
             raise TopicsError(f"topic {self._migration!r} is there: the state is being changed; start again after that")
+        self._topics.check()
         sources = self._sources(tasks)
-        owners = self._group.owners([source for each in sources.values() for source in each], self._question_seconds)
+        found = self._group.offset_owners(
+            [source for each in sources.values() for source in each], self._question_seconds
+        )
+        owners = {source: None if owner is None else owner.transactional_id for source, owner in found.items()}
         self._owners = {task: self._owners[task] for task in self._current(self._owners)}
-        self._owners |= {task: {source: owners[source] for source in each} for task, each in sources.items()}
+        self._owners |= {task: {source: found[source] for source in each} for task, each in sources.items()}
         unknown = set(owners.values()) - {None, self._identity}
         stale = stale_owners(unknown, self._group.live(self._question_seconds), self._identity) if unknown else set()
         self._mailbox.post(
@@ -264,13 +239,22 @@ class TaskInitializer:
     def _starts(
         self, committed: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
     ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
-        """Return the start offsets of tasks; omit tasks with a committed offset that is beyond the end for now."""
+        """Return the start offsets of tasks; omit tasks with an offset that does not fit its topic for now."""
         bounds = self._bounds([source for at in committed.values() for source in at])
+        unclaimed = [source for task, at in committed.items() for source in at if self._owners[task][source] is None]
+        processed = self._processed(unclaimed) if unclaimed else {}
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
         for task, offsets in committed.items():
             owners = self._owners.pop(task)
             found = {
-                source: start_offset(offset, bounds[source], self._reset, claimed=owners[source] is not None)
+                source: start_offset(
+                    offset,
+                    bounds[source],
+                    self._reset,
+                    claimed=owners[source] is not None,
+                    recreated=self._topics.recreated(source.topic, owners[source]),
+                    processed=processed.get(source),
+                )
                 for source, offset in offsets.items()
             }
             beyond = [source for source, start in found.items() if start.offset is None]
@@ -281,6 +265,10 @@ class TaskInitializer:
                 if start.remark:
                     log.warning("%s: %s", source, start.remark)
                 self._report_expired(source, start)
+                if offsets[source] >= 0 and owners[source] is None:
+                    self._metrics.foreign_offsets.add(1, topic=source.topic)
+                self._metrics.events_skipped.add(start.skipped, topic=source.topic)
+                self._metrics.events_repeated.add(start.repeated, topic=source.topic)
             starts[task] = {source: start.offset for source, start in found.items() if start.offset is not None}
         return starts
 
@@ -296,10 +284,11 @@ class TaskInitializer:
         """Return the bounds of the partitions. Query the high watermark last, so that it is not the lower offset."""
         stable = self._group.bounds(sources, self._question_seconds)
         high = self._group.high_watermarks(sources, self._question_seconds)
+        self._event_clock.opened(high)
         return {source: Bounds(*stable[source], high[source]) for source in sources}
 
     def _doubt(self, beyond: list[TopicPartition], found: dict[TopicPartition, Start]) -> None:
-        """Raise OffsetsError if a committed offset has been beyond the end for ``BEYOND_SECONDS``."""
+        """Raise OffsetsError if an offset has not fitted its topic for ``BEYOND_SECONDS``."""
         now = self._monotonic()
         self._beyond = {s: at for s, at in self._beyond.items() if s not in found} | {
             source: self._beyond.get(source, now) for source in beyond
@@ -308,9 +297,9 @@ class TaskInitializer:
             if now - self._beyond[source] >= BEYOND_SECONDS:
                 group = self._group.group_id
                 raise OffsetsError(
-                    f"{source}: {found[source].remark}: the offset was set by hand, the brokers lost records, or the "
-                    "topic was made anew while a worker ran. Which events are still to be processed cannot be told "
-                    f"from here: set the offsets of group {group!r} to where it must go on (kafka-consumer-groups "
-                    f"--group {group} --topic {source.topic} --reset-offsets --execute with --to-earliest, --to-latest "
-                    "or --to-offset), then start again"
+                    f"{source}: {found[source].remark}: offsets were set or deleted by hand or have expired, the "
+                    "brokers lost records, or the topic was made anew while a worker ran. Which events are still to be "
+                    f"processed cannot be told from here: set the offsets of group {group!r} to where it must go on "
+                    f"(kafka-consumer-groups --group {group} --topic {source.topic} --reset-offsets --execute with "
+                    "--to-earliest, --to-latest or --to-offset), then start again"
                 )

@@ -7,7 +7,7 @@ waits for the brokers.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.kafka import clients
 from pipeline.kafka.columnar.interface import BatchProducer
 from pipeline.kafka.columnar.produce_all import Delivered, produce_all
 from pipeline.kafka.columnar.select import batch_producer
-from pipeline.kafka.group_client import GroupClient, owner_metadata
+from pipeline.kafka.group_client import GroupClient
 from pipeline.kafka.refusal_causes import causes_of_refusal
 from pipeline.records import BatchOutput, OutputPartition, OutputRecords
 from pipeline.runtime.group_membership import GroupMembership
@@ -65,7 +65,8 @@ class TransactionManager:
     """One transactional producer and its open transaction. Call everything in one thread.
 
     ``membership`` supplies the group metadata for the offsets, ``group`` finds duplicate members. ``state`` is written
-    to the disk after each commit. Events come from the topic ``events``, facts from all others.
+    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic. Events come from
+    the topic ``events``, facts from all others.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class TransactionManager:
         mailbox: Mailbox,
         *,
         transactional_id: str,
-        address: str,
+        claims: Mapping[str, str],
         membership: GroupMembership,
         group: GroupClient,
         records: RecordQueues,
@@ -86,7 +87,7 @@ class TransactionManager:
         self._kafka = kafka
         self._mailbox = mailbox
         self._id = transactional_id
-        self._claim = owner_metadata(transactional_id, address)
+        self._claims = claims
         self._membership = membership
         self._group = group
         self._records = records
@@ -264,7 +265,7 @@ class TransactionManager:
         if metadata is None:
             raise _Failed("send_offsets without membership")
         offsets = [
-            KafkaTopicPartition(source.topic, source.partition, offset, self._claim)
+            KafkaTopicPartition(source.topic, source.partition, offset, self._claims[source.topic])
             for covered in (*sending.claims.values(), *sending.offsets.values())
             for source, offset in covered.items()
         ]

@@ -6,15 +6,19 @@ computes, one batch at a time. Threads post their results into the mailbox.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from pipeline.clock import Clock
 from pipeline.errors import LostIdentity
+from pipeline.kafka import provisioning
 from pipeline.kafka.group_client import GroupClient
+from pipeline.kafka.offset_owner import OffsetOwner, short
+from pipeline.kafka.provisioning import TaskLimit
 from pipeline.records import BatchOutput, OutputPartition, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime.batch_assembler import BatchAssembler
+from pipeline.runtime.event_clock import EventClock
 from pipeline.runtime.fetch_thread import FetchThread
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
 from pipeline.runtime.group_membership import GroupMembership
@@ -25,7 +29,9 @@ from pipeline.runtime.rebalance_listener import TaskRebalanceListener
 from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.serial_executor import SerialExecutor
+from pipeline.runtime.source_topics import SourceTopics
 from pipeline.runtime.state_lifecycle import StateLifecycle
+from pipeline.runtime.table_check import check_tables
 from pipeline.runtime.task_actions import ManagerAction
 from pipeline.runtime.task_batch import TaskBatch
 from pipeline.runtime.task_events import (
@@ -35,7 +41,7 @@ from pipeline.runtime.task_events import (
     StopAsked,
     TransactionsSettled,
 )
-from pipeline.runtime.task_initializer import TaskInitializer
+from pipeline.runtime.task_initializer import ProcessedOffsets, TaskInitializer
 from pipeline.runtime.task_manager import TaskManager
 from pipeline.runtime.transaction_manager import TransactionManager
 from pipeline.runtime.worker_monitor import LagReporter, ModelCalls, WorkerMonitor
@@ -52,9 +58,10 @@ STOP_SECONDS = 5.0
 class WorkerRuntime:
     """Owns tasks of one pipeline.
 
-    ``topics`` are the source topics, the events first; ``tasks`` and ``advice`` are those of ``GroupMembership``;
-    ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address. ``on_failure`` is
-    called, from any thread, with the error that ends the worker.
+    ``topics`` are the source topics, the events first, ``topic_ids`` their ids; ``task_limit`` bounds the number of
+    tasks; ``processed`` is that of ``TaskInitializer``. ``stores`` is None for a pipeline without tables;
+    ``address`` is this worker's HTTP address. ``on_failure`` is called, from any thread, with the error that ends the
+    worker.
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     """
 
@@ -68,11 +75,13 @@ class WorkerRuntime:
         outputs: tuple[str, ...],
         migration: str,
         stores: StateManager | None,
-        tasks: int,
-        advice: str,
+        task_limit: TaskLimit,
         identity: str,
         address: str,
+        topic_ids: Mapping[str, str],
+        processed: ProcessedOffsets,
         clock: Clock,
+        event_clock: EventClock,
         metrics: Metrics,
         health: Health,
         on_failure: Callable[[BaseException], None],
@@ -114,8 +123,8 @@ class WorkerRuntime:
             topic=topics[0],
             client_id=identity,
             owner=self._listener,
-            tasks=tasks,
-            advice=advice,
+            tasks=task_limit.tasks,
+            advice=task_limit.advice,
             patience_seconds=worker.stuck_deadline_seconds,
             clock=clock,
             beat=self._beat("membership", worker.close_deadline_seconds + 10),
@@ -127,6 +136,7 @@ class WorkerRuntime:
             group=group,
             client_id=identity,
             queues=self.records,
+            on_fetched=event_clock.fetched,
             on_trouble=self._fetch_failed,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
@@ -150,17 +160,23 @@ class WorkerRuntime:
             watch=self._beat,
             on_failure=on_failure,
         )
+        self._group = GroupClient(kafka, group)
+        self._identity = identity
+        self._tables = {} if stores is None else {t: short(f) for t, f in stores.spec.fingerprints.items()}
+        self._source_topics = SourceTopics(topic_ids, partial(provisioning.ids, kafka))
         self._transactions = TransactionManager(
             kafka,
             mailbox,
             transactional_id=identity,
-            address=address,
+            claims={
+                topic: OffsetOwner(identity, address, topic_ids[topic], self._tables).metadata() for topic in topics
+            },
             membership=self._membership,
             group=GroupClient(kafka, group),
             records=self.records,
             state=self._state,
             events=topics[0],
-            clock=clock,
+            clock=event_clock,
             metrics=metrics,
         )
         self._producer = SerialExecutor(
@@ -178,7 +194,10 @@ class WorkerRuntime:
             outputs=outputs,
             migration=migration,
             reset=kafka.reset,
-            monotonic=clock.monotonic,
+            topics=self._source_topics,
+            processed=processed,
+            metrics=metrics,
+            event_clock=event_clock,
             beat=self._beat("initializer", worker.stuck_deadline_seconds),
             on_expired=self._records_expired,
             on_failure=on_failure,
@@ -202,7 +221,11 @@ class WorkerRuntime:
         mailbox.connect(self._start)
 
     def start(self) -> None:
-        """Start the threads and join the group. Block until the brokers are reachable."""
+        """Start the threads and join the group. Block until the brokers are reachable.
+
+        Raises StateMismatch, before it joins, if a worker of the group has other tables.
+        """
+        check_tables(self._group, self._topics[0], self._tables, identity=self._identity)
         self._producer.start()
         prepared = self._producer.submit(self._transactions.prepare)
         self._fetcher.look_up(list(self._topics))
@@ -306,6 +329,7 @@ class WorkerRuntime:
 
     def _fetch_failed(self, source: TopicPartition, what: str) -> None:
         log.warning("%s cannot be read on: %s; reopening", source, what)
+        self._source_topics.doubt()
         for task in self._mailbox.ask(lambda manager: manager.tasks.running(source)):
             self._mailbox.post(FetchFailed(source, task))
 

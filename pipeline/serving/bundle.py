@@ -21,6 +21,15 @@ MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 
 
+class Tolerance(BaseModel):
+    """How much two scores of the same row may differ: ``abs(a - b) <= absolute + relative * abs(b)``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    relative: float = Field(default=1e-5, ge=0)
+    absolute: float = Field(default=1e-6, ge=0)
+
+
 class Manifest(BaseModel):
     """The content of manifest.json."""
 
@@ -34,6 +43,9 @@ class Manifest(BaseModel):
     sha256: str = Field(description="SHA-256 of model.onnx")
     input: str = Field(description="name of the input tensor, float32 [rows, features]")
     output: str = Field(description="name of the output tensor with the scores")
+    tolerance: Tolerance = Field(
+        default=Tolerance(), description="how much the score of a row may differ between batches"
+    )
     figures: dict[str, Any] = Field(description="how good it is, on which data")
     created_by: str = Field(description="the command that makes this bundle again")
 

@@ -6,13 +6,17 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import numpy.typing as npt
 
 from pipeline.errors import ModelError
 from pipeline.serving.model import Float32s, Float64s
+from pipeline.serving.onnx_runtime import ort
+from pipeline.serving.row_independence import check_row_independence, random_rows
 from pipeline.serving.row_order import ROWS_MIN, row_order
+from pipeline.serving.single_file import parse_single_file
 
 _LOG_ERRORS = 3
+_SUM_TOLERANCE = 1e-3  # of the two probabilities of a row, which float16 models round
 
 
 class OnnxModel:
@@ -20,7 +24,8 @@ class OnnxModel:
 
     ``model`` is a path or the bytes of an ONNX file. ``input`` and ``output`` name a tensor each; the input is float32
     [rows, len(features)], the output is floats [rows], [rows, 1], or [rows, 2] with the probabilities of no and yes;
-    the score is the probability of yes. Raises ModelError if the model cannot be loaded or has another signature.
+    the score is the probability of yes. Raises ModelError if the model cannot be loaded, has another signature, or
+    keeps weights in a second file.
     """
 
     def __init__(
@@ -42,7 +47,7 @@ class OnnxModel:
         self._input, self._output, self._features = input, output, tuple(features)
         self._check_input()
         self._check_output()
-        self._order = row_order(model, input)
+        self._order = row_order(parse_single_file(model), input)
 
     def submit(self, matrix: Float32s) -> Future[Float64s]:
         """Compute and return a finished future."""
@@ -66,6 +71,10 @@ class OnnxModel:
         """Score one row and ``rows_max`` rows of zeros, so that memory is allocated before the first real batch."""
         for rows in sorted({1, rows_max}):
             self.score(np.zeros((rows, len(self._features)), dtype=np.float32))
+
+    def check_row_independence(self, *, relative: float, absolute: float) -> None:
+        """Raise ModelError if the score of a row depends on the rest of its batch, beyond the tolerance."""
+        check_row_independence(self._what, self.score, len(self._features), relative=relative, absolute=absolute)
 
     def _run(self, matrix: Float32s) -> Float32s | Float64s:
         (answer,) = self._session.run([self._output], {self._input: matrix})
@@ -140,6 +149,25 @@ class OnnxModel:
             raise ModelError(
                 f"{self._what}: output {self._output!r} has the shape {answer.shape} for {rows} rows; "
                 "it must be [rows], [rows, 1] or [rows, 2]"
+            )
+        if answer.shape == (rows, 2):
+            self._check_probabilities(answer)
+            try:
+                (answer,) = self._session.run([self._output], {self._input: random_rows(len(self._features))})
+            except Exception:  # noqa: BLE001 - a model may raise for values that it never meets
+                return
+            self._check_probabilities(answer)
+
+    def _check_probabilities(self, answer: npt.NDArray[np.floating]) -> None:
+        """Raise ModelError unless each row [no, yes] has two probabilities, or NaN."""
+        known = answer[np.isfinite(answer).all(axis=1)].astype(np.float64)
+        sums = np.abs(known.sum(axis=1) - 1.0) <= _SUM_TOLERANCE
+        fits = sums & (known >= -_SUM_TOLERANCE).all(axis=1)
+        if not fits.all():
+            raise ModelError(
+                f"{self._what}: output {self._output!r} has two columns that are not the probabilities of no and yes, "
+                f"as {known[~fits][0].tolist()}: two targets of a regressor are no score; name an output with one, or "
+                "export the classifier's probabilities"
             )
 
 

@@ -8,7 +8,6 @@ on its neighbours, so scores are the same to the last bit.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,13 +47,12 @@ class RowOrder:
         return np.argsort(_keys(np.ascontiguousarray(matrix), self._features, self._ends, self._cuts), kind="stable")
 
 
-def row_order(model: Path | bytes, input_name: str) -> RowOrder | None:
+def row_order(model: onnx.ModelProto, input_name: str) -> RowOrder | None:
     """Return the row order for an ONNX model; None unless its input goes into exactly one tree ensemble only.
 
     None too if the thresholds are not plain float32 attributes.
     """
-    proto = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load_model(str(model))
-    readers = [node for node in proto.graph.node if input_name in node.input]
+    readers = [node for node in model.graph.node if input_name in node.input]
     if len(readers) != 1 or readers[0].op_type not in {"TreeEnsembleRegressor", "TreeEnsembleClassifier"}:
         return None
     if not any(each.name == "nodes_values" for each in readers[0].attribute):

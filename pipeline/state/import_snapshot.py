@@ -12,6 +12,7 @@ from pipeline.state.store import destroy
 
 ProgressCallback = Callable[[str, int, int], None]  # the current step, bytes done, bytes in total
 
+_CHUNK_BYTES = 1 << 20
 _STAGING = "importing"  # a folder beside those of the tasks, until all files are complete
 
 
@@ -44,21 +45,38 @@ def import_snapshot(
 
 
 def _copy(source: Path, target: Path, saved: SavedTask, report_progress: ProgressCallback) -> None:
-    """Copy the files of a task, and verify the copies against the checksums of the export."""
+    """Copy the files of a task, and verify the copies against the sizes and checksums of the export.
+
+    A file may be a link. Not more than its size in the manifest is read and written, whatever it leads to.
+    """
     if saved.files and not source.is_dir():
         raise StateError(f"{source} is missing: the snapshot was not copied completely")
     target.mkdir(parents=True)
     done = 0
     for name, file in saved.files.items():
-        try:
-            shutil.copyfile(source / name, target / name)
-        except FileNotFoundError:
-            raise StateError(f"{source / name} is missing: the snapshot was not copied completely") from None
-        with (target / name).open("rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() != file.sha256:
-                raise StateError(
-                    f"{source / name} does not have the checksum of the export: it was damaged in transfer; "
-                    "copy it again"
-                )
+        if not (source / name).exists():
+            raise StateError(f"{source / name} is missing: the snapshot was not copied completely")
+        if _copy_file(source / name, target / name, file.bytes) != file.sha256:
+            raise StateError(
+                f"{source / name} does not have the checksum of the export: it was damaged in transfer; copy it again"
+            )
         done += file.bytes
         report_progress(f"task {saved.task}", done, saved.bytes)
+
+
+def _copy_file(source: Path, target: Path, size: int) -> str:
+    """Copy the first ``size`` bytes of a regular file and return their SHA-256 as hex.
+
+    Raises StateError if it is another kind of file, such as a device or a pipe, or longer than that.
+    """
+    if not source.is_file():
+        raise StateError(f"{source} is not a regular file, nor a link to one")
+    if source.stat().st_size > size:
+        raise StateError(f"{source} is longer than the {size} bytes of the export: copy it again")
+    digest, left = hashlib.sha256(), size
+    with source.open("rb") as opened, target.open("wb") as written:
+        while chunk := opened.read(min(left, _CHUNK_BYTES)):
+            digest.update(chunk)
+            written.write(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()

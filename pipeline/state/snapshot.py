@@ -11,6 +11,7 @@ from pipeline.errors import StateError, StateMismatch
 from pipeline.state.store_identity import StoreIdentity, TableSignature, differences, other_tables
 
 MANIFEST = "snapshot.json"
+_BYTES_MAX = 1 << 28  # of the manifest, which has a line or four for each file
 
 _Count = Annotated[int, Field(ge=0)]
 _Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]*$")]  # excludes paths to other folders
@@ -76,6 +77,10 @@ class Snapshot:
     def load(cls, folder: Path) -> "Snapshot":
         """Read the manifest in a folder. Raises StateError if it is missing or malformed."""
         path = folder / MANIFEST
+        if path.exists() and (not path.is_file() or path.stat().st_size > _BYTES_MAX):
+            raise StateError(
+                f"{path} is not a state snapshot: it is no regular file, or larger than {_BYTES_MAX} bytes"
+            )
         try:
             return _JSON.validate_json(path.read_bytes())
         except OSError as error:
@@ -88,7 +93,10 @@ class Snapshot:
             raise StateError(f"{path} is not a state snapshot: {f'{where}: ' if where else ''}{first['msg']}") from None
 
     def check(self, wanted: SnapshotOrigin) -> None:
-        """Raise StateMismatch, saying what to do, unless the snapshot can be used for the origin ``wanted``."""
+        """Raise StateMismatch, saying what to do, unless the snapshot can be used for the origin ``wanted``.
+
+        Raises StateError if a task is not one of the origin's, or is there twice.
+        """
         mine = self.home
         if mine.pipeline != wanted.pipeline:
             raise StateMismatch(f"the snapshot is of pipeline {mine.pipeline!r}, not of {wanted.pipeline!r}")
@@ -104,6 +112,11 @@ class Snapshot:
             )
         if differing := other_tables(differences(mine.tables, wanted.tables)):
             raise StateMismatch(f"the snapshot has {differing}. Export a new one")
+        numbers = [each.task for each in self.tasks]
+        for task in numbers:
+            if task >= wanted.partitions or numbers.count(task) > 1:
+                wrong = "there twice" if task < wanted.partitions else f"not one of the {wanted.partitions} tasks"
+                raise StateError(f"the snapshot is not usable: its task {task} is {wrong}. Export a new one")
 
 
 _JSON = TypeAdapter(Snapshot)

@@ -72,6 +72,12 @@ class Metrics(Catalogue):
             buckets=LATENCY_SECONDS,
         )
 
+        self.clock_difference_seconds = Gauge(
+            "clock_difference",
+            "By how much this worker's clock is ahead of the timestamps of the events; negative: behind.",
+            unit="seconds",
+        )
+
         # Transactions.
         self.transactions = Counter("transactions", "Transactions ended, by outcome.", (OUTCOME,))
         self.transaction_seconds = Histogram(
@@ -150,6 +156,25 @@ class Metrics(Catalogue):
             "Time until the lag is 0 at the present rates; +Inf if it does not shrink.",
             (TOPIC, PARTITION),
             unit="seconds",
+        )
+
+        # What others did to topics and offsets.
+        self.foreign_offsets = Counter(
+            "foreign_offsets",
+            "Partitions whose committed offset was not set by a worker.",
+            (TOPIC,),
+        )
+        self.events_skipped = Counter(
+            "events_skipped", "Events that no worker processes because the group's offset was set forward.", (TOPIC,)
+        )
+        self.events_repeated = Counter(
+            "events_repeated", "Events that are processed again because the group's offset was set back.", (TOPIC,)
+        )
+
+        self.copartitioning = Gauge(
+            "copartitioning",
+            "Whether facts are in the partitions of their events, by samples of keys: 0 yes, 1 not known, 2 no.",
+            (TOPIC,),
         )
 
         # State.

@@ -18,18 +18,22 @@ from pipeline.processing.feature_log import FeatureLog
 from pipeline.serving import bundle
 from pipeline.serving.onnx_model import OnnxModel
 from pipeline.settings import Settings
+from pipeline.worker.processed_offsets import ProcessedEvents
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
     from pipeline.processing.stateful_features import StatefulFeatures
 
 
 def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pipeline's model, checked against its features. ``folder``: the bundles, unless set otherwise."""
+    """Return the pipeline's model, checked against its features, and that scores do not depend on the batch.
+
+    ``folder``: the bundles, unless set otherwise.
+    """
     chosen = bundle.load(
         settings.model.directory or folder, settings.model.name or pipeline.model, settings.model.version
     )
     chosen.check(pipeline.spec)
-    return OnnxModel(
+    model = OnnxModel(
         chosen.model,
         name=chosen.name,
         version=chosen.version,
@@ -38,6 +42,9 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
         features=pipeline.spec.names,
         threads=settings.model.threads,
     )
+    tolerance = chosen.manifest.tolerance
+    model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
+    return model
 
 
 def deserializers(
@@ -106,6 +113,12 @@ def _key_bytes_max(pipeline: Pipeline, room: Mapping[str, int]) -> int | None:
             f"{room[topic] - found[topic]}: set its max.message.bytes to more"
         )
     return found[topic]
+
+
+def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
+    """Return what finds how far events were processed, in the scores and dead letters."""
+    scores = AvroDeserializer(schemas, "score", value_bytes_max=MESSAGE_BYTES_MAX)
+    return ProcessedEvents(settings.kafka, pipeline, scores)
 
 
 def feature_log(pipeline: Pipeline, schemas: SchemaRepository, stateful: "StatefulFeatures | None") -> FeatureLog:

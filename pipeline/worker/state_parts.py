@@ -1,6 +1,7 @@
 """Builds the state of a worker: its directory, its tables and their signatures, and the lookup by key."""
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.clock import Clock
@@ -45,18 +46,22 @@ def stateful_parts(
     from pipeline.processing.stateful_features import StatefulFeatures  # compiled code takes a second to load
 
     cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
-    base = settings.state.folder / cluster / pipeline.name
-    try:
-        directory = StateDirectory(base, settings.worker.name)
-    except OSError as error:
-        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
-    except StateError as error:
-        raise SettingsError(str(error)) from None
+    directory = state_directory(settings.state.folder / cluster / pipeline.name, settings.worker.name)
     spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
     stores = StateManager(directory, spec, settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
     stateful = StatefulFeatures(pipeline, stores, settings.state, metrics=metrics, warnings=warnings)
     return stores, stateful
+
+
+def state_directory(base: Path, worker: str) -> StateDirectory:
+    """Return the locked folder of a worker. Raises SettingsError if it is in use or cannot be used."""
+    try:
+        return StateDirectory(base, worker)
+    except StateError as error:
+        raise SettingsError(str(error)) from None
+    except OSError as error:
+        raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
 
 
 def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:

@@ -6,11 +6,13 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka import clients, provisioning
+from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.migration.rebuild import Rebuild
 from pipeline.records import TopicPartition
 from pipeline.settings import Settings
 from tests.support.live_pipeline import Stage, hanging_transaction
 from tests.support.stateful_pipeline import Remembered
+from tests.support.topologies.stateful_flights import CHANGE, WINDOW, publish, remembering
 
 StageFactory = Callable[..., Stage]
 RememberedFactory = Callable[..., Remembered]
@@ -107,7 +109,7 @@ def test_a_topic_made_anew_is_read_from_its_start(stage: StageFactory) -> None:
     under.until(lambda: under.scores() == EVENTS + MORE, 60, "the events of the new topic are scored")
 
 
-def test_offsets_set_back_are_refused_where_tables_would_count_events_twice(remembered: RememberedFactory) -> None:
+def test_offsets_set_back_would_make_tables_count_events_twice(remembered: RememberedFactory) -> None:
     """Refused with the ways out, though the worker has its own disk; set forward again, all goes on."""
     under = remembered()
     under.send(4 * EVENTS)
@@ -140,3 +142,106 @@ def test_state_that_is_rebuilt_counts_events_once_that_are_read_again(remembered
     under.worker(name="w")
     under.until(lambda: under.lag() == 0, 60, "all is committed")
     under.check_states()
+
+
+def test_offsets_set_forward_skip_events(stage: StageFactory) -> None:
+    """Their number is said and counted: the last score tells how far the events were processed."""
+    under = stage()
+    scored_and_stopped(under)
+    under.send(MORE)
+    set_offsets(under, ends(under))
+
+    worker = under.worker()
+
+    under.until(lambda: worker.partitions == under.pipeline.events.partitions, 30, "all tasks run")
+    assert worker.total("surgetank_foreign_offsets_total") == under.pipeline.events.partitions
+    assert worker.total("surgetank_events_skipped_total") == MORE
+    assert worker.total("surgetank_events_repeated_total") == 0
+    assert "are skipped" in worker.log.read_text()
+    assert under.scores() == EVENTS
+
+
+def test_offsets_set_back_without_tables_score_events_again(stage: StageFactory) -> None:
+    """Their number is said and counted."""
+    under = stage()
+    scored_and_stopped(under)
+    partitions = under.pipeline.events.partitions
+    set_offsets(under, {source: end - 5 for source, end in ends(under).items()})
+
+    worker = under.worker()
+
+    under.until(lambda: under.scores() == EVENTS + 5 * partitions, 30, "the events are scored again")
+    assert worker.total("surgetank_events_repeated_total") == 5 * partitions
+    assert worker.total("surgetank_events_skipped_total") == 0
+    assert "are processed again" in worker.log.read_text()
+
+
+def test_the_offsets_of_the_group_expired(stage: StageFactory) -> None:
+    """Refused with the way out, instead of scoring everything again; with offsets set, all goes on."""
+    under = stage()
+    scored_and_stopped(under)
+    admin = clients.admin(under.kafka)
+    admin.delete_consumer_groups([under.pipeline.group])[under.pipeline.group].result(CALL_SECONDS)
+
+    refused(under, "have expired or were deleted", "kafka-consumer-groups")
+
+    assert under.scores() == EVENTS
+    set_offsets(under, ends(under))
+    under.worker()
+    under.send(MORE)
+    under.until(lambda: under.scores() == EVENTS + MORE, 60, "the events after it are scored")
+
+
+def test_the_offsets_are_those_of_a_deleted_topic(stage: StageFactory) -> None:
+    """Told by the topic's id that a worker commits with its offsets, though the new topic is long enough."""
+    under = stage()
+    scored_and_stopped(under)
+    claim = OffsetOwner(f"{under.pipeline.name}-w", "", "an older topic").metadata()
+    wanted = [KafkaTopicPartition(*source, end - 5, claim) for source, end in ends(under).items()]
+    admin = clients.admin(under.kafka)
+    (future,) = admin.alter_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(under.pipeline.group, wanted)]
+    ).values()
+    assert all(each.error is None for each in future.result(CALL_SECONDS).topic_partitions)
+
+    refused(under, "one of a deleted topic of this name", "kafka-consumer-groups")
+
+    assert under.scores() == EVENTS
+
+
+def test_the_events_topic_is_created_again_under_a_running_worker(stage: StageFactory) -> None:
+    """The worker ends with status 2 and says so; after a start it reads the new topic from its beginning."""
+    under = stage()
+    under.send(EVENTS)
+    worker = under.worker()
+    under.until(lambda: under.scores() == EVENTS, 60, "all events are scored")
+    provisioning.delete(under.kafka, [under.pipeline.events.topic])
+    under.apply_topics()
+
+    under.until(lambda: not worker.running, 60, "the worker has ended")
+
+    assert worker.process.returncode == 2, worker.log.read_text()
+    assert "was deleted and created again" in worker.log.read_text()
+    under.worker()
+    under.send(MORE)
+    under.until(lambda: under.scores() == EVENTS + MORE, 60, "the events of the new topic are scored")
+
+
+def test_a_worker_with_other_tables_does_not_join(remembered: RememberedFactory) -> None:
+    """It ends with status 2; the worker that runs keeps all its partitions and is asked for none."""
+    under = remembered()
+    publish(under.models, remembering(under.prefix, under.pipeline.events.partitions, change=WINDOW))
+    under.send(4 * EVENTS)
+    worker = under.worker()
+    under.until(lambda: under.lag() == 0, 60, "all is committed")
+    rebalances = worker.total("surgetank_rebalances_total")
+
+    other = under.worker(ready=False, environment={CHANGE: WINDOW})
+
+    under.until(lambda: not other.running, 60, "the other worker has ended")
+    said = other.log.read_text()
+    assert other.process.returncode == 2, said
+    assert "does not join its group" in said
+    assert "state rebuild" in said
+    assert worker.total("surgetank_rebalances_total") == rebalances
+    assert worker.partitions == under.pipeline.events.partitions

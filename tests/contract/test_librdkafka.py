@@ -16,7 +16,8 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
-from pipeline.kafka.group_client import GroupClient, owner_metadata
+from pipeline.kafka.group_client import GroupClient
+from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.records import TaskId, TaskRecords, TopicPartition
 from pipeline.runtime.fencing import fence
@@ -320,11 +321,13 @@ def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
     until(lambda: member.owned == {0, 1}, "it has all")
     earlier, later = (f"{group}-{each}" for each in ("earlier", "later"))
     first = transact(earlier)
-    offsets = [KafkaTopicPartition(name, partition, 5, owner_metadata(earlier)) for partition in (0, 1)]
+    offsets = [KafkaTopicPartition(name, partition, 5, OffsetOwner(earlier).metadata()) for partition in (0, 1)]
     first.send_offsets_to_transaction(offsets, member.metadata, 10)
     first.commit_transaction(10)
     second = transact(later)
-    second.send_offsets_to_transaction([KafkaTopicPartition(name, 0, 9, owner_metadata(later))], member.metadata, 10)
+    second.send_offsets_to_transaction(
+        [KafkaTopicPartition(name, 0, 9, OffsetOwner(later).metadata())], member.metadata, 10
+    )
     pending, stable = TopicPartition(name, 0), TopicPartition(name, 1)
     ground = GroupClient(kafka.settings, group)
 
@@ -557,6 +560,7 @@ class Storm:
             group="contract",
             client_id="storm",
             queues=self._queues,
+            on_fetched=lambda _: None,
             on_trouble=lambda source, what: self.failures.append((source, what)),
         )
         self._fetcher.look_up([topic])

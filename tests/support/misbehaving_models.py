@@ -87,7 +87,7 @@ def hangs_beyond(miles: float) -> bytes:
             helper.make_node("Constant", [], ["for_ever"], value_int=_FOREVER),
             helper.make_node("Constant", [], ["once"], value_int=1),
             helper.make_node("Where", ["too_far", "for_ever", "once"], ["rounds"]),
-            helper.make_node("Loop", ["rounds", "", "farthest"], ["looped"], body=step),
+            helper.make_node("Loop", ["rounds", "", "limit"], ["looped"], body=step),
             helper.make_node("Mul", ["distance", "thousandth"], ["scaled"]),
             helper.make_node("Add", ["scaled", "looped"], ["score"]),
         ]

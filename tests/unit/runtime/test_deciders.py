@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from pipeline.kafka.group_client import address_of, owner_metadata, owner_of
+from pipeline.kafka.offset_owner import OffsetOwner, other_tables, short
 from pipeline.records import TaskId, TopicPartition
 from pipeline.runtime.commit_policy import (
     BATCHES_AHEAD,
@@ -14,7 +14,7 @@ from pipeline.runtime.commit_policy import (
 )
 from pipeline.runtime.fencing import stale_owners
 from pipeline.runtime.group_membership import has_code
-from pipeline.runtime.task_initializer import Bounds, Start, start_offset
+from pipeline.runtime.start_offsets import Bounds, Start, start_offset
 from pipeline.runtime.task_state import TaskState
 from pipeline.runtime.watchdog import Snapshot, StuckTaskDetector, hung_call
 
@@ -68,28 +68,87 @@ def test_an_offset_that_no_worker_committed_is_said() -> None:
     assert "not committed by a worker" in start.remark
 
 
+@pytest.mark.parametrize(
+    ("committed", "processed", "skipped", "repeated", "told"),
+    [
+        (80, 50, 30, 0, "30 events from 50 on are skipped"),
+        (30, 50, 0, 20, "20 events before 50 are processed again"),
+        (50, 50, 0, 0, "no event is skipped"),
+        (20, 5, 10, 0, "10 events from 5 on are skipped"),  # those below 10 were deleted by retention
+    ],
+)
+def test_offsets_were_set_by_somebody_else(
+    committed: int, processed: int, skipped: int, repeated: int, told: str
+) -> None:
+    """What the last score or dead letter tells of the former offset is said and counted."""
+    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=processed)
+
+    assert (start.offset, start.skipped, start.repeated) == (committed, skipped, repeated)
+    assert start.remark is not None
+    assert told in start.remark
+
+
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+def test_the_offsets_of_the_group_expired_though_events_were_processed(reset: str) -> None:
+    """Neither is all processed again, nor is anything skipped; events that are gone are no reason."""
+    start = start_offset(-1001, BOUNDS, reset, claimed=False, processed=50)  # type: ignore[arg-type]
+
+    assert start.offset is None
+    assert start.remark is not None
+    assert "expired or were deleted" in start.remark
+    assert "40 events would be processed again" in start.remark
+    assert start_offset(-1001, BOUNDS, "earliest", claimed=False, processed=10).offset == 10
+    assert start_offset(-1001, BOUNDS, "earliest", claimed=False, processed=None).offset == 10
+
+
+def test_an_offset_of_a_deleted_topic_is_no_place_to_start() -> None:
+    """Also where the new topic of the same name is longer."""
+    start = start_offset(50, BOUNDS, "earliest", claimed=True, recreated=True)
+
+    assert start.offset is None
+    assert start.remark is not None
+    assert "deleted topic" in start.remark
+
+
 def test_only_the_named_and_dead_are_fenced() -> None:
     """A live member is never fenced, nor is this worker itself, nor an offset without a name."""
-    owners = [
-        owner_of(owner_metadata("a")),
-        owner_of(owner_metadata("b")),
-        owner_of(owner_metadata("me")),
-        owner_of("other text"),
-        None,
-    ]
+    owners = ["a", "b", "me", None, None]
 
     assert stale_owners(owners, live={"b"}, me="me") == {"a"}
 
 
-def test_a_claim_says_whose_it_is_and_where_its_owner_answers() -> None:
-    """The address is told apart from the name; a claim without one, as older workers make it, says nothing of it."""
-    with_address = owner_metadata("flights-w1", "http://127.0.0.1:8080")
+@pytest.mark.parametrize(
+    "owner",
+    [
+        OffsetOwner("flights-w1"),
+        OffsetOwner("flights-w1", "http://127.0.0.1:8080"),
+        OffsetOwner("flights-w1", "http://127.0.0.1:8080", "0dTnVLGKQyOWZMI"),
+        OffsetOwner("flights-w1", "", "0dTnVLGKQyOWZMI", {"planes": short("a"), "predictions": short("b")}),
+    ],
+)
+def test_a_claim_says_whose_it_is_and_where_its_owner_answers(owner: OffsetOwner) -> None:
+    """All of it comes back; a claim without the rest, as older workers make it, says nothing of that."""
+    assert OffsetOwner.of(owner.metadata()) == owner
 
-    assert owner_of(with_address) == "flights-w1"
-    assert address_of(with_address) == "http://127.0.0.1:8080"
-    assert owner_of(owner_metadata("flights-w1")) == "flights-w1"
-    assert address_of(owner_metadata("flights-w1")) is None
-    assert address_of(None) is None
+
+@pytest.mark.parametrize("metadata", [None, "", "other text"])
+def test_metadata_of_others_names_no_owner(metadata: str | None) -> None:
+    """Kafka's own tool writes none, another application something else."""
+    assert OffsetOwner.of(metadata) is None
+
+
+def test_more_tables_than_the_brokers_accept_are_left_out() -> None:
+    """Metadata above the brokers' limit would fail every commit."""
+    many = {f"table-{number}": short(str(number)) for number in range(200)}
+    metadata = OffsetOwner("flights-w1", "http://127.0.0.1:8080", "id", many).metadata()
+    assert len(metadata) < 4096
+    assert OffsetOwner.of(metadata) == OffsetOwner("flights-w1", "http://127.0.0.1:8080", "id")
+
+
+def test_only_tables_that_both_workers_have_can_differ() -> None:
+    """A table that is new in one of them is no contradiction."""
+    mine = {"planes": short("a"), "airports": short("b"), "new": short("c")}
+    assert other_tables(mine, {"planes": short("a2"), "airports": short("b"), "old": short("d")}) == ["planes"]
 
 
 def test_a_worker_that_keeps_up_commits_at_once_and_a_flooded_one_at_the_interval() -> None:

@@ -24,6 +24,7 @@ def fetcher_of(troubles: list[tuple[TopicPartition, str]]) -> Fetcher:
         group="g",
         client_id="w",
         queues=RecordQueues(10, 1000, ArrivalOrder()),
+        on_fetched=lambda _: None,
         on_trouble=lambda source, text: troubles.append((source, text)),
     )
     fetcher._assign({HELD: FetchPosition(TaskId("s", 3), 7, 5)})

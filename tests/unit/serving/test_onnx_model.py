@@ -1,5 +1,8 @@
 """pipeline.serving.onnx_model: real ONNX models, accepted or refused with an error that says why."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from onnx import TensorProto, helper
 
 from pipeline.errors import ModelError
 from pipeline.serving.onnx_model import OnnxModel
+from pipeline.serving.single_file import parse_single_file
 
 FEATURES = ("distance", "carrier", "hour")
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
@@ -41,12 +45,19 @@ def total(keepdims: int) -> list[onnx.NodeProto]:
 
 
 def two_classes() -> list[onnx.NodeProto]:
-    """Nodes that give [rows, 2]: ten times the sum for no, the sum for yes."""
+    """Nodes that give [rows, 2]: the probabilities of no and yes, the sigmoid of the sum for yes."""
     axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
-    ten = helper.make_node("Constant", [], ["ten"], value_floats=[10.0])
+    one = helper.make_node("Constant", [], ["one"], value_floats=[1.0])
     add = helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1)
-    no = helper.make_node("Mul", ["sum", "ten"], ["no"])
-    return [axis, ten, add, no, helper.make_node("Concat", ["no", "sum"], ["y"], axis=1)]
+    yes = helper.make_node("Sigmoid", ["sum"], ["yes"])
+    no = helper.make_node("Sub", ["one", "yes"], ["no"])
+    return [axis, one, add, yes, no, helper.make_node("Concat", ["no", "yes"], ["y"], axis=1)]
+
+
+def two_targets() -> list[onnx.NodeProto]:
+    """Nodes that give [rows, 2] as a regressor with two targets does: the first two columns."""
+    columns = helper.make_node("Constant", [], ["columns"], value_ints=[0, 1])
+    return [columns, helper.make_node("Gather", ["x", "columns"], ["y"], axis=1)]
 
 
 def opened(content: bytes | Path, features: tuple[str, ...] = FEATURES, **names: str) -> OnnxModel:
@@ -75,7 +86,17 @@ def test_each_shape_of_score_is_understood(nodes: list[onnx.NodeProto], rows: in
     matrix = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
     scores = opened(model(nodes)).score(matrix)
     assert scores.dtype == np.float64
-    np.testing.assert_array_equal(scores, matrix.sum(axis=1))
+    if nodes[-1].op_type == "Concat":
+        np.testing.assert_allclose(scores, 1 / (1 + np.exp(-matrix.sum(axis=1))), rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(scores, matrix.sum(axis=1))
+
+
+def test_a_regressor_with_two_targets_is_the_model() -> None:
+    """Two columns are a score only as the probabilities of no and yes; zeros alone would not tell."""
+    message = refusal(model(two_targets()))
+    assert "two columns that are not the probabilities of no and yes" in message
+    assert "two targets of a regressor" in message
 
 
 def test_missing_values_reach_the_model() -> None:
@@ -172,3 +193,51 @@ def test_a_list_of_maps_is_refused() -> None:
     opset = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
     content = helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
     assert "zipmap off" in refusal(content)
+
+
+def test_weights_of_the_model_are_in_a_second_file(tmp_path: Path) -> None:
+    """Refused with the name of the tensor and its file, though ONNX Runtime would load both."""
+    weights = onnx.numpy_helper.from_array(np.arange(3, dtype=np.float32), "weights")
+    proto = onnx.load_model_from_string(model([*total(0)[:1], helper.make_node("Mul", ["x", "weights"], ["w"])]))
+    proto.graph.initializer.append(weights)
+    proto.graph.node.append(helper.make_node("ReduceSum", ["w", "axis"], ["y"], keepdims=0))
+    path = tmp_path / "model.onnx"
+    onnx.save_model(proto, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    message = refusal(path)
+    assert str(path) in message
+    assert "'weights' in another file, 'weights.bin'" in message
+    onnx.save_model(onnx.load_model(str(path)), str(path))
+    assert opened(path).score(np.ones((1, 3), dtype=np.float32)).tolist() == [3.0]
+
+
+def test_tensors_of_inner_graphs_are_in_the_checksum_too() -> None:
+    """A branch of an If with its constant in another file is refused as well."""
+    constant = helper.make_tensor("inner", FLOAT, [1], [1.0])
+    constant.ClearField("float_data")
+    constant.data_location = onnx.TensorProto.EXTERNAL
+    constant.external_data.add(key="location", value="inner.bin")
+    branch = helper.make_graph(
+        [helper.make_node("Constant", [], ["out"], value=constant)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("out", FLOAT, [1])],
+    )
+    choice = helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)
+    with pytest.raises(ModelError, match=r"'inner' in another file, 'inner\.bin'"):
+        parse_single_file(model([choice]))
+
+
+def test_onnx_runtime_sends_and_writes_no_telemetry(tmp_path: Path) -> None:
+    """Nothing appears in the folder of the user's caches, unless the variable asks for it."""
+    (tmp_path / "model.onnx").write_bytes(model(total(0)))
+    code = (
+        "import sys; from pipeline.serving.onnx_runtime import ort; "
+        "ort.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    )
+    for asked, written in ((None, False), ("0", True)):
+        home = tmp_path / f"home-{asked}"
+        home.mkdir()
+        environment = {k: v for k, v in os.environ.items() if k not in {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}}
+        environment |= {"HOME": str(home)} | ({} if asked is None else {"ORT_DISABLE_TELEMETRY": asked})
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.onnx")], env=environment, check=True)
+        assert any(path.is_file() for path in home.rglob("*")) == written

@@ -146,3 +146,26 @@ def test_what_an_attempt_left_that_was_killed_is_in_nobodys_way(snapshot: Snapsh
     assert (tmp_path / "out" / MANIFEST).exists()
     import_snapshot(tmp_path / "out", snapshot, into, silent)
     assert left_in(into) == {"owner", "3"}
+
+
+def test_a_file_of_the_snapshot_is_a_link(snapshot: Snapshot, into: Path, tmp_path: Path) -> None:
+    """Followed if it leads to the exported bytes; to a device or more bytes it is refused, and nothing is left."""
+    file = tmp_path / "out" / "3" / min(name for name, each in snapshot.tasks[0].files.items() if each.bytes)
+    kept = tmp_path / "kept"
+    file.rename(kept)
+    (tmp_path / "longer").write_bytes(kept.read_bytes() + bytes(100))
+    for leads_to, told in (
+        (Path("/dev/zero"), "is not a regular file"),
+        (tmp_path / "longer", "is longer than the"),
+        (tmp_path / "nothing", "is missing"),
+    ):
+        file.symlink_to(leads_to)
+        with pytest.raises(StateError, match=told):
+            import_snapshot(tmp_path / "out", snapshot, into, silent)
+        assert left_in(into) == {"owner"}
+        file.unlink()
+    file.symlink_to(kept)
+    import_snapshot(tmp_path / "out", snapshot, into, silent)
+    store = opened(into / "3")
+    assert assert_true_to_its_positions(store) == 20
+    store.close()

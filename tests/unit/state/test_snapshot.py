@@ -35,6 +35,13 @@ def test_a_home_gives_what_its_stores_are_made_for() -> None:
     assert HOME.identity(3) == StoreIdentity("payments", 3, 12, TABLES)
 
 
+def test_a_manifest_without_end_is_no_snapshot(tmp_path: Path) -> None:
+    """A link to a device is not read."""
+    (tmp_path / MANIFEST).symlink_to("/dev/zero")
+    with pytest.raises(StateError, match="no regular file"):
+        Snapshot.load(tmp_path)
+
+
 def test_a_folder_without_a_manifest_is_no_snapshot(tmp_path: Path) -> None:
     """As one whose export was cut short: the file is named, and what to do."""
     with pytest.raises(StateError, match=r"snapshot\.json: No such file .*state export"):
@@ -75,3 +82,19 @@ def test_a_snapshot_of_something_else_is_refused(wanted: SnapshotOrigin, told: s
     snapshot.check(HOME)
     with pytest.raises(StateMismatch, match=told):
         snapshot.check(wanted)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        ((12,), "task 12 is not one of the 12 tasks"),
+        ((10**30,), "not one of the 12"),
+        ((3, 4, 3), "task 3 is there twice"),
+    ],
+)
+def test_the_snapshot_has_a_task_that_cannot_be(tasks: tuple[int, ...], told: str) -> None:
+    """A number that the pipeline does not have, or the same twice, is refused before a file is copied."""
+    snapshot = Snapshot(HOME, tuple(replace(SAVED, task=task) for task in tasks))
+    with pytest.raises(StateError, match=told):
+        snapshot.check(HOME)
+    Snapshot(HOME, (SAVED, NOTHING)).check(HOME)

@@ -1,33 +1,24 @@
-"""pipeline.worker.state_parts: what keeps a worker with state from its start."""
+"""pipeline.worker.state_parts: the folder of a worker's state."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.errors import SettingsError
-from pipeline.kafka import provisioning
-from pipeline.processing.record_warnings import RecordWarnings
-from pipeline.settings import Settings, StateSettings, WorkerSettings
-from pipeline.state.state_directory import StateDirectory
-from pipeline.telemetry.metrics import Metrics
-from pipeline.worker.state_parts import stateful_parts
-from topology.flights import flights
+from pipeline.worker.state_parts import state_directory
 
 
-def test_two_workers_in_one_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The second is refused, with status 2 and the folder."""
-    monkeypatch.setattr(provisioning, "anchor", lambda *_: ("cluster", 4))
-    settings = Settings(state=StateSettings(directory=tmp_path), worker=WorkerSettings(name="twin"))
-    first = StateDirectory(tmp_path / "cluster" / flights.name, "twin")
-    with pytest.raises(SettingsError, match=r"twin is in use by another process.*worker\.name") as refused:
-        stateful_parts(
-            flights,
-            settings,
-            model_version="1",
-            metrics=Metrics(),
-            warnings=RecordWarnings(SystemClock()),
-            clock=SystemClock(),
-        )
-    assert refused.value.exit_code == 2
-    first.release()
+def test_two_processes_have_one_state_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The start of the second ends with status 2 and one line."""
+    first = state_directory(tmp_path, "w")
+    code = (
+        "import sys; from pathlib import Path; from pipeline.runtime.faust_host import FaustHost; "
+        "from pipeline.worker.state_parts import state_directory; "
+        "FaustHost(build=lambda: state_directory(Path(sys.argv[1]), 'w'), put=None)._checked()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    said = capfd.readouterr().err
+    assert ended.returncode == 2, said
+    assert [line.partition(":")[0] for line in said.splitlines()] == ["surgetank"]
+    assert f"state in {first.folder} is in use by another process" in said

@@ -1,0 +1,84 @@
+"""Decides from which offset of a partition a task starts, given what the group and the brokers say. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offset bounds of a partition: first offset, last stable offset and high watermark."""
+
+    low: int
+    stable: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start offset, and a remark to log. ``offset`` None: the group's offset does not fit the topic.
+
+    ``skipped`` events are not processed by anyone, and ``repeated`` ones are processed again, because somebody else
+    than a worker has set the offset. ``expired`` is the number of records from the committed offset to the first one
+    that retention left.
+    """
+
+    offset: int | None
+    remark: str | None = None
+    skipped: int = 0
+    repeated: int = 0
+    expired: int = 0
+
+
+def start_offset(
+    committed: int,
+    bounds: Bounds,
+    reset: Literal["earliest", "latest"],
+    *,
+    claimed: bool,
+    recreated: bool = False,
+    processed: int | None = None,
+) -> Start:
+    """Return the start offset of a partition.
+
+    ``committed`` is negative if the group has no offset; ``claimed``: a worker committed it; ``recreated``: that worker
+    read a topic of this name that is deleted. ``processed`` is the offset after the last event that has a score or dead
+    letter, None if that is not known. An offset between the last stable offset and the high watermark is valid: another
+    producer's transaction is open before it.
+    """
+    if committed < 0:
+        if processed is not None and bounds.low < processed <= bounds.high:
+            return Start(
+                None,
+                f"the group has no offset, though events before {processed} were processed: its offsets have expired "
+                f"or were deleted, and {processed - bounds.low} events would be processed again",
+            )
+        return Start(bounds.low if reset == "earliest" else bounds.stable)
+    if recreated:
+        return Start(None, f"the committed offset {committed} is one of a deleted topic of this name")
+    if committed > bounds.high:
+        return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
+    if committed < bounds.low:
+        expired = bounds.low - committed
+        said = f"{expired} records were deleted by retention before they were read"
+        return Start(bounds.low, said, expired=expired)
+    if claimed:
+        return Start(committed)
+    skipped = repeated = 0
+    if processed is not None:
+        skipped, repeated = max(0, committed - max(processed, bounds.low)), max(0, processed - committed)
+    return Start(committed, _foreign(committed, processed, skipped, repeated), skipped, repeated)
+
+
+def _foreign(committed: int, processed: int | None, skipped: int, repeated: int) -> str:
+    """Return the remark on an offset that no worker committed."""
+    said = f"the offset {committed} was not committed by a worker of this pipeline but set otherwise: "
+    if processed is None:
+        return said + (
+            "events before it that no worker had processed are skipped, events behind it that one had are processed "
+            "again"
+        )
+    if skipped:
+        return said + f"{skipped} events from {processed} on are skipped"
+    if repeated:
+        return said + f"{repeated} events before {processed} are processed again"
+    return said + "no event is skipped or processed again"

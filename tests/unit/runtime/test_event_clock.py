@@ -1,0 +1,136 @@
+"""pipeline.runtime.event_clock: the age of events is right, whatever the clock of the worker says."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from pipeline.records import PartitionRecords, TopicPartition, large_binary
+from pipeline.runtime.event_clock import SAMPLES, EventClock
+from pipeline.telemetry.metrics import Metrics
+
+SOURCE = TopicPartition("events", 0)
+DAY = 86_400.0
+TRUE = 1_800_000_000.0  # seconds since the epoch at monotonic time 1,000
+
+
+class WrongClock:
+    """A clock that is ``wrong`` seconds ahead of the true time."""
+
+    def __init__(self, wrong: float) -> None:
+        self.at = 1_000.0
+        self.wrong = wrong
+
+    def monotonic(self) -> float:
+        """Return the time since an unknown start."""
+        return self.at
+
+    def now(self) -> float:
+        """Return the wrong time."""
+        return self.true + self.wrong
+
+    @property
+    def true(self) -> float:
+        """The right time, by which events are stamped."""
+        return TRUE + self.at - 1_000.0
+
+
+def read(clock: EventClock, stamped: float, offset: int) -> None:
+    """Have one event read that was stamped at this time."""
+    none = large_binary([None])
+    offsets, stamps = np.array([offset]), np.array([round(stamped * 1000)])
+    clock.fetched([PartitionRecords(SOURCE, offset + 1, offsets, stamps, none, none)])
+
+
+def read_new(clock: EventClock, wrong: WrongClock, events: int, first: int = 100) -> None:
+    """Have events read half a second after they arrived."""
+    for number in range(events):
+        wrong.at += 1.0
+        read(clock, wrong.true - 0.5, first + number)
+
+
+def gauge(metrics: Metrics) -> float:
+    """Return the difference that the metrics show."""
+    for line in metrics.expose()[0].decode().splitlines():
+        if line.startswith("surgetank_clock_difference_seconds "):
+            return float(line.split()[1])
+    return 0.0
+
+
+@pytest.mark.parametrize("wrong", [0.0, 3.0, -3.0, DAY, -DAY, 365 * DAY, 100.0, -100.0])
+def test_the_clock_of_a_worker_is_wrong(wrong: float, caplog: pytest.LogCaptureFixture) -> None:
+    """From the first event on ages are right to the tolerance; the difference is told once, and in a metric."""
+    source, metrics = WrongClock(wrong), Metrics()
+    clock = EventClock(source, metrics)
+    clock.opened({SOURCE: 100})
+    with caplog.at_level(logging.INFO):
+        for number in range(2 * SAMPLES):
+            read_new(clock, source, 1, 100 + number)
+            age = clock.now() - (source.true - 0.5)
+            assert -3.0 <= age <= 3.5
+            assert (abs(wrong) < 10) or age < 1.0
+    assert len(caplog.records) == (abs(wrong) > 10)
+    assert gauge(metrics) == pytest.approx(wrong if abs(wrong) > 10 else 0.0, abs=1.0)
+    if wrong > 10:
+        assert "ahead of" in caplog.text
+    elif wrong < -10:
+        assert "behind" in caplog.text
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY, 50.0, -50.0])
+def test_the_clock_of_a_worker_jumps_and_is_set_right(jump: float, caplog: pytest.LogCaptureFixture) -> None:
+    """Hours after the start too; ages stay right at once, and once it is right again that is told."""
+    source, metrics = WrongClock(0.0), Metrics()
+    clock = EventClock(source, metrics)
+    clock.opened({SOURCE: 100})
+    read_new(clock, source, SAMPLES)
+    source.at += 5 * DAY
+    with caplog.at_level(logging.INFO):
+        for number, wrong in enumerate((0.0, jump, 0.0)):
+            source.wrong = wrong
+            assert abs(clock.now() - source.true) < 1.0
+            read_new(clock, source, SAMPLES, 1_000 * (number + 1))
+            assert abs(clock.now() - source.true) < 1.0
+            assert gauge(metrics) == pytest.approx(wrong, abs=1.0)
+    assert len(caplog.records) == 2
+    assert "agrees" in caplog.text
+
+
+def test_a_suspended_machine_is_no_wrong_clock() -> None:
+    """Its monotonic clock stands still meanwhile, and the other does not: the next events show which is right."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    read_new(clock, source, SAMPLES)
+    later = 3_600.0
+    source.wrong += later  # as seen from the monotonic clock
+    for number in range(SAMPLES):
+        source.at += 1.0
+        read(clock, source.now() - 0.5, 1_000 + number)
+    assert abs(clock.now() - source.now()) < 1.0
+
+
+@pytest.mark.parametrize("age", [DAY, 30 * DAY])
+def test_a_backlog_is_as_old_as_it_is(age: float) -> None:
+    """Events from before the start may be that old; nothing is corrected, with new events between them neither."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    for offset in range(99):
+        read(clock, source.true - age, offset)
+        assert clock.now() == source.now()
+    read_new(clock, source, SAMPLES)
+    assert clock.now() == source.now()
+
+
+@pytest.mark.parametrize("wrong", [DAY, -DAY])
+def test_a_producer_with_a_wrong_clock_is_no_majority(wrong: float, caplog: pytest.LogCaptureFixture) -> None:
+    """A third of the events with wrong timestamps tells nothing of this worker's clock."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    for number in range(100):
+        read_new(clock, source, 2, 100 + 3 * number)
+        read(clock, source.true + wrong, 102 + 3 * number)
+        assert clock.now() == source.now()
+    assert not caplog.records
