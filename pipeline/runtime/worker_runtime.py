@@ -14,7 +14,7 @@ from pipeline.errors import LostIdentity
 from pipeline.kafka import provisioning
 from pipeline.kafka.group_client import GroupClient
 from pipeline.kafka.offset_owner import OffsetOwner, short
-from pipeline.kafka.provisioning import TaskLimit
+from pipeline.kafka.task_limit import TaskLimit
 from pipeline.records import BatchOutput, OutputPartition, TaskId, TopicPartition
 from pipeline.runtime import task_actions as act
 from pipeline.runtime.batch_assembler import BatchAssembler

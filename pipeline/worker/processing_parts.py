@@ -14,6 +14,7 @@ from pipeline.errors import TopicsError
 from pipeline.kafka import provisioning
 from pipeline.kafka.clients import MESSAGE_BYTES_MAX
 from pipeline.kafka.retry import retry_until_available
+from pipeline.kafka.task_limit import TaskLimit, task_limit
 from pipeline.processing.feature_log import FeatureLog
 from pipeline.serving import bundle
 from pipeline.serving.onnx_model import OnnxModel
@@ -70,7 +71,7 @@ class TopicLimits(NamedTuple):
     score: int
     dead_letter: int
     key: int | None
-    tasks: provisioning.TaskLimit
+    tasks: TaskLimit
 
 
 def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicLimits:
@@ -88,7 +89,7 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     score = room[pipeline.scores.topic]
     if recording:  # a features record has what the score of the same event has, and the features
         score = min(score, room[pipeline.recorded] - provisioning.features_extra_bytes(pipeline))
-    tasks = provisioning.task_limit(pipeline, partitions, recording=recording)
+    tasks = task_limit(pipeline, partitions, recording=recording)
     return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), tasks)
 
 

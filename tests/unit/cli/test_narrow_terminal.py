@@ -7,9 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import scores, topics
+from pipeline.codec.schema_repository import project_schemas
 from pipeline.kafka import provisioning
 from topology.flights import flights
 
+SCHEMA = project_schemas().columns("score")
 COLUMNS = pa.RecordBatch.from_pylist(
     [
         {
@@ -20,7 +22,8 @@ COLUMNS = pa.RecordBatch.from_pylist(
             "event_time": datetime(2014, 1, 1, 5, tzinfo=UTC),
             "scored_at": datetime(2026, 1, 1, 5, tzinfo=UTC),
         }
-    ]
+    ],
+    schema=pa.schema([SCHEMA.field(name) for name in scores._SHOWN]),
 )
 
 

@@ -36,13 +36,16 @@ def scores() -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, schema=schema)
 
 
-def test_event_times_are_seconds_or_microseconds_instead_of_milliseconds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_event_times_are_seconds_or_microseconds_instead_of_milliseconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Lines and table print them, as a time or, beyond the calendar, as the number that came."""
     assert with_texts_of_times(scores())["event_time"].to_pylist() == TEXTS
 
     _print_lines(scores(), True)
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["event_time"] for line in lines] == TEXTS
+    monkeypatch.setenv("COLUMNS", "130")  # enough for all columns
     _print_table(scores(), True)
     table = capsys.readouterr().out
     assert TEXTS[0][:10] in table

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import TopicsError
-from pipeline.kafka.provisioning import fit, needed, task_limit
+from pipeline.kafka.provisioning import fit, needed
+from pipeline.kafka.task_limit import task_limit
 from topology.flights import SCHEDULE, flights
 
 STATELESS = replace(flights, features=SCHEDULE, facts=())
