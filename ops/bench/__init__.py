@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # in every contender, as in pipeline.serving.onnx_runtime
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # in every contender, as in pipeline.serving.onnx_without_telemetry

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import BrokerError
 from pipeline.kafka.columnar.interface import BatchConsumer
-from pipeline.kafka.connection import connection_failure
+from pipeline.kafka.connection_errors import connection_failure
 from pipeline.kafka.transactional_producer import TransactionalProducer
 from pipeline.settings import KafkaSettings
 

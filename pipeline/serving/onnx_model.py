@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.errors import ModelError
 from pipeline.serving.model import Float32s, Float64s
-from pipeline.serving.onnx_runtime import ort
+from pipeline.serving.onnx_without_telemetry import ort
 from pipeline.serving.row_independence import check_row_independence, random_rows
 from pipeline.serving.row_order import ROWS_MIN, row_order
 from pipeline.serving.single_file import parse_single_file

@@ -231,7 +231,7 @@ def test_onnx_runtime_sends_and_writes_no_telemetry(tmp_path: Path) -> None:
     """Nothing appears in the folder of the user's caches, unless the variable asks for it."""
     (tmp_path / "model.onnx").write_bytes(model(total(0)))
     code = (
-        "import sys; from pipeline.serving.onnx_runtime import ort; "
+        "import sys; from pipeline.serving.onnx_without_telemetry import ort; "
         "ort.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
     )
     for asked, written in ((None, False), ("0", True)):
