@@ -71,7 +71,7 @@ class Initialization:
         return [*self._fence(waiting), *self._settle(ready)]
 
     def owner_fenced(self, owner: str, covered: Iterable[TaskEpoch]) -> list[ManagerAction]:
-        """Continue with the tasks whose stale owners are all fenced; fence again for tasks that were added later."""
+        """Continue with the covered tasks whose stale owners are all fenced."""
         covered = frozenset(covered)
         if self._fencing.get(owner) == covered:
             del self._fencing[owner]
@@ -82,11 +82,21 @@ class Initialization:
                 if not found.unfenced:
                     found.step = InitializationStep.SETTLE
                     ready.append(task)
-        return [*self._fence(list(self._tasks)), *self._settle(sorted(ready))]
+        return self._settle(sorted(ready))
 
     def fence_failed(self, owner: str) -> None:
         """Allow another attempt to fence an owner."""
         self._fencing.pop(owner, None)
+
+    def uncovered(self, owner: str) -> list[TaskEpoch]:
+        """Return the tasks that wait for an owner to be fenced while no fence in progress covers them.
+
+        They were added during a fence that has ended. Their owners must be looked up again: a worker of that name may
+        have joined the group since the last lookup.
+        """
+        covered = self._fencing.get(owner, frozenset())
+        waiting = (task for task, each in self._tasks.items() if each.step is InitializationStep.FENCE)
+        return [task for task in waiting if owner in self._tasks[task].unfenced and task not in covered]
 
     def settled(self, tasks: Iterable[TaskEpoch]) -> list[ManagerAction]:
         """Read the committed offsets, which no open transaction can change any more."""

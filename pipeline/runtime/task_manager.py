@@ -69,16 +69,19 @@ class TaskManager:
             case on.OwnersFound():
                 return self._initialization.owners_found(event)
             case on.OwnerFenced():
-                return self._initialization.owner_fenced(event.owner, event.tasks)
+                actions = self._initialization.owner_fenced(event.owner, event.tasks)
+                return [*actions, *self._restart(self._initialization.uncovered(event.owner), 0.0, now)]
             case on.TransactionsSettled():
                 return self._initialization.settled(event.tasks)
             case on.OffsetsResolved():
                 actions = self._initialization.offsets_resolved(event.offsets)
                 return [*actions, *self._commit_if_due(now)]
             case on.InitializationFailed():
+                failed = list(event.tasks)
                 if event.owner is not None:
                     self._initialization.fence_failed(event.owner)
-                return self._restart(map(self.tasks.current, event.tasks), RETRY_SECONDS, now)
+                    failed += [task for task in self._initialization.uncovered(event.owner) if task not in failed]
+                return self._restart(failed, RETRY_SECONDS, now)
             case on.RestoreStarted():
                 return self._restore_started(event.task, now)
             case on.RestoreProgressed():
@@ -195,11 +198,11 @@ class TaskManager:
             self._initialization.begin(task)
         return [act.FindOwners(tuple(tasks), after_seconds)] if tasks and not self._stopping else []
 
-    def _restart(self, tasks: Iterable[Task | None], after_seconds: float, now: float) -> list[ManagerAction]:
+    def _restart(self, tasks: Iterable[TaskEpoch], after_seconds: float, now: float) -> list[ManagerAction]:
         """Initialize tasks that are in state OPENING from the first step on, in a new epoch."""
         actions: list[ManagerAction] = []
         again: list[TaskEpoch] = []
-        for task in tasks:
+        for task in map(self.tasks.current, tasks):
             if task is not None and task.state is TaskState.OPENING:
                 actions += self._happens(task, TaskEvent.REWOUND, now)
                 actions.append(act.DropOverlay(task.key))
@@ -363,7 +366,7 @@ class TaskManager:
         # Include running tasks without records in flight: their last commit may turn out not to have succeeded
         # (ops/decisions/0002).
         back = [t for t in self.tasks if t.state is TaskState.RUNNING or t.outstanding]
-        claiming = [self.tasks[key.task] for key in self._initialization.claims]
+        claiming = list(self._initialization.claims)
         return [*self._rewind(back, delay, now), *self._restart(claiming, max(delay, RETRY_SECONDS), now)]
 
     def _abort(self, reason: str) -> list[ManagerAction]:

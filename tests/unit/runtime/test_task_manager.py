@@ -162,17 +162,41 @@ def test_a_partition_that_cannot_be_read_sends_back_its_own_task_only(manager: T
     assert manager.tasks[TWIN].state is TaskState.RUNNING
 
 
-def test_an_owner_is_fenced_once_and_again_for_tasks_that_came_later(manager: TaskManager) -> None:
-    """A fence covers the partitions that it was asked for."""
+@pytest.fixture
+def later(manager: TaskManager) -> tuple[TaskEpoch, TaskEpoch]:
+    """Return two tasks of a dead owner: one for which it is being fenced, and one that was found later."""
     manager.handle(on.PartitionsAssigned((TASK, TWIN)), 0.0)
     first, second = manager.tasks[TASK].key, manager.tasks[TWIN].key
-
     assert len(manager.handle(on.OwnersFound({first: frozenset([OTHER])}, frozenset([OTHER])), 0.0)) == 1
     assert manager.handle(on.OwnersFound({second: frozenset([OTHER])}, frozenset([OTHER])), 0.0) == []
-    fence, settle = manager.handle(on.OwnerFenced(OTHER, (first,)), 0.0)
-    assert fence == act.FenceOwner(OTHER, (second,))
+    return first, second
+
+
+def test_owners_are_looked_up_again_for_tasks_that_came_during_a_fence(
+    manager: TaskManager, later: tuple[TaskEpoch, TaskEpoch]
+) -> None:
+    """The fence covers only its own tasks, and the owner of the others may have joined the group since."""
+    first, second = later
+
+    settle, drop, find = manager.handle(on.OwnerFenced(OTHER, (first,)), 0.0)
+
     assert isinstance(settle, act.SettleTransactions)
     assert settle.tasks == (first,)
+    again = manager.tasks[TWIN].key
+    assert again.epoch > second.epoch
+    assert (drop, find) == (act.DropOverlay(again), act.FindOwners((again,), 0.0))
+
+
+def test_tasks_that_came_during_a_fence_that_fails_do_not_wait_for_another(
+    manager: TaskManager, later: tuple[TaskEpoch, TaskEpoch]
+) -> None:
+    """There may be no other: the first task can be revoked meanwhile."""
+    first, _ = later
+
+    actions = manager.handle(on.InitializationFailed((first,), OTHER), 0.0)
+
+    (find,) = (action for action in actions if isinstance(action, act.FindOwners))
+    assert {task.task for task in find.tasks} == {TASK, TWIN}
 
 
 def test_delays_grow_with_aborts_in_a_row_and_end_with_a_commit(manager: TaskManager) -> None:
