@@ -52,7 +52,8 @@ def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None
     kafka, recording = settings.kafka, settings.features.record
     if as_json:
         have = provisioning.existing(kafka)
-        unseen = provisioning.hidden(kafka, [s.name for s in provisioning.needed(chosen) if s.name not in have])
+        absent = [s.name for s in provisioning.needed(chosen, recording=recording) if s.name not in have]
+        unseen = provisioning.hidden(kafka, absent)
         wrong = provisioning.problems(chosen, have, recording=recording, hidden=unseen)
         print_json({"problems": wrong})
         raise typer.Exit(2 if wrong else 0)

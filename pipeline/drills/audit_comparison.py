@@ -131,7 +131,8 @@ def compare(
         dead_rows[dead_rows >= 0], minlength=len(codes)
     )
     positions = _codes(scores.partition, scores.offset)
-    processed = _before(sent.partition[order], sent.offset[order], bounds.committed)
+    committed = _with_outcomes(bounds.committed, sent.partition[order][outcomes > 0], sent.offset[order][outcomes > 0])
+    processed = _before(sent.partition[order], sent.offset[order], committed)
     lost, duplicates = np.flatnonzero((outcomes == 0) & processed), np.flatnonzero(outcomes > 1)
     # The event of an outcome may have been deleted; nothing else is known of such an outcome.
     expired = (scored < 0) & _before(scores.source_partition, scores.source_offset, bounds.first)
@@ -163,6 +164,18 @@ def compare(
         held_back=held_back,
         examples={name: examples for name, examples in found.items() if examples},
     )
+
+
+def _with_outcomes(committed: Mapping[int, int], partition: Int64s, offset: Int64s) -> dict[int, int]:
+    """Return by partition the offset before which every event must have an outcome.
+
+    Outcomes are committed in the order of the events, so an event before the last one with an outcome is processed,
+    also if the committed offset has expired or was set back.
+    """
+    limits = dict(committed)
+    for number in np.unique(partition).tolist():
+        limits[number] = max(limits.get(number, 0), int(offset[partition == number].max()) + 1)
+    return limits
 
 
 def _codes(partition: Int64s, offset: Int64s) -> Int64s:

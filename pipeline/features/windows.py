@@ -246,15 +246,16 @@ def advance(
     as 2^52 ms. Raises ValueError if shapes or types do not fit, or ``rows`` cannot be updated in place.
     """
     n, k = len(key_index), len(rows)
+    deletes = np.zeros(n, dtype=np.bool_) if deletes is None else deletes
     usable = rows.dtype == np.float64 and rows.flags.c_contiguous and rows.flags.writeable
     if not usable or rows.shape != (k, layout.width):
         raise ValueError(
             f"rows must be a writable C-contiguous float64 [k, {layout.width}], not {rows.dtype} {rows.shape}"
         )
-    if values.shape != (n, len(layout.values)) or not len(times_ms) == len(reads) == len(writes) == n:
+    if values.shape != (n, len(layout.values)) or not len(times_ms) == len(reads) == len(writes) == len(deletes) == n:
         raise ValueError(
-            f"{n} events need as many times, reads and writes ({len(times_ms)}, {len(reads)}, {len(writes)}) "
-            f"and values [{n}, {len(layout.values)}], not {values.shape}"
+            f"{n} events need as many times, reads, writes and deletes ({len(times_ms)}, {len(reads)}, {len(writes)}, "
+            f"{len(deletes)}) and values [{n}, {len(layout.values)}], not {values.shape}"
         )
     if n and (key_index.min() < -1 or key_index.max() >= k):
         raise ValueError(f"key_index must lie in -1 to {k - 1}; it has {key_index.min()} to {key_index.max()}")
@@ -268,7 +269,7 @@ def advance(
         np.ascontiguousarray(np.where(np.isfinite(values), values, np.nan)),
         np.ascontiguousarray(reads, dtype=np.bool_),
         np.ascontiguousarray(writes, dtype=np.bool_),
-        np.zeros(n, dtype=np.bool_) if deletes is None else np.ascontiguousarray(deletes, dtype=np.bool_),
+        np.ascontiguousarray(deletes, dtype=np.bool_),
         layout.fresh,
         np.iinfo(np.int64).max if ttl is None else ttl,
         *layout.program,

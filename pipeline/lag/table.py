@@ -86,7 +86,9 @@ def table(snapshot: GroupSnapshot, rows_max: int = 1_000, width: int = 1_000) ->
             overflow="fold",
         )
     for partition in shown:
-        made.add_row(*(columns[title].cell(partition) for title in fitting))
+        cells = [columns[title].cell(partition) for title in fitting]
+        # A string would be read as markup, and the names of owners are free text.
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return made
 
 

@@ -72,7 +72,7 @@ class EventSequence:
             known = np.concatenate([known, fact_known, np.ones(len(deletes), dtype=np.bool_)])[order]
         self.times_ms = times
         self.writes = updating & is_plausible(times, records.arrived_ms[self.rows])
-        self.implausible = np.flatnonzero(updating & ~self.writes)
+        self.implausible = np.flatnonzero(updating & known & ~self.writes)
         bounds = np.searchsorted(self.rows, [first for _, first, _ in tasks] + [len(records)])
         self.key, first, starts = group_keys(records.keys, self.rows, bounds, known, RESERVED)
         keys = records.keys.take(pa.array(first))

@@ -60,5 +60,6 @@ class FetchThread:
         except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
         finally:
+            self._stopping.set()  # nobody may poll the closed consumer, also after a failure
             with self._turn:
                 self._fetcher.stop()

@@ -156,11 +156,15 @@ class WorkerMonitor:
         """Return the last stable offsets, and the high watermarks where these did not change; empty if unknown."""
         try:
             bounds = self._group.bounds(sources, CALL_SECONDS) if sources else {}
-            ends = {source: stable for source, (_, stable) in bounds.items()}
-            return ends, self._group.high_watermarks(self._lag.unchanged(ends), CALL_SECONDS)
         except KafkaException as error:
             log.debug("ends are unknown: %s", error)
             return {}, {}
+        ends = {source: stable for source, (_, stable) in bounds.items()}
+        try:
+            return ends, self._group.high_watermarks(self._lag.unchanged(ends), CALL_SECONDS)
+        except KafkaException as error:
+            log.debug("high watermarks are unknown: %s", error)
+            return ends, {}
 
     def _renew_stalled(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int], now: float) -> None:
         if not ends:  # the time without progress goes on: a consumer may stall in the outage that hides the ends

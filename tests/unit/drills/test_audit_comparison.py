@@ -155,12 +155,19 @@ def test_the_counts_are_those_of_a_naive_audit(
 def test_an_event_without_outcome_is_lost_only_if_it_was_processed(
     history: tuple[list[Event], list[Score], list[tuple[int, int]]], committed: dict[int, int], first: int
 ) -> None:
-    """Behind the committed offset it waits; an outcome of a deleted event is expired, not unexpected."""
+    """It waits behind the committed offset and the last outcome of its partition.
+
+    An outcome of a deleted event is expired, not unexpected.
+    """
     events, scores, dead = history
     events = [event for event in events if event.offset >= first]
     report = audited(events, scores, dead, EventBounds(dict.fromkeys(range(3), first), committed))
     without, duplicates, unexpected, _ = naive(events, scores, dead)
-    waiting = {(e.partition, e.offset) for e in events if e.offset >= committed.get(e.partition, 0)}
+    right = {(e.partition, e.offset) for e in events if e.id is not None and of(e) in scores}
+    limits = dict(committed)
+    for partition, offset in right | ({(e.partition, e.offset) for e in events} & set(dead)):
+        limits[partition] = max(limits.get(partition, 0), offset + 1)
+    waiting = {(e.partition, e.offset) for e in events if e.offset >= limits.get(e.partition, 0)}
     done = audited([e for e in events if (e.partition, e.offset) not in waiting], scores, dead)
     places = [(s.source_partition, s.source_offset) for s in scores] + dead
     expired = sum(partition in range(3) and 0 <= offset < first for partition, offset in places)
@@ -169,6 +176,17 @@ def test_an_event_without_outcome_is_lost_only_if_it_was_processed(
     assert (report.expired, report.unexpected) == (expired, unexpected - expired)
     assert report.duplicates == duplicates
     assert report.ok == (report.correct and not report.waiting)
+
+
+def test_an_event_before_the_last_outcome_is_lost_also_without_a_committed_offset() -> None:
+    """The offsets of a group expire some days after its workers have stopped; they do not make a loss to a wait."""
+    events = events_of(partitions=1)
+    scores = [of(event) for event in events[:30] if event is not events[7]]
+
+    report = audited(events, scores, [], EventBounds({}, {}))
+
+    assert (report.lost, report.waiting) == (1, len(events) - 30)
+    assert not report.correct
 
 
 def test_exactly_once_is_clean() -> None:

@@ -29,11 +29,12 @@ class Cluster:
         self.heads: dict[ReadPosition, OldestRecord] = {}
         self.high_watermarks: dict[TopicPartition, int] = {}
         self.members = True
+        self.owner = "worker-1"
         self.monitor = GroupMonitor(OffsetQuery(group="[billing]", topics=("orders",)), self.survey, self.clock)
 
     def survey(self, query: OffsetQuery) -> CollectedOffsets:
         """Return the offsets that the test set."""
-        owners = {ORDERS[0]: "worker-1"}
+        owners = {ORDERS[0]: self.owner}
         answer = GroupDescription(self.members, dict(self.committed), owners)
         bounds = {source: (0, end) for source, end in self.ends.items()}
         return CollectedOffsets({"[billing]": answer}, bounds, self.heads, (), 9, 0.5, self.high_watermarks)
@@ -68,6 +69,13 @@ def test_the_table_marks_unknown_values(cluster: Cluster) -> None:
     assert "never" in next(line for line in text.splitlines() if "orders[2]" in line)
     assert "worker-1" in text
     assert "nobody" in text
+
+
+@pytest.mark.parametrize("owner", ["app[/x]", "consumer-[prod]-1"])
+def test_names_of_owners_are_shown_as_they_are(cluster: Cluster, owner: str) -> None:
+    """Client ids of other applications are free text, which may look like markup."""
+    cluster.owner = owner
+    assert owner in shown(cluster.poll())
 
 
 def test_the_table_shows_the_lag_over_time(cluster: Cluster) -> None:

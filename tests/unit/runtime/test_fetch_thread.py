@@ -101,3 +101,25 @@ def test_two_threads_never_poll_at_the_same_time(started: Callable[..., FetchThr
 
     for _ in range(1_000):
         thread.poll(0)
+
+
+def test_a_consumer_that_was_closed_after_a_failure_is_not_polled() -> None:
+    """The computing thread may still ask for records before the process ends: it gets none."""
+
+    class FailingFetcher(ScriptedFetcher):
+        """Raises at each poll."""
+
+        def poll(self, timeout: float) -> int:
+            """Fail, or record that the closed consumer was polled."""
+            self.polls.append("closed" if self.stopped.is_set() else "open")
+            raise RuntimeError("broken")
+
+    fetcher, failed = FailingFetcher(), threading.Event()
+    queues = RecordQueues(1, 1, ArrivalOrder())
+    thread = FetchThread(cast("Fetcher", fetcher), queues, beat=lambda: None, on_failure=lambda _: failed.set())
+    thread.start()
+    assert failed.wait(SECONDS)
+    assert fetcher.stopped.wait(SECONDS)
+
+    assert thread.poll(0) == 0
+    assert fetcher.polls == ["open"]

@@ -106,6 +106,16 @@ def test_the_tolerance_of_the_manifest_holds() -> None:
     check_row_independence("model m", drifting, FEATURES, relative=1e-3, absolute=0)
 
 
+def test_a_small_sum_of_large_terms_may_differ_by_their_rounding() -> None:
+    """As in a linear model: where terms cancel, the error is that of the terms, not of the small score."""
+
+    def linear(matrix: np.ndarray) -> np.ndarray:
+        scores: np.ndarray = (matrix[:, 0] - matrix[:, 1]).astype(np.float64)
+        return scores + 4e-6 * np.abs(matrix[:, :2]).sum(axis=1) * (len(matrix) == 1)
+
+    check_row_independence("model m", linear, FEATURES, relative=1e-5, absolute=1e-6)
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
     [
