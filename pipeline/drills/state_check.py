@@ -29,6 +29,8 @@ from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
 from pipeline.offline.backfill import query_aggregates
 from pipeline.processing.event_sequence import milliseconds
+from pipeline.processing.key_limit import within_key_limit
+from pipeline.processing.largest_key import largest_key
 from pipeline.processing.stateful_features import LATE_MS, plausible_times, predictions_ms, row_serdes
 from pipeline.records import DecodedBatch, RecordBatch, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
@@ -94,7 +96,10 @@ def compare_states(kafka: KafkaSettings, pipeline: Pipeline) -> list[StateReport
     """
     _wait_until_committed(kafka, pipeline)
     settings = StateSettings()
-    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.table_states]
+    key_bytes_max = largest_key(pipeline, provisioning.record_limits(kafka, pipeline))
+    reports = [
+        _compare_table(kafka, pipeline, table_state, settings, key_bytes_max) for table_state in pipeline.table_states
+    ]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
@@ -131,7 +136,7 @@ def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline) -> None:
 
 
 def _compare_table(
-    kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings
+    kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings, key_bytes_max: int
 ) -> StateReport:
     name = table_state.table.name
     feed = pipeline.updating_events(table_state)
@@ -142,6 +147,7 @@ def _compare_table(
         settings,
         _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic]),
         facts=feed != pipeline.events,
+        key_bytes_max=key_bytes_max,
     )
     expected = source_events.keys
     rows = row_serdes(pipeline)[0][name].unpack(large_binary([found[key] for key in expected if key in found]))
@@ -198,10 +204,12 @@ class _SourceEvents:
         row_partitions: "_RowPartitions",
         *,
         facts: bool,
+        key_bytes_max: int,
     ) -> "_SourceEvents":
         """Read all events of a topic that may update state and were not deleted; ``facts``: null values delete.
 
-        Keys are numbered across all partitions.
+        Records with keys of more than ``key_bytes_max`` bytes became dead letters. Keys are numbered across all
+        partitions.
         """
         decode = fact_decoder(feed.schema) if facts else decoder(feed.schema)
         parts: list[pa.Table] = []
@@ -209,7 +217,7 @@ class _SourceEvents:
         deleted: dict[Key, int] = {}
         with TopicReader(kafka, [feed.topic]) as reader:
             for records in reader.catch_up():
-                batch = decode(records)
+                batch, _ = within_key_limit(decode(records), key_bytes_max)
                 parts.append(_events(batch, feed, settings, numbers, row_partitions))
                 _note_deletions(batch, row_partitions, deleted)
         events = (

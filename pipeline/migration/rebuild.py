@@ -22,6 +22,7 @@ from pipeline.migration.partition_history import PartitionHistory, longest
 from pipeline.migration.recompute import feature_rows, last_scores
 from pipeline.migration.sources import EventSources
 from pipeline.migration.stopped_group import StoppedGroup
+from pipeline.processing.largest_key import largest_key
 from pipeline.processing.stateful_features import (
     HOUR_MS,
     LATE_MS,
@@ -232,6 +233,7 @@ class Rebuild:
             partitions=existing[self._pipeline.events.topic],
             growth=self._growth,
             value_bytes_max=self._settings.dead_letters.value_bytes_max,
+            key_bytes_max=largest_key(self._pipeline, provisioning.record_limits(self._kafka, self._pipeline)),
         )
 
     def _step(self, name: str, number: int, use: RebuildAction | None, rows: int) -> RebuildStep:
