@@ -31,7 +31,7 @@ from pipeline.offline.backfill import query_aggregates
 from pipeline.processing.event_sequence import milliseconds
 from pipeline.processing.key_limit import within_key_limit
 from pipeline.processing.largest_key import largest_key
-from pipeline.processing.stateful_features import LATE_MS, plausible_times, predictions_ms, row_serdes
+from pipeline.processing.stateful_features import HOUR_MS, LATE_MS, plausible_times, predictions_ms, row_serdes
 from pipeline.records import DecodedBatch, RecordBatch, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
 from pipeline.state.changelog import PARTITION_HISTORY, RESERVED_KEYS
@@ -169,7 +169,8 @@ def _compare_table(
     right = same.all(axis=1).reshape(-1, 2).all(axis=1)
     gone = np.ones(len(expected), dtype=np.bool_)
     gone[there] = False
-    may_have_expired = _may_have_expired(expected, newest, table_state.layout.retention_ms, settings) & gone
+    plausible = np.ones(len(expected), dtype=np.bool_)
+    may_have_expired = _may_have_expired(expected, newest, plausible, table_state.layout.retention_ms, settings) & gone
     wrong, missing = np.flatnonzero(~right & ~gone), np.flatnonzero(gone & ~may_have_expired)
     unexpected = [key for key in found if key not in source_events.numbers]
     examples = [
@@ -256,15 +257,22 @@ def _undeleted(events: pa.Table, numbers: dict[Key, int], deleted: dict[Key, int
 
 
 def _may_have_expired(
-    keys: Sequence[Key], newest: Int64s, retention_ms: int | None, settings: StateSettings
+    keys: Sequence[Key],
+    newest: Int64s,
+    plausible: npt.NDArray[np.bool_],
+    retention_ms: int | None,
+    settings: StateSettings,
 ) -> npt.NDArray[np.bool_]:
-    """Return bool [k]: which keys may have been forgotten, by their newest times and the newest of their partition."""
+    """Return bool [k]: which keys may have been forgotten, by their newest times and the newest of their partition.
+
+    Only ``plausible`` times, bool [k], let others expire.
+    """
     if retention_ms is None or not keys:
         return np.zeros(len(keys), dtype=np.bool_)
     partitions = np.array([partition for partition, _ in keys], dtype=np.int64)
-    newest_of = np.full(int(partitions.max()) + 1, np.iinfo(np.int64).min)
-    np.maximum.at(newest_of, partitions, newest)
-    slack_ms = LATE_MS + round(settings.future_hours_max * 3_600_000)
+    newest_of = np.full(int(partitions.max()) + 1, -(1 << 62))  # the differences below do not overflow
+    np.maximum.at(newest_of, partitions[plausible], newest[plausible])
+    slack_ms = LATE_MS + round(settings.future_hours_max * HOUR_MS)
     may_have_expired: npt.NDArray[np.bool_] = newest < newest_of[partitions] - slack_ms - retention_ms
     return may_have_expired
 
@@ -369,12 +377,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
                     expected[number], stages[number] = value, stage
     wrong = [key for key, value in expected.items() if key in rows and rows[key] != value]
     gone = [key for key in expected if key not in rows]
-    times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)
-    old_ = dict(
-        zip(
-            expected, _may_have_expired(list(expected), times, predictions_ms(pipeline), settings).tolist(), strict=True
-        )
-    )
+    old_ = dict(zip(expected, _scores_may_have_expired(expected, pipeline, settings).tolist(), strict=True))
     missing = [key for key in gone if not old_[key]]
     unexpected = [key for key in rows if key not in expected]
     examples = [f"{key}: {rows[key]} should be {expected[key]}" for key in wrong[:_EXAMPLES]]
@@ -382,3 +385,13 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
     return StateReport(
         PREDICTIONS, len(expected), len(wrong), len(missing), len(unexpected), len(gone) - len(missing), examples
     )
+
+
+def _scores_may_have_expired(
+    expected: Mapping[Key, tuple[float, int, int, bytes]], pipeline: Pipeline, settings: StateSettings
+) -> npt.NDArray[np.bool_]:
+    """Return bool [k]: which last scores (score, event time in ms, time of scoring in ms, model) may be forgotten."""
+    times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)
+    scored = np.array([scored_ms for _, _, scored_ms, _ in expected.values()], dtype=np.int64)
+    plausible = times <= scored + round(settings.future_hours_max * HOUR_MS)
+    return _may_have_expired(list(expected), times, plausible, predictions_ms(pipeline), settings)

@@ -151,7 +151,8 @@ class Rebuild:
             table_state.table.name: table_state for table_state in pipeline.table_states
         }
         self._believes = plausible_times(settings.state)
-        self._slack_ms = LATE_MS + round(settings.state.future_hours_max * HOUR_MS)
+        self._future_ms = round(settings.state.future_hours_max * HOUR_MS)
+        self._slack_ms = LATE_MS + self._future_ms
         self._growth: PartitionHistory | None = None
         self._sources: EventSources | None = None
 
@@ -288,7 +289,7 @@ class Rebuild:
         serde = self._serdes[step.table]
         if step.table == PREDICTIONS:
             scores = self._sources.score_batches(step.partition, count_read)
-            return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms)
+            return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms, self._future_ms)
         table_state = self._table_states[step.table]
         feed = self._pipeline.updating_events(table_state)
         events = self._sources.events(feed, step.partition, count_read)
