@@ -20,7 +20,7 @@ NOW_MS = 1_700_000_000_000
 def may_have_expired(*times_ms: int) -> list[bool]:
     """Return the result for keys of one partition with these event times, all scored now."""
     scores = {(0, b"%d" % number): (0.5, time, NOW_MS, b"1") for number, time in enumerate(times_ms)}
-    return _scores_may_have_expired(scores, PIPELINE, SETTINGS).tolist()
+    return [bool(each) for each in _scores_may_have_expired(scores, PIPELINE, SETTINGS)]
 
 
 def test_a_time_of_a_wrong_clock_excuses_no_missing_last_score() -> None:
