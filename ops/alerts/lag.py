@@ -69,7 +69,7 @@ RULES = RuleGroup(
             "{{ humanizeDuration $value }}",
             "A producer has begun a transaction and not ended it: the last stable offset of a partition of topic "
             "{{ $labels.topic }} has stood still below its high watermark for {{ humanizeDuration $value }}. Records "
-            "behind it cannot be read; they are no lag.",
+            "behind it cannot be read; they do not count as lag.",
             "Some events of {{ $labels.topic }} are not scored until their producer ends a transaction. None is lost.",
             subject_label="group",
         ),

@@ -29,7 +29,9 @@ from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
 from pipeline.offline.backfill import query_aggregates
 from pipeline.processing.event_sequence import milliseconds
-from pipeline.processing.stateful_features import LATE_MS, plausible_times, predictions_ms, row_serdes
+from pipeline.processing.key_limit import within_key_limit
+from pipeline.processing.largest_key import largest_key
+from pipeline.processing.stateful_features import HOUR_MS, LATE_MS, plausible_times, predictions_ms, row_serdes
 from pipeline.records import DecodedBatch, RecordBatch, large_binary
 from pipeline.settings import KafkaSettings, StateSettings
 from pipeline.state.changelog import PARTITION_HISTORY, RESERVED_KEYS
@@ -94,7 +96,10 @@ def compare_states(kafka: KafkaSettings, pipeline: Pipeline) -> list[StateReport
     """
     _wait_until_committed(kafka, pipeline)
     settings = StateSettings()
-    reports = [_compare_table(kafka, pipeline, table_state, settings) for table_state in pipeline.table_states]
+    key_bytes_max = largest_key(pipeline, provisioning.record_limits(kafka, pipeline))
+    reports = [
+        _compare_table(kafka, pipeline, table_state, settings, key_bytes_max) for table_state in pipeline.table_states
+    ]
     return reports + ([_compare_predictions(kafka, pipeline, settings)] if pipeline.keeps_predictions else [])
 
 
@@ -131,7 +136,7 @@ def _wait_until_committed(kafka: KafkaSettings, pipeline: Pipeline) -> None:
 
 
 def _compare_table(
-    kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings
+    kafka: KafkaSettings, pipeline: Pipeline, table_state: TableState, settings: StateSettings, key_bytes_max: int
 ) -> StateReport:
     name = table_state.table.name
     feed = pipeline.updating_events(table_state)
@@ -142,6 +147,7 @@ def _compare_table(
         settings,
         _RowPartitions(growth, feed.topic, provisioning.existing(kafka)[feed.topic]),
         facts=feed != pipeline.events,
+        key_bytes_max=key_bytes_max,
     )
     expected = source_events.keys
     rows = row_serdes(pipeline)[0][name].unpack(large_binary([found[key] for key in expected if key in found]))
@@ -163,7 +169,8 @@ def _compare_table(
     right = same.all(axis=1).reshape(-1, 2).all(axis=1)
     gone = np.ones(len(expected), dtype=np.bool_)
     gone[there] = False
-    may_have_expired = _may_have_expired(expected, newest, table_state.layout.retention_ms, settings) & gone
+    plausible = np.ones(len(expected), dtype=np.bool_)
+    may_have_expired = _may_have_expired(expected, newest, plausible, table_state.layout.retention_ms, settings) & gone
     wrong, missing = np.flatnonzero(~right & ~gone), np.flatnonzero(gone & ~may_have_expired)
     unexpected = [key for key in found if key not in source_events.numbers]
     examples = [
@@ -198,10 +205,12 @@ class _SourceEvents:
         row_partitions: "_RowPartitions",
         *,
         facts: bool,
+        key_bytes_max: int,
     ) -> "_SourceEvents":
         """Read all events of a topic that may update state and were not deleted; ``facts``: null values delete.
 
-        Keys are numbered across all partitions.
+        Records with keys of more than ``key_bytes_max`` bytes became dead letters. Keys are numbered across all
+        partitions.
         """
         decode = fact_decoder(feed.schema) if facts else decoder(feed.schema)
         parts: list[pa.Table] = []
@@ -209,7 +218,7 @@ class _SourceEvents:
         deleted: dict[Key, int] = {}
         with TopicReader(kafka, [feed.topic]) as reader:
             for records in reader.catch_up():
-                batch = decode(records)
+                batch, _ = within_key_limit(decode(records), key_bytes_max)
                 parts.append(_events(batch, feed, settings, numbers, row_partitions))
                 _note_deletions(batch, row_partitions, deleted)
         events = (
@@ -248,15 +257,22 @@ def _undeleted(events: pa.Table, numbers: dict[Key, int], deleted: dict[Key, int
 
 
 def _may_have_expired(
-    keys: Sequence[Key], newest: Int64s, retention_ms: int | None, settings: StateSettings
+    keys: Sequence[Key],
+    newest: Int64s,
+    plausible: npt.NDArray[np.bool_],
+    retention_ms: int | None,
+    settings: StateSettings,
 ) -> npt.NDArray[np.bool_]:
-    """Return bool [k]: which keys may have been forgotten, by their newest times and the newest of their partition."""
+    """Return bool [k]: which keys may have been forgotten, by their newest times and the newest of their partition.
+
+    Only ``plausible`` times, bool [k], let others expire.
+    """
     if retention_ms is None or not keys:
         return np.zeros(len(keys), dtype=np.bool_)
     partitions = np.array([partition for partition, _ in keys], dtype=np.int64)
-    newest_of = np.full(int(partitions.max()) + 1, np.iinfo(np.int64).min)
-    np.maximum.at(newest_of, partitions, newest)
-    slack_ms = LATE_MS + round(settings.future_hours_max * 3_600_000)
+    newest_of = np.full(int(partitions.max()) + 1, -(1 << 62))  # the differences below do not overflow
+    np.maximum.at(newest_of, partitions[plausible], newest[plausible])
+    slack_ms = LATE_MS + round(settings.future_hours_max * HOUR_MS)
     may_have_expired: npt.NDArray[np.bool_] = newest < newest_of[partitions] - slack_ms - retention_ms
     return may_have_expired
 
@@ -361,12 +377,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
                     expected[number], stages[number] = value, stage
     wrong = [key for key, value in expected.items() if key in rows and rows[key] != value]
     gone = [key for key in expected if key not in rows]
-    times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)
-    old_ = dict(
-        zip(
-            expected, _may_have_expired(list(expected), times, predictions_ms(pipeline), settings).tolist(), strict=True
-        )
-    )
+    old_ = dict(zip(expected, _scores_may_have_expired(expected, pipeline, settings).tolist(), strict=True))
     missing = [key for key in gone if not old_[key]]
     unexpected = [key for key in rows if key not in expected]
     examples = [f"{key}: {rows[key]} should be {expected[key]}" for key in wrong[:_EXAMPLES]]
@@ -374,3 +385,13 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
     return StateReport(
         PREDICTIONS, len(expected), len(wrong), len(missing), len(unexpected), len(gone) - len(missing), examples
     )
+
+
+def _scores_may_have_expired(
+    expected: Mapping[Key, tuple[float, int, int, bytes]], pipeline: Pipeline, settings: StateSettings
+) -> npt.NDArray[np.bool_]:
+    """Return bool [k]: which last scores (score, event time in ms, time of scoring in ms, model) may be forgotten."""
+    times = np.array([event_ms for _, event_ms, _, _ in expected.values()], dtype=np.int64)
+    scored = np.array([scored_ms for _, _, scored_ms, _ in expected.values()], dtype=np.int64)
+    plausible = times <= scored + round(settings.future_hours_max * HOUR_MS)
+    return _may_have_expired(list(expected), times, plausible, predictions_ms(pipeline), settings)

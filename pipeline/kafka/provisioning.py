@@ -208,7 +208,7 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
 
 
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool = False) -> dict[str, int]:
-    """Return the largest batch in bytes (``max.message.bytes``) that each topic of the pipeline accepts.
+    """Return the most bytes that key and value of a record of each topic of the pipeline may have together.
 
     Raises TopicsError if a dead letter (its event and the reason) or a features record (features, event id and key)
     might not fit its topic, or if a changelog's cleanup policy deletes records; BrokerError if no broker answers.
@@ -238,7 +238,7 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
                 f"topic {topic!r} takes records of {limits[topic]} bytes, but an event of {pipeline.events.topic!r} "
                 f"may have {limits[pipeline.events.topic]}: set its max.message.bytes to {wanted} or more"
             )
-    return limits
+    return {name: min(limit, clients.MESSAGE_BYTES_MAX) - FRAME_BYTES for name, limit in limits.items()}
 
 
 def features_extra_bytes(pipeline: Pipeline) -> int:

@@ -23,8 +23,8 @@ def task_limit(pipeline: Pipeline, partitions: Mapping[str, int], *, recording: 
     tasks = min(outputs.values())
     smallest = ", ".join(f"{topic} has {number} partitions" for topic, number in outputs.items() if number == tasks)
     if pipeline.changelogs:
-        way = f"let the others run empty, stop the workers and run `surgetank state reshard {pipeline.name}`"
+        advice = f"let the others run empty, stop the workers and run `surgetank state reshard {pipeline.name}`"
     else:
         features = " --features" * recording
-        way = f"run `surgetank topics apply {pipeline.name} --grow{features}`, then restart the workers"
-    return TaskLimit(tasks, f"{smallest}: {way}")
+        advice = f"run `surgetank topics apply {pipeline.name} --grow{features}`, then restart the workers"
+    return TaskLimit(tasks, f"{smallest}: {advice}")

@@ -148,7 +148,7 @@ class WorkerLag:
             records, seconds = long[source]
             log.warning(
                 "%s: %d records have waited for %.0f s behind an open transaction of a producer (runbook "
-                "TransactionLeftOpen); they are no lag, and cannot be read before it ends",
+                "TransactionLeftOpen); they do not count as lag, and cannot be read before it ends",
                 source,
                 records,
                 seconds,

@@ -52,12 +52,12 @@ class KeySample:
     def fits(self, name: str) -> bool:
         """Return whether all keys, and not too few, are where this partitioner puts them."""
         partitioner = PARTITIONERS[name]
-        return self.tells(len(self.keys)) and all(
+        return self.is_significant(len(self.keys)) and all(
             partitioner(key, self.partitions) == partition for key, partition in self.keys.items()
         )
 
-    def tells(self, keys: int) -> bool:
-        """Return whether it is no chance that this many keys are in the same partitions by two partitioners."""
+    def is_significant(self, keys: int) -> bool:
+        """Return whether this many keys are unlikely to be in the same partitions by two partitioners."""
         return (1 / self.partitions) ** keys <= CHANCE_SAME_MAX
 
     def _explained(self, name: str) -> bool:
@@ -90,14 +90,14 @@ def compare(events: KeySample, facts: KeySample) -> Comparison:
         return found(Copartitioning.SAME, "there is one partition")
     of_events, of_facts = events.partitioner(), facts.partitioner()
     if of_events is not None and of_facts is not None:
-        said = f"{events.topic} is partitioned by {of_events} and {facts.topic} by {of_facts}"
-        return found(Copartitioning.SAME if of_events == of_facts else Copartitioning.DIFFERENT, said)
+        reason = f"{events.topic} is partitioned by {of_events} and {facts.topic} by {of_facts}"
+        return found(Copartitioning.SAME if of_events == of_facts else Copartitioning.DIFFERENT, reason)
     known, other = (of_events, facts) if of_events is not None else (of_facts, events)
     if known is not None and other.fits(known):
         return found(Copartitioning.SAME, f"the {len(other.keys)} keys of {other.topic} are where {known} puts them")
     shared = events.keys.keys() & facts.keys.keys()
     moved = sum(events.keys[key] != facts.keys[key] for key in shared)
-    if not moved and facts.tells(len(shared)):
+    if not moved and facts.is_significant(len(shared)):
         return found(Copartitioning.SAME, f"{len(shared)} keys are in partitions of the same number in both")
     samples = (
         f"the partitioner of {sample.topic} cannot be told from {len(sample.keys)} keys"

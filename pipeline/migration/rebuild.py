@@ -22,6 +22,7 @@ from pipeline.migration.partition_history import PartitionHistory, longest
 from pipeline.migration.recompute import feature_rows, last_scores
 from pipeline.migration.sources import EventSources
 from pipeline.migration.stopped_group import StoppedGroup
+from pipeline.processing.largest_key import largest_key
 from pipeline.processing.stateful_features import (
     HOUR_MS,
     LATE_MS,
@@ -150,7 +151,8 @@ class Rebuild:
             table_state.table.name: table_state for table_state in pipeline.table_states
         }
         self._believes = plausible_times(settings.state)
-        self._slack_ms = LATE_MS + round(settings.state.future_hours_max * HOUR_MS)
+        self._future_ms = round(settings.state.future_hours_max * HOUR_MS)
+        self._slack_ms = LATE_MS + self._future_ms
         self._growth: PartitionHistory | None = None
         self._sources: EventSources | None = None
 
@@ -232,6 +234,7 @@ class Rebuild:
             partitions=existing[self._pipeline.events.topic],
             growth=self._growth,
             value_bytes_max=self._settings.dead_letters.value_bytes_max,
+            key_bytes_max=largest_key(self._pipeline, provisioning.record_limits(self._kafka, self._pipeline)),
         )
 
     def _step(self, name: str, number: int, use: RebuildAction | None, rows: int) -> RebuildStep:
@@ -286,7 +289,7 @@ class Rebuild:
         serde = self._serdes[step.table]
         if step.table == PREDICTIONS:
             scores = self._sources.score_batches(step.partition, count_read)
-            return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms)
+            return last_scores(serde, scores, predictions_ms(self._pipeline), self._slack_ms, self._future_ms)
         table_state = self._table_states[step.table]
         feed = self._pipeline.updating_events(table_state)
         events = self._sources.events(feed, step.partition, count_read)

@@ -73,10 +73,12 @@ def last_scores(
     batches: Iterable[tuple[DecodedBatch, Callable[[bytes], bool] | None]],
     retention_ms: int | None,
     slack_ms: int,
+    future_ms: int,
 ) -> dict[bytes, bytes]:
     """Return the values of the prediction table by key, from decoded scores in order.
 
     Scores older than ``retention_ms`` plus ``slack_ms`` before the newest event are omitted; None: none are omitted.
+    An event time more than ``future_ms`` after the time of scoring comes from a wrong clock and is not the newest.
     """
     last: dict[bytes, tuple[float, int, int, bytes, int]] = {}
     for batch, key_filter in batches:
@@ -93,9 +95,9 @@ def last_scores(
         valid = ((key, row) for key, row in zip(keys, found, strict=True) if key not in RESERVED_KEYS)
         last.update((key, row) for key, row in valid if key is not None and (key_filter is None or key_filter(key)))
     if retention_ms is not None and last:
-        # An event time far ahead of the time of scoring comes from a wrong clock: it must not expire all other scores.
-        oldest = max(min(row[1], row[2] + slack_ms) for row in last.values()) - slack_ms - retention_ms
-        last = {key: row for key, row in last.items() if row[1] >= oldest}
+        plausible_ms = (event_ms for _, event_ms, scored_ms, *_ in last.values() if event_ms <= scored_ms + future_ms)
+        if (newest_ms := max(plausible_ms, default=None)) is not None:
+            last = {key: row for key, row in last.items() if row[1] >= newest_ms - slack_ms - retention_ms}
     rows = np.array([row[:4] for row in last.values()], dtype=PREDICTION)
     offsets = np.array([row[4] for row in last.values()], dtype=np.int64)
     return dict(zip(last, serde.pack(rows, offsets).to_pylist(), strict=True))

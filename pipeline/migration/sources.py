@@ -13,6 +13,7 @@ from pipeline.declaration import Events, Pipeline
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
 from pipeline.processing.facts import decode_facts
+from pipeline.processing.key_limit import within_key_limit
 from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -25,7 +26,8 @@ RecordsReadCallback = Callable[[int], None]
 class EventSources:
     """Reads committed records. ``bounds`` cover all partitions that are read, ``committed`` the source partitions.
 
-    ``value_bytes_max`` is the limit of the workers: longer values became dead letters and updated nothing.
+    ``value_bytes_max`` and ``key_bytes_max`` are the limits of the workers: records with longer values or keys became
+    dead letters and updated nothing.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class EventSources:
         partitions: int,
         growth: PartitionHistory | None,
         value_bytes_max: int,
+        key_bytes_max: int,
     ) -> None:
         self._kafka = kafka
         self._pipeline = pipeline
@@ -46,6 +49,7 @@ class EventSources:
         self._partitions = partitions
         self._growth = growth
         self._value_bytes_max = value_bytes_max
+        self._key_bytes_max = key_bytes_max
         self._contracts = project_schemas()
 
     def source_ranges(self, topic: str, task: int) -> list[OffsetRange]:
@@ -79,6 +83,7 @@ class EventSources:
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
                 batch, _ = decoder.deserialize(records) if own else decode_facts(decoder, records)
+                batch, _ = within_key_limit(batch, self._key_bytes_max)
                 batch = replace(batch, deletes=batch.deletes[records.offsets[batch.deletes] < each.end])
                 yield _filter_rows(batch, records.offsets[batch.rows] < each.end), self._key_filter(each, task)
 

@@ -159,7 +159,7 @@ def _rows(
         "time_ms": pa.array(milliseconds(table[time], f"field {time!r} of the events of {topic!r}")),
         "reads": pa.array(np.full(n, reads)),
         "writes": pa.array(may_update & writes),
-        "deletes": pa.array(deletes),
+        feature_sql.DELETES: pa.array(deletes),
     }
     values = (
         dict.fromkeys(column for each in table_state.aggregates for column in each.source_columns)
@@ -180,7 +180,7 @@ def _keys(ordered: OrderedEvents, field: str | None) -> pa.Array | pa.ChunkedArr
 def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Float64s]:
     """Return by aggregate its value for each event that reads: float64 [n], NaN for missing values.
 
-    ``events`` are the columns that ``feature_sql.sql`` requires, ``deletes`` only if any event deletes. Raises
+    ``events`` are the columns that ``feature_sql.sql`` requires, ``DELETES`` only if any event deletes. Raises
     StartupError if DuckDB is not installed.
     """
     try:
@@ -193,7 +193,7 @@ def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Flo
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     ) as connection:
         connection.register("recorded", events)
-        deletes = "deletes" in events.column_names and pc.any(events["deletes"]).as_py()
+        deletes = feature_sql.DELETES in events.column_names and pc.any(events[feature_sql.DELETES]).as_py()
         found = connection.sql(feature_sql.sql(table_state, "recorded", deletes=bool(deletes))).to_arrow_table()
     return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
 

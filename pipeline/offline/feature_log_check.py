@@ -2,7 +2,7 @@
 
 The events of a partition were processed in the order of their offsets, and each logged record says which facts were
 processed before its event. So the processing order across topics can be reconstructed. The offline side is the data
-that a model would be trained on: keys are the fields that record keys repeat, aggregates come from DuckDB.
+that a model would be trained on: keys are those of the records, aggregates come from DuckDB.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -14,22 +14,24 @@ from pipeline.features.derived import quoted, sql_of
 from pipeline.features.row_layout import TIME_BOUND_MS, RingWindow
 from pipeline.features.tables import Aggregate, TableState
 
-_GIVEN = ("ordinal", "key", "time_ms", "reads", "writes", "deletes", "deletions")
+_GIVEN = ("ordinal", "key", "time_ms", "reads", "writes")
+DELETES = "event deletes"  # a column name that no Avro field can have
+_DELETES, _DELETIONS = quoted(DELETES), quoted("deletions so far")
 
 _KEYED = """keyed AS (
     SELECT ordinal, key, reads, writes, {columns}
     FROM {events} WHERE key IS NOT NULL
 )"""
 
-_WITH_DELETES = """counted AS (
-    SELECT *, count(*) FILTER (WHERE deletes) OVER so_far AS deletions
-    FROM {events} WHERE key IS NOT NULL
+_WITH_DELETES = f"""counted AS (
+    SELECT *, count(*) FILTER (WHERE {_DELETES}) OVER so_far AS {_DELETIONS}
+    FROM {{events}} WHERE key IS NOT NULL
     WINDOW so_far AS (PARTITION BY key ORDER BY ordinal ROWS UNBOUNDED PRECEDING)
 ), undeleted AS (  -- a key before and after a deletion is two keys
-    SELECT * REPLACE (dense_rank() OVER (ORDER BY key, deletions) AS key) FROM counted
+    SELECT * REPLACE (dense_rank() OVER (ORDER BY key, {_DELETIONS}) AS key) FROM counted
 ), keyed AS (
-    SELECT ordinal, key, reads, writes, {columns}
-    FROM undeleted WHERE NOT deletes
+    SELECT ordinal, key, reads, writes, {{columns}}
+    FROM undeleted WHERE NOT {_DELETES}
 )"""
 
 _LATEST = """latest AS (  -- the state of the key before each event
@@ -69,12 +71,12 @@ def sql(table_state: TableState, events: str = "events", *, deletes: bool = Fals
     ``events`` is a relation of all events that the table processed: ``ordinal`` BIGINT (unique, increasing in the order
     in which the events of a key were processed), ``key`` (NULL: none), ``time_ms`` BIGINT (event time), ``reads`` and
     ``writes`` BOOLEAN (only for plausible times), and the columns that the aggregates read, which may be NULL
-    in events that do not write. With ``deletes`` there is a further column ``deletes`` BOOLEAN: whether the event
+    in events that do not write. With ``deletes`` there is a further column ``DELETES`` BOOLEAN: whether the event
     deletes the state of its key; such an event neither reads nor writes.
 
     The result has ``ordinal`` and a DOUBLE for each aggregate, by its name, NULL if missing, ordered by ``ordinal``:
     the values of ``windows.advance``, though sums may differ in the last digits. Raises TopologyError if an aggregate
-    reads a column with one of these names.
+    reads a column with the name of one of the first five.
     """
     if reserved := [
         column for each in table_state.aggregates for column in each.source_columns if column.lower() in _GIVEN

@@ -37,7 +37,8 @@ class EventSequence:
     ``rows`` int64 [n] are row numbers in the RecordBatch, and by entry: ``key`` (the number of the key, -1: none),
     ``times_ms``, ``reads``, ``writes`` and ``deletes``. ``events`` selects the entries of the events, in their order,
     and ``updates`` the entries that the columns of ``batch`` belong to; ``implausible`` int64 [i] are those that do not
-    write because of their time. ``tasks`` are the entries by task, in order.
+    write because of their time, and ``time_unit`` is the unit of their field, by Arrow's name. ``tasks`` are the
+    entries by task, in order.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class EventSequence:
         is_plausible: Callable[[Int64s, Int64s], Bools],
     ) -> None:
         times, known = milliseconds(events.columns.column(events_time))
+        self.time_unit: str = events.columns.column(events_time).type.unit
         self.batch = events
         self.events: Int64s | slice = slice(None)
         self.updates: Int64s | slice = slice(None)
@@ -60,6 +62,7 @@ class EventSequence:
         else:
             self.batch, name = facts
             fact_times, fact_known = milliseconds(self.batch.columns.column(name))
+            self.time_unit = self.batch.columns.column(name).type.unit
             deletes = self.batch.deletes
             rows = np.concatenate([events.rows, self.batch.rows, deletes])
             order = np.argsort(rows, kind="stable")  # order of arrival

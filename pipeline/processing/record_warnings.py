@@ -15,7 +15,12 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 60.0
 _MESSAGE_MAX = 200
-_UNITS = (("seconds", 1000.0), ("microseconds", 1e-3), ("nanoseconds", 1e-6))
+_UNITS = {
+    "s": ("seconds", 1000.0),
+    "ms": ("milliseconds", 1.0),
+    "us": ("microseconds", 1e-3),
+    "ns": ("nanoseconds", 1e-6),
+}
 
 
 @dataclass(slots=True)
@@ -50,16 +55,24 @@ class RecordWarnings:
                 )
 
     def implausible_times(
-        self, records: RecordBatch, rows: Int64s, times_ms: Int64s, is_plausible: Callable[[Int64s, Int64s], Bools]
+        self,
+        records: RecordBatch,
+        rows: Int64s,
+        times_ms: Int64s,
+        field_unit: str,
+        is_plausible: Callable[[Int64s, Int64s], Bools],
     ) -> None:
-        """Warn of the rows int64 [k] whose event times, int64 [k] in ms, are too far from their arrival."""
+        """Warn of the rows int64 [k] whose event times, int64 [k] in ms, are too far from their arrival.
+
+        ``field_unit`` is the unit of the field of the time, by Arrow's name: s, ms, us or ns.
+        """
         if not len(rows):
             return
         row, time = int(rows[-1]), int(times_ms[-1])
         topic, arrived = records.sources[records.source[row]].topic, int(records.arrived_ms[row])
         if count := self._due(topic, len(rows)):
-            unit = probable_unit(time, arrived, is_plausible)
-            hint = f"; it fits if the number is in {unit}, not milliseconds" if unit else ""
+            unit = probable_unit(time, field_unit, arrived, is_plausible)
+            hint = f"; it fits if the number is in {unit}, not {_UNITS[field_unit][0]}" if unit else ""
             log.warning(
                 "%s of %s with an event time too far from the arrival, which update no state; the last at %s has %s "
                 "and arrived at %s%s",
@@ -82,11 +95,19 @@ class RecordWarnings:
         return pause.count
 
 
-def probable_unit(time_ms: int, arrived_ms: int, is_plausible: Callable[[Int64s, Int64s], Bools]) -> str | None:
-    """Return the unit in which the number of an implausible event time would be plausible; None if there is none."""
+def probable_unit(
+    time_ms: int, field_unit: str, arrived_ms: int, is_plausible: Callable[[Int64s, Int64s], Bools]
+) -> str | None:
+    """Return the unit in which the number of an implausible event time would be plausible; None if there is none.
+
+    ``field_unit`` is the unit that the number should have, by Arrow's name.
+    """
+    number = time_ms / _UNITS[field_unit][1]
     arrived = np.array([arrived_ms], dtype=np.int64)
-    for unit, factor in _UNITS:
-        in_ms = time_ms * factor
+    for name, (unit, unit_ms) in _UNITS.items():
+        if name == field_unit:
+            continue
+        in_ms = number * unit_ms
         if abs(in_ms) < 2**62 and is_plausible(np.array([in_ms]).astype(np.int64), arrived)[0]:
             return unit
     return None

@@ -122,7 +122,7 @@ class StatefulFeatures:
                 if len(odd):
                     self._metrics.implausible_times.add(len(odd), topic=updating)
                 self._warnings.implausible_times(
-                    records, sequence.rows[odd], sequence.times_ms[odd], self._is_plausible
+                    records, sequence.rows[odd], sequence.times_ms[odd], sequence.time_unit, self._is_plausible
                 )
                 sequences[topic] = sequence
             aggregates |= self._update(table_state, sequences[topic], records, changes)

@@ -1,14 +1,14 @@
 """A clock that agrees with the timestamps of the events, also where the clock of this worker is wrong.
 
-Kafka does not tell its time, so the difference is estimated from the timestamps of the events (of their producers, or
-of the brokers with ``message.timestamp.type=LogAppendTime``) and the monotonic clock:
+Brokers do not report their time, so the difference is estimated from the timestamps of the events (of their producers,
+or of the brokers with ``message.timestamp.type=LogAppendTime``) and the monotonic clock:
 
 - If most of the events come from the future, the clock of this worker is behind.
 - An event beyond the end that its log had when its task was opened has arrived since. If most of these events seem to
   be older, the clock is ahead.
 - A jump of the clock against the monotonic clock changes the difference by the jump.
 
-Events of a backlog tell nothing of a clock that is ahead: they may be as old as they seem.
+Events of a backlog cannot show that the clock is ahead, because they may be as old as they seem.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 TOLERANCE_SECONDS = 10.0
 SAMPLES = 31
-SAMPLES_TOLD = 7  # before a difference is logged: a producer with a wrong clock is no majority for long
+SAMPLES_MIN = 7  # before a difference is logged: events of a wrong producer clock are soon outnumbered
 
 
 class EventClock:
@@ -39,7 +39,7 @@ class EventClock:
         self._opened: dict[TopicPartition, tuple[float, int]] = {}  # monotonic time, and the high watermark then
         self._ages: deque[float] = deque(maxlen=SAMPLES)
         self._new: deque[tuple[float, bool]] = deque(maxlen=SAMPLES)  # events since the opening: age, whether too old
-        self._ahead = self._told = 0.0
+        self._ahead = self._reported = 0.0
 
     def monotonic(self) -> float:
         """Return seconds of a clock that never goes backwards."""
@@ -68,9 +68,9 @@ class EventClock:
                     self._add(each.source, int(each.offsets[-1]), now - int(each.arrived_ms[-1]) / 1000, monotonic)
             self._estimate()
             difference = self._difference()
-            tell = len(self._ages) >= SAMPLES_TOLD and abs(difference - self._told) > TOLERANCE_SECONDS
-            self._told = difference if tell else self._told
-        if tell:
+            report = len(self._ages) >= SAMPLES_MIN and abs(difference - self._reported) > TOLERANCE_SECONDS
+            self._reported = difference if report else self._reported
+        if report:
             self._metrics.clock_difference_seconds.set(difference)
             self._log(difference)
 

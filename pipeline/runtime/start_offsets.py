@@ -59,8 +59,8 @@ def start_offset(
         return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
     if committed < bounds.low:
         expired = bounds.low - committed
-        said = f"{expired} records were deleted by retention before they were read"
-        return Start(bounds.low, said, expired=expired)
+        remark = f"{expired} records were deleted by retention before they were read"
+        return Start(bounds.low, remark, expired=expired)
     if claimed:
         return Start(committed)
     skipped = repeated = 0
@@ -71,14 +71,14 @@ def start_offset(
 
 def _foreign(committed: int, processed: int | None, skipped: int, repeated: int) -> str:
     """Return the remark on an offset that no worker committed."""
-    said = f"the offset {committed} was not committed by a worker of this pipeline but set otherwise: "
+    remark = f"the offset {committed} was not committed by a worker of this pipeline but set otherwise: "
     if processed is None:
-        return said + (
+        return remark + (
             "events before it that no worker had processed are skipped, events behind it that one had are processed "
             "again"
         )
     if skipped:
-        return said + f"{skipped} events from {processed} on are skipped"
+        return remark + f"{skipped} events from {processed} on are skipped"
     if repeated:
-        return said + f"{repeated} events before {processed} are processed again"
-    return said + "no event is skipped or processed again"
+        return remark + f"{repeated} events before {processed} are processed again"
+    return remark + "no event is skipped or processed again"

@@ -34,7 +34,7 @@ class GroupMetrics(Catalogue):
         self.group_open_transaction_records = Gauge(
             "group_open_transaction",
             "Records from the last stable offset to the high watermark, behind an open transaction of a producer: they "
-            "cannot be read yet, and are no lag. Absent if there are none.",
+            "cannot be read yet, and do not count as lag. Absent if there are none.",
             OF_GROUP,
             unit="records",
         )

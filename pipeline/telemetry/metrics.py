@@ -118,7 +118,7 @@ class Metrics(Catalogue):
         self.open_transaction_records = Gauge(
             "open_transaction",
             "Records behind an open transaction of a producer, from an unchanged last stable offset to the high "
-            "watermark: they cannot be read yet, and are no lag. Absent if there are none.",
+            "watermark: they cannot be read yet, and do not count as lag. Absent if there are none.",
             (TOPIC, PARTITION),
             unit="records",
         )

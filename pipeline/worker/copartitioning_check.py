@@ -1,6 +1,6 @@
 """Checks that the producers of the events and of the facts use the same partitioner, by samples of their keys.
 
-At the start a mismatch is refused. Where the samples do not tell, as for topics that are still empty, the check is
+At the start a mismatch is refused. Where the samples do not suffice, as for topics that are still empty, the check is
 repeated while the worker runs; then a mismatch is an error in the log and in a metric.
 """
 
@@ -37,7 +37,7 @@ class CopartitioningCheck:
         self._metrics = metrics
 
     def at_start(self) -> None:
-        """Raise TopicsError for a mismatch. Repeat the check in a thread if there is a topic that it cannot tell of.
+        """Raise TopicsError for a mismatch. Repeat the check in a thread while the result for a topic is unknown.
 
         Raises BrokerError.
         """

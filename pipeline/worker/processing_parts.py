@@ -10,7 +10,6 @@ from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import Deserializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Pipeline
-from pipeline.errors import TopicsError
 from pipeline.kafka import provisioning
 from pipeline.kafka.clients import MESSAGE_BYTES_MAX
 from pipeline.kafka.retry import retry_until_available
@@ -82,10 +81,9 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     recording = settings.features.record
     partitions = retry_until_available(lambda: provisioning.existing(settings.kafka), clock)
     provisioning.fit(pipeline, partitions, recording=recording, drain=settings.state.drain)
-    limits = retry_until_available(
+    room = retry_until_available(
         lambda: provisioning.record_limits(settings.kafka, pipeline, recording=recording), clock
     )
-    room = {topic: min(limit, MESSAGE_BYTES_MAX) - provisioning.FRAME_BYTES for topic, limit in limits.items()}
     score = room[pipeline.scores.topic]
     if recording:  # a features record has what the score of the same event has, and the features
         score = min(score, room[pipeline.recorded] - provisioning.features_extra_bytes(pipeline))
@@ -93,27 +91,12 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), tasks)
 
 
-def _key_bytes_max(pipeline: Pipeline, room: Mapping[str, int]) -> int | None:
-    """Return the largest key whose row fits its changelog, however large the row becomes.
-
-    Raises TopicsError if the largest row of a table does not fit even with an empty key.
-    """
+def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int | None:
     if not pipeline.changelogs:
         return None
-    from pipeline.processing.stateful_features import row_serdes  # compiled code takes a second to load
+    from pipeline.processing.largest_key import largest_key  # compiled code takes a second to load
 
-    found = {
-        topic: room[topic] - serde.size
-        for table, serde in row_serdes(pipeline)[0].items()
-        for topic in (pipeline.changelogs[table],)
-    }
-    topic = min(found, key=lambda each: found[each])
-    if found[topic] < 0:
-        raise TopicsError(
-            f"topic {topic!r} takes records of {room[topic]} bytes, but a row of its table may have "
-            f"{room[topic] - found[topic]}: set its max.message.bytes to more"
-        )
-    return found[topic]
+    return largest_key(pipeline, record_bytes)
 
 
 def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:

@@ -110,7 +110,7 @@ def test_a_key_that_no_worker_keeps_a_row_under_has_none() -> None:
 
     assert set(found) == {b"a"}
     scores = scored([(key, a, time) for key, time, a in events])
-    assert set(last_scores(FORMATS[PREDICTIONS], [(scores, None)], None, 0)) == {b"a"}
+    assert set(last_scores(FORMATS[PREDICTIONS], [(scores, None)], None, 0, 0)) == {b"a"}
 
 
 def scored(scores: list[tuple[str | None, float, int]]) -> DecodedBatch:
@@ -131,17 +131,28 @@ def test_the_last_score_of_a_key_counts() -> None:
     """Not that of the latest event; with its times, its model and its source offset. Old ones are left out."""
     batch = scored([("a", 0.5, 9_000), (None, 1.0, 9_000), ("a", 0.25, 8_000), ("b", 0.75, 1_000), ("c", 0.1, 9_000)])
 
-    found = last_scores(FORMATS[PREDICTIONS], [(batch, lambda key: key != b"c")], 5_000, 1_000)
+    found = last_scores(FORMATS[PREDICTIONS], [(batch, lambda key: key != b"c")], 5_000, 1_000, 1_000)
 
     assert list(found) == [b"a"]
     format_ = FORMATS[PREDICTIONS]
     assert format_.unpack(large_binary(list(found.values()))).tolist() == [(0.25, 8_000, 10_000, "größer".encode())]
     assert format_.source_offsets(large_binary(list(found.values()))).tolist() == [20]
-    assert set(last_scores(format_, [(batch, None)], None, 0)) == {b"a", b"b", b"c"}
+    assert set(last_scores(format_, [(batch, None)], None, 0, 0)) == {b"a", b"b", b"c"}
 
 
 def test_a_last_score_of_the_year_2100_leaves_the_others() -> None:
     """Its event time is far ahead of the time of scoring, which is 10 s for all."""
     batch = scored([("a", 0.5, 9_000), ("b", 0.25, FAR_MS)])
 
-    assert set(last_scores(FORMATS[PREDICTIONS], [(batch, None)], 5_000, 1_000)) == {b"a", b"b"}
+    assert set(last_scores(FORMATS[PREDICTIONS], [(batch, None)], 5_000, 1_000, 1_000)) == {b"a", b"b"}
+
+
+def test_a_last_score_of_a_clock_ahead_of_the_limit_leaves_the_others() -> None:
+    """Scored at 10 s and at most 1 s ahead: a time of 12.5 s is not the newest, though less than the slack ahead."""
+    old, ahead, newest = ("a", 0.5, 1_500), ("b", 0.25, 12_500), ("c", 0.25, 11_000)
+    found = [
+        set(last_scores(FORMATS[PREDICTIONS], [(scored(each), None)], 5_000, 3_000, 1_000))
+        for each in ([old, ahead], [ahead], [old, ahead, newest])
+    ]
+
+    assert found == [{b"a", b"b"}, {b"b"}, {b"b", b"c"}]

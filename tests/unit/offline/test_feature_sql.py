@@ -14,7 +14,8 @@ from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.tables import Table, TableState, days, hours, table_states
 from pipeline.features.windows import advance
 from pipeline.features.windows import plausible as plausible_online
-from pipeline.offline.feature_sql import sql
+from pipeline.offline.backfill import query_aggregates
+from pipeline.offline.feature_sql import DELETES, sql
 from tests.support.duckdb_connection import duckdb_connection
 from tests.support.feature_histories import (
     Event,
@@ -42,7 +43,7 @@ def relation(events: Sequence[Event]) -> pa.Table:
             "time_ms": pa.array([event.time_ms for event in events], pa.int64()),
             "reads": pa.array([event.reads for event in events], pa.bool_()),
             "writes": pa.array([event.writes for event in events], pa.bool_()),
-            "deletes": pa.array([event.deletes for event in events], pa.bool_()),
+            DELETES: pa.array([event.deletes for event in events], pa.bool_()),
             "a": pa.array([event.a for event in events], pa.float64()),
             "b": pa.array([event.b for event in events], pa.float64()),
             **{name: pa.nulls(rows, pa.string()) for name in ("at_ms", "v0", "bucket", "seen_ms", "n")},
@@ -55,7 +56,7 @@ def offline(memory: TableState, events: pa.Table) -> tuple[list[int], Float64s]:
     """Return the ordinals and, [n, F], NaN for NULL, the results of the query."""
     connection = duckdb_connection()
     connection.register("recorded", events)
-    found = connection.sql(sql(memory, "recorded", deletes="deletes" in events.column_names)).to_arrow_table()
+    found = connection.sql(sql(memory, "recorded", deletes=DELETES in events.column_names)).to_arrow_table()
     assert found.column_names == ["ordinal", *(each.name for each in memory.aggregates)]
     results = np.empty((found.num_rows, len(memory.aggregates)))
     for column, each in enumerate(memory.aggregates):
@@ -150,3 +151,18 @@ def test_a_column_with_a_name_of_the_query_is_refused(column: str) -> None:
     (memory,) = table_states([Table("t").last(column)])
     with pytest.raises(TopologyError, match=f"'t' reads a column '{column}'"):
         sql(memory)
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+@pytest.mark.parametrize("column", ["deletes", "Deletes", "deletions"])
+def test_a_field_may_be_named_as_deletions_are(column: str, deleting: bool) -> None:
+    """The column of deletions has a name that no Avro field can have, so a field is not taken for it."""
+    (memory,) = table_states([Table("t").last(column)])
+    lives = [True, not deleting, True]
+    events = pa.table(
+        {"ordinal": [0, 1, 2], "key": ["a"] * 3, "time_ms": [0, 1, 2], "reads": lives, "writes": lives}
+        | {column: [5, 6, 7]}
+        | ({DELETES: [False, True, False]} if deleting else {})
+    )
+    (found,) = query_aggregates(memory, events).values()
+    np.testing.assert_array_equal(found, [np.nan, np.nan] if deleting else [np.nan, 5.0, 6.0])

@@ -3,12 +3,14 @@
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.codec import base
 from pipeline.features.windows import plausible
+from pipeline.processing.event_sequence import EventSequence
 from pipeline.processing.record_warnings import PAUSE_SECONDS, RecordWarnings, probable_unit
-from pipeline.records import Bools, DeadLetter, Int64s, RecordBatch, TopicPartition, large_binary
+from pipeline.records import Bools, DeadLetter, DecodedBatch, Int64s, RecordBatch, TopicPartition, large_binary
 
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
@@ -107,32 +109,58 @@ def test_bytes_of_a_record_cannot_forge_a_log_line(warnings: RecordWarnings, cap
 
 
 @pytest.mark.parametrize(
-    ("time", "unit"),
+    ("time", "field", "unit"),
     [
-        (NOW_MS // 1000, "seconds"),
-        (NOW_MS * 1000, "microseconds"),
-        (NOW_MS * 10**6, "nanoseconds"),
-        (NOW_MS + 366 * DAY_MS, None),
-        (0, None),
-        (2**63 - 1, None),
-        (-(2**63), None),
+        (NOW_MS // 1000, "ms", "seconds"),
+        (NOW_MS * 1000, "ms", "microseconds"),
+        (NOW_MS * 10**6, "ms", "nanoseconds"),
+        (NOW_MS // 10**6, "us", "seconds"),
+        (NOW_MS // 1000, "us", "milliseconds"),
+        (NOW_MS * 1000, "us", "nanoseconds"),
+        (NOW_MS * 1000, "s", "milliseconds"),
+        (NOW_MS // 10**6, "ns", "milliseconds"),
+        (NOW_MS + 366 * DAY_MS, "ms", None),
+        (NOW_MS + 366 * DAY_MS, "us", None),
+        (0, "ms", None),
+        (2**63 - 1, "ms", None),
+        (-(2**63), "ms", None),
     ],
 )
-def test_the_unit_of_a_time_is_guessed(time: int, unit: str | None) -> None:
-    """If the number fits in another unit, that is what the producer wrote."""
-    assert probable_unit(time, NOW_MS, is_plausible) == unit
+def test_the_unit_of_a_time_is_guessed(time: int, field: str, unit: str | None) -> None:
+    """If the number in the field fits in another unit, that is what the producer wrote."""
+    assert probable_unit(time, field, NOW_MS, is_plausible) == unit
 
 
-def test_implausible_times_are_told_with_an_example(warnings: RecordWarnings, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("field", "units"), [("ms", "seconds, not milliseconds"), ("us", "milliseconds, not microseconds")]
+)
+def test_implausible_times_are_told_with_an_example(
+    warnings: RecordWarnings, caplog: pytest.LogCaptureFixture, field: str, units: str
+) -> None:
     """The line names the position, both times and the unit that fits."""
     rows = np.arange(0, 10, 2)
-    warnings.implausible_times(records(10), rows, np.full(5, NOW_MS // 1000), is_plausible)
-    warnings.implausible_times(records(10), rows[:0], rows[:0], is_plausible)
-    warnings.implausible_times(records(10), rows, np.full(5, NOW_MS // 1000), is_plausible)
+    warnings.implausible_times(records(10), rows, np.full(5, NOW_MS // 1000), field, is_plausible)
+    warnings.implausible_times(records(10), rows[:0], rows[:0], field, is_plausible)
+    warnings.implausible_times(records(10), rows, np.full(5, NOW_MS // 1000), field, is_plausible)
 
     (message,) = caplog.messages
     assert message == (
         "5 records of flights with an event time too far from the arrival, which update no state; the last at "
         "flights[2] offset 78 has 1970-01-20 16:13:20.000Z and arrived at 2023-11-14 22:13:20.000Z; "
-        "it fits if the number is in seconds, not milliseconds"
+        f"it fits if the number is in {units}"
     )
+
+
+def test_the_unit_of_a_sequence_is_that_of_the_field_that_updates() -> None:
+    """The field of the events, or that of the facts if these update the table."""
+    events, facts = (
+        DecodedBatch(
+            records(2),
+            np.array([row]),
+            pa.RecordBatch.from_pydict({"t": pa.array([NOW_MS], pa.timestamp(unit, "UTC"))}),
+        )
+        for row, unit in ((0, "ms"), (1, "us"))
+    )
+
+    assert EventSequence(records(2), [], events, "t", None, is_plausible).time_unit == "ms"
+    assert EventSequence(records(2), [], events, "t", (facts, "t"), is_plausible).time_unit == "us"
