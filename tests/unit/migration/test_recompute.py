@@ -1,6 +1,6 @@
 """pipeline.migration.recompute: the rows that the records make, however they come in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +113,7 @@ def test_a_key_that_no_worker_keeps_a_row_under_has_none() -> None:
     assert set(last_scores(FORMATS[PREDICTIONS], [(scores, None)], None, 0, 0)) == {b"a"}
 
 
-def scored(scores: list[tuple[str | None, float, int]]) -> DecodedBatch:
+def scored(scores: Sequence[tuple[str | None, float, int]]) -> DecodedBatch:
     """Return decoded scores: key, score, event time in ms. Source offsets are ten times their places."""
     n = len(scores)
     (batch,) = batches([(key, time, score) for key, score, time in scores], n)
