@@ -97,6 +97,12 @@ def test_a_live_worker_with_another_table_is_named() -> None:
         check(OneGroup([SAME, OTHER, None], {"same", "other"}), MINE)
 
 
+def test_a_live_worker_whose_partitions_all_have_another_table_is_named() -> None:
+    """Also if it owns several."""
+    with pytest.raises(StateMismatch, match="worker other runs and declares 'planes' otherwise"):
+        check(OneGroup([OTHER, OTHER], {"other"}), MINE)
+
+
 @pytest.mark.parametrize(
     ("group", "tables"),
     [
@@ -105,6 +111,7 @@ def test_a_live_worker_with_another_table_is_named() -> None:
         (OneGroup([OTHER], {"other"}), {}),
         (OneGroup([OffsetOwner("me", "", "1", OTHER.tables)], {"me"}), MINE),  # this worker before its restart
         (OneGroup([OTHER], {"other"}, answers=False), MINE),
+        (OneGroup([SAME, OffsetOwner("same", "", "1", OTHER.tables)], {"same"}), MINE),  # the latter is from before
     ],
 )
 def test_all_other_groups_are_joined(group: OneGroup, tables: Mapping[str, str]) -> None:
