@@ -150,3 +150,17 @@ def test_a_worker_restarts_with_changed_tables(owner: OffsetOwner) -> None:
 def test_a_worker_that_owned_its_partition_before_restores_without_a_claim() -> None:
     """A restart costs no transaction."""
     assert opened(OnePartition(CLAIM, 50, 0, 90)).claimed == []
+
+
+def test_events_of_an_idle_partition_expired() -> None:
+    """The start is claimed, so that the next restart does not report the same events again."""
+    opening = opened(OnePartition(CLAIM, 3, 10, 10))
+
+    assert opening.expired == [7]
+    assert opening.claimed == [{SOURCE: 10}]
+
+
+def test_events_with_a_score_do_not_expire_unread() -> None:
+    """The offset was set back to deleted events, of which only the last two have no score."""
+    assert opened(OnePartition(None, 3, 10, 90), {SOURCE: 8}).expired == [2]
+    assert opened(OnePartition(None, 3, 10, 90), {SOURCE: 20}).expired == []
