@@ -57,6 +57,15 @@ def test_an_offset_tells_the_topic_that_it_counts(owner: OffsetOwner | None, exp
     assert SourceTopics({"events": "1"}, lambda _: {}).recreated("events", owner) is expected
 
 
+@pytest.mark.parametrize(("before", "after"), [("", "1"), ("1", ""), ("", "")])
+def test_brokers_without_topic_ids(before: str, after: str) -> None:
+    """An id that is not known is no other topic, also while the brokers are upgraded."""
+    topics = SourceTopics({"events": before}, lambda _: {"events": after})
+    topics.doubt()
+    topics.check()
+    assert not SourceTopics({"events": before}, lambda _: {}).recreated("events", OffsetOwner("w", "", after))
+
+
 class OneGroup:
     """A group with the offsets of some owners and some live members."""
 
