@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, Uuid
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from pipeline.declaration import Pipeline
@@ -22,6 +22,7 @@ DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # for its headers and its batch frame
 FEATURES_EXTRA_BYTES = 1024  # the most that a features record has besides the features and the bytes of its event
 FEATURE_BYTES = 10
 DAY_MS = 24 * 60 * 60 * 1000
+NO_ID = str(Uuid(0, 0))
 CHANGELOG = "changelog"
 FEATURES = "features"
 LARGE = str(16 * 1024 * 1024)
@@ -197,14 +198,16 @@ def anchor(kafka: KafkaSettings, pipeline: Pipeline) -> tuple[str, int]:
 def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
     """Return the id of each topic: a topic that is deleted and created again under the same name gets another id.
 
+    The id is "" where the brokers give topics none (before Kafka 2.8).
     Raises BrokerError if the brokers do not return the ids.
     """
     admin = clients.admin(kafka)
     try:
         answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
-        return {name: str(future.result().topic_id) for name, future in answers.items()}
+        found = {name: str(future.result().topic_id) for name, future in answers.items()}
     except KafkaException as error:
         raise admin.failure(f"{kafka.bootstrap} does not tell the ids of {list(names)}", error) from None
+    return {name: "" if id_ == NO_ID else id_ for name, id_ in found.items()}
 
 
 def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool = False) -> dict[str, int]:

@@ -4,17 +4,20 @@ Brokers do not report their time, so the difference is estimated from the timest
 or of the brokers with ``message.timestamp.type=LogAppendTime``) and the monotonic clock:
 
 - If most of the events come from the future, the clock of this worker is behind.
-- An event beyond the end that its log had when its task was opened has arrived since. If most of these events seem to
-  be older, the clock is ahead.
+- An event beyond the end that its log had when its task was opened has arrived since. If all of these events seem to
+  be older, the clock is ahead, by the smallest age of any event: a clock that is ahead makes every event older, whereas
+  late and replayed events come among younger ones.
 - A jump of the clock against the monotonic clock changes the difference by the jump.
 
-Events of a backlog cannot show that the clock is ahead, because they may be as old as they seem.
+Events of a backlog are no sign of a clock that is ahead: they may be as old as they seem. A young event disproves it
+until the clock jumps.
 """
 
 import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
+from math import inf
 from statistics import median
 
 from pipeline.clock import Clock
@@ -38,7 +41,8 @@ class EventClock:
         self._offset = clock.now() - clock.monotonic()
         self._opened: dict[TopicPartition, tuple[float, int]] = {}  # monotonic time, and the high watermark then
         self._ages: deque[float] = deque(maxlen=SAMPLES)
-        self._new: deque[tuple[float, bool]] = deque(maxlen=SAMPLES)  # events since the opening: age, whether too old
+        self._least = inf  # the smallest age of an event, by the clock as it is now
+        self._new: deque[bool] = deque(maxlen=SAMPLES)  # events since the opening: whether too old for that
         self._ahead = self._reported = 0.0
 
     def monotonic(self) -> float:
@@ -76,18 +80,18 @@ class EventClock:
 
     def _add(self, source: TopicPartition, offset: int, age: float, monotonic: float) -> None:
         self._ages.append(age)
+        self._least = min(self._least, age)
         since, end = self._opened.get(source, (0.0, 1 << 63))
         if offset >= end:
-            self._new.append((age, age - (monotonic - since) > TOLERANCE_SECONDS))
+            self._new.append(age - (monotonic - since) > TOLERANCE_SECONDS)
 
     def _estimate(self) -> None:
-        if 2 * sum(too_old for _, too_old in self._new) > len(self._new):
-            self._ahead = max(0.0, median(age for age, _ in self._new))
-        elif self._ages and median(self._ages) < self._ahead - TOLERANCE_SECONDS:
-            self._ahead = 0.0  # the clock was set right, or the events were few and their timestamps wrong
+        most = max(0.0, self._least)
+        self._ahead = most if self._new and all(self._new) else min(self._ahead, most)
 
     def _follow_jump(self, offset: float) -> None:
         jump, self._offset = offset - self._offset, offset
+        self._least += jump
         if abs(jump) > TOLERANCE_SECONDS:
             self._ahead = max(0.0, self._difference() + jump)
             self._ages = deque((age + jump for age in self._ages), SAMPLES)

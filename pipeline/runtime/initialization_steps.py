@@ -5,7 +5,8 @@
     find owners ──> fence stale owners ──> settle own transactions ──> resolve offsets ──> claim them ──> restore
 
 Offsets are trusted only after every transaction that may still change them has ended. The claim commits the start
-offsets under this worker's name before its first output, so that a successor knows which owner to fence.
+offsets under this worker's name before its first output, so that a successor knows which owner to fence. A worker
+that owned the task before claims again only if its claim has changed, as after another declaration of a table.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from enum import StrEnum
 
 from pipeline.records import TaskEpoch, TopicPartition
 from pipeline.runtime.task_actions import FenceOwner, ManagerAction, ResolveOffsets, RestoreState, SettleTransactions
-from pipeline.runtime.task_events import OwnersFound
+from pipeline.runtime.task_events import OffsetsResolved, OwnersFound
 
 
 class InitializationStep(StrEnum):
@@ -105,14 +106,14 @@ class Initialization:
             self._tasks[task].step = InitializationStep.OFFSETS
         return [ResolveOffsets(ready)] if ready else []
 
-    def offsets_resolved(self, offsets: Mapping[TaskEpoch, Mapping[TopicPartition, int]]) -> list[ManagerAction]:
-        """Restore the tasks that this worker owned before; claim the offsets of all others first."""
+    def offsets_resolved(self, event: OffsetsResolved) -> list[ManagerAction]:
+        """Restore the tasks that this worker owned before; claim the offsets of others and outdated ones first."""
         actions: list[ManagerAction] = []
-        for task, starts in offsets.items():
+        for task, starts in event.offsets.items():
             if (found := self._at(task, InitializationStep.OFFSETS)) is None:
                 continue
             found.offsets = dict(starts)
-            if found.owners == {self._identity}:
+            if found.owners == {self._identity} and task not in event.outdated:
                 actions.append(self._restore(task))
             else:
                 found.step = InitializationStep.CLAIM

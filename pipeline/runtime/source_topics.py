@@ -12,7 +12,10 @@ from pipeline.kafka.offset_owner import OffsetOwner
 
 
 class SourceTopics:
-    """The ids of the source topics when the worker started. ``look_up`` returns the ids of topics as of now."""
+    """The ids of the source topics when the worker started. ``look_up`` returns the ids of topics as of now.
+
+    An id that is not known is "", and equals every other.
+    """
 
     def __init__(self, ids: Mapping[str, str], look_up: Callable[[list[str]], Mapping[str, str]]) -> None:
         self._ids = ids
@@ -34,7 +37,7 @@ class SourceTopics:
             self._doubtful = True
             raise
         for topic, was in self._ids.items():
-            if now[topic] != was:
+            if _differ(now[topic], was):
                 raise OffsetsError(
                     f"topic {topic!r} was deleted and created again while this worker ran: what it holds belongs to "
                     "the deleted topic. Start it again"
@@ -42,4 +45,8 @@ class SourceTopics:
 
     def recreated(self, topic: str, owner: OffsetOwner | None) -> bool:
         """Return whether an offset was committed for another topic of this name."""
-        return owner is not None and owner.topic_id not in {"", self._ids[topic]}
+        return owner is not None and _differ(owner.topic_id, self._ids[topic])
+
+
+def _differ(one: str, other: str) -> bool:
+    return "" not in {one, other} and one != other

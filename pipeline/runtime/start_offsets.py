@@ -18,8 +18,8 @@ class Start:
     """The start offset, and a remark to log. ``offset`` None: the group's offset does not fit the topic.
 
     ``skipped`` events are not processed by anyone, and ``repeated`` ones are processed again, because somebody else
-    than a worker has set the offset. ``expired`` is the number of records from the committed offset to the first one
-    that retention left.
+    than a worker has set the offset. ``expired`` is the number of records that retention deleted before a worker read
+    them: from the committed offset on, or from ``processed`` on if that is later and no worker committed the offset.
     """
 
     offset: int | None
@@ -57,16 +57,18 @@ def start_offset(
         return Start(None, f"the committed offset {committed} is one of a deleted topic of this name")
     if committed > bounds.high:
         return Start(None, f"the committed offset {committed} is beyond its end {bounds.high}")
-    if committed < bounds.low:
-        expired = bounds.low - committed
+    unread = committed if claimed or processed is None else max(committed, processed)
+    if unread < bounds.low:
+        expired = bounds.low - unread
         remark = f"{expired} records were deleted by retention before they were read"
         return Start(bounds.low, remark, expired=expired)
     if claimed:
         return Start(committed)
+    start = max(committed, bounds.low)
     skipped = repeated = 0
     if processed is not None:
-        skipped, repeated = max(0, committed - max(processed, bounds.low)), max(0, processed - committed)
-    return Start(committed, _foreign(committed, processed, skipped, repeated), skipped, repeated)
+        skipped, repeated = max(0, start - max(processed, bounds.low)), max(0, processed - start)
+    return Start(start, _foreign(committed, processed, skipped, repeated), skipped, repeated)
 
 
 def _foreign(committed: int, processed: int | None, skipped: int, repeated: int) -> str:

@@ -23,21 +23,25 @@ def check_tables(group: GroupClient, topic: str, tables: Mapping[str, str], *, i
     """Raise StateMismatch if a live member of the group declares a table of ``tables`` otherwise.
 
     ``tables`` are short fingerprints by name, ``topic`` is the topic of the events. Members that have committed nothing
-    yet, or are of an older version, are not known. Without an answer of the brokers nothing is checked.
+    yet, or are of an older version, are not known. A member differs only if all its partitions do: one that agrees was
+    claimed after the declaration of the member had changed. Without an answer of the brokers nothing is checked.
     """
     if not tables:
         return
     try:
         numbers = range(group.partitions(topic, CALL_SECONDS))
         owners = group.offset_owners([TopicPartition(topic, number) for number in numbers], CALL_SECONDS)
-        others = {each.transactional_id: each.tables for each in owners.values() if each is not None}
-        others = {owner: theirs for owner, theirs in others.items() if other_tables(tables, theirs)}
+        others: dict[str, list[list[str]]] = {}
+        for each in owners.values():
+            if each is not None:
+                others.setdefault(each.transactional_id, []).append(other_tables(tables, each.tables))
+        others = {owner: differing for owner, differing in others.items() if all(differing)}
         live = group.live(CALL_SECONDS) - {identity} if others else set()
     except KafkaException as error:
         log.warning("the tables of the running workers are not known: %s", error.args[0].str())
         return
     for owner in sorted(live & others.keys()):
-        differing = ", ".join(repr(name) for name in other_tables(tables, others[owner]))
+        differing = ", ".join(repr(name) for name in others[owner][-1])
         raise StateMismatch(
             f"worker {owner} runs and declares {differing} otherwise than this worker, which therefore does not join "
             f"its group. Start this worker with the same declaration; or stop all workers and run `surgetank state "

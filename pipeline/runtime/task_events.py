@@ -71,9 +71,13 @@ class TransactionsSettled:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsResolved:
-    """The start offsets of tasks, by partition: committed and stable."""
+    """The start offsets of tasks, by partition: committed and stable.
+
+    ``outdated`` are the tasks with a committed offset or its metadata that differs from the claim of this worker.
+    """
 
     offsets: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
+    outdated: frozenset[TaskEpoch] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ Question = FindOwners | ResolveOffsets | RestoreState
 class TaskInitializer:
     """Executes the queries of initialization. ``identity`` is this worker's name as an owner of offsets.
 
+    ``claims`` are the metadata that it commits with offsets, by source topic.
+
     ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
     ``migration`` exists no task is initialized, because the state is being migrated. ``processed`` returns the offset
     after the last event of a partition that has a score or dead letter, by partition, if it is known; it is called for
@@ -58,6 +60,7 @@ class TaskInitializer:
         state: StateLifecycle,
         *,
         identity: str,
+        claims: Mapping[str, str],
         outputs: tuple[str, ...],
         migration: str,
         reset: Literal["earliest", "latest"],
@@ -73,6 +76,7 @@ class TaskInitializer:
         self._mailbox = mailbox
         self._state = state
         self._identity = identity
+        self._claims = {topic: OffsetOwner.of(metadata) for topic, metadata in claims.items()}
         self._outputs = outputs
         self._migration = migration
         self._reset = reset
@@ -217,11 +221,11 @@ class TaskInitializer:
     def _resolve(self, tasks: list[TaskEpoch]) -> None:
         sources = self._sources(tasks)
         committed = self._committed(sources)
-        starts = self._starts(committed) if committed else {}
+        starts, outdated = self._starts(committed)
         if waiting := tuple(task for task in tasks if task not in starts):
             self._mailbox.post(InitializationFailed(waiting))
         if starts:
-            self._mailbox.post(OffsetsResolved(starts))
+            self._mailbox.post(OffsetsResolved(starts, frozenset(outdated)))
 
     def _committed(
         self, tasks: dict[TaskEpoch, list[TopicPartition]]
@@ -238,12 +242,16 @@ class TaskInitializer:
 
     def _starts(
         self, committed: Mapping[TaskEpoch, Mapping[TopicPartition, int]]
-    ) -> dict[TaskEpoch, dict[TopicPartition, int]]:
-        """Return the start offsets of tasks; omit tasks with an offset that does not fit its topic for now."""
+    ) -> tuple[dict[TaskEpoch, dict[TopicPartition, int]], set[TaskEpoch]]:
+        """Return the start offsets of tasks, and the tasks of which an offset or its metadata must be claimed again.
+
+        Omit tasks with an offset that does not fit its topic for now.
+        """
         bounds = self._bounds([source for at in committed.values() for source in at])
         unclaimed = [source for task, at in committed.items() for source in at if self._owners[task][source] is None]
         processed = self._processed(unclaimed) if unclaimed else {}
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
+        outdated: set[TaskEpoch] = set()
         for task, offsets in committed.items():
             owners = self._owners.pop(task)
             found = {
@@ -270,7 +278,9 @@ class TaskInitializer:
                 self._metrics.events_skipped.add(start.skipped, topic=source.topic)
                 self._metrics.events_repeated.add(start.repeated, topic=source.topic)
             starts[task] = {source: start.offset for source, start in found.items() if start.offset is not None}
-        return starts
+            if starts[task] != offsets or any(owners[source] != self._claims[source.topic] for source in offsets):
+                outdated.add(task)
+        return starts, outdated
 
     def _report_expired(self, source: TopicPartition, start: Start) -> None:
         """Report expired records once, also if the task is initialized again before it commits."""

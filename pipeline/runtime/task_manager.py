@@ -74,7 +74,7 @@ class TaskManager:
             case on.TransactionsSettled():
                 return self._initialization.settled(event.tasks)
             case on.OffsetsResolved():
-                actions = self._initialization.offsets_resolved(event.offsets)
+                actions = self._initialization.offsets_resolved(event)
                 return [*actions, *self._commit_if_due(now)]
             case on.InitializationFailed():
                 failed = list(event.tasks)

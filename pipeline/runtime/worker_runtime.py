@@ -164,13 +164,12 @@ class WorkerRuntime:
         self._identity = identity
         self._tables = {} if stores is None else {t: short(f) for t, f in stores.spec.fingerprints.items()}
         self._source_topics = SourceTopics(topic_ids, partial(provisioning.ids, kafka))
+        claims = {topic: OffsetOwner(identity, address, topic_ids[topic], self._tables).metadata() for topic in topics}
         self._transactions = TransactionManager(
             kafka,
             mailbox,
             transactional_id=identity,
-            claims={
-                topic: OffsetOwner(identity, address, topic_ids[topic], self._tables).metadata() for topic in topics
-            },
+            claims=claims,
             membership=self._membership,
             group=GroupClient(kafka, group),
             records=self.records,
@@ -191,6 +190,7 @@ class WorkerRuntime:
             mailbox,
             self._state,
             identity=identity,
+            claims=claims,
             outputs=outputs,
             migration=migration,
             reset=kafka.reset,

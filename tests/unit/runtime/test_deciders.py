@@ -88,6 +88,27 @@ def test_offsets_were_set_by_somebody_else(
     assert told in start.remark
 
 
+@pytest.mark.parametrize(
+    ("committed", "processed", "expired", "repeated", "told"),
+    [
+        (3, 5, 5, 0, "5 records were deleted"),
+        (5, 3, 5, 0, "5 records were deleted"),
+        (3, None, 7, 0, "7 records were deleted"),
+        (3, 10, 0, 0, "no event is skipped"),
+        (3, 50, 0, 40, "40 events before 50 are processed again"),
+    ],
+)
+def test_offsets_were_set_to_deleted_events(
+    committed: int, processed: int | None, expired: int, repeated: int, told: str
+) -> None:
+    """Events that have a score did not expire unread, and those that are left are processed again."""
+    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=processed)
+
+    assert (start.offset, start.expired, start.skipped, start.repeated) == (10, expired, 0, repeated)
+    assert start.remark is not None
+    assert told in start.remark
+
+
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
 def test_the_offsets_of_the_group_expired_though_events_were_processed(reset: str) -> None:
     """Neither is all processed again, nor is anything skipped; events that are gone are no reason."""

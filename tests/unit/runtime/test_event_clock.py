@@ -134,3 +134,50 @@ def test_a_producer_with_a_wrong_clock_is_no_majority(wrong: float, caplog: pyte
         read(clock, source.true + wrong, 102 + 3 * number)
         assert clock.now() == source.now()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("age", [DAY, 60.0])
+def test_events_are_late_or_replayed(age: float, caplog: pytest.LogCaptureFixture) -> None:
+    """They are as old as they seem, also if they are most of the new events: one young event shows that."""
+    source, metrics = WrongClock(0.0), Metrics()
+    clock = EventClock(source, metrics)
+    clock.opened({SOURCE: 100})
+    read_new(clock, source, 1)
+    for offset in range(101, 101 + 2 * SAMPLES):
+        read(clock, source.true - age, offset)
+        assert clock.now() == source.now()
+    assert gauge(metrics) == 0.0
+    assert not caplog.records
+
+
+def test_late_events_that_come_first_are_no_wrong_clock_for_long(caplog: pytest.LogCaptureFixture) -> None:
+    """The first young event corrects that at once."""
+    source, metrics = WrongClock(0.0), Metrics()
+    clock = EventClock(source, metrics)
+    clock.opened({SOURCE: 100})
+    with caplog.at_level(logging.INFO):
+        for offset in range(100, 100 + SAMPLES):
+            read(clock, source.true - DAY, offset)
+        read_new(clock, source, 1, 100 + SAMPLES)
+    assert clock.now() == source.now()
+    assert gauge(metrics) == 0.0
+    assert "agrees" in caplog.text
+
+
+def test_late_events_do_not_raise_the_difference_of_a_clock_that_is_ahead() -> None:
+    """The youngest events tell it."""
+    source = WrongClock(DAY)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    for number in range(SAMPLES):
+        read(clock, source.true - (0.5 if number % 3 == 0 else 7_200.0), 100 + number)
+        assert abs(clock.now() - source.true) < 1.0
+
+
+def test_a_clock_that_is_ahead_stays_known_after_its_events_could_have_waited_that_long() -> None:
+    """Long after the opening, events are not older than the opening any more, but not young either."""
+    source = WrongClock(100.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    read_new(clock, source, 10 * SAMPLES)
+    assert abs(clock.now() - source.true) < 1.0

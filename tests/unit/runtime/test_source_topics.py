@@ -57,6 +57,15 @@ def test_an_offset_tells_the_topic_that_it_counts(owner: OffsetOwner | None, exp
     assert SourceTopics({"events": "1"}, lambda _: {}).recreated("events", owner) is expected
 
 
+@pytest.mark.parametrize(("before", "after"), [("", "1"), ("1", ""), ("", "")])
+def test_brokers_without_topic_ids(before: str, after: str) -> None:
+    """An id that is not known is no other topic, also while the brokers are upgraded."""
+    topics = SourceTopics({"events": before}, lambda _: {"events": after})
+    topics.doubt()
+    topics.check()
+    assert not SourceTopics({"events": before}, lambda _: {}).recreated("events", OffsetOwner("w", "", after))
+
+
 class OneGroup:
     """A group with the offsets of some owners and some live members."""
 
@@ -97,6 +106,12 @@ def test_a_live_worker_with_another_table_is_named() -> None:
         check(OneGroup([SAME, OTHER, None], {"same", "other"}), MINE)
 
 
+def test_a_live_worker_whose_partitions_all_have_another_table_is_named() -> None:
+    """Also if it owns several."""
+    with pytest.raises(StateMismatch, match="worker other runs and declares 'planes' otherwise"):
+        check(OneGroup([OTHER, OTHER], {"other"}), MINE)
+
+
 @pytest.mark.parametrize(
     ("group", "tables"),
     [
@@ -105,6 +120,7 @@ def test_a_live_worker_with_another_table_is_named() -> None:
         (OneGroup([OTHER], {"other"}), {}),
         (OneGroup([OffsetOwner("me", "", "1", OTHER.tables)], {"me"}), MINE),  # this worker before its restart
         (OneGroup([OTHER], {"other"}, answers=False), MINE),
+        (OneGroup([SAME, OffsetOwner("same", "", "1", OTHER.tables)], {"same"}), MINE),  # the latter is from before
     ],
 )
 def test_all_other_groups_are_joined(group: OneGroup, tables: Mapping[str, str]) -> None:
