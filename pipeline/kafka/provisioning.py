@@ -101,7 +101,8 @@ def problems(
         if spec.name in hidden:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) may not be described by this user: whether it exists is unknown; "
-                "grant the user Describe on it (a worker reads events, facts and changelogs, and writes the others)"
+                "grant the user Describe on it (a worker reads all but features and timeline, and writes all but "
+                "events and facts)"
             )
         elif have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
