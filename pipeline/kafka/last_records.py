@@ -37,14 +37,16 @@ def last_records(kafka: KafkaSettings, sources: Iterable[TopicPartition]) -> dic
         return {source: found for source in sources if (found := _last(consumer, source)) is not None}
 
 
-def next_record(kafka: KafkaSettings, source: TopicPartition, offset: int) -> SingleRecord | None:
-    """Return the first committed record at or after an offset; None if there is none.
+def next_record(kafka: KafkaSettings, source: TopicPartition, offset: int) -> tuple[int, SingleRecord | None]:
+    """Return the first offset that the partition has, and the first committed record at or after ``offset``, if any.
 
     Raises BrokerError, and TopicsError if the right Read of the topic is missing.
     """
     with _reader(kafka) as consumer:
         low, end = consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
-        return next(iter(_read(consumer, source, max(low, offset), one=True)), None) if offset < end else None
+        if offset >= end:
+            return low, None
+        return low, next(_read(consumer, source, max(low, offset), one=True), None)
 
 
 @contextmanager

@@ -242,6 +242,16 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     return limits
 
 
+def compacted(kafka: KafkaSettings, name: str) -> bool:
+    """Return whether the brokers compact a topic. Raises BrokerError if they do not tell."""
+    resource, admin = ConfigResource(ConfigResource.Type.TOPIC, name), clients.admin(kafka)
+    try:
+        found = admin.describe_configs([resource], request_timeout=10)[resource].result()
+    except KafkaException as error:
+        raise admin.failure(f"{kafka.bootstrap} does not tell how topic {name!r} is set", error) from None
+    return "compact" in str(found["cleanup.policy"].value)
+
+
 def features_extra_bytes(pipeline: Pipeline) -> int:
     """Return the most bytes that a features record has besides the id and the key of its event."""
     return FEATURES_EXTRA_BYTES + FEATURE_BYTES * (len(pipeline.features) + len(pipeline.table_facts))

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.codec.base import Deserializer
 from pipeline.declaration import Pipeline
 from pipeline.kafka.last_records import SingleRecord, last_records, next_record
+from pipeline.kafka.provisioning import compacted
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
@@ -28,9 +29,9 @@ class ProcessedEvents:
     def __call__(self, sources: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return the offset after the last event with a score or dead letter, by partition; omit what is not known.
 
-        It is known only if the event is still in the topic, or records after it are: after a topic was created again
-        its scores are those of other events. Raises BrokerError if a partition cannot be read for now, and
-        TopicsError if the right Read of a topic that has records is missing.
+        It is known only if the event is still in the topic, or was deleted by retention or compaction: after a topic
+        was created again its scores are those of other events. Raises BrokerError if a partition cannot be read
+        for now, and TopicsError if the right Read of a topic that has records is missing.
         """
         numbers = [source.partition for source in sources if source.topic == self._events]
         last = last_records(self._kafka, [TopicPartition(topic, n) for n in numbers for topic in self._outputs])
@@ -62,10 +63,15 @@ class ProcessedEvents:
         return int(batch.columns["source_offset"][0].as_py())
 
     def _is_of_this_topic(self, source: TopicPartition, offset: int, output: SingleRecord) -> bool:
-        """Return whether the topic still has the event of an output, or has deleted it by retention."""
-        event = next_record(self._kafka, source, offset)
-        if event is None or event.offset > offset:
-            return event is not None
+        """Return whether the topic still has the event of an output, or has deleted it by retention or compaction.
+
+        A transaction's marker or aborted record at its offset is one of a topic that was created again.
+        """
+        low, event = next_record(self._kafka, source, offset)
+        if event is None:
+            return False
+        if event.offset > offset:
+            return low > offset or compacted(self._kafka, self._events)
         return event.key == output.key
 
 

@@ -12,6 +12,7 @@ from pipeline.kafka import clients
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
 from pipeline.settings import Settings
+from pipeline.worker import processed_offsets
 from pipeline.worker.processed_offsets import ProcessedEvents
 from tests.support.recorded_logs import Log, LogConsumer, Message, opening
 from topology.flights import flights
@@ -100,3 +101,14 @@ def test_another_event_at_the_offset_of_a_score_is_one_of_another_topic(make: Ma
     logs = {at(0): keys(at(0), "abx"), TopicPartition(SCORES, 0): score(0, 2, "c")}
 
     assert not make(logs)([at(0)])
+
+
+def test_a_new_events_topic_has_a_marker_at_the_old_offset(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transactional producer is no reason to refuse the first start; retention and compaction leave no marker."""
+    scores = {TopicPartition(SCORES, 0): score(0, 2, "c")}
+    monkeypatch.setattr(processed_offsets, "compacted", lambda *_: False)
+
+    assert not make(scores | {at(0): keys(at(0), ["a", "b", None, "d"])})([at(0)])
+    assert list(make(scores | {at(0): keys(at(0), ["d"], low=3)})([at(0)])) == [at(0)]
+    monkeypatch.setattr(processed_offsets, "compacted", lambda *_: True)
+    assert list(make(scores | {at(0): keys(at(0), ["a", "b", None, "d"])})([at(0)])) == [at(0)]
