@@ -77,7 +77,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         model, schemas = load_model(pipeline, settings, models), project_schemas()
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
         limits = topic_limits(pipeline, settings, clock)
-        retry_until_available(CopartitioningCheck(settings.kafka, pipeline, metrics).at_start, clock)
+        CopartitioningCheck(settings.kafka, pipeline, metrics).at_start()
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.errors import BrokerError
@@ -18,33 +18,49 @@ _READ_SECONDS = 5.0
 def newest_keys(kafka: KafkaSettings, sources: Sequence[TopicPartition], rows: int) -> list[tuple[bytes, int]]:
     """Return key and partition of the committed records among the last ``rows`` offsets of each partition.
 
-    Records without a key are omitted; so are those that are not read within some seconds. Raises BrokerError.
+    Records without a key are omitted; so are those that are not read within some seconds. At most ``rows`` keys of each
+    partition are returned, also while a producer writes. Raises BrokerError.
     """
-    consumer = clients.reader(
-        kafka,
-        enable_partition_eof=True,
-        auto_offset_reset="latest",
-        fetch_wait_max_ms=20,
-        fetch_message_max_bytes=65_536,
-        queued_max_messages_kbytes=16_384,
-    )
-    found: list[tuple[bytes, int]] = []
     try:
-        starts = []
-        for source in sources:
-            low, end = consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
-            starts += [KafkaTopicPartition(*source, max(low, end - rows))] if end > low else []
-        consumer.assign(starts)
-        left, until = len(starts), time.monotonic() + _READ_SECONDS
-        while left and time.monotonic() < until:
-            for message in consumer.consume(rows, 0.05):
-                error, key = message.error(), message.key()
-                if error is not None:
-                    left -= error.code() == KafkaError._PARTITION_EOF
-                elif key is not None:
-                    found.append((key, message.partition() or 0))
+        consumer = clients.reader(
+            kafka,
+            enable_partition_eof=True,
+            auto_offset_reset="latest",
+            fetch_wait_max_ms=20,
+            fetch_message_max_bytes=65_536,
+            queued_max_messages_kbytes=16_384,
+        )
+        try:
+            return _newest_keys(consumer, sources, rows)
+        finally:
+            clients.close_in_background(consumer)
     except KafkaException as error:
         raise BrokerError(f"{kafka.bootstrap} does not return the newest keys: {error.args[0].str()}") from None
-    finally:
-        clients.close_in_background(consumer)
+
+
+def _newest_keys(consumer: Consumer, sources: Sequence[TopicPartition], rows: int) -> list[tuple[bytes, int]]:
+    starts: list[KafkaTopicPartition] = []
+    ends: dict[TopicPartition, int] = {}  # of the partitions that are not read yet
+    for source in sources:
+        low, end = consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
+        if end > low:
+            starts.append(KafkaTopicPartition(*source, max(low, end - rows)))
+            ends[source] = end
+    consumer.assign(starts)
+    found: list[tuple[bytes, int]] = []
+    until = time.monotonic() + _READ_SECONDS
+    while ends and time.monotonic() < until:
+        for message in consumer.consume(rows, 0.05):
+            source = TopicPartition(message.topic() or "", message.partition() or 0)
+            error, offset, key = message.error(), message.offset() or 0, message.key()
+            if source not in ends:
+                continue
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    del ends[source]
+                continue
+            if key is not None and offset < ends[source]:
+                found.append((key, source.partition))
+            if offset >= ends[source] - 1:
+                del ends[source]
     return found

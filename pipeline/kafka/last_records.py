@@ -8,7 +8,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.errors import BrokerError
+from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
 from pipeline.records import Headers, TopicPartition
 from pipeline.settings import KafkaSettings
@@ -29,16 +29,24 @@ class SingleRecord(NamedTuple):
 
 
 def last_records(kafka: KafkaSettings, sources: Iterable[TopicPartition]) -> dict[TopicPartition, SingleRecord]:
-    """Return the last committed record of each partition; omit partitions without one. Raises BrokerError."""
+    """Return the last committed record of each partition; omit partitions without one.
+
+    Raises BrokerError, and TopicsError if the right Read of a topic that has records is missing.
+    """
     with _reader(kafka) as consumer:
         return {source: found for source in sources if (found := _last(consumer, source)) is not None}
 
 
-def next_record(kafka: KafkaSettings, source: TopicPartition, offset: int) -> SingleRecord | None:
-    """Return the first committed record at or after an offset; None if there is none. Raises BrokerError."""
+def next_record(kafka: KafkaSettings, source: TopicPartition, offset: int) -> tuple[int, SingleRecord | None]:
+    """Return the first offset that the partition has, and the first committed record at or after ``offset``, if any.
+
+    Raises BrokerError, and TopicsError if the right Read of the topic is missing.
+    """
     with _reader(kafka) as consumer:
         low, end = consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
-        return next(iter(_read(consumer, source, max(low, offset), one=True)), None) if offset < end else None
+        if offset >= end:
+            return low, None
+        return low, next(_read(consumer, source, max(low, offset), one=True), None)
 
 
 @contextmanager
@@ -68,7 +76,7 @@ def _last(consumer: Consumer, source: TopicPartition) -> SingleRecord | None:
 
 
 def _read(consumer: Consumer, source: TopicPartition, start: int, *, one: bool = False) -> Iterator[SingleRecord]:
-    """Yield the committed records from an offset to the end of the partition. Raises KafkaException."""
+    """Yield the committed records from an offset to the end of the partition. Raises KafkaException, TopicsError."""
     consumer.assign([KafkaTopicPartition(*source, start)])
     heard_at = time.monotonic()
     while True:
@@ -86,6 +94,11 @@ def _read(consumer: Consumer, source: TopicPartition, start: int, *, one: bool =
                 )
             elif error.code() == KafkaError._PARTITION_EOF:
                 return
+            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise TopicsError(
+                    f"the right Read of topic {source.topic} is missing: without it a worker cannot tell how far the "
+                    "events were processed; grant it to the user of the workers"
+                )
             else:
                 raise KafkaException(error)
         if time.monotonic() - heard_at > _CALL_SECONDS:

@@ -102,7 +102,8 @@ def problems(
         if spec.name in hidden:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) may not be described by this user: whether it exists is unknown; "
-                "grant the user Describe on it (a worker reads events, facts and changelogs, and writes the others)"
+                "grant the user Describe on it (a worker reads all but features and timeline, and writes all but "
+                "events and facts)"
             )
         elif have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
@@ -242,6 +243,16 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
                 f"may have {limits[pipeline.events.topic]}: set its max.message.bytes to {wanted} or more"
             )
     return {name: min(limit, clients.MESSAGE_BYTES_MAX) - FRAME_BYTES for name, limit in limits.items()}
+
+
+def compacted(kafka: KafkaSettings, name: str) -> bool:
+    """Return whether the brokers compact a topic. Raises BrokerError if they do not tell."""
+    resource, admin = ConfigResource(ConfigResource.Type.TOPIC, name), clients.admin(kafka)
+    try:
+        found = admin.describe_configs([resource], request_timeout=10)[resource].result()
+    except KafkaException as error:
+        raise admin.failure(f"{kafka.bootstrap} does not tell how topic {name!r} is set", error) from None
+    return "compact" in str(found["cleanup.policy"].value)
 
 
 def features_extra_bytes(pipeline: Pipeline) -> int:

@@ -8,7 +8,7 @@ import logging
 import threading
 
 from pipeline.declaration import Pipeline
-from pipeline.errors import SurgetankError, TopicsError
+from pipeline.errors import BrokerError, SurgetankError, TopicsError
 from pipeline.kafka import provisioning
 from pipeline.kafka.key_sample import newest_keys
 from pipeline.migration.copartitioning import Comparison, Copartitioning, KeySample, compare
@@ -39,7 +39,7 @@ class CopartitioningCheck:
     def at_start(self) -> None:
         """Raise TopicsError for a mismatch. Repeat the check in a thread while the result for a topic is unknown.
 
-        Raises BrokerError.
+        Topics that the brokers do not return are such topics: the check is no condition of the start.
         """
         found = self._compare([facts.topic for facts in self._pipeline.table_facts])
         different = [each for each in found if each.result is Copartitioning.DIFFERENT]
@@ -71,21 +71,37 @@ class CopartitioningCheck:
     def _compare(self, topics: list[str]) -> list[Comparison]:
         if not topics:
             return []
-        existing = provisioning.existing(self._kafka)
+        try:
+            existing = provisioning.existing(self._kafka)
+        except BrokerError as error:
+            return self._reported([_unknown(topic, error) for topic in topics])
         if missing := [topic for topic in (self._pipeline.events.topic, *topics) if topic not in existing]:
             raise TopicsError(f"topic {missing[0]!r} is missing")
-        events = self._sample(self._pipeline.events.topic, existing)
-        found = [
-            compare(events, self._sample(topic, existing))
-            for topic in topics
-            if existing[topic] == events.partitions  # else other checks refuse or allow it
-        ]
+        # Other checks refuse or allow another number of partitions.
+        same = [topic for topic in topics if existing[topic] == existing[self._pipeline.events.topic]]
+        try:
+            events = self._sample(self._pipeline.events.topic, existing)
+        except BrokerError as error:
+            return self._reported([_unknown(topic, error) for topic in same])
+        return self._reported([self._compared(events, topic, existing) for topic in same])
+
+    def _compared(self, events: KeySample, topic: str, existing: dict[str, int]) -> Comparison:
+        try:
+            return compare(events, self._sample(topic, existing))
+        except BrokerError as error:
+            return _unknown(topic, error)
+
+    def _reported(self, found: list[Comparison]) -> list[Comparison]:
         for each in found:
             self._metrics.copartitioning.set(each.result, topic=each.topic)
         return found
 
     def _sample(self, topic: str, existing: dict[str, int]) -> KeySample:
         partitions = existing[topic]
-        step = max(1, partitions // PARTITIONS_MAX)
+        step = -(-partitions // PARTITIONS_MAX)
         sources = [TopicPartition(topic, number) for number in range(0, partitions, step)]
         return KeySample.of(topic, partitions, newest_keys(self._kafka, sources, ROWS))
+
+
+def _unknown(topic: str, error: BrokerError) -> Comparison:
+    return Comparison(topic, Copartitioning.UNKNOWN, str(error))

@@ -3,7 +3,6 @@
 For offsets that no worker committed: Kafka keeps no former offset.
 """
 
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -11,13 +10,11 @@ import numpy as np
 
 from pipeline.codec.base import Deserializer
 from pipeline.declaration import Pipeline
-from pipeline.errors import BrokerError
 from pipeline.kafka.last_records import SingleRecord, last_records, next_record
+from pipeline.kafka.provisioning import compacted
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
-
-log = logging.getLogger(__name__)
 
 
 class ProcessedEvents:
@@ -32,25 +29,22 @@ class ProcessedEvents:
     def __call__(self, sources: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return the offset after the last event with a score or dead letter, by partition; omit what is not known.
 
-        It is known only if the event is still in the topic, or records after it are: after a topic was created again
-        its scores are those of other events.
+        It is known only if the event is still in the topic, or was deleted by retention or compaction: after a topic
+        was created again its scores are those of other events. Raises BrokerError if a partition cannot be read
+        for now, and TopicsError if the right Read of a topic that has records is missing.
         """
         numbers = [source.partition for source in sources if source.topic == self._events]
-        try:
-            last = last_records(self._kafka, [TopicPartition(topic, n) for n in numbers for topic in self._outputs])
-            found: dict[int, tuple[int, SingleRecord]] = {}
-            for output, record in last.items():
-                offset = self._event_offset(output, record)
-                if offset is not None and offset >= found.get(output.partition, (0, record))[0]:
-                    found[output.partition] = offset, record
-            return {
-                TopicPartition(self._events, number): offset + 1
-                for number, (offset, record) in found.items()
-                if self._is_of_this_topic(TopicPartition(self._events, number), offset, record)
-            }
-        except BrokerError as error:
-            log.warning("how far the events were processed is not known: %s", error)
-            return {}
+        last = last_records(self._kafka, [TopicPartition(topic, n) for n in numbers for topic in self._outputs])
+        found: dict[int, tuple[int, SingleRecord]] = {}
+        for output, record in last.items():
+            offset = self._event_offset(output, record)
+            if offset is not None and offset >= found.get(output.partition, (0, record))[0]:
+                found[output.partition] = offset, record
+        return {
+            TopicPartition(self._events, number): offset + 1
+            for number, (offset, record) in found.items()
+            if self._is_of_this_topic(TopicPartition(self._events, number), offset, record)
+        }
 
     def _event_offset(self, output: TopicPartition, record: SingleRecord) -> int | None:
         """Return the offset of the event that an output names; None if it names none of this topic."""
@@ -69,11 +63,16 @@ class ProcessedEvents:
         return int(batch.columns["source_offset"][0].as_py())
 
     def _is_of_this_topic(self, source: TopicPartition, offset: int, output: SingleRecord) -> bool:
-        """Return whether the topic still has the event of an output, or has deleted it by retention."""
-        event = next_record(self._kafka, source, offset)
-        if event is None or event.offset > offset:
-            return event is not None
-        return event.key == output.key and event.at_ms <= output.at_ms
+        """Return whether the topic still has the event of an output, or has deleted it by retention or compaction.
+
+        A transaction's marker or aborted record at its offset is one of a topic that was created again.
+        """
+        low, event = next_record(self._kafka, source, offset)
+        if event is None:
+            return False
+        if event.offset > offset:
+            return low > offset or compacted(self._kafka, self._events)
+        return event.key == output.key
 
 
 def _one(source: TopicPartition, record: SingleRecord) -> RecordBatch:
