@@ -1,11 +1,11 @@
 """Reads single committed records: the last one of a partition, or the first from an offset. For rare questions."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.errors import BrokerError, TopicsError
@@ -28,78 +28,122 @@ class SingleRecord(NamedTuple):
     headers: Headers
 
 
-def last_records(kafka: KafkaSettings, sources: Iterable[TopicPartition]) -> dict[TopicPartition, SingleRecord]:
-    """Return the last committed record of each partition; omit partitions without one.
+class FoundRecord(NamedTuple):
+    """A record of a partition whose first offset is ``low`` and whose next one is ``end``; None if there is none."""
 
-    Raises BrokerError, and TopicsError if the right Read of a topic that has records is missing.
-    """
-    with _reader(kafka) as consumer:
-        return {source: found for source in sources if (found := _last(consumer, source)) is not None}
-
-
-def next_record(kafka: KafkaSettings, source: TopicPartition, offset: int) -> tuple[int, SingleRecord | None]:
-    """Return the first offset that the partition has, and the first committed record at or after ``offset``, if any.
-
-    Raises BrokerError, and TopicsError if the right Read of the topic is missing.
-    """
-    with _reader(kafka) as consumer:
-        low, end = consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
-        if offset >= end:
-            return low, None
-        return low, next(_read(consumer, source, max(low, offset), one=True), None)
+    low: int
+    end: int
+    record: SingleRecord | None
 
 
 @contextmanager
-def _reader(kafka: KafkaSettings) -> Iterator[Consumer]:
-    """Yield a consumer. Raises BrokerError for its KafkaExceptions."""
-    consumer = clients.reader(kafka, enable_partition_eof=True, auto_offset_reset="earliest", fetch_wait_max_ms=20)
+def single_records(kafka: KafkaSettings, on_progress: Callable[[], None]) -> "Iterator[SingleRecordReader]":
+    """Yield a reader. ``on_progress`` is called whenever the brokers have returned something.
+
+    Raises BrokerError if a partition cannot be read for now, and TopicsError if the right Read of a topic is missing.
+    """
     try:
-        yield consumer
+        consumer = clients.reader(
+            kafka,
+            enable_partition_eof=True,
+            auto_offset_reset="earliest",
+            fetch_wait_max_ms=20,
+            fetch_message_max_bytes=65_536,
+            queued_max_messages_kbytes=1_024,
+        )
+        try:
+            yield SingleRecordReader(consumer, on_progress)
+        finally:
+            clients.close_in_background(consumer)
     except KafkaException as error:
         raise BrokerError(f"{kafka.bootstrap} does not return single records: {error.args[0].str()}") from None
-    finally:
-        clients.close_in_background(consumer)
 
 
-def _last(consumer: Consumer, source: TopicPartition) -> SingleRecord | None:
-    low, end = consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
-    back, start = _FIRST_OFFSETS, end
-    while start > low:
-        start = max(low, end - back)
-        last = None
-        for record in _read(consumer, source, start):
-            last = record
-        if last is not None:
-            return last
-        back *= 16
-    return None
+class SingleRecordReader:
+    """Reads all partitions of a question together, each up to the end that it had when the question was asked.
+
+    Records that come later are not waited for. Both questions raise KafkaException, and TopicsError as above.
+    """
+
+    def __init__(self, consumer: Consumer, on_progress: Callable[[], None]) -> None:
+        self._consumer = consumer
+        self._on_progress = on_progress
+
+    def last(self, sources: Iterable[TopicPartition]) -> dict[TopicPartition, FoundRecord]:
+        """Return the last committed record of each partition."""
+        bounds = {source: self._bounds(source) for source in sources}
+        found: dict[TopicPartition, SingleRecord] = {}
+        stops = {source: end for source, (low, end) in bounds.items() if low < end}
+        back = _FIRST_OFFSETS
+        while stops:
+            starts = {source: max(bounds[source][0], bounds[source][1] - back) for source in stops}
+            found |= self._read({source: range(starts[source], stop) for source, stop in stops.items()})
+            stops = {s: start for s, start in starts.items() if s not in found and start > bounds[s][0]}
+            back *= 16
+        return {source: FoundRecord(*each, found.get(source)) for source, each in bounds.items()}
+
+    def first(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, FoundRecord]:
+        """Return the first committed record of each partition at or after an offset.
+
+        ``low`` is not lower than it was when the record was read: retention may have deleted the one at the offset.
+        """
+        bounds = {source: self._bounds(source) for source in offsets}
+        ranges = {source: range(max(low, offsets[source]), end) for source, (low, end) in bounds.items()}
+        found = self._read({source: each for source, each in ranges.items() if each}, first=True)
+        bounds |= {source: self._bounds(source) for source, each in found.items() if each.offset > offsets[source]}
+        return {source: FoundRecord(*each, found.get(source)) for source, each in bounds.items()}
+
+    def _bounds(self, source: TopicPartition) -> tuple[int, int]:
+        low, end = self._consumer.get_watermark_offsets(KafkaTopicPartition(*source), _CALL_SECONDS, cached=False)
+        self._on_progress()
+        return low, end
+
+    def _read(
+        self, ranges: Mapping[TopicPartition, range], *, first: bool = False
+    ) -> dict[TopicPartition, SingleRecord]:
+        """Return the first or last committed record in a range of offsets, by partition."""
+        stops = {source: each.stop for source, each in ranges.items()}  # of the partitions that are still read
+        found: dict[TopicPartition, SingleRecord] = {}
+        self._consumer.assign([KafkaTopicPartition(*source, each.start) for source, each in ranges.items()])
+        heard_at = time.monotonic()
+        while stops:
+            for message in self._consumer.consume(_ROWS, 0.05):
+                source = TopicPartition(message.topic() or "", message.partition() or 0)
+                if source not in stops:
+                    continue
+                heard_at = time.monotonic()
+                self._on_progress()
+                if _ends(message):
+                    del stops[source]
+                    continue
+                record = _record(message)
+                if record.offset < stops[source]:
+                    found[source] = record
+                if first or record.offset >= stops[source] - 1:
+                    del stops[source]
+            if time.monotonic() - heard_at > _CALL_SECONDS:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return found
 
 
-def _read(consumer: Consumer, source: TopicPartition, start: int, *, one: bool = False) -> Iterator[SingleRecord]:
-    """Yield the committed records from an offset to the end of the partition. Raises KafkaException, TopicsError."""
-    consumer.assign([KafkaTopicPartition(*source, start)])
-    heard_at = time.monotonic()
-    while True:
-        messages = consumer.consume(1 if one else _ROWS, 0.05)
-        for message in messages:
-            heard_at = time.monotonic()
-            error = message.error()
-            if error is None:
-                yield SingleRecord(
-                    message.offset() or 0,
-                    message.timestamp()[1],
-                    message.key(),
-                    message.value(),
-                    message.headers() or (),
-                )
-            elif error.code() == KafkaError._PARTITION_EOF:
-                return
-            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise TopicsError(
-                    f"the right Read of topic {source.topic} is missing: without it a worker cannot tell how far the "
-                    "events were processed; grant it to the user of the workers"
-                )
-            else:
-                raise KafkaException(error)
-        if time.monotonic() - heard_at > _CALL_SECONDS:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+def _ends(message: Message) -> bool:
+    """Return whether a message is the end of its partition. Raises KafkaException or TopicsError for other errors."""
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return error is not None
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise TopicsError(
+            f"the right Read of topic {message.topic()} is missing: without it a worker cannot tell how far the events "
+            "were processed; grant it to the user of the workers"
+        )
+    raise KafkaException(error)
+
+
+def _record(message: Message) -> SingleRecord:
+    return SingleRecord(
+        message.offset() or 0,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )

@@ -37,7 +37,7 @@ STABLE_ALONE_SECONDS = 0.2
 BEYOND_SECONDS = 3.0
 
 
-ProcessedOffsets = Callable[[list[TopicPartition]], Mapping[TopicPartition, int]]
+ProcessedOffsets = Callable[[list[TopicPartition], Callable[[], None]], Mapping[TopicPartition, int]]
 Question = FindOwners | ResolveOffsets | RestoreState
 
 
@@ -49,8 +49,8 @@ class TaskInitializer:
     ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
     ``migration`` exists no task is initialized, because the state is being migrated. ``processed`` returns the offset
     after the last event of a partition that has a score or dead letter, by partition, if it is known; it is called for
-    offsets that no worker committed. ``on_expired`` receives the number of records of a partition that retention
-    deleted before they were read.
+    offsets that no worker committed, with a function to call when it makes progress. ``on_expired`` receives the
+    number of records of a partition that retention deleted before they were read.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class TaskInitializer:
         """
         bounds = self._bounds([source for at in committed.values() for source in at])
         unclaimed = [source for task, at in committed.items() for source in at if self._owners[task][source] is None]
-        processed = self._processed(unclaimed) if unclaimed else {}
+        processed = self._processed(unclaimed, self._beat) if unclaimed else {}
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
         outdated: set[TaskEpoch] = set()
         for task, offsets in committed.items():

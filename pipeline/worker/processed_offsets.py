@@ -3,14 +3,14 @@
 For offsets that no worker committed: Kafka keeps no former offset.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import numpy as np
 
 from pipeline.codec.base import Deserializer
 from pipeline.declaration import Pipeline
-from pipeline.kafka.last_records import SingleRecord, last_records, next_record
+from pipeline.kafka.last_records import FoundRecord, SingleRecord, single_records
 from pipeline.kafka.provisioning import compacted
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import RecordBatch, TopicPartition, large_binary
@@ -26,25 +26,36 @@ class ProcessedEvents:
         self._outputs = (pipeline.scores.topic, pipeline.dead_letters)
         self._scores = scores
 
-    def __call__(self, sources: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+    def __call__(self, sources: list[TopicPartition], on_progress: Callable[[], None]) -> Mapping[TopicPartition, int]:
         """Return the offset after the last event with a score or dead letter, by partition; omit what is not known.
 
         It is known only if the event is still in the topic, or was deleted by retention or compaction: after a topic
         was created again its scores are those of other events. Raises BrokerError if a partition cannot be read
-        for now, and TopicsError if the right Read of a topic that has records is missing.
+        for now, and TopicsError if the right Read of a topic that has records is missing. ``on_progress`` is called
+        whenever the brokers have returned something.
         """
         numbers = [source.partition for source in sources if source.topic == self._events]
-        last = last_records(self._kafka, [TopicPartition(topic, n) for n in numbers for topic in self._outputs])
-        found: dict[int, tuple[int, SingleRecord]] = {}
-        for output, record in last.items():
-            offset = self._event_offset(output, record)
-            if offset is not None and offset >= found.get(output.partition, (0, record))[0]:
-                found[output.partition] = offset, record
+        with single_records(self._kafka, on_progress) as reader:
+            last = reader.last(TopicPartition(topic, number) for number in numbers for topic in self._outputs)
+            named = self._named(last)
+            events = reader.first({source: offset for source, (offset, _) in named.items()})
+        gaps = [source for source, (offset, _) in named.items() if _is_gap(events[source], offset)]
+        compacts = bool(gaps) and compacted(self._kafka, self._events)
         return {
-            TopicPartition(self._events, number): offset + 1
-            for number, (offset, record) in found.items()
-            if self._is_of_this_topic(TopicPartition(self._events, number), offset, record)
+            source: offset + 1
+            for source, (offset, output) in named.items()
+            if _is_of_this_topic(events[source], offset, output, compacts=compacts)
         }
+
+    def _named(self, last: Mapping[TopicPartition, FoundRecord]) -> dict[TopicPartition, tuple[int, SingleRecord]]:
+        """Return the last event that an output names, and that output, by partition of the events."""
+        named: dict[TopicPartition, tuple[int, SingleRecord]] = {}
+        for output, (_, _, record) in last.items():
+            offset = None if record is None else self._event_offset(output, record)
+            source = TopicPartition(self._events, output.partition)
+            if record is not None and offset is not None and offset >= named.get(source, (0, record))[0]:
+                named[source] = offset, record
+        return named
 
     def _event_offset(self, output: TopicPartition, record: SingleRecord) -> int | None:
         """Return the offset of the event that an output names; None if it names none of this topic."""
@@ -62,17 +73,20 @@ class ProcessedEvents:
             return None
         return int(batch.columns["source_offset"][0].as_py())
 
-    def _is_of_this_topic(self, source: TopicPartition, offset: int, output: SingleRecord) -> bool:
-        """Return whether the topic still has the event of an output, or has deleted it by retention or compaction.
 
-        A transaction's marker or aborted record at its offset is one of a topic that was created again.
-        """
-        low, event = next_record(self._kafka, source, offset)
-        if event is None:
-            return False
-        if event.offset > offset:
-            return low > offset or compacted(self._kafka, self._events)
-        return event.key == output.key
+def _is_gap(event: FoundRecord, offset: int) -> bool:
+    """Return whether the partition has records before and after an offset, but none at it."""
+    return event.record is not None and event.low <= offset < event.record.offset
+
+
+def _is_of_this_topic(event: FoundRecord, offset: int, output: SingleRecord, *, compacts: bool) -> bool:
+    """Return whether the topic still has the event of an output, or has deleted it by retention or compaction.
+
+    Otherwise a gap, as a transaction's marker or aborted record leaves it, is one of a topic that was created again.
+    """
+    if event.record is None or _is_gap(event, offset):
+        return event.record is not None and compacts
+    return event.low > offset or event.record.key == output.key
 
 
 def _one(source: TopicPartition, record: SingleRecord) -> RecordBatch:

@@ -19,7 +19,8 @@ from topology.flights import flights
 
 EVENTS, SCORES, DEAD = flights.events.topic, flights.scores.topic, flights.dead_letters
 SCHEMA = pa.schema([("source_topic", pa.string()), ("source_offset", pa.int64())])
-Make = Callable[..., ProcessedEvents]
+Processed = Callable[[list[TopicPartition]], Mapping[TopicPartition, int]]
+Make = Callable[..., Processed]
 
 
 class NumberedScores:
@@ -55,10 +56,11 @@ def dead_letter(number: int, event: int, key: str) -> Log:
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Return ProcessedEvents of partitions in memory; those that are not given are empty."""
 
-    def made(logs: Mapping[TopicPartition, Log], unreachable: Sequence[TopicPartition] = ()) -> ProcessedEvents:
+    def made(logs: Mapping[TopicPartition, Log], unreachable: Sequence[TopicPartition] = ()) -> Processed:
         empty = {TopicPartition(topic, n): Log() for topic in (EVENTS, SCORES, DEAD) for n in range(4)}
         monkeypatch.setattr(clients, "reader", opening(LogConsumer({**empty, **logs}, unreachable)))
-        return ProcessedEvents(Settings().kafka, flights, NumberedScores())
+        events = ProcessedEvents(Settings().kafka, flights, NumberedScores())
+        return lambda sources: events(sources, lambda: None)
 
     return made
 
