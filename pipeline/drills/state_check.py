@@ -23,7 +23,7 @@ from pipeline.errors import SurgetankError
 from pipeline.features.aggregate_kinds import AggregateKind
 from pipeline.features.tables import TableState
 from pipeline.features.windows import advance
-from pipeline.kafka import provisioning
+from pipeline.kafka import provisioning, topic_configs
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.group_offsets import GroupOffsets
 from pipeline.migration.partition_history import PartitionHistory, era_of, longest
@@ -96,7 +96,7 @@ def compare_states(kafka: KafkaSettings, pipeline: Pipeline) -> list[StateReport
     """
     _wait_until_committed(kafka, pipeline)
     settings = StateSettings()
-    key_bytes_max = largest_key(pipeline, provisioning.record_limits(kafka, pipeline))
+    key_bytes_max = largest_key(pipeline, topic_configs.record_limits(kafka, pipeline))
     reports = [
         _compare_table(kafka, pipeline, table_state, settings, key_bytes_max) for table_state in pipeline.table_states
     ]

@@ -14,7 +14,7 @@ from pipeline.declaration import PREDICTIONS, Pipeline
 from pipeline.errors import StateMismatch, TopologyError
 from pipeline.features.row_layout import RowLayout, layout_from_declaration, migrate
 from pipeline.features.tables import TableState
-from pipeline.kafka import provisioning
+from pipeline.kafka import provisioning, topic_configs
 from pipeline.kafka.topic_rewriter import TopicRewriter
 from pipeline.migration.changelog_rows import ChangelogRows
 from pipeline.migration.lock import MigrationLock
@@ -234,7 +234,7 @@ class Rebuild:
             partitions=existing[self._pipeline.events.topic],
             growth=self._growth,
             value_bytes_max=self._settings.dead_letters.value_bytes_max,
-            key_bytes_max=largest_key(self._pipeline, provisioning.record_limits(self._kafka, self._pipeline)),
+            key_bytes_max=largest_key(self._pipeline, topic_configs.record_limits(self._kafka, self._pipeline)),
         )
 
     def _step(self, name: str, number: int, use: RebuildAction | None, rows: int) -> RebuildStep:

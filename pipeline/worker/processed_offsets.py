@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.codec.base import Deserializer
 from pipeline.declaration import Pipeline
 from pipeline.kafka.last_records import FoundRecord, SingleRecord, single_records
-from pipeline.kafka.provisioning import compacted
+from pipeline.kafka.topic_configs import compacted
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings

@@ -10,7 +10,7 @@ from pipeline.codec.avro.serializer import AvroSerializer
 from pipeline.codec.base import Deserializer
 from pipeline.codec.schema_repository import SchemaRepository
 from pipeline.declaration import Pipeline
-from pipeline.kafka import provisioning
+from pipeline.kafka import provisioning, topic_configs
 from pipeline.kafka.clients import MESSAGE_BYTES_MAX
 from pipeline.kafka.retry import retry_until_available
 from pipeline.kafka.task_limit import TaskLimit, task_limit
@@ -82,11 +82,11 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     partitions = retry_until_available(lambda: provisioning.existing(settings.kafka), clock)
     provisioning.fit(pipeline, partitions, recording=recording, drain=settings.state.drain)
     room = retry_until_available(
-        lambda: provisioning.record_limits(settings.kafka, pipeline, recording=recording), clock
+        lambda: topic_configs.record_limits(settings.kafka, pipeline, recording=recording), clock
     )
     score = room[pipeline.scores.topic]
     if recording:  # a features record has what the score of the same event has, and the features
-        score = min(score, room[pipeline.recorded] - provisioning.features_extra_bytes(pipeline))
+        score = min(score, room[pipeline.recorded] - topic_configs.features_extra_bytes(pipeline))
     tasks = task_limit(pipeline, partitions, recording=recording)
     return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), tasks)
 

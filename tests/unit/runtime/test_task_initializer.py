@@ -91,7 +91,7 @@ class Opening:
             migration="migration",
             reset="earliest",
             topics=SourceTopics({"events": "1"}, lambda _: {}),
-            processed=lambda _: processed,
+            processed=lambda _, __: processed,
             metrics=metrics,
             event_clock=EventClock(clock, metrics),
             beat=lambda: None,
