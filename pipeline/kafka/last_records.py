@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
+from pipeline.kafka.message_headers import headers_of
 from pipeline.records import Headers, TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -145,5 +146,5 @@ def _record(message: Message) -> SingleRecord:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        message.headers() or (),
+        headers_of(message),
     )

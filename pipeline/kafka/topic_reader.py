@@ -12,6 +12,7 @@ from confluent_kafka.admin import OffsetSpec
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
 from pipeline.kafka.clients import Admin
+from pipeline.kafka.message_headers import headers_of
 from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 
@@ -122,7 +123,7 @@ class TopicReader:
             arrived_ms=np.array([message.timestamp()[1] for message in records], dtype=np.int64),
             keys=large_binary([message.key() for message in records]),
             values=large_binary([message.value() for message in records]),
-            headers_of=lambda row: records[row].headers() or (),
+            headers_of=lambda row: headers_of(records[row]),
         )
 
     def _is_end(self, message: Message) -> bool:

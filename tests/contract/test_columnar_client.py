@@ -19,10 +19,11 @@ from pipeline.kafka import clients
 from pipeline.kafka.columnar.consumer import ColumnarConsumer
 from pipeline.kafka.columnar.interface import BatchConsumer, BatchProducer
 from pipeline.kafka.columnar.library import COPY
-from pipeline.kafka.columnar.plain import UNREADABLE, PlainConsumer, PlainProducer
+from pipeline.kafka.columnar.plain import PlainConsumer, PlainProducer
 from pipeline.kafka.columnar.produce_all import produce_all
 from pipeline.kafka.columnar.producer import ColumnarProducer, handle
 from pipeline.kafka.columnar.results import Polled
+from pipeline.kafka.message_headers import UNREADABLE
 from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest
@@ -263,7 +264,8 @@ def test_a_header_whose_name_is_no_text_does_not_keep_its_record_from_being_read
     assert found["columnar"].values.to_pylist() == found["plain"].values.to_pylist() == [b"value"]
     ((kept, value),) = found["columnar"].headers_of(0)
     assert (kept.encode(errors="surrogateescape"), value) == (b"M\xfcller", b"value")
-    assert found["plain"].headers_of(0) == UNREADABLE
+    for _ in range(3):  # the client's response to a second call differs from that to the first
+        assert found["plain"].headers_of(0) == UNREADABLE
 
 
 @both

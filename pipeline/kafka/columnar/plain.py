@@ -8,10 +8,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka.columnar.results import Appended, PartitionError, Polled
+from pipeline.kafka.message_headers import headers_of
 from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
-
-# Headers that confluent-kafka cannot read, as one header with a name that is not UTF-8.
-UNREADABLE: Headers = (("\udcff", None),)
 
 
 class PlainConsumer:
@@ -120,12 +118,4 @@ def _records(source: TopicPartition, messages: list[Message], end: int) -> Parti
 
 
 def _headers_of(messages: list[Message]) -> Callable[[int], Headers]:
-    """Return a function from row to headers: ``UNREADABLE`` for all headers of a record if a name is not UTF-8."""
-
-    def headers_of(row: int) -> Headers:
-        try:
-            return messages[row].headers() or ()
-        except (UnicodeDecodeError, SystemError):
-            return UNREADABLE
-
-    return headers_of
+    return lambda row: headers_of(messages[row])
