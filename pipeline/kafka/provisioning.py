@@ -146,11 +146,15 @@ def hidden(kafka: KafkaSettings, names: Collection[str]) -> set[str]:
 
 def check(
     kafka: KafkaSettings, pipeline: Pipeline, *, optional: bool = True, recording: bool = False, drain: bool = False
-) -> None:
-    """Raise TopicsError, with every problem, unless the topics fit the pipeline. Parameters as in ``problems``."""
+) -> dict[str, int]:
+    """Return the number of partitions of each existing topic. Parameters as in ``problems``.
+
+    Raises TopicsError, with every problem, unless the topics fit the pipeline.
+    """
     have = existing(kafka)
     unseen = hidden(kafka, [spec.name for spec in needed(pipeline, recording=recording) if spec.name not in have])
     fit(pipeline, have, optional=optional, recording=recording, drain=drain, hidden=unseen)
+    return have
 
 
 def fit(

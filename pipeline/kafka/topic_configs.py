@@ -1,5 +1,7 @@
 """Reads the configurations of a pipeline's topics: the sizes of records that they accept, and what they delete."""
 
+from collections.abc import Sequence
+
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
@@ -22,20 +24,15 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     might not fit its topic, or if a changelog's cleanup policy deletes records; BrokerError if no broker answers.
     """
     names = [spec.name for spec in needed(pipeline, recording=recording) if not spec.optional]
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-    admin = clients.admin(kafka)
-    try:
-        answers = {r.name: f.result() for r, f in admin.describe_configs(resources, request_timeout=10).items()}
-    except KafkaException as error:
-        raise admin.failure(f"{kafka.bootstrap} does not tell how {names} are set", error) from None
+    configs = _configs(kafka, names)
     for name in pipeline.changelogs.values():
-        policy = answers[name]["cleanup.policy"].value
+        policy = configs[name]["cleanup.policy"]
         if policy != "compact":
             raise TopicsError(
                 f"topic {name!r} is a changelog with cleanup.policy={policy}: old state would be deleted from it; "
                 "set it to compact"
             )
-    limits = {name: int(answers[name]["max.message.bytes"].value) for name in names}
+    limits = {name: int(configs[name]["max.message.bytes"]) for name in names}
     extra = {pipeline.dead_letters: DEAD_LETTER_EXTRA_BYTES}
     if recording:
         extra[pipeline.recorded] = features_extra_bytes(pipeline)
@@ -50,15 +47,21 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
 
 
 def compacted(kafka: KafkaSettings, name: str) -> bool:
-    """Return whether the brokers compact a topic. Raises BrokerError if they do not tell."""
-    resource, admin = ConfigResource(ConfigResource.Type.TOPIC, name), clients.admin(kafka)
-    try:
-        found = admin.describe_configs([resource], request_timeout=10)[resource].result()
-    except KafkaException as error:
-        raise admin.failure(f"{kafka.bootstrap} does not tell how topic {name!r} is set", error) from None
-    return "compact" in str(found["cleanup.policy"].value)
+    """Return whether the brokers compact a topic. Raises BrokerError if they do not return its configuration."""
+    return "compact" in _configs(kafka, [name])[name]["cleanup.policy"]
 
 
 def features_extra_bytes(pipeline: Pipeline) -> int:
     """Return the most bytes that a features record has besides the id and the key of its event."""
     return FEATURES_EXTRA_BYTES + FEATURE_BYTES * (len(pipeline.features) + len(pipeline.table_facts))
+
+
+def _configs(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic: the values by name. Raises BrokerError."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    admin = clients.admin(kafka)
+    try:
+        answers = {r.name: f.result() for r, f in admin.describe_configs(resources, request_timeout=10).items()}
+    except KafkaException as error:
+        raise admin.failure(f"{kafka.bootstrap} does not return the configurations of {list(names)}", error) from None
+    return {name: {entry.name: str(entry.value) for entry in entries.values()} for name, entries in answers.items()}

@@ -79,8 +79,12 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     Waits until the brokers are available.
     """
     recording = settings.features.record
-    partitions = retry_until_available(lambda: provisioning.existing(settings.kafka), clock)
-    provisioning.fit(pipeline, partitions, recording=recording, drain=settings.state.drain)
+    partitions = retry_until_available(
+        lambda: provisioning.check(
+            settings.kafka, pipeline, optional=False, recording=recording, drain=settings.state.drain
+        ),
+        clock,
+    )
     room = retry_until_available(
         lambda: topic_configs.record_limits(settings.kafka, pipeline, recording=recording), clock
     )

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clock import SystemClock
 from pipeline.errors import BrokerError, SurgetankError, TopicsError
 from pipeline.kafka import clients, provisioning
 from pipeline.kafka.offset_collector import OffsetQuery
 from pipeline.kafka.retry import wait_until
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.lag.offset_collector_process import OffsetCollectorProcess
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, Settings
+from pipeline.worker.processing_parts import topic_limits
 from tests.support.secured_kafka import USER, SecuredKafka, secured
 from topology.flights import flights
 
@@ -100,12 +102,13 @@ def test_a_host_name_that_cannot_be_resolved() -> None:
 
 
 def test_a_topic_that_the_user_may_not_describe(brokers: SecuredKafka) -> None:
-    """It exists, and is not called missing: neither by the check, nor by apply, nor by a reader."""
+    """It exists, and is not called missing: neither by the check, nor by apply, a worker or a reader."""
     provisioning.apply(settings(brokers.plain), flights)
     user = settings(brokers.sasl, brokers.credentials())
     for said in (
         refusal(lambda: provisioning.check(user, flights), TopicsError),
         refusal(lambda: provisioning.apply(user, flights), TopicsError),
+        refusal(lambda: topic_limits(flights, Settings(kafka=user), SystemClock()), TopicsError),  # a worker's start
     ):
         assert f"topic {flights.events.topic!r} (events) may not be described by this user" in said
         assert "grant the user Describe" in said
