@@ -9,10 +9,12 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from pipeline.clock import SystemClock
 from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
 from pipeline.kafka.clients import Admin
 from pipeline.kafka.message_headers import headers_of
+from pipeline.kafka.retry import retry_until_available
 from pipeline.records import RecordBatch, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 
@@ -213,11 +215,19 @@ class CommittedOffsets:
         }
 
     def required(self) -> Offsets:
-        """Return the same as ``committed``. Raises BrokerError if Kafka does not answer within some seconds."""
-        try:
-            return self.committed(_ANSWER_SECONDS)
-        except KafkaException as error:
-            raise BrokerError(f"{self._bootstrap} does not return committed offsets: {error.args[0].str()}") from None
+        """Return the same as ``committed``. Raises BrokerError if Kafka does not answer within some seconds.
+
+        The first coordinator of a new cluster refuses requests for a moment.
+        """
+
+        def ask() -> Offsets:
+            try:
+                return self.committed(_ANSWER_SECONDS)
+            except KafkaException as error:
+                reason = error.args[0].str()
+                raise BrokerError(f"{self._bootstrap} does not return committed offsets: {reason}") from None
+
+        return retry_until_available(ask, SystemClock(), _ANSWER_SECONDS)
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""
