@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.kafka.columnar import walk
-from pipeline.kafka.columnar.headers import decode_headers
+from pipeline.kafka.columnar.headers import EncodedHeaders
 from pipeline.kafka.columnar.library import (
     CONF_OK,
     CONSUMER,
@@ -166,7 +166,7 @@ class _Block:
         buffer = pa.py_buffer(self._memory)
         headers_of: Callable[[int], Headers] = _no_headers
         if self._sizes[walk.AT_HEADERS]:
-            headers_of = _headers_of(
+            headers_of = EncodedHeaders(
                 self._column(buffer, "headers", walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS)
             )
         return PartitionRecords(
@@ -199,14 +199,6 @@ class _Block:
 
 def _no_headers(_: int) -> Headers:
     return ()
-
-
-def _headers_of(column: pa.LargeBinaryArray) -> Callable[[int], Headers]:
-    def headers_of(row: int) -> Headers:
-        encoded = column[row].as_py()
-        return () if encoded is None else decode_headers(encoded)
-
-    return headers_of
 
 
 def _new(options: Mapping[str, Option]) -> int:
