@@ -54,8 +54,10 @@ def _column(encoded: Bytes, starts: Int64s, lengths: Int64s) -> pa.LargeBinaryAr
 
 @compiled()
 def _length_at(encoded: Bytes, at: int) -> int:
-    unsigned = encoded[at] | (encoded[at + 1] << 8) | (encoded[at + 2] << 16) | (encoded[at + 3] << 24)
-    return unsigned if unsigned < 0x80000000 else -1
+    unsigned = np.int64(0)
+    for i in range(4):
+        unsigned |= np.int64(encoded[at + i]) << np.int64(8 * i)
+    return unsigned if unsigned < 0x80000000 else np.int64(-1)
 
 
 @compiled()
