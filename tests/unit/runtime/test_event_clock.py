@@ -229,7 +229,7 @@ def test_a_record_that_waited_for_the_brokers_is_no_evidence() -> None:
 
 
 def test_a_suspended_machine_is_no_wrong_clock_by_the_brokers() -> None:
-    """What was known from the brokers is not carried over the jump; the next record shows it again."""
+    """What was known from the brokers is an estimate after the jump: one young event corrects it."""
     source = WrongClock(0.0)
     clock = EventClock(source, Metrics())
     clock.opened({SOURCE: 100})
@@ -237,10 +237,23 @@ def test_a_suspended_machine_is_no_wrong_clock_by_the_brokers() -> None:
     read_new(clock, source, SAMPLES)
     later = 3_600.0
     source.wrong += later  # as seen from the monotonic clock
-    sent = source.monotonic()
-    source.at += 0.1
-    clock.appended(sent, round(source.now() * 1000))
+    source.at += 1.0
+    read(clock, source.now() - 0.5, 1_000)
     assert abs(clock.now() - source.now()) < 1.0
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY, 50.0, -50.0, 5.0])
+def test_the_clock_jumps_after_the_brokers_showed_that_it_was_right(jump: float) -> None:
+    """Ages stay right at once."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    appended(clock, source)
+    read_new(clock, source, SAMPLES)
+    source.wrong = jump
+    assert abs(clock.now() - source.true) < (1.0 if abs(jump) > 10 else 5.5)
+    appended(clock, source)
+    assert abs(clock.now() - source.true) < (1.0 if abs(jump) > 10 else 5.5)
 
 
 def test_brokers_with_a_wrong_clock_are_outvoted_by_the_events() -> None:
