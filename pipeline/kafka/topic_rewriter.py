@@ -8,6 +8,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
+from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -27,6 +28,7 @@ class TopicRewriter:
 
     def __init__(self, kafka: KafkaSettings, identity: str, group: str, permit: Callable[[], None]) -> None:
         self._permit = permit
+        self._owner = OffsetOwner(identity)
         self._group = clients.reader(kafka, group_id=group)
         self._failed: KafkaError | None = None
         self._producer = clients.transactional(
@@ -64,8 +66,12 @@ class TopicRewriter:
                 return
 
     def offsets(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Commit offsets of the group with the transaction. Only for partitions without a committed offset."""
-        first = [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
+        """Commit offsets of the group with the transaction. Only for partitions without a committed offset.
+
+        They have an owner, so that no worker takes them for offsets that another application set.
+        """
+        mark = self._owner.metadata()
+        first = [KafkaTopicPartition(*source, offset, mark) for source, offset in positions.items()]
         if first:
             with _broker_errors("write offsets"):
                 metadata = self._group.consumer_group_metadata()
