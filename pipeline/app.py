@@ -65,25 +65,36 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     identity, clock, metrics = f"{pipeline.name}-{settings.identity}", SystemClock(), Metrics()
     logs.configure(settings.telemetry, worker=identity, pipeline=pipeline.name)
     raise_limit()
+    event_clock = EventClock(clock, metrics)
     writer = TimelineWriter(
         settings.kafka,
         pipeline,
         who=identity,
         clock=clock,
         ended=lambda outcome: metrics.timeline_events.add(1, outcome=outcome),
+        appended=event_clock.appended,
     )
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
     with reported_start(timeline):
         model, schemas = load_model(pipeline, settings, models), project_schemas()
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
         limits = topic_limits(pipeline, settings, clock)
+        topic_ids = retry_until_available(
+            lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
+        )
         CopartitioningCheck(settings.kafka, pipeline, metrics).at_start()
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
         warnings = RecordWarnings(clock)
         stores, stateful = stateful_parts(
-            pipeline, settings, model_version=model.version, metrics=metrics, warnings=warnings, clock=clock
+            pipeline,
+            settings,
+            topic_ids=topic_ids,
+            model_version=model.version,
+            metrics=metrics,
+            warnings=warnings,
+            clock=clock,
         )
         processor = BatchProcessor(
             pipeline,
@@ -111,8 +122,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             state_lookup(pipeline, settings, stores, address, clock).register(server)
         log.info("worker %s: model %s %s", identity, model.name, model.version)
         timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
-        event_clock = EventClock(clock, metrics)
-        process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, event_clock)
+        process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, health, event_clock)
         runtime = WorkerRuntime(
             settings,
             pipeline=pipeline.name,
@@ -124,7 +134,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             task_limit=limits.tasks,
             identity=identity,
             address=address,
-            topic_ids=retry_until_available(lambda: provisioning.ids(settings.kafka, pipeline.sources), clock),
+            topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},
             processed=processed_events(pipeline, settings, schemas),
             clock=clock,
             event_clock=event_clock,

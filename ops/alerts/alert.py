@@ -64,6 +64,14 @@ def by_pipeline_over(expr: str, window: str) -> str:
     return f"sum by (pipeline) ({expr} * on (job, instance) group_left (pipeline) {info})"
 
 
+def added_in_ten_minutes(counter: str) -> str:
+    """Return what was added to a counter in the last ten minutes, also where its series began in that time.
+
+    A series can begin with its first events: then there is no sample before them, which increase() would need.
+    """
+    return f"clamp_min({counter} - ({counter} offset 10m or 0 * {counter}), 0)"
+
+
 def as_group(expr: str) -> str:
     """Return a worker expression with the label group: the group of a pipeline has the pipeline's name."""
     return f'label_replace({expr} * {INFO}, "group", "$1", "pipeline", "(.+)")'

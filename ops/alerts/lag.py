@@ -17,6 +17,25 @@ def _worse_of(worker: str, exporter: str) -> str:
     return f"max by (group, topic, partition) ({both})"
 
 
+_OPEN = _worse_of("surgetank_open_transaction_seconds", "surgetank_group_open_transaction_seconds")
+
+
+def _transaction_rule(name: str, severity: Severity, seconds: int, what_follows: str) -> AlertRule:
+    return AlertRule(
+        name,
+        severity,
+        f"max by (group, topic) ({_OPEN}) > {seconds}",
+        0,
+        "{{ $labels.group }} waits for a transaction on {{ $labels.topic }} that is open for "
+        "{{ humanizeDuration $value }}",
+        "A producer has begun a transaction and not ended it: the last stable offset of a partition of topic "
+        "{{ $labels.topic }} has stood still below its high watermark for {{ humanizeDuration $value }}. Records "
+        f"behind it cannot be read; they do not count as lag. {what_follows}",
+        "Some events of {{ $labels.topic }} are not scored until their producer ends a transaction. None is lost.",
+        subject_label="group",
+    )
+
+
 RULES = RuleGroup(
     "surgetank-lag",
     o.LAG_EVALUATION_SECONDS,
@@ -58,20 +77,18 @@ RULES = RuleGroup(
             "Scores of {{ $labels.group }} may arrive late soon. None is lost.",
             subject_label="group",
         ),
-        AlertRule(
+        _transaction_rule(
+            "EventsWaitForTransaction",
+            Severity.TICKET,
+            o.OPEN_TRANSACTION_SECONDS_NOTED,
+            "Its producer may end it yet.",
+        ),
+        _transaction_rule(
             "TransactionLeftOpen",
             Severity.PAGE,
-            "max by (group, topic) ("
-            f"{_worse_of('surgetank_open_transaction_seconds', 'surgetank_group_open_transaction_seconds')}"
-            f") > {o.OPEN_TRANSACTION_SECONDS_MAX}",
-            0,
-            "{{ $labels.group }} waits for a transaction on {{ $labels.topic }} that is open for "
-            "{{ humanizeDuration $value }}",
-            "A producer has begun a transaction and not ended it: the last stable offset of a partition of topic "
-            "{{ $labels.topic }} has stood still below its high watermark for {{ humanizeDuration $value }}. Records "
-            "behind it cannot be read; they do not count as lag.",
-            "Some events of {{ $labels.topic }} are not scored until their producer ends a transaction. None is lost.",
-            subject_label="group",
+            o.OPEN_TRANSACTION_SECONDS_MAX,
+            "By now the brokers have ended the transaction of any producer that is gone, unless their "
+            "transaction.max.timeout.ms is higher than its default.",
         ),
         AlertRule(
             "PartitionStalled",

@@ -28,7 +28,10 @@ SLOW_BURNS = (("1d", "2h", 3.0), ("3d", "6h", 1.0))
 # Lag.
 LAG_SECONDS_MAX = 60.0  # maximum age of the oldest uncommitted event
 LAG_SECONDS_NOTED = 5.0  # a growing lag below this raises no alert
-OPEN_TRANSACTION_SECONDS_MAX = 60  # the default transaction timeout of Kafka's producers
+OPEN_TRANSACTION_SECONDS_NOTED = 60  # the default transaction.timeout.ms of Kafka's producers
+# The default transaction.max.timeout.ms of brokers: they have ended the transactions of all producers that are gone.
+# Lower it to a little above the longest transaction.timeout.ms of the producers of the events.
+OPEN_TRANSACTION_SECONDS_MAX = 900
 LAG_SLOPE_MAX = 0.1  # seconds of lag per second: the arrival rate is a tenth above the processing rate
 CAPACITY_AHEAD_SECONDS = 900  # alert this long before the lag exceeds LAG_SECONDS_MAX at the present slope
 
@@ -50,6 +53,10 @@ ABORTED_PER_SECOND_MIN = 0.02  # and at least six in five minutes
 STATE_DISK_BYTES_MAX = 50 * 2**30  # disk space for the state of a worker
 DISK_AHEAD_SECONDS = 4 * 3600  # alert this long before the disk is full
 
+# What surrounds the workers.
+PARTITIONER_UNKNOWN_HOURS = 1  # until it is an alert that the samples do not show the partitioner of facts
+CLOCK_DIFFERENCE_SECONDS_MAX = 10  # workers report no smaller difference
+
 # Maximum time from a fault to its page, in seconds. Other alerts have an hour.
 PAGED_WITHIN = {
     "PartitionStalled": 60,
@@ -58,7 +65,8 @@ PAGED_WITHIN = {
     "DeadLetterShareHigh": 120,
     "EventsExpired": 120,
     "LagGrowing": 180,
-    "TransactionLeftOpen": 180,
+    "ForeignGroupMember": 180,
+    "TransactionLeftOpen": OPEN_TRANSACTION_SECONDS_MAX + 120,
     "LagSecondsHigh": 180,
     "ExporterDown": 180,
 }

@@ -4,11 +4,18 @@ from typing import Any
 
 import yaml
 
-from ops.alerts import anomalies, known_series, lag, scoring, workers
+from ops.alerts import anomalies, environment, known_series, lag, scoring, workers
 from ops.alerts import objectives as o
 from ops.alerts.alert import AlertRule, RecordingRule, RuleGroup
 
-ALL: tuple[RuleGroup, ...] = (lag.RULES, scoring.RULES, scoring.SLOW, workers.RULES, anomalies.RULES)
+ALL: tuple[RuleGroup, ...] = (
+    lag.RULES,
+    scoring.RULES,
+    scoring.SLOW,
+    workers.RULES,
+    environment.RULES,
+    anomalies.RULES,
+)
 ALERTS: tuple[AlertRule, ...] = tuple(rule for group in ALL for rule in group.rules if isinstance(rule, AlertRule))
 RECORDED: frozenset[str] = frozenset(
     rule.name for group in ALL for rule in group.rules if isinstance(rule, RecordingRule)

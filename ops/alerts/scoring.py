@@ -7,7 +7,15 @@ of all events is unknown, and no alert fires.
 """
 
 from ops.alerts import objectives as o
-from ops.alerts.alert import AlertRule, RecordingRule, RuleGroup, Severity, by_pipeline, by_pipeline_over
+from ops.alerts.alert import (
+    AlertRule,
+    RecordingRule,
+    RuleGroup,
+    Severity,
+    added_in_ten_minutes,
+    by_pipeline,
+    by_pipeline_over,
+)
 
 TIMED = "surgetank:events_timed:rate2m"
 SCORED = "surgetank:events_scored:rate2m"
@@ -43,11 +51,7 @@ def _dead_of(reason: str) -> str:
 
 _IMPLAUSIBLE = by_pipeline("rate(surgetank_implausible_times_total[5m])", "topic")
 _RECEIVED = by_pipeline("rate(surgetank_events_received_total[5m])", "topic")
-# A series can begin with its first events: then there is no sample before them, which increase() would need.
-_EXPIRED = (
-    "clamp_min(surgetank_events_expired_total"
-    " - (surgetank_events_expired_total offset 10m or 0 * surgetank_events_expired_total), 0)"
-)
+_EXPIRED = added_in_ten_minutes("surgetank_events_expired_total")
 _OBJECTIVE = f"{o.SCORED_IN_TIME_SHARE:.1%} within {o.SCORED_WITHIN_SECONDS:g} s"
 _ALL = f"(sum by (pipeline) ({DEAD}) + ({SCORED} or 0 * sum by (pipeline) ({DEAD})))"
 

@@ -358,10 +358,12 @@ def _page(address: str) -> str | None:
 
 def _origin(found: _Found) -> "SnapshotOrigin":
     """Return the origin of a pipeline's state."""
+    from pipeline.kafka import provisioning
     from pipeline.state.snapshot import SnapshotOrigin
     from pipeline.worker.state_parts import state_spec
 
-    shapes = state_spec(found.settings.kafka, found.pipeline, found.partitions).signatures
+    topic_ids = provisioning.ids(found.settings.kafka, found.pipeline.changelogs.values())
+    shapes = state_spec(found.pipeline, found.partitions, topic_ids).signatures
     return SnapshotOrigin(found.pipeline.name, found.cluster, found.partitions, shapes)
 
 

@@ -39,8 +39,12 @@ class BestEffortProducer:
         self._producer: ConfirmedProducer | None = None
         self._complained = False
 
-    def send(self, topic: str, value: bytes, at_ms: int) -> None:
-        """Send a record with its time in milliseconds since the epoch. Returns at once."""
+    def send(self, topic: str, value: bytes, at_ms: int, on_appended: Callable[[int], None] = lambda _: None) -> None:
+        """Send a record with its time in milliseconds since the epoch. Returns at once.
+
+        ``on_appended`` is called, from any thread, with the time at which a broker appended the record, if the topic
+        has ``message.timestamp.type=LogAppendTime``.
+        """
         try:
             with self._lock:
                 if self._producer is None:
@@ -48,19 +52,21 @@ class BestEffortProducer:
         except (KafkaException, RuntimeError) as error:  # wrong settings, or no more threads can be started
             self._lost(topic, error)
         else:
-            self._producer.send(topic, value, at_ms).add_done_callback(partial(self._delivered, topic))
+            self._producer.send(topic, value, at_ms).add_done_callback(partial(self._delivered, topic, on_appended))
 
     def close(self) -> None:
         """Send the queued records if the brokers accept them now; return after a few seconds at the latest."""
         if self._producer is not None:
             self._producer.close()
 
-    def _delivered(self, topic: str, delivery: "Future[None]") -> None:
+    def _delivered(self, topic: str, on_appended: Callable[[int], None], delivery: "Future[int | None]") -> None:
         if (error := delivery.exception()) is not None:
             self._lost(topic, error)
             return
         self._complained = False
         self._ended("written")
+        if (at_ms := delivery.result()) is not None:
+            on_appended(at_ms)
 
     def _lost(self, topic: str, why: BaseException) -> None:
         self._ended("lost")

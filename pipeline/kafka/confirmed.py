@@ -8,7 +8,7 @@ import logging
 import threading
 from concurrent.futures import Future
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from pipeline.errors import SurgetankError
 from pipeline.kafka import clients
@@ -51,16 +51,19 @@ class ConfirmedProducer:
         self._thread = threading.Thread(target=self._run, name="confirmed producer", daemon=True)
         self._thread.start()
 
-    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[None]":
+    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
         """Send a record to partition 0 with its time in milliseconds since the epoch. Returns at once.
 
-        The future fails with NotWritten if the record is not written within KEPT_SECONDS.
+        The result is the time at which a broker appended it, in milliseconds since the epoch; None if the topic does
+        not have ``message.timestamp.type=LogAppendTime``. The future fails with NotWritten if the record is not written
+        within KEPT_SECONDS.
         """
-        future: Future[None] = Future()
+        future: Future[int | None] = Future()
 
-        def delivered(error: KafkaError | None, _: Message) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                future.set_result(None)
+                kind, at = message.timestamp()
+                future.set_result(at if kind == TIMESTAMP_LOG_APPEND_TIME else None)
             else:
                 future.set_exception(_reason(error))
 

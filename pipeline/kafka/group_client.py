@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka import clients
+from pipeline.kafka.group_members import GroupMember, members_of_existing
 from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
@@ -54,13 +55,17 @@ class GroupClient:
         found = self.offset_owners(sources, timeout).values()
         return {owner.address for owner in found if owner is not None and owner.address}
 
+    def members(self, timeout: float) -> list[GroupMember]:
+        """Return the group's members."""
+        return members_of_existing(clients.admin(self.kafka), self.group_id, timeout)
+
     def live(self, timeout: float) -> set[str]:
-        """Return the client ids of the group's members, which are their transactional ids."""
-        return {member.client_id for member in self._members(timeout)}
+        """Return the client ids of the group's members; those of workers are their transactional ids."""
+        return {member.client_id for member in self.members(timeout)}
 
     def duplicate_members(self, client_id: str, me: str | None, timeout: float) -> bool:
         """Return whether another member of the group has this client id; ``me`` is the own member id."""
-        return any(member.client_id == client_id and member.member_id != me for member in self._members(timeout))
+        return any(member.client_id == client_id and member.member_id != me for member in self.members(timeout))
 
     def bounds(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, tuple[int, int]]:
         """Return the first offset and the last stable offset of each partition."""
@@ -115,8 +120,3 @@ class GroupClient:
         for name in ("_stable", "_pending"):
             if (consumer := self.__dict__.pop(name, None)) is not None:
                 clients.close_in_background(consumer)
-
-    def _members(self, timeout: float) -> list[Any]:
-        admin = clients.admin(self.kafka)
-        described = admin.describe_consumer_groups([self.group_id], request_timeout=timeout)
-        return list(described[self.group_id].result().members)

@@ -3,11 +3,10 @@
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.errors import BrokerError
-from pipeline.kafka import clients
+from pipeline.kafka.few_records import few_records
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -21,21 +20,8 @@ def newest_keys(kafka: KafkaSettings, sources: Sequence[TopicPartition], rows: i
     Records without a key are omitted; so are those that are not read within some seconds. At most ``rows`` keys of each
     partition are returned, also while a producer writes. Raises BrokerError.
     """
-    try:
-        consumer = clients.reader(
-            kafka,
-            enable_partition_eof=True,
-            auto_offset_reset="latest",
-            fetch_wait_max_ms=20,
-            fetch_message_max_bytes=65_536,
-            queued_max_messages_kbytes=16_384,
-        )
-        try:
-            return _newest_keys(consumer, sources, rows)
-        finally:
-            clients.close_in_background(consumer)
-    except KafkaException as error:
-        raise BrokerError(f"{kafka.bootstrap} does not return the newest keys: {error.args[0].str()}") from None
+    with few_records(kafka, "the newest keys", reset="latest") as consumer:
+        return _newest_keys(consumer, sources, rows)
 
 
 def _newest_keys(consumer: Consumer, sources: Sequence[TopicPartition], rows: int) -> list[tuple[bytes, int]]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.errors import BrokerError, TopicsError
-from pipeline.kafka import clients
+from pipeline.errors import TopicsError
+from pipeline.kafka.few_records import few_records
 from pipeline.kafka.message_headers import headers_of
 from pipeline.records import Headers, TopicPartition
 from pipeline.settings import KafkaSettings
@@ -43,21 +43,8 @@ def single_records(kafka: KafkaSettings, on_progress: Callable[[], None]) -> "It
 
     Raises BrokerError if a partition cannot be read for now, and TopicsError if the right Read of a topic is missing.
     """
-    try:
-        consumer = clients.reader(
-            kafka,
-            enable_partition_eof=True,
-            auto_offset_reset="earliest",
-            fetch_wait_max_ms=20,
-            fetch_message_max_bytes=65_536,
-            queued_max_messages_kbytes=1_024,
-        )
-        try:
-            yield SingleRecordReader(consumer, on_progress)
-        finally:
-            clients.close_in_background(consumer)
-    except KafkaException as error:
-        raise BrokerError(f"{kafka.bootstrap} does not return single records: {error.args[0].str()}") from None
+    with few_records(kafka, "single records", reset="earliest") as consumer:
+        yield SingleRecordReader(consumer, on_progress)
 
 
 class SingleRecordReader:
@@ -134,7 +121,7 @@ def _ends(message: Message) -> bool:
         return error is not None
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         raise TopicsError(
-            f"the right Read of topic {message.topic()} is missing: without it a worker cannot tell how far the events "
+            f"the right Read of topic {message.topic()} is missing: without it a worker cannot find how far the events "
             "were processed; grant it to the user of the workers"
         )
     raise KafkaException(error)

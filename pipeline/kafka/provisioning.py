@@ -56,8 +56,15 @@ def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, .
             {"retention.ms": str(30 * DAY_MS), "max.message.bytes": LARGE},
         ),
         *([TopicSpec(pipeline.recorded, events.partitions, FEATURES, {"max.message.bytes": LARGE})] * recording),
-        # Long enough for a report about an incident a quarter later; the topic is small.
-        TopicSpec(pipeline.timeline, 1, "timeline", {"retention.ms": str(100 * DAY_MS)}, optional=True),
+        # Long enough for a report about an incident a quarter later; the topic is small. An event has its own time in
+        # its value; the brokers' time shows a worker whether its clock is right.
+        TopicSpec(
+            pipeline.timeline,
+            1,
+            "timeline",
+            {"retention.ms": str(100 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
+            optional=True,
+        ),
     )
 
 
@@ -207,7 +214,7 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
         answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
         found = {name: str(future.result().topic_id) for name, future in answers.items()}
     except KafkaException as error:
-        raise admin.failure(f"{kafka.bootstrap} does not tell the ids of {list(names)}", error) from None
+        raise admin.failure(f"{kafka.bootstrap} does not return the ids of {list(names)}", error) from None
     return {name: "" if id_ == NO_ID else id_ for name, id_ in found.items()}
 
 
@@ -264,7 +271,7 @@ def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:
     try:
         members = group_members(clients.admin(kafka), pipeline.group, timeout=10)
     except KafkaException as error:
-        raise TopicsError(f"Kafka does not tell whether workers run: {error.args[0].str()}") from None
+        raise TopicsError(f"Kafka does not answer whether workers run: {error.args[0].str()}") from None
     if members:
         running = ", ".join(sorted(member.client_id for member in members))
         raise TopicsError(

@@ -18,7 +18,7 @@ _RIGHTS = {
 
 
 def causes_of_refusal(kafka: KafkaSettings, code: int, topics: Collection[str]) -> str:
-    """Return a clause that explains a rejection of records of these topics, as far as the brokers tell; else ''."""
+    """Return a clause that explains a rejection of records of these topics, if the brokers report it; else ''."""
     admin = clients.admin(kafka)
     if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         lacking = [topic for topic in sorted(topics) if not _may_write(admin, topic)]

@@ -8,6 +8,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
+from pipeline.kafka.offset_owner import OffsetOwner
 from pipeline.records import Headers, TopicPartition
 from pipeline.settings import KafkaSettings
 
@@ -38,6 +39,7 @@ class TopicRewriter:
     ) -> None:
         self._what = what
         self._permit = permit
+        self._owner = OffsetOwner(identity)
         self._group = None if group is None else clients.reader(kafka, group_id=group)
         self._failed: KafkaError | None = None
         self._timeout_ms = round(seconds * 1000)
@@ -76,8 +78,12 @@ class TopicRewriter:
                 return
 
     def offsets(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Commit offsets of the group with the transaction. Only for partitions without a committed offset."""
-        first = [KafkaTopicPartition(*source, offset) for source, offset in positions.items()]
+        """Commit offsets of the group with the transaction. Only for partitions without a committed offset.
+
+        They have an owner, so that no worker takes them for offsets that another application set.
+        """
+        mark = self._owner.metadata()
+        first = [KafkaTopicPartition(*source, offset, mark) for source, offset in positions.items()]
         if first and self._group is not None:
             with self._broker_errors("write offsets"):
                 metadata = self._group.consumer_group_metadata()

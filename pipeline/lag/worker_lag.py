@@ -13,9 +13,10 @@ from typing import NamedTuple
 from pipeline.clock import Clock
 from pipeline.lag.end_offset_history import EndOffsetHistory
 from pipeline.lag.lag_evaluator import LagEvaluator, PartitionOffsets, PartitionStatus
-from pipeline.lag.open_transactions import LONG_SECONDS
+from pipeline.lag.open_transactions import LONG_SECONDS, HeldBack
 from pipeline.lag.seconds import LagSeconds, lag_seconds
 from pipeline.records import TopicPartition
+from pipeline.telemetry.health import Health
 from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,14 @@ class _LastKnown(NamedTuple):
 
 
 class WorkerLag:
-    """Updates the lag metrics of a worker.
+    """Updates the lag metrics of a worker, and the warning of ``/ready`` that names open transactions of producers.
 
     ``positions`` are, for each partition of an open task, the committed offset and the oldest record that is held.
     """
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, health: Health, clock: Clock) -> None:
         self._metrics = metrics
+        self._health = health
         self._clock = clock
         self._lock = threading.Lock()
         self._evaluator = LagEvaluator()
@@ -145,12 +147,13 @@ class WorkerLag:
         self._metrics.open_transaction_seconds.replace(values_of(lambda p: p.held_back and p.held_back.seconds))
         long = {source: each for source, each in held_back.items() if each.seconds >= LONG_SECONDS}
         for source in long.keys() - self._reported:
-            records, seconds = long[source]
-            log.warning(
-                "%s: %d records have waited for %.0f s behind an open transaction of a producer (runbook "
-                "TransactionLeftOpen); they do not count as lag, and cannot be read before it ends",
-                source,
-                records,
-                seconds,
-            )
+            log.warning("%s (runbook EventsWaitForTransaction)", _sentence(source, long[source]))
         self._reported = set(long)
+        self._health.warn("transactions", "; ".join(_sentence(source, long[source]) for source in sorted(long)))
+
+
+def _sentence(source: TopicPartition, held_back: HeldBack) -> str:
+    return (
+        f"{source}: {held_back.records} records have waited for {held_back.seconds:.0f} s behind an open transaction "
+        "of a producer; they do not count as lag, and cannot be read before it ends"
+    )

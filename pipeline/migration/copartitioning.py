@@ -100,7 +100,7 @@ def compare(events: KeySample, facts: KeySample) -> Comparison:
     if not moved and facts.is_significant(len(shared)):
         return found(Copartitioning.SAME, f"{len(shared)} keys are in partitions of the same number in both")
     samples = (
-        f"the partitioner of {sample.topic} cannot be told from {len(sample.keys)} keys"
+        f"the partitioner of {sample.topic} is not known from {len(sample.keys)} keys"
         for sample, name in ((events, of_events), (facts, of_facts))
         if name is None
     )

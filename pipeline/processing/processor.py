@@ -121,7 +121,9 @@ class BatchProcessor:
         for letter in dead:
             self._metrics.events_dead.add(1, stage=letter.reason.step, reason=letter.reason.label)
         self._warnings.dead_lettered(records, dead)
-        outgoing = tuple(out for out in (*produced, self._dead_letters(records, dead)) if len(out))
+        if dead:
+            produced.append(self._dead_letters(records, dead))
+        outgoing = tuple(out for out in produced if len(out))
         arrived_ms = records.arrived_ms
         if facts:
             arrived_ms = arrived_ms[records.of_topic(self._pipeline.events.topic)]

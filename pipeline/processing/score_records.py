@@ -84,17 +84,16 @@ class ScoreWriter:
     def _columns(self, events: DecodedBatch, scored: ScoredRows, now_ms: int) -> pa.RecordBatch:
         n = len(events)
         declared, columns = self._pipeline.events, events.columns
-        return pa.RecordBatch.from_pydict(
-            event_reference(declared, events.records, events.rows, columns)
-            | {
-                "key": as_text(columns[declared.key]) if declared.key else pa.nulls(n, pa.string()),
-                "score": pa.array(scored.scores),
-                "pipeline": pa.repeat(self._pipeline.name, n),
-                "model": _taken([model.name for model in scored.models], scored.model),
-                "model_version": _taken([model.version for model in scored.models], scored.model),
-                "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
-            }
-        )
+        made = event_reference(declared, events.records, events.rows, columns) | {
+            "key": as_text(columns[declared.key]) if declared.key else pa.nulls(n, pa.string()),
+            "score": pa.array(scored.scores),
+            "pipeline": pa.repeat(self._pipeline.name, n),
+            "model": _taken([model.name for model in scored.models], scored.model),
+            "model_version": _taken([model.version for model in scored.models], scored.model),
+            "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
+        }
+        # In the order of the schema, which the serializer would otherwise establish.
+        return pa.RecordBatch.from_pydict({name: made[name] for name in self._serializer.schema.names if name in made})
 
 
 def _taken(texts: list[str], index: Int32s) -> pa.Array:

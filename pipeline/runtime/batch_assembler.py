@@ -10,6 +10,7 @@ from typing import Protocol
 from pipeline.clock import Clock
 from pipeline.records import BatchOutput, TaskRecords
 from pipeline.runtime import task_actions as act
+from pipeline.runtime.fetcher import READ_ROWS_MAX
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.record_queues import RecordQueues
 from pipeline.runtime.task_batch import TaskBatch
@@ -20,6 +21,7 @@ from pipeline.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+SHORTER_SECONDS = 0.001  # a linger time that is shorter by less than this changes nothing
 LOOK_SECONDS = 0.01  # how often to count the waiting rows while lingering: enough of them end it
 
 
@@ -64,26 +66,28 @@ class BatchAssembler:
         """
         give_up = self._clock.monotonic() + timeout
         while (left := give_up - self._clock.monotonic()) > 0:
-            linger, before = self._mailbox.ask(lambda manager: (self._linger_seconds(manager), self._standing(manager)))
+            linger = self._mailbox.ask(self._linger_seconds)
             if linger > 0:
-                wait = min(linger, left, LOOK_SECONDS)
-                self._mailbox.wait_for(lambda manager: self._standing(manager) != before, wait)  # noqa: B023
-            elif not self._records:
-                self._fetcher.poll(left)
-            else:
-                self._fill()
-                if (batch := self._hand_out()) is not None:
-                    return batch
+                self._linger(min(linger, left, LOOK_SECONDS))
+                continue
+            self._fill(left)
+            if self._records and (batch := self._hand_out()) is not None:
+                return batch
         return None
 
-    def _standing(self, manager: TaskManager) -> tuple[bool, int]:
-        """Return the inputs of the linger time: whether a commit is in progress, and the number of computed batches."""
-        return manager.committing, len(self._computed)
+    def _linger(self, seconds: float) -> None:
+        """Wait, but only as long as that delays no commit: an event may shorten the linger time."""
+        until = self._clock.monotonic() + seconds - SHORTER_SECONDS
+        self._mailbox.wait_for(lambda manager: self._clock.monotonic() + self._linger_seconds(manager) < until, seconds)
 
-    def _fill(self) -> None:
-        """Fetch the available records, at most two batches: more waiting rows mean that the worker lags."""
-        while self._records.rows < 2 * self._batch_rows_max() and self._fetcher.poll(0):
-            pass
+    def _fill(self, timeout: float) -> None:
+        """Fetch the available records, at most two batches: more waiting rows mean that the worker lags.
+
+        If no record waits, wait up to ``timeout`` seconds for the first.
+        """
+        wait = 0.0 if self._records else timeout
+        while self._records.rows < 2 * self._batch_rows_max() and self._fetcher.poll(wait) >= READ_ROWS_MAX:
+            wait = 0.0
 
     def _hand_out(self) -> TaskBatch | None:
         taken = self._records.take(self._batch_rows_max(), self._worker.batch_kilobytes_max << 10)
@@ -121,9 +125,8 @@ class BatchAssembler:
     def _batch(self, action: act.ProcessBatch, taken: Iterable[TaskRecords]) -> TaskBatch:
         kept = set(action.tasks)
         batch = TaskBatch(action.batch, tuple(records for records in taken if records.key in kept))
-        for task in batch.tasks:
-            for records in task.partitions:
-                self._metrics.events_received.add(len(records), topic=records.source.topic)
+        for topic, rows in batch.rows_by_topic().items():
+            self._metrics.events_received.add(rows, topic=topic)
         return batch
 
 

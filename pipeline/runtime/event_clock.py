@@ -1,7 +1,9 @@
 """A clock that agrees with the timestamps of the events, also where the clock of this worker is wrong.
 
-Brokers do not report their time, so the difference is estimated from the timestamps of the events (of their producers,
-or of the brokers with ``message.timestamp.type=LogAppendTime``) and the monotonic clock:
+Brokers report their time only with a record for a topic with ``message.timestamp.type=LogAppendTime``, as the timeline
+has it. So the difference is known from each record that this worker writes there. Without such a topic, and after a
+jump of the clock until the next such record, it is estimated from the timestamps of the events (of their producers, or
+of the brokers with ``LogAppendTime``) and the monotonic clock:
 
 - If most of the events come from the future, the clock of this worker is behind.
 - An event beyond the end that its log had when its task was opened has arrived since. If all of these events seem to
@@ -10,7 +12,8 @@ or of the brokers with ``message.timestamp.type=LogAppendTime``) and the monoton
 - A jump of the clock against the monotonic clock changes the difference by the jump.
 
 Events of a backlog are no sign of a clock that is ahead: they may be as old as they seem. A young event disproves it
-until the clock jumps.
+until the clock jumps. So an estimate misses a clock that is ahead while a backlog is read, and takes a stream that is
+always late for one; the brokers' time does neither. It is outvoted if most of the events come from its future.
 """
 
 import logging
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 
 TOLERANCE_SECONDS = 10.0
 SAMPLES = 31
+ROUND_TRIP_SECONDS = 5.0  # of a record whose time at the broker counts: it is as exact as this
 SAMPLES_MIN = 7  # before a difference is logged: events of a wrong producer clock are soon outnumbered
 
 
@@ -44,6 +48,7 @@ class EventClock:
         self._least = inf  # the smallest age of an event, by the clock as it is now
         self._new: deque[bool] = deque(maxlen=SAMPLES)  # events since the opening: whether too old for that
         self._ahead = self._reported = 0.0
+        self._from_brokers: float | None = None  # this clock less that of the brokers
 
     def monotonic(self) -> float:
         """Return seconds of a clock that never goes backwards."""
@@ -62,6 +67,21 @@ class EventClock:
         with self._lock:
             self._opened |= {source: (now, end) for source, end in ends.items()}
 
+    def appended(self, sent: float, at_ms: int) -> None:
+        """Take the time at which a broker appended a record that was sent at ``sent`` (monotonic), acknowledged now.
+
+        ``at_ms`` is in milliseconds since the epoch. The record may have waited for the brokers, or been sent twice:
+        then it is no evidence.
+        """
+        monotonic, now = self._clock.monotonic(), self._clock.now()
+        with self._lock:
+            self._follow_jump(now - monotonic)
+            if monotonic - sent > ROUND_TRIP_SECONDS:
+                return
+            self._from_brokers = now - at_ms / 1000
+            report, difference = self._to_report()
+        self._report(report, difference)
+
     def fetched(self, records: Iterable[PartitionRecords]) -> None:
         """Take the last event of each partition that was read just now."""
         monotonic, now = self._clock.monotonic(), self._clock.now()
@@ -71,12 +91,8 @@ class EventClock:
                 if len(each) and each.arrived_ms[-1] >= 0:
                     self._add(each.source, int(each.offsets[-1]), now - int(each.arrived_ms[-1]) / 1000, monotonic)
             self._estimate()
-            difference = self._difference()
-            report = len(self._ages) >= SAMPLES_MIN and abs(difference - self._reported) > TOLERANCE_SECONDS
-            self._reported = difference if report else self._reported
-        if report:
-            self._metrics.clock_difference_seconds.set(difference)
-            self._log(difference)
+            report, difference = self._to_report()
+        self._report(report, difference)
 
     def _add(self, source: TopicPartition, offset: int, age: float, monotonic: float) -> None:
         self._ages.append(age)
@@ -92,23 +108,40 @@ class EventClock:
     def _follow_jump(self, offset: float) -> None:
         jump, self._offset = offset - self._offset, offset
         self._least += jump
-        if abs(jump) > TOLERANCE_SECONDS:
+        if abs(jump) <= TOLERANCE_SECONDS:
+            self._from_brokers = None if self._from_brokers is None else self._from_brokers + jump
+        else:
             self._ahead = max(0.0, self._difference() + jump)
             self._ages = deque((age + jump for age in self._ages), SAMPLES)
             self._new.clear()
+            self._from_brokers = None  # a machine that was suspended looks like a clock that jumped
 
     def _difference(self) -> float:
         """Return by how many seconds the clock is ahead; negative: behind; 0 within the tolerance."""
-        if self._ages and (behind := median(self._ages)) < -TOLERANCE_SECONDS:
-            return behind
-        return self._ahead if self._ahead > TOLERANCE_SECONDS else 0.0
+        known = self._from_brokers
+        least = 0.0 if known is None else known
+        found = self._ahead if known is None else known
+        if self._ages and (middle := median(self._ages)) < least - TOLERANCE_SECONDS:
+            found = middle
+        return found if abs(found) > TOLERANCE_SECONDS else 0.0
 
-    def _log(self, difference: float) -> None:
+    def _to_report(self) -> tuple[bool, float]:
+        """Return whether the difference is another than the last reported one, and the difference."""
+        difference = self._difference()
+        evident = self._from_brokers is not None or len(self._ages) >= SAMPLES_MIN
+        report = evident and abs(difference - self._reported) > TOLERANCE_SECONDS
+        self._reported = difference if report else self._reported
+        return report, difference
+
+    def _report(self, report: bool, difference: float) -> None:
+        if not report:
+            return
+        self._metrics.clock_difference_seconds.set(difference)
         if not difference:
             log.info("the clock of this worker agrees with the timestamps of the events again")
             return
         log.warning(
-            "the clock of this worker is %.0f s %s the timestamps of the events: set it, or the clocks of the "
-            "producers (with message.timestamp.type=LogAppendTime: of the brokers); latency and lag are corrected",
+            "the clock of this worker is %.0f s %s those of the brokers or of the events' producers: set it, or the "
+            "clocks of those; latency and lag are corrected",
             *(abs(difference), "ahead of" if difference > 0 else "behind"),
         )

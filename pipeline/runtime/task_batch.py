@@ -14,3 +14,11 @@ class TaskBatch:
 
     def __len__(self) -> int:
         return sum(len(records) for records in self.tasks)
+
+    def rows_by_topic(self) -> dict[str, int]:
+        """Return the number of records of each source topic."""
+        rows: dict[str, int] = {}
+        for task in self.tasks:
+            for records in task.partitions:
+                rows[records.source.topic] = rows.get(records.source.topic, 0) + len(records)
+        return rows

@@ -21,7 +21,7 @@ from pipeline.runtime.event_clock import EventClock
 from pipeline.runtime.fencing import fence, stale_owners
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.source_topics import SourceTopics
-from pipeline.runtime.start_offsets import Bounds, Start, start_offset
+from pipeline.runtime.start_offsets import Bounds, Processed, Start, start_offset
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import FenceOwner, FindOwners, ResolveOffsets, RestoreState
 from pipeline.runtime.task_events import InitializationFailed, OffsetsResolved, OwnerFenced, OwnersFound
@@ -37,7 +37,7 @@ STABLE_ALONE_SECONDS = 0.2
 BEYOND_SECONDS = 3.0
 
 
-ProcessedOffsets = Callable[[list[TopicPartition], Callable[[], None]], Mapping[TopicPartition, int]]
+ProcessedOffsets = Callable[[list[TopicPartition], Callable[[], None]], Mapping[TopicPartition, Processed]]
 Question = FindOwners | ResolveOffsets | RestoreState
 
 
@@ -47,9 +47,9 @@ class TaskInitializer:
     ``claims`` are the metadata that it commits with offsets, by source topic.
 
     ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
-    ``migration`` exists no task is initialized, because the state is being migrated. ``processed`` returns the offset
-    after the last event of a partition that has a score or dead letter, by partition, if it is known; it is called for
-    offsets that no worker committed, with a function to call when it makes progress. ``on_expired`` receives the
+    ``migration`` exists no task is initialized, because the state is being migrated. ``processed`` returns how
+    far the events of partitions were processed, where that is known; it is called for offsets that no worker committed,
+    with a function to call when it makes progress. ``on_expired`` receives the
     number of records of a partition that retention deleted before they were read.
     """
 
@@ -309,7 +309,7 @@ class TaskInitializer:
                 raise OffsetsError(
                     f"{source}: {found[source].remark}: offsets were set or deleted by hand or have expired, the "
                     "brokers lost records, or the topic was made anew while a worker ran. Which events are still to be "
-                    f"processed cannot be told from here: set the offsets of group {group!r} to where it must go on "
+                    f"processed is not known here: set the offsets of group {group!r} to where it must go on "
                     f"(kafka-consumer-groups --group {group} --topic {source.topic} --reset-offsets --execute with "
                     "--to-earliest, --to-latest or --to-offset), then start again"
                 )

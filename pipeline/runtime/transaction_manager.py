@@ -231,17 +231,16 @@ class TransactionManager:
         opened.tasks |= {records.key for records in batch.tasks}
         started = self._clock.monotonic()
         for outgoing in output.outgoing:
-            opened.touched |= {(outgoing.topic, partition) for partition in np.unique(outgoing.partitions).tolist()}
+            written = np.flatnonzero(np.bincount(outgoing.partitions))
+            opened.touched |= {(outgoing.topic, partition) for partition in written.tolist()}
             self._produce(outgoing)
         for changed in output.changes.changelog_records:
             self._produce_changelog(changed, opened)
         opened.writes |= output.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(output.arrived_ms)
-        for task in batch.tasks:
-            for records in task.partitions:
-                topic = records.source.topic
-                opened.scored[topic] = opened.scored.get(topic, 0) + len(records)
+        for topic, rows in batch.rows_by_topic().items():
+            opened.scored[topic] = opened.scored.get(topic, 0) + rows
 
     def _produce(self, out: OutputRecords, delivered: Delivered | None = None) -> None:
         assert self._batches is not None

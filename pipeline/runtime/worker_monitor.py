@@ -1,5 +1,5 @@
-"""Checks a worker every 2 s in a separate thread: reports its lag and its tasks, replaces the consumer of a stalled
-fetcher, and ends the process if a task or a model call makes no progress.
+"""Checks a worker every 2 s in a separate thread: reports its lag, its tasks and foreign members of its group, replaces
+the consumer of a stalled fetcher, and ends the process if a task or a model call makes no progress.
 """
 
 import logging
@@ -14,6 +14,7 @@ from pipeline.errors import Stuck
 from pipeline.kafka.group_client import GroupClient
 from pipeline.records import TopicPartition
 from pipeline.runtime.fetcher import Fetcher
+from pipeline.runtime.foreign_members import ForeignMembersCheck
 from pipeline.runtime.held_positions import Positions, held_positions
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.observer import RuntimeObserver
@@ -91,6 +92,7 @@ class WorkerMonitor:
         refresh: bool,
         model_calls: ModelCalls,
         lag: LagReporter,
+        foreign_members: ForeignMembersCheck,
         observer: RuntimeObserver,
         clock: Clock,
         metrics: Metrics,
@@ -106,6 +108,7 @@ class WorkerMonitor:
         self._refresh = refresh
         self._model_calls = model_calls
         self._lag = lag
+        self._foreign_members = foreign_members
         self._observer = observer
         self._clock = clock
         self._metrics = metrics
@@ -145,6 +148,7 @@ class WorkerMonitor:
         self._observer.looked(ends)
         now = self._clock.monotonic()
         self._renew_stalled(tasks, ends, now)
+        self._foreign_members.look(now)
         if self._refresh and now > self._refreshed_at + REFRESH_SECONDS:
             self._refreshed_at = now
             self._mailbox.post(OffsetsExpiring())

@@ -6,6 +6,7 @@ computes, one batch at a time. Threads post their results into the mailbox.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
@@ -21,6 +22,7 @@ from pipeline.runtime.batch_assembler import BatchAssembler
 from pipeline.runtime.event_clock import EventClock
 from pipeline.runtime.fetch_thread import FetchThread
 from pipeline.runtime.fetcher import Fetcher, FetchPosition
+from pipeline.runtime.foreign_members import ForeignMembersCheck
 from pipeline.runtime.group_membership import GroupMembership
 from pipeline.runtime.held_positions import Positions, held_positions
 from pipeline.runtime.mailbox import Mailbox
@@ -212,6 +214,9 @@ class WorkerRuntime:
             refresh=len(topics) > 1,
             model_calls=model_calls,
             lag=lag,
+            foreign_members=ForeignMembersCheck(
+                GroupClient(kafka, group), pipeline=pipeline, topic=topics[0], metrics=metrics
+            ),
             observer=observer,
             clock=clock,
             metrics=metrics,
@@ -225,7 +230,7 @@ class WorkerRuntime:
 
         Raises StateMismatch, before it joins, if a worker of the group has other tables.
         """
-        check_tables(self._group, self._topics[0], self._tables, identity=self._identity)
+        check_tables(self._group, self._topics[0], self._tables, identity=self._identity, pause=threading.Event().wait)
         self._producer.start()
         prepared = self._producer.submit(self._transactions.prepare)
         self._fetcher.look_up(list(self._topics))

@@ -1,6 +1,7 @@
 """Which settings hold secrets, by their names, and how a secret is shown.
 
-The secrets of a Kafka client are librdkafka options, whose names this project does not choose: they are told by words.
+The secrets of a Kafka client are librdkafka options, whose names this project does not choose: words in them
+mark a secret.
 """
 
 import re

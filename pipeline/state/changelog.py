@@ -73,8 +73,8 @@ class ChangelogReader:
         last = dict(zip(keys, values, strict=True))
         if None in last:
             raise StateCorrupt(f"changelog {topic} has a record without a key, which no worker writes")
-        told = last.pop(TABLE_VERSION, None)
-        self.meaning = self.meaning if told is None else TableVersion.load(told)
+        stored = last.pop(TABLE_VERSION, None)
+        self.meaning = self.meaning if stored is None else TableVersion.load(stored)
         self.grown = last.pop(PARTITION_HISTORY, None) or self.grown
         changes = cast("dict[bytes, bytes | None]", last)
         if self._odd:

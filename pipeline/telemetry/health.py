@@ -2,6 +2,8 @@
 
 Live: every part sent a heartbeat within its own deadline; restart a process that is not live.
 Ready: live, and every condition is met; a live worker may still restore tasks.
+Warnings are shown beside the conditions of ``/ready`` and do not change its status: no restart and no other route
+removes their cause.
 """
 
 import asyncio
@@ -91,6 +93,7 @@ class Health:
         self._beats: dict[str, Heartbeat] = {}
         self._threads: dict[str, int] = {}
         self._conditions = {name: Condition(name, False, NOT_REPORTED, start) for name in conditions}
+        self._warnings: dict[str, Condition] = {}
 
     def watch(self, part: str, *, deadline_seconds: float) -> None:
         """Expect a beat of ``part`` at least every ``deadline_seconds`` from now on."""
@@ -118,6 +121,14 @@ class Health:
             since = before.since if before and before.met == met else self._clock.monotonic()
             self._conditions[condition] = Condition(condition, met, why, since)
 
+    def warn(self, name: str, why: str) -> None:
+        """Set a warning; an empty ``why`` removes it."""
+        with self._lock:
+            before = self._warnings.pop(name, None)
+            if why:
+                since = before.since if before else self._clock.monotonic()
+                self._warnings[name] = Condition(name, False, why, since)
+
     def report(self) -> HealthReport:
         """Return the report of now."""
         with self._lock:
@@ -132,10 +143,13 @@ class Health:
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the worker is ready, and the body of ``/ready``."""
         report = self.report()
-        return report.ready, {"ready": report.ready, "failing": self._failing(report.silent + report.unmet)}
+        with self._lock:
+            warnings = tuple(self._warnings.values())
+        body = {"ready": report.ready, "failing": self._failing(report.silent + report.unmet)}
+        return report.ready, body | ({"warnings": self._failing(warnings)} if warnings else {})
 
     def _failing(self, failures: tuple[Condition, ...]) -> list[dict[str, Any]]:
-        """Return failures as JSON values, with wall-clock times and the stack of a silent thread."""
+        """Return failures or warnings as JSON values, with wall-clock times and the stack of a silent thread."""
         clock_offset = self._clock.now() - self._clock.monotonic()
         body = []
         for failure in failures:

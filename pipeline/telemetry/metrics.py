@@ -74,7 +74,8 @@ class Metrics(Catalogue):
 
         self.clock_difference_seconds = Gauge(
             "clock_difference",
-            "By how much this worker's clock is ahead of the timestamps of the events; negative: behind.",
+            "By how much this worker's clock is ahead of those of the brokers or of the events' producers; negative: "
+            "behind.",
             unit="seconds",
         )
 
@@ -169,6 +170,11 @@ class Metrics(Catalogue):
         )
         self.events_repeated = Counter(
             "events_repeated", "Events that are processed again because the group's offset was set back.", (TOPIC,)
+        )
+
+        self.foreign_members = Gauge(
+            "foreign_members",
+            "Members of the group that are no workers of this pipeline; nobody scores the events of their partitions.",
         )
 
         self.copartitioning = Gauge(

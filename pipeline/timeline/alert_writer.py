@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class Sender(Protocol):
     """What sends records; in a process it is ``ConfirmedProducer``."""
 
-    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[None]":
+    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
         """Send a record; the future ends with NotWritten if it is not written."""
         ...
 
@@ -41,14 +41,14 @@ class AlertWriter:
         self._topic = topic
         self._lock = threading.RLock()  # a future that has ended already calls back at once
         self._known = KnownAlerts()
-        self._under_way: dict[Key, Future[None]] = {}
+        self._under_way: dict[Key, Future[int | None]] = {}
 
     def write(self, posted: Sequence[AlertNotification], timeout: float) -> Result:
         """Write the alerts that are new, and wait at most ``timeout`` seconds for those that are under way.
 
         What is under way after that stays so: posted again, it is waited for and not sent a second time.
         """
-        futures: dict[Key, Future[None]] = {}
+        futures: dict[Key, Future[int | None]] = {}
         refused = 0
         with self._lock:
             for alert in posted:
@@ -70,7 +70,7 @@ class AlertWriter:
         for_good = sum(isinstance(error, NotWritten) and error.for_good for error in errors)
         return Result(len(ended) - len(errors), refused + for_good, len(waiting) + len(errors) - for_good)
 
-    def _ended(self, alert: AlertNotification, future: "Future[None]") -> None:
+    def _ended(self, alert: AlertNotification, future: "Future[int | None]") -> None:
         with self._lock:
             self._under_way.pop(alert.key, None)
             if (error := future.exception()) is None:

@@ -14,6 +14,7 @@ from pipeline.kafka.last_records import FoundRecord, SingleRecord, single_record
 from pipeline.kafka.topic_configs import compacted
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import RecordBatch, TopicPartition, large_binary
+from pipeline.runtime.start_offsets import Processed
 from pipeline.settings import KafkaSettings
 
 
@@ -26,11 +27,14 @@ class ProcessedEvents:
         self._outputs = (pipeline.scores.topic, pipeline.dead_letters)
         self._scores = scores
 
-    def __call__(self, sources: list[TopicPartition], on_progress: Callable[[], None]) -> Mapping[TopicPartition, int]:
+    def __call__(
+        self, sources: list[TopicPartition], on_progress: Callable[[], None]
+    ) -> Mapping[TopicPartition, Processed]:
         """Return the offset after the last event with a score or dead letter, by partition; omit what is not known.
 
         It is known only if the event is still in the topic, or was deleted by retention or compaction: after a topic
-        was created again its scores are those of other events. Raises BrokerError if a partition cannot be read
+        was created again its scores are those of other events. It is not exact if retention has deleted all records of
+        one of the two outputs, which may have named later events. Raises BrokerError if a partition cannot be read
         for now, and TopicsError if the right Read of a topic that has records is missing. ``on_progress`` is called
         whenever the brokers have returned something.
         """
@@ -42,7 +46,7 @@ class ProcessedEvents:
         gaps = [source for source, (offset, _) in named.items() if _is_gap(events[source], offset)]
         compacts = bool(gaps) and compacted(self._kafka, self._events)
         return {
-            source: offset + 1
+            source: Processed(offset + 1, exact=not any(map(_emptied, self._of(source, last))))
             for source, (offset, output) in named.items()
             if _is_of_this_topic(events[source], offset, output, compacts=compacts)
         }
@@ -56,6 +60,9 @@ class ProcessedEvents:
             if record is not None and offset is not None and offset >= named.get(source, (0, record))[0]:
                 named[source] = offset, record
         return named
+
+    def _of(self, source: TopicPartition, last: Mapping[TopicPartition, FoundRecord]) -> list[FoundRecord]:
+        return [last[TopicPartition(topic, source.partition)] for topic in self._outputs]
 
     def _event_offset(self, output: TopicPartition, record: SingleRecord) -> int | None:
         """Return the offset of the event that an output names; None if it names none of this topic."""
@@ -72,6 +79,11 @@ class ProcessedEvents:
         if not len(batch) or batch.columns["source_topic"][0].as_py() != self._events:
             return None
         return int(batch.columns["source_offset"][0].as_py())
+
+
+def _emptied(output: FoundRecord) -> bool:
+    """Return whether a partition had records and has none any more."""
+    return output.record is None and output.low > 0
 
 
 def _is_gap(event: FoundRecord, offset: int) -> bool:

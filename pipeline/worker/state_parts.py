@@ -1,6 +1,7 @@
 """Builds the state of a worker: its directory, its tables and their signatures, and the lookup by key."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from pipeline.kafka import provisioning
 from pipeline.kafka.retry import retry_until_available
 from pipeline.migration.partition_history import unmoved_keys
 from pipeline.processing.record_warnings import RecordWarnings
-from pipeline.settings import KafkaSettings, Settings
+from pipeline.settings import Settings
 from pipeline.state.predictions import encode_version
 from pipeline.state.state_directory import StateDirectory
 from pipeline.state.state_manager import StateManager
@@ -31,6 +32,7 @@ def stateful_parts(
     pipeline: Pipeline,
     settings: Settings,
     *,
+    topic_ids: Mapping[str, str],
     model_version: str,
     metrics: Metrics,
     warnings: RecordWarnings,
@@ -38,7 +40,8 @@ def stateful_parts(
 ) -> "tuple[StateManager | None, StatefulFeatures | None]":
     """Return the state manager and the stateful features of a worker; None and None for a pipeline without tables.
 
-    Raises StartupError if the state directory cannot be used, or tables cannot store ``model_version``.
+    ``topic_ids`` are the ids of the changelogs. Raises StartupError if the state directory cannot be used, or tables
+    cannot store ``model_version``.
     """
     if not pipeline.changelogs:
         return None, None
@@ -47,8 +50,7 @@ def stateful_parts(
 
     cluster, partitions = retry_until_available(lambda: provisioning.anchor(settings.kafka, pipeline), clock)
     directory = state_directory(settings.state.folder / cluster / pipeline.name, settings.worker.name)
-    spec = retry_until_available(lambda: state_spec(settings.kafka, pipeline, partitions), clock)
-    stores = StateManager(directory, spec, settings.state.memory_mib)
+    stores = StateManager(directory, state_spec(pipeline, partitions, topic_ids), settings.state.memory_mib)
     log.info("state of pipeline %s is kept in %s", pipeline.name, directory.folder)
     stateful = StatefulFeatures(pipeline, stores, settings.state, metrics=metrics, warnings=warnings)
     return stores, stateful
@@ -64,12 +66,11 @@ def state_directory(base: Path, worker: str) -> StateDirectory:
         raise SettingsError(f"state.directory: {base} cannot be used: {error.strerror}") from None
 
 
-def state_spec(kafka: KafkaSettings, pipeline: Pipeline, partitions: int) -> StateSpec:
-    """Return the state spec of a pipeline with ``partitions`` event partitions. Raises BrokerError."""
+def state_spec(pipeline: Pipeline, partitions: int, topic_ids: Mapping[str, str]) -> StateSpec:
+    """Return the state spec of a pipeline with ``partitions`` event partitions and these ids of its changelogs."""
     from pipeline.processing.stateful_features import row_serdes
 
     serdes, signatures = row_serdes(pipeline)
-    topic_ids = provisioning.ids(kafka, pipeline.changelogs.values())
     # The topic id distinguishes state of a changelog that was deleted and recreated, as by `surgetank state reset`.
     of_topics = {
         table: TableSignature(signature.size, f"{signature.fingerprint}@{topic_ids[pipeline.changelogs[table]]}")

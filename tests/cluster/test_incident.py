@@ -183,7 +183,14 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
     """First the history since the asked time, without what is older; then each event as it is told."""
     under = stage()
     clock = SystemClock()
-    timeline = TimelineWriter(under.kafka, under.pipeline, who="test", clock=clock, ended=lambda _: None)
+    appended: list[int] = []
+    timeline = TimelineWriter(
+        *(under.kafka, under.pipeline),
+        who="test",
+        clock=clock,
+        ended=lambda _: None,
+        appended=lambda _, at_ms: appended.append(at_ms),
+    )
     for number, hours in enumerate((5, 1, 3)):
         at = round((clock.now() - hours * 3600) * 1000)
         timeline.write(EventKind.OPERATOR_COMMAND, f"number {number}", {}, at)
@@ -210,6 +217,8 @@ def test_a_follower_sees_what_comes_after_what_was(stage: StageFactory) -> None:
         reader.join(30)
     timeline.close()
     assert lines == ["number 2", "number 1", "number 3"]
+    assert len(appended) == 4
+    assert min(appended) > (clock.now() - 1800) * 1000, "the time of the broker, not that of the event"
 
 
 def test_an_incident_is_drawn_up_from_the_timeline(stage: StageFactory, tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -69,6 +73,42 @@ def test_a_transaction_that_its_producer_leaves_open(stage: StageFactory) -> Non
     under.until(lambda: under.scores() == EVENTS + MORE, 60, "the events behind it are scored")
     under.until(lambda: total(worker, "open_transaction_records") is None, 30, "nothing is held back")
     assert under.audit().held_back == 0
+
+
+@contextmanager
+def consuming(under: Stage, client_id: str, protocol: str) -> Iterator[None]:
+    """Have a consumer that is no worker in the group of the pipeline, with partitions until the workers come."""
+    consumer = clients.member(under.kafka, group=under.pipeline.group, client_id=client_id, protocol=protocol)
+    consumer.subscribe([under.pipeline.events.topic])
+    while not consumer.assignment():
+        consumer.poll(0.1)
+    ended = threading.Event()
+
+    def poll() -> None:
+        while not ended.is_set():
+            consumer.poll(0.1)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        consumer.close()
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_consumer_that_takes_partitions_of_the_group_is_named(stage: StageFactory, protocol: str) -> None:
+    """By both group protocols: with its client id, and the number of partitions that nobody scores meanwhile."""
+    under = stage(**{"kafka.group_protocol": protocol})
+    with consuming(under, "stranger", protocol):
+        worker = under.worker()
+        under.until(lambda: total(worker, "foreign_members") == 1, 30, "the worker has noticed it")
+        warning = next(line for line in worker.log.read_text().splitlines() if "is no worker of this pipeline" in line)
+    assert "member 'stranger' at " in warning
+    assert f"of group {under.pipeline.group}" in warning
+    assert re.search(r"holds [1-9][0-9]* partitions", warning)
 
 
 def test_an_audit_while_events_wait(stage: StageFactory) -> None:

@@ -110,6 +110,27 @@ def _open_transaction(world: World, when: slice) -> None:
     world.open_transaction[1, when] = world.ramp(when, 1.0)
 
 
+def _foreign_member(world: World, when: slice) -> None:
+    for worker in world.workers:
+        worker.foreign_members[when] = 1
+
+
+def _foreign_offsets(world: World, when: slice) -> None:
+    """Let a new process find them: its counter starts with them."""
+    world.restart(world.workers[1], world.seconds[when.start])
+    worker = world.workers[1]
+    worker.foreign_offsets[worker.born[-1]] = 2
+
+
+def _undecided(world: World, when: slice) -> None:
+    for worker in world.workers:
+        worker.copartitioning[when] = 1
+
+
+def _slow_clock(world: World, when: slice) -> None:
+    world.workers[1].clock_difference[when] = -3600
+
+
 def _blind(world: World, when: slice) -> None:
     world.exporter_up[when] = 0
 
@@ -128,7 +149,12 @@ FAULTS: dict[str, Fault] = {
     "ScoredLateSlowBurn": Fault(_late(0.005), calm=12 * HOUR, lasts=18 * HOUR, step=60, over=12 * HOUR),
     "DeadLetterShareHigh": Fault(_dead("undecodable", 0.05)),
     "EventsExpired": Fault(_expired),
-    "TransactionLeftOpen": Fault(_open_transaction, 'group="flights",topic="flights.boarding"'),
+    "EventsWaitForTransaction": Fault(_open_transaction, 'group="flights",topic="flights.boarding"'),
+    "TransactionLeftOpen": Fault(_open_transaction, 'group="flights",topic="flights.boarding"', lasts=1200),
+    "ForeignGroupMember": Fault(_foreign_member),
+    "OffsetsSetByOthers": Fault(_foreign_offsets),
+    "FactsPartitioner": Fault(_undecided, 'pipeline="flights",topic="flights.facts"', lasts=2 * HOUR, step=30),
+    "WorkerClockWrong": Fault(_slow_clock, 'instance="worker-1:9100"'),
     "ModelErrors": Fault(_dead("model_error", 0.005)),
     "NotANumberShareHigh": Fault(_dead("not_a_number", 0.005)),
     "ImplausibleTimes": Fault(_implausible, 'pipeline="flights",topic="flights.boarding"'),

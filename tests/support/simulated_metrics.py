@@ -8,6 +8,7 @@ from ops.alerts import objectives as o
 
 Floats = np.ndarray
 TOPIC = "flights.boarding"
+FACTS = "flights.facts"
 REASONS = {"undecodable": "decode", "model_error": "infer", "not_a_number": "infer"}
 SIGNALS = ("arrival_rate", "latency", "error_rate", "score_psi", "score_ks", "missing:distance")
 
@@ -28,6 +29,10 @@ class Worker:
     ready: Floats
     remaining: Floats
     disk: Floats
+    foreign_members: Floats
+    foreign_offsets: Floats  # since the previous step
+    copartitioning: Floats
+    clock_difference: Floats  # seconds
     born: list[int] = field(default_factory=lambda: [0])
 
 
@@ -61,6 +66,10 @@ class World:
             ready=np.ones(self.steps),
             remaining=np.zeros(self.steps),
             disk=np.full(self.steps, 2.0**30),
+            foreign_members=np.zeros(self.steps),
+            foreign_offsets=np.zeros(self.steps),
+            copartitioning=np.zeros(self.steps),
+            clock_difference=np.zeros(self.steps),
         )
 
     def at(self, second: float, seconds: float = np.inf) -> slice:
@@ -123,12 +132,16 @@ class World:
             'transactions_total,outcome="aborted"': worker.aborts * self.step,
             'rebalances_total,change="assigned"': worker.rebalances,
             f'events_expired_total,topic="{TOPIC}"': worker.expired,
+            f'foreign_offsets_total,topic="{TOPIC}"': worker.foreign_offsets,
             **{f'events_dead_total,stage="{REASONS[reason]}",reason="{reason}"': rows for reason, rows in dead.items()},
         }
         gauges = {
             "ready": worker.ready,
             "restore_remaining_records": worker.remaining,
             "state_disk_bytes": worker.disk,
+            "foreign_members": worker.foreign_members,
+            f'copartitioning,topic="{FACTS}"': worker.copartitioning,
+            "clock_difference_seconds": worker.clock_difference,
             **{f'anomaly,signal="{signal}"': values for signal, values in self.anomalies.items()},
         }
         for partition in range(number, len(self.lag), len(self.workers)):

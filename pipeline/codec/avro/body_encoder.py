@@ -37,7 +37,7 @@ class BodyEncoder:
         self._failures = np.empty((0, 4), dtype=np.int64)  # room, kept from batch to batch
 
     def encode(self, columns: pa.RecordBatch) -> Encoded:
-        """Write one value for each row. ``columns`` has exactly ``schema``, but nulls may be anywhere.
+        """Write one value for each row. ``columns`` has the types of ``schema``, but nulls may be anywhere.
 
         A null where none may be, a text that is no symbol of its enum and a decimal that has no room in its fixed
         bytes make the row an error, and change nothing for the others.

@@ -21,7 +21,7 @@ class AvroSerializer:
         current = contracts.current(name)
         self.schema: pa.Schema = arrow_schema(current.record)
         self._name = name
-        self._names = self.schema.names
+        self._names, self._types = self.schema.names, self.schema.types
         self._encoder = BodyEncoder(current.record, current.id)
 
     def serialize(self, columns: pa.RecordBatch) -> pa.LargeBinaryArray:
@@ -50,8 +50,6 @@ class AvroSerializer:
 
     def _cast(self, columns: pa.RecordBatch) -> pa.RecordBatch:
         """Return columns of the schema's types. Raises an Exception if a value cannot be converted."""
-        if columns.schema == self.schema:
+        if columns.schema.types == self._types:  # nulls are found when they are encoded
             return columns
-        pairs = zip(columns.columns, self.schema.types, strict=True)
-        cast = [column if column.type == dtype else column.cast(dtype) for column, dtype in pairs]
-        return pa.RecordBatch.from_arrays(cast, schema=self.schema)
+        return pa.RecordBatch.from_arrays(columns.columns, schema=self.schema)  # casts

@@ -3,9 +3,9 @@
 import ctypes
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.kafka.columnar import walk
@@ -137,64 +137,49 @@ class _Block:
     """The columns of one partition in one block of memory, so a reference to them keeps no other partition's memory."""
 
     def __init__(self, group: list[int]) -> None:
-        topic, partition, rows, value_bytes, key_bytes, header_bytes, end, null_values, null_keys = group
+        topic, partition, rows, value_bytes, key_bytes, header_bytes, self._end, *self._nulls = group
         self.source = TopicPartition(LIBRARY.rd_kafka_topic_name(topic).decode(), partition)
         self.rows = rows
-        self._end = end
-        self._nulls = {"values": null_values, "keys": null_keys, "headers": -1}
-        bitmap, with_headers = (rows + 7) // 8, header_bytes > 0
-        sizes = [0] * walk.PLACE_COLUMNS
-        sizes[walk.AT_OFFSETS] = sizes[walk.AT_TIMESTAMPS] = 8 * rows
-        sizes[walk.AT_VALUE_OFFSETS] = sizes[walk.AT_KEY_OFFSETS] = 8 * (rows + 1)
-        sizes[walk.AT_HEADER_OFFSETS] = 8 * (rows + 1) if with_headers else 0
-        sizes[walk.AT_VALUE_VALIDITY] = sizes[walk.AT_KEY_VALIDITY] = bitmap
-        sizes[walk.AT_HEADER_VALIDITY] = bitmap if with_headers else 0
-        sizes[walk.AT_VALUES], sizes[walk.AT_KEYS], sizes[walk.AT_HEADERS] = value_bytes, key_bytes, header_bytes
-        self._sizes = sizes
-        self._starts, total = [], 0
-        for size in sizes:
-            self._starts.append(total)
-            total += -(-size // _ALIGNMENT) * _ALIGNMENT
-        self._memory = np.empty(total + _ALIGNMENT, dtype=np.uint8)
-        # Clears what is not written row by row: first offsets, and bitmaps in which bits are set.
-        self._memory[: self._starts[walk.AT_VALUES]] = 0
-        self.places = [self._memory.ctypes.data + start for start in self._starts]
+        ends, bitmap = 8 * (rows + 1), (rows + 7) // 8
+        header_ends, header_bitmap = (ends, bitmap) if header_bytes else (0, 0)
+        self._sizes = (  # in the order of walk.AT_OFFSETS to walk.AT_HEADERS
+            *(8 * rows, 8 * rows, ends, ends, header_ends),
+            *(bitmap, bitmap, header_bitmap, value_bytes, key_bytes, header_bytes),
+        )
+        *self._starts, size = accumulate((-(-size // _ALIGNMENT) * _ALIGNMENT for size in self._sizes), initial=0)
+        self._memory = pa.allocate_buffer(size)
+        self.places = [self._memory.address + start for start in self._starts]
 
     def records(self) -> PartitionRecords:
         """Return the copied records."""
         offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
-        buffer = pa.py_buffer(self._memory)
+        null_values, null_keys = self._nulls
         headers_of: Callable[[int], Headers] = _no_headers
         if self._sizes[walk.AT_HEADERS]:
             headers_of = EncodedHeaders(
-                self._column(buffer, "headers", walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS)
+                self._column(walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS, nulls=-1)
             )
         return PartitionRecords(
             self.source,
             max(int(offsets[-1]) + 1 if self.rows else 0, self._end),
             offsets,
             timestamps,
-            self._column(buffer, "keys", walk.AT_KEY_OFFSETS, walk.AT_KEY_VALIDITY, walk.AT_KEYS),
-            self._column(buffer, "values", walk.AT_VALUE_OFFSETS, walk.AT_VALUE_VALIDITY, walk.AT_VALUES),
+            self._column(walk.AT_KEY_OFFSETS, walk.AT_KEY_VALIDITY, walk.AT_KEYS, null_keys),
+            self._column(walk.AT_VALUE_OFFSETS, walk.AT_VALUE_VALIDITY, walk.AT_VALUES, null_values),
             headers_of,
         )
 
     def _int64s(self, place: int) -> Int64s:
-        return self._bytes(place).view(np.int64)
+        return np.frombuffer(self._memory, np.int64, self.rows, self._starts[place])
 
-    def _bytes(self, place: int) -> npt.NDArray[np.uint8]:
-        start = self._starts[place]
-        return self._memory[start : start + self._sizes[place]]
+    def _column(self, offsets: int, validity: int, data: int, nulls: int) -> pa.LargeBinaryArray:
+        """Return a column; ``nulls`` is the number of nulls, -1 if it is not known."""
+        bitmap = self._part(validity) if nulls else None
+        buffers = [bitmap, self._part(offsets), self._part(data)]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), self.rows, buffers, null_count=nulls)
 
-    def _column(self, buffer: pa.Buffer, name: str, offsets: int, validity: int, data: int) -> pa.LargeBinaryArray:
-        def part(place: int) -> pa.Buffer:
-            return buffer.slice(self._starts[place], self._sizes[place])
-
-        nulls = self._nulls[name]
-        bitmap = part(validity) if nulls else None
-        return pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(), self.rows, [bitmap, part(offsets), part(data)], null_count=nulls
-        )
+    def _part(self, place: int) -> pa.Buffer:
+        return self._memory.slice(self._starts[place], self._sizes[place])
 
 
 def _no_headers(_: int) -> Headers:

@@ -34,7 +34,7 @@ ERROR_GROUP = -1
 # Columns of ``groups``, one row per partition.
 TOPIC, PARTITION, ROWS, VALUE_BYTES, KEY_BYTES, HEADER_BYTES, END, NULL_VALUES, NULL_KEYS = range(9)
 GROUP_COLUMNS = 9
-# Columns of ``places``: the addresses that a partition's columns are written to. Bitmaps must be zeroed.
+# Columns of ``places``: the addresses that a partition's columns are written to, ascending, multiples of 8 bytes apart.
 (
     AT_OFFSETS,
     AT_TIMESTAMPS,
@@ -199,6 +199,9 @@ def copy_out(
     scratch: Int64s,
 ) -> None:
     """Copy the records of n messages to the columns of their partitions, in order, and destroy all n messages."""
+    for g in range(count):
+        # Clears what is not written row by row: first offsets, and bitmaps in which bits are set.
+        _int64s(places[g, AT_OFFSETS], (places[g, AT_VALUES] - places[g, AT_OFFSETS]) >> 3)[:] = 0
     row_of = np.zeros(count, dtype=np.int64)
     ends = np.zeros((count, 3), dtype=np.int64)  # bytes written of values, keys, headers
     for i in range(n):

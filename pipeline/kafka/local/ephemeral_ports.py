@@ -7,7 +7,7 @@ RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def ephemeral_ports(file: Path = RANGE) -> range:
-    """Return the kernel's range of ports for outgoing connections; empty if the system does not tell."""
+    """Return the kernel's range of ports for outgoing connections; empty if the system does not report it."""
     try:
         first, last = file.read_text().split()
         return range(int(first), int(last) + 1)

@@ -2,9 +2,11 @@
 
 import threading
 from collections import Counter
+from concurrent.futures import Future
 
 import pytest
 
+from pipeline.kafka import best_effort_producer
 from pipeline.kafka.best_effort_producer import PENDING_MAX, BestEffortProducer
 from pipeline.kafka.local.broker import free_ports
 from pipeline.settings import KafkaSettings
@@ -60,3 +62,25 @@ def test_what_was_never_used_starts_no_thread() -> None:
     sender = BestEffortProducer(KafkaSettings(), client_id="c", ended=lambda _: None)
     assert threading.active_count() == before
     sender.close()
+
+
+@pytest.mark.parametrize(("result", "told"), [(1_800_000_000_000, [1_800_000_000_000]), (None, [])])
+def test_the_time_of_the_broker_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, result: int | None, told: list[int]
+) -> None:
+    """If the topic has it; otherwise the time of the record is that of its producer."""
+
+    class Written:
+        """Writes each record at once."""
+
+        def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
+            """Return a future that has ended."""
+            future: Future[int | None] = Future()
+            future.set_result(result)
+            return future
+
+    monkeypatch.setattr(best_effort_producer, "ConfirmedProducer", lambda *_, **__: Written())
+    outcomes, times = Outcomes(), list[int]()
+    BestEffortProducer(KafkaSettings(), client_id="c", ended=outcomes).send("t", b"x", 0, times.append)
+    assert outcomes.counted == {"written": 1}
+    assert times == told

@@ -9,6 +9,7 @@ from pipeline.lag.rules import LagStatus
 from pipeline.lag.seconds import LagMethod
 from pipeline.lag.worker_lag import WorkerLag
 from pipeline.records import TopicPartition
+from pipeline.telemetry.health import Health
 from pipeline.telemetry.kinds import LabelValue
 from pipeline.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
@@ -24,7 +25,9 @@ class Worker:
         self.metrics = Metrics()
         self.clock = SetClock()
         self.held: Positions = {}
-        self.lag = WorkerLag(self.metrics, self.clock)
+        self.health = Health(self.clock, ("tasks",))
+        self.health.set("tasks", True)
+        self.lag = WorkerLag(self.metrics, self.health, self.clock)
         self.metrics.refresh = lambda: self.lag.refresh(self.held)
 
     def seconds(self, source: TopicPartition = A) -> tuple[float, LagMethod] | None:
@@ -157,6 +160,20 @@ def test_an_open_transaction_of_a_producer_is_told(worker: Worker, caplog: pytes
     worker.clock.at += 2
     worker.lag.look([A, B], {A: 131, B: 7}, {}, worker.held)
     assert records.value(**labels) is seconds.value(**labels) is None
+
+
+def test_finished_events_wait_behind_an_open_transaction(worker: Worker) -> None:
+    """``/ready`` stays 200, since other partitions are scored and no restart helps, and names it while it lasts."""
+    for _ in range(32):
+        worker.clock.at += 2
+        worker.lag.look([A, B], {A: 100, B: 7}, {A: 130}, worker.held)
+    ready, body = worker.health.ready()
+    assert (ready, body["ready"], body["failing"]) == (True, True, [])
+    assert [each["name"] for each in body["warnings"]] == ["transactions"]
+    assert "flights.boarding[0]: 30 records have waited for 62 s" in body["warnings"][0]["why"]
+    worker.clock.at += 2
+    worker.lag.look([A, B], {A: 131, B: 7}, {}, worker.held)
+    assert worker.health.ready() == (True, {"ready": True, "failing": []})
 
 
 def test_a_change_of_the_wall_clock_changes_no_status(worker: Worker) -> None:

@@ -66,6 +66,7 @@ class World:
         self.mailbox.post(on.StateRestored(self.task))
         self._end = 0
         self._arriving = 0
+        self.reads = 0
 
     def arrive(self, rows: int) -> None:
         """Let rows be there to be read."""
@@ -77,6 +78,7 @@ class World:
 
     def poll(self, timeout: float) -> int:
         """Read all that is there."""
+        self.reads += 1
         rows, self._arriving = self._arriving, 0
         if rows:
             first, self._end = self._end, self._end + rows
@@ -111,6 +113,15 @@ def test_the_first_row_after_a_silence_waits_for_nothing(world: World) -> None:
 
     assert batch is not None
     assert len(batch) == 1
+
+
+def test_a_small_batch_takes_one_read(world: World) -> None:
+    """A read that is not full returned all that is there."""
+    world.arrive(1)
+
+    world.assembler.next_batch(LONG)
+
+    assert world.reads == 1
 
 
 def test_without_records_the_host_gets_its_thread_back(world: World) -> None:

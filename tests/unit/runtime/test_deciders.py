@@ -14,7 +14,7 @@ from pipeline.runtime.commit_policy import (
 )
 from pipeline.runtime.fencing import stale_owners
 from pipeline.runtime.group_membership import has_code
-from pipeline.runtime.start_offsets import Bounds, Start, start_offset
+from pipeline.runtime.start_offsets import Bounds, Processed, Start, start_offset
 from pipeline.runtime.task_state import TaskState
 from pipeline.runtime.watchdog import Snapshot, StuckTaskDetector, hung_call
 
@@ -81,11 +81,27 @@ def test_offsets_were_set_by_somebody_else(
     committed: int, processed: int, skipped: int, repeated: int, told: str
 ) -> None:
     """What the last score or dead letter tells of the former offset is said and counted."""
-    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=processed)
+    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=Processed(processed))
 
     assert (start.offset, start.skipped, start.repeated) == (committed, skipped, repeated)
     assert start.remark is not None
     assert told in start.remark
+
+
+@pytest.mark.parametrize(
+    ("committed", "repeated", "told"),
+    [(80, 0, "no worker had processed are skipped"), (30, 20, "at least 20 events before 50 are processed again")],
+)
+def test_events_whose_scores_retention_deleted_are_not_counted_as_skipped(
+    committed: int, repeated: int, told: str
+) -> None:
+    """An old dead letter tells of the events before it only: those from 50 to 80 may have had scores."""
+    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=Processed(50, exact=False))
+
+    assert (start.offset, start.skipped, start.repeated) == (committed, 0, repeated)
+    assert start.remark is not None
+    assert told in start.remark
+    assert start_offset(-1001, BOUNDS, "latest", claimed=False, processed=Processed(50, exact=False)).offset is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +118,8 @@ def test_offsets_were_set_to_deleted_events(
     committed: int, processed: int | None, expired: int, repeated: int, told: str
 ) -> None:
     """Events that have a score did not expire unread, and those that are left are processed again."""
-    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=processed)
+    known = None if processed is None else Processed(processed)
+    start = start_offset(committed, BOUNDS, "latest", claimed=False, processed=known)
 
     assert (start.offset, start.expired, start.skipped, start.repeated) == (10, expired, 0, repeated)
     assert start.remark is not None
@@ -112,13 +129,13 @@ def test_offsets_were_set_to_deleted_events(
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
 def test_the_offsets_of_the_group_expired_though_events_were_processed(reset: str) -> None:
     """Neither is all processed again, nor is anything skipped; events that are gone are no reason."""
-    start = start_offset(-1001, BOUNDS, reset, claimed=False, processed=50)  # type: ignore[arg-type]
+    start = start_offset(-1001, BOUNDS, reset, claimed=False, processed=Processed(50))  # type: ignore[arg-type]
 
     assert start.offset is None
     assert start.remark is not None
     assert "expired or were deleted" in start.remark
     assert "40 events would be processed again" in start.remark
-    assert start_offset(-1001, BOUNDS, "earliest", claimed=False, processed=10).offset == 10
+    assert start_offset(-1001, BOUNDS, "earliest", claimed=False, processed=Processed(10)).offset == 10
     assert start_offset(-1001, BOUNDS, "earliest", claimed=False, processed=None).offset == 10
 
 

@@ -181,3 +181,86 @@ def test_a_clock_that_is_ahead_stays_known_after_its_events_could_have_waited_th
     clock.opened({SOURCE: 100})
     read_new(clock, source, 10 * SAMPLES)
     assert abs(clock.now() - source.true) < 1.0
+
+
+def appended(clock: EventClock, source: WrongClock, *, seconds: float = 0.1) -> None:
+    """Have a record appended by a broker, whose clock is right, and acknowledged after ``seconds``."""
+    sent = source.monotonic()
+    source.at += seconds
+    clock.appended(sent, round((source.true - seconds / 2) * 1000))
+
+
+@pytest.mark.parametrize("wrong", [DAY, -DAY, 100.0, -100.0])
+def test_the_clock_is_wrong_while_a_backlog_is_read(wrong: float, caplog: pytest.LogCaptureFixture) -> None:
+    """By the time of the brokers: events of a backlog may be as old as they seem."""
+    source, metrics = WrongClock(wrong), Metrics()
+    clock = EventClock(source, metrics)
+    clock.opened({SOURCE: 100})
+    with caplog.at_level(logging.INFO):
+        appended(clock, source)
+        for offset in range(99):
+            read(clock, source.true - 7_200.0, offset)
+            assert abs(clock.now() - source.true) < 1.0
+    assert len(caplog.records) == 1
+    assert "of the brokers" in caplog.text
+    assert gauge(metrics) == pytest.approx(wrong, abs=1.0)
+
+
+def test_a_stream_is_always_late(caplog: pytest.LogCaptureFixture) -> None:
+    """The time of the brokers shows that; without it the clock seems to be ahead."""
+    source, metrics = WrongClock(0.0), Metrics()
+    clock = EventClock(source, metrics)
+    clock.opened({SOURCE: 100})
+    appended(clock, source)
+    for offset in range(100, 100 + 2 * SAMPLES):
+        source.at += 1.0
+        read(clock, source.true - 120.0, offset)
+        assert clock.now() == source.now()
+    assert gauge(metrics) == 0.0
+    assert not caplog.records
+
+
+def test_a_record_that_waited_for_the_brokers_is_no_evidence() -> None:
+    """Its time may be that of an attempt before the last one."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    appended(clock, source, seconds=60.0)
+    assert clock.now() == source.now()
+
+
+def test_a_suspended_machine_is_no_wrong_clock_by_the_brokers() -> None:
+    """What was known from the brokers is an estimate after the jump: one young event corrects it."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    appended(clock, source)
+    read_new(clock, source, SAMPLES)
+    later = 3_600.0
+    source.wrong += later  # as seen from the monotonic clock
+    source.at += 1.0
+    read(clock, source.now() - 0.5, 1_000)
+    assert abs(clock.now() - source.now()) < 1.0
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY, 50.0, -50.0, 5.0])
+def test_the_clock_jumps_after_the_brokers_showed_that_it_was_right(jump: float) -> None:
+    """Ages stay right at once."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    appended(clock, source)
+    read_new(clock, source, SAMPLES)
+    source.wrong = jump
+    assert abs(clock.now() - source.true) < (1.0 if abs(jump) > 10 else 5.5)
+    appended(clock, source)
+    assert abs(clock.now() - source.true) < (1.0 if abs(jump) > 10 else 5.5)
+
+
+def test_brokers_with_a_wrong_clock_are_outvoted_by_the_events() -> None:
+    """If the events would come from the future: their producers and this worker agree."""
+    source = WrongClock(0.0)
+    clock = EventClock(source, Metrics())
+    clock.opened({SOURCE: 100})
+    clock.appended(source.monotonic(), round((source.true - DAY) * 1000))
+    read_new(clock, source, SAMPLES)
+    assert clock.now() == source.now()

@@ -1,6 +1,6 @@
 """Topics that were created again, and workers with other tables: told by what committed offsets say of their owners."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import pytest
@@ -72,7 +72,7 @@ class OneGroup:
     group_id = "flights"
 
     def __init__(self, owners: list[OffsetOwner | None], live: set[str], *, answers: bool = True) -> None:
-        self._owners = owners
+        self.owners = owners
         self._live = live
         self._answers = answers
 
@@ -80,20 +80,20 @@ class OneGroup:
         """Return one partition for each owner."""
         if not self._answers:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return len(self._owners)
+        return len(self.owners)
 
     def offset_owners(self, sources: list[TopicPartition], timeout: float) -> dict[TopicPartition, OffsetOwner | None]:
         """Return the owner of each partition."""
-        return dict(zip(sources, self._owners, strict=True))
+        return dict(zip(sources, self.owners, strict=True))
 
     def live(self, timeout: float) -> set[str]:
         """Return the client ids of the members."""
         return self._live
 
 
-def check(group: OneGroup, tables: Mapping[str, str]) -> None:
+def check(group: OneGroup, tables: Mapping[str, str], pause: Callable[[float], object] = lambda _: None) -> None:
     """Check a worker named ``me``."""
-    check_tables(cast("GroupClient", group), "events", tables, identity="me")
+    check_tables(cast("GroupClient", group), "events", tables, identity="me", pause=pause)
 
 
 OTHER = OffsetOwner("other", "", "1", {"planes": "changed", "airports": "b", "new": "c"})
@@ -126,3 +126,22 @@ def test_a_live_worker_whose_partitions_all_have_another_table_is_named() -> Non
 def test_all_other_groups_are_joined(group: OneGroup, tables: Mapping[str, str]) -> None:
     """Also if Kafka does not answer: a restore refuses other rows later."""
     check(group, tables)
+
+
+def test_workers_start_together_after_their_state_is_rebuilt() -> None:
+    """One that has just joined claims its partitions within seconds; until then its offsets name the former tables."""
+    group = OneGroup([OffsetOwner("other", "", "1", OTHER.tables)], {"other"})
+    pauses: list[float] = []
+
+    def claim(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            group.owners = [OffsetOwner("other", "", "1", MINE)]
+
+    check(group, MINE, claim)
+    assert len(pauses) == 5
+
+    group.owners, pauses = [OTHER], [0.0] * 5
+    with pytest.raises(StateMismatch, match="worker other runs"):
+        check(group, MINE, claim)
+    assert sum(pauses) < 30, "it is not waited for without end"

@@ -16,6 +16,7 @@ from pipeline.runtime import task_events as on
 from pipeline.runtime.event_clock import EventClock
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.source_topics import SourceTopics
+from pipeline.runtime.start_offsets import Processed
 from pipeline.runtime.state_lifecycle import StateLifecycle
 from pipeline.runtime.task_actions import ManagerAction
 from pipeline.runtime.task_initializer import TaskInitializer
@@ -67,7 +68,7 @@ class OnePartition:
 class Opening:
     """A worker that opens its only task: a real task manager and initializer, transactions that always succeed."""
 
-    def __init__(self, group: OnePartition, processed: Mapping[TopicPartition, int]) -> None:
+    def __init__(self, group: OnePartition, processed: Mapping[TopicPartition, Processed]) -> None:
         self.expired: list[int] = []
         self.claimed: list[Mapping[TopicPartition, int]] = []
         self._actions: queue.SimpleQueue[ManagerAction] = queue.SimpleQueue()
@@ -123,7 +124,7 @@ class Opening:
         self._initializer.stop(WAIT_SECONDS)
 
 
-def opened(group: OnePartition, processed: Mapping[TopicPartition, int] | None = None) -> Opening:
+def opened(group: OnePartition, processed: Mapping[TopicPartition, Processed] | None = None) -> Opening:
     """Open the task of a partition up to its restore."""
     opening = Opening(group, processed or {})
     try:
@@ -162,5 +163,5 @@ def test_events_of_an_idle_partition_expired() -> None:
 
 def test_events_with_a_score_do_not_expire_unread() -> None:
     """The offset was set back to deleted events, of which only the last two have no score."""
-    assert opened(OnePartition(None, 3, 10, 90), {SOURCE: 8}).expired == [2]
-    assert opened(OnePartition(None, 3, 10, 90), {SOURCE: 20}).expired == []
+    assert opened(OnePartition(None, 3, 10, 90), {SOURCE: Processed(8)}).expired == [2]
+    assert opened(OnePartition(None, 3, 10, 90), {SOURCE: Processed(20)}).expired == []

@@ -107,6 +107,21 @@ def test_the_body_has_name_reason_and_time_of_each_failure() -> None:
     )
 
 
+def test_a_warning_is_shown_and_changes_no_status() -> None:
+    """With the time since which it holds, whether the worker is ready or not, until it is removed."""
+    clock = SetClock()
+    health = Health(clock, ("model",))
+    health.warn("transactions", "1 record waits")
+    clock.at += 10
+    health.warn("transactions", "2 records wait")
+    shown = [{"name": "transactions", "why": "2 records wait", "since": "1970-01-01T00:18:20.000+00:00"}]
+    assert (health.ready()[0], health.ready()[1]["warnings"]) == (False, shown)
+    health.set("model", True)
+    assert health.ready() == (True, {"ready": True, "failing": [], "warnings": shown})
+    health.warn("transactions", "")
+    assert health.ready() == (True, {"ready": True, "failing": []})
+
+
 def test_a_worker_with_a_silent_part_is_not_ready() -> None:
     """Whatever the conditions are."""
     clock = SetClock()

@@ -25,11 +25,11 @@ class Kafka:
     """Takes records; a test decides what becomes of each."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, Future[None]]] = []
+        self.sent: list[tuple[str, Future[int | None]]] = []
 
-    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[None]":
+    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
         """Keep the record's future for the test."""
-        future: Future[None] = Future()
+        future: Future[int | None] = Future()
         self.sent.append((decode(value).details["alert"], future))
         return future
 
@@ -68,7 +68,7 @@ def test_outcomes_are_counted_by_kind() -> None:
     """Kafka that answers at once: written, not written now, never to be written."""
 
     class Answers(Kafka):
-        def send(self, topic: str, value: bytes, at_ms: int) -> "Future[None]":
+        def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
             future = super().send(topic, value, at_ms)
             name = self.names[-1]
             if name == "Written":

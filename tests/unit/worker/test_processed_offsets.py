@@ -11,6 +11,7 @@ from pipeline.errors import BrokerError, TopicsError
 from pipeline.kafka import clients
 from pipeline.processing.dead_letter import OFFSET, TOPIC
 from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
+from pipeline.runtime.start_offsets import Processed
 from pipeline.settings import Settings
 from pipeline.worker import processed_offsets
 from pipeline.worker.processed_offsets import ProcessedEvents
@@ -19,8 +20,8 @@ from topology.flights import flights
 
 EVENTS, SCORES, DEAD = flights.events.topic, flights.scores.topic, flights.dead_letters
 SCHEMA = pa.schema([("source_topic", pa.string()), ("source_offset", pa.int64())])
-Processed = Callable[[list[TopicPartition]], Mapping[TopicPartition, int]]
-Make = Callable[..., Processed]
+ProcessedOf = Callable[[list[TopicPartition]], Mapping[TopicPartition, Processed]]
+Make = Callable[..., ProcessedOf]
 
 
 class NumberedScores:
@@ -56,7 +57,7 @@ def dead_letter(number: int, event: int, key: str) -> Log:
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Return ProcessedEvents of partitions in memory; those that are not given are empty."""
 
-    def made(logs: Mapping[TopicPartition, Log], unreachable: Sequence[TopicPartition] = ()) -> Processed:
+    def made(logs: Mapping[TopicPartition, Log], unreachable: Sequence[TopicPartition] = ()) -> ProcessedOf:
         empty = {TopicPartition(topic, n): Log() for topic in (EVENTS, SCORES, DEAD) for n in range(4)}
         monkeypatch.setattr(clients, "reader", opening(LogConsumer({**empty, **logs}, unreachable)))
         events = ProcessedEvents(Settings().kafka, flights, NumberedScores())
@@ -114,3 +115,13 @@ def test_a_new_events_topic_has_a_marker_at_the_old_offset(make: Make, monkeypat
     assert list(make(scores | {at(0): keys(at(0), ["d"], low=3)})([at(0)])) == [at(0)]
     monkeypatch.setattr(processed_offsets, "compacted", lambda *_: True)
     assert list(make(scores | {at(0): keys(at(0), ["a", "b", None, "d"])})([at(0)])) == [at(0)]
+
+
+def test_retention_emptied_the_scores_and_left_a_dead_letter(make: Make) -> None:
+    """Scores that are gone may have named later events; a topic that never had any has not."""
+    logs = {at(0): keys(at(0), "abcdef"), TopicPartition(DEAD, 0): dead_letter(0, 2, "c")}
+
+    assert make(logs)([at(0)]) == {at(0): Processed(3)}
+    assert make(logs | {TopicPartition(SCORES, 0): Log(low=7)})([at(0)]) == {at(0): Processed(3, exact=False)}
+    logs |= {TopicPartition(SCORES, 0): score(0, 2, "c"), TopicPartition(DEAD, 0): Log(low=7)}
+    assert make(logs)([at(0)]) == {at(0): Processed(3, exact=False)}
