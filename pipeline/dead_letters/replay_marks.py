@@ -41,8 +41,8 @@ class ReplayedLetters:
             if theirs == topic_id:
                 ranges.setdefault(partition, []).extend(each)
         self._ranges = {partition: np.array(sorted(each)) for partition, each in ranges.items()}
-        for each in self._ranges.values():
-            np.maximum.accumulate(each[:, 1], out=each[:, 1])  # ranges may overlap
+        for array in self._ranges.values():
+            np.maximum.accumulate(array[:, 1], out=array[:, 1])  # ranges may overlap
 
     def mask(self, partition: int, offsets: Int64s) -> npt.NDArray[np.bool_]:
         """Return bool [n]: which of the letters of a partition were sent. ``offsets`` is int64 [n]."""

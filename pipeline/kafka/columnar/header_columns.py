@@ -57,7 +57,7 @@ def _length_at(encoded: Bytes, at: int) -> int:
     unsigned = np.int64(0)
     for i in range(4):
         unsigned |= np.int64(encoded[at + i]) << np.int64(8 * i)
-    return unsigned if unsigned < 0x80000000 else np.int64(-1)
+    return unsigned if unsigned < 0x80000000 else np.int64(-1)  # type: ignore[return-value]
 
 
 @compiled()

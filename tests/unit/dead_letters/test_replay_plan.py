@@ -1,5 +1,7 @@
 """Which dead letters are sent again: marks of what was sent, and the reasons not to send."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -40,7 +42,7 @@ def test_a_record_that_is_no_mark_is_an_error(value: bytes | None) -> None:
         ReplayedLetters("", [value])
 
 
-def letters(**columns: list[object]) -> pa.RecordBatch:
+def letters(**columns: Sequence[object]) -> pa.RecordBatch:
     """Return letters of partition 0 with these columns; the others have the values of a letter to send."""
     n = len(next(iter(columns.values())))
     usual = {
