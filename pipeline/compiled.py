@@ -26,6 +26,7 @@ MODULES = (
     "pipeline.codec.avro.encode_loop",
     "pipeline.codec.avro.frames",
     "pipeline.features.windows",
+    "pipeline.kafka.columnar.header_columns",
     "pipeline.kafka.columnar.producer",
     "pipeline.kafka.columnar.walk",
     "pipeline.serving.row_order",

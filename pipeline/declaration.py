@@ -78,6 +78,7 @@ class Pipeline:
             self.events.topic,
             self.scores.topic,
             self.dead_letters,
+            self.replayed_letters,
             self.timeline,
             self.migration_topic,
             self.recorded,
@@ -186,6 +187,11 @@ class Pipeline:
     def dead_letters(self) -> str:
         """The topic of events that could not be scored."""
         return f"{self.name}.dead-letters"
+
+    @property
+    def replayed_letters(self) -> str:
+        """The topic that lists the dead letters whose events were sent again."""
+        return f"{self.name}.dead-letters-replayed"
 
     @property
     def recorded(self) -> str:

@@ -8,6 +8,7 @@ from pipeline.cli import (
     audit,
     bench,
     chaos,
+    dead_letters,
     demo,
     features,
     incident,
@@ -39,6 +40,7 @@ app.add_typer(timeline.app, name="timeline")
 app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
 app.add_typer(state.app, name="state")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)

@@ -1,4 +1,4 @@
-"""Writes to many partitions in transactions of any size while no worker runs."""
+"""Writes to many partitions in transactions of any size, for commands."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,58 +9,70 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.kafka.offset_owner import OffsetOwner
-from pipeline.records import TopicPartition
+from pipeline.records import Headers, TopicPartition
 from pipeline.settings import KafkaSettings
 
-# A partition with its millions of rows is one transaction, which may last as long as brokers allow by default.
-_TRANSACTION_MS = 15 * 60 * 1000
+TRANSACTION_SECONDS_MAX = 15 * 60.0  # as long as brokers allow by default
 _CALL_SECONDS = 60.0
 _FLUSH_SECONDS = 600.0
 _ROOM_SECONDS = 0.1
+_AGAIN = "the last transaction does not count, run the command again"
 
 
 class TopicRewriter:
     """One transactional producer for one thread. It fences any earlier producer with the same ``identity``.
 
-    ``group`` is the consumer group whose offsets a transaction may contain. ``permit`` is called before each commit; an
-    error from it aborts the transaction. Raises BrokerError if the brokers reject a request.
+    ``what`` names what is written, in error messages. ``group`` is the consumer group whose offsets a transaction may
+    contain. ``permit`` is called before each commit; an error from it aborts the transaction. A transaction lasts
+    ``seconds`` at most. Raises BrokerError if the brokers reject a request.
     """
 
-    def __init__(self, kafka: KafkaSettings, identity: str, group: str, permit: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        identity: str,
+        what: str,
+        *,
+        group: str | None = None,
+        permit: Callable[[], None] = lambda: None,
+        seconds: float = TRANSACTION_SECONDS_MAX,
+    ) -> None:
+        self._what = what
         self._permit = permit
         self._owner = OffsetOwner(identity)
-        self._group = clients.reader(kafka, group_id=group)
+        self._group = None if group is None else clients.reader(kafka, group_id=group)
         self._failed: KafkaError | None = None
+        self._timeout_ms = round(seconds * 1000)
         self._producer = clients.transactional(
-            kafka, transactional_id=identity, transaction_timeout_ms=_TRANSACTION_MS, linger_ms=5
+            kafka, transactional_id=identity, transaction_timeout_ms=self._timeout_ms, linger_ms=5
         )
-        with _broker_errors("begin"):
+        with self._broker_errors("begin"):
             self._producer.init_transactions(_CALL_SECONDS)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit the records put inside the context; abort if it raises."""
-        with _broker_errors("begin"):
+        with self._broker_errors("begin"):
             self._producer.begin_transaction()
         try:
             yield
             self._flush()
             self._permit()
-            with _broker_errors("commit"):
+            with self._broker_errors("commit"):
                 self._producer.commit_transaction(_CALL_SECONDS)
         except BaseException:
             self._abort()
             raise
 
-    def put(self, topic: str, partition: int, key: bytes, value: bytes | None) -> None:
+    def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Write a record. Blocks while the producer's queue is full."""
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered)
+                self._producer.produce(topic, value, key, partition, on_delivery=self._delivered, headers=list(headers))
             except BufferError:
                 self._producer.poll(_ROOM_SECONDS)
             except KafkaException as error:
-                raise _broken("write", error) from None
+                raise self._broken("write", error) from None
             else:
                 self._producer.poll(0)
                 return
@@ -72,21 +84,22 @@ class TopicRewriter:
         """
         mark = self._owner.metadata()
         first = [KafkaTopicPartition(*source, offset, mark) for source, offset in positions.items()]
-        if first:
-            with _broker_errors("write offsets"):
+        if first and self._group is not None:
+            with self._broker_errors("write offsets"):
                 metadata = self._group.consumer_group_metadata()
                 self._producer.send_offsets_to_transaction(first, metadata, _CALL_SECONDS)
 
     def close(self) -> None:
-        """Close the producer."""
-        self._group.close()
+        """Close the consumer that knows the group. The producer ends with its last reference."""
+        if self._group is not None:
+            self._group.close()
 
     def _flush(self) -> None:
-        with _broker_errors("write"):
+        with self._broker_errors("write"):
             left = self._producer.flush(_FLUSH_SECONDS)
         if left or self._failed is not None:
             why = self._failed.str() if self._failed is not None else f"{left} records got no answer"
-            raise BrokerError(f"state was not written: {why}; nothing of it counts, run it again")
+            raise BrokerError(f"{self._what} was not written: {why}; {_AGAIN}")
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         self._failed = self._failed or error
@@ -97,20 +110,18 @@ class TopicRewriter:
         except KafkaException:  # the next producer with this identity aborts the open transaction
             return
 
+    @contextmanager
+    def _broker_errors(self, step: str) -> Iterator[None]:
+        """Raise BrokerError for a KafkaException in a step."""
+        try:
+            yield
+        except KafkaException as error:
+            raise self._broken(step, error) from None
 
-@contextmanager
-def _broker_errors(step: str) -> Iterator[None]:
-    """Raise BrokerError for a KafkaException in a step."""
-    try:
-        yield
-    except KafkaException as error:
-        raise _broken(step, error) from None
-
-
-def _broken(step: str, error: KafkaException) -> BrokerError:
-    reason = error.args[0]
-    if reason.code() == KafkaError._FENCED:
-        return BrokerError("upkeep of the same pipeline was begun elsewhere and goes on there; this one ends")
-    if reason.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
-        return BrokerError(f"the brokers' transaction.max.timeout.ms must be {_TRANSACTION_MS} or more for this")
-    return BrokerError(f"state was not written ({step}): {reason.str()}; nothing of it counts, run it again")
+    def _broken(self, step: str, error: KafkaException) -> BrokerError:
+        reason = error.args[0]
+        if reason.code() == KafkaError._FENCED:
+            return BrokerError(f"{self._what} is written by a command that was started later; this one ends")
+        if reason.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+            return BrokerError(f"the brokers' transaction.max.timeout.ms must be {self._timeout_ms} or more for this")
+        return BrokerError(f"{self._what} was not written ({step}): {reason.str()}; {_AGAIN}")

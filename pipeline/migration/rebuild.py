@@ -172,7 +172,13 @@ class Rebuild:
         self._group.check()
         self._existing_topics()
         self._group.fence()
-        rewriter = TopicRewriter(self._kafka, f"{self._pipeline.name}.upkeep", self._pipeline.group, self._group.check)
+        rewriter = TopicRewriter(
+            self._kafka,
+            f"{self._pipeline.name}.upkeep",
+            "state",
+            group=self._pipeline.group,
+            permit=self._group.check,
+        )
         try:
             requested = {"from_events": self._from_events, "from_what_is_left": self._from_what_is_left}
             self._lock.set(rewriter, COMMAND, tables=self._tables, **requested)

@@ -151,7 +151,9 @@ class Reshard:
         if dry_run:
             return self._move_rows(move, None)
         pipeline = self._pipeline
-        rewriter = TopicRewriter(self._kafka, f"{pipeline.name}.upkeep", pipeline.group, self._group.check)
+        rewriter = TopicRewriter(
+            self._kafka, f"{pipeline.name}.upkeep", "state", group=pipeline.group, permit=self._group.check
+        )
         try:
             if not has_grown:
                 self._lock.set(rewriter, COMMAND, move=move.as_dict())

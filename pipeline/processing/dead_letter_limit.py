@@ -47,8 +47,9 @@ class DeadLetterLimit:
             return None
         return (
             f"{self._dead} of the last {self._events} events ({self._dead / self._events:.1%}) were "
-            f"dead-lettered within {self._window_seconds:g} s; at most {self._share_max:.1%} may be. Their headers "
-            "say why, and they keep the event. Remove the cause, then start again"
+            f"dead-lettered within {self._window_seconds:g} s; at most {self._share_max:.1%} may be. Count "
+            "them by reason with `surgetank dead-letters stats`, remove the cause, start again, then send their events "
+            "again with `surgetank dead-letters replay`"
         )
 
     def _number(self, now: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.kafka.columnar import walk
-from pipeline.kafka.columnar.headers import decode_headers
+from pipeline.kafka.columnar.headers import EncodedHeaders
 from pipeline.kafka.columnar.library import (
     CONF_OK,
     CONSUMER,
@@ -156,7 +156,7 @@ class _Block:
         null_values, null_keys = self._nulls
         headers_of: Callable[[int], Headers] = _no_headers
         if self._sizes[walk.AT_HEADERS]:
-            headers_of = _headers_of(
+            headers_of = EncodedHeaders(
                 self._column(walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS, nulls=-1)
             )
         return PartitionRecords(
@@ -184,14 +184,6 @@ class _Block:
 
 def _no_headers(_: int) -> Headers:
     return ()
-
-
-def _headers_of(column: pa.LargeBinaryArray) -> Callable[[int], Headers]:
-    def headers_of(row: int) -> Headers:
-        encoded = column[row].as_py()
-        return () if encoded is None else decode_headers(encoded)
-
-    return headers_of
 
 
 def _new(options: Mapping[str, Option]) -> int:

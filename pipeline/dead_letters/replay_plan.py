@@ -1,0 +1,62 @@
+"""Decides which dead letters are sent again, and why others are not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.dead_letters.replay_marks import ReplayedLetters
+from pipeline.dead_letters.selection import Selection
+
+
+class Fate(StrEnum):
+    """What a replay does with a dead letter that was selected; the first one that fits."""
+
+    SEND = "send"
+    ALREADY_SENT = "already sent"
+    PARKED = "parked"
+    WITHOUT_VALUE = "without value"
+    ELSEWHERE = "of another topic"
+
+
+FATES = tuple(Fate)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """The rules of a replay. ``partitions`` are the pipeline's source topics with their number of partitions.
+
+    A letter whose event failed ``attempts_max`` times or more is parked: it stays where it is. One whose value was left
+    out cannot be sent, nor one of a topic or partition that the pipeline does not read.
+    """
+
+    selection: Selection
+    partitions: Mapping[str, int]
+    attempts_max: int
+
+    def fates(self, letters: pa.RecordBatch, sent: ReplayedLetters) -> npt.NDArray[np.int8]:
+        """Return int8 [n], an index into ``FATES``, -1 if not selected. The n letters are of one partition."""
+        selected = self.selection.mask(letters).to_numpy(zero_copy_only=False)
+        fates = np.where(selected, FATES.index(Fate.SEND), -1).astype(np.int8)
+        if not len(letters):
+            return fates
+
+        def put(fate: Fate, where: npt.NDArray[np.bool_]) -> None:
+            fates[where & (fates == FATES.index(Fate.SEND))] = FATES.index(fate)
+
+        known = np.zeros(len(letters), dtype=np.bool_)
+        for topic, number in self.partitions.items():
+            inside = pc.and_(
+                pc.equal(letters["source_topic"], topic),
+                pc.and_(pc.greater_equal(letters["source_partition"], 0), pc.less(letters["source_partition"], number)),
+            )
+            known |= pc.fill_null(inside, False).to_numpy(zero_copy_only=False)
+        put(Fate.ELSEWHERE, ~known)
+        put(Fate.ALREADY_SENT, sent.mask(letters["partition"][0].as_py(), letters["offset"].to_numpy()))
+        put(Fate.WITHOUT_VALUE, letters["cut"].to_numpy(zero_copy_only=False))
+        put(Fate.PARKED, letters["attempts"].to_numpy() >= self.attempts_max)
+        return fates

@@ -1,0 +1,203 @@
+"""`surgetank dead-letters` on a real Kafka: what is listed, and events that are sent again, each at most once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import dead_letters
+from pipeline.codec.base import NOT_FRAMED, UNDECODABLE
+from pipeline.dead_letters.replay import plan_replay
+from pipeline.dead_letters.replay_plan import ReplayPlan
+from pipeline.dead_letters.selection import Selection
+from pipeline.kafka import clients
+from pipeline.kafka.topic_reader import TopicReader
+from pipeline.processing.dead_letter import dead_letter_records
+from pipeline.records import DeadLetter, RecordBatch, TopicPartition, large_binary
+from pipeline.settings import load
+from tests.support.live_pipeline import Stage
+from tests.support.topologies.stateless_flights import ENVIRONMENT
+
+StageFactory = Callable[..., Stage]
+
+LETTERS = 3_000
+
+
+def bury(under: Stage, count: int) -> None:
+    """Write dead letters of that many events to their partitions; every third one has failed twice."""
+    producer = clients.producer(under.kafka)
+    pipeline, partitions = under.pipeline, under.pipeline.events.partitions
+    for number in range(count):
+        source = RecordBatch(
+            sources=(TopicPartition(pipeline.events.topic, number % partitions),),
+            source=np.zeros(1, dtype=np.int32),
+            offsets=np.array([number], dtype=np.int64),
+            arrived_ms=np.array([5], dtype=np.int64),
+            keys=large_binary([b"key-%d" % number]),
+            values=large_binary([b"value-%d" % number]),
+            headers_of=lambda _: [("trace", b"\xff")],
+        )
+        options = {"pipeline": pipeline.name, "now": 1_700_000_000.0 + number, "bytes_max": 1_000_000}
+        for reason in (UNDECODABLE, NOT_FRAMED)[: 2 if number % 3 == 0 else 1]:
+            letter = dead_letter_records(source, DeadLetter(0, reason, "why"), **options)  # type: ignore[arg-type]
+            source = RecordBatch(
+                source.sources,
+                source.source,
+                source.offsets,
+                source.arrived_ms,
+                source.keys,
+                source.values,
+                lambda _, headers=letter.headers: headers,  # type: ignore[misc]
+            )
+        producer.produce(pipeline.dead_letters, letter.value, letter.key, number % partitions, headers=letter.headers)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def arrived(under: Stage) -> Counter[tuple[int, bytes, bytes]]:
+    """Return how often each event is on the events topic, by partition, key and value."""
+    found: Counter[tuple[int, bytes, bytes]] = Counter()
+    with TopicReader(under.kafka, [under.pipeline.events.topic]) as reader:
+        for records in reader.catch_up():
+            found.update(
+                zip(records.partitions.tolist(), records.keys.to_pylist(), records.values.to_pylist(), strict=True)
+            )
+            assert [name for name, _ in records.headers_of(0)][:2] == ["trace", "surgetank.topic"]
+    return found
+
+
+def expected(under: Stage, numbers: range) -> Counter[tuple[int, bytes, bytes]]:
+    """Return the events of these numbers, each once."""
+    partitions = under.pipeline.events.partitions
+    return Counter((number % partitions, b"key-%d" % number, b"value-%d" % number) for number in numbers)
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs a command in this process for a pipeline under test."""
+
+    def run_command(under: Stage, command: str, *arguments: str) -> str:
+        settings = load({"kafka.bootstrap": under.kafka.bootstrap})
+        monkeypatch.setattr(dead_letters, "pipeline_and_settings", lambda *_: (under.pipeline, settings))
+        result = CliRunner().invoke(dead_letters.app, [command, under.pipeline.name, *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run_command
+
+
+def command(under: Stage, *arguments: str) -> dict[str, Any]:
+    """Return the arguments of a process that sends the events of dead letters."""
+    program = [sys.executable, "-m", "pipeline.cli", "dead-letters", "replay", under.topology, "--send", "--json"]
+    return {
+        "args": [*program, "--bootstrap", under.kafka.bootstrap, *arguments],
+        "env": os.environ | {ENVIRONMENT: under.prefix},
+    }
+
+
+def test_letters_are_listed_counted_shown_and_exported(stage: StageFactory, tmp_path: Path, run: Run) -> None:
+    """By reason, time and source, as tables and as JSON."""
+    under = stage()
+    bury(under, 30)
+
+    found = json.loads(run(under, "stats", "--json"))
+    assert found["letters"] == 30
+    assert {(each["reason"], each["letters"]) for each in found["groups"]} == {("undecodable", 20), ("not_framed", 10)}
+    assert "30 dead letters" in run(under, "stats")
+
+    lines = [json.loads(line) for line in run(under, "list", "--json", "--reason", "not_framed").splitlines()]
+    assert sorted(each["source_offset"] for each in lines) == list(range(0, 30, 3))
+    assert {each["attempts"] for each in lines} == {2}
+    assert "30 dead letters, the first 5 are shown" in run(under, "list", "--limit", "5")
+    early = [json.loads(line) for line in run(under, "list", "--json", "--until", "2023-11-14T22:13:25").splitlines()]
+    assert sorted(each["source_offset"] for each in early) == [0, 1, 2, 3, 4]
+
+    shown = run(under, "show", f"{lines[0]['partition']}:{lines[0]['offset']}")
+    assert "surgetank.reason" in shown
+    assert "not decoded" in shown
+
+    assert "wrote 20 dead letters" in run(
+        under, "export", "--out", str(tmp_path / "l.parquet"), "--reason", "undecodable"
+    )
+    assert pq.read_table(tmp_path / "l.parquet").num_rows == 20
+    run(under, "export", "--out", str(tmp_path / "l.jsonl"))
+    assert len((tmp_path / "l.jsonl").read_text().splitlines()) == 30
+
+
+def test_a_replay_of_dead_letters_is_killed(stage: StageFactory) -> None:
+    """Twice in the middle of its transactions; then it runs to the end, then once more: each letter is sent once."""
+    under = stage()
+    bury(under, LETTERS)
+    plan = ReplayPlan(Selection(), {under.pipeline.events.topic: under.pipeline.events.partitions}, 3)
+    left = LETTERS
+    for _ in range(2):
+        process = subprocess.Popen(**command(under, "--rate", "500"), stdout=subprocess.DEVNULL)
+        before = left
+        while (left := plan_replay(under.kafka, under.pipeline, plan).fates["send"]) > before - 400:
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert 0 < left < LETTERS
+
+    result = subprocess.run(**command(under, "--rate", "100000"), check=True, capture_output=True)
+
+    done = json.loads(result.stdout)["letters"]
+    assert done["send"] + done["already sent"] == LETTERS
+    assert done["already sent"] >= LETTERS - left
+    assert arrived(under) == expected(under, range(LETTERS))
+    again = subprocess.run(**command(under), check=True, capture_output=True)
+    assert json.loads(again.stdout)["letters"]["already sent"] == LETTERS
+    assert arrived(under) == expected(under, range(LETTERS))
+
+
+def test_two_replays_at_a_time_send_each_letter_once(stage: StageFactory) -> None:
+    """The second one fences the first, which ends with an error."""
+    under = stage()
+    bury(under, LETTERS)
+    processes = [
+        subprocess.Popen(**command(under, "--rate", rate), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for rate in ("1000", "3000")
+    ]
+    threads = [threading.Thread(target=process.communicate) for process in processes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert 0 in {process.returncode for process in processes}
+    assert arrived(under) == expected(under, range(LETTERS))
+
+
+def test_an_event_that_fails_again_and_again_is_parked(stage: StageFactory, run: Run) -> None:
+    """A worker meets the events that are sent again; after three failures they stay where they are."""
+    under = stage(**{"dead_letters.share_max": 1})
+    producer = clients.producer(under.kafka)
+    for number in range(20):
+        producer.produce(under.pipeline.events.topic, b"junk-%d" % number, b"key", number % 2)
+    assert producer.flush(30) == 0
+    worker = under.worker()
+    for attempts in (1, 2, 3):
+        under.until(lambda n=attempts: _letters(under) == 20 * n, 60, "the events became dead letters")  # type: ignore[misc]
+        fates = json.loads(run(under, "replay", "--send", "--json"))["letters"]
+        assert fates["send"] == (20 if attempts < 3 else 0)
+        assert fates["parked"] == (0 if attempts < 3 else 20)
+        assert fates["already sent"] == 20 * (attempts - 1)
+    assert worker.running
+
+
+def _letters(under: Stage) -> int:
+    with TopicReader(under.kafka, [under.pipeline.dead_letters]) as reader:
+        return sum(map(len, reader.catch_up()))

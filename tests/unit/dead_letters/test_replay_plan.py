@@ -1,0 +1,93 @@
+"""Which dead letters are sent again: marks of what was sent, and the reasons not to send."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dead_letters.letters import SCHEMA
+from pipeline.dead_letters.replay_marks import ReplayedLetters, mark
+from pipeline.dead_letters.replay_plan import FATES, Fate, ReplayPlan
+from pipeline.dead_letters.selection import Selection
+
+OFFSETS = st.sets(st.integers(0, 40), min_size=1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), OFFSETS), max_size=5))
+def test_marks_name_exactly_the_letters_that_were_sent(transactions: list[tuple[int, set[int]]]) -> None:
+    """Of any transactions, in any order, with gaps."""
+    marks = [mark("id", partition, np.array(sorted(offsets))) for partition, offsets in transactions]
+
+    sent = ReplayedLetters("id", marks)
+
+    for partition in range(4):
+        expected = {offset for number, offsets in transactions if number == partition for offset in offsets}
+        found = sent.mask(partition, np.arange(-1, 45))
+        assert set((np.flatnonzero(found) - 1).tolist()) == expected
+
+
+def test_marks_of_a_topic_that_was_created_again_do_not_count() -> None:
+    """Its offsets are those of other letters."""
+    sent = ReplayedLetters("new", [mark("old", 0, np.array([1, 2])), mark("new", 0, np.array([2]))])
+    assert sent.mask(0, np.array([1, 2])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"7", b'{"topic_id": "", "partition": 0, "offsets": [1]}'])
+def test_a_record_that_is_no_mark_is_an_error(value: bytes | None) -> None:
+    """Without it nobody knows what was sent."""
+    with pytest.raises(ValueError, match="no mark of a replay"):
+        ReplayedLetters("", [value])
+
+
+def letters(**columns: Sequence[object]) -> pa.RecordBatch:
+    """Return letters of partition 0 with these columns; the others have the values of a letter to send."""
+    n = len(next(iter(columns.values())))
+    usual = {
+        "partition": 0,
+        "stage": "decode",
+        "reason": "undecodable",
+        "source_topic": "events",
+        "source_partition": 1,
+        "attempts": 1,
+        "cut": False,
+    }
+    rows = [
+        dict.fromkeys(SCHEMA.names) | usual | {"offset": row} | {name: each[row] for name, each in columns.items()}
+        for row in range(n)
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+
+
+def fates(plan: ReplayPlan, found: pa.RecordBatch, sent: tuple[int, ...] = ()) -> list[str | None]:
+    """Return the fate of each letter by name."""
+    marks = [mark("", 0, np.array(sent))] if sent else []
+    return [FATES[fate].value if fate >= 0 else None for fate in plan.fates(found, ReplayedLetters("", marks)).tolist()]
+
+
+PLAN = ReplayPlan(Selection(), {"events": 4, "facts": 2}, 3)
+
+
+def test_a_letter_is_sent_unless_there_is_a_reason_not_to() -> None:
+    """Parked after three failures; without a value; of a topic or partition that the pipeline does not read."""
+    assert fates(PLAN, letters(attempts=[1, 2, 3, 9])) == ["send", "send", "parked", "parked"]
+    assert fates(PLAN, letters(cut=[True, False])) == ["without value", "send"]
+    topics = ["events", "facts", "facts", "other", None]
+    assert fates(PLAN, letters(source_topic=topics, source_partition=[3, 1, 2, 0, None])) == [
+        *("send", "send", "of another topic", "of another topic", "of another topic")
+    ]
+    assert fates(PLAN, letters(source_partition=[-1, 4, 0])) == ["of another topic", "of another topic", "send"]
+
+
+def test_what_was_sent_is_not_sent_again() -> None:
+    """Also if it could not be sent for another reason by now."""
+    assert fates(PLAN, letters(attempts=[1, 1, 5]), sent=(1, 2)) == ["send", "already sent", "already sent"]
+
+
+def test_what_is_not_selected_has_no_fate() -> None:
+    """Nor does an empty batch."""
+    plan = ReplayPlan(Selection(reasons=("not_framed",)), {"events": 4}, 3)
+    assert fates(plan, letters(reason=["undecodable", "not_framed", None])) == [None, Fate.SEND, None]
+    assert fates(plan, letters(reason=["x"]).slice(0, 0)) == []
