@@ -1,6 +1,5 @@
 """A worker whose clock differs from those of the events: latency is right, and the difference is told."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +21,7 @@ def test_latency_is_shown_without_the_difference_of_clocks(stage: StageFactory, 
     worker = under.worker()
     producer = clients.producer(under.kafka)
     for row, event in enumerate(real(EVENTS)):
-        now_ms = round((time.time() - ahead) * 1000)
+        now_ms = round((under.clock.now() - ahead) * 1000)
         producer.produce(under.pipeline.events.topic, event.value, event.key, row % 4, timestamp=now_ms)
         producer.flush(10)
 
