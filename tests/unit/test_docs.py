@@ -206,15 +206,24 @@ def test_a_wrong_command_is_found(line: str, wrong: bool, tmp_path: Path, monkey
     assert bool(fault(line)) is wrong, fault(line)
 
 
+def joined(message: ast.JoinedStr) -> str:
+    """Return a text with ``INSERTED`` for each word that it inserts, and nothing for what it appends to a word."""
+    text = ""
+    for part in message.values:
+        if isinstance(part, ast.Constant):
+            text += str(part.value)
+        elif not text or not text[-1].isalnum():
+            text += INSERTED
+    return text
+
+
 def messages(path: Path) -> list[str]:
     """Return the texts in a source file, with ``INSERTED`` for what they insert."""
     tree = ast.parse(path.read_text())
     whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     parts = {id(part) for node in whole for part in ast.walk(node) if part is not node}
     return [
-        "".join(str(part.value) if isinstance(part, ast.Constant) else INSERTED for part in node.values)
-        if isinstance(node, ast.JoinedStr)
-        else str(node.value)
+        joined(node) if isinstance(node, ast.JoinedStr) else str(node.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and id(node) not in parts)
     ]

@@ -146,7 +146,11 @@ def test_dead_letters_of_a_batch_are_warned_of(
         run(tmp_path, values, recording=False)
 
     assert len(caplog.messages) == 3
-    for stage, reason, offset in (("infer", "model_error", 1), ("infer", "not_a_number", 3), ("decode", "not_framed", 6)):
+    for stage, reason, offset in (
+        ("infer", "model_error", 1),
+        ("infer", "not_a_number", 3),
+        ("decode", "not_framed", 6),
+    ):
         assert any(f"({stage}, {reason}), the last at events[3] offset {offset}:" in said for said in caplog.messages)
 
 
