@@ -179,7 +179,7 @@ def large_events(count: int, size: int) -> list[bytes]:
     return values
 
 
-def test_large_events_do_not_fill_the_memory(stage: StageFactory) -> None:
+def test_a_gibibyte_of_large_events_waits_for_a_worker(stage: StageFactory) -> None:
     """A gibibyte of events of 175 KiB waits when the worker starts: it holds a bounded part of it at a time."""
     under = stage()
     for part in range(12):

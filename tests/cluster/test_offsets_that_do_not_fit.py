@@ -110,7 +110,7 @@ def test_a_topic_made_anew_is_read_from_its_start(stage: StageFactory) -> None:
 
 
 def test_offsets_set_back_would_make_tables_count_events_twice(remembered: RememberedFactory) -> None:
-    """Refused with the ways out, though the worker has its own disk; set forward again, all goes on."""
+    """Refused with the ways out, with the worker's own disk and from changelogs; set forward again, all goes on."""
     under = remembered()
     under.send(4 * EVENTS)
     worker = under.worker(name="w")
@@ -119,7 +119,8 @@ def test_offsets_set_back_would_make_tables_count_events_twice(remembered: Remem
     before = ends(under)
     set_offsets(under, {source: end - 20 for source, end in before.items()})
 
-    refused(under, "set back", "state rebuild", "--from-events", "state reset", name="w")
+    for name in ("w", "without-a-disk"):
+        refused(under, "set back", "state rebuild", "--from-events", "state reset", name=name)
 
     set_offsets(under, before)
     under.worker(name="w")

@@ -42,6 +42,16 @@ def good() -> bytes:
     return _model([helper.make_node("Mul", ["distance", "thousandth"], ["score"])])
 
 
+def subtracts_the_mean_of_the_batch() -> bytes:
+    """Return a model that scores each row by how much its distance exceeds the mean of its batch."""
+    return _model(
+        [
+            helper.make_node("ReduceMean", ["distance"], ["mean"], keepdims=0),
+            helper.make_node("Sub", ["distance", "mean"], ["score"]),
+        ]
+    )
+
+
 def raises_for_far_rows() -> bytes:
     """Return a model that raises at run time for a batch with a far row: a lookup beyond the end of its table."""
     return _model(

@@ -1,5 +1,6 @@
 """The documentation is tested: examples run, commands and settings exist, links lead somewhere, the README is short."""
 
+import ast
 import re
 import shlex
 from collections import Counter
@@ -30,6 +31,7 @@ SOURCES = {".py", ".md", ".yml", ".toml", ".sql"}
 SECTIONS = ["Context", "Decision", "Consequences", "Measured"]
 WORDS_MAX = 900
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click that typer brings
+INSERTED = "1"  # stands for what a message inserts: any argument may be a 1
 FOREIGN = {"docker", "faust", "kill", "python"}  # programs that are not ours
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -70,7 +72,7 @@ def make_targets() -> frozenset[str]:
 def fault(line: str, *, mentioned: bool = False) -> str:
     """Return what is wrong with a command line, or ''. Nothing is run: the command line's own parser reads it.
 
-    ``mentioned``: the name of a command without anything else is enough.
+    ``mentioned``: the name of a command without anything else is enough, and may be ``INSERTED``.
     """
     program, *words = shlex.split(line, comments=True)
     if program == "make":
@@ -79,6 +81,8 @@ def fault(line: str, *, mentioned: bool = False) -> str:
         return "" if program in FOREIGN else f"unknown program: {line}"
     command: Any = typer.main.get_command(app)
     while words and (subcommands := getattr(command, "commands", None)) is not None:
+        if mentioned and words[0] == INSERTED:
+            return ""
         if words[0] not in subcommands:
             return f"no such command: {line}"
         command = subcommands[words.pop(0)]
@@ -200,6 +204,45 @@ def test_a_wrong_command_is_found(line: str, wrong: bool, tmp_path: Path, monkey
     """The check of shell examples finds wrong commands, options, values, settings, targets and programs."""
     monkeypatch.chdir(tmp_path)
     assert bool(fault(line)) is wrong, fault(line)
+
+
+def joined(message: ast.JoinedStr) -> str:
+    """Return a text with ``INSERTED`` for each word that it inserts, and nothing for what it appends to a word."""
+    text = ""
+    for part in message.values:
+        if isinstance(part, ast.Constant):
+            text += str(part.value)
+        elif not text or not text[-1].isalnum():
+            text += INSERTED
+    return text
+
+
+def messages(path: Path) -> list[str]:
+    """Return the texts in a source file, with ``INSERTED`` for what they insert."""
+    tree = ast.parse(path.read_text())
+    whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    parts = {id(part) for node in whole for part in ast.walk(node) if part is not node}
+    return [
+        joined(node) if isinstance(node, ast.JoinedStr) else str(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and id(node) not in parts)
+    ]
+
+
+@pytest.mark.parametrize("folder", ["pipeline", "ops"])
+def test_commands_that_messages_name_exist(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a message tells an operator to run is accepted by the command line."""
+    monkeypatch.chdir(tmp_path)  # no settings file
+    found = {line for path in (ROOT / folder).rglob("*.py") for text in messages(path) for line in mentions(text)}
+    assert len(found) > {"pipeline": 5, "ops": 0}[folder]
+    assert [wrong for line in sorted(found) if (wrong := fault(line, mentioned=True))] == []
+
+
+def test_a_command_that_does_not_exist_is_found_in_a_message(tmp_path: Path) -> None:
+    """Also where the message inserts a name."""
+    source = tmp_path / "source.py"
+    source.write_text('raise ValueError(f"run `surgetank replay-dead {name}`, or " "`surgetank topics apply flights`")')
+    assert [bool(fault(line)) for text in messages(source) for line in mentions(text)] == [True, False]
 
 
 @pytest.mark.parametrize("page", LINKED, ids=named)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from pipeline.cli import kafka
 from pipeline.errors import BrokerError, StartupError
 from pipeline.kafka.local import broker as broker_process
 from pipeline.kafka.local import cluster_layout, jars
@@ -71,6 +73,19 @@ def test_a_broker_port_in_the_ephemeral_range(ports: list[int], named: str | Non
         assert f"port {named} is in the range 32768 to 60999" in warning
         assert f"--port below {32_768 - len(ports) + 1}" in warning
     assert port_warning(ports, ephemeral_ports(tmp_path / "absent")) is None
+
+
+def test_the_start_of_a_cluster_prints_the_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of all ports of its brokers, on the error output, and starts the cluster."""
+    monkeypatch.setattr("pipeline.kafka.local.ephemeral_ports.ephemeral_ports", lambda: range(32_768, 61_000))
+    monkeypatch.setattr(LocalCluster, "up", lambda *_, **__: (1, 2, 3))
+
+    result = CliRunner().invoke(kafka.app, ["up", "--brokers", "3", "--port", "32766", "--data", str(tmp_path)])
+
+    assert result.exit_code == 0, result.output
+    assert "warning: port 32768, 32769, 32770, 32771 is in the range 32768 to 60999" in result.stderr
+    assert "choose --port below 32763" in result.stderr
+    assert "Kafka is ready at 127.0.0.1:32766" in result.stdout
 
 
 def test_no_folder_for_jars_that_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def test_too_many_dead_letters_trip_with_the_numbers() -> None:
     assert said is not None
     for number in ("501 of the last 1000", "50.1%", "60 s", "at most 50.0%"):
         assert number in said
+    assert "`surgetank dead-letters stats`, remove the cause, start again" in said
+    assert said.endswith("again with `surgetank dead-letters replay`")
 
 
 def test_few_events_do_not_trip() -> None:

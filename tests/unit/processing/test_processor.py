@@ -1,5 +1,6 @@
 """Tests that every record ends as one score or one dead letter, and that only scored records are logged."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,22 @@ def test_what_is_recorded_is_that_of_the_scored_events(tmp_path: Path, values: l
         NOT_A_NUMBER,
         NOT_FRAMED,
     ]
+
+
+def test_dead_letters_of_a_batch_are_warned_of(
+    tmp_path: Path, values: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By reason, with the position of the last one."""
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, values, recording=False)
+
+    assert len(caplog.messages) == 3
+    for stage, reason, offset in (
+        ("infer", "model_error", 1),
+        ("infer", "not_a_number", 3),
+        ("decode", "not_framed", 6),
+    ):
+        assert any(f"({stage}, {reason}), the last at events[3] offset {offset}:" in said for said in caplog.messages)
 
 
 def test_nothing_is_recorded_unless_it_is_wanted(tmp_path: Path, values: list[bytes]) -> None:

@@ -258,8 +258,8 @@ def test_a_key_that_says_something_of_all_rows_has_none(world: World, key: bytes
     assert not changes.changelog_records
 
 
-def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
-    """An event of the year 2100 sees what was there, and the next one sees nothing of it; it is counted."""
+def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """An event of the year 2100 sees what was there, and the next one sees nothing of it; it is counted and logged."""
     far = Event("a", 4_102_444_800_000)
     world.shelf.commit(world.take([(0, "events", Event("a", 1, b=7.0))])[1])
 
@@ -268,6 +268,9 @@ def test_a_time_that_cannot_be_reads_and_changes_nothing(world: World) -> None:
     assert not changes.changelog_records
     assert np.isnan(found[0, 2]), "forgotten by then"
     assert world.metrics.implausible_times.value(topic="events") == 1
+    assert [said.partition(";")[0] for said in caplog.messages] == [
+        "1 record of events with an event time too far from the arrival, which update no state"
+    ]
     found, _ = world.take([(0, "events", Event("a", 2))])
     assert found[0, :3].tolist() == [1, 0, 7]
 

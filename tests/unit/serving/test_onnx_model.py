@@ -60,6 +60,15 @@ def two_targets() -> list[onnx.NodeProto]:
     return [columns, helper.make_node("Gather", ["x", "columns"], ["y"], axis=1)]
 
 
+def two_targets_of_sum_1() -> list[onnx.NodeProto]:
+    """Nodes that give [rows, 2] of which each row has the sum 1, as probabilities have, but any values."""
+    axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
+    one = helper.make_node("Constant", [], ["one"], value_floats=[1.0])
+    add = helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1)
+    rest = helper.make_node("Sub", ["one", "sum"], ["rest"])
+    return [axis, one, add, rest, helper.make_node("Concat", ["rest", "sum"], ["y"], axis=1)]
+
+
 def opened(content: bytes | Path, features: tuple[str, ...] = FEATURES, **names: str) -> OnnxModel:
     """Return a session with the usual names."""
     return OnnxModel(
@@ -92,9 +101,10 @@ def test_each_shape_of_score_is_understood(nodes: list[onnx.NodeProto], rows: in
         np.testing.assert_array_equal(scores, matrix.sum(axis=1))
 
 
-def test_a_regressor_with_two_targets_is_the_model() -> None:
+@pytest.mark.parametrize("nodes", [two_targets(), two_targets_of_sum_1()], ids=["any", "of sum 1"])
+def test_a_regressor_with_two_targets_is_the_model(nodes: list[onnx.NodeProto]) -> None:
     """Two columns are a score only as the probabilities of no and yes; zeros alone would not tell."""
-    message = refusal(model(two_targets()))
+    message = refusal(model(nodes))
     assert "two columns that are not the probabilities of no and yes" in message
     assert "two targets of a regressor" in message
 

@@ -94,6 +94,19 @@ def test_what_depends_on_the_order_only_is_found() -> None:
         check_row_independence("model m", by_position, FEATURES, relative=1e-5, absolute=1e-6)
 
 
+def test_what_differs_only_when_a_batch_is_scored_twice_is_found() -> None:
+    """As a model that keeps something from one call for the next."""
+    calls: list[int] = []
+
+    def second(matrix: np.ndarray) -> np.ndarray:
+        calls.append(len(matrix))
+        scores: np.ndarray = matrix.sum(axis=1).astype(np.float64)
+        return scores + (len(calls) == 2)
+
+    with pytest.raises(ModelError, match="when they are scored twice"):
+        check_row_independence("model m", second, FEATURES, relative=1e-5, absolute=1e-6)
+
+
 def test_the_tolerance_of_the_manifest_holds() -> None:
     """Scores that differ by a ten thousandth are refused by default, and accepted with a larger tolerance."""
 

@@ -1,5 +1,6 @@
 """pipeline.state.file_limits: how many files a worker may have open."""
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import SettingsError
 from pipeline.state import file_limits
 
 
@@ -32,6 +34,14 @@ def test_the_limit_is_raised_as_far_as_may_be(
     file_limits.raise_limit()
 
     assert told == ([raised] if raised else [])
+
+
+@pytest.mark.parametrize(("hard", "enough"), [(48, False), (255, False), (256, True)])
+def test_a_worker_needs_as_many_files_as_it_says(monkeypatch: pytest.MonkeyPatch, hard: int, enough: bool) -> None:
+    """With one file less it is refused."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (hard, hard))
+    with contextlib.nullcontext() if enough else pytest.raises(SettingsError, match=f"may open {hard} files here"):
+        file_limits.raise_limit()
 
 
 def test_a_limit_of_48_open_files() -> None:
