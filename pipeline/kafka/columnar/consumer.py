@@ -99,6 +99,7 @@ class ColumnarConsumer:
             min(rows_max, ROWS_MAX),
             bytes_max,
             self._largest,
+            self._scratch,
         )
         if n == 0:
             return Polled([], [], 0)
@@ -165,7 +166,9 @@ class _Block:
         offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
         buffer = pa.py_buffer(self._memory)
         headers_of: Callable[[int], Headers] = _no_headers
+        header_bytes = None
         if self._sizes[walk.AT_HEADERS]:
+            header_bytes = np.diff(self._int64s(walk.AT_HEADER_OFFSETS))
             headers_of = _headers_of(
                 self._column(buffer, "headers", walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS)
             )
@@ -177,6 +180,7 @@ class _Block:
             self._column(buffer, "keys", walk.AT_KEY_OFFSETS, walk.AT_KEY_VALIDITY, walk.AT_KEYS),
             self._column(buffer, "values", walk.AT_VALUE_OFFSETS, walk.AT_VALUE_VALIDITY, walk.AT_VALUES),
             headers_of,
+            header_bytes,
         )
 
     def _int64s(self, place: int) -> Int64s:
