@@ -23,6 +23,7 @@ _LOGICAL = {
     "int": ("date", "time-millis"),
     "long": ("time-micros", *TIMESTAMPS),
     "bytes": ("decimal",),
+    "fixed": ("decimal",),
     "string": ("uuid",),
 }
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400}

@@ -88,6 +88,12 @@ def test_edges_of_the_encoding(schema: Any, body: bytes, fits: bool) -> None:
         ("", None, ["null", "string"], False),
         ("true", True, "boolean", True),
         ("-1.50", b"\xff\x6a", {"type": "bytes", "logicalType": "decimal", "precision": 5, "scale": 2}, True),
+        (
+            "1.5",
+            b"\x0f",
+            {"type": "fixed", "name": "F", "size": 1, "logicalType": "decimal", "precision": 2, "scale": 1},
+            True,
+        ),
         ("1970-01-02", 1, {"type": "int", "logicalType": "date"}, True),
         ("2023-11-14 22:13:20.123Z", 1_700_000_000_123, {"type": "long", "logicalType": "timestamp-millis"}, True),
         ("2023-11-14 22:13:20.123", 1_700_000_000_123, {"type": "long", "logicalType": "timestamp-millis"}, False),
