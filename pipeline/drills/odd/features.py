@@ -100,13 +100,12 @@ def category_feature(field: str) -> OddFeature:
 def calendar_feature(random: Random, field: str, ticks: int) -> OddFeature:
     """Return a calendar feature of a timestamp with so many ticks per second."""
     day = _DAY_SECONDS * ticks
-    kind, of = random.choice(
-        (
-            ("HourOfDay", lambda time: _float32(time % day / (3_600 * ticks))),
-            ("DayOfWeek", lambda time: float((time // day + 3) % 7)),
-            ("Month", lambda time: float(_month(time // day))),
-        )
+    kinds: tuple[tuple[str, Callable[[int], float]], ...] = (
+        ("HourOfDay", lambda time: _float32(time % day / (3_600 * ticks))),
+        ("DayOfWeek", lambda time: float((time // day + 3) % 7)),
+        ("Month", lambda time: float(_month(time // day))),
     )
+    kind, of = random.choice(kinds)
     return OddFeature(
         f"{kind}({field!r})",
         ((field, Need.TIMESTAMP),),

@@ -55,7 +55,7 @@ class Judge:
         """Take the records of the score topic."""
         for record in records:
             body = io.BytesIO((record.value or b"")[FRAME_BYTES:])
-            score: dict[str, Any] = fastavro.schemaless_reader(body, self._score_schema, None)  # type: ignore[assignment]
+            score: dict[str, Any] = fastavro.schemaless_reader(body, self._score_schema, None)
             position = Position(score["source_topic"], score["source_partition"], score["source_offset"])
             self._take(SCORE, position, record, score)
 
