@@ -51,6 +51,7 @@ class OddPipeline:
     other_ids: tuple[int, int]
     key: str | None
     predictions: bool | None
+    ttl_days: dict[str, int | None]
 
     @property
     def keeps_state(self) -> bool:
@@ -102,6 +103,8 @@ def odd_pipeline(seed: int, number: int, prefix: str = "odd") -> OddPipeline:
     name = f"{prefix}-{number}"
     key = events.key if any(each.value is None for each in features) or random.random() < 0.8 else None
     predictions = random.choice((None, True, False)) if key is not None else None
+    # Some tables forget too early for a window of 30 days, which is refused.
+    ttl_days = {table: random.choice((30, 400, 400, None, None)) for table in ("own", "past")}
     return OddPipeline(
         number=number,
         name=name,
@@ -110,13 +113,14 @@ def odd_pipeline(seed: int, number: int, prefix: str = "odd") -> OddPipeline:
         facts=facts,
         features=tuple(features),
         model_kind=draw_kind(random, with_category=any(each.source.startswith("Category") for each in features)),
-        source=_source(random, name, partitions, (events, key), facts, features, predictions),
+        source=_source(name, partitions, (events, key), facts, features, predictions, ttl_days),
         settings=_settings(random),
         event_bytes_max=random.choice(EVENT_BYTES_MAX),
         score_bytes_max=random.choice(SCORE_BYTES_MAX),
         other_ids=(first_id, first_id + 1),
         key=key,
         predictions=predictions,
+        ttl_days=ttl_days,
     )
 
 
@@ -146,7 +150,7 @@ def _aggregates(random: Random, events: OddSchema, facts: OddSchema | None) -> l
         schema = facts if of_facts and facts is not None else events
         table = "past" if of_facts else "own"
         field = random.choice([name for name in schema.fields if fits(Need.NUMBER, schema.type_of(name))])
-        span = random.choice(("minutes(10)", "hours(6)", "days(30)"))
+        span, window_days = random.choice((("minutes(10)", 1 / 144), ("hours(6)", 0.25), ("days(30)", 30.0)))
         source, reads = random.choice(
             (
                 (f"{table}.count(window={span})", ()),
@@ -158,26 +162,27 @@ def _aggregates(random: Random, events: OddSchema, facts: OddSchema | None) -> l
                 (f"{table}.seconds_since_last()", ()),
             )
         )
-        found[source] = OddFeature(source, reads, of_facts=of_facts)
+        windowed = window_days if "window=" in source else 0.0
+        found[source] = OddFeature(source, reads, of_facts=of_facts, window_days=windowed)
     return list(found.values())
 
 
 def _source(
-    random: Random,
     name: str,
     partitions: int,
     events: tuple[OddSchema, str | None],
     facts: OddSchema | None,
     features: list[OddFeature],
     predictions: bool | None,
+    ttl_days: dict[str, int | None],
 ) -> str:
     """Return the file that declares a pipeline of ``events``, a schema and the key."""
     lines = [_IMPORTS, "", _events("events", f"{name}.events", *events, partitions)]
     if facts is not None:
         lines.append(_events("facts", f"{name}.facts", facts, facts.key, partitions))
-        lines.append(f"past = Table('past', facts=facts, ttl={random.choice(('days(30)', 'days(400)', None))})")
+        lines.append(f"past = Table('past', facts=facts, ttl={_duration(ttl_days['past'])})")
     if any(feature.value is None and not feature.of_facts for feature in features):
-        lines.append(f"own = Table('own', ttl={random.choice(('days(30)', 'days(400)', None))})")
+        lines.append(f"own = Table('own', ttl={_duration(ttl_days['own'])})")
     lines += [
         "",
         "pipeline = Pipeline(",
@@ -192,6 +197,10 @@ def _source(
         ")",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _duration(days: int | None) -> str:
+    return "None" if days is None else f"days({days})"
 
 
 def _events(variable: str, topic: str, schema: OddSchema, key: str | None, partitions: int) -> str:

@@ -42,13 +42,15 @@ class Need(StrEnum):
 class OddFeature:
     """A feature as Python source, the fields that it reads, and its value for an event.
 
-    ``value`` None: the feature is an aggregate of a table, which facts update if ``of_facts`` is set.
+    ``value`` None: the feature is an aggregate of a table, which facts update if ``of_facts`` is set, over a window of
+    ``window_days``, 0 without one.
     """
 
     source: str
     reads: tuple[tuple[str, Need], ...]
     value: Callable[[Event], float] | None = None
     of_facts: bool = False
+    window_days: float = 0.0
 
 
 def meaning(schema: Json) -> str:

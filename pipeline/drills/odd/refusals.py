@@ -60,7 +60,7 @@ class _Fault:
 def set_up(odd: OddPipeline, seed: int) -> tuple[OddProject, tuple[Refusal, ...]]:
     """Return the project of a pipeline and the refusals of which its worker must give one; none: it must run."""
     project = OddProject(project_files(odd), odd.model.content, dict(odd.settings))
-    refusals = list(_by_types(odd))
+    refusals = list(_by_declaration(odd))
     random = Random(f"faults/{seed}/{odd.number}")
     if random.random() < FAULT_SHARE:
         fault = random.choice([each for each in _FAULTS if each.fits(odd)])
@@ -69,8 +69,8 @@ def set_up(odd: OddPipeline, seed: int) -> tuple[OddProject, tuple[Refusal, ...]
     return project, tuple(refusals)
 
 
-def _by_types(odd: OddPipeline) -> Iterator[Refusal]:
-    """Yield the refusals for types of fields that cannot have their role."""
+def _by_declaration(odd: OddPipeline) -> Iterator[Refusal]:
+    """Yield the refusals for types of fields that cannot have their role, and for tables that forget too early."""
     events = odd.events
     for role, name in (("id", events.id), ("key", odd.key)):
         if name is not None and meaning(events.type_of(name)) in {"record", "array", "map"}:
@@ -85,6 +85,13 @@ def _by_types(odd: OddPipeline) -> Iterator[Refusal]:
         yield Refusal(
             "the time of facts is no timestamp", rf"facts\.time names field '{facts.time}', which is not a timestamp"
         )
+    for table, days in odd.ttl_days.items():
+        windows = [each.window_days for each in odd.features if each.source.startswith(f"{table}.")]
+        if days is not None and days < 2 * max(windows, default=0):
+            yield Refusal(
+                "a time to live below two windows",
+                rf"table '{table}': ttl is 30d, less than 2 x .*; set it to 60d or more",
+            )
     for feature in odd.features:
         schema = facts if feature.of_facts and facts is not None else events
         for name, need in feature.reads:
