@@ -18,7 +18,7 @@ from pipeline.drills.odd.models import ModelKind, OddModel, draw_kind, odd_model
 from pipeline.drills.odd.schemas import OddSchema, odd_schema
 
 MIB = 1 << 20
-STATE_SHARE = 0.35
+STATE_SHARE = 0.45
 UNFIT_SHARE = 0.02  # of pipelines in which a feature reads a field of any type
 EVENT_BYTES_MAX = (MIB, 4 * MIB, 32 * MIB)  # of the topics of events and facts
 SCORE_BYTES_MAX = (64 * 1024, MIB, 4 * MIB)
