@@ -122,6 +122,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             migration=pipeline.migration_topic,
             stores=stores,
             task_limit=limits.tasks,
+            output_batch_bytes_max=limits.batch,
             identity=identity,
             address=address,
             topic_ids=retry_until_available(lambda: provisioning.ids(settings.kafka, pipeline.sources), clock),
