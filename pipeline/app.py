@@ -132,6 +132,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             migration=pipeline.migration_topic,
             stores=stores,
             task_limit=limits.tasks,
+            output_batch_bytes_max=limits.batch,
             identity=identity,
             address=address,
             topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},

@@ -21,8 +21,9 @@ class Events:
     """A topic of Avro events, with ``partitions`` partitions.
 
     ``schema`` is the name of a file in ``schemas/`` without its suffix. ``key``, ``time`` and ``id`` are fields of the
-    schema: the field that the record key repeats (None: the key is not used), the event time (timestamp-millis or
-    timestamp-micros), and the producer's stable identity of the event (a string).
+    schema: the field that the record key repeats (None: the key is not used), the event time (a timestamp of any unit,
+    an instant or a local time), and the producer's stable identity of the event. Key and id have any type but record,
+    array and map.
     """
 
     topic: str

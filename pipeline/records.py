@@ -100,6 +100,7 @@ class PartitionRecords:
     ``offsets`` is int64 [n]; ``arrived_ms`` is int64 [n], the record timestamps in milliseconds since the epoch, -1
     where a record has none. ``keys`` and ``values`` have n entries.
     ``headers_of(i)`` returns the headers of record i; it is called only when a record is dead-lettered.
+    ``header_bytes`` is int64 [n], the size of each record's headers; None if no record has any.
     """
 
     source: TopicPartition
@@ -109,23 +110,27 @@ class PartitionRecords:
     keys: pa.LargeBinaryArray
     values: pa.LargeBinaryArray
     headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
+    header_bytes: Int64s | None = field(repr=False, default=None)
 
     def __len__(self) -> int:
         return len(self.offsets)
 
     @property
     def payload_bytes(self) -> int:
-        """The bytes of all keys and values."""
-        return payload_bytes(self.keys) + payload_bytes(self.values)
+        """The bytes of all keys, values and headers."""
+        headers = 0 if self.header_bytes is None else int(self.header_bytes.sum())
+        return payload_bytes(self.keys) + payload_bytes(self.values) + headers
 
     def rows_within(self, bytes_max: int) -> int:
-        """Return how many of the first records have at most ``bytes_max`` bytes of keys and values together."""
-        ends = np.cumsum(byte_lengths(self.keys) + byte_lengths(self.values))
-        return int(np.searchsorted(ends, bytes_max, side="right"))
+        """Return how many of the first records have at most ``bytes_max`` bytes of keys, values and headers."""
+        sizes = byte_lengths(self.keys) + byte_lengths(self.values)
+        if self.header_bytes is not None:
+            sizes += self.header_bytes
+        return int(np.searchsorted(np.cumsum(sizes), bytes_max, side="right"))
 
     def split(self, rows: int) -> tuple["PartitionRecords", "PartitionRecords"]:
         """Return the first ``rows`` records and the rest, 0 < rows < n."""
-        headers_of = self.headers_of
+        headers_of, header_bytes = self.headers_of, self.header_bytes
         head = PartitionRecords(
             self.source,
             int(self.offsets[rows]),
@@ -134,6 +139,7 @@ class PartitionRecords:
             self.keys.slice(0, rows),
             self.values.slice(0, rows),
             headers_of,
+            None if header_bytes is None else header_bytes[:rows],
         )
         tail = PartitionRecords(
             self.source,
@@ -143,6 +149,7 @@ class PartitionRecords:
             self.keys.slice(rows),
             self.values.slice(rows),
             lambda row: headers_of(row + rows),
+            None if header_bytes is None else header_bytes[rows:],
         )
         return head, tail
 

@@ -80,6 +80,43 @@ def restore(
     _run("restore", drill, name, brokers, protocol, report, as_json)
 
 
+@app.command("odd")
+def odd(
+    pipelines: Annotated[int, typer.Option(min=1, help="Number of random pipelines.")] = 500,
+    events: Annotated[int, typer.Option(min=1, help="Number of random records, over all pipelines.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same pipelines and records.")] = 1,
+    only: Annotated[list[int] | None, typer.Option(help="Run these pipelines of the seed only.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Pipelines at a time.")] = 3,
+    report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("odd-report.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON only.")] = False,
+) -> None:
+    """Run random pipelines on random records; judge what became of each record by rules of its own.
+
+    The exit status is 0 only if each record ended as one score, fact or dead letter for the right reason, no worker
+    ended but by a documented refusal at its start, and none was larger than its bound. A million records have at most
+    20 GiB; what is on the disk at a time is much less.
+    """
+    from pipeline.drills.odd.drill import OddPlan, run_odd
+    from pipeline.drills.report import write_report
+    from pipeline.kafka.local.cluster import temporary_cluster
+    from pipeline.settings import load
+
+    interrupt_on_sigterm()
+    say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
+    home = Path(".surgetank") / "odd"
+    say("starting a broker")
+    with temporary_cluster(home / "kafka", 1) as cluster:
+        plan = OddPlan(pipelines, events, seed, jobs, tuple(only or ()))
+        result = run_odd(load({"kafka.bootstrap": cluster.bootstrap}).kafka, home / "pipelines", plan, say=say)
+    write_report(result.as_dict(), report)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        typer.echo("\n".join(result.lines))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
 def _run(
     folder: str,
     drill: "Callable[..., Drill]",

@@ -58,7 +58,8 @@ class Member:
 class Fleet:
     """Starts workers of a topology as processes, and stops all of them in the end.
 
-    ``settings`` are passed to each as ``--set``. Logs go to one file per process in ``folder``.
+    ``settings`` are passed to each as ``--set``. Logs go to one file per process in ``folder``. ``project`` is the
+    folder in which they run, with the packages ``topology`` and ``schemas``; default: the current one.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Fleet:
         bootstrap: str,
         folder: Path,
         settings: dict[str, Any] | None = None,
+        project: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._topology = topology
+        self._project = project
         self._bootstrap = bootstrap
         self._folder = folder
         # A state folder of its own keeps the state of a drill apart, whatever the name of the pipeline.
@@ -96,6 +99,7 @@ class Fleet:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                cwd=self._project,
                 start_new_session=True,  # Ctrl-C goes to the drill only, which stops its workers
                 env=os.environ | (environment or {}),
             )

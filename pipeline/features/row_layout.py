@@ -138,9 +138,11 @@ class RowLayout:
             object.__setattr__(self, name, found)
         object.__setattr__(self, "program", _program(self))
         if self.ttl_ms is not None and self.ttl_ms < RING_PER_WINDOW * self.longest_window_ms:
+            least = RING_PER_WINDOW * self.longest_window_ms
             raise TopologyError(
                 f"ttl is {duration_text(self.ttl_ms)}, less than {RING_PER_WINDOW} x the longest window "
                 f"({duration_text(self.longest_window_ms)}): late events could still update buckets of the expired row"
+                f"; set it to {duration_text(least)} or more, or leave it out"
             )
 
     @property

@@ -16,6 +16,7 @@ from pipeline.settings import KafkaSettings
 # The largest record that a transactional producer sends, before compression: a dead letter must be able to hold an
 # event that Kafka accepted in compressed form.
 MESSAGE_BYTES_MAX = 100_000_000
+BATCH_BYTES = 1_000_000  # of the records that a producer sends as one batch, if several fit: librdkafka's default
 # librdkafka's highest value. It also bounds what a batch compressed with zstd may become: with the default of 100 MB a
 # partition could not be read beyond a larger one.
 RECEIVE_BYTES_MAX = 2**31 - 1

@@ -225,12 +225,13 @@ def apply(
     *,
     recording: bool = False,
     grow_outputs: bool = False,
+    configs: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[str]:
     """Create the missing topics; return their names.
 
     ``replication`` -1: the broker's default. ``recording`` as in ``needed``. ``grow_outputs``: first give the existing
     output topics as many partitions as the events have. Raises TopicsError for a pipeline with state, whose keys would
-    not move.
+    not move. ``configs`` has configurations by topic, which override those of ``needed``.
     """
     if grow_outputs:
         _grow_outputs(kafka, pipeline, recording=recording)
@@ -246,7 +247,10 @@ def apply(
     if missing:
         admin = clients.admin(kafka)  # keeps the client alive until its futures are done
         futures = admin.create_topics(
-            [NewTopic(s.name, s.partitions, replication, config=dict(s.config)) for s in missing]
+            [
+                NewTopic(s.name, s.partitions, replication, config={**s.config, **(configs or {}).get(s.name, {})})
+                for s in missing
+            ]
         )
         _finish(futures, "made", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
         _wait_for_leaders(admin, {spec.name: spec.partitions for spec in missing})

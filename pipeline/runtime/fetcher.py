@@ -20,7 +20,7 @@ from pipeline.runtime.record_queues import RecordQueues
 from pipeline.settings import KafkaSettings, WorkerSettings
 
 READ_ROWS_MAX = 4096
-READ_BYTES_MAX = 16 << 20  # of keys and values
+READ_BYTES_MAX = 16 << 20  # of keys, values and headers
 
 
 @dataclass(frozen=True, slots=True)

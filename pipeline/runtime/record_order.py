@@ -9,7 +9,7 @@ from pipeline.records import PartitionRecords
 class QueuedRecords(NamedTuple):
     """Records of one partition in a queue; ``arrival`` numbers them in the order in which they were fetched.
 
-    ``payload_bytes`` are the bytes of their keys and values.
+    ``payload_bytes`` are the bytes of their keys, values and headers.
     """
 
     arrival: int

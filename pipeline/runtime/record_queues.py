@@ -52,10 +52,10 @@ class _TaskQueue:
 class RecordQueues:
     """One queue for each task epoch. Tasks are taken from in the order of arrival of their next records.
 
-    Fetching pauses at ``rows_max`` rows or ``bytes_max`` bytes of keys and values. The records of one read are added
-    together, so the queues may exceed these bounds by one read. ``order`` is the order within a task. A task that waits
-    and holds its share of either bound pauses its own partitions only (``paused``); the others keep at least their
-    shares, so that all queues together hold at most twice the bounds.
+    Fetching pauses at ``rows_max`` rows or ``bytes_max`` bytes of keys, values and headers. The records of one read are
+    added together, so the queues may exceed these bounds by one read. ``order`` is the order within a task. A task that
+    waits and holds its share of either bound pauses its own partitions only (``paused``); the others keep at least
+    their shares, so that all queues together hold at most twice the bounds.
     """
 
     def __init__(self, rows_max: int, bytes_max: int, order: RecordOrder) -> None:
@@ -75,7 +75,7 @@ class RecordQueues:
 
     @property
     def payload_bytes(self) -> int:
-        """The bytes of all queued keys and values."""
+        """The bytes of all queued keys, values and headers."""
         return self._payload_bytes
 
     def __bool__(self) -> bool:
@@ -105,7 +105,8 @@ class RecordQueues:
     def take(self, rows_max: int, bytes_max: int) -> tuple[TaskRecords, ...]:
         """Remove and return up to ``rows_max`` rows, grouped by task epoch. Queued records may be split.
 
-        Keys and values have at most ``bytes_max`` bytes together, but at least one row is taken, whatever its size.
+        Keys, values and headers have at most ``bytes_max`` bytes together, but at least one row is taken, whatever its
+        size.
         """
         taken: dict[TaskEpoch, list[PartitionRecords]] = {}
         with self._lock:

@@ -76,6 +76,7 @@ class TransactionManager:
         *,
         transactional_id: str,
         claims: Mapping[str, str],
+        batch_bytes_max: int,
         membership: GroupMembership,
         group: GroupClient,
         records: RecordQueues,
@@ -88,6 +89,7 @@ class TransactionManager:
         self._mailbox = mailbox
         self._id = transactional_id
         self._claims = claims
+        self._batch_bytes_max = batch_bytes_max
         self._membership = membership
         self._group = group
         self._records = records
@@ -137,7 +139,9 @@ class TransactionManager:
         """Create the producer if there is none; leave it None if the brokers do not answer in time."""
         if self._producer is not None:
             return
-        producer = clients.transactional(self._kafka, transactional_id=self._id)
+        producer = clients.transactional(
+            self._kafka, transactional_id=self._id, batch_size=min(clients.BATCH_BYTES, self._batch_bytes_max)
+        )
         try:
             producer.init_transactions(CALL_SECONDS)
         except KafkaException as error:

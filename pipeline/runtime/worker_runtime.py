@@ -64,6 +64,7 @@ class WorkerRuntime:
     tasks; ``processed`` is that of ``TaskInitializer``. ``stores`` is None for a pipeline without tables;
     ``address`` is this worker's HTTP address. ``on_failure`` is called, from any thread, with the error that ends the
     worker.
+    ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     """
 
@@ -87,6 +88,7 @@ class WorkerRuntime:
         metrics: Metrics,
         health: Health,
         on_failure: Callable[[BaseException], None],
+        output_batch_bytes_max: int,
         batch_rows_max: Callable[[], int],
         model_calls: ModelCalls,
         lag: LagReporter,
@@ -172,6 +174,7 @@ class WorkerRuntime:
             mailbox,
             transactional_id=identity,
             claims=claims,
+            batch_bytes_max=output_batch_bytes_max,
             membership=self._membership,
             group=GroupClient(kafka, group),
             records=self.records,

@@ -15,7 +15,7 @@ from pipeline.serving.row_independence import check_row_independence, random_row
 from pipeline.serving.row_order import ROWS_MIN, row_order
 from pipeline.serving.single_file import parse_single_file
 
-_LOG_ERRORS = 3
+_LOG_FATAL = 4  # errors of calls are raised; ONNX Runtime would also write a line for each
 _SUM_TOLERANCE = 1e-3  # of the two probabilities of a row, which float16 models round
 
 
@@ -86,7 +86,7 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = _LOG_ERRORS
+        options.log_severity_level = _LOG_FATAL
         # A memory pattern would be kept for every batch size; natural batching has thousands of sizes.
         options.enable_mem_pattern = False
         # Threads that spin while waiting take CPU from decoding and from the clients' heartbeats.

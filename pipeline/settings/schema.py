@@ -116,7 +116,7 @@ class WorkerSettings(Section):
         default=32_768,
         ge=1,
         le=1_048_576,
-        description="maximum size of the keys and values in a batch; a larger record is a batch by itself",
+        description="maximum size of the keys, values and headers in a batch; a larger record is a batch by itself",
     )
     commit_interval_seconds: Seconds = Field(
         default=0.1,
@@ -133,8 +133,9 @@ class WorkerSettings(Section):
     buffered_kilobytes_max: Kilobytes = Field(
         default=65_536,
         ge=1,
-        description="maximum size of the keys and values fetched and not yet in a batch; at this size fetching pauses. "
-        "One read may exceed it, by 16 MiB or by fetch_buffer_kilobytes where records suddenly become larger",
+        description="maximum size of the keys, values and headers fetched and not yet in a batch; at this size "
+        "fetching pauses. One read may exceed it, by 16 MiB or by fetch_buffer_kilobytes where records suddenly become "
+        "larger",
     )
     fetch_buffer_kilobytes: Kilobytes = Field(
         default=32_768, ge=64, description="size of librdkafka's fetch queues, of all partitions together"

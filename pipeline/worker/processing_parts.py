@@ -64,12 +64,14 @@ def deserializers(
 class TopicLimits(NamedTuple):
     """The largest score with its key, dead letter, and key of a row of state (None: there is no state), in bytes.
 
-    ``tasks`` is how many tasks the topics allow.
+    ``batch`` is the size of a batch of records that every output topic takes, in bytes; ``tasks`` is how many tasks the
+    topics allow.
     """
 
     score: int
     dead_letter: int
     key: int | None
+    batch: int
     tasks: TaskLimit
 
 
@@ -92,7 +94,8 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     if recording:  # a features record has what the score of the same event has, and the features
         score = min(score, room[pipeline.recorded] - topic_configs.features_extra_bytes(pipeline))
     tasks = task_limit(pipeline, partitions, recording=recording)
-    return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), tasks)
+    batch = max(1, min(room[topic] for topic in pipeline.outputs(recording=recording)))
+    return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), batch, tasks)
 
 
 def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int | None:

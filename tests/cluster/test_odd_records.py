@@ -215,7 +215,10 @@ TIMES_MS = (1, 1_000, 1_356_998_400_000, 1_700_000_000_000, IN_2100_MS)
 
 
 def test_a_mixture_of_odd_records_ends_somewhere_each(remembered: RememberedFactory) -> None:
-    """Keys, values, headers, record times and compressions of all kinds, among the events and facts of a table."""
+    """Keys, values, headers, record times and compressions of all kinds, among the events and facts of a table.
+
+    The state is then that of the events and facts that decode.
+    """
     under = remembered(**IN_PLAY, **{"dead_letters.share_max": 1})
     (departures,) = under.pipeline.facts
     allow_any_time(under, [under.pipeline.events.topic, departures.topic])
@@ -255,6 +258,7 @@ def test_a_mixture_of_odd_records_ends_somewhere_each(remembered: RememberedFact
     again = under.worker()
     under.until(lambda: not under.lag(), 60, "nothing is left after a restart")
     assert again.running
+    under.check_states()
 
 
 def allow_any_time(under: Stage, topics: list[str]) -> None:

@@ -117,6 +117,21 @@ def test_the_score_topic_takes_only_smaller_scores(stage: StageFactory) -> None:
     assert f"{under.pipeline.scores.topic} takes 100 bytes" in said
 
 
+def test_the_score_topic_takes_less_than_a_batch_of_the_client(stage: StageFactory) -> None:
+    """A limit of 8 KiB suffices for each score, and for no batch of a thousand: batches are made smaller."""
+    under = stage()
+    limit(under, under.pipeline.scores.topic, 8_192)
+    under.send(20_000)
+
+    worker = under.worker()
+
+    found = under.audit()
+    assert found.ok, (found, under.logs())
+    assert found.scores == 20_000
+    assert worker.running
+    assert "aborted" not in worker.log.read_text(errors="replace")
+
+
 @pytest.fixture
 def guarded(local_cluster: Callable[..., LocalCluster], tmp_path: Path) -> Stage:
     """Return a stage on brokers that check rights; what no rule forbids is allowed."""

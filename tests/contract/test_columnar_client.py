@@ -1,6 +1,5 @@
 """What the two implementations of the batch consumer and producer do, on real Kafka; they must not differ."""
 
-import ctypes
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,18 +11,18 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, cimpl
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.clock import SystemClock
 from pipeline.kafka import clients
 from pipeline.kafka.columnar.consumer import ColumnarConsumer
 from pipeline.kafka.columnar.interface import BatchConsumer, BatchProducer
-from pipeline.kafka.columnar.library import COPY
 from pipeline.kafka.columnar.plain import PlainConsumer, PlainProducer
 from pipeline.kafka.columnar.produce_all import produce_all
-from pipeline.kafka.columnar.producer import ColumnarProducer, handle
+from pipeline.kafka.columnar.producer import ColumnarProducer
 from pipeline.kafka.columnar.results import Polled
 from pipeline.kafka.message_headers import UNREADABLE
+from pipeline.kafka.raw_headers import produce_with_headers
 from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
 from pipeline.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest
@@ -212,40 +211,6 @@ def test_headers_are_read_and_produced_as_they_are(
     assert [list(each) for each in of_rows] == [[], headers, [("z", b"")], []]
 
 
-class VariantUnion(ctypes.Union):
-    """The values of ``rd_kafka_vu_t`` that ``produce_with_header`` uses."""
-
-    _fields_ = [
-        ("text", ctypes.c_char_p),
-        ("number", ctypes.c_int32),
-        ("memory", ctypes.c_void_p * 3),
-        ("padding", ctypes.c_char * 64),
-    ]
-
-
-class Variant(ctypes.Structure):
-    """``rd_kafka_vu_t``: a kind (1 topic, 3 partition, 4 value, 7 flags, 9 header) and its value."""
-
-    _fields_ = [("kind", ctypes.c_int), ("value", VariantUnion)]
-
-
-def produce_with_header(producer: Producer, topic: str, value: bytes, header: bytes) -> None:
-    """Produce a record with a header of any name, which the ordinary client refuses to make."""
-    given = (Variant * 5)()
-    given[0].kind, given[0].value.text = 1, topic.encode()
-    given[1].kind, given[1].value.number = 3, 0
-    given[2].kind = 4
-    memory = ctypes.create_string_buffer(value)
-    given[2].value.memory[:2] = [ctypes.addressof(memory), len(value)]
-    given[3].kind, given[3].value.number = 7, COPY
-    given[4].kind = 9
-    name = ctypes.create_string_buffer(header)
-    given[4].value.memory[:] = [ctypes.addressof(name), ctypes.addressof(memory), len(value)]
-    call = ctypes.CDLL(cimpl.__file__).rd_kafka_produceva
-    call.restype, call.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    assert call(handle(producer, CLIENT), given, len(given)) is None
-
-
 def test_a_header_whose_name_is_no_text_does_not_keep_its_record_from_being_read(
     kafka: KafkaUnderTest, topic: Topic, open_consumer: Open
 ) -> None:
@@ -255,7 +220,7 @@ def test_a_header_whose_name_is_no_text_does_not_keep_its_record_from_being_read
     producer = clients.producer(kafka.settings, client_id=CLIENT)
     names = [b"good"] * 30 + [b"M\xfcller", b"good"] * 3  # the interpreter specializes a call that it has made often
     for header in names:
-        produce_with_header(producer, name, b"value", header)
+        produce_with_headers(producer, CLIENT, name, 0, None, b"value", [(header, b"value")], 1_700_000_000_000)
     assert producer.flush(30) == 0
     read = {}
     for implementation in ("columnar", "plain"):
@@ -294,20 +259,25 @@ def test_records_of_a_mebibyte_are_read_whole(
 
 
 @both
+@pytest.mark.parametrize("large", ["values", "headers"])
 def test_a_poll_stops_at_its_bound_of_bytes(
-    kafka: KafkaUnderTest, topic: Topic, open_consumer: Open, implementation: str
+    kafka: KafkaUnderTest, topic: Topic, open_consumer: Open, large: str, implementation: str
 ) -> None:
     """Once sizes are known, no poll returns more bytes than asked for, nor fewer rows than fit twice over."""
     name = topic(1)
     source = TopicPartition(name, 0)
-    fill(kafka.settings, name, [bytes(10_000)] * 500)
+    if large == "values":
+        fill(kafka.settings, name, [bytes(10_000)] * 500)
+    else:
+        fill(kafka.settings, name, [None] * 500, headers=[("name", bytes(9_990))])
     consumer = open_consumer(implementation)
     consumer.assign({source: 0})
 
     found = Everything(consumer, {source: 500}, bytes_max=205_000)
 
-    sizes = [each.values.nbytes for each in found.of(source)]
-    assert max(sizes) <= 205_000 + 8 * 501
+    sizes = [each.payload_bytes for each in found.of(source)]
+    assert max(sizes) <= 205_000
+    assert sum(sizes) >= 500 * 9_990
     assert max(map(len, found.of(source))) == 20
 
 

@@ -99,6 +99,7 @@ class ColumnarConsumer:
             min(rows_max, ROWS_MAX),
             bytes_max,
             self._largest,
+            self._scratch,
         )
         if n == 0:
             return Polled([], [], 0)
@@ -155,7 +156,10 @@ class _Block:
         offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
         null_values, null_keys = self._nulls
         headers_of: Callable[[int], Headers] = _no_headers
+        header_bytes = None
         if self._sizes[walk.AT_HEADERS]:
+            ends: Int64s = np.frombuffer(self._memory, np.int64, self.rows + 1, self._starts[walk.AT_HEADER_OFFSETS])
+            header_bytes = ends[1:] - ends[:-1]
             headers_of = EncodedHeaders(
                 self._column(walk.AT_HEADER_OFFSETS, walk.AT_HEADER_VALIDITY, walk.AT_HEADERS, nulls=-1)
             )
@@ -167,6 +171,7 @@ class _Block:
             self._column(walk.AT_KEY_OFFSETS, walk.AT_KEY_VALIDITY, walk.AT_KEYS, null_keys),
             self._column(walk.AT_VALUE_OFFSETS, walk.AT_VALUE_VALIDITY, walk.AT_VALUES, null_values),
             headers_of,
+            header_bytes,
         )
 
     def _int64s(self, place: int) -> Int64s:

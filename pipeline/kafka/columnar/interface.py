@@ -36,9 +36,9 @@ class BatchConsumer(Protocol):
     def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
         """Wait up to ``timeout`` seconds for the first record, then return the available records.
 
-        Stops at ``rows_max`` rows, and before the bytes of keys and values are expected to exceed ``bytes_max``, as
-        estimated from the largest recent record. If records suddenly become larger, the excess is bounded by the
-        client's prefetch (``queued.max.messages.kbytes``). Returns one record whatever its size.
+        Stops at ``rows_max`` rows, and before the bytes of keys, values and headers are expected to exceed
+        ``bytes_max``, as estimated from the largest recent record. If records suddenly become larger, the excess is
+        bounded by the client's prefetch (``queued.max.messages.kbytes``). Returns one record whatever its size.
         """
         ...
 

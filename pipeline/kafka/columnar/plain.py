@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from pipeline.kafka.columnar.results import Appended, PartitionError, Polled
 from pipeline.kafka.message_headers import headers_of
-from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
+from pipeline.records import Headers, Int64s, OutputRecords, PartitionRecords, TopicPartition, large_binary
 
 
 class PlainConsumer:
@@ -57,7 +57,7 @@ class PlainConsumer:
                 source = TopicPartition(message.topic() or "", -1 if partition is None else partition)
                 if error is None:
                     rows.setdefault(source, []).append(message)
-                    length = len(message.key() or b"") + len(message.value() or b"")
+                    length = len(message.key() or b"") + len(message.value() or b"") + _size(headers_of(message))
                     size, seen = size + length, max(seen, length)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     rows.setdefault(source, [])
@@ -114,7 +114,18 @@ def _records(source: TopicPartition, messages: list[Message], end: int) -> Parti
         large_binary(list(map(Message.key, messages))),
         large_binary(list(map(Message.value, messages))),
         _headers_of(messages),
+        _header_bytes(messages),
     )
+
+
+def _header_bytes(messages: list[Message]) -> Int64s | None:
+    """Return int64 [n]: the bytes of the headers of each message; None if there are none. Unreadable count as 2."""
+    sizes = np.fromiter((_size(headers_of(message)) for message in messages), np.int64, len(messages))
+    return sizes if sizes.any() else None
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode(errors="surrogateescape")) + len(value or b"") for name, value in headers)
 
 
 def _headers_of(messages: list[Message]) -> Callable[[int], Headers]:

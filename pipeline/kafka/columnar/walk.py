@@ -80,35 +80,6 @@ def _bytes(address: int, n: int) -> npt.NDArray[np.uint8]:
     return _carray(_pointer(address), (n,), np.uint8)  # type: ignore[no-any-return]
 
 
-@compiled(_tuple_of(int64, 3)(int64, int32, _INT64S, _FIELDS, int64, int64, int64))
-def take(
-    queue: int, timeout_ms: int, messages: Int64s, fields: Fields, rows_max: int, bytes_max: int, largest: int
-) -> tuple[int, int, int]:
-    """Take messages from a queue and copy their structs into ``fields``.
-
-    Waits up to ``timeout_ms`` for the first message, then takes the available ones: a call for many messages would wait
-    its whole timeout. ``largest`` is the expected maximum size of a record in bytes. Returns the number of messages,
-    the bytes of their keys and values, and the size of the largest one.
-    """
-    n, size, seen = 0, 0, 1
-    want = 1
-    while want > 0:
-        got = consume_batch_queue(queue, timeout_ms if n == 0 else 0, messages.ctypes.data + 8 * n, want)
-        if got <= 0:
-            break
-        for i in range(n, n + got):
-            copy(fields.ctypes.data + MESSAGE_BYTES * i, messages[i], MESSAGE_BYTES)
-            length = fields[i].value_length + fields[i].key_length
-            size += length
-            seen = max(seen, length)
-        n += got
-        if got < want:
-            break
-        largest = max(largest, seen)
-        want = min(rows_max - n, (bytes_max - size) // largest)
-    return n, size, seen
-
-
 @compiled()
 def _header_bytes(message: int, scratch: Int64s) -> int:
     """Return the bytes that the encoded headers of a message take, 0 if it has none."""
@@ -122,6 +93,44 @@ def _header_bytes(message: int, scratch: Int64s) -> int:
             total += scratch[3]
         index += 1
     return total
+
+
+@compiled(_tuple_of(int64, 3)(int64, int32, _INT64S, _FIELDS, int64, int64, int64, _INT64S))
+def take(
+    queue: int,
+    timeout_ms: int,
+    messages: Int64s,
+    fields: Fields,
+    rows_max: int,
+    bytes_max: int,
+    largest: int,
+    scratch: Int64s,
+) -> tuple[int, int, int]:
+    """Take messages from a queue and copy their structs into ``fields``.
+
+    Waits up to ``timeout_ms`` for the first message, then takes the available ones: a call for many messages would wait
+    its whole timeout. ``largest`` is the expected maximum size of a record in bytes. Returns the number of messages,
+    the bytes of their keys, values and headers, and the size of the largest one.
+    """
+    n, size, seen = 0, 0, 1
+    want = 1
+    while want > 0:
+        got = consume_batch_queue(queue, timeout_ms if n == 0 else 0, messages.ctypes.data + 8 * n, want)
+        if got <= 0:
+            break
+        for i in range(n, n + got):
+            copy(fields.ctypes.data + MESSAGE_BYTES * i, messages[i], MESSAGE_BYTES)
+            length = fields[i].value_length + fields[i].key_length
+            if fields[i].error == 0:
+                length += _header_bytes(messages[i], scratch)
+            size += length
+            seen = max(seen, length)
+        n += got
+        if got < want:
+            break
+        largest = max(largest, seen)
+        want = min(rows_max - n, (bytes_max - size) // largest)
+    return n, size, seen
 
 
 @compiled()

@@ -59,7 +59,7 @@ def test_records_that_are_split_are_the_same_records(
     offsets = np.arange(10, 10 + 2 * n, 2)
     keys, values = large_binary([key for key, _ in cells]), large_binary([value for _, value in cells])
     whole = PartitionRecords(
-        TopicPartition("t", 0), 99, offsets, offsets * 3, keys, values, lambda row: [(str(row), None)]
+        TopicPartition("t", 0), 99, offsets, offsets * 3, keys, values, lambda row: [(str(row), None)], offsets % 5
     )
 
     at = data.draw(st.integers(1, n - 1))
@@ -77,16 +77,23 @@ def test_records_that_are_split_are_the_same_records(
     assert sum(part.payload_bytes for part in parts) == whole.payload_bytes
 
 
-@given(st.lists(st.integers(0, 9), max_size=9), st.integers(0, 30))
-def test_as_many_rows_as_fit_are_within_a_bound(sizes: list[int], bytes_max: int) -> None:
-    """The first rows whose keys and values have no more bytes together."""
-    offsets = np.arange(len(sizes))
-    values = large_binary([bytes(size) for size in sizes])
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=9), st.integers(0, 30))
+def test_as_many_rows_as_fit_are_within_a_bound(cells: list[tuple[int, int]], bytes_max: int) -> None:
+    """The first rows whose keys, values and headers have no more bytes together."""
+    offsets = np.arange(len(cells))
     records = PartitionRecords(
-        TopicPartition("t", 0), len(sizes), offsets, offsets, large_binary([None] * len(sizes)), values
+        TopicPartition("t", 0),
+        len(cells),
+        offsets,
+        offsets,
+        large_binary([None] * len(cells)),
+        large_binary([bytes(size) for size, _ in cells]),
+        header_bytes=np.array([size for _, size in cells], dtype=np.int64),
     )
 
     rows = records.rows_within(bytes_max)
 
+    sizes = [value + headers for value, headers in cells]
+    assert records.payload_bytes == sum(sizes)
     assert sum(sizes[:rows]) <= bytes_max
     assert rows == len(sizes) or sum(sizes[: rows + 1]) > bytes_max

@@ -1,6 +1,7 @@
 """pipeline.runtime.record_queues: order, splitting, bounds, and tasks that wait."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -165,6 +166,21 @@ def test_queues_are_full_at_their_bound_of_bytes() -> None:
 
     assert queues.payload_bytes == 31
     assert queues.rows == 2
+
+
+def test_events_have_large_headers() -> None:
+    """Headers fill the queues and batches as keys and values do."""
+    queues = RecordQueues(rows_max=10**6, bytes_max=100, order=ArrivalOrder())
+    records = replace(sized([1, 1, 1]), header_bytes=np.array([0, 60, 40]))
+
+    queues.put([(TaskId("s", 0), 1, records)])
+
+    assert queues.payload_bytes == 103
+    assert not queues.wait_for_room(0)
+    (taken,) = queues.take(10, 62)
+    assert len(taken) == 2
+    assert queues.payload_bytes == 41
+    assert queues.wait_for_room(0)
 
 
 @given(

@@ -264,3 +264,22 @@ ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
         ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         assert ran.stdout.split() == [seen]
         assert asked or not [path for path in home.rglob("*") if path.is_file()]
+
+
+def test_a_model_raises_for_some_rows(capfd: pytest.CaptureFixture[str]) -> None:
+    """The error is raised; ONNX Runtime writes no line of its own for each call, which the log would repeat per row."""
+    content = model(
+        [
+            helper.make_node("Constant", [], ["column"], value_int=0),
+            helper.make_node("Gather", ["x", "column"], ["number"], axis=1),
+            helper.make_node("Cast", ["number"], ["index"], to=INT64),
+            helper.make_node("Constant", [], ["table"], value_floats=[1.0, 2.0]),
+            helper.make_node("Gather", ["table", "index"], ["y"], axis=0),
+        ]
+    )
+    scorer = OnnxModel(content, name="m", version="1", input="x", output="y", features=FEATURES)
+
+    with pytest.raises(Exception, match="out of data bounds"):
+        scorer.score(np.full((1, 3), 7, dtype=np.float32))
+
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,174 @@
+"""Compares what a worker made of the records of an odd pipeline with what the oracle expects of each."""
+
+import io
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import fastavro
+
+from pipeline.codec.schema_repository import packaged
+from pipeline.drills.odd.declaration import OddPipeline
+from pipeline.drills.odd.oracle import FACT, FRAME_BYTES, RECORD_BYTES, SCORE, Expected, Oracle
+from pipeline.drills.odd.reading import Position, ReadRecord
+from pipeline.drills.odd.same_text import is_text_of
+from pipeline.drills.odd.strict_avro import physical
+from pipeline.processing import dead_letter
+from pipeline.processing.dead_letter import DeadLetterRecord, parse_dead_letter
+
+SHOWN_MAX = 5  # mismatches of one pipeline that are kept in words
+_RELATIVE = 1e-4
+_STAMPS = len(dead_letter.NAMES)
+
+
+@dataclass(slots=True)
+class Judgement:
+    """Counts by outcome, and what was wrong; ``mismatches`` are the first in words, ``wrong`` the number of all."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    wrong: int = 0
+    mismatches: list[str] = field(default_factory=list)
+
+    def add(self, what: str, position: Position, more: str) -> None:
+        """Count a mismatch."""
+        self.wrong += 1
+        if len(self.mismatches) < SHOWN_MAX:
+            self.mismatches.append(f"{what} {position.topic}[{position.partition}]@{position.offset}: {more}"[:400])
+
+
+class Judge:
+    """Judges one pipeline. ``dead_letter_bytes_max``: max.message.bytes of its dead letters."""
+
+    def __init__(self, odd: OddPipeline, dead_letter_bytes_max: int) -> None:
+        self._odd = odd
+        self._oracle = Oracle(odd)
+        self._score_schema = fastavro.parse_schema(physical(_read_schema("score")), named_schemas={})
+        self._dead_letter_bytes_max = dead_letter_bytes_max
+        self._found: dict[Position, list[tuple[str, ReadRecord, Mapping[str, Any]]]] = defaultdict(list)
+        self._last: dict[tuple[str, int], int] = {}
+        self.judgement = Judgement()
+
+    def take_scores(self, records: Iterable[ReadRecord]) -> None:
+        """Take the records of the score topic."""
+        for record in records:
+            body = io.BytesIO((record.value or b"")[FRAME_BYTES:])
+            score: dict[str, Any] = fastavro.schemaless_reader(body, self._score_schema, None)
+            position = Position(score["source_topic"], score["source_partition"], score["source_offset"])
+            self._take(SCORE, position, record, score)
+
+    def take_dead_letters(self, records: Iterable[ReadRecord]) -> None:
+        """Take the records of the dead-letter topic."""
+        for record in records:
+            try:
+                cause = parse_dead_letter(record.headers)
+            except ValueError as error:
+                self.judgement.add("unreadable dead letter", record.position, str(error))
+                continue
+            outcome = f"{cause.reason.step.value}/{cause.reason.label}"
+            self._take(outcome, Position(*cause.source, cause.offset), record, {"pipeline": cause.pipeline})
+
+    def judge(self, records: Iterable[ReadRecord]) -> int:
+        """Judge the records of the sources, after all outcomes are taken; return their number."""
+        count = 0
+        for record in records:
+            count += 1
+            expected = self._oracle.expected(record.position.topic, record.key, record.value)
+            self._judge(record, expected, self._found.pop(record.position, []))
+        for position, found in self._found.items():
+            self.judgement.add("no such record", position, ", ".join(outcome for outcome, _, _ in found))
+        return count
+
+    def _take(self, outcome: str, position: Position, record: ReadRecord, content: Mapping[str, Any]) -> None:
+        self._found[position].append((outcome, record, content))
+        place = record.position.topic + "/" + position.topic, record.position.partition
+        if position.offset <= self._last.get(place, -1):
+            self.judgement.add("out of order", position, f"after {self._last[place]} in {place[0]}")
+        self._last[place] = position.offset
+
+    def _judge(
+        self, record: ReadRecord, expected: Expected, found: list[tuple[str, ReadRecord, Mapping[str, Any]]]
+    ) -> None:
+        allowed = " or ".join(sorted(expected.outcomes))
+        if not found:
+            self.judgement.outcomes["lost" if FACT not in expected.outcomes else FACT] += 1
+            if FACT not in expected.outcomes:
+                self.judgement.add("lost", record.position, f"must be {allowed}")
+            return
+        for outcome, _, _ in found:
+            self.judgement.outcomes[outcome] += 1
+        outcome, output, content = found[0]
+        if len(found) > 1:
+            self.judgement.add("twice", record.position, ", ".join(each[0] for each in found))
+        elif outcome not in expected.outcomes:
+            self.judgement.add("wrong outcome", record.position, f"is {outcome}, must be {allowed}; {_shown(record)}")
+        elif why := self._differs(record, expected, outcome, output, content):
+            self.judgement.add("wrong content", record.position, f"{outcome}: {why}; {_shown(record)}")
+
+    def _differs(
+        self, record: ReadRecord, expected: Expected, outcome: str, output: ReadRecord, content: Mapping[str, Any]
+    ) -> str:
+        """Return what is wrong with the content of an outcome, in words; nothing if all is right."""
+        if output.position.partition != record.position.partition:
+            return f"it is in partition {output.position.partition}"
+        if content["pipeline"] != self._odd.name:
+            return f"its pipeline is {content['pipeline']}"
+        return (
+            self._differing_score(record, expected, output, content) if outcome == SCORE else self._cut(record, output)
+        )
+
+    def _differing_score(
+        self, record: ReadRecord, expected: Expected, output: ReadRecord, score: Mapping[str, Any]
+    ) -> str:
+        odd, event = self._odd, expected.event or {}
+        if output.key != record.key:
+            return "the key of the record is not that of the event"
+        if not is_text_of(score["event_id"], event[odd.events.id], odd.events.type_of(odd.events.id)):
+            return f"event_id {score['event_id']!r} is not the text of {event[odd.events.id]!r}"
+        if odd.key and not is_text_of(score["key"], event[odd.key], odd.events.type_of(odd.key)):
+            return f"key {score['key']!r} is not the text of {event[odd.key]!r}"
+        if not odd.key and score["key"] is not None:
+            return f"key {score['key']!r} of events without a key"
+        if not math.isclose(score["score"], expected.score, rel_tol=_RELATIVE, abs_tol=expected.slack):
+            return f"score {score['score']!r}, must be {expected.score!r}"
+        return ""
+
+    def _cut(self, record: ReadRecord, output: ReadRecord) -> str:
+        """Return what a dead letter lacks that would have fitted its topic."""
+        readable = [header for header in record.headers if _is_text(header[0])]
+        own = list(output.headers)
+        oversize = len(own) > _STAMPS and own[-_STAMPS - 1][0] == dead_letter.OVERSIZE
+        stamps = own[-_STAMPS:]
+        if not oversize or _bytes_of(record) + RECORD_BYTES <= self._dead_letter_bytes_max:
+            whole = DeadLetterRecord(record.key, record.value, [*readable, *stamps])
+            return "" if whole == DeadLetterRecord(output.key, output.value, own) else "it is not the original record"
+        if own[-_STAMPS - 1][1] != str(len(record.value or b"")).encode():
+            return f"surgetank.oversize is {own[-_STAMPS - 1][1]!r}"
+        if output.value is not None:
+            return "it is cut and has a value"
+        return ""
+
+
+def _read_schema(name: str) -> Any:
+    return json.loads((packaged() / f"{name}.avsc").read_text())
+
+
+def _is_text(name: str) -> bool:
+    """Return whether the name of a header is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bytes_of(record: ReadRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _shown(record: ReadRecord) -> str:
+    value, key = record.value, record.key
+    return f"key {key[:20] if key else key!r}, value of {len(value or b'')} bytes {(value or b'')[:40].hex()}"

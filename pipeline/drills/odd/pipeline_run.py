@@ -1,0 +1,233 @@
+"""Runs one odd pipeline: its topics, its records, one worker process, and the judgement of what that made of them."""
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.clock import Clock, SystemClock
+from pipeline.declaration import Pipeline
+from pipeline.drills.fleet import Fleet, Member
+from pipeline.drills.odd.declaration import OddPipeline
+from pipeline.drills.odd.judge import Judge, Judgement
+from pipeline.drills.odd.memory import resident_bound, resident_peak
+from pipeline.drills.odd.project import MODULE, declared, write_model, write_project
+from pipeline.drills.odd.reading import ends_of, read_topics
+from pipeline.drills.odd.records import SIZE_MAX, odd_records
+from pipeline.drills.odd.refusals import OddProject, Refusal
+from pipeline.drills.odd.sender import OddSender, Sent
+from pipeline.errors import BrokerError, SurgetankError, TopologyError
+from pipeline.kafka import provisioning
+from pipeline.kafka.topic_reader import CommittedOffsets
+from pipeline.records import TopicPartition
+from pipeline.settings import KafkaSettings, load
+
+STALLED_SECONDS = 90.0
+REFUSED_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+_DEAD_LETTER_EXTRA_BYTES = 64 * 1024
+_LONG = str(2**63 - 1)
+_ANY_TIME = {"retention.ms": "-1", "message.timestamp.after.max.ms": _LONG, "segment.ms": _LONG}
+_SOON = {"file.delete.delay.ms": "1000"}  # the topics of a pipeline are deleted when it has been judged
+
+
+@dataclass(slots=True)
+class PipelineResult:
+    """What one pipeline came to. ``refused`` is the kind of the refusal; ``wrong`` is the number of ``mismatches``.
+
+    ``positions`` are the records that the sources had in the end, ``refused_records`` those that the brokers refused.
+    Sizes are in bytes.
+    """
+
+    number: int
+    refused: str = ""
+    seconds: float = 0.0
+    sent: int = 0
+    sent_bytes: int = 0
+    positions: int = 0
+    refused_records: int = 0
+    refused_reasons: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    wrong: int = 0
+    mismatches: list[str] = field(default_factory=list)
+    resident_peak: int = 0
+    resident_bound: int = 0
+
+    def add(self, mismatch: str) -> None:
+        """Count a mismatch."""
+        self.wrong += 1
+        self.mismatches.append(mismatch)
+
+
+class PipelineRun:
+    """Runs pipelines one after the other, each in its folder below ``home``. For one thread.
+
+    Once ``stop`` is set, no worker is waited for any more.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, home: Path, name: str, stop: threading.Event, clock: Clock | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._stop = stop
+        self._home = home
+        self._sender = OddSender(kafka, name)
+        self._clock = clock or SystemClock()
+
+    def run(
+        self,
+        odd: OddPipeline,
+        project: OddProject,
+        refusals: tuple[Refusal, ...],
+        *,
+        seed: int,
+        records: int,
+        bytes_max: int,
+    ) -> PipelineResult:
+        """Run one pipeline; its folder is kept if anything is wrong. Raises BrokerError if Kafka fails."""
+        started = self._clock.monotonic()
+        result, folder = PipelineResult(odd.number), self._home / odd.name
+        shutil.rmtree(folder, ignore_errors=True)
+        with self._topics(odd, project, folder) as pipeline, self._fleet(project, folder) as fleet:
+            if refusals:
+                self._refused(fleet.start(name="odd"), refusals, result)
+            elif pipeline is None:
+                result.add("the declaration is refused, and must not be")
+            else:
+                sent = self._sender.send(odd_records(odd, seed, records, bytes_max))
+                member = fleet.start(name="odd")
+                if self._processed(member, pipeline, odd, result) and (status := fleet.stop(member)):
+                    result.add(f"the worker stopped with status {status}: {_last_lines(member.log)}")
+                self._judge(odd, pipeline, sent, result)
+                self._check_memory(odd, result)
+        if not result.wrong:
+            shutil.rmtree(folder, ignore_errors=True)
+        result.seconds = round(self._clock.monotonic() - started, 1)
+        return result
+
+    @contextmanager
+    def _topics(self, odd: OddPipeline, project: OddProject, folder: Path) -> Iterator[Pipeline | None]:
+        """Write the project and make its topics; delete them in the end. None: the declaration is refused."""
+        write_project(folder, project.files)
+        try:
+            pipeline = declared(project.files["topology/odd.py"])
+        except TopologyError:
+            yield None
+            return
+        write_model(folder, pipeline, project.model)
+        for name, text in project.late_files.items():
+            if text is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_text(text)
+        recording = bool(odd.settings["features.record"])
+        made = provisioning.apply(self._kafka, pipeline, recording=recording, configs=_configs(odd, pipeline, project))
+        try:
+            if project.missing:
+                provisioning.delete(self._kafka, project.missing)
+            yield pipeline
+        finally:
+            provisioning.delete(self._kafka, made)
+
+    def _fleet(self, project: OddProject, folder: Path) -> Fleet:
+        return Fleet(
+            MODULE,
+            bootstrap=self._kafka.bootstrap,
+            folder=(folder / "logs").absolute(),
+            settings=project.settings,
+            project=folder,
+        )
+
+    def _refused(self, member: Member, refusals: tuple[Refusal, ...], result: PipelineResult) -> None:
+        """Wait until a worker ends that must; check its status and its message."""
+        wanted = " or ".join(refusal.kind for refusal in refusals)
+        until = self._clock.monotonic() + REFUSED_SECONDS
+        while member.running and not member.ready and self._clock.monotonic() < until:
+            self._pause()
+        if member.running:
+            result.add(f"the worker runs, and must be refused: {wanted}")
+            return
+        log = member.log.read_text(errors="replace")
+        found = next((refusal for refusal in refusals if refusal.matches(log)), None)
+        if member.process.returncode != 2 or found is None or "Traceback" in log:
+            status = member.process.returncode
+            result.add(f"status {status}, must be 2 for: {wanted}; the log ends: {_last_lines(member.log)}")
+            return
+        result.refused = found.kind
+
+    def _processed(self, member: Member, pipeline: Pipeline, odd: OddPipeline, result: PipelineResult) -> bool:
+        """Wait until the group has committed the ends of all sources; return whether the worker still runs then."""
+        ends = {source: end for source, end in ends_of(self._kafka, odd.sources).items() if end}
+        group = CommittedOffsets(self._kafka, pipeline.group, *odd.sources)
+        done: Mapping[TopicPartition, int] = {}
+        moved = self._clock.monotonic()
+        while member.running:
+            result.resident_peak = max(result.resident_peak, resident_peak(member.process.pid))
+            if all(done.get(source, 0) >= end for source, end in ends.items()):
+                return True
+            now = _committed(group, done)
+            if now != done:
+                done, moved = now, self._clock.monotonic()
+            elif self._clock.monotonic() - moved > STALLED_SECONDS:
+                result.add(f"no progress within {STALLED_SECONDS:.0f} s: {_last_lines(member.log)}")
+                return True
+            self._pause()
+        result.add(f"the worker ended with status {member.process.returncode}: {_last_lines(member.log)}")
+        return False
+
+    def _pause(self) -> None:
+        if self._stop.wait(_LOOK_SECONDS):
+            raise SurgetankError("the drill was stopped")
+
+    def _judge(self, odd: OddPipeline, pipeline: Pipeline, sent: Sent, result: PipelineResult) -> None:
+        judge = Judge(odd, int(_dead_letter_bytes_max(odd)))
+        judge.take_scores(read_topics(self._kafka, [pipeline.scores.topic]))
+        judge.take_dead_letters(read_topics(self._kafka, [pipeline.dead_letters]))
+        result.positions = judge.judge(read_topics(self._kafka, odd.sources))
+        judgement: Judgement = judge.judgement
+        result.outcomes, result.mismatches = judgement.outcomes, [*result.mismatches, *judgement.mismatches]
+        result.wrong += judgement.wrong
+        result.sent, result.sent_bytes, result.refused_reasons = sent.records, sent.bytes, sent.refused
+        result.refused_records = sent.records - result.positions
+        if not 0 <= result.refused_records - sent.refused.total() <= sent.unreported:
+            result.add(f"{sent.records} sent, {sent.refused.total()} refused, and {result.positions} in the topics")
+        if odd.settings["features.record"]:
+            recorded = sum(1 for _ in read_topics(self._kafka, [pipeline.recorded]))
+            if recorded != judgement.outcomes["score"]:
+                result.add(f"{recorded} feature records for {judgement.outcomes['score']} scores")
+
+    def _check_memory(self, odd: OddPipeline, result: PipelineResult) -> None:
+        settings = load(dict(odd.settings))
+        result.resident_bound = resident_bound(settings, keeps_state=odd.keeps_state, record_bytes_max=SIZE_MAX)
+        if result.resident_peak > result.resident_bound:
+            result.add(f"resident size of {result.resident_peak:,} bytes; the bound is {result.resident_bound:,}")
+
+
+def _configs(odd: OddPipeline, pipeline: Pipeline, project: OddProject) -> dict[str, dict[str, str]]:
+    """Return the configurations of the topics of a pipeline."""
+    large = {"max.message.bytes": _dead_letter_bytes_max(odd)}
+    given = {topic: _ANY_TIME | {"max.message.bytes": str(odd.event_bytes_max)} for topic in odd.sources}
+    given |= {pipeline.dead_letters: large, pipeline.recorded: large}
+    given |= {pipeline.scores.topic: {"max.message.bytes": str(odd.score_bytes_max)}}
+    for topic, config in project.configs.items():
+        given[topic] = given.get(topic, {}) | config
+    return {topic: _SOON | config for topic, config in given.items()}
+
+
+def _dead_letter_bytes_max(odd: OddPipeline) -> str:
+    return str(odd.event_bytes_max + _DEAD_LETTER_EXTRA_BYTES)
+
+
+def _committed(group: CommittedOffsets, before: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+    """Return the committed offsets; those of before while the coordinator of a new group does not answer."""
+    try:
+        return group.required()
+    except BrokerError:
+        return before
+
+
+def _last_lines(log: Path) -> str:
+    return " | ".join(log.read_text(errors="replace").splitlines()[-6:])[-900:]

@@ -1,0 +1,21 @@
+"""A short, seeded run of the drill with odd pipelines, on the broker of the tests."""
+
+import uuid
+from pathlib import Path
+
+from pipeline.drills.odd.drill import OddPlan, run_odd
+from tests.support.kafka_under_test import KafkaUnderTest
+
+
+def test_odd_pipelines_end_as_the_rules_say(kafka: KafkaUnderTest, tmp_path: Path) -> None:
+    """Six random pipelines, refused ones and stateful ones among them, and 2,000 random records."""
+    plan = OddPlan(pipelines=6, events=2_000, seed=3, jobs=2, prefix=f"t{uuid.uuid4().hex[:8]}")
+
+    report = run_odd(kafka.settings, tmp_path, plan, say=print)
+
+    print("\n".join(report.lines))
+    assert report.passed, report.mismatches
+    assert report.pipelines == report.ran + sum(report.refused.values()) == 6
+    assert report.sent == report.positions + report.refused_records
+    assert report.sent > 1_900
+    assert sum(report.outcomes.values()) == report.positions

@@ -1,0 +1,174 @@
+"""Odd pipelines and records through all steps of a batch, without Kafka, judged as the drill judges them."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import fastavro
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.clock import SystemClock
+from pipeline.codec.avro.serializer import AvroSerializer
+from pipeline.codec.schema_repository import SchemaRepository, project_schemas
+from pipeline.drills.odd.declaration import OddPipeline, odd_pipeline
+from pipeline.drills.odd.judge import Judge, Judgement
+from pipeline.drills.odd.project import INPUT, OUTPUT, declared, write_project
+from pipeline.drills.odd.reading import Position, ReadRecord
+from pipeline.drills.odd.records import OddRecord, odd_records
+from pipeline.drills.odd.refusals import set_up
+from pipeline.processing.dead_letter import REASON
+from pipeline.processing.processor import BatchProcessor
+from pipeline.processing.record_warnings import RecordWarnings
+from pipeline.processing.score_records import ScoreWriter
+from pipeline.records import (
+    BatchOutput,
+    PartitionRecords,
+    TaskId,
+    TaskRecords,
+    TopicPartition,
+    large_binary,
+)
+from pipeline.serving.onnx_model import OnnxModel
+from pipeline.serving.router import SingleModelRouter
+from pipeline.serving.scorer import Scorer
+from pipeline.telemetry.metrics import Metrics
+from pipeline.worker.processing_parts import deserializers
+
+DEAD_LETTER_BYTES_MAX = 100_000_000
+FRAME_BYTES = 256
+SCORE: Any = fastavro.parse_schema(project_schemas().schema("score"), named_schemas={})
+
+
+def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> BatchOutput:
+    """Return the output for records of one partition, offsets from 0, in one batch."""
+    pipeline, schemas, clock = declared(odd.source), SchemaRepository.load(folder / "schemas"), SystemClock()
+    events, facts = deserializers(pipeline, schemas, odd.value_bytes_max)
+    model = OnnxModel(
+        odd.model.content, name="odd", version="1", input=INPUT, output=OUTPUT, features=pipeline.spec.names
+    )
+    processor = BatchProcessor(
+        pipeline,
+        events=events,
+        facts=facts,
+        stateful=None,
+        feature_log=None,
+        scorer=Scorer(SingleModelRouter(model), clock),
+        scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=odd.score_bytes_max - FRAME_BYTES),
+        dead_letter_bytes_max=DEAD_LETTER_BYTES_MAX,
+        key_bytes_max=None,
+        clock=clock,
+        metrics=Metrics(),
+        warnings=RecordWarnings(clock),
+        on_scored=lambda _, __: None,
+    )
+    n = len(records)
+    headers = [[(name.decode(errors="surrogateescape"), value) for name, value in record.headers] for record in records]
+    rows = PartitionRecords(
+        TopicPartition(odd.events_topic, 0),
+        n,
+        np.arange(n),
+        np.array([record.time_ms for record in records], dtype=np.int64),
+        large_binary([record.key for record in records]),
+        large_binary([record.value for record in records]),
+        lambda row: headers[row],
+    )
+    return processor.process([TaskRecords(TaskId(odd.name, 0), 1, (rows,))])
+
+
+def judged(
+    odd: OddPipeline, records: list[OddRecord], scores: Iterable[ReadRecord], dead_letters: Iterable[ReadRecord]
+) -> Judgement:
+    """Return what the drill thinks of outputs."""
+    judge = Judge(odd, DEAD_LETTER_BYTES_MAX)
+    judge.take_scores(scores)
+    judge.take_dead_letters(dead_letters)
+    sent = [
+        ReadRecord(
+            Position(odd.events_topic, 0, offset),
+            record.key,
+            record.value,
+            [(name.decode(errors="surrogateescape"), value) for name, value in record.headers],
+        )
+        for offset, record in enumerate(records)
+    ]
+    assert judge.judge(sent) == len(records)
+    return judge.judgement
+
+
+def outputs(output: BatchOutput, topic: str) -> list[ReadRecord]:
+    """Return the records of an output topic."""
+    return [
+        ReadRecord(Position(topic, 0, row), key, value, out.headers[row] if out.headers else ())
+        for out in output.outgoing
+        if out.topic == topic
+        for row, (key, value) in enumerate(zip(out.keys.to_pylist(), out.values.to_pylist(), strict=True))
+    ]
+
+
+def stateless(seed: int) -> OddPipeline:
+    """Return the first pipeline of a seed that runs and keeps no state."""
+    every = (odd_pipeline(seed, number) for number in range(1_000))
+    return next(each for each in every if not each.keeps_state and not set_up(each, seed)[1])
+
+
+def run(odd: OddPipeline, seed: int, count: int) -> tuple[list[OddRecord], list[ReadRecord], list[ReadRecord]]:
+    """Return records of a pipeline, and the scores and dead letters for them."""
+    records = list(odd_records(odd, seed, count, 8 << 20))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_project(folder, set_up(odd, seed)[0].files)
+        output = processed(odd, folder, records)
+    return records, outputs(output, f"{odd.name}.scores"), outputs(output, f"{odd.name}.dead-letters")
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32))
+def test_each_record_of_a_pipeline_without_state_ends_as_the_rules_say(seed: int) -> None:
+    """Scores, dead letters and their reasons are the expected ones, to the text of ids and the value of scores."""
+    odd = stateless(seed)
+    records, scores, dead_letters = run(odd, seed, 400)
+
+    found = judged(odd, records, scores, dead_letters)
+
+    assert not found.wrong, (seed, odd.number, found.mismatches)
+    assert found.outcomes.total() == len(records)
+
+
+def test_the_judge_sees_what_is_wrong() -> None:
+    """Outputs that are missing, repeated, altered or elsewhere are mismatches, and so is another reason."""
+    odd = stateless(1)
+    records, scores, dead_letters = run(odd, 1, 300)
+    first, last = scores[0], scores[-1]
+    letter = next(each for each in dead_letters if each.value)
+    place = dead_letters.index(letter)
+
+    def with_letter(changed: ReadRecord) -> list[ReadRecord]:
+        return [*dead_letters[:place], changed, *dead_letters[place + 1 :]]
+
+    def words(scores: list[ReadRecord], dead_letters: list[ReadRecord]) -> str:
+        return " ".join(judged(odd, records, scores, dead_letters).mismatches)
+
+    reasons = [(name, b"null_value" if name == REASON else value) for name, value in letter.headers]
+    assert words(scores, dead_letters) == ""
+    assert "lost" in words(scores[1:], dead_letters)
+    assert "lost" in words(scores, dead_letters[1:])
+    assert "twice" in words([*scores, last], dead_letters)
+    assert "out of order" in words([*scores[1:], first], dead_letters)
+    assert "wrong outcome" in words(scores, with_letter(letter._replace(headers=reasons)))
+    assert "not the original record" in words(scores, with_letter(letter._replace(value=b"another")))
+    assert "in partition 1" in words([first._replace(position=Position("s", 1, 0)), *scores[1:]], dead_letters)
+    assert "the key of the record" in words([first._replace(key=b"another"), *scores[1:]], dead_letters)
+    assert "wrong content" in words([first._replace(value=doubled(first.value)), *scores[1:]], dead_letters)
+
+
+def doubled(value: bytes | None) -> bytes:
+    """Return a score record with a greater score."""
+    out = io.BytesIO((value or b"")[:5])
+    out.seek(5)
+    score: Any = fastavro.schemaless_reader(io.BytesIO((value or b"")[5:]), SCORE, None)
+    fastavro.schemaless_writer(out, SCORE, score | {"score": 2 * score["score"] + 1})
+    return out.getvalue()
