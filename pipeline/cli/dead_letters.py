@@ -260,10 +260,14 @@ def replay(
     else:
         with Console(stderr=True).status("reading dead letters") as status:
             done = run(
-                settings.kafka, pipeline, plan, rate, lambda done: status.update(f"sent {done.fates['send']:,} events")
+                settings.kafka,
+                pipeline,
+                plan,
+                rate,
+                lambda done: status.update(f"sent {done.decisions['send']:,} events"),
             )
     if as_json:
-        print_json({"sent": send, "letters": done.fates, "by_topic": done.by_topic})
+        print_json({"sent": send, "letters": done.decisions, "by_topic": done.by_topic})
     else:
         _report(done, send, name)
 
@@ -271,14 +275,14 @@ def replay(
 def _report(done: "Replayed", sent: bool, name: str) -> None:
     for topic, number in done.by_topic.items():
         typer.echo(f"{'sent' if sent else 'would send'} {number:,} events to {topic}")
-    for fate, number in done.fates.items():
-        if number and fate != "send":
-            typer.echo(f"not sent, {fate}: {number:,}")
-    if not any(done.fates.values()):
+    for decision, number in done.decisions.items():
+        if number and decision != "send":
+            typer.echo(f"not sent, {decision}: {number:,}")
+    if not any(done.decisions.values()):
         typer.echo("no dead letters are selected")
-    elif not sent and done.fates["send"]:
+    elif not sent and done.decisions["send"]:
         typer.echo("nothing was sent yet: add --send")
-    if done.fates["parked"]:
+    if done.decisions["parked"]:
         typer.echo(f"parked events failed too often; see `surgetank dead-letters list {name}`, or raise --attempts")
 
 

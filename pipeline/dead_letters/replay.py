@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.dead_letters.letters import letter_columns
 from pipeline.dead_letters.replay_marks import ReplayedLetters, mark
-from pipeline.dead_letters.replay_plan import FATES, Fate, ReplayPlan
+from pipeline.dead_letters.replay_plan import DECISIONS, Decision, ReplayPlan
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError
 from pipeline.kafka import provisioning
@@ -29,14 +29,16 @@ _BYTES_MAX = 32 * 1024 * 1024  # of a transaction, unless one event alone has mo
 class Replayed:
     """The number of selected letters by what is done with them, and of those to send by source topic."""
 
-    fates: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FATES, 0))
+    decisions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DECISIONS, 0))
     by_topic: dict[str, int] = field(default_factory=dict)
 
-    def add(self, letters: pa.RecordBatch, fates: "np.ndarray[tuple[int], np.dtype[np.int8]]") -> None:
-        """Count n letters with their fates, int8 [n]."""
-        for fate, number in zip(FATES, np.bincount(fates[fates >= 0], minlength=len(FATES)).tolist(), strict=True):
-            self.fates[fate] += number
-        topics = letters["source_topic"].filter(pa.array(fates == FATES.index(Fate.SEND)))
+    def add(self, letters: pa.RecordBatch, decisions: "np.ndarray[tuple[int], np.dtype[np.int8]]") -> None:
+        """Count n letters with their decisions, int8 [n]."""
+        for decision, number in zip(
+            DECISIONS, np.bincount(decisions[decisions >= 0], minlength=len(DECISIONS)).tolist(), strict=True
+        ):
+            self.decisions[decision] += number
+        topics = letters["source_topic"].filter(pa.array(decisions == DECISIONS.index(Decision.SEND)))
         for each in topics.value_counts().to_pylist():
             self.by_topic[each["values"]] = self.by_topic.get(each["values"], 0) + each["counts"]
 
@@ -47,7 +49,7 @@ def plan_replay(kafka: KafkaSettings, pipeline: Pipeline, plan: ReplayPlan) -> R
     sent = _sent(kafka, pipeline)
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
-        found.add(letters, plan.fates(letters, sent))
+        found.add(letters, plan.decide(letters, sent))
     return found
 
 
@@ -74,8 +76,8 @@ def replay(
     done, pace = Replayed(), _Pace(rate)
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
-        fates = plan.fates(letters, sent)
-        chosen = fates == FATES.index(Fate.SEND)
+        decisions = plan.decide(letters, sent)
+        chosen = decisions == DECISIONS.index(Decision.SEND)
         for rows in _portions(records, np.flatnonzero(chosen), pace.rows_max):
             pace.wait(len(rows))
             topics, partitions = (letters[name].take(pa.array(rows)).to_pylist() for name in _PLACE)
@@ -85,10 +87,10 @@ def replay(
                     rewriter.put(topic, partition, key, value, records.headers_of(row))
                 written = mark(topic_id, records.source.partition, records.offsets[rows])
                 rewriter.put(pipeline.replayed_letters, 0, None, written)
-            done.add(letters.take(pa.array(rows)), fates[rows])
+            done.add(letters.take(pa.array(rows)), decisions[rows])
             progress(done)
         others = np.flatnonzero(~chosen)
-        done.add(letters.take(pa.array(others)), fates[others])
+        done.add(letters.take(pa.array(others)), decisions[others])
     return done
 
 

@@ -13,7 +13,7 @@ from pipeline.dead_letters.replay_marks import ReplayedLetters
 from pipeline.dead_letters.selection import Selection
 
 
-class Fate(StrEnum):
+class Decision(StrEnum):
     """What a replay does with a dead letter that was selected; the first one that fits."""
 
     SEND = "send"
@@ -23,7 +23,7 @@ class Fate(StrEnum):
     ELSEWHERE = "of another topic"
 
 
-FATES = tuple(Fate)
+DECISIONS = tuple(Decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class ReplayPlan:
     partitions: Mapping[str, int]
     attempts_max: int
 
-    def fates(self, letters: pa.RecordBatch, sent: ReplayedLetters) -> npt.NDArray[np.int8]:
-        """Return int8 [n], an index into ``FATES``, -1 if not selected. The n letters are of one partition."""
+    def decide(self, letters: pa.RecordBatch, sent: ReplayedLetters) -> npt.NDArray[np.int8]:
+        """Return int8 [n], an index into ``DECISIONS``, -1 if not selected. The n letters are of one partition."""
         selected = self.selection.mask(letters).to_numpy(zero_copy_only=False)
-        fates = np.where(selected, FATES.index(Fate.SEND), -1).astype(np.int8)
+        decisions = np.where(selected, DECISIONS.index(Decision.SEND), -1).astype(np.int8)
         if not len(letters):
-            return fates
+            return decisions
 
-        def put(fate: Fate, where: npt.NDArray[np.bool_]) -> None:
-            fates[where & (fates == FATES.index(Fate.SEND))] = FATES.index(fate)
+        def put(decision: Decision, where: npt.NDArray[np.bool_]) -> None:
+            decisions[where & (decisions == DECISIONS.index(Decision.SEND))] = DECISIONS.index(decision)
 
         known = np.zeros(len(letters), dtype=np.bool_)
         for topic, number in self.partitions.items():
@@ -55,8 +55,8 @@ class ReplayPlan:
                 pc.and_(pc.greater_equal(letters["source_partition"], 0), pc.less(letters["source_partition"], number)),
             )
             known |= pc.fill_null(inside, False).to_numpy(zero_copy_only=False)
-        put(Fate.ELSEWHERE, ~known)
-        put(Fate.ALREADY_SENT, sent.mask(letters["partition"][0].as_py(), letters["offset"].to_numpy()))
-        put(Fate.WITHOUT_VALUE, letters["cut"].to_numpy(zero_copy_only=False))
-        put(Fate.PARKED, letters["attempts"].to_numpy() >= self.attempts_max)
-        return fates
+        put(Decision.ELSEWHERE, ~known)
+        put(Decision.ALREADY_SENT, sent.mask(letters["partition"][0].as_py(), letters["offset"].to_numpy()))
+        put(Decision.WITHOUT_VALUE, letters["cut"].to_numpy(zero_copy_only=False))
+        put(Decision.PARKED, letters["attempts"].to_numpy() >= self.attempts_max)
+        return decisions

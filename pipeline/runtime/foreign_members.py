@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 60.0
 CALL_SECONDS = 5.0
+AGAIN_SECONDS = 10.0  # after a check that failed
 
 
 def foreign_members(members: Iterable[GroupMember], pipeline: str) -> set[GroupMember]:
@@ -48,6 +49,7 @@ class ForeignMembersCheck:
             members = self._group.members(CALL_SECONDS)
         except KafkaException as error:
             log.debug("the members of the group are unknown: %s", error)
+            self._checked_at += AGAIN_SECONDS - CHECK_SECONDS
             return
         found = foreign_members(members, self._pipeline)
         self._metrics.foreign_members.set(len(found))

@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ StageFactory = Callable[..., Stage]
 LETTERS = 3_000
 
 
-def bury(under: Stage, count: int) -> None:
+def write_dead_letters(under: Stage, count: int) -> None:
     """Write dead letters of that many events to their partitions; every third one has failed twice."""
     producer = clients.producer(under.kafka)
     pipeline, partitions = under.pipeline, under.pipeline.events.partitions
@@ -109,10 +109,21 @@ def command(under: Stage, *arguments: str) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def sending(under: Stage, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a process that sends the events of dead letters; kill it at the end."""
+    process = subprocess.Popen(**command(under, *arguments), stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_letters_are_listed_counted_shown_and_exported(stage: StageFactory, tmp_path: Path, run: Run) -> None:
     """By reason, time and source, as tables and as JSON."""
     under = stage()
-    bury(under, 30)
+    write_dead_letters(under, 30)
 
     found = json.loads(run(under, "stats", "--json"))
     assert found["letters"] == 30
@@ -141,16 +152,15 @@ def test_letters_are_listed_counted_shown_and_exported(stage: StageFactory, tmp_
 def test_a_replay_of_dead_letters_is_killed(stage: StageFactory) -> None:
     """Twice in the middle of its transactions; then it runs to the end, then once more: each letter is sent once."""
     under = stage()
-    bury(under, LETTERS)
+    write_dead_letters(under, LETTERS)
     plan = ReplayPlan(Selection(), {under.pipeline.events.topic: under.pipeline.events.partitions}, 3)
     left = LETTERS
     for _ in range(2):
-        process = subprocess.Popen(**command(under, "--rate", "500"), stdout=subprocess.DEVNULL)
-        before = left
-        while (left := plan_replay(under.kafka, under.pipeline, plan).fates["send"]) > before - 400:
-            assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with sending(under, "--rate", "100") as process:
+            before = left
+            while (left := plan_replay(under.kafka, under.pipeline, plan).decisions["send"]) == before:
+                assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
     assert 0 < left < LETTERS
 
     result = subprocess.run(**command(under, "--rate", "100000"), check=True, capture_output=True)
@@ -167,17 +177,19 @@ def test_a_replay_of_dead_letters_is_killed(stage: StageFactory) -> None:
 def test_two_replays_at_a_time_send_each_letter_once(stage: StageFactory) -> None:
     """The second one fences the first, which ends with an error."""
     under = stage()
-    bury(under, LETTERS)
-    processes = [
-        subprocess.Popen(**command(under, "--rate", rate), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for rate in ("1000", "3000")
-    ]
-    threads = [threading.Thread(target=process.communicate) for process in processes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert 0 in {process.returncode for process in processes}
+    write_dead_letters(under, LETTERS)
+    plan = ReplayPlan(Selection(), {under.pipeline.events.topic: under.pipeline.events.partitions}, 3)
+    with sending(under, "--rate", "100") as first:
+        under.until(
+            lambda: plan_replay(under.kafka, under.pipeline, plan).decisions["send"] < LETTERS,
+            60,
+            "the first one sends",
+        )
+        second = subprocess.run(**command(under, "--rate", "100000"), check=True, capture_output=True)
+        assert first.wait(60) != 0
+    done = json.loads(second.stdout)["letters"]
+    assert done["already sent"] > 0
+    assert done["send"] + done["already sent"] == LETTERS
     assert arrived(under) == expected(under, range(LETTERS))
 
 
@@ -191,10 +203,10 @@ def test_an_event_that_fails_again_and_again_is_parked(stage: StageFactory, run:
     worker = under.worker()
     for attempts in (1, 2, 3):
         under.until(lambda n=attempts: _letters(under) == 20 * n, 60, "the events became dead letters")  # type: ignore[misc]
-        fates = json.loads(run(under, "replay", "--send", "--json"))["letters"]
-        assert fates["send"] == (20 if attempts < 3 else 0)
-        assert fates["parked"] == (0 if attempts < 3 else 20)
-        assert fates["already sent"] == 20 * (attempts - 1)
+        decisions = json.loads(run(under, "replay", "--send", "--json"))["letters"]
+        assert decisions["send"] == (20 if attempts < 3 else 0)
+        assert decisions["parked"] == (0 if attempts < 3 else 20)
+        assert decisions["already sent"] == 20 * (attempts - 1)
     assert worker.running
 
 

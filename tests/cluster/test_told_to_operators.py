@@ -80,8 +80,6 @@ def consuming(under: Stage, client_id: str, protocol: str) -> Iterator[None]:
     """Have a consumer that is no worker in the group of the pipeline, with partitions until the workers come."""
     consumer = clients.member(under.kafka, group=under.pipeline.group, client_id=client_id, protocol=protocol)
     consumer.subscribe([under.pipeline.events.topic])
-    while not consumer.assignment():
-        consumer.poll(0.1)
     ended = threading.Event()
 
     def poll() -> None:
@@ -91,6 +89,7 @@ def consuming(under: Stage, client_id: str, protocol: str) -> Iterator[None]:
     thread = threading.Thread(target=poll)
     thread.start()
     try:
+        under.until(lambda: bool(consumer.assignment()), 60, "the consumer has partitions")
         yield
     finally:
         ended.set()
@@ -104,7 +103,7 @@ def test_a_consumer_that_takes_partitions_of_the_group_is_named(stage: StageFact
     under = stage(**{"kafka.group_protocol": protocol})
     with consuming(under, "stranger", protocol):
         worker = under.worker()
-        under.until(lambda: total(worker, "foreign_members") == 1, 30, "the worker has noticed it")
+        under.until(lambda: total(worker, "foreign_members") == 1, 90, "the worker has noticed it")
         warning = next(line for line in worker.log.read_text().splitlines() if "is no worker of this pipeline" in line)
     assert "member 'stranger' at " in warning
     assert f"of group {under.pipeline.group}" in warning

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.dead_letters.letters import SCHEMA
 from pipeline.dead_letters.replay_marks import ReplayedLetters, mark
-from pipeline.dead_letters.replay_plan import FATES, Fate, ReplayPlan
+from pipeline.dead_letters.replay_plan import DECISIONS, Decision, ReplayPlan
 from pipeline.dead_letters.selection import Selection
 
 OFFSETS = st.sets(st.integers(0, 40), min_size=1)
@@ -61,10 +61,13 @@ def letters(**columns: Sequence[object]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
-def fates(plan: ReplayPlan, found: pa.RecordBatch, sent: tuple[int, ...] = ()) -> list[str | None]:
-    """Return the fate of each letter by name."""
+def decisions(plan: ReplayPlan, found: pa.RecordBatch, sent: tuple[int, ...] = ()) -> list[str | None]:
+    """Return the decision of each letter by name."""
     marks = [mark("", 0, np.array(sent))] if sent else []
-    return [FATES[fate].value if fate >= 0 else None for fate in plan.fates(found, ReplayedLetters("", marks)).tolist()]
+    return [
+        DECISIONS[decision].value if decision >= 0 else None
+        for decision in plan.decide(found, ReplayedLetters("", marks)).tolist()
+    ]
 
 
 PLAN = ReplayPlan(Selection(), {"events": 4, "facts": 2}, 3)
@@ -72,22 +75,22 @@ PLAN = ReplayPlan(Selection(), {"events": 4, "facts": 2}, 3)
 
 def test_a_letter_is_sent_unless_there_is_a_reason_not_to() -> None:
     """Parked after three failures; without a value; of a topic or partition that the pipeline does not read."""
-    assert fates(PLAN, letters(attempts=[1, 2, 3, 9])) == ["send", "send", "parked", "parked"]
-    assert fates(PLAN, letters(cut=[True, False])) == ["without value", "send"]
+    assert decisions(PLAN, letters(attempts=[1, 2, 3, 9])) == ["send", "send", "parked", "parked"]
+    assert decisions(PLAN, letters(cut=[True, False])) == ["without value", "send"]
     topics = ["events", "facts", "facts", "other", None]
-    assert fates(PLAN, letters(source_topic=topics, source_partition=[3, 1, 2, 0, None])) == [
+    assert decisions(PLAN, letters(source_topic=topics, source_partition=[3, 1, 2, 0, None])) == [
         *("send", "send", "of another topic", "of another topic", "of another topic")
     ]
-    assert fates(PLAN, letters(source_partition=[-1, 4, 0])) == ["of another topic", "of another topic", "send"]
+    assert decisions(PLAN, letters(source_partition=[-1, 4, 0])) == ["of another topic", "of another topic", "send"]
 
 
 def test_what_was_sent_is_not_sent_again() -> None:
     """Also if it could not be sent for another reason by now."""
-    assert fates(PLAN, letters(attempts=[1, 1, 5]), sent=(1, 2)) == ["send", "already sent", "already sent"]
+    assert decisions(PLAN, letters(attempts=[1, 1, 5]), sent=(1, 2)) == ["send", "already sent", "already sent"]
 
 
-def test_what_is_not_selected_has_no_fate() -> None:
+def test_what_is_not_selected_has_no_decision() -> None:
     """Nor does an empty batch."""
     plan = ReplayPlan(Selection(reasons=("not_framed",)), {"events": 4}, 3)
-    assert fates(plan, letters(reason=["undecodable", "not_framed", None])) == [None, Fate.SEND, None]
-    assert fates(plan, letters(reason=["x"]).slice(0, 0)) == []
+    assert decisions(plan, letters(reason=["undecodable", "not_framed", None])) == [None, Decision.SEND, None]
+    assert decisions(plan, letters(reason=["x"]).slice(0, 0)) == []
