@@ -4,7 +4,9 @@ from ops.alerts import objectives as o
 from ops.alerts.alert import INFO, AlertRule, RuleGroup, Severity, added_in_ten_minutes, by_pipeline
 
 _FACTS = "surgetank_copartitioning"
-_UNDECIDED = f"{_FACTS} == 1 and {_FACTS} offset {o.PARTITIONER_UNKNOWN_HOURS}h == 1"
+_UNDECIDED = (
+    f"min_over_time({_FACTS}[{o.PARTITIONER_UNKNOWN_HOURS}h]) == 1 and {_FACTS} offset {o.PARTITIONER_UNKNOWN_HOURS}h"
+)
 
 RULES = RuleGroup(
     "surgetank-environment",

@@ -29,9 +29,10 @@ SLOW_BURNS = (("1d", "2h", 3.0), ("3d", "6h", 1.0))
 LAG_SECONDS_MAX = 60.0  # maximum age of the oldest uncommitted event
 LAG_SECONDS_NOTED = 5.0  # a growing lag below this raises no alert
 OPEN_TRANSACTION_SECONDS_NOTED = 60  # the default transaction.timeout.ms of Kafka's producers
-# The default transaction.max.timeout.ms of brokers: they have ended the transactions of all producers that are gone.
+# The default transaction.max.timeout.ms of brokers, and their search for expired transactions, every 10 s by default:
+# they have ended the transactions of all producers that are gone.
 # Lower it to a little above the longest transaction.timeout.ms of the producers of the events.
-OPEN_TRANSACTION_SECONDS_MAX = 900
+OPEN_TRANSACTION_SECONDS_MAX = 930
 LAG_SLOPE_MAX = 0.1  # seconds of lag per second: the arrival rate is a tenth above the processing rate
 CAPACITY_AHEAD_SECONDS = 900  # alert this long before the lag exceeds LAG_SECONDS_MAX at the present slope
 

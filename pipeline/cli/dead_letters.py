@@ -238,8 +238,9 @@ def replay(
     """Send the events of dead letters to their source topics again, each letter at most once.
 
     An event has the key, value and headers of its letter and goes to its former partition, behind later events of its
-    key. The topic PIPELINE.dead-letters-replayed records what was sent: a replay that was interrupted or killed goes on
-    where it ended. An event that fails again becomes a new dead letter, which counts one more attempt.
+    key. Other pipelines on that topic process it again. The topic PIPELINE.dead-letters-replayed records what was sent:
+    a replay that was interrupted or killed goes on where it ended. An event that fails again becomes a new dead letter,
+    which counts one more attempt.
 
     Example: surgetank dead-letters replay flights --reason unknown_schema --send
     """
@@ -249,12 +250,13 @@ def replay(
     from pipeline.dead_letters.replay import replay as run
     from pipeline.dead_letters.replay_plan import ReplayPlan
     from pipeline.kafka.provisioning import existing
+    from pipeline.kafka.topic_configs import message_limits
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
     have = existing(settings.kafka)
-    sources = [pipeline.events.topic, *(fact.topic for fact in pipeline.facts)]
+    partitions = {source: have[source] for source in pipeline.sources if source in have}
     selection = _selection(reason, stage, topic, partition, since, until)
-    plan = ReplayPlan(selection, {source: have[source] for source in sources if source in have}, attempts)
+    plan = ReplayPlan(selection, partitions, message_limits(settings.kafka, list(partitions)), attempts)
     if not send:
         done = plan_replay(settings.kafka, pipeline, plan)
     else:

@@ -18,7 +18,7 @@ from pipeline.processing.dead_letter import (
     TIME,
     TOPIC,
 )
-from pipeline.records import PartitionRecords
+from pipeline.records import PartitionRecords, byte_lengths
 
 SCHEMA = pa.schema(
     [
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("arrived_ms", pa.int64()),
         pa.field("attempts", pa.int64(), nullable=False),  # how often the event has failed
         pa.field("cut", pa.bool_(), nullable=False),  # whether the value was left out because of its size
+        pa.field("bytes", pa.int64(), nullable=False),  # of key, value and headers
         ("key", pa.large_binary()),
     ]
 )
@@ -47,7 +48,8 @@ def letter_columns(records: PartitionRecords) -> pa.RecordBatch:
 
     A record without a complete set is no letter of a pipeline: its stage, reason and source are null.
     """
-    values, counts = header_columns(encoded_headers(records), (*NAMES, OVERSIZE))
+    headers = encoded_headers(records)
+    values, counts = header_columns(headers, (*NAMES, OVERSIZE))
     found = {
         "stage": _texts(values[STAGE]),
         "reason": _texts(values[REASON]),
@@ -67,6 +69,7 @@ def letter_columns(records: PartitionRecords) -> pa.RecordBatch:
         "offset": records.offsets,
         "attempts": counts[REASON],
         "cut": counts[OVERSIZE] > 0,
+        "bytes": byte_lengths(records.keys) + byte_lengths(records.values) + byte_lengths(headers),
         "key": records.keys,
     }
     columns = [

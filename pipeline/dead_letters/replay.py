@@ -12,17 +12,17 @@ from pipeline.dead_letters.replay_marks import ReplayedLetters, mark
 from pipeline.dead_letters.replay_plan import DECISIONS, Decision, ReplayPlan
 from pipeline.declaration import Pipeline
 from pipeline.errors import BrokerError
-from pipeline.kafka import provisioning
+from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import TopicReader
 from pipeline.kafka.topic_rewriter import TopicRewriter
 from pipeline.kafka.whole_topic import read_topic
-from pipeline.records import Int64s, PartitionRecords, byte_lengths
+from pipeline.records import Int64s
 from pipeline.settings import KafkaSettings
 
 _WHAT = "a replay of dead letters"
 _PLACE = ("source_topic", "source_partition")
 _ROWS_MAX = 2_000  # of a transaction, and no more than a second of the rate
-_BYTES_MAX = 32 * 1024 * 1024  # of a transaction, unless one event alone has more
+_BYTES_MAX = 8 * 1024 * 1024  # of a transaction, unless one event alone has more
 
 
 @dataclass(slots=True)
@@ -71,14 +71,20 @@ def replay(
     """
     provisioning.make(kafka, pipeline.replayed_letters, {"retention.ms": "-1"})
     # Ends the open transaction of a replay that was killed; the marks are read afterwards.
-    rewriter = TopicRewriter(kafka, f"{pipeline.name}.dead-letters", _WHAT, seconds=kafka.transaction_timeout_seconds)
+    rewriter = TopicRewriter(
+        kafka,
+        f"{pipeline.name}.dead-letters",
+        _WHAT,
+        seconds=kafka.transaction_timeout_seconds,
+        batch_bytes=min((clients.BATCH_BYTES, *plan.bytes_max.values())),
+    )
     sent, topic_id = _sent(kafka, pipeline), _topic_id(kafka, pipeline)
     done, pace = Replayed(), _Pace(rate)
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
         decisions = plan.decide(letters, sent)
         chosen = decisions == DECISIONS.index(Decision.SEND)
-        for rows in _portions(records, np.flatnonzero(chosen), pace.rows_max):
+        for rows in _portions(letters, np.flatnonzero(chosen), pace.rows_max):
             pace.wait(len(rows))
             topics, partitions = (letters[name].take(pa.array(rows)).to_pylist() for name in _PLACE)
             with rewriter.transaction():
@@ -108,9 +114,9 @@ class _Pace:
         self._next = max(self._next, time.monotonic()) + events / self._rate
 
 
-def _portions(records: PartitionRecords, rows: Int64s, rows_max: int) -> Iterator[Int64s]:
+def _portions(letters: pa.RecordBatch, rows: Int64s, rows_max: int) -> Iterator[Int64s]:
     """Yield the rows in portions for one transaction each."""
-    lengths = byte_lengths(records.values) + byte_lengths(records.keys)
+    lengths = letters["bytes"].to_numpy()
     while len(rows):
         fitting = int(np.searchsorted(np.cumsum(lengths[rows]), _BYTES_MAX, side="right"))
         n = max(1, min(fitting, rows_max))

@@ -46,6 +46,20 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     return {name: min(limit, clients.MESSAGE_BYTES_MAX) - FRAME_BYTES for name, limit in limits.items()}
 
 
+def message_limits(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """Return the most bytes that key, value and headers of a record of each topic may have. Raises BrokerError."""
+    configs = _configs(kafka, names)
+    return {
+        name: max(1, min(int(config["max.message.bytes"]), clients.MESSAGE_BYTES_MAX) - FRAME_BYTES)
+        for name, config in configs.items()
+    }
+
+
+def batch_bytes(kafka: KafkaSettings, names: Sequence[str]) -> int:
+    """Return the size of a batch of records that every one of these topics takes. Raises BrokerError."""
+    return min((clients.BATCH_BYTES, *message_limits(kafka, names).values()))
+
+
 def compacted(kafka: KafkaSettings, name: str) -> bool:
     """Return whether the brokers compact a topic. Raises BrokerError if they do not return its configuration."""
     return "compact" in _configs(kafka, [name])[name]["cleanup.policy"]

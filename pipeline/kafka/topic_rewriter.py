@@ -16,7 +16,7 @@ TRANSACTION_SECONDS_MAX = 15 * 60.0  # as long as brokers allow by default
 _CALL_SECONDS = 60.0
 _FLUSH_SECONDS = 600.0
 _ROOM_SECONDS = 0.1
-_AGAIN = "the last transaction does not count, run the command again"
+_AGAIN = "run the command again, which repeats what was not written"
 
 
 class TopicRewriter:
@@ -24,7 +24,8 @@ class TopicRewriter:
 
     ``what`` names what is written, in error messages. ``group`` is the consumer group whose offsets a transaction may
     contain. ``permit`` is called before each commit; an error from it aborts the transaction. A transaction lasts
-    ``seconds`` at most. Raises BrokerError if the brokers reject a request.
+    ``seconds`` at most. ``batch_bytes`` is the size of a batch of records that every topic takes. Raises BrokerError if
+    the brokers reject a request.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class TopicRewriter:
         group: str | None = None,
         permit: Callable[[], None] = lambda: None,
         seconds: float = TRANSACTION_SECONDS_MAX,
+        batch_bytes: int = clients.BATCH_BYTES,
     ) -> None:
         self._what = what
         self._permit = permit
@@ -44,7 +46,11 @@ class TopicRewriter:
         self._failed: KafkaError | None = None
         self._timeout_ms = round(seconds * 1000)
         self._producer = clients.transactional(
-            kafka, transactional_id=identity, transaction_timeout_ms=self._timeout_ms, linger_ms=5
+            kafka,
+            transactional_id=identity,
+            transaction_timeout_ms=self._timeout_ms,
+            linger_ms=5,
+            batch_size=batch_bytes,
         )
         with self._broker_errors("begin"):
             self._producer.init_transactions(_CALL_SECONDS)
@@ -84,7 +90,8 @@ class TopicRewriter:
         """
         mark = self._owner.metadata()
         first = [KafkaTopicPartition(*source, offset, mark) for source, offset in positions.items()]
-        if first and self._group is not None:
+        if first:
+            assert self._group is not None, "offsets need a group"
             with self._broker_errors("write offsets"):
                 metadata = self._group.consumer_group_metadata()
                 self._producer.send_offsets_to_transaction(first, metadata, _CALL_SECONDS)
@@ -121,7 +128,10 @@ class TopicRewriter:
     def _broken(self, step: str, error: KafkaException) -> BrokerError:
         reason = error.args[0]
         if reason.code() == KafkaError._FENCED:
-            return BrokerError(f"{self._what} is written by a command that was started later; this one ends")
+            return BrokerError(
+                f"{self._what} is written by a command that was started later, or the transaction took longer than "
+                f"{self._timeout_ms / 1000:g} s; this one ends"
+            )
         if reason.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
             return BrokerError(f"the brokers' transaction.max.timeout.ms must be {self._timeout_ms} or more for this")
         return BrokerError(f"{self._what} was not written ({step}): {reason.str()}; {_AGAIN}")

@@ -36,6 +36,7 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[PartitionRecords]:
         silent = 0.0
         while left:
             polled = consumer.poll(_STEP_SECONDS, rows_max=_ROWS_MAX, bytes_max=_BYTES_MAX)
+            heard = False
             for error in polled.errors:
                 _raise(kafka.bootstrap, error)
             for records in polled.records:
@@ -45,9 +46,11 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[PartitionRecords]:
                 inside = int((records.offsets < end).sum())
                 if inside:
                     yield records if inside == len(records) else records.split(inside)[0]
+                heard = True
                 if records.next_offset >= end:
                     del left[records.source]
-            silent = 0.0 if polled.records else silent + _STEP_SECONDS
+                    consumer.unassign([records.source])
+            silent = 0.0 if heard else silent + _STEP_SECONDS
             if silent > _SILENCE_SECONDS:
                 raise BrokerError(f"{kafka.bootstrap} gives no more records of {topic!r}, and the end is not reached")
     finally:

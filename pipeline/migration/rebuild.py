@@ -15,6 +15,7 @@ from pipeline.errors import StateMismatch, TopologyError
 from pipeline.features.row_layout import RowLayout, layout_from_declaration, migrate
 from pipeline.features.tables import TableState
 from pipeline.kafka import provisioning, topic_configs
+from pipeline.kafka.topic_configs import batch_bytes
 from pipeline.kafka.topic_rewriter import TopicRewriter
 from pipeline.migration.changelog_rows import ChangelogRows
 from pipeline.migration.lock import MigrationLock
@@ -178,6 +179,7 @@ class Rebuild:
             "state",
             group=self._pipeline.group,
             permit=self._group.check,
+            batch_bytes=batch_bytes(self._kafka, list(self._pipeline.changelogs.values())),
         )
         try:
             requested = {"from_events": self._from_events, "from_what_is_left": self._from_what_is_left}

@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.declaration import Pipeline
 from pipeline.errors import TopicsError
 from pipeline.kafka import provisioning
+from pipeline.kafka.topic_configs import batch_bytes
 from pipeline.kafka.topic_rewriter import TopicRewriter
 from pipeline.migration.changelog_rows import ChangelogRows
 from pipeline.migration.lock import MigrationLock
@@ -152,7 +153,12 @@ class Reshard:
             return self._move_rows(move, None)
         pipeline = self._pipeline
         rewriter = TopicRewriter(
-            self._kafka, f"{pipeline.name}.upkeep", "state", group=pipeline.group, permit=self._group.check
+            self._kafka,
+            f"{pipeline.name}.upkeep",
+            "state",
+            group=pipeline.group,
+            permit=self._group.check,
+            batch_bytes=batch_bytes(self._kafka, list(pipeline.changelogs.values())),
         )
         try:
             if not has_grown:

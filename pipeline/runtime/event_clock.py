@@ -13,7 +13,8 @@ of the brokers with ``LogAppendTime``) and the monotonic clock:
 
 Events of a backlog are no sign of a clock that is ahead: they may be as old as they seem. A young event disproves it
 until the clock jumps. So an estimate misses a clock that is ahead while a backlog is read, and takes a stream that is
-always late for one; the brokers' time does neither. It is outvoted if most of the events come from its future.
+always late for one; the brokers' time does neither. It is outvoted if most of the events come from its future. A clock
+that drifts slowly is seen with the next timeline event of the worker.
 """
 
 import logging

@@ -101,6 +101,7 @@ class WorkerRuntime:
         self._metrics = metrics
         self._health = health
         self._on_failure = on_failure
+        self._deadlines: dict[str, float] = {}  # of heartbeats, in seconds
         self._lag = lag
         self._observer = observer
         kafka, worker = settings.kafka, settings.worker
@@ -234,6 +235,8 @@ class WorkerRuntime:
         Raises StateMismatch, before it joins, if a worker of the group has other tables.
         """
         check_tables(self._group, self._topics[0], self._tables, identity=self._identity, pause=threading.Event().wait)
+        for part, deadline_seconds in self._deadlines.items():
+            self._health.watch(part, deadline_seconds=deadline_seconds)
         self._producer.start()
         prepared = self._producer.submit(self._transactions.prepare)
         self._fetcher.look_up(list(self._topics))
@@ -346,5 +349,6 @@ class WorkerRuntime:
         self._observer.expired(source, records)
 
     def _beat(self, part: str, deadline_seconds: float) -> Callable[[], None]:
-        self._health.watch(part, deadline_seconds=deadline_seconds)
+        """Return a function that sends the heartbeat of a part, which is expected from ``start`` on."""
+        self._deadlines[part] = deadline_seconds
         return lambda: self._health.beat(part)

@@ -11,6 +11,7 @@ from pipeline.settings import KafkaSettings
 from pipeline.timeline.events import TimelineEvent, decode, sort_by_time
 
 VALUES_MAX = 10_000
+CLOCKS_MS = 60 * 60 * 1000  # by how much the clock of a writer may be ahead of that of the brokers
 
 
 class TimelineReader:
@@ -51,8 +52,12 @@ class TimelineReader:
 
 @contextmanager
 def open_timeline(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int) -> Iterator[TimelineReader]:
-    """Open the timeline at a time. Raises BrokerError, or TopicsError if the timeline topic is missing."""
-    with TopicReader(kafka, [pipeline.timeline], start=max(0, since_ms)) as reader:
+    """Open the timeline at a time. Raises BrokerError, or TopicsError if the timeline topic is missing.
+
+    Brokers search by the time at which a record was appended, which is that of its event only if the writer's clock is
+    right: the search begins ``CLOCKS_MS`` earlier.
+    """
+    with TopicReader(kafka, [pipeline.timeline], start=max(0, since_ms - CLOCKS_MS)) as reader:
         yield TimelineReader(reader, since_ms)
 
 

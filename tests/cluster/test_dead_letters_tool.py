@@ -109,6 +109,12 @@ def command(under: Stage, *arguments: str) -> dict[str, Any]:
     }
 
 
+def everything(under: Stage) -> ReplayPlan:
+    """Return the plan of a replay without conditions."""
+    topic = under.pipeline.events.topic
+    return ReplayPlan(Selection(), {topic: under.pipeline.events.partitions}, {topic: 1_000_000}, 3)
+
+
 @contextmanager
 def sending(under: Stage, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a process that sends the events of dead letters; kill it at the end."""
@@ -153,7 +159,7 @@ def test_a_replay_of_dead_letters_is_killed(stage: StageFactory) -> None:
     """Twice in the middle of its transactions; then it runs to the end, then once more: each letter is sent once."""
     under = stage()
     write_dead_letters(under, LETTERS)
-    plan = ReplayPlan(Selection(), {under.pipeline.events.topic: under.pipeline.events.partitions}, 3)
+    plan = everything(under)
     left = LETTERS
     for _ in range(2):
         with sending(under, "--rate", "100") as process:
@@ -178,7 +184,7 @@ def test_two_replays_at_a_time_send_each_letter_once(stage: StageFactory) -> Non
     """The second one fences the first, which ends with an error."""
     under = stage()
     write_dead_letters(under, LETTERS)
-    plan = ReplayPlan(Selection(), {under.pipeline.events.topic: under.pipeline.events.partitions}, 3)
+    plan = everything(under)
     with sending(under, "--rate", "100") as first:
         under.until(
             lambda: plan_replay(under.kafka, under.pipeline, plan).decisions["send"] < LETTERS,

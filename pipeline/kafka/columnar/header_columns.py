@@ -18,7 +18,6 @@ _INT64S_2D = types.Array(int64, 2, "C")
 _BYTES = types.Array(types.uint8, 1, "C")
 _GIVEN_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 _ABSENT = -2
-_NULL = -1
 
 
 def header_columns(

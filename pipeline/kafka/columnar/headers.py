@@ -29,7 +29,7 @@ def encoded_headers(records: PartitionRecords) -> pa.LargeBinaryArray:
     """Return the headers of n records as one column [n]; those that the ordinary client read are encoded for it."""
     headers_of = records.headers_of
     if isinstance(headers_of, EncodedHeaders):
-        return headers_of.column
+        return headers_of.column.slice(0, len(records))  # the first part of a split has the column of all
     return large_binary([encode_headers(headers_of(row)) for row in range(len(records))])
 
 

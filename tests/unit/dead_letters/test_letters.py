@@ -12,6 +12,7 @@ from pipeline.codec.base import NOT_FRAMED, UNDECODABLE
 from pipeline.dead_letters.letters import SCHEMA, letter_columns
 from pipeline.dead_letters.selection import Selection
 from pipeline.dead_letters.statistics import Statistics
+from pipeline.kafka.columnar.headers import EncodedHeaders, encode_headers
 from pipeline.processing.dead_letter import NAMES, TIME, dead_letter_records, parse_dead_letter
 from pipeline.records import (
     DeadLetter,
@@ -93,9 +94,21 @@ def test_the_headers_of_a_letter_become_columns() -> None:
         "arrived_ms": -1,
         "attempts": 1,
         "cut": False,
+        "bytes": 2 + len(encode_headers(once[2])),
         "key": b"k",
     }
     assert (second["reason"], second["attempts"], second["offset"]) == ("not_framed", 2, 11)
+
+
+def test_a_part_of_a_read_has_the_columns_of_its_letters() -> None:
+    """A topic that is written meanwhile is read to its former end: a read is split there."""
+    letters = [letter(), letter(reason=NOT_FRAMED), letter(b"third")]
+    records = partition(*letters)
+    column = large_binary([encode_headers(headers) for _, _, headers in letters])
+    object.__setattr__(records, "headers_of", EncodedHeaders(column))
+
+    for part, reasons in zip(records.split(2), (["undecodable", "not_framed"], ["undecodable"]), strict=True):
+        assert letter_columns(part)["reason"].to_pylist() == reasons
 
 
 def test_a_letter_without_its_value_is_marked() -> None:

@@ -53,6 +53,7 @@ def letters(**columns: Sequence[object]) -> pa.RecordBatch:
         "source_partition": 1,
         "attempts": 1,
         "cut": False,
+        "bytes": 1_000,
     }
     rows = [
         dict.fromkeys(SCHEMA.names) | usual | {"offset": row} | {name: each[row] for name, each in columns.items()}
@@ -70,13 +71,16 @@ def decisions(plan: ReplayPlan, found: pa.RecordBatch, sent: tuple[int, ...] = (
     ]
 
 
-PLAN = ReplayPlan(Selection(), {"events": 4, "facts": 2}, 3)
+LIMITS = {"events": 2_000, "facts": 3_000}
+PLAN = ReplayPlan(Selection(), {"events": 4, "facts": 2}, LIMITS, 3)
 
 
 def test_a_letter_is_sent_unless_there_is_a_reason_not_to() -> None:
     """Parked after three failures; without a value; of a topic or partition that the pipeline does not read."""
     assert decisions(PLAN, letters(attempts=[1, 2, 3, 9])) == ["send", "send", "parked", "parked"]
     assert decisions(PLAN, letters(cut=[True, False])) == ["without value", "send"]
+    sizes = letters(bytes=[2_000, 2_001, 2_001], source_topic=["events", "events", "facts"])
+    assert decisions(PLAN, sizes) == ["send", "too large for its topic", "send"]
     topics = ["events", "facts", "facts", "other", None]
     assert decisions(PLAN, letters(source_topic=topics, source_partition=[3, 1, 2, 0, None])) == [
         *("send", "send", "of another topic", "of another topic", "of another topic")
@@ -91,6 +95,6 @@ def test_what_was_sent_is_not_sent_again() -> None:
 
 def test_what_is_not_selected_has_no_decision() -> None:
     """Nor does an empty batch."""
-    plan = ReplayPlan(Selection(reasons=("not_framed",)), {"events": 4}, 3)
+    plan = ReplayPlan(Selection(reasons=("not_framed",)), {"events": 4}, LIMITS, 3)
     assert decisions(plan, letters(reason=["undecodable", "not_framed", None])) == [None, Decision.SEND, None]
     assert decisions(plan, letters(reason=["x"]).slice(0, 0)) == []

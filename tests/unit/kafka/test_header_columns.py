@@ -48,7 +48,7 @@ def test_headers_of_the_compiled_loop_are_used_as_they_are() -> None:
     batch = records([(), ()])
     object.__setattr__(batch, "headers_of", given_)
 
-    assert encoded_headers(batch) is column
+    assert encoded_headers(batch).buffers()[2].address == column.buffers()[2].address
     assert [tuple(given_(row)) for row in range(2)] == [(), (("a", b"1"),)]
     values, counts = header_columns(column, ["a"])
     assert values["a"].to_pylist() == [None, b"1"]
