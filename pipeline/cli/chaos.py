@@ -102,13 +102,13 @@ def odd(
     from pipeline.settings import load
 
     interrupt_on_sigterm()
+    plan = OddPlan(pipelines, events, seed, jobs, tuple(only or ()))
     say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     home = Path(".surgetank") / "odd"
     say("starting a broker")
     with temporary_cluster(home / "kafka", 1) as cluster:
-        plan = OddPlan(pipelines, events, seed, jobs, tuple(only or ()))
         result = run_odd(load({"kafka.bootstrap": cluster.bootstrap}).kafka, home / "pipelines", plan, say=say)
-    write_report(result.as_dict(), report)
+        write_report(result.as_dict(), report)
     if as_json:
         print_json(result.as_dict())
     else:

@@ -66,6 +66,11 @@ class OddPipeline:
         return odd_model(self.model_kind, len(self.features), used, category.index(True) if any(category) else None)
 
     @property
+    def score_id(self) -> int:
+        """The schema id of the scores in its project."""
+        return self.other_ids[0]
+
+    @property
     def events_topic(self) -> str:
         """The topic of the events."""
         return f"{self.name}.events"

@@ -15,7 +15,7 @@ from pipeline.drills.odd.declaration import OddPipeline
 from pipeline.drills.odd.oracle import FACT, FRAME_BYTES, RECORD_BYTES, SCORE, Expected, Oracle
 from pipeline.drills.odd.reading import Position, ReadRecord
 from pipeline.drills.odd.same_text import is_text_of
-from pipeline.drills.odd.strict_avro import physical
+from pipeline.drills.odd.strict_avro import conforms, physical
 from pipeline.processing import dead_letter
 from pipeline.processing.dead_letter import DeadLetterRecord, parse_dead_letter
 
@@ -45,7 +45,10 @@ class Judge:
     def __init__(self, odd: OddPipeline, dead_letter_bytes_max: int) -> None:
         self._odd = odd
         self._oracle = Oracle(odd)
-        self._score_schema = fastavro.parse_schema(physical(_read_schema("score")), named_schemas={})
+        schema = _read_schema("score")
+        self._score_schema = fastavro.parse_schema(physical(schema), named_schemas={})
+        self._is_score = conforms(schema)
+        self._score_frame = b"\0" + odd.score_id.to_bytes(FRAME_BYTES - 1, "big")
         self._dead_letter_bytes_max = dead_letter_bytes_max
         self._found: dict[Position, list[tuple[str, ReadRecord, Mapping[str, Any]]]] = defaultdict(list)
         self._last: dict[tuple[str, int], int] = {}
@@ -54,8 +57,12 @@ class Judge:
     def take_scores(self, records: Iterable[ReadRecord]) -> None:
         """Take the records of the score topic."""
         for record in records:
-            body = io.BytesIO((record.value or b"")[FRAME_BYTES:])
-            score: dict[str, Any] = fastavro.schemaless_reader(body, self._score_schema, None)
+            value = record.value or b""
+            frame, body = value[:FRAME_BYTES], value[FRAME_BYTES:]
+            if frame != self._score_frame or not self._is_score(body):
+                self.judgement.add("unreadable score", record.position, f"frame {frame.hex()}, {len(body)} bytes")
+                continue
+            score: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(body), self._score_schema, None)
             position = Position(score["source_topic"], score["source_partition"], score["source_offset"])
             self._take(SCORE, position, record, score)
 

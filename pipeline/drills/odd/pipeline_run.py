@@ -3,7 +3,7 @@
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,11 @@ from pipeline.drills.odd.judge import Judge, Judgement
 from pipeline.drills.odd.memory import resident_bound, resident_peak
 from pipeline.drills.odd.project import MODULE, declared, write_model, write_project
 from pipeline.drills.odd.reading import ends_of, read_topics
-from pipeline.drills.odd.records import SIZE_MAX, odd_records
+from pipeline.drills.odd.records import SIZE_MAX, OddRecord, odd_records
 from pipeline.drills.odd.refusals import OddProject, Refusal
 from pipeline.drills.odd.sender import OddSender, Sent
-from pipeline.errors import BrokerError, SurgetankError, TopologyError
+from pipeline.drills.odd.stopping import DrillStopped
+from pipeline.errors import BrokerError, TopologyError
 from pipeline.kafka import provisioning
 from pipeline.kafka.topic_reader import CommittedOffsets
 from pipeline.records import TopicPartition
@@ -87,26 +88,45 @@ class PipelineRun:
         records: int,
         bytes_max: int,
     ) -> PipelineResult:
-        """Run one pipeline; its folder is kept if anything is wrong. Raises BrokerError if Kafka fails."""
+        """Run one pipeline; its folder is kept if anything is wrong. An exception is a mismatch, as any other.
+
+        Raises DrillStopped.
+        """
         started = self._clock.monotonic()
         result, folder = PipelineResult(odd.number), self._home / odd.name
         shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self._run(odd, project, refusals, folder, odd_records(odd, seed, records, bytes_max), result)
+        except DrillStopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it says what is wrong with this pipeline
+            result.add(f"{type(error).__name__}: {error}")
+        if not result.wrong:
+            shutil.rmtree(folder, ignore_errors=True)
+        result.seconds = round(self._clock.monotonic() - started, 1)
+        return result
+
+    def _run(
+        self,
+        odd: OddPipeline,
+        project: OddProject,
+        refusals: tuple[Refusal, ...],
+        folder: Path,
+        records: Iterable[OddRecord],
+        result: PipelineResult,
+    ) -> None:
         with self._topics(odd, project, folder) as pipeline, self._fleet(project, folder) as fleet:
             if refusals:
                 self._refused(fleet.start(name="odd"), refusals, result)
             elif pipeline is None:
                 result.add("the declaration is refused, and must not be")
             else:
-                sent = self._sender.send(odd_records(odd, seed, records, bytes_max))
+                sent = self._sender.send(records)
                 member = fleet.start(name="odd")
                 if self._processed(member, pipeline, odd, result) and (status := fleet.stop(member)):
                     result.add(f"the worker stopped with status {status}: {_last_lines(member.log)}")
                 self._judge(odd, pipeline, sent, result)
                 self._check_memory(odd, result)
-        if not result.wrong:
-            shutil.rmtree(folder, ignore_errors=True)
-        result.seconds = round(self._clock.monotonic() - started, 1)
-        return result
 
     @contextmanager
     def _topics(self, odd: OddPipeline, project: OddProject, folder: Path) -> Iterator[Pipeline | None]:
@@ -180,7 +200,7 @@ class PipelineRun:
 
     def _pause(self) -> None:
         if self._stop.wait(_LOOK_SECONDS):
-            raise SurgetankError("the drill was stopped")
+            raise DrillStopped
 
     def _judge(self, odd: OddPipeline, pipeline: Pipeline, sent: Sent, result: PipelineResult) -> None:
         judge = Judge(odd, int(_dead_letter_bytes_max(odd)))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.drills.odd.oracle import SCORE
 from pipeline.drills.odd.pipeline_run import PipelineResult
 from pipeline.drills.report import DrillReport
 
@@ -21,6 +22,7 @@ class OddReport(DrillReport):
 
     seed: int
     seconds: float
+    interrupted: bool
     pipelines: int
     ran: int
     refused: dict[str, int]
@@ -36,13 +38,16 @@ class OddReport(DrillReport):
     mismatches: dict[int, list[str]]
 
     @classmethod
-    def of(cls, seed: int, seconds: float, results: Sequence[PipelineResult]) -> "OddReport":
+    def of(
+        cls, seed: int, seconds: float, results: Sequence[PipelineResult], *, interrupted: bool = False
+    ) -> "OddReport":
         """Sum the results of pipelines."""
         ran = [result for result in results if result.resident_bound]
         nearest = max(ran, key=lambda result: result.resident_peak / result.resident_bound, default=PipelineResult(0))
         return cls(
             seed=seed,
             seconds=round(seconds, 1),
+            interrupted=interrupted,
             pipelines=len(results),
             ran=len(ran),
             refused=_sorted(Counter(result.refused for result in results if result.refused)),
@@ -82,13 +87,23 @@ class OddReport(DrillReport):
         return [
             *(f"{name[: WIDTH - 20]:<{WIDTH - 18}}{value:>18,}" for name, value in rows),
             *shown[:_MISMATCHES_SHOWN],
-            f"seed {self.seed}, {self.seconds:.0f} s: {'passed' if self.passed else 'FAILED'}",
+            f"seed {self.seed}, {self.seconds:.0f} s: {self._verdict}",
         ]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was wrong."""
-        return not self.wrong
+        """Whether nothing was wrong, and there was something to judge: pipelines that ran, records and scores."""
+        return self._verdict == "passed"
+
+    @property
+    def _verdict(self) -> str:
+        if self.wrong:
+            return "FAILED"
+        if self.interrupted:
+            return "FAILED: interrupted"
+        judged = {"pipeline ran": self.ran, "record was read": self.positions, "score": self.outcomes.get(SCORE, 0)}
+        missing = [what for what, count in judged.items() if not count]
+        return f"FAILED: no {', no '.join(missing)}" if missing else "passed"
 
 
 def _sorted(counts: "Counter[str]") -> dict[str, int]:

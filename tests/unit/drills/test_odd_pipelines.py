@@ -152,6 +152,7 @@ def test_the_judge_sees_what_is_wrong() -> None:
     def words(scores: list[ReadRecord], dead_letters: list[ReadRecord]) -> str:
         return " ".join(judged(odd, records, scores, dead_letters).mismatches)
 
+    frame, body = (first.value or b"")[:5], (first.value or b"")[5:]
     reasons = [(name, b"null_value" if name == REASON else value) for name, value in letter.headers]
     assert words(scores, dead_letters) == ""
     assert "lost" in words(scores[1:], dead_letters)
@@ -162,6 +163,15 @@ def test_the_judge_sees_what_is_wrong() -> None:
     assert "not the original record" in words(scores, with_letter(letter._replace(value=b"another")))
     assert "in partition 1" in words([first._replace(position=Position("s", 1, 0)), *scores[1:]], dead_letters)
     assert "the key of the record" in words([first._replace(key=b"another"), *scores[1:]], dead_letters)
+    for unreadable in (
+        b"\1" + frame[1:] + body,
+        frame[:4] + b"\0" + body,
+        frame + body[:-1],
+        frame + body + b"\0",
+        b"",
+        None,
+    ):
+        assert "unreadable score" in words([first._replace(value=unreadable), *scores[1:]], dead_letters)
     assert "wrong content" in words([first._replace(value=of_another_score(first.value)), *scores[1:]], dead_letters)
 
 
