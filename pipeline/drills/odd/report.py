@@ -15,10 +15,13 @@ _MISMATCHES_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class OddReport(DrillReport):
-    """Sums over the pipelines of a seed. ``refused`` counts refusals at start by kind, ``outcomes`` the records by
-    outcome, ``refused_records`` those that the brokers refused, ``refused_reasons`` the ones with a delivery report by
-    reason. Sizes are in bytes; the peak is that of the worker nearest to its bound. ``mismatches`` has those of each
-    pipeline, by its number."""
+    """Sums over the pipelines of a seed.
+
+    ``refused`` counts refusals at start by kind, ``outcomes`` the records by outcome, ``rejected_records`` those that
+    the brokers rejected, ``rejected_reasons`` the ones with a delivery report by reason. Sizes are in bytes; the peak
+    is that of the worker nearest to its bound. ``mismatches`` has those of each pipeline, by its number. After Ctrl-C
+    (``interrupted``) the pipelines are those that were judged by then.
+    """
 
     seed: int
     seconds: float
@@ -29,8 +32,8 @@ class OddReport(DrillReport):
     sent: int
     sent_bytes: int
     positions: int
-    refused_records: int
-    refused_reasons: dict[str, int]
+    rejected_records: int
+    rejected_reasons: dict[str, int]
     outcomes: dict[str, int]
     resident_peak: int
     resident_bound: int
@@ -54,8 +57,8 @@ class OddReport(DrillReport):
             sent=sum(result.sent for result in results),
             sent_bytes=sum(result.sent_bytes for result in results),
             positions=sum(result.positions for result in results),
-            refused_records=sum(result.refused_records for result in results),
-            refused_reasons=_sorted(sum((result.refused_reasons for result in results), Counter())),
+            rejected_records=sum(result.rejected_records for result in results),
+            rejected_reasons=_sorted(sum((result.rejected_reasons for result in results), Counter())),
             outcomes=_sorted(sum((result.outcomes for result in results), Counter())),
             resident_peak=nearest.resident_peak,
             resident_bound=nearest.resident_bound,
@@ -73,8 +76,8 @@ class OddReport(DrillReport):
             *((f"    {kind}", count) for kind, count in self.refused.items()),
             ("records sent", self.sent),
             ("bytes sent", self.sent_bytes),
-            ("records that the brokers refused", self.refused_records),
-            *((f"    {reason}", count) for reason, count in self.refused_reasons.items()),
+            ("records that the brokers rejected", self.rejected_records),
+            *((f"    {reason}", count) for reason, count in self.rejected_reasons.items()),
             ("records in the topics", self.positions),
             *((f"  {outcome}", count) for outcome, count in self.outcomes.items()),
             ("resident size of the worker nearest to its bound", self.resident_peak),
@@ -97,10 +100,10 @@ class OddReport(DrillReport):
 
     @property
     def _verdict(self) -> str:
-        if self.wrong:
-            return "FAILED"
         if self.interrupted:
             return "FAILED: interrupted"
+        if self.wrong:
+            return "FAILED"
         judged = {"pipeline ran": self.ran, "record was read": self.positions, "score": self.outcomes.get(SCORE, 0)}
         missing = [what for what, count in judged.items() if not count]
         return f"FAILED: no {', no '.join(missing)}" if missing else "passed"

@@ -20,12 +20,14 @@ from pipeline.drills.odd.project import INPUT, OUTPUT, declared, write_project
 from pipeline.drills.odd.reading import Position, ReadRecord
 from pipeline.drills.odd.records import OddRecord, odd_records
 from pipeline.drills.odd.refusals import set_up
+from pipeline.kafka.message_headers import UNREADABLE
 from pipeline.processing.dead_letter import REASON
 from pipeline.processing.processor import BatchProcessor
 from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import ScoreWriter
 from pipeline.records import (
     BatchOutput,
+    Headers,
     PartitionRecords,
     TaskId,
     TaskRecords,
@@ -79,6 +81,14 @@ def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> Batch
     return processor.process([TaskRecords(TaskId(odd.name, 0), 1, (rows,))])
 
 
+def as_read(headers: tuple[tuple[bytes, bytes | None], ...]) -> Headers:
+    """Return headers as the ordinary client returns them."""
+    try:
+        return [(name.decode(), value) for name, value in headers]
+    except UnicodeDecodeError:
+        return UNREADABLE
+
+
 def judged(
     odd: OddPipeline, records: list[OddRecord], scores: Iterable[ReadRecord], dead_letters: Iterable[ReadRecord]
 ) -> Judgement:
@@ -91,7 +101,7 @@ def judged(
             Position(odd.events_topic, 0, offset),
             record.key,
             record.value,
-            [(name.decode(errors="surrogateescape"), value) for name, value in record.headers],
+            as_read(record.headers),
         )
         for offset, record in enumerate(records)
     ]
