@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.drills.odd.declaration import odd_pipeline
 from pipeline.drills.odd.drill import OddPlan, run_odd
 from pipeline.drills.odd.refusals import set_up
+from pipeline.kafka import clients
 from tests.support.kafka_under_test import KafkaUnderTest
 
 
@@ -17,6 +18,8 @@ def test_odd_pipelines_end_as_the_rules_say(kafka: KafkaUnderTest, tmp_path: Pat
 
     print("\n".join(report.lines))
     assert report.passed, report.mismatches
+    groups = clients.admin(kafka.settings).list_consumer_groups().result().valid
+    assert not [group.group_id for group in groups if plan.prefix in group.group_id]
     assert report.ran >= 1
     assert report.refused
     assert report.outcomes["score"] > 0

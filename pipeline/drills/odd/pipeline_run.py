@@ -23,7 +23,7 @@ from pipeline.drills.odd.refusals import OddProject, Refusal
 from pipeline.drills.odd.sender import OddSender
 from pipeline.drills.odd.stopping import DrillStopped
 from pipeline.errors import BrokerError, TopologyError
-from pipeline.kafka import provisioning
+from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import CommittedOffsets
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings, load
@@ -31,6 +31,7 @@ from pipeline.settings import KafkaSettings, load
 STALLED_SECONDS = 90.0
 REFUSED_SECONDS = 60.0
 COUNTED_SECONDS = 5.0
+CALL_SECONDS = 30.0
 EVENTS_COUNTED, FACTS_COUNTED = "surgetank_events_scored_total", "surgetank_facts_applied_total"
 _LOOK_SECONDS = 0.1
 _DEAD_LETTER_EXTRA_BYTES = 64 * 1024
@@ -161,6 +162,12 @@ class PipelineRun:
             yield pipeline
         finally:
             provisioning.delete(self._kafka, made)
+            self._delete_group(pipeline.group)
+
+    def _delete_group(self, group: str) -> None:
+        # Errors are ignored: without a commit there is no group, and a worker that was killed may still be a member.
+        request = clients.admin(self._kafka).delete_consumer_groups([group], request_timeout=CALL_SECONDS)
+        request[group].exception()
 
     def _fleet(self, project: OddProject, folder: Path) -> Fleet:
         return Fleet(

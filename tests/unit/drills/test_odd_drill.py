@@ -1,12 +1,17 @@
 """The plan, the report and the failures of the drill with odd pipelines, without Kafka."""
 
+import threading
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipeline.drills.odd import pipeline_run
+from pipeline.drills.odd.declaration import odd_pipeline
 from pipeline.drills.odd.drill import OddPlan, run_odd
+from pipeline.drills.odd.judge import Judge
 from pipeline.drills.odd.pipeline_run import PipelineResult, PipelineRun
 from pipeline.drills.odd.report import OddReport
 from pipeline.errors import SettingsError
@@ -56,6 +61,32 @@ def test_a_plan_that_cannot_be_run_is_an_error(changed: dict[str, Any], words: s
     """Unknown numbers of pipelines, and fewer events than pipelines."""
     with pytest.raises(SettingsError, match=words):
         OddPlan(**({"pipelines": 3, "events": 30, "seed": 1} | changed))
+
+
+@pytest.mark.parametrize(("peak", "wrong"), [(0, 1), (1, 0), (1 << 40, 1)])
+def test_a_size_that_is_not_known_or_too_large_is_a_mismatch(tmp_path: Path, peak: int, wrong: int) -> None:
+    """A worker that had records has a resident size, and that is below its bound."""
+    found = result(resident_peak=peak)
+    PipelineRun(UNREACHABLE, tmp_path, "sender", threading.Event())._check_memory(odd_pipeline(3, 0), found)
+
+    assert found.wrong == wrong
+
+
+@pytest.mark.parametrize(("facts", "wrong"), [(7, 0), (6, 1), (0, 1)])
+def test_counts_of_the_worker_that_differ_are_mismatches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, facts: int, wrong: int
+) -> None:
+    """Facts leave no output: a worker that leaves some out shows by its metric only."""
+    monkeypatch.setattr(pipeline_run, "COUNTED_SECONDS", 0.0)
+    odd, found = odd_pipeline(3, 0), PipelineResult(0)
+    judge = Judge(odd, 1 << 20)
+    judge.judgement.records.update({odd.events_topic: 5, odd.facts_topic: 7})
+    counts = {"surgetank_events_scored_total": 5, "surgetank_facts_applied_total": facts}
+    worker: Any = SimpleNamespace(total=lambda metric, topic: counts[metric])
+    PipelineRun(UNREACHABLE, tmp_path, "sender", threading.Event())._check_counts(worker, odd, judge, found)
+
+    assert found.wrong == wrong
+    assert all("surgetank_facts_applied_total" in each for each in found.mismatches)
 
 
 def test_an_error_in_one_pipeline_is_its_mismatch_and_the_others_go_on(

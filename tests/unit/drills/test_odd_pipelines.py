@@ -8,6 +8,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -192,3 +193,43 @@ def of_another_score(value: bytes | None) -> bytes:
     score: Any = fastavro.schemaless_reader(io.BytesIO((value or b"")[5:]), SCORE, None)
     fastavro.schemaless_writer(out, SCORE, score | {"score": 1e300})
     return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "kept", "words"),
+    [
+        (20_000, ("key", "value", "headers"), ""),
+        (20_000, ("key", "headers"), "would have fitted"),
+        (15_000, ("key", "headers"), ""),
+        (15_000, ("key",), "lacks key or headers"),
+        (15_000, ("headers",), "lacks key or headers"),
+        (6_000, ("key",), ""),
+        (6_000, (), "lacks a key"),
+        (2_000, (), ""),
+    ],
+)
+def test_a_shortened_dead_letter_has_what_fits(bytes_max: int, kept: tuple[str, ...], words: str) -> None:
+    """The value is left out first, then the headers, then the key: here of 8,000, 6,000 and 3,000 bytes."""
+    odd = next(each for each in (odd_pipeline(1, n) for n in range(100)) if each.value_bytes_max > 8_000)
+    headers: Headers = [("h", bytes(6_000))]
+    record = ReadRecord(Position(odd.events_topic, 0, 0), b"k" * 3_000, b"\1" * 8_000, headers)
+    stage, reason = "decode", "not_framed"
+    texts = (odd.events_topic, "0", "0", stage, reason, "message", "time", "0", odd.name)
+    names = ("topic", "partition", "offset", "stage", "reason", "message", "time", "arrived", "pipeline")
+    stamps = [(f"surgetank.{name}", text.encode()) for name, text in zip(names, texts, strict=True)]
+    letter = ReadRecord(
+        Position("letters", 0, 0),
+        record.key if "key" in kept else None,
+        record.value if "value" in kept else None,
+        [
+            *(headers if "headers" in kept else ()),
+            *(() if "value" in kept else [("surgetank.oversize", b"8000")]),
+            *stamps,
+        ],
+    )
+    judge = Judge(odd, bytes_max)
+    judge.take_dead_letters([letter])
+    judge.judge([record])
+
+    assert bool(judge.judgement.wrong) is bool(words)
+    assert words in " ".join(judge.judgement.mismatches)
