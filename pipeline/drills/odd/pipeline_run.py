@@ -166,8 +166,8 @@ class PipelineRun:
 
     def _delete_group(self, group: str) -> None:
         # Errors are ignored: without a commit there is no group, and a worker that was killed may still be a member.
-        request = clients.admin(self._kafka).delete_consumer_groups([group], request_timeout=CALL_SECONDS)
-        request[group].exception()
+        admin = clients.admin(self._kafka)  # a client without a reference ends, and its requests have no result
+        admin.delete_consumer_groups([group], request_timeout=CALL_SECONDS)[group].exception(2 * CALL_SECONDS)
 
     def _fleet(self, project: OddProject, folder: Path) -> Fleet:
         return Fleet(
