@@ -94,7 +94,7 @@ def odd(
 
     The exit status is 0 only if each record ended as one score, fact or dead letter for the right reason, no worker
     ended but by a documented refusal at its start, and none was larger than its bound. A million records have at most
-    20 GiB; what is on the disk at a time is much less.
+    20 GiB, beside backlogs of 832 MiB of about one pipeline in 25; what is on the disk at a time is much less.
     """
     from pipeline.drills.odd.drill import OddPlan, run_odd
     from pipeline.drills.report import write_report
@@ -102,13 +102,13 @@ def odd(
     from pipeline.settings import load
 
     interrupt_on_sigterm()
+    plan = OddPlan(pipelines, events, seed, jobs, tuple(only or ()))
     say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     home = Path(".surgetank") / "odd"
     say("starting a broker")
     with temporary_cluster(home / "kafka", 1) as cluster:
-        plan = OddPlan(pipelines, events, seed, jobs, tuple(only or ()))
         result = run_odd(load({"kafka.bootstrap": cluster.bootstrap}).kafka, home / "pipelines", plan, say=say)
-    write_report(result.as_dict(), report)
+        write_report(result.as_dict(), report)
     if as_json:
         print_json(result.as_dict())
     else:

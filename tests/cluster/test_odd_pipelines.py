@@ -3,7 +3,10 @@
 import uuid
 from pathlib import Path
 
+from pipeline.drills.odd.declaration import odd_pipeline
 from pipeline.drills.odd.drill import OddPlan, run_odd
+from pipeline.drills.odd.refusals import set_up
+from pipeline.kafka import clients
 from tests.support.kafka_under_test import KafkaUnderTest
 
 
@@ -15,7 +18,15 @@ def test_odd_pipelines_end_as_the_rules_say(kafka: KafkaUnderTest, tmp_path: Pat
 
     print("\n".join(report.lines))
     assert report.passed, report.mismatches
+    groups = clients.admin(kafka.settings).list_consumer_groups().result().valid
+    assert not [group.group_id for group in groups if plan.prefix in group.group_id]
+    assert report.ran >= 1
+    assert report.refused
+    assert report.outcomes["score"] > 0
+    assert any(outcome.startswith("decode/") for outcome in report.outcomes)
+    assert report.resident_peak > 0
+    assert any(odd.keeps_state and not set_up(odd, 3)[1] for odd in (odd_pipeline(3, number) for number in range(6)))
     assert report.pipelines == report.ran + sum(report.refused.values()) == 6
-    assert report.sent == report.positions + report.refused_records
+    assert report.sent == report.positions + report.rejected_records
     assert report.sent > 1_900
     assert sum(report.outcomes.values()) == report.positions

@@ -21,8 +21,19 @@ MIB = 1 << 20
 STATE_SHARE = 0.45
 UNFIT_SHARE = 0.02  # of pipelines in which a feature reads a field of any type
 EVENT_BYTES_MAX = (MIB, 4 * MIB, 32 * MIB)  # of the topics of events and facts
+BACKLOG_SHARE = 0.04  # of pipelines with a backlog that is larger than what their worker may hold
+BACKLOG_BYTES = 832 * MIB
+SIZE_MAX = 20 * MIB  # of a value, a key or a header, whose size is drawn log-uniformly
 SCORE_BYTES_MAX = (64 * 1024, MIB, 4 * MIB)
 _SCHEMA_ID_MAX = 2**31 - 10
+# With these a worker may hold little beside what any worker needs, and decodes the records of its backlog.
+_SMALL: dict[str, Any] = {
+    "dead_letters.value_bytes_max": 2 * MIB,
+    "worker.batch_kilobytes_max": 256,
+    "worker.buffered_kilobytes_max": 64,
+    "worker.fetch_buffer_kilobytes": 64,
+    "state.memory_mib": 8,
+}
 _IMPORTS = (
     "from pipeline import Category, DayOfWeek, Elapsed, Events, Field, HourOfDay, Month, Pipeline, Scores, Table\n"
     "from pipeline import days, hours, minutes\n"
@@ -34,7 +45,8 @@ class OddPipeline:
     """A pipeline as values. ``number`` and the seed of the drill reproduce it.
 
     ``source`` is the file that declares it; ``settings`` are those of its worker, ``configs`` those of its topics.
-    ``other_ids`` are schema ids that are known in its project, and not of its events.
+    ``backlog_bytes`` are those of the large records that are sent beside the others, ``size_max`` is the largest size
+    that is drawn. ``other_ids`` are schema ids that are known in its project, and not of its events.
     """
 
     number: int
@@ -52,6 +64,8 @@ class OddPipeline:
     key: str | None
     predictions: bool | None
     ttl_days: dict[str, int | None]
+    backlog_bytes: int
+    size_max: int
 
     @property
     def keeps_state(self) -> bool:
@@ -64,6 +78,11 @@ class OddPipeline:
         used = [place for place, feature in enumerate(self.features) if feature.value is not None]
         category = [self.features[place].source.startswith("Category") for place in used]
         return odd_model(self.model_kind, len(self.features), used, category.index(True) if any(category) else None)
+
+    @property
+    def score_id(self) -> int:
+        """The schema id of the scores in its project."""
+        return self.other_ids[0]
 
     @property
     def events_topic(self) -> str:
@@ -104,6 +123,7 @@ def odd_pipeline(seed: int, number: int, prefix: str = "odd") -> OddPipeline:
     key = events.key if any(each.value is None for each in features) or random.random() < 0.8 else None
     predictions = random.choice((None, True, False)) if key is not None else None
     # Some tables forget too early for a window of 30 days, which is refused.
+    backlog = Random(f"backlog/{seed}/{number}").random() < BACKLOG_SHARE
     ttl_days = {table: random.choice((30, 400, 400, None, None)) for table in ("own", "past")}
     return OddPipeline(
         number=number,
@@ -114,13 +134,15 @@ def odd_pipeline(seed: int, number: int, prefix: str = "odd") -> OddPipeline:
         features=tuple(features),
         model_kind=draw_kind(random, with_category=any(each.source.startswith("Category") for each in features)),
         source=_source(name, partitions, (events, key), facts, features, predictions, ttl_days),
-        settings=_settings(random),
+        settings=_settings(random) | (_SMALL if backlog else {}),
         event_bytes_max=random.choice(EVENT_BYTES_MAX),
         score_bytes_max=random.choice(SCORE_BYTES_MAX),
         other_ids=(first_id, first_id + 1),
         key=key,
         predictions=predictions,
         ttl_days=ttl_days,
+        backlog_bytes=BACKLOG_BYTES if backlog else 0,
+        size_max=MIB if backlog else SIZE_MAX,
     )
 
 

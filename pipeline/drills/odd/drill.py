@@ -12,7 +12,7 @@ from pipeline.drills.odd.declaration import OddPipeline, odd_pipeline
 from pipeline.drills.odd.pipeline_run import PipelineResult, PipelineRun
 from pipeline.drills.odd.refusals import OddProject, Refusal, set_up
 from pipeline.drills.odd.report import OddReport
-from pipeline.errors import SurgetankError
+from pipeline.errors import SettingsError
 from pipeline.settings import KafkaSettings
 
 BYTES_PER_EVENT = 20 * (1 << 30) // 1_000_000  # 20 GiB of a million events
@@ -29,13 +29,24 @@ class OddPlan:
     only: tuple[int, ...] = ()
     prefix: str = "odd"
 
+    def __post_init__(self) -> None:
+        """Raise SettingsError for numbers of pipelines that the plan does not have, or less than an event for each."""
+        if unknown := [number for number in self.only if not 0 <= number < self.pipelines]:
+            raise SettingsError(
+                f"--only {', '.join(map(str, unknown))}: the numbers of {self.pipelines} pipelines are 0 to "
+                f"{self.pipelines - 1}"
+            )
+        if self.events < self.pipelines:
+            raise SettingsError(f"--events {self.events}: {self.pipelines} pipelines need at least one event each")
+
 
 def run_odd(
     kafka: KafkaSettings, home: Path, plan: OddPlan, *, say: Callable[[str], None], clock: Clock | None = None
 ) -> OddReport:
     """Run the plan; the folders of pipelines with mismatches stay below ``home``. ``say`` receives lines of progress.
 
-    Raises BrokerError if Kafka fails.
+    A pipeline whose run fails, for whatever reason, has the error as a mismatch, and the others go on. After Ctrl-C the
+    report has the pipelines that were judged by then.
     """
     clock = clock or SystemClock()
     started = clock.monotonic()
@@ -54,25 +65,24 @@ def run_odd(
             return free.run(
                 odd, project, refusals, seed=plan.seed, records=records, bytes_max=records * BYTES_PER_EVENT
             )
-        except SurgetankError as error:
-            failed = PipelineResult(odd.number)
-            failed.add(f"{type(error).__name__}: {error}")
-            return failed
         finally:
             runs.put(free)
 
     results: list[PipelineResult] = []
+    interrupted = False
     with ThreadPoolExecutor(plan.jobs, "odd") as pool:
         futures = [pool.submit(run, *each) for each in chosen]
         try:
             for future in as_completed(futures):
                 results.append(future.result())
                 say(_progress(results, len(chosen), clock.monotonic() - started))
-        except BaseException:
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-            raise
-    return OddReport.of(plan.seed, clock.monotonic() - started, sorted(results, key=lambda each: each.number))
+    ordered = sorted(results, key=lambda each: each.number)
+    return OddReport.of(plan.seed, clock.monotonic() - started, ordered, interrupted=interrupted)
 
 
 def _progress(results: Sequence[PipelineResult], total: int, seconds: float) -> str:

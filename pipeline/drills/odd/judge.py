@@ -12,23 +12,33 @@ import fastavro
 
 from pipeline.codec.schema_repository import packaged
 from pipeline.drills.odd.declaration import OddPipeline
-from pipeline.drills.odd.oracle import FACT, FRAME_BYTES, RECORD_BYTES, SCORE, Expected, Oracle
+from pipeline.drills.odd.oracle import FACT, FRAME_BYTES, RECORD_BYTES, SCORE, ExpectedOutcome, Oracle
 from pipeline.drills.odd.reading import Position, ReadRecord
 from pipeline.drills.odd.same_text import is_text_of
-from pipeline.drills.odd.strict_avro import physical
-from pipeline.processing import dead_letter
-from pipeline.processing.dead_letter import DeadLetterRecord, parse_dead_letter
+from pipeline.drills.odd.strict_avro import conforms, physical
+from pipeline.kafka.message_headers import UNREADABLE
+from pipeline.records import Headers
 
 SHOWN_MAX = 5  # mismatches of one pipeline that are kept in words
 _RELATIVE = 1e-4
-_STAMPS = len(dead_letter.NAMES)
+# The documented headers of dead letters, in their order.
+_STAMPS = tuple(
+    f"surgetank.{name}"
+    for name in ("topic", "partition", "offset", "stage", "reason", "message", "time", "arrived", "pipeline")
+)
+_OVERSIZE = "surgetank.oversize"
+_HEADER_BYTES = 10  # of lengths, at most, before name and value of a header
 
 
 @dataclass(slots=True)
 class Judgement:
-    """Counts by outcome, and what was wrong; ``mismatches`` are the first in words, ``wrong`` the number of all."""
+    """Counts by outcome and by topic of the sources, and what was wrong.
+
+    ``mismatches`` are the first in words, ``wrong`` is the number of all.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
     mismatches: list[str] = field(default_factory=list)
 
@@ -45,7 +55,10 @@ class Judge:
     def __init__(self, odd: OddPipeline, dead_letter_bytes_max: int) -> None:
         self._odd = odd
         self._oracle = Oracle(odd)
-        self._score_schema = fastavro.parse_schema(physical(_read_schema("score")), named_schemas={})
+        schema = _read_schema("score")
+        self._score_schema = fastavro.parse_schema(physical(schema), named_schemas={})
+        self._is_score = conforms(schema)
+        self._score_frame = b"\0" + odd.score_id.to_bytes(FRAME_BYTES - 1, "big")
         self._dead_letter_bytes_max = dead_letter_bytes_max
         self._found: dict[Position, list[tuple[str, ReadRecord, Mapping[str, Any]]]] = defaultdict(list)
         self._last: dict[tuple[str, int], int] = {}
@@ -54,32 +67,36 @@ class Judge:
     def take_scores(self, records: Iterable[ReadRecord]) -> None:
         """Take the records of the score topic."""
         for record in records:
-            body = io.BytesIO((record.value or b"")[FRAME_BYTES:])
-            score: dict[str, Any] = fastavro.schemaless_reader(body, self._score_schema, None)
+            value = record.value or b""
+            frame, body = value[:FRAME_BYTES], value[FRAME_BYTES:]
+            if frame != self._score_frame or not self._is_score(body):
+                self.judgement.add("unreadable score", record.position, f"frame {frame.hex()}, {len(body)} bytes")
+                continue
+            score: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(body), self._score_schema, None)
             position = Position(score["source_topic"], score["source_partition"], score["source_offset"])
             self._take(SCORE, position, record, score)
 
     def take_dead_letters(self, records: Iterable[ReadRecord]) -> None:
         """Take the records of the dead-letter topic."""
         for record in records:
-            try:
-                cause = parse_dead_letter(record.headers)
-            except ValueError as error:
-                self.judgement.add("unreadable dead letter", record.position, str(error))
+            names, values = zip(*record.headers[-len(_STAMPS) :], strict=True) if record.headers else ((), ())
+            if names != _STAMPS or None in values:
+                self.judgement.add("unreadable dead letter", record.position, f"its headers end with {names}")
                 continue
-            outcome = f"{cause.reason.step.value}/{cause.reason.label}"
-            self._take(outcome, Position(*cause.source, cause.offset), record, {"pipeline": cause.pipeline})
+            topic, partition, offset, stage, reason, *_, pipeline = (value.decode() for value in values)
+            self._take(
+                f"{stage}/{reason}", Position(topic, int(partition), int(offset)), record, {"pipeline": pipeline}
+            )
 
     def judge(self, records: Iterable[ReadRecord]) -> int:
         """Judge the records of the sources, after all outcomes are taken; return their number."""
-        count = 0
         for record in records:
-            count += 1
+            self.judgement.records[record.position.topic] += 1
             expected = self._oracle.expected(record.position.topic, record.key, record.value)
             self._judge(record, expected, self._found.pop(record.position, []))
         for position, found in self._found.items():
             self.judgement.add("no such record", position, ", ".join(outcome for outcome, _, _ in found))
-        return count
+        return self.judgement.records.total()
 
     def _take(self, outcome: str, position: Position, record: ReadRecord, content: Mapping[str, Any]) -> None:
         self._found[position].append((outcome, record, content))
@@ -89,7 +106,7 @@ class Judge:
         self._last[place] = position.offset
 
     def _judge(
-        self, record: ReadRecord, expected: Expected, found: list[tuple[str, ReadRecord, Mapping[str, Any]]]
+        self, record: ReadRecord, expected: ExpectedOutcome, found: list[tuple[str, ReadRecord, Mapping[str, Any]]]
     ) -> None:
         allowed = " or ".join(sorted(expected.outcomes))
         if not found:
@@ -108,7 +125,12 @@ class Judge:
             self.judgement.add("wrong content", record.position, f"{outcome}: {why}; {_shown(record)}")
 
     def _differs(
-        self, record: ReadRecord, expected: Expected, outcome: str, output: ReadRecord, content: Mapping[str, Any]
+        self,
+        record: ReadRecord,
+        expected: ExpectedOutcome,
+        outcome: str,
+        output: ReadRecord,
+        content: Mapping[str, Any],
     ) -> str:
         """Return what is wrong with the content of an outcome, in words; nothing if all is right."""
         if output.position.partition != record.position.partition:
@@ -120,7 +142,7 @@ class Judge:
         )
 
     def _differing_score(
-        self, record: ReadRecord, expected: Expected, output: ReadRecord, score: Mapping[str, Any]
+        self, record: ReadRecord, expected: ExpectedOutcome, output: ReadRecord, score: Mapping[str, Any]
     ) -> str:
         odd, event = self._odd, expected.event or {}
         if output.key != record.key:
@@ -137,17 +159,31 @@ class Judge:
 
     def _cut(self, record: ReadRecord, output: ReadRecord) -> str:
         """Return what a dead letter lacks that would have fitted its topic."""
-        readable = [header for header in record.headers if _is_text(header[0])]
-        own = list(output.headers)
-        oversize = len(own) > _STAMPS and own[-_STAMPS - 1][0] == dead_letter.OVERSIZE
-        stamps = own[-_STAMPS:]
-        if not oversize or _bytes_of(record) + RECORD_BYTES <= self._dead_letter_bytes_max:
-            whole = DeadLetterRecord(record.key, record.value, [*readable, *stamps])
-            return "" if whole == DeadLetterRecord(output.key, output.value, own) else "it is not the original record"
-        if own[-_STAMPS - 1][1] != str(len(record.value or b"")).encode():
-            return f"surgetank.oversize is {own[-_STAMPS - 1][1]!r}"
+        own, n = list(output.headers), len(_STAMPS)
+        readable = record.headers != UNREADABLE  # of others, the client of the judge cannot tell which are kept
+        if output[1:3] == record[1:3] and (own[:-n] == list(record.headers) or not readable):
+            return ""
+        if len(own) <= n or own[-n - 1][0] != _OVERSIZE:
+            return "it is not the original record"
+        given, stamps = own[: -n - 1], own[-n - 1 :]
+        key, headers = output.key == record.key, given == list(record.headers) or not readable
+        if stamps[0][1] != str(len(record.value or b"")).encode():
+            return f"surgetank.oversize is {stamps[0][1]!r}"
         if output.value is not None:
             return "it is cut and has a value"
+        if (output.key is not None and not key) or (given and not headers):
+            return "what it has is not of the original record"
+        if not readable:
+            return ""
+        # First the value is left out, then the headers, then the key: what would have fitted must be there.
+        with_key = len(record.key or b"") + _bytes_of(stamps) + RECORD_BYTES
+        with_headers = with_key + _bytes_of(record.headers)
+        if with_headers + len(record.value or b"") <= self._dead_letter_bytes_max:
+            return "it is cut, and would have fitted"
+        if with_headers <= self._dead_letter_bytes_max and not (key and headers):
+            return "it lacks key or headers that would have fitted"
+        if with_key <= self._dead_letter_bytes_max and not key:
+            return "it lacks a key that would have fitted"
         return ""
 
 
@@ -155,18 +191,8 @@ def _read_schema(name: str) -> Any:
     return json.loads((packaged() / f"{name}.avsc").read_text())
 
 
-def _is_text(name: str) -> bool:
-    """Return whether the name of a header is UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _bytes_of(record: ReadRecord) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
+def _bytes_of(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value or b"") + _HEADER_BYTES for name, value in headers)
 
 
 def _shown(record: ReadRecord) -> str:

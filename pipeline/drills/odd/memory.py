@@ -26,17 +26,19 @@ def resident_bound(settings: Settings, *, keeps_state: bool, record_bytes_max: i
     return PROCESS_BYTES + OUTPUT_BYTES + queues + BATCH_COPIES * batch + state
 
 
-def resident_peak(pid: int) -> int:
+def resident_peak(pid: int, proc: Path = Path("/proc")) -> int:
     """Return the largest resident size of a process so far, in bytes; where the system does not tell, the present one.
 
-    0 if the process has ended.
+    0 if the process has ended. ``proc`` is where Linux shows processes.
     """
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = (proc / str(pid) / "status").read_text()
     except OSError:
-        try:
-            return int(psutil.Process(pid).memory_info().rss)
-        except psutil.NoSuchProcess:
-            return 0
-    peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), "0")
-    return int(peak) * _KIB
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * _KIB
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

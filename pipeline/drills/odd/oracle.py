@@ -30,7 +30,7 @@ _NEAR = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedOutcome:
     """The allowed outcomes of a record: SCORE, FACT, or step and reason of a dead letter as ``decode/empty``.
 
     ``event`` is what was decoded, with physical values; ``score`` is that of the model, NaN if there is none, and
@@ -52,13 +52,13 @@ class Oracle:
         self._decoders = {odd.events_topic: _Decoder(odd.events, odd.value_bytes_max)}
         if odd.facts is not None:
             self._decoders[odd.facts_topic] = _Decoder(odd.facts, odd.value_bytes_max)
-        self._known: dict[tuple[str, bytes], Expected] = {}
+        self._known: dict[tuple[str, bytes], ExpectedOutcome] = {}
 
-    def expected(self, topic: str, key: bytes | None, value: bytes | None) -> Expected:
+    def expected(self, topic: str, key: bytes | None, value: bytes | None) -> ExpectedOutcome:
         """Return how a record must end."""
         is_fact = topic != self._odd.events_topic
         if is_fact and value is None and key is not None:
-            return self._with_key(Expected(frozenset((FACT,))), key)
+            return self._with_key(ExpectedOutcome(frozenset((FACT,))), key)
         if value is None:
             return _dead("decode/null_value")
         found = self._known.get((topic, value))
@@ -69,20 +69,20 @@ class Oracle:
         found = self._with_key(found, key)
         return found if is_fact or SCORE not in found.outcomes else self._with_score_size(found, key)
 
-    def _of_value(self, topic: str, value: bytes, is_fact: bool) -> Expected:
+    def _of_value(self, topic: str, value: bytes, is_fact: bool) -> ExpectedOutcome:
         reason, event = self._decoders[topic].decode(value)
         if event is None:
             return _dead(reason)
         if is_fact:
-            return Expected(frozenset((FACT,)), event)
+            return ExpectedOutcome(frozenset((FACT,)), event)
         return self._scored(event)
 
-    def _scored(self, event: dict[str, Any]) -> Expected:
+    def _scored(self, event: dict[str, Any]) -> ExpectedOutcome:
         row = [feature.value(event) for feature in self._odd.features if feature.value is not None]
         try:
             found = self._model(row)
         except ModelFailsError:
-            return Expected(frozenset(("infer/model_error",)), event)
+            return ExpectedOutcome(frozenset(("infer/model_error",)), event)
         outcomes = set()
         score, slack = found
         if math.isfinite(score):
@@ -90,9 +90,9 @@ class Oracle:
             outcomes.add(SCORE if identified else "emit/unencodable")
         if not math.isfinite(score) or abs(score) > FLOAT32_MAX * (1 - _NEAR):
             outcomes.add("infer/not_a_number")
-        return Expected(frozenset(outcomes), event, score, slack)
+        return ExpectedOutcome(frozenset(outcomes), event, score, slack)
 
-    def _with_key(self, found: Expected, key: bytes | None) -> Expected:
+    def _with_key(self, found: ExpectedOutcome, key: bytes | None) -> ExpectedOutcome:
         """Return the outcome for a record with this key, which may be too large for the state."""
         size = len(key or b"")
         if found.event is None and FACT not in found.outcomes:
@@ -103,7 +103,7 @@ class Oracle:
         sure = size > CHANGELOG_BYTES_MAX
         return replace(found, outcomes=too_large if sure else found.outcomes | too_large)
 
-    def _with_score_size(self, found: Expected, key: bytes | None) -> Expected:
+    def _with_score_size(self, found: ExpectedOutcome, key: bytes | None) -> ExpectedOutcome:
         event, odd = found.event or {}, self._odd
         texts = sum(_text_bytes(event[name], odd.events.type_of(name)) for name in (odd.events.id, odd.key) if name)
         size = texts + len(key or b"")
@@ -146,8 +146,8 @@ class _Decoder:
         return "", event
 
 
-def _dead(reason: str) -> Expected:
-    return Expected(frozenset((reason,)))
+def _dead(reason: str) -> ExpectedOutcome:
+    return ExpectedOutcome(frozenset((reason,)))
 
 
 def _text_bytes(value: Any, schema: Any) -> int:

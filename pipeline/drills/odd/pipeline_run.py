@@ -3,30 +3,36 @@
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.declaration import Pipeline
 from pipeline.drills.fleet import Fleet, Member
 from pipeline.drills.odd.declaration import OddPipeline
+from pipeline.drills.odd.deliveries import Deliveries
 from pipeline.drills.odd.judge import Judge, Judgement
 from pipeline.drills.odd.memory import resident_bound, resident_peak
 from pipeline.drills.odd.project import MODULE, declared, write_model, write_project
-from pipeline.drills.odd.reading import ends_of, read_topics
-from pipeline.drills.odd.records import SIZE_MAX, odd_records
+from pipeline.drills.odd.reading import ReadRecord, ends_of, read_topics
+from pipeline.drills.odd.records import OddRecord, backlog_records, odd_records
 from pipeline.drills.odd.refusals import OddProject, Refusal
-from pipeline.drills.odd.sender import OddSender, Sent
-from pipeline.errors import BrokerError, SurgetankError, TopologyError
-from pipeline.kafka import provisioning
+from pipeline.drills.odd.sender import OddSender
+from pipeline.drills.odd.stopping import DrillStopped
+from pipeline.errors import BrokerError, TopologyError
+from pipeline.kafka import clients, provisioning
 from pipeline.kafka.topic_reader import CommittedOffsets
 from pipeline.records import TopicPartition
 from pipeline.settings import KafkaSettings, load
 
 STALLED_SECONDS = 90.0
 REFUSED_SECONDS = 60.0
+COUNTED_SECONDS = 5.0
+CALL_SECONDS = 30.0
+EVENTS_COUNTED, FACTS_COUNTED = "surgetank_events_scored_total", "surgetank_facts_applied_total"
 _LOOK_SECONDS = 0.1
 _DEAD_LETTER_EXTRA_BYTES = 64 * 1024
 _LONG = str(2**63 - 1)
@@ -38,7 +44,7 @@ _SOON = {"file.delete.delay.ms": "1000"}  # the topics of a pipeline are deleted
 class PipelineResult:
     """What one pipeline came to. ``refused`` is the kind of the refusal; ``wrong`` is the number of ``mismatches``.
 
-    ``positions`` are the records that the sources had in the end, ``refused_records`` those that the brokers refused.
+    ``positions`` are the records that the sources had in the end, ``rejected_records`` those that the brokers rejected.
     Sizes are in bytes.
     """
 
@@ -48,8 +54,8 @@ class PipelineResult:
     sent: int = 0
     sent_bytes: int = 0
     positions: int = 0
-    refused_records: int = 0
-    refused_reasons: Counter[str] = field(default_factory=Counter)
+    rejected_records: int = 0
+    rejected_reasons: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
     mismatches: list[str] = field(default_factory=list)
@@ -87,26 +93,51 @@ class PipelineRun:
         records: int,
         bytes_max: int,
     ) -> PipelineResult:
-        """Run one pipeline; its folder is kept if anything is wrong. Raises BrokerError if Kafka fails."""
+        """Run one pipeline; its folder is kept if anything is wrong. An exception is a mismatch, as any other.
+
+        Raises DrillStopped.
+        """
         started = self._clock.monotonic()
         result, folder = PipelineResult(odd.number), self._home / odd.name
         shutil.rmtree(folder, ignore_errors=True)
+        made = chain(odd_records(odd, seed, records, bytes_max - odd.backlog_bytes), backlog_records(odd, seed))
+        try:
+            self._run(odd, project, refusals, folder, made, result)
+        except DrillStopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it says what is wrong with this pipeline
+            result.add(f"{type(error).__name__}: {error}")
+        if not result.wrong:
+            shutil.rmtree(folder, ignore_errors=True)
+        result.seconds = round(self._clock.monotonic() - started, 1)
+        return result
+
+    def _run(
+        self,
+        odd: OddPipeline,
+        project: OddProject,
+        refusals: tuple[Refusal, ...],
+        folder: Path,
+        records: Iterable[OddRecord],
+        result: PipelineResult,
+    ) -> None:
         with self._topics(odd, project, folder) as pipeline, self._fleet(project, folder) as fleet:
             if refusals:
                 self._refused(fleet.start(name="odd"), refusals, result)
             elif pipeline is None:
                 result.add("the declaration is refused, and must not be")
             else:
-                sent = self._sender.send(odd_records(odd, seed, records, bytes_max))
+                deliveries = self._sender.send(records, self._stop)
+                result.sent, result.sent_bytes = deliveries.records, deliveries.bytes
                 member = fleet.start(name="odd")
-                if self._processed(member, pipeline, odd, result) and (status := fleet.stop(member)):
-                    result.add(f"the worker stopped with status {status}: {_last_lines(member.log)}")
-                self._judge(odd, pipeline, sent, result)
+                running = self._processed(member, pipeline, odd, result)
+                judge = self._judge(odd, pipeline, deliveries, result)
+                if running:
+                    self._check_counts(member, odd, judge, result)
+                    result.resident_peak = max(result.resident_peak, resident_peak(member.process.pid))
+                    if status := fleet.stop(member):
+                        result.add(f"the worker stopped with status {status}: {_last_lines(member.log)}")
                 self._check_memory(odd, result)
-        if not result.wrong:
-            shutil.rmtree(folder, ignore_errors=True)
-        result.seconds = round(self._clock.monotonic() - started, 1)
-        return result
 
     @contextmanager
     def _topics(self, odd: OddPipeline, project: OddProject, folder: Path) -> Iterator[Pipeline | None]:
@@ -131,6 +162,12 @@ class PipelineRun:
             yield pipeline
         finally:
             provisioning.delete(self._kafka, made)
+            self._delete_group(pipeline.group)
+
+    def _delete_group(self, group: str) -> None:
+        # Errors are ignored: without a commit there is no group, and a worker that was killed may still be a member.
+        admin = clients.admin(self._kafka)  # a client without a reference ends, and its requests have no result
+        admin.delete_consumer_groups([group], request_timeout=CALL_SECONDS)[group].exception(2 * CALL_SECONDS)
 
     def _fleet(self, project: OddProject, folder: Path) -> Fleet:
         return Fleet(
@@ -180,28 +217,50 @@ class PipelineRun:
 
     def _pause(self) -> None:
         if self._stop.wait(_LOOK_SECONDS):
-            raise SurgetankError("the drill was stopped")
+            raise DrillStopped
 
-    def _judge(self, odd: OddPipeline, pipeline: Pipeline, sent: Sent, result: PipelineResult) -> None:
+    def _judge(self, odd: OddPipeline, pipeline: Pipeline, deliveries: Deliveries, result: PipelineResult) -> Judge:
         judge = Judge(odd, int(_dead_letter_bytes_max(odd)))
-        judge.take_scores(read_topics(self._kafka, [pipeline.scores.topic]))
-        judge.take_dead_letters(read_topics(self._kafka, [pipeline.dead_letters]))
-        result.positions = judge.judge(read_topics(self._kafka, odd.sources))
+        judge.take_scores(self._read(pipeline.scores.topic))
+        judge.take_dead_letters(self._read(pipeline.dead_letters))
+        result.positions = judge.judge(deliveries.found(self._read(*odd.sources)))
         judgement: Judgement = judge.judgement
         result.outcomes, result.mismatches = judgement.outcomes, [*result.mismatches, *judgement.mismatches]
         result.wrong += judgement.wrong
-        result.sent, result.sent_bytes, result.refused_reasons = sent.records, sent.bytes, sent.refused
-        result.refused_records = sent.records - result.positions
-        if not 0 <= result.refused_records - sent.refused.total() <= sent.unreported:
-            result.add(f"{sent.records} sent, {sent.refused.total()} refused, and {result.positions} in the topics")
+        result.rejected_reasons = deliveries.rejected
+        result.rejected_records = deliveries.records - result.positions
+        for difference in deliveries.differences(odd.event_bytes_max):
+            result.add(difference)
         if odd.settings["features.record"]:
-            recorded = sum(1 for _ in read_topics(self._kafka, [pipeline.recorded]))
+            recorded = sum(1 for _ in self._read(pipeline.recorded))
             if recorded != judgement.outcomes["score"]:
                 result.add(f"{recorded} feature records for {judgement.outcomes['score']} scores")
+        return judge
+
+    def _read(self, *topics: str) -> Iterator[ReadRecord]:
+        return read_topics(self._kafka, topics, self._stop)
+
+    def _check_counts(self, member: Member, odd: OddPipeline, judge: Judge, result: PipelineResult) -> None:
+        """Compare the worker's own counts, each of all records of a topic that it committed, with the records.
+
+        A fact leaves no output that could be read; tombstones and dead letters count as the other records do. The
+        worker counts after the commit that was waited for.
+        """
+        for topic in odd.sources:
+            wanted = judge.judgement.records[topic]
+            metric = EVENTS_COUNTED if topic == odd.events_topic else FACTS_COUNTED
+            until = self._clock.monotonic() + COUNTED_SECONDS
+            while (counted := member.total(metric, topic=topic)) != wanted:
+                if self._clock.monotonic() > until:
+                    result.add(f"{metric} of {topic} is {counted:.0f}, and the topic has {wanted} records")
+                    break
+                self._pause()
 
     def _check_memory(self, odd: OddPipeline, result: PipelineResult) -> None:
         settings = load(dict(odd.settings))
-        result.resident_bound = resident_bound(settings, keeps_state=odd.keeps_state, record_bytes_max=SIZE_MAX)
+        result.resident_bound = resident_bound(settings, keeps_state=odd.keeps_state, record_bytes_max=odd.size_max)
+        if result.positions and not result.resident_peak:
+            result.add("the resident size of the worker is not known")
         if result.resident_peak > result.resident_bound:
             result.add(f"resident size of {result.resident_peak:,} bytes; the bound is {result.resident_bound:,}")
 

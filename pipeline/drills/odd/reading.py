@@ -1,16 +1,17 @@
-"""Reads the topics of an odd pipeline whole."""
+"""Reads the topics of an odd pipeline whole, with the ordinary consumer of confluent-kafka: not that of the engine."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pipeline.drills.odd.stopping import raise_if_stopped
 from pipeline.errors import BrokerError
 from pipeline.kafka import clients
-from pipeline.kafka.columnar.select import batch_consumer
-from pipeline.kafka.topic_reader import offsets, partitions
-from pipeline.records import Headers, PartitionRecords, TopicPartition
+from pipeline.kafka.topic_reader import TopicReader, offsets, partitions
+from pipeline.records import Headers, TopicPartition
 from pipeline.settings import KafkaSettings
 
-_ROWS, _BYTES = 4_096, 64 << 20  # of one read
+_ROWS = 4_096  # of one read
 _POLL_SECONDS = 0.5
 _SILENCE_SECONDS = 30.0
 
@@ -24,7 +25,7 @@ class Position(NamedTuple):
 
 
 class ReadRecord(NamedTuple):
-    """A record as its topic has it. Bytes of header names that are not UTF-8 are surrogates."""
+    """A record as its topic has it. The headers are ``UNREADABLE`` if the name of one is not UTF-8."""
 
     position: Position
     key: bytes | None
@@ -32,40 +33,30 @@ class ReadRecord(NamedTuple):
     headers: Headers
 
 
-def read_topics(kafka: KafkaSettings, topics: Sequence[str]) -> Iterator[ReadRecord]:
-    """Yield every committed record of the topics, each partition in order. Raises BrokerError, TopicsError."""
-    admin = clients.admin(kafka)
-    sources = partitions(admin, topics, kafka.bootstrap)
-    reached, ends = offsets(admin, sources, "earliest"), offsets(admin, sources, "latest")
-    consumer = batch_consumer(clients.reader_options(kafka, enable_partition_eof=True, auto_offset_reset="error"))
-    silent = 0.0
-    try:
-        consumer.assign(reached)
-        while any(reached[source] < ends[source] for source in sources):
-            polled = consumer.poll(_POLL_SECONDS, rows_max=_ROWS, bytes_max=_BYTES)
-            if polled.errors:
-                raise BrokerError(f"{polled.errors[0].source} cannot be read: {polled.errors[0].error.str()}")
-            silent = 0.0 if polled.records else silent + _POLL_SECONDS
+def read_topics(kafka: KafkaSettings, topics: Sequence[str], stop: threading.Event) -> Iterator[ReadRecord]:
+    """Yield every committed record of the topics, each partition in order.
+
+    Raises BrokerError, TopicsError, DrillStopped.
+    """
+    with TopicReader(kafka, topics) as reader:
+        ends, silent = reader.ends(), 0.0
+        while not reader.reached(ends):
+            raise_if_stopped(stop)
+            records = reader.read(_ROWS, _POLL_SECONDS)
+            silent = 0.0 if len(records) else silent + _POLL_SECONDS
             if silent > _SILENCE_SECONDS:
                 raise BrokerError(f"{kafka.bootstrap} gives no more records, and the end is not reached")
-            for part in polled.records:
-                reached[part.source] = part.next_offset
-                yield from _rows(part)
-    finally:
-        consumer.close()
+            for row in range(len(records)):
+                topic, partition = records.sources[records.source[row]]
+                yield ReadRecord(
+                    Position(topic, partition, int(records.offsets[row])),
+                    records.keys[row].as_py(),
+                    records.values[row].as_py(),
+                    records.headers_of(row),
+                )
 
 
 def ends_of(kafka: KafkaSettings, topics: Sequence[str]) -> dict[TopicPartition, int]:
     """Return the end of each partition of the topics. Raises BrokerError, TopicsError."""
     admin = clients.admin(kafka)
     return offsets(admin, partitions(admin, topics, kafka.bootstrap), "latest")
-
-
-def _rows(part: PartitionRecords) -> Iterator[ReadRecord]:
-    for row in range(len(part)):
-        yield ReadRecord(
-            Position(*part.source, int(part.offsets[row])),
-            part.keys[row].as_py(),
-            part.values[row].as_py(),
-            part.headers_of(row),
-        )

@@ -16,8 +16,8 @@ from pipeline.drills.odd.schemas import OddSchema
 from pipeline.drills.odd.strict_avro import physical
 
 COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
-SIZE_MAX = 20 * MIB
-SIZED_SHARE = 0.012  # of records whose size is drawn log-uniformly from 0 to SIZE_MAX
+SIZED_SHARE = 0.012  # of records whose size is drawn log-uniformly from 0 to that of the pipeline
+BACKLOG_PAYLOAD = MIB // 2
 POOL = 200  # distinct valid events per schema version
 FRAME = 5
 
@@ -101,6 +101,12 @@ class _Values:
                 event[field] = (content * math.ceil(size / max(1, len(content))))[:size]
                 return self._encoded(len(self._frames) - 1, event)
 
+    def with_payload(self, size: int) -> bytes:
+        """Return a valid event with a payload of so many bytes."""
+        event = self._schema.draw(self._random)
+        event["payload"] = "x" * size if self._schema.type_of("payload") == "string" else bytes(size)
+        return self._encoded(len(self._frames) - 1, event)
+
     def _versions(self) -> range:
         return range(len(self._frames))
 
@@ -147,7 +153,7 @@ def odd_records(odd: OddPipeline, seed: int, count: int, bytes_max: int) -> Iter
         value, headers = values[which].draw(), _headers(random)
         if (
             random.random() < SIZED_SHARE
-            and (size := round(math.exp(random.uniform(0, math.log(SIZE_MAX))))) < bytes_max
+            and (size := round(math.exp(random.uniform(0, math.log(odd.size_max))))) < bytes_max
         ):
             bytes_max -= size
             choice = random.random()
@@ -166,6 +172,17 @@ def odd_records(odd: OddPipeline, seed: int, count: int, bytes_max: int) -> Iter
             time_ms=_time(random),
             compression=random.choice(COMPRESSIONS),
         )
+
+
+def backlog_records(odd: OddPipeline, seed: int) -> Iterator[OddRecord]:
+    """Yield the large events of a pipeline with a backlog, not compressed: they have their size wherever they are."""
+    random = Random(f"backlog records/{seed}/{odd.number}")
+    values = _Values(random, odd.events, odd.other_ids)
+    for _ in range(odd.backlog_bytes // BACKLOG_PAYLOAD):
+        key = f"k{random.randrange(40)}".encode()
+        partition = _partition(random, key, odd.partitions)
+        value = values.with_payload(BACKLOG_PAYLOAD)
+        yield OddRecord(odd.events_topic, partition, key, value, (), _time(random), "none")
 
 
 def _headers(random: Random) -> tuple[tuple[bytes, bytes | None], ...]:

@@ -1,39 +1,30 @@
-"""Sends odd records to Kafka with every compression, and counts those that the brokers refuse."""
+"""Sends odd records to Kafka with every compression, and counts those that the brokers reject."""
 
-from collections import Counter
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.clock import Clock, SystemClock
+from pipeline.drills.odd.deliveries import Deliveries
 from pipeline.drills.odd.records import COMPRESSIONS, OddRecord
+from pipeline.drills.odd.stopping import raise_if_stopped
+from pipeline.errors import BrokerError
 from pipeline.kafka import clients
 from pipeline.kafka.raw_headers import produce_with_headers
 from pipeline.settings import KafkaSettings
 
 MESSAGE_BYTES_MAX = 200_000_000
 _QUEUE_KILOBYTES = 131_072
-_FLUSH_SECONDS = 120.0
-
-
-@dataclass(slots=True)
-class Sent:
-    """How many records were sent, and their bytes. ``refused`` has the reasons of those with a delivery report.
-
-    The ``unreported`` records have none: whether the brokers took them shows in the topics.
-    """
-
-    records: int = 0
-    bytes: int = 0
-    unreported: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+_FLUSH_SECONDS, _STEP_SECONDS = 120.0, 0.5
 
 
 class OddSender:
     """Five producers, one per compression. For one thread. Records of one topic are in no particular order."""
 
-    def __init__(self, kafka: KafkaSettings, name: str) -> None:
+    def __init__(self, kafka: KafkaSettings, name: str, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._ids = {compression: f"{name}-{compression}" for compression in COMPRESSIONS}
-        # An idempotent producer would fail for good after a record that a broker refuses.
+        # An idempotent producer would fail for good after a record that a broker rejects.
         self._producers = {
             compression: clients.producer(
                 kafka,
@@ -47,25 +38,42 @@ class OddSender:
             for compression, client_id in self._ids.items()
         }
 
-    def send(self, records: Iterable[OddRecord]) -> Sent:
-        """Send records and wait until Kafka has taken or refused each."""
-        sent = Sent()
+    def send(self, records: Iterable[OddRecord], stop: threading.Event) -> Deliveries:
+        """Send records and wait until Kafka has taken or rejected each. Raises BrokerError, DrillStopped."""
+        deliveries = Deliveries()
+        try:
+            for record in records:
+                raise_if_stopped(stop)
+                self._produce(self._producers[record.compression], record, deliveries, stop)
+            for compression, producer in self._producers.items():
+                self._flush(compression, producer, stop)
+        except BaseException:
+            for producer in self._producers.values():  # what is left would be sent with the next pipeline's records
+                producer.purge()
+            raise
+        return deliveries
+
+    def _flush(self, compression: str, producer: Any, stop: threading.Event) -> None:
+        until, left = self._clock.monotonic() + _FLUSH_SECONDS, 1
+        while left:
+            raise_if_stopped(stop)
+            left = producer.flush(_STEP_SECONDS)
+            if left and self._clock.monotonic() > until:
+                raise BrokerError(
+                    f"{left} records with compression {compression} are neither taken nor rejected "
+                    f"after {_FLUSH_SECONDS:.0f} s"
+                )
+
+    def _produce(self, producer: Any, record: OddRecord, deliveries: Deliveries, stop: threading.Event) -> None:
+        headers = _decoded(record.headers)
+        which = deliveries.sent(record, reported=headers is not None)
 
         def delivered(error: Any, _: object) -> None:
-            if error is not None:
-                sent.refused[error.name()] += 1
+            if error is None:
+                deliveries.acknowledged(which)
+            else:
+                deliveries.rejected[error.name()] += 1
 
-        for record in records:
-            sent.records += 1
-            sent.bytes += record.size
-            producer = self._producers[record.compression]
-            self._produce(producer, record, delivered, sent)
-        for producer in self._producers.values():
-            producer.flush(_FLUSH_SECONDS)
-        return sent
-
-    def _produce(self, producer: Any, record: OddRecord, delivered: Any, sent: Sent) -> None:
-        headers = _decoded(record.headers)
         while True:
             try:
                 if headers is None:
@@ -79,7 +87,6 @@ class OddSender:
                         record.headers,
                         record.time_ms,
                     )
-                    sent.unreported += 1
                 else:
                     producer.produce(
                         record.topic,
@@ -93,6 +100,7 @@ class OddSender:
                 producer.poll(0)
                 return
             except BufferError:
+                raise_if_stopped(stop)
                 producer.poll(0.05)
 
 

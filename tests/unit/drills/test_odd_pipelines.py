@@ -8,6 +8,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,12 +21,14 @@ from pipeline.drills.odd.project import INPUT, OUTPUT, declared, write_project
 from pipeline.drills.odd.reading import Position, ReadRecord
 from pipeline.drills.odd.records import OddRecord, odd_records
 from pipeline.drills.odd.refusals import set_up
+from pipeline.kafka.message_headers import UNREADABLE
 from pipeline.processing.dead_letter import REASON
 from pipeline.processing.processor import BatchProcessor
 from pipeline.processing.record_warnings import RecordWarnings
 from pipeline.processing.score_records import ScoreWriter
 from pipeline.records import (
     BatchOutput,
+    Headers,
     PartitionRecords,
     TaskId,
     TaskRecords,
@@ -79,6 +82,14 @@ def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> Batch
     return processor.process([TaskRecords(TaskId(odd.name, 0), 1, (rows,))])
 
 
+def as_read(headers: tuple[tuple[bytes, bytes | None], ...]) -> Headers:
+    """Return headers as the ordinary client returns them."""
+    try:
+        return [(name.decode(), value) for name, value in headers]
+    except UnicodeDecodeError:
+        return UNREADABLE
+
+
 def judged(
     odd: OddPipeline, records: list[OddRecord], scores: Iterable[ReadRecord], dead_letters: Iterable[ReadRecord]
 ) -> Judgement:
@@ -91,7 +102,7 @@ def judged(
             Position(odd.events_topic, 0, offset),
             record.key,
             record.value,
-            [(name.decode(errors="surrogateescape"), value) for name, value in record.headers],
+            as_read(record.headers),
         )
         for offset, record in enumerate(records)
     ]
@@ -152,6 +163,7 @@ def test_the_judge_sees_what_is_wrong() -> None:
     def words(scores: list[ReadRecord], dead_letters: list[ReadRecord]) -> str:
         return " ".join(judged(odd, records, scores, dead_letters).mismatches)
 
+    frame, body = (first.value or b"")[:5], (first.value or b"")[5:]
     reasons = [(name, b"null_value" if name == REASON else value) for name, value in letter.headers]
     assert words(scores, dead_letters) == ""
     assert "lost" in words(scores[1:], dead_letters)
@@ -162,6 +174,15 @@ def test_the_judge_sees_what_is_wrong() -> None:
     assert "not the original record" in words(scores, with_letter(letter._replace(value=b"another")))
     assert "in partition 1" in words([first._replace(position=Position("s", 1, 0)), *scores[1:]], dead_letters)
     assert "the key of the record" in words([first._replace(key=b"another"), *scores[1:]], dead_letters)
+    for unreadable in (
+        b"\1" + frame[1:] + body,
+        frame[:4] + b"\0" + body,
+        frame + body[:-1],
+        frame + body + b"\0",
+        b"",
+        None,
+    ):
+        assert "unreadable score" in words([first._replace(value=unreadable), *scores[1:]], dead_letters)
     assert "wrong content" in words([first._replace(value=of_another_score(first.value)), *scores[1:]], dead_letters)
 
 
@@ -172,3 +193,43 @@ def of_another_score(value: bytes | None) -> bytes:
     score: Any = fastavro.schemaless_reader(io.BytesIO((value or b"")[5:]), SCORE, None)
     fastavro.schemaless_writer(out, SCORE, score | {"score": 1e300})
     return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "kept", "words"),
+    [
+        (20_000, ("key", "value", "headers"), ""),
+        (20_000, ("key", "headers"), "would have fitted"),
+        (15_000, ("key", "headers"), ""),
+        (15_000, ("key",), "lacks key or headers"),
+        (15_000, ("headers",), "lacks key or headers"),
+        (6_000, ("key",), ""),
+        (6_000, (), "lacks a key"),
+        (2_000, (), ""),
+    ],
+)
+def test_a_shortened_dead_letter_has_what_fits(bytes_max: int, kept: tuple[str, ...], words: str) -> None:
+    """The value is left out first, then the headers, then the key: here of 8,000, 6,000 and 3,000 bytes."""
+    odd = next(each for each in (odd_pipeline(1, n) for n in range(100)) if each.value_bytes_max > 8_000)
+    headers: Headers = [("h", bytes(6_000))]
+    record = ReadRecord(Position(odd.events_topic, 0, 0), b"k" * 3_000, b"\1" * 8_000, headers)
+    stage, reason = "decode", "not_framed"
+    texts = (odd.events_topic, "0", "0", stage, reason, "message", "time", "0", odd.name)
+    names = ("topic", "partition", "offset", "stage", "reason", "message", "time", "arrived", "pipeline")
+    stamps = [(f"surgetank.{name}", text.encode()) for name, text in zip(names, texts, strict=True)]
+    letter = ReadRecord(
+        Position("letters", 0, 0),
+        record.key if "key" in kept else None,
+        record.value if "value" in kept else None,
+        [
+            *(headers if "headers" in kept else ()),
+            *(() if "value" in kept else [("surgetank.oversize", b"8000")]),
+            *stamps,
+        ],
+    )
+    judge = Judge(odd, bytes_max)
+    judge.take_dead_letters([letter])
+    judge.judge([record])
+
+    assert bool(judge.judgement.wrong) is bool(words)
+    assert words in " ".join(judge.judgement.mismatches)
