@@ -46,7 +46,7 @@ class Metrics(Catalogue):
     def __init__(self) -> None:
         # Events.
         self.events_received = Counter("events_received", "Events fetched, again after a task is rewound.", (TOPIC,))
-        self.events_scored = Counter("events_scored", "Events whose score was committed.", (TOPIC,))
+        self.events_scored = Counter("events_scored", "Events whose score or dead letter was committed.", (TOPIC,))
         self.events_dead = Counter("events_dead", "Dead-lettered events, by stage and reason.", (FAILED_STAGE, REASON))
         self.events_expired = Counter(
             "events_expired",
@@ -184,7 +184,9 @@ class Metrics(Catalogue):
         )
 
         # State.
-        self.facts_applied = Counter("facts_applied", "Facts whose state change was committed.", (TOPIC,))
+        self.facts_applied = Counter(
+            "facts_applied", "Records of fact topics that were processed and whose transaction was committed.", (TOPIC,)
+        )
         self.late_events = Counter(
             "late_events", "Events too late for a window of their table; they are scored.", (TABLE,)
         )
