@@ -1,9 +1,9 @@
 """Polls the fetcher from two threads in turn: the computing thread when it needs records, and one in the background.
 
 At low load the computing thread reads all records of a batch at once, when it takes the batch; a background read of
-each few records that arrive would compete with the computation. The background thread reads while reads, of either
-thread, return many records, without a pause while they are full, that is, while the worker lags. Otherwise it only
-applies changes of the assignment, so often that these do not wait for the end of a long computation.
+each few records that arrive would compete with the computation. The background thread reads on without a pause while
+its reads are full, that is, while the worker lags. Otherwise it polls only so often that a change of the assignment
+does not wait for the end of a long computation.
 """
 
 import threading
@@ -13,7 +13,6 @@ from pipeline.runtime.fetcher import READ_ROWS_MAX, Fetcher
 from pipeline.runtime.record_queues import RecordQueues
 
 PAUSE_SECONDS = 0.02
-MANY_ROWS = 1024  # of a read: a smaller one is left to the computing thread
 
 
 class FetchThread:
@@ -32,7 +31,6 @@ class FetchThread:
         self._beat = beat
         self._on_failure = on_failure
         self._turn = threading.Lock()
-        self._last_rows = READ_ROWS_MAX  # of the last read; at the start there may be a backlog
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
 
@@ -43,8 +41,7 @@ class FetchThread:
     def poll(self, timeout: float) -> int:
         """Read the available records; wait up to ``timeout`` seconds for the first. Return how many were read."""
         with self._turn:
-            self._last_rows = 0 if self._stopping.is_set() else self._fetcher.poll(timeout)
-            return self._last_rows
+            return 0 if self._stopping.is_set() else self._fetcher.poll(timeout)
 
     def stop(self, timeout: float) -> None:
         """Stop the thread and close the consumer. Waits up to ``timeout`` seconds."""
@@ -56,13 +53,10 @@ class FetchThread:
         try:
             while not self._stopping.is_set():
                 self._beat()
-                if self._last_rows >= MANY_ROWS and self._records.wait_for_room(PAUSE_SECONDS):
-                    if self.poll(0) >= READ_ROWS_MAX:
-                        continue
+                if self.poll(0) < READ_ROWS_MAX:
+                    self._stopping.wait(PAUSE_SECONDS)
                 else:
-                    with self._turn:
-                        self._fetcher.apply_changes()
-                self._stopping.wait(PAUSE_SECONDS)
+                    self._records.wait_for_room(PAUSE_SECONDS)
         except BaseException as error:  # noqa: BLE001 - a thread must not end without a report
             self._on_failure(error)
         finally:

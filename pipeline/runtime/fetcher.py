@@ -85,7 +85,7 @@ class Fetcher:
         Reads nothing while the record queues are full, and nothing of tasks whose queues are paused. For one thread at
         a time.
         """
-        self.apply_changes()
+        self._apply_changes()
         self._pause(self._queues.paused())
         if not self._queues.wait_for_room(0):
             return 0
@@ -94,20 +94,6 @@ class Fetcher:
             self._queues.put(fetched)
             self._on_fetched([records for _, _, records in fetched])
         return sum(len(records) for _, _, records in fetched)
-
-    def apply_changes(self) -> None:
-        """Apply the changes of the assignment. For the thread that polls; ``poll`` does it too."""
-        while True:
-            try:
-                change, done = self._changes.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                change()
-            except Exception as error:  # noqa: BLE001 - the future passes it to the caller
-                done.set_exception(error)
-            else:
-                done.set_result(None)
 
     def assign(self, positions: dict[TopicPartition, FetchPosition]) -> Future[None]:
         """Add these partitions to the assignment, from their positions on."""
@@ -166,6 +152,19 @@ class Fetcher:
         }
         self._positions, self._paused = {}, set()
         self._assign(positions)
+
+    def _apply_changes(self) -> None:
+        while True:
+            try:
+                change, done = self._changes.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                change()
+            except Exception as error:  # noqa: BLE001 - the future passes it to the caller
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
     def _read(self, timeout: float) -> Polled:
         polled = self._consumer.poll(timeout, rows_max=READ_ROWS_MAX, bytes_max=READ_BYTES_MAX)

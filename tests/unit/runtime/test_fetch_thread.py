@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from pipeline.runtime import fetch_thread
-from pipeline.runtime.fetch_thread import MANY_ROWS, FetchThread
+from pipeline.runtime.fetch_thread import FetchThread
 from pipeline.runtime.fetcher import READ_ROWS_MAX, Fetcher
 from pipeline.runtime.record_order import ArrivalOrder
 from pipeline.runtime.record_queues import RecordQueues
@@ -22,7 +22,6 @@ class ScriptedFetcher:
         self._rows = list(rows)
         self._busy = threading.Lock()
         self.polled = threading.Semaphore(0)
-        self.applied = threading.Semaphore(0)
         self.polls: list[str] = []
         self.overlapped = False
         self.stopped = threading.Event()
@@ -37,14 +36,6 @@ class ScriptedFetcher:
         self._busy.release()
         self.polled.release()
         return rows
-
-    def apply_changes(self) -> None:
-        """Record that changes of the assignment were applied."""
-        if not self._busy.acquire(blocking=False):
-            self.overlapped = True
-            return
-        self._busy.release()
-        self.applied.release()
 
     def stop(self) -> None:
         """Record the stop."""
@@ -95,27 +86,12 @@ def test_the_computing_thread_reads_during_the_pause(started: Callable[..., Fetc
     assert fetcher.polls == ["fetcher", threading.current_thread().name, threading.current_thread().name]
 
 
-def test_changes_are_applied_while_the_computing_thread_does_not_poll(started: Callable[..., FetchThread]) -> None:
+def test_the_background_thread_polls_while_the_computing_thread_does_not(started: Callable[..., FetchThread]) -> None:
     """A change of the assignment must not wait for the end of a long computation."""
     fetcher = ScriptedFetcher()
     started(fetcher, pause=0.001)
 
-    assert all(fetcher.applied.acquire(timeout=SECONDS) for _ in range(5))
-
-
-def test_few_records_are_left_to_the_computing_thread(started: Callable[..., FetchThread]) -> None:
-    """Until it reads many at once: then more may arrive than it can process."""
-    fetcher = ScriptedFetcher(1, 1, MANY_ROWS, 1)
-    thread = started(fetcher, pause=0.001)
-    assert all(fetcher.applied.acquire(timeout=SECONDS) for _ in range(5))
-    assert fetcher.polls == ["fetcher"]
-
-    thread.poll(0)
-    thread.poll(0)
-    assert all(fetcher.polled.acquire(timeout=SECONDS) for _ in range(4))
-
-    here = threading.current_thread().name
-    assert fetcher.polls == ["fetcher", here, here, "fetcher"]
+    assert all(fetcher.polled.acquire(timeout=SECONDS) for _ in range(5))
 
 
 def test_two_threads_never_poll_at_the_same_time(started: Callable[..., FetchThread]) -> None:
