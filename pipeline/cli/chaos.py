@@ -11,6 +11,7 @@ from pipeline.cli.options import interrupt_on_sigterm, print_json
 
 if TYPE_CHECKING:
     from pipeline.drills.drill import Drill
+    from pipeline.drills.report import DrillReport
 
 app = typer.Typer(help="Inject faults, then verify every event.", no_args_is_help=True)
 
@@ -109,12 +110,7 @@ def odd(
     with temporary_cluster(home / "kafka", 1) as cluster:
         result = run_odd(load({"kafka.bootstrap": cluster.bootstrap}).kafka, home / "pipelines", plan, say=say)
         write_report(result.as_dict(), report)
-    if as_json:
-        print_json(result.as_dict())
-    else:
-        typer.echo("\n".join(result.lines))
-    if not result.passed:
-        raise typer.Exit(1)
+    _print_result(result, as_json)
 
 
 def _run(
@@ -144,6 +140,11 @@ def _run(
     with cluster as environment:
         result = drill(environment, say=say).run()
     write_report(result.as_dict(), report)
+    _print_result(result, as_json)
+
+
+def _print_result(result: "DrillReport", as_json: bool) -> None:
+    """Print the report of a drill; exit with status 1 if the drill did not pass."""
     if as_json:
         print_json(result.as_dict())
     else:
