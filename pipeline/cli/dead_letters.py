@@ -46,15 +46,12 @@ def list_letters(
 
     Example: surgetank dead-letters list flights --reason undecodable --since 2026-11-01
     """
-    from pipeline.dead_letters.letters import letter_columns
-    from pipeline.kafka.whole_topic import read_topic
+    from pipeline.dead_letters.reading import read_letters
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
     selection = _selection(reason, stage, topic, partition, since, until)
     printed = selected = 0
-    for records in read_topic(settings.kafka, pipeline.dead_letters):
-        letters = letter_columns(records)
-        letters = letters.filter(selection.mask(letters))
+    for letters in read_letters(settings.kafka, pipeline.dead_letters, selection):
         selected += len(letters)
         shown = letters.slice(0, limit - printed)
         if len(shown):
@@ -84,15 +81,13 @@ def stats(
     from rich.markup import escape
     from rich.table import Table
 
-    from pipeline.dead_letters.letters import letter_columns
+    from pipeline.dead_letters.reading import read_letters
     from pipeline.dead_letters.statistics import Statistics
-    from pipeline.kafka.whole_topic import read_topic
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
     selection, statistics = _selection(reason, stage, topic, partition, since, until), Statistics()
-    for records in read_topic(settings.kafka, pipeline.dead_letters):
-        letters = letter_columns(records)
-        statistics.add(letters.filter(selection.mask(letters)))
+    for letters in read_letters(settings.kafka, pipeline.dead_letters, selection):
+        statistics.add(letters)
     groups = statistics.largest_first()
     total = sum(group.letters for group in groups)
     if as_json:

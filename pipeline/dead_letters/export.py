@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +15,7 @@ from pipeline.dead_letters.letters import SCHEMA, letter_columns
 from pipeline.dead_letters.selection import Selection
 from pipeline.errors import SettingsError
 from pipeline.kafka.whole_topic import read_topic
-from pipeline.records import PartitionRecords
+from pipeline.records import Int64s, PartitionRecords
 from pipeline.settings import KafkaSettings
 
 _HEADERS = pa.list_(pa.struct([("name", pa.binary()), ("value", pa.binary())]))
@@ -42,21 +43,23 @@ def export_letters(kafka: KafkaSettings, topic: str, selection: Selection, file:
                 f"--out {file}: {error.strerror}; name a file in a folder that can be written"
             ) from None
         for records in read_topic(kafka, topic):
-            letters = _exported(records).filter(selection.mask(letter_columns(records)))
-            if len(letters):
-                write(letters)
-                number += len(letters)
+            letters = letter_columns(records)
+            rows = np.flatnonzero(selection.mask(letters).to_numpy(zero_copy_only=False))
+            if len(rows):
+                write(_exported(records, letters, rows))
+                number += len(rows)
     partial.replace(file)
     return number
 
 
-def _exported(records: PartitionRecords) -> pa.RecordBatch:
+def _exported(records: PartitionRecords, letters: pa.RecordBatch, rows: Int64s) -> pa.RecordBatch:
     headers = [
         [(name.encode(errors="surrogateescape"), value) for name, value in records.headers_of(row)]
-        for row in range(len(records))
+        for row in rows.tolist()
     ]
+    taken = pa.array(rows)
     return pa.RecordBatch.from_arrays(
-        [*letter_columns(records).columns, records.values, pa.array(headers, _HEADERS)], schema=EXPORTED
+        [*letters.take(taken).columns, records.values.take(taken), pa.array(headers, _HEADERS)], schema=EXPORTED
     )
 
 

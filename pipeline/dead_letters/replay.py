@@ -46,7 +46,7 @@ class Replayed:
 def plan_replay(kafka: KafkaSettings, pipeline: Pipeline, plan: ReplayPlan) -> Replayed:
     """Return what a replay would do now. Changes nothing."""
     found = Replayed()
-    sent = _sent(kafka, pipeline)
+    sent = _sent(kafka, pipeline, _topic_id(kafka, pipeline))
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
         found.add(letters, plan.decide(letters, sent))
@@ -78,7 +78,8 @@ def replay(
         seconds=kafka.transaction_timeout_seconds,
         batch_bytes=min((clients.BATCH_BYTES, *plan.bytes_max.values())),
     )
-    sent, topic_id = _sent(kafka, pipeline), _topic_id(kafka, pipeline)
+    topic_id = _topic_id(kafka, pipeline)
+    sent = _sent(kafka, pipeline, topic_id)
     done, pace = Replayed(), _Pace(rate)
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
@@ -124,7 +125,7 @@ def _portions(letters: pa.RecordBatch, rows: Int64s, rows_max: int) -> Iterator[
         rows = rows[n:]
 
 
-def _sent(kafka: KafkaSettings, pipeline: Pipeline) -> ReplayedLetters:
+def _sent(kafka: KafkaSettings, pipeline: Pipeline, topic_id: str) -> ReplayedLetters:
     """Return which letters were sent before. Raises BrokerError for a record that is no mark."""
     topic = pipeline.replayed_letters
     marks: list[bytes | None] = []
@@ -133,7 +134,7 @@ def _sent(kafka: KafkaSettings, pipeline: Pipeline) -> ReplayedLetters:
             for records in reader.catch_up():
                 marks += records.values.to_pylist()
     try:
-        return ReplayedLetters(_topic_id(kafka, pipeline), marks)
+        return ReplayedLetters(topic_id, marks)
     except ValueError as error:
         raise BrokerError(f"topic {topic!r} has a record of another program: {error}") from None
 
