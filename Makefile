@@ -28,7 +28,7 @@ check: install  ## Format, lint, types, import rules, schema compatibility
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --config .importlinter --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
-	@$(BIN)/python -m pipeline.codec.evolution
+	@$(BIN)/python -m surgetank.codec.evolution
 	@echo "check: all clean"
 
 bench: needs-java install  ## Surgetank beside a hand-written loop, plain Faust and Quix Streams
@@ -39,8 +39,8 @@ rules: install  ## Write the Prometheus rules and Grafana dashboards from the me
 
 reference: install  ## Write docs/settings.md and docs/metrics.md from the settings and the metric catalogues
 	@mkdir -p docs
-	@$(BIN)/python -m pipeline.settings.reference > docs/settings.md
-	@$(BIN)/python -m pipeline.telemetry.reference > docs/metrics.md
+	@$(BIN)/python -m surgetank.settings.reference > docs/settings.md
+	@$(BIN)/python -m surgetank.telemetry.reference > docs/metrics.md
 
 chaos: needs-java install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)
@@ -52,7 +52,7 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml | needs-python
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m pipeline.compiled
+	@$(BIN)/python -m surgetank.compiled
 	@touch $@
 
 needs-python:

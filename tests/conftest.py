@@ -16,10 +16,10 @@ import psutil
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from pipeline.kafka import clients
-from pipeline.kafka.local.broker import PORTS, choose_ports_from, free_ports
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients
+from surgetank.kafka.local.broker import PORTS, choose_ports_from, free_ports
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
 from tests.support.programs import needed
 

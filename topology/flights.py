@@ -4,7 +4,7 @@ The events are the real flights that left New York in 2013, see topology/recordi
 the schedule and the earlier departures of the aircraft, all known at boarding. ops/training/flights.py trains it.
 """
 
-from pipeline import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores, Table, days, hours
+from surgetank import Category, DayOfWeek, Elapsed, Events, Field, Pipeline, Scores, Table, days, hours
 
 # The vocabularies that the model was trained on; other values are missing values.
 CARRIERS = tuple("9E AA AS B6 DL EV F9 FL HA MQ OO UA US VX WN YV".split())  # noqa: SIM905 - one a line reads worse
@@ -55,6 +55,6 @@ def __getattr__(name: str) -> object:
     """Build ``app`` for ``faust -A topology.flights:app worker``; other tools only need the declaration."""
     if name != "app":
         raise AttributeError(name)
-    from pipeline.app import application
+    from surgetank.app import application
 
     return application(flights)

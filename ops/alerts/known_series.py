@@ -4,9 +4,9 @@ import re
 from collections.abc import Collection, Mapping
 from functools import cache
 
-from pipeline.telemetry.catalogue import Catalogue
-from pipeline.telemetry.groups import GroupMetrics
-from pipeline.telemetry.metrics import Metrics
+from surgetank.telemetry.catalogue import Catalogue
+from surgetank.telemetry.groups import GroupMetrics
+from surgetank.telemetry.metrics import Metrics
 
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 TARGET_LABELS = frozenset({"job", "instance"})

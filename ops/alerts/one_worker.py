@@ -3,8 +3,8 @@
 from typing import Any
 
 from ops.alerts.panels import Dashboard, Panel, Row, Variable, time_series
-from pipeline.telemetry.kinds import Metric
-from pipeline.telemetry.metrics import Metrics
+from surgetank.telemetry.kinds import Metric
+from surgetank.telemetry.metrics import Metrics
 
 RATE = "[$__rate_interval]"
 UNITS = {"seconds": "s", "bytes": "bytes"}

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import yaml
 
-from pipeline.kafka.local.broker import free_ports
+from surgetank.kafka.local.broker import free_ports
 
 OPS = Path(__file__).parents[1]
 WANTED = "install the Debian packages prometheus and prometheus-alertmanager, or add their releases to PATH"
@@ -144,7 +144,7 @@ class LagExporter(Service):
     def __init__(self, folder: Path, bootstrap: str, groups: str) -> None:
         port = free_ports(1)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--bootstrap", bootstrap, "--groups", groups]
+        command = [sys.executable, "-m", "surgetank.cli", "lag-exporter", "--bootstrap", bootstrap, "--groups", groups]
         super().__init__([*command, "--interval", "5", "--port", str(port)], port, folder / "exporter.log")
 
 

@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # in every contender, as in pipeline.serving.onnx_without_telemetry
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # all contenders; see surgetank.serving.onnx_without_telemetry

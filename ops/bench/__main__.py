@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline.cli import main
+from surgetank.cli import main
 
 sys.argv.insert(1, "bench")
 main()

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from ops.bench.job import Avro
-from pipeline.kafka import clients
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients
+from surgetank.settings import KafkaSettings
 
 PARTITIONS = (0, 4)
 

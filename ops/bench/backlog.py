@@ -8,8 +8,8 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from ops.bench.jobs import Workload
-from pipeline.kafka import clients
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients
+from surgetank.settings import KafkaSettings
 
 PARTITIONS = 8
 _CONFIG = {

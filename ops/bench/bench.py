@@ -16,9 +16,9 @@ from ops.bench.contenders import Contender
 from ops.bench.jobs import Flights, Payments, Workload
 from ops.bench.rates import ratios
 from ops.bench.tuning import PRINTED
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import temporary_cluster
-from pipeline.settings import KafkaSettings, Settings
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import temporary_cluster
+from surgetank.settings import KafkaSettings, Settings
 
 # For these also the latency and the CPU of each part of a batch are measured.
 MEASURED = ("hand_loop", "hand_transactions", "hand_state", "hand_state_transactions", "surgetank")

@@ -18,8 +18,8 @@ from ops.bench.contenders import NOTHING, Contender, running, tail, watch
 from ops.bench.jobs import Workload
 from ops.bench.profile import profiled
 from ops.bench.rates import MeasuredRun, ProgressSample, mark, run_of, summary
-from pipeline.errors import SurgetankError
-from pipeline.settings import KafkaSettings
+from surgetank.errors import SurgetankError
+from surgetank.settings import KafkaSettings
 
 WATCHED = 0.96  # a run ends when this share of its scores exists
 

@@ -19,9 +19,9 @@ from ops.bench.backlog import PARTITIONS, ends
 from ops.bench.contender_args import ContenderArgs
 from ops.bench.job import ROOT
 from ops.bench.rates import ProgressSample
-from pipeline.errors import SurgetankError
-from pipeline.kafka.topic_reader import CommittedOffsets
-from pipeline.settings import KafkaSettings
+from surgetank.errors import SurgetankError
+from surgetank.kafka.topic_reader import CommittedOffsets
+from surgetank.settings import KafkaSettings
 
 LOOK_SECONDS = 0.1
 START_SECONDS = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ops.bench.job import ROOT
-from pipeline.errors import StartupError
+from surgetank.errors import StartupError
 
 HOME = ROOT / ".venv-quix"
 REQUIREMENTS = Path(__file__).with_name("requirements-quix.txt")

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ops.bench.job import Avro
 from ops.bench.payments import made_up, warm
-from pipeline.drills.recording import Recording
+from surgetank.drills.recording import Recording
 
 
 class ReplayedRange(NamedTuple):

@@ -13,10 +13,10 @@ from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import START_SECONDS, Contender, cpu_seconds, running, tail
 from ops.bench.jobs import Payments
 from ops.bench.rates import growth
-from pipeline.errors import SurgetankError
-from pipeline.http.http_get import answer
-from pipeline.kafka.local.broker import free_ports
-from pipeline.telemetry.exposition_parser import sample_total
+from surgetank.errors import SurgetankError
+from surgetank.http.http_get import answer
+from surgetank.kafka.local.broker import free_ports
+from surgetank.telemetry.exposition_parser import sample_total
 
 KEYS = 1_000_000
 TASKS = (4, 64)

@@ -17,14 +17,14 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 
-from pipeline.clock import SystemClock
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.lag.exporter import Exporter
-from pipeline.lag.offset_collector_process import OffsetCollectorProcess
-from pipeline.settings import ExporterSettings, KafkaSettings
-from pipeline.telemetry.groups import GroupMetrics
-from pipeline.telemetry.health import Health
+from surgetank.clock import SystemClock
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.lag.exporter import Exporter
+from surgetank.lag.offset_collector_process import OffsetCollectorProcess
+from surgetank.settings import ExporterSettings, KafkaSettings
+from surgetank.telemetry.groups import GroupMetrics
+from surgetank.telemetry.health import Health
 
 TOPICS = 10
 RECORDS = 100

@@ -24,8 +24,8 @@ from ops.bench.benchmark_run import topics_of
 from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import Contender, cpu_seconds, module_process, running, tail
 from ops.bench.jobs import Workload
-from pipeline.errors import SurgetankError
-from pipeline.settings import KafkaSettings
+from surgetank.errors import SurgetankError
+from surgetank.settings import KafkaSettings
 
 WARM_UP_SECONDS = 2.0
 START_SECONDS = 60.0

@@ -8,9 +8,9 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from ops.bench.backlog import PARTITIONS
 from ops.bench.contender_args import ContenderArgs
 from ops.bench.job import Avro
-from pipeline.errors import SurgetankError
-from pipeline.kafka import clients
-from pipeline.settings import KafkaSettings
+from surgetank.errors import SurgetankError
+from surgetank.kafka import clients
+from surgetank.settings import KafkaSettings
 
 ROWS = 100  # of each partition
 SILENCE_SECONDS = 3.0

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import Events, Field, Pipeline, Scores
-from pipeline.features.tables import Table, hours, minutes, table_states
+from surgetank import Events, Field, Pipeline, Scores
+from surgetank.features.tables import Table, hours, minutes, table_states
 
 cards = Table("cards")
 

@@ -1,7 +1,7 @@
 """The processing of a batch of payments and the state rows of their cards in each contender, by hand: no engine.
 
-All contenders update the rows with the engine's compiled code (``pipeline.features.windows``): the comparison is of the
-code around it, and arithmetic in Python slows down no contender.
+All contenders update the rows with the engine's compiled code (``surgetank.features.windows``): the comparison is of
+the code around it, and arithmetic in Python slows down no contender.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ import pyarrow as pa
 from ops.bench.job import Avro, Scoring
 from ops.bench.payments import layout
 from ops.bench.tuning import BATCH_ROWS_MAX
-from pipeline.features.spec import Float64s
-from pipeline.features.windows import advance
+from surgetank.features.spec import Float64s
+from surgetank.features.windows import advance
 
 BUNDLE = Path(__file__).with_name("models") / "payments-odd" / "1"
 ROW_BYTES = layout.width * 8

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.errors import StartupError
+from surgetank.errors import StartupError
 
 SECONDS, RATE = 8, 200
 

@@ -14,7 +14,7 @@ from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.payments import layout
 from ops.bench.payments_job import BUNDLE, PaymentsJob
 from ops.bench.tuning import DELIVERING, FETCHING, QUIX_STATE
-from pipeline.features.windows import _process_events
+from surgetank.features.windows import _process_events
 
 ROW = "row"
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from ops.bench.job import Avro
 from ops.bench.jobs import named
-from pipeline.kafka import clients
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients
+from surgetank.settings import KafkaSettings
 
 TICK_SECONDS = 0.001
 POOL = 65_536

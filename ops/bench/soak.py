@@ -21,11 +21,11 @@ from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import module_process, tail
 from ops.bench.job import Avro
 from ops.bench.jobs import Flights
-from pipeline.errors import SurgetankError
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import temporary_cluster
-from pipeline.kafka.topic_reader import CommittedOffsets
-from pipeline.settings import KafkaSettings
+from surgetank.errors import SurgetankError
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import temporary_cluster
+from surgetank.kafka.topic_reader import CommittedOffsets
+from surgetank.settings import KafkaSettings
 
 MIB = 1 << 20
 LOOK_SECONDS = 1.0

@@ -5,8 +5,8 @@ from dataclasses import replace
 from ops.bench.contender_args import ContenderArgs, contender_args
 from ops.bench.job import BUNDLE
 from ops.training.flights_schedule import flights
-from pipeline.declaration import Pipeline, Scores
-from pipeline.settings import Settings, load
+from surgetank.declaration import Pipeline, Scores
+from surgetank.settings import Settings, load
 
 
 def pipeline(job: ContenderArgs) -> Pipeline:
@@ -27,7 +27,7 @@ def settings(job: ContenderArgs) -> Settings:
 
 if __name__ == "__main__":
     from ops.bench import cpu_parts, worker_parts
-    from pipeline import app
+    from surgetank import app
 
     worker_parts.install(cpu_parts.from_environment(), tables=False)
     arguments = contender_args()

@@ -7,12 +7,12 @@ such as assembling a batch or the event loop, is ``rest``.
 from typing import Any
 
 from ops.bench.cpu_parts import CpuParts
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.features.spec import FeatureSpec
-from pipeline.runtime.fetcher import Fetcher
-from pipeline.runtime.transaction_manager import TransactionManager
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.features.spec import FeatureSpec
+from surgetank.runtime.fetcher import Fetcher
+from surgetank.runtime.transaction_manager import TransactionManager
+from surgetank.serving.onnx_model import OnnxModel
 
 THREADS = {"transactions": "produce", "send offsets": "commit"}
 METHODS: tuple[tuple[Any, str, str], ...] = (
@@ -35,7 +35,7 @@ def install(parts: CpuParts, *, tables: bool) -> None:
         parts.wrap(owner, name, part)
     parts.wrap(OnnxModel, "score", "infer", events=lambda _, matrix: len(matrix))
     if tables:
-        from pipeline.processing.stateful_features import StatefulFeatures  # loads compiled code
+        from surgetank.processing.stateful_features import StatefulFeatures  # loads compiled code
 
         for name in ("compute", "put_scores"):
             parts.wrap(StatefulFeatures, name, "features")

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.clock import SystemClock
-from pipeline.drills.environment import local_environment
-from pipeline.drills.pacing import Spike, at_rate
-from pipeline.drills.replay import Replay
-from pipeline.drills.wire import encoder
-from pipeline.kafka import provisioning
-from pipeline.kafka.offset_collector import OffsetQuery
-from pipeline.lag.group_monitor import GroupMonitor
-from pipeline.lag.offset_collector_process import OffsetCollectorProcess
-from pipeline.lag.table import table
+from surgetank.clock import SystemClock
+from surgetank.drills.environment import local_environment
+from surgetank.drills.pacing import Spike, at_rate
+from surgetank.drills.replay import Replay
+from surgetank.drills.wire import encoder
+from surgetank.kafka import provisioning
+from surgetank.kafka.offset_collector import OffsetQuery
+from surgetank.lag.group_monitor import GroupMonitor
+from surgetank.lag.offset_collector_process import OffsetCollectorProcess
+from surgetank.lag.table import table
 from topology.flights import flights
 from topology.recordings.flights import recording
 

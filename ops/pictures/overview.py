@@ -16,13 +16,13 @@ from ops.alerts.overview import OVERVIEW
 from ops.alerts.panels import STATUSES, Dashboard, Panel
 from ops.alerts.services import LagExporter, Prometheus
 from ops.pictures.svg import Chart, ChartLine, page
-from pipeline.clock import SystemClock
-from pipeline.drills.environment import local_environment
-from pipeline.drills.fleet import Fleet
-from pipeline.drills.pacing import Spike, at_rate
-from pipeline.drills.replay import Replay
-from pipeline.drills.wire import encoder
-from pipeline.kafka import provisioning
+from surgetank.clock import SystemClock
+from surgetank.drills.environment import local_environment
+from surgetank.drills.fleet import Fleet
+from surgetank.drills.pacing import Spike, at_rate
+from surgetank.drills.replay import Replay
+from surgetank.drills.wire import encoder
+from surgetank.kafka import provisioning
 from topology.flights import flights
 from topology.recordings.flights import recording
 

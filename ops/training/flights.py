@@ -22,12 +22,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from ops.training.figures import figures, markdown
 from ops.training.flights_schedule import flights as schedule
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
-from pipeline.declaration import Pipeline
-from pipeline.errors import ModelError
-from pipeline.offline.backfill import compute_aggregates, matrices
-from pipeline.offline.history import History
-from pipeline.serving.bundle import Manifest, load, sha256, write
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.declaration import Pipeline
+from surgetank.errors import ModelError
+from surgetank.offline.backfill import compute_aggregates, matrices
+from surgetank.offline.history import History
+from surgetank.serving.bundle import Manifest, load, sha256, write
+from surgetank.serving.onnx_model import OnnxModel
 from topology.flights import flights
 from topology.recordings.flights import boarding_table, raw_flights, recording
 

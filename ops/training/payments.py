@@ -15,9 +15,9 @@ from ops.bench.payments import layout, made_up, payments, warm
 from ops.training.figures import figures
 from ops.training.flights import fit
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
-from pipeline.features.windows import advance
-from pipeline.serving.bundle import Manifest, load, sha256, write
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.features.windows import advance
+from surgetank.serving.bundle import Manifest, load, sha256, write
+from surgetank.serving.onnx_model import OnnxModel
 
 COMMAND = "python -m ops.training.payments"
 MODELS = Path(__file__).parents[1] / "bench" / "models"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.codec import base
-from pipeline.processing.score_records import SCORE_TOO_LARGE
-from pipeline.records import DeadLetterReason
+from surgetank.codec import base
+from surgetank.processing.score_records import SCORE_TOO_LARGE
+from surgetank.records import DeadLetterReason
 from tests.support.event_bytes import Event, buried, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage
 

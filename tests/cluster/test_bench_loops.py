@@ -12,9 +12,9 @@ from ops.bench.contender_args import ContenderArgs
 from ops.bench.contenders import Contender, running, tail
 from ops.bench.job import Avro
 from ops.bench.jobs import Flights, Payments, Workload
-from pipeline.kafka import clients
-from pipeline.kafka.broker_warm_up import warm_up
-from pipeline.kafka.topic_reader import TopicReader
+from surgetank.kafka import clients
+from surgetank.kafka.broker_warm_up import warm_up
+from surgetank.kafka.topic_reader import TopicReader
 from tests.support.kafka_under_test import KafkaUnderTest
 
 EVENTS = 60_000

@@ -9,11 +9,11 @@ from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from pipeline.drills.recording import Recording
-from pipeline.drills.synthetic_keys import synthetic_keys
-from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.runtime.changelog_restorer import CALL_SECONDS
+from surgetank.drills.recording import Recording
+from surgetank.drills.synthetic_keys import synthetic_keys
+from surgetank.kafka import clients
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.runtime.changelog_restorer import CALL_SECONDS
 from tests.support.live_pipeline import IN_PLAY
 from tests.support.stateful_pipeline import Remembered
 

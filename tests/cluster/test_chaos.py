@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.drills.chaos import Chaos, ChaosPlan
-from pipeline.drills.environment import DrillEnvironment
-from pipeline.kafka import provisioning
+from surgetank.drills.chaos import Chaos, ChaosPlan
+from surgetank.drills.environment import DrillEnvironment
+from surgetank.kafka import provisioning
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import real_events
 from tests.support.stateful_pipeline import all_events

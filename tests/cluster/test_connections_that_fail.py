@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.errors import BrokerError, SurgetankError, TopicsError
-from pipeline.kafka import clients, provisioning
-from pipeline.kafka.offset_collector import OffsetQuery
-from pipeline.kafka.retry import wait_until
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.lag.offset_collector_process import OffsetCollectorProcess
-from pipeline.settings import KafkaSettings, Settings
-from pipeline.worker.processing_parts import topic_limits
+from surgetank.clock import SystemClock
+from surgetank.errors import BrokerError, SurgetankError, TopicsError
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.offset_collector import OffsetQuery
+from surgetank.kafka.retry import wait_until
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.lag.offset_collector_process import OffsetCollectorProcess
+from surgetank.settings import KafkaSettings, Settings
+from surgetank.worker.processing_parts import topic_limits
 from tests.support.secured_kafka import USER, SecuredKafka, secured
 from topology.flights import flights
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.kafka import clients
-from pipeline.migration.copartitioning import Copartitioning
-from pipeline.migration.partitioners import Partitioner, crc32, murmur2
-from pipeline.telemetry.metrics import Metrics
-from pipeline.worker.copartitioning_check import CopartitioningCheck
+from surgetank.kafka import clients
+from surgetank.migration.copartitioning import Copartitioning
+from surgetank.migration.partitioners import Partitioner, crc32, murmur2
+from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.copartitioning_check import CopartitioningCheck
 from tests.support.stateful_pipeline import Remembered
 
 RememberedFactory = Callable[..., Remembered]

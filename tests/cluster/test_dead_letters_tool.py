@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import dead_letters
-from pipeline.codec.base import NOT_FRAMED, UNDECODABLE
-from pipeline.dead_letters.replay import plan_replay
-from pipeline.dead_letters.replay_plan import ReplayPlan
-from pipeline.dead_letters.selection import Selection
-from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.processing.dead_letter import dead_letter_records
-from pipeline.records import DeadLetter, RecordBatch, TopicPartition, large_binary
-from pipeline.settings import load
+from surgetank.cli import dead_letters
+from surgetank.codec.base import NOT_FRAMED, UNDECODABLE
+from surgetank.dead_letters.replay import plan_replay
+from surgetank.dead_letters.replay_plan import ReplayPlan
+from surgetank.dead_letters.selection import Selection
+from surgetank.kafka import clients
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.processing.dead_letter import dead_letter_records
+from surgetank.records import DeadLetter, RecordBatch, TopicPartition, large_binary
+from surgetank.settings import load
 from tests.support.live_pipeline import Stage
 from tests.support.topologies.stateless_flights import ENVIRONMENT
 
@@ -102,7 +102,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def command(under: Stage, *arguments: str) -> dict[str, Any]:
     """Return the arguments of a process that sends the events of dead letters."""
-    program = [sys.executable, "-m", "pipeline.cli", "dead-letters", "replay", under.topology, "--send", "--json"]
+    program = [sys.executable, "-m", "surgetank.cli", "dead-letters", "replay", under.topology, "--send", "--json"]
     return {
         "args": [*program, "--bootstrap", under.kafka.bootstrap, *arguments],
         "env": os.environ | {ENVIRONMENT: under.prefix},

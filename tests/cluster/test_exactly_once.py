@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.settings import KafkaSettings
-from pipeline.telemetry.exposition_parser import sample_total
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.settings import KafkaSettings
+from surgetank.telemetry.exposition_parser import sample_total
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from pipeline.clock import SystemClock
-from pipeline.errors import StartupError
-from pipeline.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.settings import KafkaSettings
-from pipeline.timeline.events import EventKind, TimelineEvent, decode
-from pipeline.timeline.reader import read_history
-from pipeline.timeline.writer import TimelineWriter
+from surgetank.clock import SystemClock
+from surgetank.errors import StartupError
+from surgetank.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.settings import KafkaSettings
+from surgetank.timeline.events import EventKind, TimelineEvent, decode
+from surgetank.timeline.reader import read_history
+from surgetank.timeline.writer import TimelineWriter
 from tests.support.live_pipeline import Stage
 from tests.support.topologies.stateless_flights import ENVIRONMENT
 
@@ -69,7 +69,7 @@ def told(under: Stage) -> list[TimelineEvent]:
 def command(under: Stage, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a command that goes on until it is stopped."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pipeline.cli", *arguments, "--bootstrap", under.kafka.bootstrap],
+        [sys.executable, "-u", "-m", "surgetank.cli", *arguments, "--bootstrap", under.kafka.bootstrap],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {ENVIRONMENT: under.prefix},

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.clock import SystemClock
-from pipeline.drills.fleet import Member
-from pipeline.kafka import clients
-from pipeline.kafka.offset_collector import OffsetQuery
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.lag.group_monitor import GroupMonitor, GroupSnapshot
-from pipeline.lag.group_offsets import GroupOffsets
-from pipeline.lag.offset_collector_process import OffsetCollectorProcess
-from pipeline.lag.rules import LagStatus
-from pipeline.lag.seconds import LagMethod
-from pipeline.records import TopicPartition
+from surgetank.clock import SystemClock
+from surgetank.drills.fleet import Member
+from surgetank.kafka import clients
+from surgetank.kafka.offset_collector import OffsetQuery
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.lag.group_monitor import GroupMonitor, GroupSnapshot
+from surgetank.lag.group_offsets import GroupOffsets
+from surgetank.lag.offset_collector_process import OffsetCollectorProcess
+from surgetank.lag.rules import LagStatus
+from surgetank.lag.seconds import LagMethod
+from surgetank.records import TopicPartition
 from tests.support import misbehaving_models
 from tests.support.consumer_group import Group, Sender, times, until
 from tests.support.event_bytes import far_away, send
@@ -159,7 +159,7 @@ def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[.
     source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(50)
     group.commit({source: 20})
-    command = [sys.executable, "-m", "pipeline.cli", "lag", "--group", group.name, "--bootstrap", kafka.bootstrap]
+    command = [sys.executable, "-m", "surgetank.cli", "lag", "--group", group.name, "--bootstrap", kafka.bootstrap]
 
     once = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True, timeout=60).stdout)
 
@@ -182,7 +182,7 @@ def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[.
 
 def test_whose_lag_must_be_said() -> None:
     """Neither a pipeline nor a group: one clear line, exit status 2."""
-    told = subprocess.run([sys.executable, "-m", "pipeline.cli", "lag"], capture_output=True, timeout=60, check=False)
+    told = subprocess.run([sys.executable, "-m", "surgetank.cli", "lag"], capture_output=True, timeout=60, check=False)
     assert told.returncode == 2
     assert told.stderr.decode().startswith("surgetank: name a pipeline")
 

@@ -17,18 +17,18 @@ import pytest
 from confluent_kafka.admin import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.clock import SystemClock
-from pipeline.http.monitoring import monitoring_server
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.lag.exporter import Exporter
-from pipeline.lag.offset_collector_process import OffsetCollectorProcess
-from pipeline.lag.rules import LagStatus
-from pipeline.lag.seconds import LagMethod
-from pipeline.records import TopicPartition
-from pipeline.settings import ExporterSettings, KafkaSettings, TelemetrySettings
-from pipeline.telemetry.groups import GroupMetrics
-from pipeline.telemetry.health import Health
+from surgetank.clock import SystemClock
+from surgetank.http.monitoring import monitoring_server
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.lag.exporter import Exporter
+from surgetank.lag.offset_collector_process import OffsetCollectorProcess
+from surgetank.lag.rules import LagStatus
+from surgetank.lag.seconds import LagMethod
+from surgetank.records import TopicPartition
+from surgetank.settings import ExporterSettings, KafkaSettings, TelemetrySettings
+from surgetank.telemetry.groups import GroupMetrics
+from surgetank.telemetry.health import Health
 from tests.support.consumer_group import Group, Sender, until
 from tests.support.kafka_proxy import Proxy
 from tests.support.kafka_under_test import KafkaUnderTest
@@ -295,7 +295,7 @@ def test_one_pass_from_the_command_line(kafka: KafkaUnderTest, topic: Callable[.
     source = TopicPartition(topic(), 0)
     Sender(kafka.settings, source).send(10)
     group.commit({source: 4})
-    command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--once", "--json", "--groups", group.name]
+    command = [sys.executable, "-m", "surgetank.cli", "lag-exporter", "--once", "--json", "--groups", group.name]
 
     told = subprocess.run([*command, "--bootstrap", kafka.bootstrap], capture_output=True, check=True, timeout=60)
 
@@ -315,7 +315,7 @@ def test_the_command_serves_until_it_is_told_to_stop(
 ) -> None:
     """SIGTERM ends it with status 0, and the process that asks with it."""
     group.commit({TopicPartition(topic(), 0): 0})
-    command = [sys.executable, "-m", "pipeline.cli", "lag-exporter", "--bootstrap", kafka.bootstrap]
+    command = [sys.executable, "-m", "surgetank.cli", "lag-exporter", "--bootstrap", kafka.bootstrap]
     command += ["--groups", group.name, "--interval", "0.5"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as exporter:
         assert exporter.stderr is not None

@@ -18,18 +18,18 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 
-from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka import broker_inspection, clients
-from pipeline.kafka.local import cluster_layout
-from pipeline.kafka.local.broker import free_ports
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.settings import KafkaSettings
+from surgetank.errors import BrokerError, StartupError
+from surgetank.kafka import broker_inspection, clients
+from surgetank.kafka.local import cluster_layout
+from surgetank.kafka.local.broker import free_ports
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest, discard, sweep
 
 pytestmark = pytest.mark.cluster
 
 MakeCluster = Callable[..., LocalCluster]
-CLI = [sys.executable, "-c", "from pipeline.cli import main; main()", "kafka"]
+CLI = [sys.executable, "-c", "from surgetank.cli import main; main()", "kafka"]
 
 
 def _settings(cluster: LocalCluster) -> KafkaSettings:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.drills.wire import SCORE, decoder
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.records import DeadLetterReason
-from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
+from surgetank.drills.wire import SCORE, decoder
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.records import DeadLetterReason
+from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support import misbehaving_models
 from tests.support.event_bytes import buried, far_away, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.drills.fleet import Member
-from pipeline.drills.recording import Recording
+from surgetank.drills.fleet import Member
+from surgetank.drills.recording import Recording
 from tests.support.live_pipeline import IN_PLAY
 from tests.support.stateful_pipeline import Remembered
 

@@ -3,10 +3,10 @@
 import uuid
 from pathlib import Path
 
-from pipeline.drills.odd.declaration import odd_pipeline
-from pipeline.drills.odd.drill import OddPlan, run_odd
-from pipeline.drills.odd.refusals import set_up
-from pipeline.kafka import clients
+from surgetank.drills.odd.declaration import odd_pipeline
+from surgetank.drills.odd.drill import OddPlan, run_odd
+from surgetank.drills.odd.refusals import set_up
+from surgetank.kafka import clients
 from tests.support.kafka_under_test import KafkaUnderTest
 
 

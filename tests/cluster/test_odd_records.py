@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.kafka import clients, provisioning
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.lag.group_offsets import GroupOffsets
-from pipeline.offline.feature_log_check import check_feature_log
-from pipeline.processing import dead_letter
-from pipeline.processing.key_limit import KEY_TOO_LARGE
-from pipeline.records import TopicPartition
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.lag.group_offsets import GroupOffsets
+from surgetank.offline.feature_log_check import check_feature_log
+from surgetank.processing import dead_letter
+from surgetank.processing.key_limit import KEY_TOO_LARGE
+from surgetank.records import TopicPartition
 from tests.support.event_bytes import Event, buried, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 from tests.support.stateful_pipeline import Remembered, restored
@@ -141,7 +141,7 @@ def test_partitions_are_added_to_the_events_while_a_worker_runs(stage: StageFact
 
 def grow(under: Stage) -> None:
     """Run `surgetank topics apply --grow` for the pipeline."""
-    command = [sys.executable, "-m", "pipeline.cli", "topics", "apply", under.topology, "--grow"]
+    command = [sys.executable, "-m", "surgetank.cli", "topics", "apply", under.topology, "--grow"]
     environment = {ENVIRONMENT: under.prefix, "SURGETANK_KAFKA__BOOTSTRAP": under.kafka.bootstrap}
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.kafka import clients, provisioning
-from pipeline.kafka.offset_owner import OffsetOwner
-from pipeline.migration.rebuild import Rebuild
-from pipeline.records import TopicPartition
-from pipeline.settings import Settings
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.offset_owner import OffsetOwner
+from surgetank.migration.rebuild import Rebuild
+from surgetank.records import TopicPartition
+from surgetank.settings import Settings
 from tests.support.live_pipeline import Stage, hanging_transaction
 from tests.support.stateful_pipeline import Remembered
 from tests.support.topologies.stateful_flights import CHANGE, WINDOW, publish, remembering

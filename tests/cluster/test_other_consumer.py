@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipeline.kafka import clients
+from surgetank.kafka import clients
 from tests.support.live_pipeline import Stage
 
 StageFactory = Callable[..., Stage]

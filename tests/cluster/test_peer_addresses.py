@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from pipeline.kafka.group_client import GroupClient
-from pipeline.records import TopicPartition
+from surgetank.kafka.group_client import GroupClient
+from surgetank.records import TopicPartition
 from tests.support.live_pipeline import Stage
 
 StageFactory = Callable[..., Stage]

@@ -15,11 +15,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.processing import dead_letter
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.processing import dead_letter
+from surgetank.settings import KafkaSettings
 from tests.support.event_bytes import real
 from tests.support.live_pipeline import Stage
 

@@ -16,23 +16,23 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 from typer.testing import CliRunner
 
-from pipeline import Pipeline, Scores
-from pipeline.clock import SystemClock
-from pipeline.codec.base import UNDECODABLE
-from pipeline.drills import pacing
-from pipeline.drills.audit import audit
-from pipeline.drills.audit_comparison import AuditReport
-from pipeline.drills.latency import Latencies
-from pipeline.drills.recording import Recording
-from pipeline.drills.replay import Replay, Sent
-from pipeline.drills.wire import SCORE, decoder, encoder
-from pipeline.errors import BrokerError, TopicsError
-from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.lag.group_offsets import GroupOffsets
-from pipeline.processing import dead_letter
-from pipeline.records import DeadLetter, RecordBatch, joined
-from pipeline.settings import KafkaSettings
+from surgetank import Pipeline, Scores
+from surgetank.clock import SystemClock
+from surgetank.codec.base import UNDECODABLE
+from surgetank.drills import pacing
+from surgetank.drills.audit import audit
+from surgetank.drills.audit_comparison import AuditReport
+from surgetank.drills.latency import Latencies
+from surgetank.drills.recording import Recording
+from surgetank.drills.replay import Replay, Sent
+from surgetank.drills.wire import SCORE, decoder, encoder
+from surgetank.errors import BrokerError, TopicsError
+from surgetank.kafka import clients
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.lag.group_offsets import GroupOffsets
+from surgetank.processing import dead_letter
+from surgetank.records import DeadLetter, RecordBatch, joined
+from surgetank.settings import KafkaSettings
 from topology.flights import flights
 from topology.recordings.flights import recording as flights_recording
 
@@ -250,7 +250,7 @@ def test_replay_refuses_topics_that_are_not_there(ground: Ground) -> None:
 
 def test_no_broker_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Kafka the reader says so, with the address."""
-    monkeypatch.setattr("pipeline.kafka.topic_reader._ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr("surgetank.kafka.topic_reader._ANSWER_SECONDS", 2.0)
     nowhere = KafkaSettings(bootstrap="127.0.0.1:9")
     with pytest.raises(BrokerError, match=r"no Kafka broker answers at 127\.0\.0\.1:9"):
         TopicReader(nowhere, ["any"])
@@ -436,10 +436,10 @@ def test_lag_is_what_is_there_and_not_committed(ground: Ground) -> None:
 
 def test_the_lag_command_prints_what_scripts_read(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """As JSON, one object with the sum and each partition."""
-    from pipeline.cli import lag
+    from surgetank.cli import lag
 
     ground.replay(count=100)
-    monkeypatch.setattr("pipeline.cli.pipeline_argument.resolve", lambda _: ground.pipeline)
+    monkeypatch.setattr("surgetank.cli.pipeline_argument.resolve", lambda _: ground.pipeline)
     app = typer.Typer()
     app.command()(lag.lag)
     result = CliRunner().invoke(app, ["flights", "--json", "--bootstrap", ground.kafka.bootstrap])

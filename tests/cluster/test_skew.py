@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.declaration import Pipeline
-from pipeline.drills.recording import Recording
-from pipeline.kafka import clients, provisioning
-from pipeline.offline.feature_log_check import FeatureLogReport, check_feature_log
-from pipeline.records import TopicPartition
-from pipeline.settings import KafkaSettings
+from surgetank.declaration import Pipeline
+from surgetank.drills.recording import Recording
+from surgetank.kafka import clients, provisioning
+from surgetank.offline.feature_log_check import FeatureLogReport, check_feature_log
+from surgetank.records import TopicPartition
+from surgetank.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage
 from tests.support.stateful_pipeline import Remembered
@@ -161,7 +161,7 @@ def test_what_departures_told_to_boardings(staged: Callable[[type[Remembered]], 
 
     delete(under.kafka, TopicPartition(under.pipeline.events.topic, 1), before=50)
     ended = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "features", "compare", under.topology, "--json"],
+        [sys.executable, "-m", "surgetank.cli", "features", "compare", under.topology, "--json"],
         env=os.environ | {ENVIRONMENT: under.prefix, "SURGETANK_KAFKA__BOOTSTRAP": under.kafka.bootstrap},
         stdout=subprocess.PIPE,
         check=False,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import TopicPartition
+from surgetank.records import TopicPartition
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY
 from tests.support.stateful_pipeline import ENVIRONMENT, Remembered, changelog_records, restored
@@ -38,7 +38,7 @@ def remembered(kafka: KafkaUnderTest, tmp_path: Path) -> Iterator[RememberedFact
 
 def state(under: Remembered, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `surgetank state` for the pipeline under test."""
-    command = [sys.executable, "-m", "pipeline.cli", "state", words[0], under.topology, *words[1:]]
+    command = [sys.executable, "-m", "surgetank.cli", "state", words[0], under.topology, *words[1:]]
     settings = {"SURGETANK_STATE__DIRECTORY": str(under.folder / "state"), ENVIRONMENT: under.prefix}
     return subprocess.run(
         [*command, "--bootstrap", under.kafka.bootstrap, "--json"],

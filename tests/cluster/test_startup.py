@@ -16,10 +16,10 @@ import pytest
 from confluent_kafka.admin import NewTopic
 from onnx import TensorProto
 
-from pipeline.kafka import clients, provisioning
-from pipeline.kafka.local.broker import free_ports
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.local.broker import free_ports
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.settings import KafkaSettings
 from tests.support import misbehaving_models
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import Stage
@@ -113,7 +113,7 @@ def endings(kafka: KafkaUnderTest, starts: dict[str, Start], prefix: str) -> Ite
             "SURGETANK_KAFKA__BOOTSTRAP": kafka.bootstrap,
             "SURGETANK_MODEL__DIRECTORY": str(MODELS),
         }
-        command = ["pipeline.cli", "worker", start.module, *start.arguments]
+        command = ["surgetank.cli", "worker", start.module, *start.arguments]
         return run(command, environment | start.environment, start.folder)
 
     with ThreadPoolExecutor(2) as pool:
@@ -322,7 +322,7 @@ def _models(folder: Path) -> dict[str, Start]:
     manifest = folder / "other" / misbehaving_models.NAME / "1" / "manifest.json"
     other = json.loads(manifest.read_text())
     other["features"][3]["field"] = other["features"][3]["name"] = "altitude"
-    from pipeline.features.spec import fingerprint
+    from surgetank.features.spec import fingerprint
 
     other["fingerprint"] = fingerprint(other["features"])
     manifest.write_text(json.dumps(other))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DiskFull, TopicsError
-from pipeline.kafka import provisioning
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.lag.group_offsets import GroupOffsets
-from pipeline.records import TopicPartition
-from pipeline.settings import KafkaSettings
+from surgetank.errors import DiskFull, TopicsError
+from surgetank.kafka import provisioning
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.lag.group_offsets import GroupOffsets
+from surgetank.records import TopicPartition
+from surgetank.settings import KafkaSettings
 from tests.support.consumer_group import Group
 from tests.support.kafka_proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
 from tests.support.kafka_under_test import KafkaUnderTest

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from pipeline.errors import LostIdentity
-from pipeline.kafka import clients
+from surgetank.errors import LostIdentity
+from surgetank.kafka import clients
 from tests.support.live_pipeline import Stage
 from tests.support.stateful_pipeline import Remembered
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.declaration import Pipeline
-from pipeline.kafka import clients
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.settings import KafkaSettings
+from surgetank.declaration import Pipeline
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.settings import KafkaSettings
 from tests.support.stateful_pipeline import Remembered, changelog_records, restored
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "takeover.tar.xz"

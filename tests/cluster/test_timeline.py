@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.kafka import clients, provisioning
-from pipeline.timeline.events import EventKind, TimelineEvent
-from pipeline.timeline.reader import read_history
+from surgetank.kafka import clients, provisioning
+from surgetank.timeline.events import EventKind, TimelineEvent
+from surgetank.timeline.reader import read_history
 from tests.support import misbehaving_models
 from tests.support.event_bytes import far_away, real, send
 from tests.support.live_pipeline import Stage
@@ -48,7 +48,7 @@ def delete(under: Stage, topic: str) -> None:
 
 def surgetank(under: Stage, *arguments: str) -> str:
     """Return what a command prints that ends well."""
-    command = [sys.executable, "-m", "pipeline.cli", *arguments, "--bootstrap", under.kafka.bootstrap]
+    command = [sys.executable, "-m", "surgetank.cli", *arguments, "--bootstrap", under.kafka.bootstrap]
     return subprocess.run(
         command,
         check=True,

@@ -14,12 +14,12 @@ import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.drills.fleet import Member
-from pipeline.kafka import clients, provisioning
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.migration.stopped_group import StoppedGroup
-from pipeline.timeline.events import EventKind
-from pipeline.timeline.reader import read_history
+from surgetank.drills.fleet import Member
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.migration.stopped_group import StoppedGroup
+from surgetank.timeline.events import EventKind
+from surgetank.timeline.reader import read_history
 from tests.support.live_pipeline import Stage, hanging_transaction
 from tests.support.topologies.stateless_flights import ENVIRONMENT
 
@@ -33,7 +33,16 @@ def surgetank(under: Stage, *arguments: str) -> "subprocess.CompletedProcess[str
     """Run a command on the pipeline of a stage."""
     command, *options = arguments
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", command, under.topology, *options, "--bootstrap", under.kafka.bootstrap],
+        [
+            sys.executable,
+            "-m",
+            "surgetank.cli",
+            command,
+            under.topology,
+            *options,
+            "--bootstrap",
+            under.kafka.bootstrap,
+        ],
         capture_output=True,
         text=True,
         timeout=120,

@@ -7,11 +7,11 @@ from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from pipeline.drills.fleet import Member
-from pipeline.drills.wire import encoder
-from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.lag.group_offsets import GroupOffsets
+from surgetank.drills.fleet import Member
+from surgetank.drills.wire import encoder
+from surgetank.kafka import clients
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.lag.group_offsets import GroupOffsets
 from tests.support.kafka_proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events

@@ -12,11 +12,11 @@ import pytest
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewPartitions
 
-from pipeline.declaration import PREDICTIONS
-from pipeline.drills.fleet import Member
-from pipeline.drills.state_check import last_values
-from pipeline.kafka import clients, provisioning
-from pipeline.lag.group_offsets import GroupOffsets
+from surgetank.declaration import PREDICTIONS
+from surgetank.drills.fleet import Member
+from surgetank.drills.state_check import last_values
+from surgetank.kafka import clients, provisioning
+from surgetank.lag.group_offsets import GroupOffsets
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY
 from tests.support.stateful_pipeline import ENVIRONMENT, Remembered
@@ -25,7 +25,7 @@ from tests.support.topologies.stateful_flights import CHANGE, FEWER, WINDOW, pub
 
 EVENTS = 20_000
 REFUSED = 2
-SURGETANK = (sys.executable, "-m", "pipeline.cli", "state")
+SURGETANK = (sys.executable, "-m", "surgetank.cli", "state")
 
 RememberedFactory = Callable[..., Remembered]
 

@@ -6,7 +6,7 @@ from itertools import cycle
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from pipeline.kafka import clients
+from surgetank.kafka import clients
 from tests.support.event_bytes import real
 from tests.support.live_pipeline import Stage
 

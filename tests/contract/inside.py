@@ -15,8 +15,8 @@ from typing import Any
 import mode
 import psutil
 
-from pipeline.app import application
-from pipeline.settings import load
+from surgetank.app import application
+from surgetank.settings import load
 from tests.support.topologies.stateless_flights import pipeline
 
 # aiokafka.protocol holds thousands of tables from the moment it is imported; what talks to brokers lies here.

@@ -13,18 +13,18 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.clock import SystemClock
-from pipeline.kafka import clients
-from pipeline.kafka.columnar.consumer import ColumnarConsumer
-from pipeline.kafka.columnar.interface import BatchConsumer, BatchProducer
-from pipeline.kafka.columnar.plain import PlainConsumer, PlainProducer
-from pipeline.kafka.columnar.produce_all import produce_all
-from pipeline.kafka.columnar.producer import ColumnarProducer
-from pipeline.kafka.columnar.results import Polled
-from pipeline.kafka.message_headers import UNREADABLE
-from pipeline.kafka.raw_headers import produce_with_headers
-from pipeline.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
-from pipeline.settings import KafkaSettings
+from surgetank.clock import SystemClock
+from surgetank.kafka import clients
+from surgetank.kafka.columnar.consumer import ColumnarConsumer
+from surgetank.kafka.columnar.interface import BatchConsumer, BatchProducer
+from surgetank.kafka.columnar.plain import PlainConsumer, PlainProducer
+from surgetank.kafka.columnar.produce_all import produce_all
+from surgetank.kafka.columnar.producer import ColumnarProducer
+from surgetank.kafka.columnar.results import Polled
+from surgetank.kafka.message_headers import UNREADABLE
+from surgetank.kafka.raw_headers import produce_with_headers
+from surgetank.records import Headers, OutputRecords, PartitionRecords, TopicPartition, large_binary
+from surgetank.settings import KafkaSettings
 from tests.support.kafka_under_test import KafkaUnderTest
 
 CLOCK = SystemClock()

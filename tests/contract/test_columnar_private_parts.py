@@ -13,11 +13,11 @@ import confluent_kafka
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from pipeline.kafka.columnar import library, select
-from pipeline.kafka.columnar.consumer import ColumnarConsumer
-from pipeline.kafka.columnar.library import LIBRARY, LibraryUnavailableError
-from pipeline.kafka.columnar.plain import PlainConsumer, PlainProducer
-from pipeline.kafka.columnar.producer import ColumnarProducer, handle
+from surgetank.kafka.columnar import library, select
+from surgetank.kafka.columnar.consumer import ColumnarConsumer
+from surgetank.kafka.columnar.library import LIBRARY, LibraryUnavailableError
+from surgetank.kafka.columnar.plain import PlainConsumer, PlainProducer
+from surgetank.kafka.columnar.producer import ColumnarProducer, handle
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {"bootstrap.servers": "127.0.0.1:1", "group.id": "nobody", "log_level": 2}
@@ -136,7 +136,7 @@ def test_without_the_compiler_the_ordinary_client_is_selected() -> None:
     """The modules with compiled loops are not even imported by what selects."""
     code = (
         "import sys; sys.modules['numba'] = None\n"
-        "from pipeline.kafka.columnar import select\n"
+        "from surgetank.kafka.columnar import select\n"
         f"print(type(select.batch_consumer({OPTIONS!r})).__name__)"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -149,7 +149,7 @@ def test_compiled_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
     """Calls into librdkafka are by name, so that code on disk fits a library at another address."""
     code = (
         "import logging; logging.basicConfig()\n"
-        "from pipeline.kafka.columnar import walk, producer\n"
+        "from surgetank.kafka.columnar import walk, producer\n"
         "loops = [walk.take, walk.group, walk.copy_out, walk.destroy, producer._append]\n"
         "print(sum(sum(loop.stats.cache_hits.values()) for loop in loops), len(loops))"
     )

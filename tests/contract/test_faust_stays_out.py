@@ -13,15 +13,15 @@ from typing import Any
 import faust
 import pytest
 
-from pipeline.runtime.faust_host import FaustApp
+from surgetank.runtime.faust_host import FaustApp
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import Stage
 from tests.support.topologies.stateless_flights import ENVIRONMENT
 
-HOST = "pipeline.runtime.faust_host.faust_app.<locals>.Host"
+HOST = "surgetank.runtime.faust_host.faust_app.<locals>.Host"
 # By module, so that a part that a new version adds is noticed too.
 EXPECTED = {
-    "pipeline.runtime.faust_host.FaustApp",
+    "surgetank.runtime.faust_host.FaustApp",
     HOST,
     "faust.agents.manager.AgentManager",
     "faust.sensors.monitor.Monitor",
@@ -55,7 +55,7 @@ def test_a_running_worker_holds_nothing_of_fausts_kafka(kafka: KafkaUnderTest, t
         found = json.loads(out.splitlines()[-1])
 
     assert set(found["services"]) <= EXPECTED, found["services"]
-    assert {"pipeline.runtime.faust_host.faust_app.<locals>.Host", "faust.agents.manager.AgentManager"} <= set(
+    assert {"surgetank.runtime.faust_host.faust_app.<locals>.Host", "faust.agents.manager.AgentManager"} <= set(
         found["services"]
     )
     assert not [name for name in found["services"] if any(part in name.lower() for part in OFF)]

@@ -14,19 +14,19 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import KafkaError as K
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.clock import SystemClock
-from pipeline.kafka import clients
-from pipeline.kafka.group_client import GroupClient
-from pipeline.kafka.offset_owner import OffsetOwner
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.records import TaskId, TaskRecords, TopicPartition
-from pipeline.runtime.fencing import fence
-from pipeline.runtime.fetcher import Fetcher, FetchPosition
-from pipeline.runtime.group_membership import GroupMembership, generation
-from pipeline.runtime.hanging_transactions import end_hanging_transactions
-from pipeline.runtime.record_order import ArrivalOrder
-from pipeline.runtime.record_queues import RecordQueues
-from pipeline.settings import KafkaSettings, WorkerSettings
+from surgetank.clock import SystemClock
+from surgetank.kafka import clients
+from surgetank.kafka.group_client import GroupClient
+from surgetank.kafka.offset_owner import OffsetOwner
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.records import TaskId, TaskRecords, TopicPartition
+from surgetank.runtime.fencing import fence
+from surgetank.runtime.fetcher import Fetcher, FetchPosition
+from surgetank.runtime.group_membership import GroupMembership, generation
+from surgetank.runtime.hanging_transactions import end_hanging_transactions
+from surgetank.runtime.record_order import ArrivalOrder
+from surgetank.runtime.record_queues import RecordQueues
+from surgetank.settings import KafkaSettings, WorkerSettings
 from tests.support.kafka_proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
 from tests.support.kafka_under_test import KafkaUnderTest
 

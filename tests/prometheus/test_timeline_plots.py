@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.errors import SurgetankError
-from pipeline.kafka.local.broker import free_ports
-from pipeline.timeline import prometheus_query
-from pipeline.timeline.incident import incident_report
+from surgetank.clock import SystemClock
+from surgetank.errors import SurgetankError
+from surgetank.kafka.local.broker import free_ports
+from surgetank.timeline import prometheus_query
+from surgetank.timeline.incident import incident_report
 from tests.support.programs import needed
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.clock import SystemClock
-from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.records import TopicPartition
-from pipeline.settings import KafkaSettings
+from surgetank.clock import SystemClock
+from surgetank.kafka import clients
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.records import TopicPartition
+from surgetank.settings import KafkaSettings
 
 
 class Group:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.drills.wire import encoder
-from pipeline.kafka import clients
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.processing import dead_letter
-from pipeline.records import Headers, TopicPartition
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.drills.wire import encoder
+from surgetank.kafka import clients
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.processing import dead_letter
+from surgetank.records import Headers, TopicPartition
 from tests.support.live_pipeline import Stage, real_events
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from pipeline.features.aggregate_kinds import AggregateKind
-from pipeline.features.derived import Above, Difference, IsNull, Log1p, Value, numbers
-from pipeline.features.row_layout import TIME_BOUND_MS, RingWindow
-from pipeline.features.tables import Aggregate, Table, TableState, table_states
-from pipeline.features.windows import advance
+from surgetank.features.aggregate_kinds import AggregateKind
+from surgetank.features.derived import Above, Difference, IsNull, Log1p, Value, numbers
+from surgetank.features.row_layout import TIME_BOUND_MS, RingWindow
+from surgetank.features.tables import Aggregate, Table, TableState, table_states
+from surgetank.features.windows import advance
 
 Float64s = npt.NDArray[np.float64]
 

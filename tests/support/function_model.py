@@ -7,9 +7,9 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clock import Clock
-from pipeline.serving.router import SingleModelRouter
-from pipeline.serving.scorer import Scorer
+from surgetank.clock import Clock
+from surgetank.serving.router import SingleModelRouter
+from surgetank.serving.scorer import Scorer
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]

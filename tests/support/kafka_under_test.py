@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.kafka.local.broker import free_ports
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.settings import KafkaSettings
+from surgetank.kafka.local.broker import free_ports
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.settings import KafkaSettings
 
 
 @dataclass(frozen=True)

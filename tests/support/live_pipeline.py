@@ -10,18 +10,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from pipeline.clock import SystemClock
-from pipeline.declaration import Pipeline
-from pipeline.drills.audit import audit
-from pipeline.drills.audit_comparison import AuditReport
-from pipeline.drills.fleet import Fleet, Member
-from pipeline.drills.recording import Recording
-from pipeline.drills.replay import Replay, Sent
-from pipeline.drills.wire import encoder
-from pipeline.kafka import clients, provisioning
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.lag.group_offsets import GroupOffsets
-from pipeline.settings import KafkaSettings
+from surgetank.clock import SystemClock
+from surgetank.declaration import Pipeline
+from surgetank.drills.audit import audit
+from surgetank.drills.audit_comparison import AuditReport
+from surgetank.drills.fleet import Fleet, Member
+from surgetank.drills.recording import Recording
+from surgetank.drills.replay import Replay, Sent
+from surgetank.drills.wire import encoder
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.lag.group_offsets import GroupOffsets
+from surgetank.settings import KafkaSettings
 from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
 from topology.recordings.flights import recording
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ops.training.flights_schedule import flights
-from pipeline.serving import bundle
+from surgetank.serving import bundle
 
 FAR = 4_000.0
 NAME = flights.model

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from pipeline.records import TopicPartition
+from surgetank.records import TopicPartition
 
 
 @dataclass(frozen=True, slots=True)

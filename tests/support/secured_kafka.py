@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.kafka.local.broker import Broker, free_ports
-from pipeline.kafka.local.cluster import LocalCluster
-from pipeline.kafka.local.cluster_layout import ClusterLayout, properties, render
+from surgetank.kafka.local.broker import Broker, free_ports
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.local.cluster_layout import ClusterLayout, properties, render
 from tests.support.kafka_under_test import discard
 
 PASSWORD = "changeit"

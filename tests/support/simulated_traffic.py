@@ -14,11 +14,11 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.anomalies.alarm import Alarm, AlarmChange, Finding
-from pipeline.anomalies.count_detectors import ArrivalRate, Latency, Share
-from pipeline.anomalies.drift import Drift
-from pipeline.records import TopicPartition
-from pipeline.telemetry.metrics import LATENCY_SECONDS
+from surgetank.anomalies.alarm import Alarm, AlarmChange, Finding
+from surgetank.anomalies.count_detectors import ArrivalRate, Latency, Share
+from surgetank.anomalies.drift import Drift
+from surgetank.records import TopicPartition
+from surgetank.telemetry.metrics import LATENCY_SECONDS
 
 Float64s = npt.NDArray[np.float64]
 

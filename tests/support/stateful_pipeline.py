@@ -8,17 +8,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipeline.declaration import Pipeline
-from pipeline.drills.fleet import Member
-from pipeline.drills.recording import Recording
-from pipeline.drills.state_check import compare_states
-from pipeline.drills.wire import SCORE, decoder
-from pipeline.kafka.topic_reader import TopicReader
-from pipeline.offline import feature_sql
-from pipeline.processing.event_sequence import milliseconds
-from pipeline.processing.stateful_features import plausible_times
-from pipeline.records import TopicPartition
-from pipeline.settings import StateSettings
+from surgetank.declaration import Pipeline
+from surgetank.drills.fleet import Member
+from surgetank.drills.recording import Recording
+from surgetank.drills.state_check import compare_states
+from surgetank.drills.wire import SCORE, decoder
+from surgetank.kafka.topic_reader import TopicReader
+from surgetank.offline import feature_sql
+from surgetank.processing.event_sequence import milliseconds
+from surgetank.processing.stateful_features import plausible_times
+from surgetank.records import TopicPartition
+from surgetank.settings import StateSettings
 from tests.support.live_pipeline import Stage
 from tests.support.topologies.stateful_flights import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording

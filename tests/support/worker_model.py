@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.records import TaskEpoch, TaskId, TopicPartition
-from pipeline.runtime import task_actions as act
-from pipeline.runtime import task_events as on
-from pipeline.runtime.task_actions import ManagerAction
-from pipeline.runtime.task_events import ManagerEvent, RecordSpan
-from pipeline.runtime.task_manager import TaskManager
-from pipeline.runtime.task_state import TaskState
+from surgetank.records import TaskEpoch, TaskId, TopicPartition
+from surgetank.runtime import task_actions as act
+from surgetank.runtime import task_events as on
+from surgetank.runtime.task_actions import ManagerAction
+from surgetank.runtime.task_events import ManagerEvent, RecordSpan
+from surgetank.runtime.task_manager import TaskManager
+from surgetank.runtime.task_state import TaskState
 
 TOPICS = {"scoring": ("events", "facts"), "second": ("others",)}
 TASKS = (TaskId("scoring", 0), TaskId("scoring", 1), TaskId("second", 0))

@@ -1,4 +1,4 @@
-"""pipeline.bisection: every row is accounted for, the guilty ones stand alone, and the search is bounded."""
+"""surgetank.bisection: every row is accounted for, the guilty ones stand alone, and the search is bounded."""
 
 from math import ceil, log2
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.bisection import bisect_failures
+from surgetank.bisection import bisect_failures
 
 anytime = settings(deadline=None)  # tests share their machine
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.columns_to_fit import columns_to_fit
+from surgetank.columns_to_fit import columns_to_fit
 
 NAMES = ["a", "b", "c", "d", "e"]
 

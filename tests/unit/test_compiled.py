@@ -1,4 +1,4 @@
-"""pipeline.compiled: loops compiled to machine code, and kept for the next process."""
+"""surgetank.compiled: loops compiled to machine code, and kept for the next process."""
 
 import os
 import re
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compiled import MODULES
+from surgetank.compiled import MODULES
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_FOLDER = {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent/cache"}
 
 SUMS = """
 from numba import int64
-from pipeline.compiled import compiled
+from surgetank.compiled import compiled
 
 @compiled()
 def square(number):
@@ -60,9 +60,9 @@ def test_what_was_kept_and_cut_short_is_compiled_again(sums: Path, tmp_path: Pat
 
 
 def test_every_module_that_keeps_code_is_compiled_at_install() -> None:
-    """`python -m pipeline.compiled` knows every module in which something is compiled with a signature."""
+    """`python -m surgetank.compiled` knows every module in which something is compiled with a signature."""
     found = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        ".".join(path.relative_to(ROOT / "pipeline").with_suffix("").parts)
         for path in (ROOT / "pipeline").rglob("*.py")
         if re.search(r"^@compiled\([^)]", path.read_text(), re.MULTILINE)
     }
@@ -70,7 +70,7 @@ def test_every_module_that_keeps_code_is_compiled_at_install() -> None:
 
 
 PARTS = """
-from pipeline.compiled import compiled
+from surgetank.compiled import compiled
 
 STEP = 1
 
@@ -82,7 +82,7 @@ WHOLE = """
 from numba import int64
 from limits import LIMIT
 from parts import step
-from pipeline.compiled import compiled
+from surgetank.compiled import compiled
 
 @compiled(int64(int64))
 def steps(number):
@@ -94,7 +94,7 @@ print(steps(1))
 
 def ran(folder: Path, *, code: str = "import whole", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new process that finds the folder's modules first."""
-    path = os.pathsep.join([str(folder), str(ROOT), *filter(None, sys.path)])
+    path = os.pathsep.join([str(folder), str(folder / "pipeline"), str(ROOT), *filter(None, sys.path)])
     others = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment = others | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | environment
     command = [sys.executable, "-c", code]
@@ -118,7 +118,7 @@ def installed(tmp_path: Path) -> Path:
     """
     for name in ("pipeline", "schemas"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc"))
-    made = ran(tmp_path, code="from pipeline import compiled; raise SystemExit(compiled.main())", **NO_FOLDER)
+    made = ran(tmp_path, code="from surgetank import compiled; raise SystemExit(compiled.main())", **NO_FOLDER)
     assert made.stdout == "compiled: all loops are kept for the next process\n"
     return tmp_path
 
@@ -146,12 +146,12 @@ class Listener(event.Listener):
 event.register("numba:compile", Listener())
 """
 ALL = """
-import pipeline.compiled
-for module in pipeline.compiled.MODULES:
+import surgetank.compiled
+for module in surgetank.compiled.MODULES:
     __import__(module)
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
 encoder = AvroSerializer(project_schemas(), "score")
 import pyarrow as pa
 none = encoder.serialize(pa.RecordBatch.from_pylist([], schema=encoder.schema))
@@ -161,7 +161,7 @@ print(len(compiled))
 # The module that is compiled fastest stands for all: what happens without kept code is decided by the decorator.
 ONE = """
 import numpy as np
-from pipeline.state.sparse_serde import SparseSerde
+from surgetank.state.sparse_serde import SparseSerde
 serde, rows = SparseSerde(np.zeros(3)), np.array([[1.0, 0.0, 2.0]])
 assert serde.unpack(serde.pack(rows, 7)).tolist() == rows.tolist()
 print(len(compiled))

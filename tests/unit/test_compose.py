@@ -9,8 +9,8 @@ import pytest
 import typer
 import yaml
 
-from pipeline.cli import app
-from pipeline.kafka.local import cluster_layout, jars
+from surgetank.cli import app
+from surgetank.kafka.local import cluster_layout, jars
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
 _TEXT = {"type": "string", "minLength": 1}

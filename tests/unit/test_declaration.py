@@ -1,13 +1,13 @@
-"""pipeline.declaration: what a pipeline with memory says of topics, and what it refuses."""
+"""surgetank.declaration: what a pipeline with memory says of topics, and what it refuses."""
 
 from dataclasses import replace
 
 import pytest
 
-from pipeline import Events, Field, Pipeline, Scores, Table, hours
-from pipeline.errors import TopologyError
-from pipeline.features.spec import Input
-from pipeline.kafka.provisioning import needed, problems
+from surgetank import Events, Field, Pipeline, Scores, Table, hours
+from surgetank.errors import TopologyError
+from surgetank.features.spec import Input
+from surgetank.kafka.provisioning import needed, problems
 
 EVENTS = Events("payments", schema="payment", key="card", time="at")
 BLOCKS = Events("blocks", schema="block", key="card", time="at")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import typer
 
-from pipeline.cli import app
-from pipeline.cli.pipeline_argument import assigned
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.declaration import Pipeline
-from pipeline.errors import SettingsError
-from pipeline.settings import Settings, load
+from surgetank.cli import app
+from surgetank.cli.pipeline_argument import assigned
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.declaration import Pipeline
+from surgetank.errors import SettingsError
+from surgetank.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -272,7 +272,10 @@ def test_settings_and_metrics_that_a_page_names_exist(page: Path) -> None:
 
 def test_wrong_files_settings_and_metrics_are_found() -> None:
     """The checks of code spans find what does not exist, and leave code blocks alone."""
-    text = "`pipeline/nowhere.py` `pipeline/app.py` `worker.rows` `worker.name` `surgetank_no_total` `surgetank_tasks`"
+    text = (
+        "`pipeline/nowhere.py` `pipeline/surgetank/app.py` `worker.rows` `worker.name` `surgetank_no_total` "
+        "`surgetank_tasks`"
+    )
     assert missing_paths(text) == ["pipeline/nowhere.py"]
     assert unknown_names(text) == ["worker.rows", "surgetank_no_total"]
     assert missing_paths(f"```\n{text}\n```\n") == []

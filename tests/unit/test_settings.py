@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from pipeline.errors import SettingsError
-from pipeline.settings import Settings, WorkerSettings, describe, load
+from surgetank.errors import SettingsError
+from surgetank.settings import Settings, WorkerSettings, describe, load
 
 
 @pytest.fixture(autouse=True)
@@ -355,7 +355,7 @@ def test_identities_differ_unless_they_are_set() -> None:
 @pytest.fixture
 def command() -> typer.Typer:
     """The command line, as installed."""
-    from pipeline.cli import app
+    from surgetank.cli import app
 
     return app
 

@@ -13,7 +13,7 @@ from tests.conftest import LONGEST_FIRST
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ("pipeline", "topology", "schemas")
 LINES_MAX = 400
-CLOCK = "pipeline/clock.py"
+CLOCK = "pipeline/surgetank/clock.py"
 WALL_CLOCK = {
     *("time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.ctime"),
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
@@ -157,7 +157,7 @@ def test_nothing_is_mocked() -> None:
 
 
 def test_the_wall_clock_is_read_in_one_place() -> None:
-    """Only pipeline/clock.py asks the machine for the time of day; all else is given a clock or a time."""
+    """Only pipeline/surgetank/clock.py asks the machine for the time of day; all else is given a clock or a time."""
     readers = {path: lines for path, tree in sources(*ENGINE).items() if (lines := wall_clock_calls(tree))}
     assert set(readers) == {CLOCK}, readers
 
@@ -219,5 +219,5 @@ def test_no_admin_client_is_asked_for_committed_offsets_but_in_a_process_of_its_
             or (isinstance(node, ast.ImportFrom) and name in {each.name for each in node.names})
         }
 
-    assert users("list_consumer_group_offsets") == {"pipeline/kafka/offset_collector.py"}
-    assert users("OffsetCollector") == {"pipeline/lag/offset_collector_process.py"}
+    assert users("list_consumer_group_offsets") == {"pipeline/surgetank/kafka/offset_collector.py"}
+    assert users("OffsetCollector") == {"pipeline/surgetank/lag/offset_collector_process.py"}

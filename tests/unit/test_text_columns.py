@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.text_columns import as_key, as_text, has_text
+from surgetank.text_columns import as_key, as_text, has_text
 
 FIXED_WIDTH = [
     pa.int32(),

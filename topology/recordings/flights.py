@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from pipeline.drills.recording import Recording
-from pipeline.errors import StartupError
+from surgetank.drills.recording import Recording
+from surgetank.errors import StartupError
 from topology.flights import flights as pipeline
 
 BOARDING_LEAD = timedelta(minutes=30)

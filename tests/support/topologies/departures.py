@@ -6,7 +6,7 @@ Its one table is fed by the pipeline's own events and has every kind of statisti
 import os
 from dataclasses import replace
 
-from pipeline import Field, Pipeline, Scores, Table, days, hours
+from surgetank import Field, Pipeline, Scores, Table, days, hours
 from tests.support.topologies import worker_faults
 from tests.support.topologies.stateful_flights import ENVIRONMENT, MODEL
 from topology import flights as origin

@@ -11,8 +11,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from pipeline import Field, Pipeline, Scores, Table, days, hours, minutes
-from pipeline.serving import bundle
+from surgetank import Field, Pipeline, Scores, Table, days, hours, minutes
+from surgetank.serving import bundle
 from tests.support.topologies import worker_faults
 from topology import flights as origin
 

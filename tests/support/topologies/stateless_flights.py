@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 
-from pipeline import Pipeline, Scores
+from surgetank import Pipeline, Scores
 from topology import flights as origin
 
 ENVIRONMENT = "TEST_PREFIX"
@@ -30,6 +30,6 @@ def __getattr__(name: str) -> object:
     """Build ``app``, for ``faust -A MODULE:app worker`` with this module, as topology/flights.py does."""
     if name != "app":
         raise AttributeError(name)
-    from pipeline.app import application
+    from surgetank.app import application
 
     return application(pipeline)

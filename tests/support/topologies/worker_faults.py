@@ -9,12 +9,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.kafka.topic_rewriter import TopicRewriter
-from pipeline.runtime import worker_monitor
-from pipeline.runtime.changelog_restorer import ChangelogRestorer
-from pipeline.runtime.rebalance_listener import TaskRebalanceListener
-from pipeline.state.state_manager import StateManager
-from pipeline.state.store import Store
+from surgetank.kafka.topic_rewriter import TopicRewriter
+from surgetank.runtime import worker_monitor
+from surgetank.runtime.changelog_restorer import ChangelogRestorer
+from surgetank.runtime.rebalance_listener import TaskRebalanceListener
+from surgetank.state.state_manager import StateManager
+from surgetank.state.store import Store
 
 ENVIRONMENT = "TEST_FAULT"
 

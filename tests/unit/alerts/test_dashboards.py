@@ -11,7 +11,7 @@ import pytest
 from ops.alerts import known_series, panels
 from ops.alerts.dashboards import dashboards
 from ops.alerts.rules import RECORDED, render
-from pipeline.telemetry.metrics import Metrics
+from surgetank.telemetry.metrics import Metrics
 from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "grafana" / "dashboards"

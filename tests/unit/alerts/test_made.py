@@ -11,9 +11,9 @@ from ops.alerts import objectives as o
 from ops.alerts.__main__ import generated_files
 from ops.alerts.alert import Severity
 from ops.alerts.rules import ALERTS, ALL
-from pipeline.lag.end_offset_history import STALL_SECONDS
-from pipeline.settings import ExporterSettings
-from pipeline.telemetry.metrics import LATENCY_SECONDS
+from surgetank.lag.end_offset_history import STALL_SECONDS
+from surgetank.settings import ExporterSettings
+from surgetank.telemetry.metrics import LATENCY_SECONDS
 from tests.support.alert_faults import FAULTS
 from tests.support.prometheus_tools import ROOT
 

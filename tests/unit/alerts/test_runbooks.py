@@ -10,8 +10,8 @@ import typer
 
 from ops.alerts import known_series
 from ops.alerts.rules import ALERTS, RECORDED
-from pipeline.cli import app
-from pipeline.settings import Settings
+from surgetank.cli import app
+from surgetank.settings import Settings
 from tests.support.prometheus_tools import ROOT
 
 FOLDER = ROOT / "ops" / "runbooks"

@@ -5,13 +5,13 @@ import logging
 import numpy as np
 import pytest
 
-from pipeline.anomalies.alarm import AlarmChange
-from pipeline.anomalies.anomaly_monitor import AnomalyMonitor
-from pipeline.records import Step, TopicPartition
-from pipeline.serving.scorer import MODEL_ERROR
-from pipeline.telemetry.metrics import Metrics
-from pipeline.timeline.timeline_reporter import TimelineReporter
-from pipeline.worker.worker_listener import WorkerListener
+from surgetank.anomalies.alarm import AlarmChange
+from surgetank.anomalies.anomaly_monitor import AnomalyMonitor
+from surgetank.records import Step, TopicPartition
+from surgetank.serving.scorer import MODEL_ERROR
+from surgetank.telemetry.metrics import Metrics
+from surgetank.timeline.timeline_reporter import TimelineReporter
+from surgetank.worker.worker_listener import WorkerListener
 
 SOURCE = TopicPartition("t", 0)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.anomalies.alarm import RECOVERY_SECONDS, Alarm, AlarmChange, Finding
-from pipeline.anomalies.baseline import (
+from surgetank.anomalies.alarm import RECOVERY_SECONDS, Alarm, AlarmChange, Finding
+from surgetank.anomalies.baseline import (
     DAY_SLOTS,
     SLOT_SECONDS,
     VALUES,
@@ -20,11 +20,11 @@ from pipeline.anomalies.baseline import (
     compute_baseline,
     quantiles,
 )
-from pipeline.anomalies.bounds import deviations, ks_bound, psi_bound
-from pipeline.anomalies.count_detectors import ArrivalRate, Latency, RateWindow, Share, quantile
-from pipeline.anomalies.drift import BLOCK, BLOCKS, RECENT_SCORES, Drift, ks, psi, without
-from pipeline.anomalies.row_sample import ROWS_MAX, ROWS_PER_BATCH, RowSample
-from pipeline.records import TopicPartition
+from surgetank.anomalies.bounds import deviations, ks_bound, psi_bound
+from surgetank.anomalies.count_detectors import ArrivalRate, Latency, RateWindow, Share, quantile
+from surgetank.anomalies.drift import BLOCK, BLOCKS, RECENT_SCORES, Drift, ks, psi, without
+from surgetank.anomalies.row_sample import ROWS_MAX, ROWS_PER_BATCH, RowSample
+from surgetank.records import TopicPartition
 
 NUMBERS = st.floats(-1e6, 1e6)
 SAMPLES = st.lists(st.one_of(NUMBERS, st.integers(0, 3).map(float)), min_size=1, max_size=60).map(sorted).map(np.array)

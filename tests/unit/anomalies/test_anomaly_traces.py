@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.anomalies.drift import Drift
+from surgetank.anomalies.drift import Drift
 from tests.support import simulated_traffic
 
 FRIDAY = 4

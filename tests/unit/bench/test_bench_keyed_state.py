@@ -17,7 +17,7 @@ from ops.bench.payments import layout
 from ops.bench.payments_job import pack
 from ops.bench.rates import MeasuredRun, ratios, summary
 from ops.bench.tables import tables
-from pipeline.codec.schema_repository import project_schemas
+from surgetank.codec.schema_repository import project_schemas
 
 JOB = ContenderArgs("k:1", "run", "events", "run.scores", "run.cards.changelog", "folder")
 

@@ -12,7 +12,7 @@ from ops.bench.output_check import check
 from ops.bench.tables import tables
 from ops.bench.tuning import BATCH_ROWS_MAX, PRINTED
 from ops.training.flights_schedule import flights
-from pipeline.errors import SurgetankError
+from surgetank.errors import SurgetankError
 from topology.recordings.flights import boarding_table
 
 ROWS = 5000

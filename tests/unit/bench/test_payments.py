@@ -9,11 +9,11 @@ import pytest
 from ops.bench.job import Avro
 from ops.bench.payments import LEAD, Paid, layout, made_up, memory, payments, warm
 from ops.bench.payments_job import BUNDLE, PaymentsJob, pack, unpack
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.offline.backfill import compute_aggregates, matrices
-from pipeline.offline.history import History, OrderedEvents
-from pipeline.serving.bundle import load
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.offline.backfill import compute_aggregates, matrices
+from surgetank.offline.history import History, OrderedEvents
+from surgetank.serving.bundle import load
+from surgetank.serving.onnx_model import OnnxModel
 
 LAST_MS = 1_750_000_000_000
 CARDS, COUNT = 300, 12_000

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import scores, topics
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.kafka import provisioning
+from surgetank.cli import scores, topics
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.kafka import provisioning
 from topology.flights import flights
 
 SCHEMA = project_schemas().columns("score")

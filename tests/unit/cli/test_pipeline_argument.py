@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.pipeline_argument import known, recording_of, resolve
-from pipeline.errors import TopologyError
+from surgetank.cli.pipeline_argument import known, recording_of, resolve
+from surgetank.errors import TopologyError
 from topology.flights import flights
 
 
@@ -39,8 +39,8 @@ def test_a_fault_inside_a_topology_is_not_hidden(tmp_path: Path, monkeypatch: py
 
 def test_a_module_without_a_pipeline_is_refused() -> None:
     """A module that declares none, or several, does not say which is meant."""
-    with pytest.raises(TopologyError, match=r"pipeline\.clock declares no Pipeline"):
-        resolve("pipeline.clock")
+    with pytest.raises(TopologyError, match=r"surgetank\.clock declares no Pipeline"):
+        resolve("surgetank.clock")
 
 
 def test_the_recording_is_the_one_that_the_pipeline_names() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import state
+from surgetank.cli import state
 
 
 def page(tasks: int, restored: int, remaining: int) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.cli.scores import _print_lines, _print_table, with_texts_of_times
-from pipeline.codec.schema_repository import project_schemas
+from surgetank.cli.scores import _print_lines, _print_table, with_texts_of_times
+from surgetank.codec.schema_repository import project_schemas
 
 # Milliseconds, the same instant in microseconds and seconds, and the ends of the range.
 TIMES = [1_700_000_000_123, 1_700_000_000_123_000, 1_700_000_000, -1, 2**63 - 1, -(2**63) + 1, 253_402_300_800_000]

@@ -9,7 +9,7 @@ import pytest
 # The signal arrives when the command looks for its pipeline: the engine has not been imported yet.
 EARLY = """
 import os
-from pipeline.cli import main, pipeline_argument
+from surgetank.cli import main, pipeline_argument
 pipeline_argument.located = lambda _: os.kill(os.getpid(), {signal})
 main()
 """

@@ -10,8 +10,8 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 
-from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.records import RecordBatch, TopicPartition, large_binary
+from surgetank.codec.schema_repository import SchemaRepository
+from surgetank.records import RecordBatch, TopicPartition, large_binary
 
 BYTES_MAX = 10_000
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}

@@ -6,8 +6,8 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
-from pipeline.codec.avro.rows import Rows, fastavro_schema, read_row
-from pipeline.codec.avro.types import (
+from surgetank.codec.avro.rows import Rows, fastavro_schema, read_row
+from surgetank.codec.avro.types import (
     Array,
     AvroType,
     Enum,
@@ -20,7 +20,7 @@ from pipeline.codec.avro.types import (
     arrow_struct,
     parse,
 )
-from pipeline.codec.wire import FRAME_BYTES, frame
+from surgetank.codec.wire import FRAME_BYTES, frame
 
 
 class Malformed(ValueError):  # noqa: N818 - the name is what happened

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.codec import base
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.base import Unencodable
-from pipeline.codec.schema_repository import SchemaRepository, project_schemas
-from pipeline.errors import SchemaError
-from pipeline.records import Step
+from surgetank.codec import base
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.base import Unencodable
+from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.errors import SchemaError
+from surgetank.records import Step
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
 LISTS = record(

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.base import Deserializer, Serializer, Unencodable
-from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.errors import SchemaError
-from pipeline.records import Step
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.base import Deserializer, Serializer, Unencodable
+from surgetank.codec.schema_repository import SchemaRepository
+from surgetank.errors import SchemaError
+from surgetank.records import Step
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of
 
 SCHEMA = record(("name", "string"), ("count", "int"), ("amount", ["null", "double"]), ("at", MILLIS))

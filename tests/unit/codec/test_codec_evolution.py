@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.codec.evolution import main, problems
+from surgetank.codec.evolution import main, problems
 from tests.unit.codec.avro_samples import MILLIS, record, write_folder
 
 BASE = record(("id", "string"), ("count", "int"), {"name": "note", "type": ["null", "string"], "default": None})

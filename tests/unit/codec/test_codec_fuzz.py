@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.rows import fastavro_schema, read_row
-from pipeline.codec.base import UNDECODABLE
-from pipeline.codec.schema_repository import project_schemas
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.rows import fastavro_schema, read_row
+from surgetank.codec.base import UNDECODABLE
+from surgetank.codec.schema_repository import project_schemas
 from tests.unit.codec.avro_samples import records_of, written
 from tests.unit.codec.reference import Reference
 

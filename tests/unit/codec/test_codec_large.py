@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.records import large_binary_of
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.records import large_binary_of
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, written
 
 SCHEMA = record(("a", "int"))

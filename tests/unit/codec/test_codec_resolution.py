@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.rows import fastavro_schema, read_row
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.rows import fastavro_schema, read_row
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, records_of, rows_of, written
 
 VALUES: dict[str, list[float]] = {

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.avro.types import parse
-from pipeline.codec.schema_repository import SchemaRepository
-from pipeline.errors import SchemaError
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.avro.types import parse
+from surgetank.codec.schema_repository import SchemaRepository
+from surgetank.errors import SchemaError
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, records_of, rows_of, written
 
 INSTANT = dt.datetime(2013, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC)

@@ -1,4 +1,4 @@
-"""pipeline.codec.avro on random schemas: what it reads, refuses and writes is what two other libraries do.
+"""surgetank.codec.avro on random schemas: what it reads, refuses and writes is what two other libraries do.
 
 It accepts exactly what the strict reference accepts, with two deliberate differences from fastavro alone: of a map
 with a key twice it keeps both entries, where a dict has the last; a decimal with too many digits is an error, where
@@ -18,11 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec.avro.body_decoder import BodyDecoder
-from pipeline.codec.avro.body_encoder import BodyEncoder
-from pipeline.codec.avro.rows import without_times
-from pipeline.codec.avro.types import parse
-from pipeline.codec.wire import FRAME_BYTES
+from surgetank.codec.avro.body_decoder import BodyDecoder
+from surgetank.codec.avro.body_encoder import BodyEncoder
+from surgetank.codec.avro.rows import without_times
+from surgetank.codec.avro.types import parse
+from surgetank.codec.wire import FRAME_BYTES
 from tests.unit.codec.avro_samples import record
 from tests.unit.codec.reference import Malformed, Reference
 

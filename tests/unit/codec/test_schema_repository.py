@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.schema_repository import SchemaRepository, project_schemas
-from pipeline.codec.wire import frame
-from pipeline.errors import SchemaError
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.codec.wire import frame
+from surgetank.errors import SchemaError
 from tests.unit.codec.avro_samples import record, records_of, write_folder
 
 ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int", "default": 0})

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.base import NOT_FRAMED, UNDECODABLE
-from pipeline.dead_letters.letters import SCHEMA, letter_columns
-from pipeline.dead_letters.selection import Selection
-from pipeline.dead_letters.statistics import Statistics
-from pipeline.kafka.columnar.headers import EncodedHeaders, encode_headers
-from pipeline.processing.dead_letter import NAMES, TIME, dead_letter_records, parse_dead_letter
-from pipeline.records import (
+from surgetank.codec.base import NOT_FRAMED, UNDECODABLE
+from surgetank.dead_letters.letters import SCHEMA, letter_columns
+from surgetank.dead_letters.selection import Selection
+from surgetank.dead_letters.statistics import Statistics
+from surgetank.kafka.columnar.headers import EncodedHeaders, encode_headers
+from surgetank.processing.dead_letter import NAMES, TIME, dead_letter_records, parse_dead_letter
+from surgetank.records import (
     DeadLetter,
     DeadLetterReason,
     Headers,

@@ -6,9 +6,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.dead_letters.partial_decode import decode_partially, hex_dump
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.dead_letters.partial_decode import decode_partially, hex_dump
 
 CONTRACTS = project_schemas()
 

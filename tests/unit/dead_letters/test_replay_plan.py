@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dead_letters.letters import SCHEMA
-from pipeline.dead_letters.replay_marks import ReplayedLetters, mark
-from pipeline.dead_letters.replay_plan import DECISIONS, Decision, ReplayPlan
-from pipeline.dead_letters.selection import Selection
+from surgetank.dead_letters.letters import SCHEMA
+from surgetank.dead_letters.replay_marks import ReplayedLetters, mark
+from surgetank.dead_letters.replay_plan import DECISIONS, Decision, ReplayPlan
+from surgetank.dead_letters.selection import Selection
 
 OFFSETS = st.sets(st.integers(0, 40), min_size=1)
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.drills.audit_comparison import (
+from surgetank.drills.audit_comparison import (
     AuditReport,
     EventBounds,
     SeenDeadLetters,

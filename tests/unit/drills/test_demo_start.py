@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.drills.demo import all_running
+from surgetank.drills.demo import all_running
 
 
 @pytest.mark.parametrize(

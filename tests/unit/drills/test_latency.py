@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.drills.latency import Latencies
+from surgetank.drills.latency import Latencies
 
 
 def column(*values: int) -> np.ndarray:

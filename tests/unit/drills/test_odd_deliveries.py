@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from pipeline.drills.odd.deliveries import Deliveries
-from pipeline.drills.odd.reading import Position, ReadRecord
-from pipeline.drills.odd.records import OddRecord
-from pipeline.drills.odd.sender import OddSender
-from pipeline.drills.odd.stopping import DrillStopped
-from pipeline.settings import KafkaSettings
+from surgetank.drills.odd.deliveries import Deliveries
+from surgetank.drills.odd.reading import Position, ReadRecord
+from surgetank.drills.odd.records import OddRecord
+from surgetank.drills.odd.sender import OddSender
+from surgetank.drills.odd.stopping import DrillStopped
+from surgetank.settings import KafkaSettings
 
 BYTES_MAX = 1 << 20
 

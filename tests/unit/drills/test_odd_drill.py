@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.drills.odd import pipeline_run
-from pipeline.drills.odd.declaration import odd_pipeline
-from pipeline.drills.odd.drill import OddPlan, run_odd
-from pipeline.drills.odd.judge import Judge
-from pipeline.drills.odd.pipeline_run import PipelineResult, PipelineRun
-from pipeline.drills.odd.report import OddReport
-from pipeline.errors import SettingsError
-from pipeline.settings import KafkaSettings
+from surgetank.drills.odd import pipeline_run
+from surgetank.drills.odd.declaration import odd_pipeline
+from surgetank.drills.odd.drill import OddPlan, run_odd
+from surgetank.drills.odd.judge import Judge
+from surgetank.drills.odd.pipeline_run import PipelineResult, PipelineRun
+from surgetank.drills.odd.report import OddReport
+from surgetank.errors import SettingsError
+from surgetank.settings import KafkaSettings
 
 UNREACHABLE = KafkaSettings(bootstrap="127.0.0.1:1")
 

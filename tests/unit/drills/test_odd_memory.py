@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.drills.odd.declaration import BACKLOG_BYTES, odd_pipeline
-from pipeline.drills.odd.memory import resident_bound, resident_peak
-from pipeline.drills.odd.records import backlog_records, odd_records
-from pipeline.settings import load
+from surgetank.drills.odd.declaration import BACKLOG_BYTES, odd_pipeline
+from surgetank.drills.odd.memory import resident_bound, resident_peak
+from surgetank.drills.odd.records import backlog_records, odd_records
+from surgetank.settings import load
 
 MIB = 1 << 20
 

@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clock import SystemClock
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import SchemaRepository, project_schemas
-from pipeline.drills.odd.declaration import OddPipeline, odd_pipeline
-from pipeline.drills.odd.judge import Judge, Judgement
-from pipeline.drills.odd.project import INPUT, OUTPUT, declared, write_project
-from pipeline.drills.odd.reading import Position, ReadRecord
-from pipeline.drills.odd.records import OddRecord, odd_records
-from pipeline.drills.odd.refusals import set_up
-from pipeline.kafka.message_headers import UNREADABLE
-from pipeline.processing.dead_letter import REASON
-from pipeline.processing.processor import BatchProcessor
-from pipeline.processing.record_warnings import RecordWarnings
-from pipeline.processing.score_records import ScoreWriter
-from pipeline.records import (
+from surgetank.clock import SystemClock
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.drills.odd.declaration import OddPipeline, odd_pipeline
+from surgetank.drills.odd.judge import Judge, Judgement
+from surgetank.drills.odd.project import INPUT, OUTPUT, declared, write_project
+from surgetank.drills.odd.reading import Position, ReadRecord
+from surgetank.drills.odd.records import OddRecord, odd_records
+from surgetank.drills.odd.refusals import set_up
+from surgetank.kafka.message_headers import UNREADABLE
+from surgetank.processing.dead_letter import REASON
+from surgetank.processing.processor import BatchProcessor
+from surgetank.processing.record_warnings import RecordWarnings
+from surgetank.processing.score_records import ScoreWriter
+from surgetank.records import (
     BatchOutput,
     Headers,
     PartitionRecords,
@@ -35,11 +35,11 @@ from pipeline.records import (
     TopicPartition,
     large_binary,
 )
-from pipeline.serving.onnx_model import OnnxModel
-from pipeline.serving.router import SingleModelRouter
-from pipeline.serving.scorer import Scorer
-from pipeline.telemetry.metrics import Metrics
-from pipeline.worker.processing_parts import deserializers
+from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.router import SingleModelRouter
+from surgetank.serving.scorer import Scorer
+from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.processing_parts import deserializers
 
 DEAD_LETTER_BYTES_MAX = 100_000_000
 FRAME_BYTES = 256

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.drills.odd.avro_types import OddType, TypeGenerator
-from pipeline.drills.odd.declaration import odd_pipeline
-from pipeline.drills.odd.features import calendar_feature, elapsed_feature, meaning
-from pipeline.drills.odd.oracle import Oracle
-from pipeline.drills.odd.records import odd_records
-from pipeline.drills.odd.refusals import set_up
-from pipeline.drills.odd.same_text import is_text_of
-from pipeline.drills.odd.strict_avro import conforms, physical
+from surgetank.drills.odd.avro_types import OddType, TypeGenerator
+from surgetank.drills.odd.declaration import odd_pipeline
+from surgetank.drills.odd.features import calendar_feature, elapsed_feature, meaning
+from surgetank.drills.odd.oracle import Oracle
+from surgetank.drills.odd.records import odd_records
+from surgetank.drills.odd.refusals import set_up
+from surgetank.drills.odd.same_text import is_text_of
+from surgetank.drills.odd.strict_avro import conforms, physical
 
 TYPES = st.integers(0, 2**32).map(lambda seed: TypeGenerator(Random(seed)).any())
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.drills.pacing import Spike, at_rate, at_speed, intended, parse_speed, parse_spike
+from surgetank.drills.pacing import Spike, at_rate, at_speed, intended, parse_speed, parse_spike
 
 rates = st.floats(0.5, 100_000)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.drills.rebalance_pauses import longest_gap
+from surgetank.drills.rebalance_pauses import longest_gap
 
 
 @pytest.mark.parametrize(

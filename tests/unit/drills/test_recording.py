@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.declaration import Events
-from pipeline.drills.recording import Recording
+from surgetank.declaration import Events
+from surgetank.drills.recording import Recording
 
 LAP = timedelta(seconds=10)
 instants = st.lists(st.integers(0, 10_000), max_size=30)

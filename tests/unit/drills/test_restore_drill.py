@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pipeline.drills.restore_drill import RestoreRate, RestoreRound, goals
+from surgetank.drills.restore_drill import RestoreRate, RestoreRound, goals
 
 BACK = RestoreRound(started=0.1, accepted=6.0, served=12.0, restored=1_200_000, restoring=5.0, cpu=4.0)
 

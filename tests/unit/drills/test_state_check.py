@@ -1,9 +1,9 @@
-"""pipeline.drills.state_check: which keys may be absent from the state because they expired."""
+"""surgetank.drills.state_check: which keys may be absent from the state because they expired."""
 
-from pipeline import Events, Pipeline, Scores, Table, seconds
-from pipeline.drills.state_check import _scores_may_have_expired
-from pipeline.processing.stateful_features import HOUR_MS
-from pipeline.settings import StateSettings
+from surgetank import Events, Pipeline, Scores, Table, seconds
+from surgetank.drills.state_check import _scores_may_have_expired
+from surgetank.processing.stateful_features import HOUR_MS
+from surgetank.settings import StateSettings
 
 PIPELINE = Pipeline(
     name="payments",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.declaration import Events
-from pipeline.drills.recording import Recording
-from pipeline.drills.synthetic_keys import synthetic_keys
+from surgetank.declaration import Events
+from surgetank.drills.recording import Recording
+from surgetank.drills.synthetic_keys import synthetic_keys
 
 EVENTS = Events("t.events", schema="event", key="key", time="at")
 FIRST_MS = 700

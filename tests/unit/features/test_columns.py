@@ -1,4 +1,4 @@
-"""pipeline.features.columns: each feature equals its plain definition, whatever the columns hold."""
+"""surgetank.features.columns: each feature equals its plain definition, whatever the columns hold."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
-from pipeline.errors import TopologyError
-from pipeline.features.spec import Feature
+from surgetank import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
+from surgetank.errors import TopologyError
+from surgetank.features.spec import Feature
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}

@@ -1,4 +1,4 @@
-"""pipeline.features.derived: over Arrow columns and in DuckDB, a derived column is the same number or missing."""
+"""surgetank.features.derived: over Arrow columns and in DuckDB, a derived column is the same number or missing."""
 
 import math
 from typing import Any
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import TopologyError
-from pipeline.features.derived import Above, Derived, Difference, IsNull, Log1p, Ratio, Value, numbers, sql_of
-from pipeline.features.spec import FeatureSpec
+from surgetank.errors import TopologyError
+from surgetank.features.derived import Above, Derived, Difference, IsNull, Log1p, Ratio, Value, numbers, sql_of
+from surgetank.features.spec import FeatureSpec
 from tests.support.duckdb_connection import duckdb_connection
 
 anytime = settings(deadline=None)  # tests share their machine

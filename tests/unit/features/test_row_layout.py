@@ -1,4 +1,4 @@
-"""pipeline.features.row_layout: what a row holds follows from the declaration, whatever its order."""
+"""surgetank.features.row_layout: what a row holds follows from the declaration, whatever its order."""
 
 import dataclasses
 import json
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Events
-from pipeline.errors import TopologyError
-from pipeline.features.aggregate_kinds import Accumulator, AggregateKind
-from pipeline.features.row_layout import AggregateSpec, RingWindow, RowLayout, migrate
-from pipeline.features.tables import Table, TableState, hours, table_states
+from surgetank import Events
+from surgetank.errors import TopologyError
+from surgetank.features.aggregate_kinds import Accumulator, AggregateKind
+from surgetank.features.row_layout import AggregateSpec, RingWindow, RowLayout, migrate
+from surgetank.features.tables import Table, TableState, hours, table_states
 from tests.support.feature_histories import Event, Online, histories, tables
 
 anytime = settings(deadline=None)  # tests share their machine
@@ -96,7 +96,7 @@ def test_every_difference_changes_the_fingerprint(other: RowLayout) -> None:
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     """It is kept with the state, so another process must find the same."""
     code = (
-        "from pipeline.features.row_layout import *; "
+        "from surgetank.features.row_layout import *; "
         "std = AggregateSpec(AggregateKind.STD, 'a', RingWindow(12, 3)); "
         "print(RowLayout((std, AggregateSpec(AggregateKind.LAST, 'b')), 100, 'x').fingerprint())"
     )

@@ -1,4 +1,4 @@
-"""pipeline.features.spec: one matrix from many columns, checked at start, with a fingerprint."""
+"""surgetank.features.spec: one matrix from many columns, checked at start, with a fingerprint."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import Category, DayOfWeek, Elapsed, Feature, Field
-from pipeline.errors import TopologyError
-from pipeline.features.spec import FeatureSpec
+from surgetank import Category, DayOfWeek, Elapsed, Feature, Field
+from surgetank.errors import TopologyError
+from surgetank.features.spec import FeatureSpec
 
 SPEC = FeatureSpec((Field("distance"), Category("carrier", ("UA", "AA")), DayOfWeek("at")))
 SCHEMA = pa.schema(
@@ -100,7 +100,7 @@ def test_every_difference_changes_the_fingerprint(features: tuple[Feature, ...])
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     """Another process, with other hash seeds, computes the same fingerprint for the same declaration."""
     code = (
-        "from pipeline import Category, DayOfWeek, Field; from pipeline.features.spec import FeatureSpec; "
+        "from surgetank import Category, DayOfWeek, Field; from surgetank.features.spec import FeatureSpec; "
         "features = (Field('distance'), Category('carrier', ('UA', 'AA')), DayOfWeek('at')); "
         "print(FeatureSpec(features).fingerprint())"
     )

@@ -1,4 +1,4 @@
-"""pipeline.features.tables: what an author declares becomes columns, a fingerprint, and errors that name the place."""
+"""surgetank.features.tables: what an author declares becomes columns, a fingerprint, and errors that name the place."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import Events, Field
-from pipeline.errors import TopologyError
-from pipeline.features.derived import Difference, Log1p
-from pipeline.features.row_layout import RingWindow
-from pipeline.features.spec import FeatureSpec
-from pipeline.features.tables import Aggregate, Table, TableState, days, hours, minutes, seconds, table_states
+from surgetank import Events, Field
+from surgetank.errors import TopologyError
+from surgetank.features.derived import Difference, Log1p
+from surgetank.features.row_layout import RingWindow
+from surgetank.features.spec import FeatureSpec
+from surgetank.features.tables import Aggregate, Table, TableState, days, hours, minutes, seconds, table_states
 
 DEPARTURES = Events("departures", schema="departure", key="tailnum", time="departed_at")
 AIRCRAFT = Table("aircraft", facts=DEPARTURES)

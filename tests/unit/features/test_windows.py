@@ -1,4 +1,4 @@
-"""pipeline.features.windows: the compiled update says what the definition says, whatever the events and batches."""
+"""surgetank.features.windows: the compiled update says what the definition says, whatever the events and batches."""
 
 import os
 import subprocess
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.aggregate_kinds import RingRead
-from pipeline.features.tables import Table, TableState, table_states
-from pipeline.features.windows import advance, plausible
+from surgetank.features.aggregate_kinds import RingRead
+from surgetank.features.tables import Table, TableState, table_states
+from surgetank.features.windows import advance, plausible
 from tests.support.feature_histories import (
     Event,
     Online,

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline import Events, Field, Pipeline, Scores
-from pipeline.errors import StartupError
-from pipeline.http import alertmanager_webhook as module
-from pipeline.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
-from pipeline.settings import KafkaSettings
+from surgetank import Events, Field, Pipeline, Scores
+from surgetank.errors import StartupError
+from surgetank.http import alertmanager_webhook as module
+from surgetank.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
+from surgetank.settings import KafkaSettings
 
 PATIENCE = 30.0
 NOWHERE = KafkaSettings(bootstrap="127.0.0.1:1")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.http.connections import connection_to_close
+from surgetank.http.connections import connection_to_close
 
 
 class Connection(NamedTuple):

@@ -1,4 +1,4 @@
-"""pipeline.http.lookup: what is remembered of a key, from this worker and from its peers, over real HTTP."""
+"""surgetank.http.lookup: what is remembered of a key, from this worker and from its peers, over real HTTP."""
 
 import json
 import socket
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from pipeline import Events, Pipeline, Scores, Table, hours
-from pipeline.http.http_get import get
-from pipeline.http.lookup import KEYS_MAX, Lookup
-from pipeline.http.monitoring import monitoring_server
-from pipeline.http.server import response
-from pipeline.processing.stateful_features import row_serdes
-from pipeline.settings import TelemetrySettings
-from pipeline.state.predictions import predictions
-from pipeline.telemetry.health import Health
-from pipeline.telemetry.metrics import Metrics
+from surgetank import Events, Pipeline, Scores, Table, hours
+from surgetank.http.http_get import get
+from surgetank.http.lookup import KEYS_MAX, Lookup
+from surgetank.http.monitoring import monitoring_server
+from surgetank.http.server import response
+from surgetank.processing.stateful_features import row_serdes
+from surgetank.settings import TelemetrySettings
+from surgetank.state.predictions import predictions
+from surgetank.telemetry.health import Health
+from surgetank.telemetry.metrics import Metrics
 
 CARDS = Table("cards")
 PIPELINE = Pipeline(

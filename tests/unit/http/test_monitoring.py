@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.errors import StartupError
-from pipeline.http import connections
-from pipeline.http.monitoring import monitoring_server
-from pipeline.http.server import HttpServer
-from pipeline.settings import TelemetrySettings
-from pipeline.telemetry.health import Health, beat_forever
-from pipeline.telemetry.metrics import Metrics
+from surgetank.clock import SystemClock
+from surgetank.errors import StartupError
+from surgetank.http import connections
+from surgetank.http.monitoring import monitoring_server
+from surgetank.http.server import HttpServer
+from surgetank.settings import TelemetrySettings
+from surgetank.telemetry.health import Health, beat_forever
+from surgetank.telemetry.metrics import Metrics
 
 PATIENCE = 30.0  # of a test, never of the thing that is tested
 

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.http.peer_address import peer_address
-from pipeline.settings import KafkaSettings, Settings, TelemetrySettings
+from surgetank.errors import SettingsError
+from surgetank.http.peer_address import peer_address
+from surgetank.settings import KafkaSettings, Settings, TelemetrySettings
 
 NOWHERE = "127.0.0.1:1"  # an address is derived without a server that answers
 

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from pipeline.kafka import clients, provisioning
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients, provisioning
+from surgetank.settings import KafkaSettings
 from topology.flights import flights
 
 

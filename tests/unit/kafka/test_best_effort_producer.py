@@ -6,10 +6,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from pipeline.kafka import best_effort_producer
-from pipeline.kafka.best_effort_producer import PENDING_MAX, BestEffortProducer
-from pipeline.kafka.local.broker import free_ports
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import best_effort_producer
+from surgetank.kafka.best_effort_producer import PENDING_MAX, BestEffortProducer
+from surgetank.kafka.local.broker import free_ports
+from surgetank.settings import KafkaSettings
 
 
 class Outcomes:

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka.columnar.header_columns import header_columns
-from pipeline.kafka.columnar.headers import EncodedHeaders, decode_headers, encode_headers, encoded_headers
-from pipeline.records import Headers, PartitionRecords, TopicPartition, large_binary
+from surgetank.kafka.columnar.header_columns import header_columns
+from surgetank.kafka.columnar.headers import EncodedHeaders, decode_headers, encode_headers, encoded_headers
+from surgetank.records import Headers, PartitionRecords, TopicPartition, large_binary
 
 WANTED = ("surgetank.reason", "a", "", "é")
 NAMES = st.sampled_from([*WANTED, "surgetank.reasons", "b", "\udcff"])

@@ -1,13 +1,13 @@
-"""pipeline.kafka.key_sample: the newest keys, bounded in number and time, whatever the consumer does."""
+"""surgetank.kafka.key_sample: the newest keys, bounded in number and time, whatever the consumer does."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.errors import BrokerError
-from pipeline.kafka import clients
-from pipeline.kafka.key_sample import newest_keys
-from pipeline.records import TopicPartition
-from pipeline.settings import Settings
+from surgetank.errors import BrokerError
+from surgetank.kafka import clients
+from surgetank.kafka.key_sample import newest_keys
+from surgetank.records import TopicPartition
+from surgetank.settings import Settings
 from tests.support.recorded_logs import Log, LogConsumer, Message, opening
 
 A, B = TopicPartition("facts", 0), TopicPartition("facts", 1)

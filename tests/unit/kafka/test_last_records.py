@@ -1,14 +1,14 @@
-"""pipeline.kafka.last_records: single records of many partitions, in one bounded read."""
+"""surgetank.kafka.last_records: single records of many partitions, in one bounded read."""
 
 from collections.abc import Callable, Mapping
 
 import pytest
 
-from pipeline.errors import BrokerError
-from pipeline.kafka import clients, last_records
-from pipeline.kafka.last_records import FoundRecord, single_records
-from pipeline.records import TopicPartition
-from pipeline.settings import Settings
+from surgetank.errors import BrokerError
+from surgetank.kafka import clients, last_records
+from surgetank.kafka.last_records import FoundRecord, single_records
+from surgetank.records import TopicPartition
+from surgetank.settings import Settings
 from tests.support.recorded_logs import Log, LogConsumer, Message, opening
 
 SOURCES = [TopicPartition("scores", number) for number in range(3)]

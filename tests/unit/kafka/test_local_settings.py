@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline.cli import kafka
-from pipeline.errors import BrokerError, StartupError
-from pipeline.kafka.local import broker as broker_process
-from pipeline.kafka.local import cluster_layout, jars
-from pipeline.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
-from pipeline.kafka.local.cluster import LocalCluster, new_cluster_id
-from pipeline.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
+from surgetank.cli import kafka
+from surgetank.errors import BrokerError, StartupError
+from surgetank.kafka.local import broker as broker_process
+from surgetank.kafka.local import cluster_layout, jars
+from surgetank.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
+from surgetank.kafka.local.cluster import LocalCluster, new_cluster_id
+from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
 
 
 def _loaded(text: str) -> dict[str, str]:
@@ -77,7 +77,7 @@ def test_a_broker_port_in_the_ephemeral_range(ports: list[int], named: str | Non
 
 def test_the_start_of_a_cluster_prints_the_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of all ports of its brokers, on the error output, and starts the cluster."""
-    monkeypatch.setattr("pipeline.kafka.local.ephemeral_ports.ephemeral_ports", lambda: range(32_768, 61_000))
+    monkeypatch.setattr("surgetank.kafka.local.ephemeral_ports.ephemeral_ports", lambda: range(32_768, 61_000))
     monkeypatch.setattr(LocalCluster, "up", lambda *_, **__: (1, 2, 3))
 
     result = CliRunner().invoke(kafka.app, ["up", "--brokers", "3", "--port", "32766", "--data", str(tmp_path)])

@@ -1,6 +1,6 @@
 """Which topics a pipeline needs, and which it can do without."""
 
-from pipeline.kafka.provisioning import needed, problems
+from surgetank.kafka.provisioning import needed, problems
 from topology.flights import flights
 
 

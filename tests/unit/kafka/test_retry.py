@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from pipeline.errors import BrokerError, TopicsError
-from pipeline.kafka import retry
-from pipeline.kafka.retry import retry_until_available, wait_until
+from surgetank.errors import BrokerError, TopicsError
+from surgetank.kafka import retry
+from surgetank.kafka.retry import retry_until_available, wait_until
 
 
 class Ticking:

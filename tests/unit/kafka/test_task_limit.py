@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import TopicsError
-from pipeline.kafka.provisioning import fit, needed
-from pipeline.kafka.task_limit import task_limit
+from surgetank.errors import TopicsError
+from surgetank.kafka.provisioning import fit, needed
+from surgetank.kafka.task_limit import task_limit
 from topology.flights import SCHEDULE, flights
 
 STATELESS = replace(flights, features=SCHEDULE, facts=())

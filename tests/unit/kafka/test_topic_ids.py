@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import TopicCollection, Uuid
 from confluent_kafka.admin import TopicDescription
 
-from pipeline.kafka import clients, provisioning
-from pipeline.settings import KafkaSettings
+from surgetank.kafka import clients, provisioning
+from surgetank.settings import KafkaSettings
 
 
 class TwoTopics:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline.lag.end_offset_history import EndOffsetHistory, LagWindow, Observation
+from surgetank.lag.end_offset_history import EndOffsetHistory, LagWindow, Observation
 
 
 def window(seen: Iterable[tuple[float, int, int]]) -> LagWindow:

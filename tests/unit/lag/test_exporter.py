@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from pipeline.errors import BrokerError
-from pipeline.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
-from pipeline.lag.exporter import Exporter
-from pipeline.lag.rules import LagStatus
-from pipeline.records import TopicPartition
-from pipeline.settings import ExporterSettings
-from pipeline.telemetry.groups import GroupMetrics
-from pipeline.telemetry.health import Health
+from surgetank.errors import BrokerError
+from surgetank.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
+from surgetank.lag.exporter import Exporter
+from surgetank.lag.rules import LagStatus
+from surgetank.records import TopicPartition
+from surgetank.settings import ExporterSettings
+from surgetank.telemetry.groups import GroupMetrics
+from surgetank.telemetry.health import Health
 from tests.unit.lag.clocks import SetClock
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pipeline.lag.lag_evaluator import EXPIRE_SECONDS, LagEvaluator, PartitionOffsets
-from pipeline.lag.rules import LagStatus
-from pipeline.lag.seconds import LagMethod
-from pipeline.records import TopicPartition
+from surgetank.lag.lag_evaluator import EXPIRE_SECONDS, LagEvaluator, PartitionOffsets
+from surgetank.lag.rules import LagStatus
+from surgetank.lag.seconds import LagMethod
+from surgetank.records import TopicPartition
 
 ORDERS = TopicPartition("orders", 0)
 

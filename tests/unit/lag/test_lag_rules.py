@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lag.end_offset_history import LagWindow, Observation
-from pipeline.lag.rules import (
+from surgetank.lag.end_offset_history import LagWindow, Observation
+from surgetank.lag.rules import (
     LagStatus,
     rule_1_rewind,
     rule_2_no_lag,

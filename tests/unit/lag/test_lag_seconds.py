@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lag.end_offset_history import POINTS_MAX, SPACING, EndOffsetHistory
-from pipeline.lag.rates import drain, rates
-from pipeline.lag.seconds import SKEW_SECONDS, LagMethod, LagSeconds, lag_seconds
+from surgetank.lag.end_offset_history import POINTS_MAX, SPACING, EndOffsetHistory
+from surgetank.lag.rates import drain, rates
+from surgetank.lag.seconds import SKEW_SECONDS, LagMethod, LagSeconds, lag_seconds
 from tests.unit.lag.histories import every, history, window
 
 STEADY = [(0.0, 0), (10.0, 100), (20.0, 200)]  # ten a second

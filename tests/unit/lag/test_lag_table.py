@@ -7,13 +7,13 @@ import math
 import pytest
 from rich.console import Console
 
-from pipeline.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
-from pipeline.kafka.oldest_records import OldestRecord, ReadPosition
-from pipeline.lag.group_monitor import GroupMonitor, GroupSnapshot
-from pipeline.lag.rules import LagStatus
-from pipeline.lag.sparkline import sparkline
-from pipeline.lag.table import as_dict, seconds_text, table
-from pipeline.records import TopicPartition
+from surgetank.kafka.offset_collector import CollectedOffsets, GroupDescription, OffsetQuery
+from surgetank.kafka.oldest_records import OldestRecord, ReadPosition
+from surgetank.lag.group_monitor import GroupMonitor, GroupSnapshot
+from surgetank.lag.rules import LagStatus
+from surgetank.lag.sparkline import sparkline
+from surgetank.lag.table import as_dict, seconds_text, table
+from surgetank.records import TopicPartition
 from tests.unit.lag.clocks import SetClock
 
 ORDERS = [TopicPartition("orders", number) for number in range(3)]

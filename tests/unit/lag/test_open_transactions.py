@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lag.open_transactions import HeldBack, OpenTransactions
-from pipeline.records import TopicPartition
+from surgetank.lag.open_transactions import HeldBack, OpenTransactions
+from surgetank.records import TopicPartition
 
 A, B = TopicPartition("orders", 0), TopicPartition("orders", 1)
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.lag.rules import LagStatus
-from pipeline.lag.seconds import LagMethod
-from pipeline.lag.worker_lag import WorkerLag
-from pipeline.records import TopicPartition
-from pipeline.telemetry.health import Health
-from pipeline.telemetry.kinds import LabelValue
-from pipeline.telemetry.metrics import Metrics
+from surgetank.lag.rules import LagStatus
+from surgetank.lag.seconds import LagMethod
+from surgetank.lag.worker_lag import WorkerLag
+from surgetank.records import TopicPartition
+from surgetank.telemetry.health import Health
+from surgetank.telemetry.kinds import LabelValue
+from surgetank.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
 
 A, B = TopicPartition("flights.boarding", 0), TopicPartition("flights.boarding", 1)

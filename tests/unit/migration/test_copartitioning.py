@@ -1,4 +1,4 @@
-"""pipeline.migration.copartitioning: partitioners told from keys, and only where the keys tell."""
+"""surgetank.migration.copartitioning: partitioners told from keys, and only where the keys tell."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.migration.copartitioning import Copartitioning, KeySample, compare
-from pipeline.migration.partitioners import crc32, murmur2
+from surgetank.migration.copartitioning import Copartitioning, KeySample, compare
+from surgetank.migration.partitioners import crc32, murmur2
 
 Partitioner = Callable[[bytes, int], int]
 

@@ -1,20 +1,20 @@
-"""pipeline.migration.rebuild and reshard: what is done to a partition, and how many partitions there will be."""
+"""surgetank.migration.rebuild and reshard: what is done to a partition, and how many partitions there will be."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.errors import TopicsError
-from pipeline.features.aggregate_kinds import AggregateKind
-from pipeline.features.row_layout import AggregateSpec, RingWindow, RowLayout
-from pipeline.kafka import provisioning
-from pipeline.migration.partition_history import PartitionHistory
-from pipeline.migration.rebuild import RebuildAction, decide, migrated, usable
-from pipeline.migration.reshard import ReshardStep, target
-from pipeline.records import large_binary
-from pipeline.state.changelog import TableVersion
-from pipeline.state.sparse_serde import SparseSerde
+from surgetank.errors import TopicsError
+from surgetank.features.aggregate_kinds import AggregateKind
+from surgetank.features.row_layout import AggregateSpec, RingWindow, RowLayout
+from surgetank.kafka import provisioning
+from surgetank.migration.partition_history import PartitionHistory
+from surgetank.migration.rebuild import RebuildAction, decide, migrated, usable
+from surgetank.migration.reshard import ReshardStep, target
+from surgetank.records import large_binary
+from surgetank.state.changelog import TableVersion
+from surgetank.state.sparse_serde import SparseSerde
 from topology.flights import flights
 
 HOUR = RingWindow(3_600_000)

@@ -1,4 +1,4 @@
-"""pipeline.migration.lock: what is left of it where nothing was begun."""
+"""surgetank.migration.lock: what is left of it where nothing was begun."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from pipeline.errors import BrokerError, TopicsError
-from pipeline.kafka import provisioning
-from pipeline.kafka.topic_rewriter import TopicRewriter
-from pipeline.migration.lock import MigrationLock
-from pipeline.settings import KafkaSettings
+from surgetank.errors import BrokerError, TopicsError
+from surgetank.kafka import provisioning
+from surgetank.kafka.topic_rewriter import TopicRewriter
+from surgetank.migration.lock import MigrationLock
+from surgetank.settings import KafkaSettings
 from topology.flights import flights
 
 

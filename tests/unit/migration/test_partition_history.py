@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StateCorrupt
-from pipeline.migration.partition_history import PartitionEra, PartitionHistory, era_of, longest, offset_ranges
-from pipeline.migration.partitioners import crc32
+from surgetank.errors import StateCorrupt
+from surgetank.migration.partition_history import PartitionEra, PartitionHistory, era_of, longest, offset_ranges
+from surgetank.migration.partitioners import crc32
 
 TOPIC = "payments"
 TWICE = PartitionHistory("crc32", (PartitionEra(2, {TOPIC: (10, 0)}), PartitionEra(3, {TOPIC: (15, 4, 7)})))

@@ -1,11 +1,11 @@
-"""pipeline.migration.partitioners: where keys lie, as Java and librdkafka have it."""
+"""surgetank.migration.partitioners: where keys lie, as Java and librdkafka have it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import TopicsError
-from pipeline.migration.partitioners import PARTITIONERS, PartitionerDetector, crc32, murmur2
+from surgetank.errors import TopicsError
+from surgetank.migration.partitioners import PARTITIONERS, PartitionerDetector, crc32, murmur2
 
 WHOLE = 2**31  # so many partitions that the number is the hash itself
 

@@ -1,4 +1,4 @@
-"""pipeline.migration.recompute: the rows that the records make, however they come in batches."""
+"""surgetank.migration.recompute: the rows that the records make, however they come in batches."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,13 +7,13 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import Events, Pipeline, Scores, Table, seconds
-from pipeline.declaration import PREDICTIONS
-from pipeline.features.windows import advance
-from pipeline.migration.recompute import feature_rows, last_scores
-from pipeline.processing.stateful_features import plausible_times, row_serdes
-from pipeline.records import DecodedBatch, RecordBatch, TopicPartition, large_binary
-from pipeline.settings import StateSettings
+from surgetank import Events, Pipeline, Scores, Table, seconds
+from surgetank.declaration import PREDICTIONS
+from surgetank.features.windows import advance
+from surgetank.migration.recompute import feature_rows, last_scores
+from surgetank.processing.stateful_features import plausible_times, row_serdes
+from surgetank.records import DecodedBatch, RecordBatch, TopicPartition, large_binary
+from surgetank.settings import StateSettings
 
 CARDS = Table("cards", ttl=seconds(60))
 PIPELINE = Pipeline(

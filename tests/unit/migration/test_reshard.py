@@ -1,4 +1,4 @@
-"""pipeline.migration.reshard: what is refused before anything moves, and whether workers can do something about it."""
+"""surgetank.migration.reshard: what is refused before anything moves, and whether workers can do something about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import TopicsError
-from pipeline.kafka import provisioning
-from pipeline.migration.changelog_rows import ChangelogRows
-from pipeline.migration.partition_history import PartitionEra, PartitionHistory
-from pipeline.migration.reshard import Reshard, ReshardStep, target
-from pipeline.records import TopicPartition
-from pipeline.settings import KafkaSettings
-from pipeline.state.changelog import TableVersion
+from surgetank.errors import TopicsError
+from surgetank.kafka import provisioning
+from surgetank.migration.changelog_rows import ChangelogRows
+from surgetank.migration.partition_history import PartitionEra, PartitionHistory
+from surgetank.migration.reshard import Reshard, ReshardStep, target
+from surgetank.records import TopicPartition
+from surgetank.settings import KafkaSettings
+from surgetank.state.changelog import TableVersion
 from topology.flights import flights
 
 OLD, NEW = 8, 16
@@ -65,8 +65,8 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Return what a reshard of this test finds."""
     found = World()
-    monkeypatch.setattr("pipeline.migration.reshard.StoppedGroup", lambda *_: found)
-    monkeypatch.setattr("pipeline.migration.reshard.MigrationLock", lambda *_: Marked(found))
+    monkeypatch.setattr("surgetank.migration.reshard.StoppedGroup", lambda *_: found)
+    monkeypatch.setattr("surgetank.migration.reshard.MigrationLock", lambda *_: Marked(found))
     monkeypatch.setattr(ChangelogRows, "read", found.part)
     monkeypatch.setattr(provisioning, "existing", lambda _: found.there)
     return found

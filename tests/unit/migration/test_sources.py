@@ -7,14 +7,14 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from pipeline import Events, Pipeline, Scores, Table, seconds
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.drills import state_check
-from pipeline.migration import sources
-from pipeline.migration.sources import EventSources
-from pipeline.processing.largest_key import largest_key
-from pipeline.records import RecordBatch, TopicPartition, large_binary
-from pipeline.settings import KafkaSettings, StateSettings
+from surgetank import Events, Pipeline, Scores, Table, seconds
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.drills import state_check
+from surgetank.migration import sources
+from surgetank.migration.sources import EventSources
+from surgetank.processing.largest_key import largest_key
+from surgetank.records import RecordBatch, TopicPartition, large_binary
+from surgetank.settings import KafkaSettings, StateSettings
 from tests.unit.codec.avro_samples import BYTES_MAX, MILLIS, contracts_of, record, written
 
 EVENT = record(("t", MILLIS), ("a", "double"))

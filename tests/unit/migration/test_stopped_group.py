@@ -1,14 +1,14 @@
-"""pipeline.migration.stopped_group: what is asked of a pipeline that stands still, and for how long."""
+"""surgetank.migration.stopped_group: what is asked of a pipeline that stands still, and for how long."""
 
 from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.errors import BrokerError
-from pipeline.kafka import provisioning
-from pipeline.migration.stopped_group import STABLE_SECONDS, StoppedGroup
-from pipeline.records import TopicPartition
-from pipeline.settings import KafkaSettings
+from surgetank.errors import BrokerError
+from surgetank.kafka import provisioning
+from surgetank.migration.stopped_group import STABLE_SECONDS, StoppedGroup
+from surgetank.records import TopicPartition
+from surgetank.settings import KafkaSettings
 from topology.flights import flights
 
 
@@ -29,7 +29,7 @@ class Pending:
 def pending(monkeypatch: pytest.MonkeyPatch) -> Pending:
     """Return what every standstill of this test asks; the events are there with two partitions, nothing else is."""
     found = Pending()
-    monkeypatch.setattr("pipeline.migration.stopped_group.GroupClient", lambda *_: found)
+    monkeypatch.setattr("surgetank.migration.stopped_group.GroupClient", lambda *_: found)
     monkeypatch.setattr(provisioning, "existing", lambda _: {flights.events.topic: 2})
     return found
 

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import Events, Field, Pipeline, Scores
-from pipeline.cli import app
-from pipeline.drills.recording import Recording
-from pipeline.errors import StartupError, SurgetankError, TopologyError
-from pipeline.features.spec import Input
-from pipeline.features.tables import Table, hours
-from pipeline.offline.backfill import FINGERPRINT, ProgressCallback, backfill, compute_aggregates, matrices
-from pipeline.offline.history import History, milliseconds
+from surgetank import Events, Field, Pipeline, Scores
+from surgetank.cli import app
+from surgetank.drills.recording import Recording
+from surgetank.errors import StartupError, SurgetankError, TopologyError
+from surgetank.features.spec import Input
+from surgetank.features.tables import Table, hours
+from surgetank.offline.backfill import FINGERPRINT, ProgressCallback, backfill, compute_aggregates, matrices
+from surgetank.offline.history import History, milliseconds
 from topology.flights import flights as remembering
 from topology.recordings.flights import recording
 

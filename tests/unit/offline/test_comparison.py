@@ -10,19 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.declaration import Pipeline
-from pipeline.features.tables import Table, TableState, days, hours, table_states
-from pipeline.features.windows import advance
-from pipeline.offline.backfill import compute_aggregates, processed_events
-from pipeline.offline.comparison import ComputedFeatures, compare
-from pipeline.offline.history import History, OrderedEvents
-from pipeline.records import large_binary
-from pipeline.state.budget import Budget
-from pipeline.state.sparse_serde import SparseSerde
-from pipeline.state.store import Store
-from pipeline.state.store import StoreMemory as Shared
-from pipeline.state.store_identity import StoreIdentity, TableSignature
-from pipeline.state.tables import TaskTables
+from surgetank.declaration import Pipeline
+from surgetank.features.tables import Table, TableState, days, hours, table_states
+from surgetank.features.windows import advance
+from surgetank.offline.backfill import compute_aggregates, processed_events
+from surgetank.offline.comparison import ComputedFeatures, compare
+from surgetank.offline.history import History, OrderedEvents
+from surgetank.records import large_binary
+from surgetank.state.budget import Budget
+from surgetank.state.sparse_serde import SparseSerde
+from surgetank.state.store import Store
+from surgetank.state.store import StoreMemory as Shared
+from surgetank.state.store_identity import StoreIdentity, TableSignature
+from surgetank.state.tables import TaskTables
 from topology.flights import flights
 from topology.recordings.flights import departures_table, recording
 

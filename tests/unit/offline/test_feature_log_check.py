@@ -1,12 +1,12 @@
-"""pipeline.offline.feature_log_check: what came from several topics is put in the order in which it was taken."""
+"""surgetank.offline.feature_log_check: what came from several topics is put in the order in which it was taken."""
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.offline.feature_log_check import _LoggedFeatures, _TopicRecords, processing_order
-from pipeline.records import large_binary
+from surgetank.offline.feature_log_check import _LoggedFeatures, _TopicRecords, processing_order
+from surgetank.records import large_binary
 from topology.flights import flights
 
 BITS = 44

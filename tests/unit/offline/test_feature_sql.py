@@ -1,4 +1,4 @@
-"""pipeline.offline.feature_sql: DuckDB computes from recorded events what the tables said while they ran."""
+"""surgetank.offline.feature_sql: DuckDB computes from recorded events what the tables said while they ran."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import TopologyError
-from pipeline.features.aggregate_kinds import AggregateKind
-from pipeline.features.tables import Table, TableState, days, hours, table_states
-from pipeline.features.windows import advance
-from pipeline.features.windows import plausible as plausible_online
-from pipeline.offline.backfill import query_aggregates
-from pipeline.offline.feature_sql import DELETES, sql
+from surgetank.errors import TopologyError
+from surgetank.features.aggregate_kinds import AggregateKind
+from surgetank.features.tables import Table, TableState, days, hours, table_states
+from surgetank.features.windows import advance
+from surgetank.features.windows import plausible as plausible_online
+from surgetank.offline.backfill import query_aggregates
+from surgetank.offline.feature_sql import DELETES, sql
 from tests.support.duckdb_connection import duckdb_connection
 from tests.support.feature_histories import (
     Event,

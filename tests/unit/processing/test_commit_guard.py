@@ -1,4 +1,4 @@
-"""pipeline.processing.commit_guard: which outputs may be committed."""
+"""surgetank.processing.commit_guard: which outputs may be committed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.codec.base import UNDECODABLE
-from pipeline.errors import StateClosed, StateDamaged, TooManyDeadLetters
-from pipeline.processing.commit_guard import CommitGuard
-from pipeline.processing.dead_letter_limit import DeadLetterLimit
-from pipeline.records import BatchOutput, DeadLetter, TaskRecords
+from surgetank.codec.base import UNDECODABLE
+from surgetank.errors import StateClosed, StateDamaged, TooManyDeadLetters
+from surgetank.processing.commit_guard import CommitGuard
+from surgetank.processing.dead_letter_limit import DeadLetterLimit
+from surgetank.records import BatchOutput, DeadLetter, TaskRecords
 
 
 class Clock:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.base import UNDECODABLE
-from pipeline.processing.dead_letter import (
+from surgetank.codec.base import UNDECODABLE
+from surgetank.processing.dead_letter import (
     MESSAGE_MAX,
     NAMES,
     OVERSIZE,
@@ -18,8 +18,8 @@ from pipeline.processing.dead_letter import (
     parse_dead_letter,
     size,
 )
-from pipeline.processing.dead_letter_reasons import REASONS
-from pipeline.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, TopicPartition, large_binary
+from surgetank.processing.dead_letter_reasons import REASONS
+from surgetank.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, TopicPartition, large_binary
 
 NOW = 1_700_000_000.25
 BYTES_MAX = 1_000_000

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.processing.dead_letter_limit import DeadLetterLimit
+from surgetank.processing.dead_letter_limit import DeadLetterLimit
 
 BATCHES = st.lists(
     st.tuples(st.floats(0, 5), st.integers(0, 50), st.floats(0, 1)).map(lambda t: (t[0], t[1], int(t[1] * t[2]))),

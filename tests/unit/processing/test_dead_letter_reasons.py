@@ -5,10 +5,10 @@ import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
 
-import pipeline
-from pipeline.processing.dead_letter_reasons import REASONS
-from pipeline.records import DeadLetterReason
-from pipeline.telemetry.metrics import FAILED_STAGE, REASON
+import surgetank
+from surgetank.processing.dead_letter_reasons import REASONS
+from surgetank.records import DeadLetterReason
+from surgetank.telemetry.metrics import FAILED_STAGE, REASON
 from tests.support.prometheus_tools import ROOT
 
 RUNBOOK = ROOT / "ops" / "runbooks" / "DeadLetterShareHigh.md"
@@ -17,8 +17,8 @@ RUNBOOK = ROOT / "ops" / "runbooks" / "DeadLetterShareHigh.md"
 def steps() -> Iterator[ModuleType]:
     """Yield the modules of all packages that can dead-letter a record."""
     for package in ("codec", "features", "processing", "serving", "state"):
-        path = [f"{folder}/{package}" for folder in pipeline.__path__]
-        for found in pkgutil.walk_packages(path, f"pipeline.{package}."):
+        path = [f"{folder}/{package}" for folder in surgetank.__path__]
+        for found in pkgutil.walk_packages(path, f"surgetank.{package}."):
             yield importlib.import_module(found.name)
 
 

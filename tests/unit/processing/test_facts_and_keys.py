@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.codec import base
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.processing.facts import decode_facts
-from pipeline.processing.key_limit import KEY_TOO_LARGE, within_key_limit
-from pipeline.records import RecordBatch, TopicPartition, large_binary
+from surgetank.codec import base
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.processing.facts import decode_facts
+from surgetank.processing.key_limit import KEY_TOO_LARGE, within_key_limit
+from surgetank.records import RecordBatch, TopicPartition, large_binary
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, written
 
 FACT = record(("k", "string"), ("a", "int"))

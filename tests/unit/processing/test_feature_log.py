@@ -8,12 +8,12 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import Events, Field, Pipeline, Scores, Table, hours
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.drills.wire import decoder
-from pipeline.processing.feature_log import FeatureLog
-from pipeline.records import (
+from surgetank import Events, Field, Pipeline, Scores, Table, hours
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.drills.wire import decoder
+from surgetank.processing.feature_log import FeatureLog
+from surgetank.records import (
     DecodedBatch,
     OutputRecords,
     PartitionRecords,

@@ -1,4 +1,4 @@
-"""pipeline.processing.feature_matrix: events with features, and dead letters for the others."""
+"""surgetank.processing.feature_matrix: events with features, and dead letters for the others."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import Field
-from pipeline.features.spec import NO_AGGREGATES, FeatureSpec, Float32s, Float64s
-from pipeline.processing.feature_matrix import NO_FEATURES, compute_features
-from pipeline.records import DecodedBatch, RecordBatch
+from surgetank import Field
+from surgetank.features.spec import NO_AGGREGATES, FeatureSpec, Float32s, Float64s
+from surgetank.processing.feature_matrix import NO_FEATURES, compute_features
+from surgetank.records import DecodedBatch, RecordBatch
 
 
 class Spec(FeatureSpec):

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Events, Field, Pipeline, Scores
-from pipeline.clock import SystemClock
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.drills.wire import decoder
-from pipeline.errors import TopologyError
-from pipeline.processing.feature_log import FeatureLog
-from pipeline.processing.processor import BatchProcessor
-from pipeline.processing.record_warnings import RecordWarnings
-from pipeline.processing.score_records import UNENCODABLE, ScoreWriter
-from pipeline.records import (
+from surgetank import Events, Field, Pipeline, Scores
+from surgetank.clock import SystemClock
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.drills.wire import decoder
+from surgetank.errors import TopologyError
+from surgetank.processing.feature_log import FeatureLog
+from surgetank.processing.processor import BatchProcessor
+from surgetank.processing.record_warnings import RecordWarnings
+from surgetank.processing.score_records import UNENCODABLE, ScoreWriter
+from surgetank.records import (
     BatchOutput,
     PartitionRecords,
     RecordBatch,
@@ -29,9 +29,9 @@ from pipeline.records import (
     TopicPartition,
     large_binary,
 )
-from pipeline.serving.scorer import NOT_A_NUMBER
-from pipeline.telemetry.metrics import Metrics
-from pipeline.worker.processing_parts import deserializers
+from surgetank.serving.scorer import NOT_A_NUMBER
+from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.processing_parts import deserializers
 from tests.support.function_model import scorer_of
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record
 

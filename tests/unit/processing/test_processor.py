@@ -8,18 +8,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from pipeline import Events, Field, Pipeline, Scores
-from pipeline.clock import SystemClock
-from pipeline.codec.avro.deserializer import AvroDeserializer
-from pipeline.codec.avro.serializer import AvroSerializer
-from pipeline.codec.base import NOT_FRAMED
-from pipeline.codec.schema_repository import project_schemas
-from pipeline.drills.wire import decoder
-from pipeline.processing.feature_log import FeatureLog
-from pipeline.processing.processor import BatchProcessor
-from pipeline.processing.record_warnings import RecordWarnings
-from pipeline.processing.score_records import ScoreWriter
-from pipeline.records import (
+from surgetank import Events, Field, Pipeline, Scores
+from surgetank.clock import SystemClock
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.base import NOT_FRAMED
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.drills.wire import decoder
+from surgetank.processing.feature_log import FeatureLog
+from surgetank.processing.processor import BatchProcessor
+from surgetank.processing.record_warnings import RecordWarnings
+from surgetank.processing.score_records import ScoreWriter
+from surgetank.records import (
     BatchOutput,
     PartitionRecords,
     RecordBatch,
@@ -28,8 +28,8 @@ from pipeline.records import (
     TopicPartition,
     large_binary,
 )
-from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
-from pipeline.telemetry.metrics import Metrics
+from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
+from surgetank.telemetry.metrics import Metrics
 from tests.support.function_model import scorer_of
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record
 

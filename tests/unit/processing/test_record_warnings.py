@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.codec import base
-from pipeline.features.windows import plausible
-from pipeline.processing.event_sequence import EventSequence
-from pipeline.processing.record_warnings import PAUSE_SECONDS, RecordWarnings, probable_unit
-from pipeline.records import Bools, DeadLetter, DecodedBatch, Int64s, RecordBatch, TopicPartition, large_binary
+from surgetank.codec import base
+from surgetank.features.windows import plausible
+from surgetank.processing.event_sequence import EventSequence
+from surgetank.processing.record_warnings import PAUSE_SECONDS, RecordWarnings, probable_unit
+from surgetank.records import Bools, DeadLetter, DecodedBatch, Int64s, RecordBatch, TopicPartition, large_binary
 
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000

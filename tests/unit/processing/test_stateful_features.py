@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Events, Pipeline, Scores, Table, hours, seconds
-from pipeline.clock import SystemClock
-from pipeline.declaration import PREDICTIONS
-from pipeline.errors import StateClosed
-from pipeline.features.row_layout import layout_from_declaration
-from pipeline.features.windows import plausible
-from pipeline.processing.record_warnings import RecordWarnings
-from pipeline.processing.stateful_features import LATE_MS, StatefulFeatures, row_serdes
-from pipeline.records import (
+from surgetank import Events, Pipeline, Scores, Table, hours, seconds
+from surgetank.clock import SystemClock
+from surgetank.declaration import PREDICTIONS
+from surgetank.errors import StateClosed
+from surgetank.features.row_layout import layout_from_declaration
+from surgetank.features.windows import plausible
+from surgetank.processing.record_warnings import RecordWarnings
+from surgetank.processing.stateful_features import LATE_MS, StatefulFeatures, row_serdes
+from surgetank.records import (
     DecodedBatch,
     PartitionRecords,
     RecordBatch,
@@ -31,13 +31,13 @@ from pipeline.records import (
     TopicPartition,
     large_binary,
 )
-from pipeline.settings import StateSettings
-from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
-from pipeline.state.store import Store, StoreMemory
-from pipeline.state.store_identity import StoreIdentity
-from pipeline.state.table import ExpiryPredicate, StateTable, TableWrite
-from pipeline.state.tables import TaskTables
-from pipeline.telemetry.metrics import Metrics
+from surgetank.settings import StateSettings
+from surgetank.state.changelog import PARTITION_HISTORY, TABLE_VERSION, TableVersion
+from surgetank.state.store import Store, StoreMemory
+from surgetank.state.store_identity import StoreIdentity
+from surgetank.state.table import ExpiryPredicate, StateTable, TableWrite
+from surgetank.state.tables import TaskTables
+from surgetank.telemetry.metrics import Metrics
 from tests.support.feature_histories import Event, assert_as_expected, by_definition, deleting
 from tests.unit.state.stores import SMALL
 

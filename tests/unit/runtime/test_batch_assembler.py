@@ -5,18 +5,18 @@ import threading
 import numpy as np
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.records import BatchOutput, PartitionRecords, TaskId, TopicPartition, large_binary
-from pipeline.runtime import task_events as on
-from pipeline.runtime.batch_assembler import BatchAssembler
-from pipeline.runtime.commit_policy import WORTHWHILE_ROWS
-from pipeline.runtime.mailbox import Mailbox
-from pipeline.runtime.record_order import ArrivalOrder
-from pipeline.runtime.record_queues import RecordQueues
-from pipeline.runtime.task_batch import TaskBatch
-from pipeline.runtime.task_manager import TaskManager
-from pipeline.settings import WorkerSettings
-from pipeline.telemetry.metrics import Metrics
+from surgetank.clock import SystemClock
+from surgetank.records import BatchOutput, PartitionRecords, TaskId, TopicPartition, large_binary
+from surgetank.runtime import task_events as on
+from surgetank.runtime.batch_assembler import BatchAssembler
+from surgetank.runtime.commit_policy import WORTHWHILE_ROWS
+from surgetank.runtime.mailbox import Mailbox
+from surgetank.runtime.record_order import ArrivalOrder
+from surgetank.runtime.record_queues import RecordQueues
+from surgetank.runtime.task_batch import TaskBatch
+from surgetank.runtime.task_manager import TaskManager
+from surgetank.settings import WorkerSettings
+from surgetank.telemetry.metrics import Metrics
 
 TASK = TaskId("scoring", 0)
 SOURCE = TopicPartition("events", 0)

@@ -1,4 +1,4 @@
-"""pipeline.runtime.changelog_restorer: the thread that restores, step by step, with a broker that is played."""
+"""surgetank.runtime.changelog_restorer: the thread that restores, step by step, with a broker that is played."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, Message
 
-from pipeline.errors import StateMismatch
-from pipeline.migration.partition_history import PartitionEra as Era
-from pipeline.migration.partition_history import PartitionHistory, unmoved_keys
-from pipeline.records import TaskEpoch, TaskId, TopicPartition
-from pipeline.runtime.changelog_restorer import AGAIN_SECONDS, ChangelogRestorer
-from pipeline.settings import KafkaSettings
-from pipeline.state.changelog import PARTITION_HISTORY
-from pipeline.state.state_directory import StateDirectory
-from pipeline.state.state_manager import StateManager
-from pipeline.state.state_spec import StateSpec
-from pipeline.state.store import Store
-from pipeline.telemetry.exposition_parser import sample_total
-from pipeline.telemetry.metrics import Metrics
+from surgetank.errors import StateMismatch
+from surgetank.migration.partition_history import PartitionEra as Era
+from surgetank.migration.partition_history import PartitionHistory, unmoved_keys
+from surgetank.records import TaskEpoch, TaskId, TopicPartition
+from surgetank.runtime.changelog_restorer import AGAIN_SECONDS, ChangelogRestorer
+from surgetank.settings import KafkaSettings
+from surgetank.state.changelog import PARTITION_HISTORY
+from surgetank.state.state_directory import StateDirectory
+from surgetank.state.state_manager import StateManager
+from surgetank.state.state_spec import StateSpec
+from surgetank.state.store import Store
+from surgetank.telemetry.exposition_parser import sample_total
+from surgetank.telemetry.metrics import Metrics
 from tests.unit.lag.clocks import SetClock
 from tests.unit.state.stores import CARDS, FORMATS, SHAPES
 

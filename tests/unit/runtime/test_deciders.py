@@ -3,20 +3,20 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from pipeline.kafka.offset_owner import OffsetOwner, other_tables, short
-from pipeline.records import TaskId, TopicPartition
-from pipeline.runtime.commit_policy import (
+from surgetank.kafka.offset_owner import OffsetOwner, other_tables, short
+from surgetank.records import TaskId, TopicPartition
+from surgetank.runtime.commit_policy import (
     BATCHES_AHEAD,
     WORTHWHILE_ROWS,
     CommitPolicy,
     commit_time,
     linger_seconds,
 )
-from pipeline.runtime.fencing import stale_owners
-from pipeline.runtime.group_membership import has_code
-from pipeline.runtime.start_offsets import Bounds, Processed, Start, start_offset
-from pipeline.runtime.task_state import TaskState
-from pipeline.runtime.watchdog import Snapshot, StuckTaskDetector, hung_call
+from surgetank.runtime.fencing import stale_owners
+from surgetank.runtime.group_membership import has_code
+from surgetank.runtime.start_offsets import Bounds, Processed, Start, start_offset
+from surgetank.runtime.task_state import TaskState
+from surgetank.runtime.watchdog import Snapshot, StuckTaskDetector, hung_call
 
 SOURCE = TopicPartition("events", 0)
 TASK = TaskId("flights", 0)

@@ -1,13 +1,13 @@
-"""pipeline.runtime.event_clock: the age of events is right, whatever the clock of the worker says."""
+"""surgetank.runtime.event_clock: the age of events is right, whatever the clock of the worker says."""
 
 import logging
 
 import numpy as np
 import pytest
 
-from pipeline.records import PartitionRecords, TopicPartition, large_binary
-from pipeline.runtime.event_clock import SAMPLES, EventClock
-from pipeline.telemetry.metrics import Metrics
+from surgetank.records import PartitionRecords, TopicPartition, large_binary
+from surgetank.runtime.event_clock import SAMPLES, EventClock
+from surgetank.telemetry.metrics import Metrics
 
 SOURCE = TopicPartition("events", 0)
 DAY = 86_400.0

@@ -11,11 +11,11 @@ from typing import NoReturn, cast
 
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.http.server import HttpServer
-from pipeline.runtime.faust_host import FaustHost, HostedWorker, faust_app
-from pipeline.runtime.worker_runtime import WorkerRuntime
-from pipeline.telemetry.health import Health
+from surgetank.clock import SystemClock
+from surgetank.http.server import HttpServer
+from surgetank.runtime.faust_host import FaustHost, HostedWorker, faust_app
+from surgetank.runtime.worker_runtime import WorkerRuntime
+from surgetank.telemetry.health import Health
 
 
 class Exited(BaseException):

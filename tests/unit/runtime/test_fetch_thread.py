@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from pipeline.runtime import fetch_thread
-from pipeline.runtime.fetch_thread import FetchThread
-from pipeline.runtime.fetcher import READ_ROWS_MAX, Fetcher
-from pipeline.runtime.record_order import ArrivalOrder
-from pipeline.runtime.record_queues import RecordQueues
+from surgetank.runtime import fetch_thread
+from surgetank.runtime.fetch_thread import FetchThread
+from surgetank.runtime.fetcher import READ_ROWS_MAX, Fetcher
+from surgetank.runtime.record_order import ArrivalOrder
+from surgetank.runtime.record_queues import RecordQueues
 
 SECONDS = 30.0
 

@@ -1,4 +1,4 @@
-"""pipeline.runtime.fetcher: what becomes of what a consumer gives."""
+"""surgetank.runtime.fetcher: what becomes of what a consumer gives."""
 
 from collections.abc import Callable, Collection
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 
-from pipeline.kafka.columnar.results import PartitionError, Polled
-from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
-from pipeline.runtime.fetcher import Fetcher, FetchPosition
-from pipeline.runtime.record_order import ArrivalOrder
-from pipeline.runtime.record_queues import RecordQueues
-from pipeline.settings import KafkaSettings, WorkerSettings
+from surgetank.kafka.columnar.results import PartitionError, Polled
+from surgetank.records import PartitionRecords, TaskId, TopicPartition, large_binary
+from surgetank.runtime.fetcher import Fetcher, FetchPosition
+from surgetank.runtime.record_order import ArrivalOrder
+from surgetank.runtime.record_queues import RecordQueues
+from surgetank.settings import KafkaSettings, WorkerSettings
 
 HELD, OTHER = TopicPartition("events", 3), TopicPartition("events", 4)
 

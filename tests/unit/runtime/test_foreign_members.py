@@ -1,4 +1,4 @@
-"""pipeline.runtime.foreign_members: members of the group that take partitions and score nothing."""
+"""surgetank.runtime.foreign_members: members of the group that take partitions and score nothing."""
 
 import logging
 from typing import cast
@@ -6,11 +6,11 @@ from typing import cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.kafka.group_client import GroupClient
-from pipeline.kafka.group_members import GroupMember
-from pipeline.records import TopicPartition
-from pipeline.runtime.foreign_members import CHECK_SECONDS, ForeignMembersCheck, foreign_members
-from pipeline.telemetry.metrics import Metrics
+from surgetank.kafka.group_client import GroupClient
+from surgetank.kafka.group_members import GroupMember
+from surgetank.records import TopicPartition
+from surgetank.runtime.foreign_members import CHECK_SECONDS, ForeignMembersCheck, foreign_members
+from surgetank.telemetry.metrics import Metrics
 
 TAKEN = (TopicPartition("events", 1), TopicPartition("events", 3))
 WORKER = GroupMember("1", "flights-w1", "/10.0.0.1", (TopicPartition("events", 0),))

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from pipeline.records import TaskId
-from pipeline.runtime.mailbox import Mailbox
-from pipeline.runtime.task_events import PartitionsAssigned
-from pipeline.runtime.task_manager import TaskManager
+from surgetank.records import TaskId
+from surgetank.runtime.mailbox import Mailbox
+from surgetank.runtime.task_events import PartitionsAssigned
+from surgetank.runtime.task_manager import TaskManager
 
 LONG = 5.0  # seconds, more than any test needs
 FIRST, SECOND = TaskId("scoring", 0), TaskId("scoring", 1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pipeline.runtime.offset_tracker import OffsetTracker
+from surgetank.runtime.offset_tracker import OffsetTracker
 
 
 @dataclass

@@ -1,9 +1,9 @@
-"""pipeline.runtime.poll_result: what a consumer gave, told apart."""
+"""surgetank.runtime.poll_result: what a consumer gave, told apart."""
 
 from confluent_kafka import KafkaError, Message
 
-from pipeline.records import TopicPartition
-from pipeline.runtime.poll_result import by_partition, split_poll_result
+from surgetank.records import TopicPartition
+from surgetank.runtime.poll_result import by_partition, split_poll_result
 
 
 def record(topic: str, partition: int, offset: int) -> Message:

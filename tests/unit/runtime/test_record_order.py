@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import PartitionRecords, TopicPartition, large_binary
-from pipeline.runtime.record_order import ArrivalOrder, QueuedRecords, RecordOrder
+from surgetank.records import PartitionRecords, TopicPartition, large_binary
+from surgetank.runtime.record_order import ArrivalOrder, QueuedRecords, RecordOrder
 
 ORDERS = [ArrivalOrder()]
 

@@ -1,4 +1,4 @@
-"""pipeline.runtime.record_queues: order, splitting, bounds, and tasks that wait."""
+"""surgetank.runtime.record_queues: order, splitting, bounds, and tasks that wait."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import PartitionRecords, TaskId, TopicPartition, large_binary
-from pipeline.runtime.record_order import ArrivalOrder, QueuedRecords
-from pipeline.runtime.record_queues import RecordQueues
+from surgetank.records import PartitionRecords, TaskId, TopicPartition, large_binary
+from surgetank.runtime.record_order import ArrivalOrder, QueuedRecords
+from surgetank.runtime.record_queues import RecordQueues
 
 
 def records_at(partition: int, first: int, rows: int) -> PartitionRecords:

@@ -1,9 +1,9 @@
-"""pipeline.runtime.output_refusals: what is refused again and again from the same offsets will not pass."""
+"""surgetank.runtime.output_refusals: what is refused again and again from the same offsets will not pass."""
 
 from confluent_kafka import KafkaError
 
-from pipeline.records import TaskId, TopicPartition
-from pipeline.runtime.output_refusals import REFUSALS_MAX, RefusalCounter
+from surgetank.records import TaskId, TopicPartition
+from surgetank.runtime.output_refusals import REFUSALS_MAX, RefusalCounter
 
 TASK, OTHER = TaskId("flights", 0), TaskId("flights", 1)
 LARGE, DENIED = KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED

@@ -1,8 +1,8 @@
-"""pipeline.runtime.restore_plan: what a store needs, given its positions and what is committed."""
+"""surgetank.runtime.restore_plan: what a store needs, given its positions and what is committed."""
 
 import pytest
 
-from pipeline.runtime.restore_plan import RestorePlan, rest, restore_plan
+from surgetank.runtime.restore_plan import RestorePlan, rest, restore_plan
 
 LOGS = {"a.changelog": (0, 900), "b.changelog": (0, 40)}
 STARTS = {"events": 100, "facts": 50}

@@ -1,6 +1,6 @@
-"""pipeline.runtime.restore_progress: how far workers are, from their pages."""
+"""surgetank.runtime.restore_progress: how far workers are, from their pages."""
 
-from pipeline.runtime.restore_progress import RestoreProgress, WorkerRestore
+from surgetank.runtime.restore_progress import RestoreProgress, WorkerRestore
 
 PAGE = """# HELP surgetank_tasks Tasks.
 surgetank_tasks{state="running"} 3.0

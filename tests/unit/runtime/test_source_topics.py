@@ -6,12 +6,12 @@ from typing import cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pipeline.errors import BrokerError, OffsetsError, StateMismatch
-from pipeline.kafka.group_client import GroupClient
-from pipeline.kafka.offset_owner import OffsetOwner
-from pipeline.records import TopicPartition
-from pipeline.runtime.source_topics import SourceTopics
-from pipeline.runtime.table_check import check_tables
+from surgetank.errors import BrokerError, OffsetsError, StateMismatch
+from surgetank.kafka.group_client import GroupClient
+from surgetank.kafka.offset_owner import OffsetOwner
+from surgetank.records import TopicPartition
+from surgetank.runtime.source_topics import SourceTopics
+from surgetank.runtime.table_check import check_tables
 
 MINE = {"planes": "a", "airports": "b"}
 

@@ -7,21 +7,21 @@ from typing import cast
 
 import pytest
 
-from pipeline.clock import SystemClock
-from pipeline.kafka.group_client import GroupClient
-from pipeline.kafka.offset_owner import OffsetOwner
-from pipeline.records import TaskId, TopicPartition
-from pipeline.runtime import task_actions as act
-from pipeline.runtime import task_events as on
-from pipeline.runtime.event_clock import EventClock
-from pipeline.runtime.mailbox import Mailbox
-from pipeline.runtime.source_topics import SourceTopics
-from pipeline.runtime.start_offsets import Processed
-from pipeline.runtime.state_lifecycle import StateLifecycle
-from pipeline.runtime.task_actions import ManagerAction
-from pipeline.runtime.task_initializer import TaskInitializer
-from pipeline.runtime.task_manager import TaskManager
-from pipeline.telemetry.metrics import Metrics
+from surgetank.clock import SystemClock
+from surgetank.kafka.group_client import GroupClient
+from surgetank.kafka.offset_owner import OffsetOwner
+from surgetank.records import TaskId, TopicPartition
+from surgetank.runtime import task_actions as act
+from surgetank.runtime import task_events as on
+from surgetank.runtime.event_clock import EventClock
+from surgetank.runtime.mailbox import Mailbox
+from surgetank.runtime.source_topics import SourceTopics
+from surgetank.runtime.start_offsets import Processed
+from surgetank.runtime.state_lifecycle import StateLifecycle
+from surgetank.runtime.task_actions import ManagerAction
+from surgetank.runtime.task_initializer import TaskInitializer
+from surgetank.runtime.task_manager import TaskManager
+from surgetank.telemetry.metrics import Metrics
 
 SOURCE = TopicPartition("events", 0)
 TASK = TaskId("flights", 0)

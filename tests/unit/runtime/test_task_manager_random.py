@@ -11,9 +11,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pipeline.records import TaskId, TopicPartition
-from pipeline.runtime import task_events as on
-from pipeline.runtime.task_state import TaskState
+from surgetank.records import TaskId, TopicPartition
+from surgetank.runtime import task_events as on
+from surgetank.runtime.task_state import TaskState
 from tests.support.worker_model import ME, OTHER, TASKS, THREADS, Brokers, Transaction, WorkerModel, sources
 
 ALL_SOURCES = [source for task in TASKS for source in sources(task)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.runtime.task_state import TRANSITIONS, TaskEvent, TaskState, next_state
+from surgetank.runtime.task_state import TRANSITIONS, TaskEvent, TaskState, next_state
 
 
 def test_a_missing_pair_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""pipeline.serving.bundle: what was written is what is loaded, or the error says what is wrong."""
+"""surgetank.serving.bundle: what was written is what is loaded, or the error says what is wrong."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Category, DayOfWeek, Feature, Field
-from pipeline.errors import ModelError
-from pipeline.features.spec import FeatureSpec
-from pipeline.serving.bundle import Bundle, Manifest, load, sha256, write
+from surgetank import Category, DayOfWeek, Feature, Field
+from surgetank.errors import ModelError
+from surgetank.features.spec import FeatureSpec
+from surgetank.serving.bundle import Bundle, Manifest, load, sha256, write
 
 FEATURES: tuple[Feature, ...] = (Field("distance"), Category("carrier", ("UA", "AA")), DayOfWeek("at"))
 SPEC = FeatureSpec(FEATURES)

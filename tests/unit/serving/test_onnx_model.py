@@ -1,4 +1,4 @@
-"""pipeline.serving.onnx_model: real ONNX models, accepted or refused with an error that says why."""
+"""surgetank.serving.onnx_model: real ONNX models, accepted or refused with an error that says why."""
 
 import os
 import subprocess
@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline.errors import ModelError
-from pipeline.serving.onnx_model import OnnxModel
-from pipeline.serving.single_file import parse_single_file
+from surgetank.errors import ModelError
+from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.single_file import parse_single_file
 
 FEATURES = ("distance", "carrier", "hour")
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
@@ -252,7 +252,7 @@ class Imports:
             print(os.environ.get("ORT_DISABLE_TELEMETRY"))
 
 sys.meta_path.insert(0, Imports())
-from pipeline.serving.onnx_without_telemetry import ort
+from surgetank.serving.onnx_without_telemetry import ort
 ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 """
     for asked, seen in ((None, "1"), ("0", "0")):

@@ -1,4 +1,4 @@
-"""pipeline.serving.row_independence: a model whose scores depend on the batch is refused; all others are accepted."""
+"""surgetank.serving.row_independence: a model whose scores depend on the batch is refused; all others are accepted."""
 
 import logging
 from pathlib import Path
@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ops.training.flights_schedule import flights
-from pipeline.errors import ModelError
-from pipeline.serving import bundle
-from pipeline.serving.bundle import Tolerance
-from pipeline.serving.onnx_model import OnnxModel
-from pipeline.serving.row_independence import ROWS, check_row_independence, random_rows
-from pipeline.serving.row_order import ROWS_MIN
+from surgetank.errors import ModelError
+from surgetank.serving import bundle
+from surgetank.serving.bundle import Tolerance
+from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.row_independence import ROWS, check_row_independence, random_rows
+from surgetank.serving.row_order import ROWS_MIN
 from tests.support import misbehaving_models
 from tests.support.misbehaving_models import NAME
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
-from pipeline.serving.onnx_model import OnnxModel
-from pipeline.serving.row_order import ROWS_MIN, RowOrder, row_order
+from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.row_order import ROWS_MIN, RowOrder, row_order
 
 Float32s = npt.NDArray[np.float32]
 

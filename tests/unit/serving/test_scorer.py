@@ -1,4 +1,4 @@
-"""pipeline.serving.scorer: every row ends as one score or one dead letter, whatever the model does."""
+"""surgetank.serving.scorer: every row ends as one score or one dead letter, whatever the model does."""
 
 import math
 import threading
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clock import SystemClock
-from pipeline.records import DecodedBatch, RecordBatch, ScoredRows, Step
-from pipeline.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
+from surgetank.clock import SystemClock
+from surgetank.records import DecodedBatch, RecordBatch, ScoredRows, Step
+from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support.function_model import scorer_of
 
 Matrix = npt.NDArray[np.float32]

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from pipeline.clock import SystemClock
-from pipeline.records import DecodedBatch, ModelVersion, RecordBatch
-from pipeline.serving.batch_sizer import BatchSizer, FixedBatchSizer
-from pipeline.serving.model import CompletionGate, Float32s, Float64s, Model
-from pipeline.serving.onnx_model import OnnxModel
-from pipeline.serving.router import Route, Router, SingleModelRouter
-from pipeline.serving.scorer import MODEL_ERROR, Scorer
+from surgetank.clock import SystemClock
+from surgetank.records import DecodedBatch, ModelVersion, RecordBatch
+from surgetank.serving.batch_sizer import BatchSizer, FixedBatchSizer
+from surgetank.serving.model import CompletionGate, Float32s, Float64s, Model
+from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.router import Route, Router, SingleModelRouter
+from surgetank.serving.scorer import MODEL_ERROR, Scorer
 from tests.support.function_model import FunctionModel
 
 SECONDS = 30.0

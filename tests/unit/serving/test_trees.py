@@ -8,7 +8,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ops.training.trees import INPUT, OUTPUT, onnx_bytes
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.serving.onnx_model import OnnxModel
 
 
 @pytest.fixture(scope="module")

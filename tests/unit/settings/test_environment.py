@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline.errors import SettingsError
-from pipeline.settings import StateSettings, describe, load
-from pipeline.settings.environment import is_service_variable, setting_variables
-from pipeline.settings.names import OPTIONS, name_of, variable_of
+from surgetank.errors import SettingsError
+from surgetank.settings import StateSettings, describe, load
+from surgetank.settings.environment import is_service_variable, setting_variables
+from surgetank.settings.names import OPTIONS, name_of, variable_of
 
 # What Kubernetes sets for a Service named "surgetank" with the ports "http" and "grpc-web", in its documented format.
 KUBERNETES = {
@@ -50,7 +50,7 @@ def refusal(variable: str, value: str = "1") -> str:
 @pytest.mark.parametrize("variables", [KUBERNETES, LAG_EXPORTER], ids=["surgetank", "surgetank-lag-exporter"])
 def test_variables_of_a_kubernetes_service(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     """A command runs in the namespace of a Service with this name, and settings are read beside its variables."""
-    from pipeline.cli import app
+    from surgetank.cli import app
 
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

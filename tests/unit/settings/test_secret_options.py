@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
-from pipeline.cli.pipeline_argument import assigned
-from pipeline.errors import SettingsError
-from pipeline.kafka import clients
-from pipeline.settings import KafkaSettings, Settings, describe, load
-from pipeline.settings.names import known_names
-from pipeline.settings.secret_options import is_secret
+from surgetank.cli.pipeline_argument import assigned
+from surgetank.errors import SettingsError
+from surgetank.kafka import clients
+from surgetank.settings import KafkaSettings, Settings, describe, load
+from surgetank.settings.names import known_names
+from surgetank.settings.secret_options import is_secret
 
 PASSWORD = "hunter2"
 SECRETS = [
@@ -99,7 +99,7 @@ def test_options_that_are_no_secret_stay_readable() -> None:
 @pytest.mark.parametrize("arguments", [[], ["--json"], ["--changed"]])
 def test_the_command_shows_no_secret(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     """``surgetank settings`` prints stars for it, in every form."""
-    from pipeline.cli import app
+    from surgetank.cli import app
 
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("SURGETANK_KAFKA__CLIENT__SASL_OAUTHBEARER_CONFIG", f"secret={PASSWORD}")
@@ -160,7 +160,7 @@ def test_other_options_may_be_set_on_the_command_line() -> None:
 
 def test_the_worker_refuses_a_secret_before_anything_else() -> None:
     """The command line of a worker with a password ends with the advice."""
-    from pipeline.cli import app
+    from surgetank.cli import app
 
     result = CliRunner().invoke(app, ["worker", "flights", "--set", f"kafka.client.sasl.password={PASSWORD}"])
     assert isinstance(result.exception, SettingsError)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import describe
-from pipeline.settings.reference import render
-from pipeline.settings.schema import Settings, Unit
+from surgetank.settings import describe
+from surgetank.settings.reference import render
+from surgetank.settings.schema import Settings, Unit
 
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = {"seconds": "seconds", "kilobytes": "kilobytes", "mib": "MiB", "hours": "hours", "days": "days", "rows": "rows"}

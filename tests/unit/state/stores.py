@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.state.budget import Budget
-from pipeline.state.changelog import Changes
-from pipeline.state.sparse_serde import SparseSerde
-from pipeline.state.store import Store, StoreMemory
-from pipeline.state.store_identity import StoreIdentity, TableSignature
+from surgetank.state.budget import Budget
+from surgetank.state.changelog import Changes
+from surgetank.state.sparse_serde import SparseSerde
+from surgetank.state.store import Store, StoreMemory
+from surgetank.state.store_identity import StoreIdentity, TableSignature
 
 MIB = 1 << 20
 SMALL = Budget(block_cache=4 * MIB, write_buffer=64 << 10, rows=MIB, open_files=32)

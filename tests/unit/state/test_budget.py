@@ -1,4 +1,4 @@
-"""pipeline.state.budget: the memory for state, shared out."""
+"""surgetank.state.budget: the memory for state, shared out."""
 
 import gc
 import tracemalloc
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SettingsError
-from pipeline.records import large_binary
-from pipeline.state.budget import MIB, share, steps
-from pipeline.state.row_cache import RowCache
+from surgetank.errors import SettingsError
+from surgetank.records import large_binary
+from surgetank.state.budget import MIB, share, steps
+from surgetank.state.row_cache import RowCache
 
 
 @given(memory=st.integers(1, 1 << 16), tasks=st.integers(1, 2_000))

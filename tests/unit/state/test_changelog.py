@@ -1,4 +1,4 @@
-"""pipeline.state.changelog: rows as bytes, and what a burst of records says."""
+"""surgetank.state.changelog: rows as bytes, and what a burst of records says."""
 
 import re
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StateCorrupt
-from pipeline.state.changelog import PARTITION_HISTORY, TABLE_VERSION, ChangelogReader, TableVersion
-from pipeline.state.sparse_serde import SparseSerde
+from surgetank.errors import StateCorrupt
+from surgetank.state.changelog import PARTITION_HISTORY, TABLE_VERSION, ChangelogReader, TableVersion
+from surgetank.state.sparse_serde import SparseSerde
 
 NUMBERS = SparseSerde(np.array([np.nan, -1.0]))
 TOPIC = "payments.cards.changelog"

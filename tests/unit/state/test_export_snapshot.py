@@ -1,4 +1,4 @@
-"""pipeline.state.export_snapshot: stores are exported from their folders, also while they are written to."""
+"""surgetank.state.export_snapshot: stores are exported from their folders, also while they are written to."""
 
 import json
 import subprocess
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StateError, StateMismatch
-from pipeline.state.export_snapshot import export_snapshot
-from pipeline.state.snapshot import MANIFEST, Snapshot, SnapshotOrigin
-from pipeline.state.store_identity import StoreIdentity
+from surgetank.errors import StateError, StateMismatch
+from surgetank.state.export_snapshot import export_snapshot
+from surgetank.state.snapshot import MANIFEST, Snapshot, SnapshotOrigin
+from surgetank.state.store_identity import StoreIdentity
 from tests.unit.state.stores import (
     CHANGELOG,
     PAYMENTS,

@@ -1,4 +1,4 @@
-"""pipeline.state.file_limits: how many files a worker may have open."""
+"""surgetank.state.file_limits: how many files a worker may have open."""
 
 import contextlib
 import resource
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.state import file_limits
+from surgetank.errors import SettingsError
+from surgetank.state import file_limits
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_worker_needs_as_many_files_as_it_says(monkeypatch: pytest.MonkeyPatch
 def test_a_limit_of_48_open_files() -> None:
     """A worker ends at once with status 2 and says the limit; without files its clients would time out for ever."""
     ended = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "worker", "topology.flights", "--bootstrap", "127.0.0.1:9"],
+        [sys.executable, "-m", "surgetank.cli", "worker", "topology.flights", "--bootstrap", "127.0.0.1:9"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48)),
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""pipeline.state.import_snapshot: a snapshot comes to a worker's folder whole, or not at all."""
+"""surgetank.state.import_snapshot: a snapshot comes to a worker's folder whole, or not at all."""
 
 import os
 import resource
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DiskFull, StateError
-from pipeline.state.export_snapshot import export_snapshot
-from pipeline.state.import_snapshot import import_snapshot
-from pipeline.state.snapshot import MANIFEST, SavedTask, Snapshot
+from surgetank.errors import DiskFull, StateError
+from surgetank.state.export_snapshot import export_snapshot
+from surgetank.state.import_snapshot import import_snapshot
+from surgetank.state.snapshot import MANIFEST, SavedTask, Snapshot
 from tests.unit.state.stores import assert_true_to_its_positions, opened, positions, step
 from tests.unit.state.test_export_snapshot import HOME, silent, written
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import large_binary
-from pipeline.state import key_hash
-from pipeline.state.key_hash import group_keys
+from surgetank.records import large_binary
+from surgetank.state import key_hash
+from surgetank.state.key_hash import group_keys
 
 RESERVED = [b"\0meaning", b"\0grown"]
 KEYS = st.sampled_from([None, b"", *RESERVED, b"\0mean", b"a", b"b", b"ab"]) | st.binary(max_size=2)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DiskFull, StateCorrupt, StateError
-from pipeline.state.rocksdb_errors import explained, translated
-from pipeline.state.store import Store, _Step, destroy
+from surgetank.errors import DiskFull, StateCorrupt, StateError
+from surgetank.state.rocksdb_errors import explained, translated
+from surgetank.state.store import Store, _Step, destroy
 from tests.unit.state.stores import SMALL, after, assert_true_to_its_positions, held, opened, positions, step
 
 STEPS = 60

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import large_binary
-from pipeline.state.row_cache import RowCache
+from surgetank.records import large_binary
+from surgetank.state.row_cache import RowCache
 
 ROOM = 80  # memory of a row with a short key and a short value: head, key and room for the value
 KEYS = st.integers(0, 30).map(lambda number: b"%d" % number * (number % 3 + 1))

@@ -1,4 +1,4 @@
-"""pipeline.state.row_serde and sparse: rows as bytes."""
+"""surgetank.state.row_serde and sparse: rows as bytes."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StateCorrupt, StateError
-from pipeline.records import byte_lengths, large_binary
-from pipeline.state.predictions import FRESH, PREDICTION, encode_version, predictions
-from pipeline.state.row_serde import FixedWidthSerde, RowSerde
-from pipeline.state.sparse_serde import SparseSerde
+from surgetank.errors import StateCorrupt, StateError
+from surgetank.records import byte_lengths, large_binary
+from surgetank.state.predictions import FRESH, PREDICTION, encode_version, predictions
+from surgetank.state.row_serde import FixedWidthSerde, RowSerde
+from surgetank.state.sparse_serde import SparseSerde
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -1,13 +1,13 @@
-"""pipeline.state.snapshot: what a snapshot says of itself, and where it belongs."""
+"""surgetank.state.snapshot: what a snapshot says of itself, and where it belongs."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StateError, StateMismatch
-from pipeline.state.snapshot import MANIFEST, SavedTask, Snapshot, SnapshotFile, SnapshotOrigin
-from pipeline.state.store_identity import StoreIdentity, TableSignature
+from surgetank.errors import StateError, StateMismatch
+from surgetank.state.snapshot import MANIFEST, SavedTask, Snapshot, SnapshotFile, SnapshotOrigin
+from surgetank.state.store_identity import StoreIdentity, TableSignature
 
 TABLES = {"cards": TableSignature(32, "cards-1@id1"), "shops": TableSignature(16, "shops-1@id2")}
 HOME = SnapshotOrigin("payments", "cluster-a", 12, TABLES)

@@ -1,9 +1,9 @@
-"""pipeline.state.state_folders: what lies on this machine."""
+"""surgetank.state.state_folders: what lies on this machine."""
 
 from pathlib import Path
 
-from pipeline.state.state_folders import StateFolder, remove, state_folders
-from pipeline.state.store import destroy
+from surgetank.state.state_folders import StateFolder, remove, state_folders
+from surgetank.state.store import destroy
 from tests.unit.state.stores import opened, positions, step
 
 

@@ -1,4 +1,4 @@
-"""pipeline.state.state_manager: the stores of a worker's tasks, and when what they hold may be believed."""
+"""surgetank.state.state_manager: the stores of a worker's tasks, and when what they hold may be believed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import StateClosed, StateError
-from pipeline.migration.partition_history import unmoved_keys
-from pipeline.records import TaskEpoch, TaskId, TopicPartition, large_binary
-from pipeline.state.state_directory import StateDirectory
-from pipeline.state.state_manager import StateManager
-from pipeline.state.state_spec import StateSpec
+from surgetank.errors import StateClosed, StateError
+from surgetank.migration.partition_history import unmoved_keys
+from surgetank.records import TaskEpoch, TaskId, TopicPartition, large_binary
+from surgetank.state.state_directory import StateDirectory
+from surgetank.state.state_manager import StateManager
+from surgetank.state.state_spec import StateSpec
 from tests.unit.state.stores import FORMATS, SHAPES
 
 TASK = TaskId("payments", 3)

@@ -1,4 +1,4 @@
-"""pipeline.state.store: rows and positions of a task on a real disk."""
+"""surgetank.state.store: rows and positions of a task on a real disk."""
 
 import threading
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import StateCorrupt, StateError, StateMismatch
-from pipeline.state.store import Store, StoreMemory
-from pipeline.state.store_identity import TableDifference, TableSignature
+from surgetank.errors import StateCorrupt, StateError, StateMismatch
+from surgetank.state.store import Store, StoreMemory
+from surgetank.state.store_identity import TableDifference, TableSignature
 from tests.unit.state.stores import (
     CARDS,
     CHANGELOG,

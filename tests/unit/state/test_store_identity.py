@@ -1,4 +1,4 @@
-"""pipeline.state.store_identity: what a store was made for."""
+"""surgetank.state.store_identity: what a store was made for."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StateCorrupt, StateMismatch
-from pipeline.state.store_identity import StoredIdentity, StoreIdentity, TableDifference, TableSignature
+from surgetank.errors import StateCorrupt, StateMismatch
+from surgetank.state.store_identity import StoredIdentity, StoreIdentity, TableDifference, TableSignature
 
 PATH = Path("state/payments/3")
 A, B, C = TableSignature(16, "a"), TableSignature(24, "b"), TableSignature(24, "c")

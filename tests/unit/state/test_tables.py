@@ -1,4 +1,4 @@
-"""pipeline.state.tables and table: the open transaction over what is on disk."""
+"""surgetank.state.tables and table: the open transaction over what is on disk."""
 
 import queue
 import random
@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import StateError
-from pipeline.records import large_binary
-from pipeline.state.changelog import ChangelogReader
-from pipeline.state.store import Store
-from pipeline.state.table import TableWrite
-from pipeline.state.tables import TaskTables
+from surgetank.errors import StateError
+from surgetank.records import large_binary
+from surgetank.state.changelog import ChangelogReader
+from surgetank.state.store import Store
+from surgetank.state.table import TableWrite
+from surgetank.state.tables import TaskTables
 from tests.unit.state.stores import CARDS, CHANGELOG, FORMATS, SMALL, SOURCE, opened
 
 FEW = replace(SMALL, rows=8 * 2 * 160)  # memory for about eight rows of each table

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.errors import SurgetankError
+from surgetank.errors import SurgetankError
 from tests.unit.state.stores import assert_true_to_its_positions, opened, positions, step
 
 BALLAST = "ballast"

@@ -1,6 +1,6 @@
-"""pipeline.telemetry.exposition_parser: what a metrics page contains."""
+"""surgetank.telemetry.exposition_parser: what a metrics page contains."""
 
-from pipeline.telemetry.exposition_parser import sample_total
+from surgetank.telemetry.exposition_parser import sample_total
 
 PAGE = """# TYPE a_total counter
 a_total{x="1",y="2"} 3.0

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SurgetankError
-from pipeline.telemetry.health import Condition, Health, Heartbeat, health_report
+from surgetank.errors import SurgetankError
+from surgetank.telemetry.health import Condition, Health, Heartbeat, health_report
 
 
 @dataclass

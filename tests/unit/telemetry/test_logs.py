@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.records import TaskId
-from pipeline.settings import TelemetrySettings
-from pipeline.telemetry.logs import QUIET, configure, event
+from surgetank.records import TaskId
+from surgetank.settings import TelemetrySettings
+from surgetank.telemetry.logs import QUIET, configure, event
 
-log = logging.getLogger("pipeline.runtime.faust_host")
+log = logging.getLogger("surgetank.runtime.faust_host")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_an_event_in_json_has_its_fields_and_origin() -> None:
     assert line.pop("time").endswith("+00:00")
     assert line == {
         "level": "INFO",
-        "logger": "pipeline.runtime.faust_host",
+        "logger": "surgetank.runtime.faust_host",
         "event": "task_opened",
         "worker": "w-1",
         "pipeline": "flights",
@@ -131,7 +131,7 @@ def test_a_field_cannot_replace_a_fixed_field() -> None:
     event(log, "x", worker="other", time=5, logger="y")
     line = only(stream)
     assert (line["worker"], line["worker_"], line["time_"], line["logger_"]) == ("w-1", "other", 5, "y")
-    assert line["logger"] == "pipeline.runtime.faust_host"
+    assert line["logger"] == "surgetank.runtime.faust_host"
 
 
 values = st.recursive(

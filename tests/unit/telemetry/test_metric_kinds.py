@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.telemetry.kinds import Counter, Gauge, Histogram, Label, Metric, MetricError
+from surgetank.telemetry.kinds import Counter, Gauge, Histogram, Label, Metric, MetricError
 
 COLOUR = Label("colour", values=frozenset({"red", "green"}))
 TOPIC = Label("topic", shape=r"[a-z.]+", bound=3)

@@ -9,11 +9,11 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from pipeline.processing.dead_letter_reasons import REASONS
-from pipeline.records import Step
-from pipeline.telemetry.catalogue import Catalogue
-from pipeline.telemetry.groups import GroupMetrics
-from pipeline.telemetry.metrics import MetricError, Metrics
+from surgetank.processing.dead_letter_reasons import REASONS
+from surgetank.records import Step
+from surgetank.telemetry.catalogue import Catalogue
+from surgetank.telemetry.groups import GroupMetrics
+from surgetank.telemetry.metrics import MetricError, Metrics
 
 UNITS = {"", "seconds", "bytes", "rows", "records"}
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.telemetry.groups import GroupMetrics
-from pipeline.telemetry.metrics import Metrics
-from pipeline.telemetry.reference import render
+from surgetank.telemetry.groups import GroupMetrics
+from surgetank.telemetry.metrics import Metrics
+from surgetank.telemetry.reference import render
 
 ROOT = Path(__file__).resolve().parents[3]
 

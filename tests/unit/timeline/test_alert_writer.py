@@ -3,10 +3,10 @@
 import json
 from concurrent.futures import Future
 
-from pipeline.kafka.confirmed import NotWritten
-from pipeline.timeline.alert_writer import ANNOTATION_CHARACTERS, EVENT_BYTES_MAX, AlertWriter, Result, event_value
-from pipeline.timeline.alerts import AlertNotification, parse_alerts
-from pipeline.timeline.events import decode
+from surgetank.kafka.confirmed import NotWritten
+from surgetank.timeline.alert_writer import ANNOTATION_CHARACTERS, EVENT_BYTES_MAX, AlertWriter, Result, event_value
+from surgetank.timeline.alerts import AlertNotification, parse_alerts
+from surgetank.timeline.events import decode
 
 
 def alert(name: str, **labels: str) -> AlertNotification:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.timeline.alerts import KnownAlerts, parse_alerts
+from surgetank.timeline.alerts import KnownAlerts, parse_alerts
 
 
 def posted(**changes: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SettingsError
-from pipeline.timeline.events import EventKind, TimelineEvent, decode, format_ranges, format_time, sort_by_time
-from pipeline.timeline.time_parsing import duration_seconds, parse_time_ms
+from surgetank.errors import SettingsError
+from surgetank.timeline.events import EventKind, TimelineEvent, decode, format_ranges, format_time, sort_by_time
+from surgetank.timeline.time_parsing import duration_seconds, parse_time_ms
 
 TEXT = st.text(max_size=50)
 JSON = st.recursive(

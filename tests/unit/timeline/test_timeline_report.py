@@ -6,15 +6,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.kafka.local.broker import free_ports
-from pipeline.telemetry.metrics import Metrics
-from pipeline.timeline import prometheus_query
-from pipeline.timeline.events import EventKind, TimelineEvent
-from pipeline.timeline.incident import incident_report
-from pipeline.timeline.intervals import Interval, interval_rows, point_events
-from pipeline.timeline.report import Plot, render_report
-from pipeline.timeline.svg import PlotLine, intervals_plot, lines_plot
+from surgetank.errors import SettingsError
+from surgetank.kafka.local.broker import free_ports
+from surgetank.telemetry.metrics import Metrics
+from surgetank.timeline import prometheus_query
+from surgetank.timeline.events import EventKind, TimelineEvent
+from surgetank.timeline.incident import incident_report
+from surgetank.timeline.intervals import Interval, interval_rows, point_events
+from surgetank.timeline.report import Plot, render_report
+from surgetank.timeline.svg import PlotLine, intervals_plot, lines_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOUR = 3_600_000

@@ -4,9 +4,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pipeline import Pipeline
-from pipeline.timeline.events import EventKind, TimelineEvent
-from pipeline.timeline.timeline_reporter import code_version, describe_deploy, last_deploy
+from surgetank import Pipeline
+from surgetank.timeline.events import EventKind, TimelineEvent
+from surgetank.timeline.timeline_reporter import code_version, describe_deploy, last_deploy
 from topology.flights import flights
 
 NOW = {"model": "m", "model_version": "2", "code": "0.1.0+aa"}

@@ -11,8 +11,8 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 import topology.flights as declared
 from ops.training import flights_schedule as schedule
 from ops.training.flights import LATE_MINUTES, examples
-from pipeline.serving.bundle import Bundle, load
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.serving.bundle import Bundle, load
+from surgetank.serving.onnx_model import OnnxModel
 from topology.flights import flights
 from topology.recordings.flights import raw_flights
 

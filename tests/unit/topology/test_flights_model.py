@@ -11,8 +11,8 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 import topology.flights as declared
 from ops.training.flights_schedule import flights
-from pipeline.serving.bundle import Bundle, load
-from pipeline.serving.onnx_model import OnnxModel
+from surgetank.serving.bundle import Bundle, load
+from surgetank.serving.onnx_model import OnnxModel
 from topology.recordings.flights import boarding_table, raw_flights
 
 MODELS = Path(declared.__file__).parent / "models"

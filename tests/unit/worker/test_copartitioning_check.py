@@ -1,19 +1,19 @@
-"""pipeline.worker.copartitioning_check: advice, which refuses a start for a mismatch and for nothing else."""
+"""surgetank.worker.copartitioning_check: advice, which refuses a start for a mismatch and for nothing else."""
 
 import logging
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipeline.errors import BrokerError, TopicsError
-from pipeline.kafka import provisioning
-from pipeline.migration.copartitioning import Copartitioning
-from pipeline.migration.partitioners import Partitioner, crc32, murmur2
-from pipeline.records import TopicPartition
-from pipeline.settings import KafkaSettings, Settings
-from pipeline.telemetry.metrics import Metrics
-from pipeline.worker import copartitioning_check
-from pipeline.worker.copartitioning_check import PARTITIONS_MAX, CopartitioningCheck
+from surgetank.errors import BrokerError, TopicsError
+from surgetank.kafka import provisioning
+from surgetank.migration.copartitioning import Copartitioning
+from surgetank.migration.partitioners import Partitioner, crc32, murmur2
+from surgetank.records import TopicPartition
+from surgetank.settings import KafkaSettings, Settings
+from surgetank.telemetry.metrics import Metrics
+from surgetank.worker import copartitioning_check
+from surgetank.worker.copartitioning_check import PARTITIONS_MAX, CopartitioningCheck
 from tests.support.topologies.stateful_flights import remembering
 
 PIPELINE = remembering("advice")

@@ -1,4 +1,4 @@
-"""pipeline.worker.process_exit: how a worker ends after an error."""
+"""surgetank.worker.process_exit: how a worker ends after an error."""
 
 import logging
 import os
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import Stuck
-from pipeline.worker import process_exit
-from pipeline.worker.process_exit import ProcessExit
+from surgetank.errors import Stuck
+from surgetank.worker import process_exit
+from surgetank.worker.process_exit import ProcessExit
 
 SECONDS = 30.0
 

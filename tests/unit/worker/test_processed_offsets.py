@@ -1,4 +1,4 @@
-"""pipeline.worker.processed_offsets: how far events were processed, told from outputs; not known is not guessed."""
+"""surgetank.worker.processed_offsets: how far events were processed, told from outputs; not known is not guessed."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError
 
-from pipeline.errors import BrokerError, TopicsError
-from pipeline.kafka import clients
-from pipeline.processing.dead_letter import OFFSET, TOPIC
-from pipeline.records import DecodedBatch, RecordBatch, TopicPartition
-from pipeline.runtime.start_offsets import Processed
-from pipeline.settings import Settings
-from pipeline.worker import processed_offsets
-from pipeline.worker.processed_offsets import ProcessedEvents
+from surgetank.errors import BrokerError, TopicsError
+from surgetank.kafka import clients
+from surgetank.processing.dead_letter import OFFSET, TOPIC
+from surgetank.records import DecodedBatch, RecordBatch, TopicPartition
+from surgetank.runtime.start_offsets import Processed
+from surgetank.settings import Settings
+from surgetank.worker import processed_offsets
+from surgetank.worker.processed_offsets import ProcessedEvents
 from tests.support.recorded_logs import Log, LogConsumer, Message, opening
 from topology.flights import flights
 

@@ -1,4 +1,4 @@
-"""pipeline.worker.processing_parts: what a worker checks when it loads its model."""
+"""surgetank.worker.processing_parts: what a worker checks when it loads its model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ops.training.flights_schedule import flights
-from pipeline.errors import ModelError
-from pipeline.serving import bundle
-from pipeline.serving.bundle import Tolerance
-from pipeline.settings import Settings
-from pipeline.worker.processing_parts import load_model
+from surgetank.errors import ModelError
+from surgetank.serving import bundle
+from surgetank.serving.bundle import Tolerance
+from surgetank.settings import Settings
+from surgetank.worker.processing_parts import load_model
 from tests.support import misbehaving_models
 
 

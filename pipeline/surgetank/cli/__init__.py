@@ -1,0 +1,66 @@
+"""The console script: one thin file per group of commands. Commands import heavy modules when they run."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from surgetank.cli import (
+    audit,
+    bench,
+    chaos,
+    dead_letters,
+    demo,
+    features,
+    incident,
+    kafka,
+    lag,
+    lag_exporter,
+    replay,
+    scores,
+    settings,
+    state,
+    timeline,
+    topics,
+    worker,
+)
+from surgetank.errors import SurgetankError
+
+app = typer.Typer(
+    name="surgetank",
+    help="Real-time machine-learning inference on Kafka, exactly once, that survives sudden spikes.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(kafka.app, name="kafka")
+app.add_typer(topics.app, name="topics")
+app.add_typer(chaos.app, name="chaos")
+app.add_typer(timeline.app, name="timeline")
+app.add_typer(incident.app, name="incident")
+app.add_typer(features.app, name="features")
+app.add_typer(state.app, name="state")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command("worker")(worker.worker)
+app.command("replay")(replay.replay)
+app.command("scores")(scores.scores)
+app.command("lag")(lag.lag)
+app.command("lag-exporter")(lag_exporter.lag_exporter)
+app.command("audit")(audit.audit)
+app.command("demo")(demo.demo)
+app.command("bench")(bench.bench)
+app.command("settings")(settings.settings)
+
+
+def main() -> None:
+    """Run the command line for the project in the current folder.
+
+    A SurgetankError is printed as one message and ends with its documented exit code.
+    """
+    sys.path.insert(0, str(Path.cwd()))  # the project's packages ``topology`` and ``schemas`` are in the current folder
+    try:
+        app()
+    except SurgetankError as error:
+        print(f"surgetank: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,130 @@
+"""``surgetank kafka``: run Apache Kafka on this machine, without Docker."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surgetank.cli.options import Json, print_json
+
+app = typer.Typer(help="Run Apache Kafka on this machine, without Docker.", no_args_is_help=True)
+
+Data = Annotated[
+    Path,
+    typer.Option("--data", help="Folder of the cluster: its data, logs and process ids.", file_okay=False),
+]
+_DATA = Path(".surgetank/kafka")
+
+
+@app.command()
+def up(
+    brokers: Annotated[int, typer.Option(help="1, or 3, which tolerate the loss of one.")] = 1,
+    port: Annotated[int, typer.Option(help="First port; each broker uses two ports in sequence.")] = 9092,
+    data: Data = _DATA,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start Kafka and wait until it is ready. A running cluster is left unchanged.
+
+    The first run fetches Kafka's jars with Maven into a cache. Requires a JDK 17 or later, and Maven.
+    """
+    from surgetank.kafka.local.cluster import LocalCluster
+    from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
+
+    _log_slow_steps()
+    cluster = LocalCluster(data, brokers, port)
+    if warning := port_warning(range(port, port + 2 * brokers), ephemeral_ports()):
+        typer.echo(f"surgetank: {warning}", err=True)
+    started = cluster.up(fresh=fresh)
+    if as_json:
+        print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)})
+    elif started:
+        typer.echo(f"Kafka is ready at {cluster.bootstrap} (data and logs in {data})")
+    else:
+        typer.echo(f"Kafka is already running at {cluster.bootstrap} (data and logs in {data})")
+
+
+@app.command()
+def down(data: Data = _DATA, as_json: Json = False) -> None:
+    """Stop the brokers of this folder. The data remain; `up` starts the brokers again."""
+    from surgetank.kafka.local.cluster import LocalCluster
+
+    cluster = LocalCluster.found(data)
+    ran = [one.id for one in cluster.status() if one.pid]
+    killed = cluster.down()
+    if as_json:
+        print_json({"stopped": ran, "killed": list(killed)})
+        return
+    typer.echo(f"stopped {len(ran)} of {cluster.brokers} brokers" if ran else "no broker was running")
+
+
+@app.command()
+def status(data: Data = _DATA, as_json: Json = False) -> None:
+    """Show the brokers, and settings that differ from Kafka's defaults. Exit code 1: not all brokers run."""
+    from dataclasses import asdict
+
+    from surgetank.errors import BrokerError
+    from surgetank.kafka.local.cluster import LocalCluster
+
+    cluster = LocalCluster.found(data)
+    brokers = cluster.status()
+    whole = all(one.state == "running" for one in brokers)
+    try:
+        settings, problem = cluster.differing(), ""
+    except BrokerError as error:
+        settings, problem = (), str(error)
+    if as_json:
+        print_json(
+            {
+                "running": whole,
+                "bootstrap": cluster.bootstrap,
+                "data": str(cluster.data),
+                "brokers": [asdict(one) for one in brokers],
+                "settings": {one.name: {"value": one.value, "default": one.default} for one in settings},
+            }
+        )
+    else:
+        _print_tables(cluster.bootstrap, [asdict(one) for one in brokers], [asdict(one) for one in settings])
+        if problem:
+            typer.echo(problem, err=True)
+    raise typer.Exit(0 if whole and not problem else 1)
+
+
+@app.command()
+def wait(
+    data: Data = _DATA,
+    timeout: Annotated[float, typer.Option(help="Maximal wait in seconds.")] = 60.0,
+) -> None:
+    """Wait until every broker is ready. Exit code 2: a broker does not run, or the timeout has elapsed."""
+    from surgetank.kafka.local.cluster import LocalCluster
+
+    cluster = LocalCluster.found(data)
+    cluster.wait(timeout)
+    typer.echo(f"Kafka is ready at {cluster.bootstrap}")
+
+
+def _print_tables(bootstrap: str, brokers: list[dict[str, object]], settings: list[dict[str, object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def cell(value: object) -> str:
+        return "-" if value is None else str(value)
+
+    console = Console()
+    shown = Table("broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log", title=bootstrap)
+    columns = ("id", "state", "pid", "port", "uptime_seconds", "heap_mb", "resident_mb", "log")
+    for one in brokers:
+        shown.add_row(*(cell(one[column]) for column in columns))
+    console.print(shown)
+    if settings:
+        differing = Table("setting", "value", "Kafka's default", title="settings fit for development, not production")
+        for one in settings:
+            differing.add_row(*(cell(one[column]) for column in ("name", "value", "default")))
+        console.print(differing)
+
+
+def _log_slow_steps() -> None:
+    import logging
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("surgetank.kafka").setLevel(logging.INFO)

@@ -1,0 +1,220 @@
+"""The declaration of a pipeline: events, features, model, scores. Values only, without side effects."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from surgetank.errors import TopologyError
+from surgetank.features.spec import FeatureSpec, Input
+from surgetank.features.tables import TableState, table_states
+from surgetank.text_columns import has_text
+
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+PREDICTIONS = "predictions"  # the table of each key's last score
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A topic of Avro events, with ``partitions`` partitions.
+
+    ``schema`` is the name of a file in ``schemas/`` without its suffix. ``key``, ``time`` and ``id`` are fields of the
+    schema: the field that the record key repeats (None: the key is not used), the event time (a timestamp of any unit,
+    an instant or a local time), and the producer's stable identity of the event. Key and id have any type but record,
+    array and map.
+    """
+
+    topic: str
+    schema: str
+    time: str
+    key: str | None = None
+    id: str = "event_id"
+    partitions: int = 8
+
+    def __post_init__(self) -> None:
+        _check_topic(self.topic)
+        if self.partitions < 1:
+            raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The topic of scores. It has as many partitions as the events: a score is in the partition of its event."""
+
+    topic: str
+
+    def __post_init__(self) -> None:
+        _check_topic(self.topic)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A pipeline from events to scores.
+
+    ``facts`` are topics of events that are not scored; facts that update a table are included automatically.
+    ``predictions``: whether a table keeps the last score of each key; the default is yes if there are other tables.
+    ``recording`` is the function that returns recorded events for ``surgetank replay``, as ``package.module:function``.
+    """
+
+    name: str
+    events: Events
+    features: tuple[Input, ...]
+    model: str
+    scores: Scores
+    facts: tuple[Events, ...] = field(default=())
+    predictions: bool | None = None
+    recording: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise TopologyError(
+                f"pipeline name {self.name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
+            )
+        object.__setattr__(self, "features", tuple(self.features))
+        _ = self.spec  # raises for a contradictory declaration at import, naming the feature
+        object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))
+        topics = [
+            self.events.topic,
+            self.scores.topic,
+            self.dead_letters,
+            self.replayed_letters,
+            self.timeline,
+            self.migration_topic,
+            self.recorded,
+            *(fact.topic for fact in self.facts),
+            *self.changelogs.values(),
+        ]
+        twice = sorted({topic for topic in topics if topics.count(topic) > 1})
+        if twice:
+            raise TopologyError(f"pipeline {self.name!r} uses topic {twice[0]!r} twice; use separate topics")
+        for topic in self.changelogs.values():
+            _check_topic(topic)
+        self._check_tables()
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raise TopologyError, naming the field, unless the schema of the events has all declared fields."""
+        self.spec.check(schema)
+        events = self.events
+        for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
+            if name is not None and name not in schema.names:
+                raise TopologyError(
+                    f"pipeline {self.name!r}: events.{role} names field {name!r}, which schema {events.schema!r} "
+                    f"does not have; it has {', '.join(schema.names)}"
+                )
+        for role, name in (("id", events.id), ("key", events.key)):
+            if name is not None and not has_text(schema.field(name).type):
+                raise TopologyError(
+                    f"pipeline {self.name!r}: events.{role} names field {name!r}, which is {schema.field(name).type}; "
+                    "scores hold it as text, which a record, an array or a map does not have: name a field of another "
+                    "type"
+                )
+        if not pa.types.is_timestamp(schema.field(events.time).type):
+            raise TopologyError(
+                f"pipeline {self.name!r}: events.time names field {events.time!r}, which is not a timestamp"
+            )
+
+    def check_facts(self, schemas: Mapping[str, pa.Schema]) -> None:
+        """Raise TopologyError unless the schemas of the facts, by topic, have all fields that the tables read."""
+        for table_state in self.table_states:
+            if table_state.table.facts is not None:
+                table_state.check(schemas[table_state.table.facts.topic])
+
+    @property
+    def table_states(self) -> tuple[TableState, ...]:
+        """The state of the tables that the features use, in the order of first use."""
+        return table_states(self.features)
+
+    @property
+    def table_facts(self) -> tuple[Events, ...]:
+        """The facts that update tables: a task reads them beside its events."""
+        facts = (table_state.table.facts for table_state in self.table_states)
+        return tuple(dict.fromkeys(each for each in facts if isinstance(each, Events)))
+
+    def updating_events(self, table_state: TableState) -> Events:
+        """Return the events that update a table: its facts, or the pipeline's own events."""
+        return next((each for each in self.table_facts if each == table_state.table.facts), self.events)
+
+    def outputs(self, *, recording: bool) -> tuple[str, ...]:
+        """Return the topics that a task writes, in the partition of its number; ``recording``: with the feature log."""
+        recorded = (self.recorded,) if recording else ()
+        return (self.scores.topic, self.dead_letters, *recorded, *self.changelogs.values())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The topics that a task reads, events first."""
+        return (self.events.topic, *(fact.topic for fact in self.table_facts))
+
+    @property
+    def keeps_predictions(self) -> bool:
+        """Whether a table keeps the last score of each key."""
+        return bool(self.table_states) if self.predictions is None else self.predictions
+
+    @property
+    def changelogs(self) -> dict[str, str]:
+        """The changelog topic of each table; empty for a pipeline without state."""
+        names = [table_state.table.name for table_state in self.table_states]
+        names += [PREDICTIONS] if self.keeps_predictions else []
+        return {name: f"{self.name}.{name}.changelog" for name in names}
+
+    def _check_tables(self) -> None:
+        if self.changelogs and self.events.key is None:
+            raise TopologyError(f"pipeline {self.name!r} has state by key, but its events have no key: set events.key")
+        for table_state in self.table_states:
+            table = table_state.table
+            if table.name == PREDICTIONS:
+                raise TopologyError(
+                    f"table {PREDICTIONS!r}: this name is reserved for the table of last scores; use another"
+                )
+            facts = table.facts
+            if facts is None:
+                continue
+            if not isinstance(facts, Events):
+                raise TopologyError(f"table {table.name!r}: its facts must be declared as pipeline.Events")
+            if facts.partitions != self.events.partitions:
+                raise TopologyError(
+                    f"table {table.name!r}: its facts {facts.topic!r} have {facts.partitions} partitions and the "
+                    f"events {self.events.topic!r} have {self.events.partitions}; a key must be in the same partition "
+                    "of both: use the same number of partitions"
+                )
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the pipeline's workers."""
+        return self.name
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of events that could not be scored."""
+        return f"{self.name}.dead-letters"
+
+    @property
+    def replayed_letters(self) -> str:
+        """The topic that lists the dead letters whose events were sent again."""
+        return f"{self.name}.dead-letters-replayed"
+
+    @property
+    def recorded(self) -> str:
+        """The topic of the logged features of scored events."""
+        return f"{self.name}.features"
+
+    @property
+    def timeline(self) -> str:
+        """The topic of timeline events: deploys, rebalances, alerts and so on."""
+        return f"{self.name}.timeline"
+
+    @property
+    def migration_topic(self) -> str:
+        """The topic that exists while state is resharded or rebuilt, and keeps workers from starting."""
+        return f"{self.name}.upkeep"
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The model's inputs in order."""
+        return FeatureSpec(self.features)
+
+
+def _check_topic(topic: str) -> None:
+    if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
+        raise TopologyError(f"topic {topic!r}: Kafka allows letters, digits, '.', '_' and '-', at most 249")

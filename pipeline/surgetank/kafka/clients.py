@@ -1,0 +1,133 @@
+"""Builds librdkafka clients from settings. The clients' common options are defined here only."""
+
+import threading
+from collections import deque
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from surgetank.errors import BrokerError
+from surgetank.kafka.columnar.interface import BatchConsumer
+from surgetank.kafka.connection_errors import connection_failure
+from surgetank.kafka.transactional_producer import TransactionalProducer
+from surgetank.settings import KafkaSettings
+
+# The largest record that a transactional producer sends, before compression: a dead letter must be able to hold an
+# event that Kafka accepted in compressed form.
+MESSAGE_BYTES_MAX = 100_000_000
+BATCH_BYTES = 1_000_000  # of the records that a producer sends as one batch, if several fit: librdkafka's default
+# librdkafka's highest value. It also bounds what a batch compressed with zstd may become: with the default of 100 MB a
+# partition could not be read beyond a larger one.
+RECEIVE_BYTES_MAX = 2**31 - 1
+CONNECTION_ERRORS_MAX = 50  # kept of an admin client, which repeats them with each attempt to connect
+UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+
+
+class Admin(AdminClient):  # type: ignore[misc]
+    """An admin client that keeps the last errors of its connections, to explain why no broker answers."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._bootstrap = str(options["bootstrap.servers"])
+        self._connection_errors: deque[KafkaError] = deque(maxlen=CONNECTION_ERRORS_MAX)
+        super().__init__(options | {"error_cb": self._connection_errors.append})
+
+    def failure(self, what: str, error: KafkaException) -> BrokerError:
+        """Return the error to raise for a failed request: why no broker answers, otherwise ``what`` and the reason."""
+        reason: KafkaError = error.args[0]
+        self.poll(0)  # receives the errors of the connections
+        if reason.code() in UNANSWERED:
+            return BrokerError(connection_failure(self._bootstrap, reason, self._connection_errors))
+        return BrokerError(f"{what}: {reason.str()}")
+
+
+def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
+    """Return the options that all clients share; ``overrides`` are librdkafka names with '_' for '.'."""
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        # Reconnects to a restarted broker within a second instead of the default ten.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1000,
+        "socket.nagle.disable": True,
+        "log_level": 2,
+        **kafka.client_options(),
+        **{name.replace("_", "."): value for name, value in overrides.items()},
+        # The calls that client errors affect raise them, and librdkafka would print each reconnect.
+        "error_cb": lambda _: None,
+    }
+
+
+def admin(kafka: KafkaSettings, **overrides: Any) -> Admin:
+    """Return an admin client. Raises KafkaException if librdkafka refuses the settings."""
+    return Admin(common(kafka, **overrides))
+
+
+def reader_options(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
+    """Return the options of a consumer without a group that commits nothing and reads committed records only.
+
+    librdkafka requires the group id; the consumer does not join the group unless it subscribes.
+    """
+    options = {
+        "group_id": "surgetank-reader",
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+        "receive_message_max_bytes": RECEIVE_BYTES_MAX,
+    }
+    return common(kafka, **(options | overrides))
+
+
+def reader(kafka: KafkaSettings, **overrides: Any) -> Consumer:
+    """Return a consumer with ``reader_options``."""
+    return Consumer(reader_options(kafka, **overrides))
+
+
+def close_in_background(consumer: Consumer | BatchConsumer) -> None:
+    """Close a consumer in another thread, because closing may take long while brokers are unavailable."""
+    threading.Thread(target=consumer.close, name="closing", daemon=True).start()
+
+
+def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:
+    """Return an idempotent producer with acks=all."""
+    options = {"enable_idempotence": True, "acks": "all", "linger_ms": 5, "compression_type": "lz4"}
+    return Producer(common(kafka, **(options | overrides)))
+
+
+def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:
+    """Return a consumer that can join the group by the protocol 'consumer' (KIP-848) or 'classic'.
+
+    With static membership the client id is also its instance id.
+    """
+    options: dict[str, Any] = {"group_id": group, "client_id": client_id, "enable_auto_commit": False}
+    if kafka.static_membership:
+        options["group_instance_id"] = client_id
+    if protocol == "consumer":
+        options["group_protocol"] = "consumer"
+    else:
+        options |= {
+            "partition_assignment_strategy": "cooperative-sticky",
+            "session_timeout_ms": round(kafka.session_timeout_seconds * 1000),
+            "heartbeat_interval_ms": round(kafka.heartbeat_interval_seconds * 1000),
+        }
+    return Consumer(common(kafka, **options))
+
+
+def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: Any) -> TransactionalProducer:
+    """Return a transactional producer that has not yet called ``init_transactions``."""
+    options = {
+        "transactional_id": transactional_id,
+        "client_id": transactional_id,
+        "transaction_timeout_ms": round(kafka.transaction_timeout_seconds * 1000),
+        "acks": "all",
+        # A commit sends the lingering records. Until then a request gathers records, which come slowly because their
+        # thread shares the interpreter with the computation; with 5 ms librdkafka spent up to four times as long on
+        # small requests.
+        "linger_ms": 50,
+        "queue_buffering_max_messages": 1_000_000,
+        "queue_buffering_max_kbytes": 262_144,
+        "message_max_bytes": MESSAGE_BYTES_MAX,
+        # The brokers reject the first requests of a transaction, as retriable, while they end the previous one; the
+        # default of 100 ms would be the duration of every transaction under load (ops/decisions/0001).
+        "retry_backoff_ms": 2,
+        "retry_backoff_max_ms": 250,
+    }
+    return TransactionalProducer(common(kafka, **(options | overrides)))

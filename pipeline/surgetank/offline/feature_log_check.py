@@ -1,0 +1,269 @@
+"""Compares the features that workers logged with those computed offline from the same topics.
+
+The events of a partition were processed in the order of their offsets, and each logged record says which facts were
+processed before its event. So the processing order across topics can be reconstructed. The offline side is the data
+that a model would be trained on: keys are those of the records, aggregates come from DuckDB.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surgetank.declaration import Events, Pipeline
+from surgetank.drills.wire import decoder, fact_decoder
+from surgetank.errors import TopicsError
+from surgetank.features.spec import Float64s
+from surgetank.kafka import clients, provisioning
+from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
+from surgetank.offline.backfill import compute_aggregates, matrices
+from surgetank.offline.comparison import ComputedFeatures, SkewReport, compare
+from surgetank.offline.history import History, OrderedEvents, milliseconds, required_columns
+from surgetank.processing.stateful_features import plausible_times
+from surgetank.records import DecodedBatch, RecordBatch, joined, large_binary
+from surgetank.settings import KafkaSettings, StateSettings
+
+FEATURES = "features"
+
+Int64s = npt.NDArray[np.int64]
+StatusCallback = Callable[[str], None]
+
+EMPTY = np.zeros(0, dtype=np.int64)
+_BITS = 44  # the low bits of a position are the offset, the others the partition
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLogReport:
+    """The comparison of the logged features of a pipeline with offline features.
+
+    ``unrecorded`` events have no logged record: they were not scored, or logging was off. ``doubled`` events have more
+    than one. ``others`` are records of another declaration or topic, which are ignored. ``lacking`` has the first
+    offset of each partition whose first records are deleted: their facts are unknown offline. ``gone`` logged records
+    are of deleted events.
+    """
+
+    pipeline: str
+    fingerprint: str
+    skew: SkewReport
+    unrecorded: int
+    doubled: int
+    others: int
+    gone: int
+    lacking: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether features were logged, for no event twice, and no value differs."""
+        return self.skew.ok and not self.doubled
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def check_feature_log(
+    kafka: KafkaSettings,
+    pipeline: Pipeline,
+    settings: StateSettings | None = None,
+    report_status: StatusCallback = lambda _: None,
+) -> FeatureLogReport:
+    """Compare the logged features of a pipeline; ``settings`` are those of its workers. Holds all events in memory.
+
+    Workers may run meanwhile. Raises BrokerError or TopicsError if a topic cannot be read, StartupError without DuckDB,
+    TopologyError if the events lack inputs of the features.
+    """
+    if pipeline.recorded not in provisioning.existing(kafka):
+        raise TopicsError(
+            f"no features of {pipeline.name!r} are recorded: topic {pipeline.recorded!r} does not exist; create it "
+            f"with `surgetank topics apply {pipeline.name} --features`, and start workers with "
+            "--set features.record=true"
+        )
+    report_status(f"reading {pipeline.recorded}")
+    records = _LoggedFeatures.of(
+        pipeline, _TopicRecords.read(kafka, pipeline.recorded, FEATURES, _LoggedFeatures.columns)
+    )
+    # Read after the log, so that all events that the log refers to are read.
+    schemas = {each.topic: each.schema for each in (pipeline.events, *pipeline.table_facts)}
+    facts = {each.topic: each for each in pipeline.table_facts}
+    logs: dict[str, _TopicRecords] = {}
+    for topic, columns in required_columns(pipeline).items():
+        report_status(f"reading {topic}")
+        logs[topic] = _TopicRecords.read(kafka, topic, schemas[topic], columns, facts.get(topic))
+    admin = clients.admin(kafka)
+    firsts = offsets(admin, partitions(admin, pipeline.sources, kafka.bootstrap), "earliest")
+    remaining = records.since(
+        {source.partition: at for source, at in firsts.items() if source.topic == pipeline.events.topic}
+    )
+    history, rows = _history(pipeline, logs, remaining, settings or StateSettings())
+    report_status("computing offline")
+    known = np.flatnonzero(rows >= 0)
+    skew = compare(
+        pipeline.features,
+        ComputedFeatures(_event_ids(remaining.positions), remaining.values),
+        ComputedFeatures(_event_ids(remaining.positions[known]), _offline(pipeline, history)[rows[known]]),
+    )
+    return FeatureLogReport(
+        pipeline=pipeline.name,
+        fingerprint=pipeline.spec.fingerprint(),
+        skew=skew,
+        unrecorded=len(logs[pipeline.events.topic]) - len(known),
+        doubled=records.doubled,
+        others=records.others,
+        gone=len(records.positions) - len(remaining.positions),
+        lacking={str(source): first for source, first in firsts.items() if first > 0},
+    )
+
+
+def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Sequence[Int64s]) -> list[Int64s]:
+    """Return the ordinals of events, int64 [n], and of the facts of each topic, in processing order.
+
+    ``events`` and ``facts`` are sorted positions. ``rows`` int64 [k], sorted, are the events with a logged record:
+    ``facts_read`` int64 [k, T] has the offset after the last fact processed before, by topic, in the event's partition.
+    """
+    following = np.append(rows, len(events))
+    slots = [2 * np.arange(len(events)) + 1]
+    for topic, positions in enumerate(facts):
+        reached = (events[rows] >> _BITS << _BITS) + facts_read[:, topic]
+        slots.append(2 * following[np.searchsorted(reached, positions, side="right")])
+    lengths = [len(each) for each in slots]
+    topics = np.repeat(np.arange(len(slots)), lengths)
+    ordinals = np.empty(sum(lengths), dtype=np.int64)
+    ordinals[np.lexsort((np.concatenate([events, *facts]), topics, np.concatenate(slots)))] = np.arange(sum(lengths))
+    return np.split(ordinals, np.cumsum(lengths)[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _TopicRecords:
+    """The n decodable records of a topic, sorted by ``positions`` int64 [n].
+
+    ``arrived_ms`` is int64 [n], ``keys`` large_binary [n]. ``deletes`` is bool [n]: whether it is a fact that deletes
+    the state of its key; of its columns, only the time has a value, 0.
+    """
+
+    table: pa.Table
+    positions: Int64s
+    arrived_ms: Int64s
+    keys: pa.LargeBinaryArray
+    deletes: npt.NDArray[np.bool_]
+
+    @classmethod
+    def read(
+        cls, kafka: KafkaSettings, topic: str, schema: str, columns: Sequence[str], facts: Events | None = None
+    ) -> "_TopicRecords":
+        """Read the given columns of a whole topic; ``facts`` is its declaration if it is a topic of facts."""
+        decode = decoder(schema) if facts is None else fact_decoder(schema)
+        tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
+        keys, deletes = [large_binary([])], [np.zeros(0, dtype=np.bool_)]
+        with TopicReader(kafka, [topic]) as reader:
+            for records in reader.catch_up():
+                batch = decode(records)
+                tables.append(_columns(batch, columns))
+                rows = np.concatenate([batch.rows, batch.deletes])
+                if facts is not None and len(batch.deletes):
+                    tables.append(_tombstones(len(batch.deletes), tables[0].schema, facts.time))
+                positions.append((records.partitions << _BITS)[rows] + records.offsets[rows])
+                arrived.append(records.arrived_ms[rows])
+                keys.append(records.keys.take(pa.array(rows)))
+                deletes.append(np.arange(len(rows)) >= len(batch))
+        places = np.concatenate(positions)
+        order = np.argsort(places)
+        return cls(
+            pa.concat_tables(tables, promote_options="default").take(order),
+            places[order],
+            np.concatenate(arrived)[order],
+            joined(keys).take(pa.array(order)),
+            np.concatenate(deletes)[order],
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoggedFeatures:
+    """The k events with logged features, sorted by ``positions`` int64 [k].
+
+    ``values`` is float64 [k, F], NaN for missing values; ``facts_read`` int64 [k, T] as in ``processing_order``.
+    """
+
+    positions: Int64s
+    values: Float64s
+    facts_read: Int64s
+    doubled: int
+    others: int
+
+    columns = ("source_partition", "source_offset", "values", "facts", "fingerprint", "source_topic")
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, log: _TopicRecords) -> "_LoggedFeatures":
+        """Select the records of the pipeline's current declaration and topic, one per event."""
+        fits = pc.equal(log.table["fingerprint"], pipeline.spec.fingerprint())
+        ours = log.table.filter(pc.and_(fits, pc.equal(log.table["source_topic"], pipeline.events.topic)))
+        partition, offset = (ours[name].to_numpy().astype(np.int64) for name in cls.columns[:2])
+        positions, first, times = np.unique((partition << _BITS) + offset, return_index=True, return_counts=True)
+        values, facts_read = (pc.list_flatten(ours[name]) for name in cls.columns[2:4])
+        return cls(
+            positions,
+            values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.features))[first],
+            facts_read.to_numpy().reshape(len(ours), len(pipeline.table_facts))[first],
+            doubled=int((times > 1).sum()),
+            others=len(log) - len(ours),
+        )
+
+    def since(self, firsts: Mapping[int, int]) -> "_LoggedFeatures":
+        """Return the records of events that are not deleted, given the first offset of each partition."""
+        first_offsets = np.zeros(1 + max(firsts, default=0), dtype=np.int64)
+        first_offsets[list(firsts)] = list(firsts.values())
+        kept = self.positions & ((1 << _BITS) - 1) >= first_offsets[self.positions >> _BITS]
+        return replace(self, positions=self.positions[kept], values=self.values[kept], facts_read=self.facts_read[kept])
+
+
+def _history(
+    pipeline: Pipeline, logs: dict[str, _TopicRecords], records: _LoggedFeatures, settings: StateSettings
+) -> tuple[History, Int64s]:
+    """Return all events in processing order, and int64 [k]: the row of the event of each record, -1 if unknown."""
+    own = logs[pipeline.events.topic].positions
+    rows = np.searchsorted(own, records.positions)
+    rows[~np.isin(records.positions, own)] = -1
+    known = rows >= 0
+    ordinals = processing_order(
+        own, rows[known], records.facts_read[known], [logs[feed.topic].positions for feed in pipeline.table_facts]
+    )
+    may_update, topics = plausible_times(settings), {}
+    for events, ordinal in zip((pipeline.events, *pipeline.table_facts), ordinals, strict=True):
+        log = logs[events.topic]
+        times = milliseconds(log.table[events.time], f"field {events.time!r} of the events of {events.topic!r}")
+        may = may_update(times, log.arrived_ms)
+        topics[events.topic] = OrderedEvents(log.table, ordinal, may, log.keys, log.deletes)
+    return History(topics), rows
+
+
+def _offline(pipeline: Pipeline, history: History) -> Float64s:
+    """Return float64 [n, F]: the features of the pipeline's own events, aggregates in double precision."""
+    aggregates = compute_aggregates(pipeline, history)
+    events, names = history.topics[pipeline.events.topic], pipeline.spec.names
+    parts = [matrix.astype(np.float64) for _, matrix in matrices(pipeline, events, aggregates)]
+    found = np.concatenate([np.zeros((0, len(names))), *parts])
+    for name, column in aggregates.items():
+        found[:, names.index(name)] = column
+    return found
+
+
+def _tombstones(n: int, schema: pa.Schema, time: str) -> pa.Table:
+    """Return the rows of n facts that delete: the time 0, null in all other columns."""
+    times = pa.array(np.zeros(n, dtype=np.int64)).view(schema.field(time).type)
+    return pa.table([times if each.name == time else pa.nulls(n, each.type) for each in schema], names=schema.names)
+
+
+def _columns(batch: DecodedBatch, names: Sequence[str]) -> pa.Table:
+    return pa.Table.from_batches([batch.columns.select(names)])
+
+
+def _event_ids(positions: Int64s) -> pa.Array:
+    """Return readable ids of events: partition 3 and offset 141 are "3:141"."""
+    partition, offset = pa.array(positions >> _BITS), pa.array(positions & ((1 << _BITS) - 1))
+    return pc.binary_join_element_wise(partition.cast(pa.string()), offset.cast(pa.string()), ":")

@@ -1,0 +1,152 @@
+"""Recorded events of a pipeline in the order in which a worker processes them: the input of offline features.
+
+A worker processes the events of a partition in the order of their offsets, and facts as they arrive. A recording has
+no offsets or arrival order, so all topics are ordered by one time: the event time, or a column with the arrival time
+if the recording has one. Ties are in the order of the topics, then of the rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from surgetank.declaration import Pipeline
+from surgetank.drills.recording import Recording
+from surgetank.errors import TopologyError
+
+Int64s = npt.NDArray[np.int64]
+
+FORMATS = {".parquet": "parquet", ".arrow": "ipc", ".feather": "ipc"}
+
+_TO_MS = {"s": (1_000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedEvents:
+    """The n events of one topic in processing order. ``ordinal`` is int64 [n], sorted: positions among all topics.
+
+    ``may_update`` is bool [n]: whether an event may update state, by its arrival time; None: all may. ``keys`` is
+    large_binary [n]: the keys of the records, by which workers keep state, null without a key; None, as in files, which
+    have no records: the declared field holds the key. ``deletes`` is bool [n]: whether it is a fact that deletes the
+    state of its key and has no other columns; None: none does.
+    """
+
+    table: pa.Table
+    ordinal: Int64s
+    may_update: npt.NDArray[np.bool_] | None = None
+    keys: pa.Array | None = None
+    deletes: npt.NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ordinal)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The events of a pipeline and of the facts that update its tables, by topic."""
+
+    topics: Mapping[str, OrderedEvents]
+
+    @classmethod
+    def of(cls, recording: Recording, pipeline: Pipeline) -> "History":
+        """Take a recording, which is ordered by event time. Raises TopologyError if a topic is missing."""
+        topic_numbers = {topic: k for k, topic in enumerate(recording.topics)}
+        for topic in required_columns(pipeline):
+            if topic not in topic_numbers:
+                raise TopologyError(
+                    f"the recording of pipeline {pipeline.name!r} has no events of {topic!r}; "
+                    f"it has: {', '.join(topic_numbers)}"
+                )
+        return cls(
+            {
+                topic: OrderedEvents(recording.tables[k], np.flatnonzero(recording.kind == k).astype(np.int64))
+                for topic, k in topic_numbers.items()
+            }
+        )
+
+    @classmethod
+    def read(cls, folder: Path, pipeline: Pipeline, arrived: str | None = None) -> "History":
+        """Read the files of a folder: ``<topic>.parquet``, ``.arrow`` or ``.feather``, or a folder ``<topic>`` of them.
+
+        ``arrived`` names the column with the arrival time in all of them; None: order by event time. Only the required
+        columns are read. Raises TopologyError, naming the missing topic or column.
+        """
+        required = required_columns(pipeline)
+        tables: list[pa.Table] = []
+        times: list[Int64s] = []
+        for topic, columns in required.items():
+            order = arrived or columns[0]
+            table = _load(folder, topic, dict.fromkeys([*columns, order]))
+            tables.append(table)
+            times.append(milliseconds(table[order], f"column {order!r} of the events of {topic!r}"))
+        joined = np.concatenate(times)
+        ordinals = np.empty(len(joined), dtype=np.int64)
+        ordinals[np.argsort(joined, kind="stable")] = np.arange(len(joined))
+        topics: dict[str, OrderedEvents] = {}
+        for topic, table, ordinal in zip(
+            required, tables, np.split(ordinals, np.cumsum([len(each) for each in times])[:-1]), strict=True
+        ):
+            rows = np.argsort(ordinal)
+            topics[topic] = OrderedEvents(table.take(rows), ordinal[rows])
+        return cls(topics)
+
+
+def required_columns(pipeline: Pipeline) -> dict[str, list[str]]:
+    """Return by topic the columns that the features need, the event time first; the events are the first topic."""
+    own = pipeline.events
+    found = {own.topic: [own.time, own.id, *([own.key] if own.key else []), *pipeline.spec.inputs]}
+    for table_state in pipeline.table_states:
+        facts = table_state.table.facts
+        if facts is not None:
+            source_columns = [column for each in table_state.aggregates for column in each.source_columns]
+            found.setdefault(facts.topic, [facts.time, str(facts.key)]).extend(source_columns)
+    return {topic: list(dict.fromkeys(columns)) for topic, columns in found.items()}
+
+
+def milliseconds(times: pa.ChunkedArray, what: str) -> Int64s:
+    """Return int64 [n]: timestamps of any unit in ms since the epoch, rounded down; without a zone they are UTC.
+
+    Raises TopologyError for another type or a null.
+    """
+    if not pa.types.is_timestamp(times.type):
+        raise TopologyError(f"{what} is {times.type}; it must be a timestamp")
+    if times.null_count:
+        raise TopologyError(f"{what} is null in {times.null_count:,} events; every event must have a time")
+    times_by, divided_by = _TO_MS[times.type.unit]
+    ticks: Int64s = times.combine_chunks().view(pa.int64()).to_numpy()
+    return ticks * times_by // divided_by
+
+
+def _load(folder: Path, topic: str, columns: Iterable[str]) -> pa.Table:
+    files = _files(folder, topic)
+    ending = files[0].suffix
+    if any(each.suffix != ending for each in files):
+        raise TopologyError(f"{folder / topic} has files of several formats; keep one format: {', '.join(FORMATS)}")
+    source = ds.dataset([str(each) for each in files], format=FORMATS[ending])
+    for column in columns:
+        if column not in source.schema.names:
+            raise TopologyError(
+                f"the events of {topic!r} in {folder} have no column {column!r}; "
+                f"they have: {', '.join(source.schema.names)}"
+            )
+    return source.to_table(columns=list(columns)).combine_chunks()
+
+
+def _files(folder: Path, topic: str) -> Sequence[Path]:
+    """Return the files of a topic, ordered by name."""
+    if (folder / topic).is_dir():
+        within = sorted(each for each in (folder / topic).iterdir() if each.suffix in FORMATS)
+        if within:
+            return within
+    alone = [path for ending in FORMATS if (path := folder / f"{topic}{ending}").is_file()]
+    if not alone:
+        endings = ", ".join(FORMATS)
+        raise TopologyError(
+            f"{folder} has no events of {topic!r}: put a file {topic}.parquet there, or a folder {topic} of files "
+            f"({endings})"
+        )
+    return alone

@@ -1,0 +1,92 @@
+"""Returns scores for the rows that the models can score, and dead letters for the others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from surgetank.bisection import bisect_failures
+from surgetank.clock import Clock
+from surgetank.records import DeadLetter, DeadLetterReason, DecodedBatch, Int64s, ModelVersion, ScoredRows, Step
+from surgetank.serving.model import CompletionGate, Float32s, Float64s, Model
+from surgetank.serving.router import Route, Router
+
+MODEL_ERROR = DeadLetterReason(Step.INFER, "model_error", "the model raised an error for this event alone")
+NOT_A_NUMBER = DeadLetterReason(Step.INFER, "not_a_number", "the score is NaN or infinite")
+
+
+class Scorer:
+    """Calls models that may raise, return NaN, or hang.
+
+    A call that raises is repeated once, then bisected down to the failing rows: at most 2m calls for m rows, and only
+    rows that fail alone become dead letters.
+    """
+
+    def __init__(self, router: Router, clock: Clock) -> None:
+        self._router = router
+        self._gate = CompletionGate(clock)
+
+    @property
+    def started_at(self) -> float | None:
+        """Start of the oldest call in progress, in ``Clock.monotonic`` seconds; None between calls."""
+        return self._gate.started_at
+
+    def score(self, events: DecodedBatch, matrix: Float32s) -> ScoredRows:
+        """Score a batch of m events; ``matrix`` is float32 [m, F]."""
+        routes = self._router.primary(events) if len(events) else ()
+        parts = [matrix[route.positions] for route in routes]
+        scores = [np.full(len(part), np.nan, dtype=np.float64) for part in parts]
+        calls = [
+            (number, start, min(start + route.model.rows_max, len(parts[number])))
+            for number, route in enumerate(routes)
+            for start in range(0, len(parts[number]), route.model.rows_max)
+        ]
+        for number, start, stop in calls:
+            self._gate.submit(routes[number].model, parts[number][start:stop])
+        failed = []
+        for number, start, stop in calls:
+            try:
+                scores[number][start:stop] = self._take(stop - start)
+            except Exception:  # noqa: BLE001 - a model may raise anything; the call is repeated
+                failed.append((number, start, stop))
+        raised: dict[int, Exception] = {}
+        for number, start, stop in failed:
+            route = routes[number]
+            errors = self._repeat(route.model, parts[number][start:stop], scores[number][start:stop])
+            positions = np.arange(len(events))[route.positions][start:stop]
+            raised |= {int(positions[row]): error for row, error in errors}
+        return _combine(events.rows, routes, scores, raised)
+
+    def _repeat(self, model: Model, rows: Float32s, scores: Float64s) -> list[tuple[int, Exception]]:
+        """Repeat a failed call into ``scores``, and bisect it if it fails again; return the errors by row."""
+
+        def attempt(start: int, stop: int) -> None:
+            self._gate.submit(model, rows[start:stop])
+            scores[start:stop] = self._take(stop - start)
+
+        return bisect_failures(len(rows), attempt)[1]
+
+    def _take(self, rows: int) -> Float64s:
+        scores = self._gate.take()
+        if scores.shape != (rows,):
+            raise ValueError(f"the model gave scores of shape {scores.shape} for {rows} rows")
+        return scores
+
+
+def _combine(
+    rows: Int64s, routes: Sequence[Route], parts: Sequence[Float64s], raised: dict[int, Exception]
+) -> ScoredRows:
+    """Return the finite scores of all routes in the order of the batch; the other positions become dead letters."""
+    scores, model = np.zeros(len(rows), dtype=np.float64), np.zeros(len(rows), dtype=np.int32)
+    for number, (route, part) in enumerate(zip(routes, parts, strict=True)):
+        scores[route.positions], model[route.positions] = part, number
+    models = tuple(ModelVersion(route.model.name, route.model.version) for route in routes)
+    finite = np.isfinite(scores)
+    if finite.all():
+        return ScoredRows(np.arange(len(rows), dtype=np.int64), scores, (), models, model)
+    dead = tuple(
+        DeadLetter.of(rows[position], MODEL_ERROR, raised[position])
+        if position in raised
+        else DeadLetter(int(rows[position]), NOT_A_NUMBER, f"the model's score is {scores[position]}")
+        for position in np.flatnonzero(~finite).tolist()
+    )
+    return ScoredRows(np.flatnonzero(finite), scores[finite], dead, models, model[finite])

@@ -1,0 +1,33 @@
+"""Settings: defaults, under surgetank.toml, under the environment, under flags. ``docs/settings.md`` lists them.
+
+In the environment a setting is SURGETANK_<SECTION>__<NAME>; an empty variable counts as not set. An unknown name is
+an error in every source. ``surgetank settings`` prints what is set, and by which source.
+"""
+
+from surgetank.settings.loader import Setting, describe, load
+from surgetank.settings.schema import (
+    DeadLetterSettings,
+    ExporterSettings,
+    FeatureSettings,
+    KafkaSettings,
+    ModelSettings,
+    Settings,
+    StateSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
+
+__all__ = [
+    "DeadLetterSettings",
+    "ExporterSettings",
+    "FeatureSettings",
+    "KafkaSettings",
+    "ModelSettings",
+    "Setting",
+    "Settings",
+    "StateSettings",
+    "TelemetrySettings",
+    "WorkerSettings",
+    "describe",
+    "load",
+]

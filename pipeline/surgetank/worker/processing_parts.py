@@ -1,0 +1,119 @@
+"""Builds the processing steps of a worker. Each function raises StartupError for an error of the setup."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from surgetank.clock import Clock
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.base import Deserializer
+from surgetank.codec.schema_repository import SchemaRepository
+from surgetank.declaration import Pipeline
+from surgetank.kafka import provisioning, topic_configs
+from surgetank.kafka.clients import MESSAGE_BYTES_MAX
+from surgetank.kafka.retry import retry_until_available
+from surgetank.kafka.task_limit import TaskLimit, task_limit
+from surgetank.processing.feature_log import FeatureLog
+from surgetank.serving import bundle
+from surgetank.serving.onnx_model import OnnxModel
+from surgetank.settings import Settings
+from surgetank.worker.processed_offsets import ProcessedEvents
+
+if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
+    from surgetank.processing.stateful_features import StatefulFeatures
+
+
+def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+    """Return the pipeline's model, checked against its features, and that scores do not depend on the batch.
+
+    ``folder``: the bundles, unless set otherwise.
+    """
+    chosen = bundle.load(
+        settings.model.directory or folder, settings.model.name or pipeline.model, settings.model.version
+    )
+    chosen.check(pipeline.spec)
+    model = OnnxModel(
+        chosen.model,
+        name=chosen.name,
+        version=chosen.version,
+        input=chosen.manifest.input,
+        output=chosen.manifest.output,
+        features=pipeline.spec.names,
+        threads=settings.model.threads,
+    )
+    tolerance = chosen.manifest.tolerance
+    model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
+    return model
+
+
+def deserializers(
+    pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
+) -> tuple[Deserializer, Mapping[str, Deserializer]]:
+    """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
+    events = AvroDeserializer(schemas, pipeline.events.schema, value_bytes_max=value_bytes_max)
+    facts = {
+        each.topic: AvroDeserializer(schemas, each.schema, value_bytes_max=value_bytes_max)
+        for each in pipeline.table_facts
+    }
+    pipeline.check(events.schema)
+    pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
+    return events, facts
+
+
+class TopicLimits(NamedTuple):
+    """The largest score with its key, dead letter, and key of a row of state (None: there is no state), in bytes.
+
+    ``batch`` is the size of a batch of records that every output topic takes, in bytes; ``tasks`` is how many tasks the
+    topics allow.
+    """
+
+    score: int
+    dead_letter: int
+    key: int | None
+    batch: int
+    tasks: TaskLimit
+
+
+def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicLimits:
+    """Check the topics and return their limits, together with those of the client.
+
+    Waits until the brokers are available.
+    """
+    recording = settings.features.record
+    partitions = retry_until_available(
+        lambda: provisioning.check(
+            settings.kafka, pipeline, optional=False, recording=recording, drain=settings.state.drain
+        ),
+        clock,
+    )
+    room = retry_until_available(
+        lambda: topic_configs.record_limits(settings.kafka, pipeline, recording=recording), clock
+    )
+    score = room[pipeline.scores.topic]
+    if recording:  # a features record has what the score of the same event has, and the features
+        score = min(score, room[pipeline.recorded] - topic_configs.features_extra_bytes(pipeline))
+    tasks = task_limit(pipeline, partitions, recording=recording)
+    batch = max(1, min(room[topic] for topic in pipeline.outputs(recording=recording)))
+    return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), batch, tasks)
+
+
+def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int | None:
+    if not pipeline.changelogs:
+        return None
+    from surgetank.processing.largest_key import largest_key  # compiled code takes a second to load
+
+    return largest_key(pipeline, record_bytes)
+
+
+def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
+    """Return what finds how far events were processed, in the scores and dead letters."""
+    scores = AvroDeserializer(schemas, "score", value_bytes_max=MESSAGE_BYTES_MAX)
+    return ProcessedEvents(settings.kafka, pipeline, scores)
+
+
+def feature_log(pipeline: Pipeline, schemas: SchemaRepository, stateful: "StatefulFeatures | None") -> FeatureLog:
+    """Return the feature log of a pipeline. A pipeline without state reads no facts and needs no start offsets."""
+    return FeatureLog(
+        pipeline, AvroSerializer(schemas, "features"), stateful.committed if stateful is not None else lambda _: {}
+    )
