@@ -1,7 +1,7 @@
 """A broker with further listeners: one for SASL, one for TLS, and one for TLS whose certificate has expired.
 
 The listener without security is for tests that prepare something; its users may do everything. Others may do what
-access control lists allow. Certificates are made by the JDK's keytool.
+access control lists allow. Certificates are made by Java's keytool.
 """
 
 import subprocess
@@ -13,6 +13,7 @@ from pathlib import Path
 from surgetank.kafka.local.broker import Broker, free_ports
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.kafka.local.cluster_layout import ClusterLayout, properties, render
+from surgetank.kafka.local.java_runtime import find_java
 from tests.support.kafka_under_test import discard
 
 PASSWORD = "changeit"
@@ -73,8 +74,9 @@ def _certificate(folder: Path, name: str, start: str) -> Path:
     store = folder / f"{name}.p12"
     common = ["-alias", "broker", "-keystore", str(store), "-storetype", "PKCS12", "-storepass", PASSWORD]
     names = ["-dname", "CN=localhost", "-ext", "SAN=ip:127.0.0.1,dns:localhost", "-validity", "2", "-startdate", start]
-    subprocess.run(["keytool", "-genkeypair", "-keyalg", "EC", *names, *common], check=True, capture_output=True)
-    made = subprocess.run(["keytool", "-exportcert", "-rfc", *common], check=True, capture_output=True)
+    keytool = str(Path(find_java().path).resolve().with_name("keytool"))
+    subprocess.run([keytool, "-genkeypair", "-keyalg", "EC", *names, *common], check=True, capture_output=True)
+    made = subprocess.run([keytool, "-exportcert", "-rfc", *common], check=True, capture_output=True)
     store.with_suffix(".pem").write_bytes(made.stdout)
     return store
 

@@ -19,6 +19,7 @@ FOLDERS = {
     "": ENGINE,
     "flights": ("topology",),
     "training": ("ops/training",),
+    "local": ("pipeline",),
     "offline": ("pipeline",),
     "dev": (*ENGINE, "ops", "tests"),
 }

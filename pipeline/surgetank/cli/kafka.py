@@ -26,7 +26,8 @@ def up(
 ) -> None:
     """Start Kafka and wait until it is ready. A running cluster is left unchanged.
 
-    The first run fetches Kafka's jars with Maven into a cache. Requires a JDK 17 or later, and Maven.
+    The first run downloads Kafka's jars into a cache. Java 17 or later of this machine is used, else that of the
+    package's extra `local`.
     """
     from surgetank.kafka.local.cluster import LocalCluster
     from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning

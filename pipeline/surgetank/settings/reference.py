@@ -34,6 +34,7 @@ An unknown setting is an error in every source: the command ends with exit code 
 the known names. Some variables with the prefix `SURGETANK_` are not settings:
 
 - `SURGETANK_CONFIG`, the path of the settings file, and `SURGETANK_CACHE`, the folder for downloads;
+- `SURGETANK_MAVEN_REPOSITORY`, the address of a mirror of Maven Central, for the jars of a local Kafka;
 - those that Kubernetes sets for a Service named `surgetank` or `surgetank-...`, which are ignored:
   `SURGETANK_SERVICE_HOST`, `SURGETANK_SERVICE_PORT`, `SURGETANK_SERVICE_PORT_<NAME>`, `SURGETANK_PORT` if its value
   is a URL, and `SURGETANK_PORT_<NUMBER>_<PROTOCOL>`, alone or with `_PROTO`, `_PORT` or `_ADDR`. They are

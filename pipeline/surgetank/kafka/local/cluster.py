@@ -97,7 +97,7 @@ class LocalCluster:
         """Start the brokers that are down, resume the paused ones, wait until ready; return the started ones.
 
         ``fresh`` stops the running brokers and begins with empty data. If the call fails, it stops the brokers that it
-        started. Raises StartupError (Java, Maven, a port, another cluster in the folder) or BrokerError (a broker ends,
+        started. Raises StartupError (Java, jars, a port, another cluster in the folder) or BrokerError (a broker ends,
         or is not ready within ``timeout`` seconds).
         """
         self._check_folder()

