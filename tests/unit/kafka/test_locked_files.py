@@ -1,5 +1,6 @@
 """surgetank.kafka.local.locked_files: downloads from a server on loopback that fails in every way."""
 
+import errno
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -131,6 +132,21 @@ def test_processes_that_race_for_the_files_all_get_them(server: FileServer, tmp_
         thread.join()
     assert found == [ALL] * 8
     assert server.asked == dict.fromkeys(CONTENTS, 1)
+
+
+def test_a_full_disk_leaves_no_half_file(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither under the name of a jar nor under another one; the error is that of the disk, not of the network."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetched(server, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    monkeypatch.undo()
+    fetched(server, tmp_path)
+    assert there(tmp_path) == ALL
 
 
 def test_user_and_password_are_sent_and_not_shown(server: FileServer, tmp_path: Path) -> None:
