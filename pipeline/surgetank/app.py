@@ -129,6 +129,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             group=pipeline.group,
             topics=pipeline.sources,
             outputs=pipeline.outputs(recording=settings.features.record),
+            dead_letters=pipeline.dead_letters,
             migration=pipeline.migration_topic,
             stores=stores,
             task_limit=limits.tasks,

@@ -31,6 +31,7 @@ from surgetank.kafka import clients
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_offsets import GroupOffsets
 from surgetank.processing import dead_letter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import DeadLetter, RecordBatch, joined
 from surgetank.settings import KafkaSettings
 from topology.flights import flights
@@ -98,7 +99,7 @@ class Ground:
         for row in sorted(set(range(len(records))) - good):
             dead = DeadLetter(row, UNDECODABLE, "by hand")
             key, value, headers = dead_letter.dead_letter_records(
-                records, dead, pipeline=self.pipeline.name, now=0.0, bytes_max=1_000_000
+                records, dead, pipeline=self.pipeline.name, now=0.0, bytes_max=RecordBytes(1_000_000, 0)
             )
             own.produce(self.pipeline.dead_letters, value, key, headers=headers)
         own.flush()

@@ -245,13 +245,13 @@ def replay(
     from surgetank.dead_letters.replay import replay as run
     from surgetank.dead_letters.replay_plan import ReplayPlan
     from surgetank.kafka.provisioning import existing
-    from surgetank.kafka.topic_configs import message_limits
+    from surgetank.kafka.topic_configs import record_bytes
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
     have = existing(settings.kafka)
     partitions = {source: have[source] for source in pipeline.sources if source in have}
     selection = _selection(reason, stage, topic, partition, since, until)
-    plan = ReplayPlan(selection, partitions, message_limits(settings.kafka, list(partitions)), attempts)
+    plan = ReplayPlan(selection, partitions, record_bytes(settings.kafka, list(partitions)), attempts)
     if not send:
         done = plan_replay(settings.kafka, pipeline, plan)
     else:

@@ -28,7 +28,17 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[PartitionRecords]:
     sources = partitions(admin, [topic], kafka.bootstrap)
     starts, ends = offsets(admin, sources, "earliest"), offsets(admin, sources, "latest")
     left = {source: end for source, end in ends.items() if end > starts[source]}
-    options = clients.reader_options(kafka, enable_partition_eof=True, auto_offset_reset="error", fetch_wait_max_ms=50)
+    options = clients.reader_options(
+        kafka,
+        enable_partition_eof=True,
+        auto_offset_reset="error",
+        fetch_wait_max_ms=50,
+        # A fetch is decompressed at once: of what compresses to a hundredth, a default one has a hundred megabytes of
+        # each partition.
+        fetch_message_max_bytes=65_536,
+        queued_max_messages_kbytes=16_384,
+        fetch_queue_backoff_ms=5,
+    )
     consumer = batch_consumer(options)
     try:
         if left:

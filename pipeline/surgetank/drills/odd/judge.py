@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fastavro
+import pyarrow as pa
 
 from surgetank.codec.schema_repository import packaged
 from surgetank.drills.odd.declaration import OddPipeline
@@ -28,6 +29,8 @@ _STAMPS = tuple(
 )
 _OVERSIZE = "surgetank.oversize"
 _HEADER_BYTES = 10  # of lengths, at most, before name and value of a header
+_UNCOMPRESSED_BYTES_MAX = 99_000_000  # what is larger before its compression need not be kept
+_COMPRESSED_SHARE = 0.85  # what is compressed to more of the limit need not be kept: the worker has a margin
 
 
 @dataclass(slots=True)
@@ -178,17 +181,35 @@ class Judge:
         # First the value is left out, then the headers, then the key: what would have fitted must be there.
         with_key = len(record.key or b"") + _bytes_of(stamps) + RECORD_BYTES
         with_headers = with_key + _bytes_of(record.headers)
-        if with_headers + len(record.value or b"") <= self._dead_letter_bytes_max:
+        own_headers, other = _contents(record.headers), [record.key, *_contents(stamps)]
+        if self._fits(with_headers + len(record.value or b""), [record.value, *own_headers, *other]):
             return "it is cut, and would have fitted"
-        if with_headers <= self._dead_letter_bytes_max and not (key and headers):
+        if not (key and headers) and self._fits(with_headers, [*own_headers, *other]):
             return "it lacks key or headers that would have fitted"
-        if with_key <= self._dead_letter_bytes_max and not key:
+        if not key and self._fits(with_key, other):
             return "it lacks a key that would have fitted"
         return ""
+
+    def _fits(self, bytes_: int, contents: Iterable[bytes | None]) -> bool:
+        """Return whether a record of so many bytes must be kept; ``contents`` are what they are, without lengths."""
+        if bytes_ <= self._dead_letter_bytes_max:
+            return True
+        if bytes_ > _UNCOMPRESSED_BYTES_MAX:
+            return False
+        joined = b"".join(content or b"" for content in contents)
+        sink = pa.MockOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as stream:
+            stream.write(joined)
+        compressed = sink.size() + bytes_ - len(joined)  # lengths are counted as they are
+        return bool(compressed <= _COMPRESSED_SHARE * self._dead_letter_bytes_max)
 
 
 def _read_schema(name: str) -> Any:
     return json.loads((packaged() / f"{name}.avsc").read_text())
+
+
+def _contents(headers: Headers) -> list[bytes | None]:
+    return [content for name, value in headers for content in (name.encode(), value)]
 
 
 def _bytes_of(headers: Headers) -> int:
