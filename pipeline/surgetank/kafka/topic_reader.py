@@ -25,8 +25,15 @@ BYTES_MAX = 64 * 1024 * 1024  # of the records of one read
 _ANSWER_SECONDS = 10.0
 _SILENCE_STEP_SECONDS = 0.5
 _SILENCE_SECONDS = 60.0
-# The broker named as leader may not know that yet, for a new topic or after another broker died.
-_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+# The broker named as leader may not know that yet, for a new topic, after a restart, or after another broker died; one
+# that has just become leader may not know the end yet.
+_MOVING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
 _MOVING_STEP_SECONDS = 0.1
 
 Offsets = dict[TopicPartition, int]
