@@ -59,6 +59,6 @@ def test_offsets_are_asked_for_again_while_a_leader_moves(error: int) -> None:
 def test_other_errors_of_offsets_are_raised_at_once() -> None:
     """They do not pass by themselves."""
     answers = Answers(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    with pytest.raises(BrokerError, match="the offsets of topic 'events' are not known: .*uthoriz"):
+    with pytest.raises(BrokerError, match=r"the offsets of topic 'events' are not known: .*uthoriz"):
         asked(answers)
     assert len(answers.left) == 1
