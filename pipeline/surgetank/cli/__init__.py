@@ -13,11 +13,14 @@ from surgetank.cli import (
     chaos,
     dead_letters,
     demo,
+    dev,
     features,
     incident,
     kafka,
     lag,
     lag_exporter,
+    monitoring,
+    new,
     replay,
     schemas,
     scores,
@@ -47,6 +50,9 @@ app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
 app.add_typer(state.app, name="state")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command("new")(new.new)
+app.command("monitoring")(monitoring.monitoring)
+app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)
