@@ -1,11 +1,14 @@
 """The folder of a project: what commands take from it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import surgetank
 from surgetank.cli import app
 from surgetank.cli.pipeline_argument import resolve
 from surgetank.errors import TopologyError
@@ -43,6 +46,18 @@ def test_a_variable_names_the_folder_of_the_project_once(project: Path, monkeypa
     monkeypatch.setenv("SURGETANK_PROJECT", "../project")
     assert "kafka.example:1" in said("settings", "--json")
     assert "SURGETANK_PROJECT" not in os.environ
+
+
+def test_a_benchmark_outside_of_the_repository(tmp_path: Path) -> None:
+    """The package does not contain it: the message says where it is, also in a project with a folder `ops`."""
+    (tmp_path / "ops").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(surgetank.__file__).parents[1])}
+    command = [sys.executable, "-m", "surgetank.cli", "bench"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "surgetank: the benchmark is not in the package: run it in a clone of the repository\n",
+    )
 
 
 def test_a_folder_of_schemas_is_checked(project: Path) -> None:
