@@ -42,7 +42,7 @@ def run_session(
     provisioning.apply(kafka, pipeline)
     with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder) as fleet:
         worker = fleet.start(name=WORKER)
-        say(f"starting a worker; its log: {worker.log}")
+        say(f"starting a worker, a minute at the first time; log: {worker.log}")
         seconds = fleet.wait_ready(worker, _READY_SECONDS)
         say(f"ready after {seconds:.1f} s; http://127.0.0.1:{worker.port} has /metrics and /ready")
         decode, seen = decoder(SCORE), 0
