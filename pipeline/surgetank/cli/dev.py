@@ -61,7 +61,7 @@ def _only_pipeline() -> str:
 @contextlib.contextmanager
 def _kafka(bootstrap: str | None) -> Iterator[str]:
     """Yield the bootstrap servers; those of a Kafka that is started here, and stopped in the end, if none are given."""
-    from surgetank.errors import SettingsError
+    from surgetank.errors import SettingsError, StartupError
     from surgetank.kafka.local.cluster import LocalCluster
     from surgetank.kafka.local.local_port import local_port
     from surgetank.settings import load
@@ -80,7 +80,10 @@ def _kafka(bootstrap: str | None) -> Iterator[str]:
     log_slow_steps()
     typer.echo(f"starting Apache Kafka at {address} (data and logs in {DATA})")
     cluster = LocalCluster(DATA, 1, port, short_lived=True)
-    started = cluster.up()
+    try:
+        started = cluster.up()
+    except StartupError as error:
+        raise StartupError(f"{error}; or use another Kafka: surgetank dev --bootstrap HOST:PORT") from None
     try:
         yield cluster.bootstrap
     finally:
