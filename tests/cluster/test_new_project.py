@@ -81,6 +81,7 @@ def test_a_new_user_has_first_scores_from_a_wheel(
     """In an empty folder: new, dev, and the project's own tests; the engine comes from the wheel, its schemas too."""
     environment.run(tmp_path, "surgetank", "new", name)
     project = tmp_path / name
+    assert (project / ".gitignore").is_file()  # hidden files are in the wheel too
     shown = environment.run(project, "surgetank", "dev", "--once", "--bootstrap", kafka.settings.bootstrap)
     assert f"using the Kafka at {kafka.settings.bootstrap}" in shown
     scores = re.findall(r"^payment-\d{5}\S* +card-\d{3} +[01]\.\d{3} ", shown, re.MULTILINE)
