@@ -1,7 +1,7 @@
 """The rules, dashboards and runbooks that come with an installation."""
 
 import shutil
-from importlib.metadata import files
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import surgetank
@@ -16,12 +16,7 @@ def monitoring_files() -> dict[str, Path]:
 
     Raises StartupError if this installation has none of them.
     """
-    found = {
-        str(file).partition(_INSTALLED)[2]: Path(str(file.locate()))
-        for file in files("surgetank") or ()
-        if _INSTALLED in str(file)
-    }
-    found = found or _of_repository(Path(str(surgetank.__file__)).parents[2] / "ops")
+    found = _of_package() or _of_repository(Path(str(surgetank.__file__)).parents[2] / "ops")
     if not found:
         raise StartupError("this installation has no rules and runbooks: install the package with pip")
     return found
@@ -37,6 +32,16 @@ def write_monitoring_files(folder: Path) -> list[str]:
     except OSError as error:
         raise StartupError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     return sorted(found)
+
+
+def _of_package() -> dict[str, Path]:
+    try:
+        installed = files("surgetank") or ()
+    except PackageNotFoundError:  # the source folder is on the import path, as in the image
+        return {}
+    return {
+        str(file).partition(_INSTALLED)[2]: Path(str(file.locate())) for file in installed if _INSTALLED in str(file)
+    }
 
 
 def _of_repository(ops: Path) -> dict[str, Path]:

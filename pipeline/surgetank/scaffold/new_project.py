@@ -4,7 +4,6 @@ import keyword
 import re
 import uuid
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from surgetank.declaration import check_pipeline_name
@@ -34,7 +33,6 @@ def new_project(name: str, folder: Path) -> list[Path]:
         "my_fraud": module,
         "27182": str(free_ports(2)),
         "c3VyZ2V0YW5rLW5ldy0tLQ": new_cluster_id(uuid.uuid4()),
-        "surgetank:0.1.0": f"surgetank:{version('surgetank')}",
     }
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
