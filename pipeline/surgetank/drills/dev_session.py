@@ -1,5 +1,6 @@
 """Runs one worker of a pipeline with sample events, and shows the scores: what ``surgetank dev`` does."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
 from surgetank.settings import KafkaSettings
 
-WORKER = "dev"  # the same name again: a worker that is started again finds its state
 _READY_SECONDS = 300.0  # the first start after an install compiles
 _ENDLESS = 10**9
 
@@ -41,8 +41,9 @@ def run_session(
     """
     provisioning.apply(kafka, pipeline)
     with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder) as fleet:
-        worker = fleet.start(name=WORKER)
-        say(f"starting a worker, a minute at the first time; log: {worker.log}")
+        # The same name again, so that it finds its state; those of other machines may use the same Kafka.
+        worker = fleet.start(name=f"dev-{socket.gethostname()}")
+        say(f"starting a worker, which takes a minute at the first time; its log:\n  {worker.log}")
         seconds = fleet.wait_ready(worker, _READY_SECONDS)
         say(f"ready after {seconds:.1f} s; http://127.0.0.1:{worker.port} has /metrics and /ready")
         decode, seen = decoder(SCORE), 0
