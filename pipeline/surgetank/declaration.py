@@ -68,10 +68,7 @@ class Pipeline:
     recording: str | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise TopologyError(
-                f"pipeline name {self.name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
-            )
+        check_pipeline_name(self.name)
         object.__setattr__(self, "features", tuple(self.features))
         _ = self.spec  # raises for a contradictory declaration at import, naming the feature
         object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))
@@ -213,6 +210,14 @@ class Pipeline:
     def spec(self) -> FeatureSpec:
         """The model's inputs in order."""
         return FeatureSpec(self.features)
+
+
+def check_pipeline_name(name: str) -> None:
+    """Raise TopologyError unless topics, consumer groups and modules can be named after this name."""
+    if not _NAME.fullmatch(name):
+        raise TopologyError(
+            f"pipeline name {name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
+        )
 
 
 def _check_topic(topic: str) -> None:

@@ -23,7 +23,15 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 DECISIONS = sorted((ROOT / "ops" / "decisions").glob("*.md"))
-EXAMPLES = [README, *DOCS, ROOT / "schemas" / "README.md", ROOT / "ops" / "training" / "README.md"]
+TEMPLATE = ROOT / "pipeline" / "surgetank" / "scaffold" / "template"
+EXAMPLES = [
+    README,
+    *DOCS,
+    ROOT / "schemas" / "README.md",
+    ROOT / "ops" / "training" / "README.md",
+    TEMPLATE / "README.md",
+    TEMPLATE / "schemas" / "README.md",
+]
 LINKED = [*EXAMPLES, ROOT / "CHANGELOG.md", *DECISIONS, *sorted((ROOT / "ops" / "runbooks").glob("*.md"))]
 GENERATED = {"settings.md", "metrics.md"}
 FOLDERS = ("pipeline", "ops", "topology", "schemas", "tests", "docs")
@@ -80,6 +88,8 @@ def fault(line: str, *, mentioned: bool = False) -> str:
     if program != "surgetank":
         return "" if program in FOREIGN else f"unknown program: {line}"
     command: Any = typer.main.get_command(app)
+    if words[:1] == ["--project"]:
+        words = words[2:]
     while words and (subcommands := getattr(command, "commands", None)) is not None:
         if mentioned and words[0] == INSERTED:
             return ""
@@ -152,8 +162,8 @@ def run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page.read_text(), "python")], ids=named)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a page run in their order, and each pipeline that they declare fits its schemas."""
-    found = [each for each in run(page, tmp_path, monkeypatch).values() if isinstance(each, Pipeline)]
     contracts = project_schemas()
+    found = [each for each in run(page, tmp_path, monkeypatch).values() if isinstance(each, Pipeline)]
 
     def schema(name: str) -> Any:
         return AvroDeserializer(contracts, name, value_bytes_max=1 << 20).schema

@@ -118,9 +118,8 @@ class Recording:
         times: npt.NDArray[np.int64] = self.time_ms[row] + lap * self.lap_ms
         return times
 
-    def chunks(self, encode: Encode, *, count: int, rows: int = 8192) -> Iterator[Chunk]:
-        """Encode the first ``count`` events across laps, in chunks of at most ``rows``."""
-        first = 0
+    def chunks(self, encode: Encode, *, count: int, rows: int = 8192, first: int = 0) -> Iterator[Chunk]:
+        """Encode the events from number ``first`` to ``count`` - 1 across laps, in chunks of at most ``rows``."""
         while first < count:
             lap, start = divmod(first, len(self))
             stop = min(start + rows, len(self), start + count - first)

@@ -1,4 +1,4 @@
-"""Encoders and decoders of record values for drills, by the schemas in ``schemas/``."""
+"""Encoders and decoders of record values for drills, by the schemas of the project."""
 
 from collections.abc import Callable
 from functools import cache

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from surgetank.clock import SystemClock
 from surgetank.codec.avro.serializer import AvroSerializer
-from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.codec.schema_repository import project_schemas
 from surgetank.drills.odd.declaration import OddPipeline, odd_pipeline
 from surgetank.drills.odd.judge import Judge, Judgement
 from surgetank.drills.odd.project import INPUT, OUTPUT, declared, write_project
@@ -50,7 +50,7 @@ SCORE: Any = fastavro.parse_schema(project_schemas().schema("score"), named_sche
 
 def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> BatchOutput:
     """Return the output for records of one partition, offsets from 0, in one batch."""
-    pipeline, schemas, clock = declared(odd.source), SchemaRepository.load(folder / "schemas"), SystemClock()
+    pipeline, schemas, clock = declared(odd.source), project_schemas(folder / "schemas"), SystemClock()
     events, facts = deserializers(pipeline, schemas, odd.value_bytes_max)
     model = OnnxModel(
         odd.model.content, name="odd", version="1", input=INPUT, output=OUTPUT, features=pipeline.spec.names

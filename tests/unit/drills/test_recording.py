@@ -81,6 +81,16 @@ def test_chunks_are_the_naive_merge_lap_after_lap(one: list[int], other: list[in
     assert len({value.split(b"|")[1] for _, _, _, value, _ in got}) == count
 
 
+def test_events_can_start_at_any_number() -> None:
+    """From there on they are those of the whole, in the next lap too."""
+    recording = recording_of([1, 4, 6, 9], [3])
+    whole = [value for chunk in recording.chunks(encode, count=12) for value in chunk.values]
+    for first in range(12):
+        chunks = list(recording.chunks(encode, count=12, rows=3, first=first))
+        assert chunks[0].first == first
+        assert [value for chunk in chunks for value in chunk.values] == whole[first:]
+
+
 def test_one_kind_alone_can_be_played() -> None:
     """A kind is named by its schema or its topic; an unknown one is refused with those that there are."""
     recording = recording_of([5, 1], [3])

@@ -1,7 +1,6 @@
 """Compares what a worker made of the records of an odd pipeline with what the oracle expects of each."""
 
 import io
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 
-from surgetank.codec.schema_repository import packaged
+from surgetank.codec.schema_repository import engine_schemas
 from surgetank.drills.odd.declaration import OddPipeline
 from surgetank.drills.odd.oracle import FACT, FRAME_BYTES, RECORD_BYTES, SCORE, ExpectedOutcome, Oracle
 from surgetank.drills.odd.reading import Position, ReadRecord
@@ -58,10 +57,10 @@ class Judge:
     def __init__(self, odd: OddPipeline, dead_letter_bytes_max: int) -> None:
         self._odd = odd
         self._oracle = Oracle(odd)
-        schema = _read_schema("score")
-        self._score_schema = fastavro.parse_schema(physical(schema), named_schemas={})
-        self._is_score = conforms(schema)
-        self._score_frame = b"\0" + odd.score_id.to_bytes(FRAME_BYTES - 1, "big")
+        score = engine_schemas().current("score")
+        self._score_schema = fastavro.parse_schema(physical(score.avro), named_schemas={})
+        self._is_score = conforms(score.avro)
+        self._score_frame = b"\0" + score.id.to_bytes(FRAME_BYTES - 1, "big")
         self._dead_letter_bytes_max = dead_letter_bytes_max
         self._found: dict[Position, list[tuple[str, ReadRecord, Mapping[str, Any]]]] = defaultdict(list)
         self._last: dict[tuple[str, int], int] = {}
@@ -202,10 +201,6 @@ class Judge:
             stream.write(joined)
         compressed = sink.size() + bytes_ - len(joined)  # lengths are counted as they are
         return bool(compressed <= _COMPRESSED_SHARE * self._dead_letter_bytes_max)
-
-
-def _read_schema(name: str) -> Any:
-    return json.loads((packaged() / f"{name}.avsc").read_text())
 
 
 def _contents(headers: Headers) -> list[bytes | None]:
