@@ -35,8 +35,15 @@ LONGEST_FIRST = {
             "test_chaos.py",
             "test_local.py",
             "test_changelogs.py",
-            "test_compiled.py",
+            "test_task_manager_random.py",
             "test_anomaly_traces.py",
+            "test_backfill.py",
+            "test_feature_sql.py",
+            "test_windows.py",
+            "test_compiled.py",
+            "test_crash.py",
+            "test_comparison.py",
+            "test_flights_memory_model.py",
         )
     )
 }

@@ -1,4 +1,4 @@
-"""The first quarter of the recorded flights: three TTLs of 30 days, twelve windows of a week, a change of the clocks."""
+"""The first quarter of the recorded flights: three TTLs of 30 days, twelve weeks, a change of the clocks."""
 
 import datetime as dt
 

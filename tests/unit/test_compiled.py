@@ -63,7 +63,7 @@ def imported(folder: Path, name: str) -> ModuleType:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of modules whose bytecode is not kept. Compiled code is kept beside a module, unless a test says where."""
+    """A folder of modules without bytecode. Compiled code is kept beside a module, unless a test says where."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(numba.core.config, "CACHE_DIR", "")
