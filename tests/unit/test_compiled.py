@@ -42,7 +42,7 @@ def counted() -> Iterator[list[object]]:
     """Return a list to which each compilation adds an event."""
     found: list[object] = []
 
-    class Listener(numba.core.event.Listener):  # type: ignore[misc]
+    class Listener(numba.core.event.Listener):
         def on_start(self, event: object) -> None:
             found.append(event)
 
