@@ -101,10 +101,10 @@ def fields_before(value: bytes, stop: int) -> dict[str, Any]:
             field, at = decoder.raw_decode(text, _after_space(text, at + 1))
         except (ValueError, RecursionError):
             break
-        if at == len(text) and stop == len(value):
+        at = _after_space(text, at)
+        if text[at : at + 1] not in (",", "}") and (at < len(text) or stop == len(value)):
             break
         fields[name] = field
-        at = _after_space(text, at)
         expected = ","
     return fields
 

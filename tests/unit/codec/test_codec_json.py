@@ -11,10 +11,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from surgetank.codec.base import EMPTY, NOT_JSON, NULL_VALUE, UNDECODABLE, VALUE_TOO_LARGE
+from surgetank import Events, Pipeline, Scores, Table
+from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.base import EMPTY, NOT_FRAMED, NOT_JSON, NULL_VALUE, UNDECODABLE, VALUE_TOO_LARGE
 from surgetank.codec.json.deserializer import JsonDeserializer
 from surgetank.errors import SchemaError
 from surgetank.records import DeadLetter, large_binary
+from surgetank.worker.processing_parts import deserializers
 from tests.unit.codec.avro_samples import MILLIS, contracts_of, record, records_of
 
 BYTES_MAX = 100_000
@@ -248,6 +252,38 @@ def test_a_json_event_does_not_fit_the_schema(
 ) -> None:
     """The message names byte and field."""
     assert_only_that_is_dead(decoder, value, reason, message)
+
+
+def test_avro_events_arrive_where_json_is_declared(decoder: JsonDeserializer, tmp_path: Path) -> None:
+    """They are dead letters at the first byte, as JSON is where Avro is declared."""
+    contracts = contracts_of(tmp_path, SCHEMA)
+    columns, _, _ = decoder.deserialize_values(large_binary([VALUE] * 3))
+    avro = AvroSerializer(contracts, "event").serialize(columns).to_pylist()
+    _, dead = decoded(decoder, avro)
+    assert [(letter.reason, letter.message) for letter in dead] == [
+        (NOT_JSON, "byte 0: 0x00 does not begin a JSON value")
+    ] * 3
+    _, dead = AvroDeserializer(contracts, "event", value_bytes_max=BYTES_MAX).deserialize(records_of([VALUE]))
+    assert [letter.reason for letter in dead] == [NOT_FRAMED]
+
+
+def test_events_and_facts_have_formats_of_their_own(tmp_path: Path) -> None:
+    """A worker reads each topic in the format that is declared for it."""
+    schema = record(("event_id", "string"), ("k", "string"), ("t", MILLIS), ("x", "double"))
+    facts = Events("facts", schema="event", key="k", time="t", format="json")
+    pipeline = Pipeline(
+        name="mixed",
+        events=Events("events", schema="event", key="k", time="t"),
+        features=(Table("rates", facts=facts).last("x"),),
+        model="m",
+        scores=Scores("scores"),
+    )
+    events, by_topic = deserializers(pipeline, contracts_of(tmp_path, schema), BYTES_MAX)
+    value = b'{"event_id":"a","k":"k","t":1,"x":2}'
+    batch, dead = events.deserialize(records_of([value]))
+    assert (len(batch), [letter.reason for letter in dead]) == (0, [NOT_FRAMED])
+    batch, dead = by_topic["facts"].deserialize(records_of([value]))
+    assert (batch.columns["x"].to_pylist(), dead) == ([2.0], ())
 
 
 def test_all_broken_values_in_one_batch_are_told_apart(decoder: JsonDeserializer) -> None:
