@@ -4,7 +4,7 @@ from typing import Any
 
 from numba import int64, types
 
-from surgetank.codec.avro.memory import load8, load64
+from surgetank.codec.avro.memory import load8, load64, store64
 from surgetank.codec.json.faults import (
     EMPTY,
     ENDS_EARLY,
@@ -20,10 +20,25 @@ from surgetank.codec.json.faults import (
     TWICE,
 )
 from surgetank.codec.json.faults import NULL as NULL_VALUE
-from surgetank.codec.json.program import DEFAULT, DEFAULT_BYTES, FIELD, TEXT, TEXT_BYTES
+from surgetank.codec.json.program import (
+    DEFAULT,
+    DEFAULT_BYTES,
+    FIELD,
+    FIELD_COLUMNS,
+    FIELD_COUNT,
+    FIELDS,
+    NAME_COLUMNS,
+    NAME_COUNT,
+    NAMES,
+    SEEN,
+    SUCCESSORS,
+    TEXT,
+    TEXT_BYTES,
+    TEXTS,
+)
 from surgetank.codec.json.skipping import CLOSE_OBJECT, COLON, COMMA, OPEN_OBJECT, after_value
 from surgetank.codec.json.texts import QUOTE, after_space, same_bytes, text_end
-from surgetank.codec.json.values import FULL_HEAP, read_value, short_text
+from surgetank.codec.json.values import FULL_HEAP, number_of, read_value, short_text
 from surgetank.compiled import compiled
 
 _result: Any = types.UniTuple
@@ -32,53 +47,54 @@ _table = types.Array(int64, 2, "C")
 
 
 @compiled()
-def _read_name(
-    names: Any, texts: int, successors: Any, last: int, memory: Any, room: Any, at: int, end: int
-) -> tuple[int, int, int]:
+def _name(context: int, name: int) -> int:
+    """Return the address of the row of a name."""
+    return number_of(context, NAMES) + 8 * NAME_COLUMNS * name
+
+
+@compiled()
+def _read_name(context: int, last: int, at: int, end: int) -> tuple[int, int, int]:
     """Read the name whose opening quotation mark is at an address.
 
     Return its number, -1 if the schema does not have it, the address of the closing mark, and GOOD; or -1, where it is
     not valid, and the fault. The name that followed name ``last`` most recently is compared first.
     """
-    guess = successors[last]
-    size = names[guess, TEXT_BYTES]
+    texts = number_of(context, TEXTS)
+    guess = number_of(number_of(context, SUCCESSORS), last)
+    row = _name(context, guess)
+    size = number_of(row, TEXT_BYTES)
     begin = at + 1
-    if begin + size < end and load8(begin + size) == QUOTE and same_bytes(begin, texts + names[guess, TEXT], size):
+    if begin + size < end and load8(begin + size) == QUOTE and same_bytes(begin, texts + number_of(row, TEXT), size):
         return guess, begin + size, GOOD
     close, fault, escaped = text_end(begin, end)
     if fault != GOOD:
         return -1, close, fault
-    begin, size = short_text(begin, close, escaped, memory[len(memory) - 1], room[len(room) - 1])
-    for name in range(len(names)):
-        if names[name, TEXT_BYTES] == size and same_bytes(texts + names[name, TEXT], begin, size):
-            successors[last] = name
+    begin, size = short_text(begin, close, escaped, context)
+    for name in range(number_of(context, NAME_COUNT)):
+        row = _name(context, name)
+        if number_of(row, TEXT_BYTES) == size and same_bytes(texts + number_of(row, TEXT), begin, size):
+            store64(number_of(context, SUCCESSORS) + 8 * last, name)
             return name, close, GOOD
     return -1, close, GOOD
 
 
 @compiled()
-def _read_fields(
-    fields: Any,
-    names: Any,
-    symbols: Any,
-    texts: int,
-    memory: Any,
-    room: Any,
-    successors: Any,
-    seen: Any,
-    open_brackets: Any,
-    i: int,
-    at: int,
-    end: int,
-) -> tuple[int, int, int, int]:
+def _field(context: int, f: int) -> int:
+    """Return the address of the row of a field."""
+    return number_of(context, FIELDS) + 8 * FIELD_COLUMNS * f
+
+
+@compiled()
+def _read_fields(context: int, open_brackets: Any, i: int, at: int, end: int) -> tuple[int, int, int, int]:
     """Read the fields of the object whose opening bracket is at an address, as value ``i`` of their columns.
 
     Return the address behind its closing bracket, GOOD, -1 and 0; or where it is not valid, the fault, the field (-1:
     none) and a number that belongs to the fault; or an address, FULL_HEAP, a field and the buffer that is full.
-    ``seen``, int64 [F], takes 1 for each field that is there.
     """
-    seen[:] = 0
-    last = len(names)
+    seen = number_of(context, SEEN)
+    for f in range(number_of(context, FIELD_COUNT)):
+        store64(seen + 8 * f, 0)
+    last = number_of(context, NAME_COUNT)
     at = after_space(at + 1, end)
     if at < end and load8(at) == CLOSE_OBJECT:
         return at + 1, GOOD, -1, 0
@@ -88,16 +104,16 @@ def _read_fields(
         if load8(at) != QUOTE:
             return at, NO_NAME, -1, 0
         begin = at
-        name, at, fault = _read_name(names, texts, successors, last, memory, room, at, end)
+        name, at, fault = _read_name(context, last, at, end)
         if fault != GOOD:
             return at, fault, -1, 0
         f = -1
         if name >= 0:
             last = name
-            f = names[name, FIELD]
-            if seen[f] != 0:
+            f = number_of(_name(context, name), FIELD)
+            if number_of(seen, f) != 0:
                 return begin, TWICE, f, 0
-            seen[f] = 1
+            store64(seen + 8 * f, 1)
         at = after_space(at + 1, end)
         if at >= end:
             return end, ENDS_EARLY, f, 0
@@ -111,7 +127,7 @@ def _read_fields(
             if fault != GOOD:
                 return at, fault, f, 0
         else:
-            at, fault, what = read_value(fields, f, i, symbols, texts, memory, room, at, end)
+            at, fault, what = read_value(_field(context, f), i, context, at, end)
             if fault != GOOD:
                 return at, fault, f, what
         at = after_space(at, end)
@@ -126,20 +142,7 @@ def _read_fields(
 
 
 @compiled()
-def _read_object(
-    fields: Any,
-    names: Any,
-    symbols: Any,
-    texts: int,
-    memory: Any,
-    room: Any,
-    successors: Any,
-    seen: Any,
-    open_brackets: Any,
-    i: int,
-    at: int,
-    end: int,
-) -> tuple[int, int, int, int]:
+def _read_object(context: int, open_brackets: Any, i: int, at: int, end: int) -> tuple[int, int, int, int]:
     """Read a whole value, and the defaults of missing fields. The arguments and the result are as above."""
     at = after_space(at, end)
     if at >= end:
@@ -149,9 +152,7 @@ def _read_object(
     field = -1
     what = 0
     if is_object:
-        at, fault, field, what = _read_fields(
-            fields, names, symbols, texts, memory, room, successors, seen, open_brackets, i, at, end
-        )
+        at, fault, field, what = _read_fields(context, open_brackets, i, at, end)
     else:
         at, fault = after_value(at, end, open_brackets)
     if fault != GOOD:
@@ -161,13 +162,14 @@ def _read_object(
         return at, TRAILING_BYTES, -1, end - at
     if not is_object:
         return begin, NO_OBJECT, -1, 0
-    for f in range(len(fields)):
-        if seen[f] == 0:
-            size = fields[f, DEFAULT_BYTES]
+    for f in range(number_of(context, FIELD_COUNT)):
+        if number_of(number_of(context, SEEN), f) == 0:
+            row = _field(context, f)
+            size = number_of(row, DEFAULT_BYTES)
             if size == 0:
                 return at, MISSING, f, 0
-            text = texts + fields[f, DEFAULT]
-            _, fault, what = read_value(fields, f, i, symbols, texts, memory, room, text, text + size)
+            text = number_of(context, TEXTS) + number_of(row, DEFAULT)
+            _, fault, what = read_value(row, i, context, text, text + size)
             if fault != GOOD:
                 return at, fault, f, what
     return at, GOOD, -1, 0
@@ -175,14 +177,7 @@ def _read_object(
 
 @compiled(
     _result(int64, 2)(
-        _table,  # fields
-        _table,  # names
-        _table,  # symbols
-        int64,  # texts
-        _int64s,  # memory
-        _int64s,  # room
-        _int64s,  # successors
-        _int64s,  # seen
+        int64,  # context
         _int64s,  # open_brackets
         _int64s,  # wire
         int64,  # rows
@@ -192,31 +187,15 @@ def _read_object(
     )
 )
 def decode_rows(
-    fields: Any,
-    names: Any,
-    symbols: Any,
-    texts: int,
-    memory: Any,
-    room: Any,
-    successors: Any,
-    seen: Any,
-    open_brackets: Any,
-    wire: Any,
-    rows: int,
-    kept: Any,
-    failures: Any,
-    progress: Any,
+    context: int, open_brackets: Any, wire: Any, rows: int, kept: Any, failures: Any, progress: Any
 ) -> tuple[int, int]:
     """Decode rows until all are decoded or a buffer is full; return 0 and 0, or FULL_HEAP and the buffer.
 
-    ``fields``, ``names`` and ``symbols`` are those of the program, ``texts`` is the address of its texts. ``memory``,
-    int64 [buffers + 1], are the addresses of the buffers and of scratch memory, ``room`` the bytes of each where it is
-    a buffer of bytes, and of the scratch memory. ``successors``, int64 [N + 1], remembers which name follows a name,
-    and which comes first. ``seen``, int64 [F], and ``open_brackets``, int64 [levels], are room. ``wire`` is int64 [5]:
-    the addresses of the validity bits (0: there are none), int64 offsets and bytes, the array's offset, and how many
-    bytes of a value are decoded at most. ``kept``, int64 [rows], takes the rows that were decoded, ``failures``, int64
-    [rows, 5], of the others the row, the fault, the position, the field (-1: none) and a number that belongs to the
-    fault. ``progress``, int64 [3], is how many rows were read, decoded and failed.
+    ``context`` is the address of what is needed beside the rows: see ``program``. ``open_brackets``, int64 [levels], is
+    room. ``wire`` is int64 [5]: the addresses of the validity bits (0: there are none), int64 offsets and bytes, the
+    array's offset, and how many bytes of a value are decoded at most. ``kept``, int64 [rows], takes the rows that were
+    decoded, ``failures``, int64 [rows, 5], of the others the row, the fault, the position, the field (-1: none) and a
+    number that belongs to the fault. ``progress``, int64 [3], is how many rows were read, decoded and failed.
     """
     validity, offsets, data, array_offset, bytes_max = wire[0], wire[1], wire[2], wire[3], wire[4]
     while progress[0] < rows:
@@ -235,20 +214,7 @@ def decode_rows(
             fault = TOO_LARGE
             what = end - begin
         else:
-            at, fault, field, what = _read_object(
-                fields,
-                names,
-                symbols,
-                texts,
-                memory,
-                room,
-                successors,
-                seen,
-                open_brackets,
-                progress[1],
-                begin,
-                end,
-            )
+            at, fault, field, what = _read_object(context, open_brackets, progress[1], begin, end)
         if fault == FULL_HEAP:
             return FULL_HEAP, what
         if fault == GOOD:

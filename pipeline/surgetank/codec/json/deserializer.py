@@ -9,7 +9,7 @@ from surgetank.codec.avro.types import arrow_schema
 from surgetank.codec.json.decode_loop import decode_rows
 from surgetank.codec.json.faults import LEVELS_MAX, JsonFault, fault_of
 from surgetank.codec.json.numbers import ROOM
-from surgetank.codec.json.program import json_program_of
+from surgetank.codec.json.program import JsonProgram, json_program_of
 from surgetank.codec.json.values import FULL_HEAP
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.errors import SchemaError
@@ -41,6 +41,7 @@ class JsonDeserializer:
         self._seen = np.zeros(len(self._program.fields), dtype=np.int64)
         self._open_brackets = np.zeros(LEVELS_MAX, dtype=np.int64)
         self._scratch = pa.allocate_buffer(max(ROOM, _LONGEST_ESCAPE * self._program.text_bytes_max))
+        self._context = _context(self._program, self._arena, self._scratch, self._successors, self._seen)
         self._failures = np.empty((0, 5), dtype=np.int64)  # room, kept from batch to batch
 
     def deserialize(self, records: RecordBatch) -> tuple[DecodedBatch, tuple[DeadLetter, ...]]:
@@ -77,27 +78,14 @@ class JsonDeserializer:
 
     def _decode(self, values: pa.LargeBinaryArray, size: int, kept: Int64s, progress: Int64s) -> None:
         """Decode all rows; a buffer that gets full grows, and the loop goes on with the row that did not fit."""
-        program, arena = self._program, self._arena
+        arena = self._arena
         arena.begin(len(values), size)
         addresses = [0 if buffer is None else buffer.address for buffer in values.buffers()]
         wire = np.array([*addresses, values.offset, self._value_bytes_max], dtype=np.int64)
         full = FULL_HEAP
         while full:
             full, which = decode_rows(
-                program.fields,
-                program.names,
-                program.symbols,
-                program.texts.ctypes.data,
-                np.append(arena.addresses, self._scratch.address),
-                np.append(arena.heaps, self._scratch.size),
-                self._successors,
-                self._seen,
-                self._open_brackets,
-                wire,
-                len(values),
-                kept,
-                self._failures,
-                progress,
+                self._context.ctypes.data, self._open_brackets, wire, len(values), kept, self._failures, progress
             )
             if full:
                 arena.grow_heap(which)
@@ -106,3 +94,24 @@ class JsonDeserializer:
         row, number, position, field, what = failure
         name, kind = (self._program.field_names[field], self._program.types[field]) if field >= 0 else ("", "")
         return row, fault_of(number, position, name, what, kind, values[row], self._value_bytes_max)
+
+
+def _context(program: JsonProgram, arena: Arena, scratch: pa.Buffer, successors: Int64s, seen: Int64s) -> Int64s:
+    """Return the numbers that the loop needs beside the rows, in the order that ``program`` gives."""
+    return np.array(
+        [
+            program.fields.ctypes.data,
+            len(program.fields),
+            program.names.ctypes.data,
+            len(program.names),
+            program.symbols.ctypes.data,
+            program.texts.ctypes.data,
+            arena.addresses.ctypes.data,
+            arena.heaps.ctypes.data,
+            scratch.address,
+            scratch.size,
+            successors.ctypes.data,
+            seen.ctypes.data,
+        ],
+        dtype=np.int64,
+    )

@@ -15,8 +15,16 @@ from surgetank.errors import SchemaError
 # DEFAULT_BYTES is 0 if there is none. ARGUMENT is the size of a fixed, or an enum's first symbol; SYMBOLS is how many
 # it has.
 OP, VALIDITY, BUFFER, DATA, ARGUMENT, SYMBOLS, DEFAULT, DEFAULT_BYTES = range(8)
-# The columns of the tables of names and symbols: where the text is, its bytes, and the field (of names).
+FIELD_COLUMNS = 8
+# The columns of the tables of names and symbols: where the text is, its bytes, and the field.
 TEXT, TEXT_BYTES, FIELD = range(3)
+NAME_COLUMNS = 3
+# What the compiled loop needs beside the rows, as int64 [12]: the addresses of the tables, of the texts, of the int64
+# addresses and sizes of the buffers, and of scratch memory; how many fields and names there are, and the bytes of the
+# scratch memory. SUCCESSORS, int64 [N + 1], remembers which name follows a name, and which comes first. SEEN,
+# int64 [F], takes 1 for each field that is there.
+FIELDS, FIELD_COUNT, NAMES, NAME_COUNT, SYMBOL_TABLE, TEXTS = range(6)
+MEMORY, ROOM, SCRATCH, SCRATCH_BYTES, SUCCESSORS, SEEN = range(6, 12)
 
 _OPS = {
     "int": Op.INT,
