@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from surgetank.declaration import Events
 from surgetank.text_columns import as_key
 
-# Encodes a record batch by the schema of that name: one value per row.
-Encode = Callable[[str, pa.RecordBatch], Sequence[bytes]]
+# Encodes a record batch of those events: one value per row.
+Encode = Callable[[Events, pa.RecordBatch], Sequence[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Recording:
                 continue
             # Each table is ordered by time too, so a range of the recording is a range of the table.
             batch = self._batch(k, int(self.row[start + rows[0]]), len(rows), lap)
-            encoded = encode(events.schema, batch)
+            encoded = encode(events, batch)
             if len(encoded) != len(rows):
                 raise ValueError(f"{len(rows)} events of {events.schema!r} were encoded to {len(encoded)} values")
             for row, value in zip(rows.tolist(), encoded, strict=True):

@@ -8,6 +8,7 @@ from surgetank.clock import Clock
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
+from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.declaration import Pipeline
 from surgetank.kafka import provisioning, topic_configs
@@ -52,10 +53,9 @@ def deserializers(
     pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
     """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
-    events = AvroDeserializer(schemas, pipeline.events.schema, value_bytes_max=value_bytes_max)
+    events = deserializer_of(pipeline.events, schemas, value_bytes_max=value_bytes_max)
     facts = {
-        each.topic: AvroDeserializer(schemas, each.schema, value_bytes_max=value_bytes_max)
-        for each in pipeline.table_facts
+        each.topic: deserializer_of(each, schemas, value_bytes_max=value_bytes_max) for each in pipeline.table_facts
     }
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})

@@ -35,10 +35,10 @@ def recording_of(*times: list[int]) -> Recording:
     return Recording.merge(parts, lap=LAP)
 
 
-def encode(schema: str, batch: pa.RecordBatch) -> list[bytes]:
+def encode(events: Events, batch: pa.RecordBatch) -> list[bytes]:
     """A readable stand-in for the wire format: schema, id, key and time."""
     return [
-        f"{schema}|{row['event_id']}|{row['key']}|{round(row['at'].timestamp() * 1000)}".encode()
+        f"{events.schema}|{row['event_id']}|{row['key']}|{round(row['at'].timestamp() * 1000)}".encode()
         for row in batch.to_pylist()
     ]
 
@@ -127,4 +127,4 @@ def test_nothing_is_no_recording() -> None:
 def test_an_encoder_that_drops_a_row_is_caught() -> None:
     """A value for each row, or an error: never an event without a value."""
     with pytest.raises(ValueError, match="2 events of 'a' were encoded to 1"):
-        list(recording_of([1, 2]).chunks(lambda schema, batch: encode(schema, batch)[:1], count=2))
+        list(recording_of([1, 2]).chunks(lambda events, batch: encode(events, batch)[:1], count=2))
