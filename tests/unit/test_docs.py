@@ -18,6 +18,7 @@ from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.errors import SettingsError
 from surgetank.settings import Settings, load
+from surgetank.settings.names import variable_of
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -151,8 +152,12 @@ def unknown_names(text: str) -> list[str]:
 
 
 def run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run the Python blocks of a page one after the other in an empty folder; return what they define."""
+    """Run the Python blocks of a page one after the other in an empty folder, with the repository's schemas.
+
+    Return what they define.
+    """
     monkeypatch.chdir(folder)
+    monkeypatch.setenv(variable_of("schemas.directory"), str(ROOT / "schemas"))
     names: dict[str, Any] = {"__name__": "example"}
     for number, block in enumerate(blocks(page.read_text(), "python")):
         exec(compile(block, f"{page.name}, block {number + 1}", "exec"), names)
