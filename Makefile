@@ -28,7 +28,7 @@ check: install  ## Format, lint, types, import rules, schema compatibility
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --config .importlinter --no-cache > $(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
-	@$(BIN)/python -m surgetank.codec.evolution
+	@$(BIN)/surgetank schemas check
 	@echo "check: all clean"
 
 bench: install  ## Surgetank beside a hand-written loop, plain Faust and Quix Streams

@@ -4,6 +4,7 @@
 test that uses one of them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -34,8 +35,15 @@ LONGEST_FIRST = {
             "test_chaos.py",
             "test_local.py",
             "test_changelogs.py",
-            "test_compiled.py",
+            "test_task_manager_random.py",
             "test_anomaly_traces.py",
+            "test_backfill.py",
+            "test_feature_sql.py",
+            "test_windows.py",
+            "test_compiled.py",
+            "test_crash.py",
+            "test_comparison.py",
+            "test_flights_memory_model.py",
         )
     )
 }
@@ -75,6 +83,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster3")
         if {"kafka", "kafka3", "clusters"} & set(fixtures):
             item.add_marker("cluster")
+
+
+def pytest_collection_finish() -> None:
+    """Never traverse modules and tests again for garbage, and collect as seldom as a worker does."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.hookimpl(wrapper=True)

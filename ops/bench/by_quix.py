@@ -13,7 +13,7 @@ import fastavro
 from quixstreams import Application, message_context  # type: ignore[import-not-found]
 
 from ops.bench.contender_args import ContenderArgs
-from ops.bench.job import SCHEMAS, Avro
+from ops.bench.job import Avro, folder_of
 
 
 class OneByOne:
@@ -62,7 +62,7 @@ def application(job: ContenderArgs, **settings: Any) -> Application:
 
 def _schema(name: str) -> Any:
     """Return a schema without its time types: integers are the wire format, and faster."""
-    record = json.loads((SCHEMAS / f"{name}.avsc").read_text())
+    record = json.loads((folder_of(name) / f"{name}.avsc").read_text())
     for field in record["fields"]:
         if isinstance(field["type"], dict):
             field["type"] = field["type"]["type"]

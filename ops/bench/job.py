@@ -19,7 +19,7 @@ import pyruhvro
 from ops.bench.tuning import BATCH_ROWS_MAX
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMAS = ROOT / "schemas"
+SCHEMAS = (ROOT / "schemas", ROOT / "pipeline" / "surgetank" / "codec" / "schemas")  # the project's, the engine's
 BUNDLE = ROOT / "topology" / "models" / "flights-late" / "1"
 
 _DAY_MS = 86_400_000
@@ -36,8 +36,9 @@ class Avro:
     """
 
     def __init__(self, name: str) -> None:
-        record = json.loads((SCHEMAS / f"{name}.avsc").read_text())
-        ids = json.loads((SCHEMAS / "ids.json").read_text())
+        folder = folder_of(name)
+        record = json.loads((folder / f"{name}.avsc").read_text())
+        ids = json.loads((folder / "ids.json").read_text())
         number = next(int(i) for i, meaning in ids.items() if meaning["schema"] == name)
         fields = [
             {"name": "magic", "type": "boolean"},
@@ -174,6 +175,11 @@ class BenchJob(Scoring):
 def _milliseconds(times: pa.Array) -> npt.NDArray[np.int64]:
     milliseconds: npt.NDArray[np.int64] = times.view(pa.int64()).to_numpy()
     return milliseconds
+
+
+def folder_of(name: str) -> Path:
+    """Return the folder that holds a schema."""
+    return next(folder for folder in SCHEMAS if (folder / f"{name}.avsc").exists())
 
 
 def _bare(avro: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from ops.bench.cpu_parts import CpuParts
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.json.deserializer import JsonDeserializer
 from surgetank.features.spec import FeatureSpec
 from surgetank.runtime.fetcher import Fetcher
 from surgetank.runtime.transaction_manager import TransactionManager
@@ -18,6 +19,7 @@ THREADS = {"transactions": "produce", "send offsets": "commit"}
 METHODS: tuple[tuple[Any, str, str], ...] = (
     (Fetcher, "poll", "pull"),
     (AvroDeserializer, "deserialize", "decode"),
+    (JsonDeserializer, "deserialize", "decode"),
     (FeatureSpec, "matrix", "features"),
     (AvroSerializer, "serialize", "encode"),
     (TransactionManager, "commit", "commit"),

@@ -76,7 +76,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     )
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
     with reported_start(timeline):
-        model, schemas = load_model(pipeline, settings, models), project_schemas()
+        model, schemas = load_model(pipeline, settings, models), project_schemas(settings.schemas.directory)
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
@@ -129,6 +129,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             group=pipeline.group,
             topics=pipeline.sources,
             outputs=pipeline.outputs(recording=settings.features.record),
+            dead_letters=pipeline.dead_letters,
             migration=pipeline.migration_topic,
             stores=stores,
             task_limit=limits.tasks,

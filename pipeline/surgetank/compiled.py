@@ -25,6 +25,7 @@ MODULES = (
     "surgetank.codec.avro.decode_loop",
     "surgetank.codec.avro.encode_loop",
     "surgetank.codec.avro.frames",
+    "surgetank.codec.json.decode_loop",
     "surgetank.features.windows",
     "surgetank.kafka.columnar.header_columns",
     "surgetank.kafka.columnar.producer",

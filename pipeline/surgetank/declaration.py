@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import pyarrow as pa
 
@@ -12,18 +13,20 @@ from surgetank.features.tables import TableState, table_states
 from surgetank.text_columns import has_text
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+Format = Literal["avro", "json"]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 PREDICTIONS = "predictions"  # the table of each key's last score
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """A topic of Avro events, with ``partitions`` partitions.
+    """A topic of events, with ``partitions`` partitions.
 
-    ``schema`` is the name of a file in ``schemas/`` without its suffix. ``key``, ``time`` and ``id`` are fields of the
-    schema: the field that the record key repeats (None: the key is not used), the event time (a timestamp of any unit,
-    an instant or a local time), and the producer's stable identity of the event. Key and id have any type but record,
-    array and map.
+    ``schema`` is the name of a file in ``schemas/`` without its suffix, an Avro schema. ``format`` is how the values
+    are encoded: ``avro``, in the Confluent wire format, or ``json``, as objects with the fields of the schema.
+    ``key``, ``time`` and ``id`` are fields of the schema: the field that the record key repeats (None: the key is not
+    used), the event time (a timestamp of any unit, an instant or a local time), and the producer's stable identity of
+    the event. Key and id have any type but record, array and map.
     """
 
     topic: str
@@ -32,9 +35,12 @@ class Events:
     key: str | None = None
     id: str = "event_id"
     partitions: int = 8
+    format: Format = "avro"
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
+        if self.format not in get_args(Format):
+            raise TopologyError(f"events {self.topic!r}: format is {self.format!r}; it must be 'avro' or 'json'")
         if self.partitions < 1:
             raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
 
@@ -68,10 +74,7 @@ class Pipeline:
     recording: str | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise TopologyError(
-                f"pipeline name {self.name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
-            )
+        check_pipeline_name(self.name)
         object.__setattr__(self, "features", tuple(self.features))
         _ = self.spec  # raises for a contradictory declaration at import, naming the feature
         object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))
@@ -213,6 +216,14 @@ class Pipeline:
     def spec(self) -> FeatureSpec:
         """The model's inputs in order."""
         return FeatureSpec(self.features)
+
+
+def check_pipeline_name(name: str) -> None:
+    """Raise TopologyError unless topics, consumer groups and modules can be named after this name."""
+    if not _NAME.fullmatch(name):
+        raise TopologyError(
+            f"pipeline name {name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
+        )
 
 
 def _check_topic(topic: str) -> None:

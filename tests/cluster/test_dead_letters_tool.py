@@ -24,6 +24,7 @@ from surgetank.dead_letters.selection import Selection
 from surgetank.kafka import clients
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.processing.dead_letter import dead_letter_records
+from surgetank.record_compression import RecordBytes
 from surgetank.records import DeadLetter, RecordBatch, TopicPartition, large_binary
 from surgetank.settings import load
 from tests.support.live_pipeline import Stage
@@ -34,23 +35,29 @@ StageFactory = Callable[..., Stage]
 LETTERS = 3_000
 
 
+def event(under: Stage, number: int, value: bytes) -> RecordBatch:
+    """Return one record of the events."""
+    return RecordBatch(
+        sources=(TopicPartition(under.pipeline.events.topic, number % under.pipeline.events.partitions),),
+        source=np.zeros(1, dtype=np.int32),
+        offsets=np.array([number], dtype=np.int64),
+        arrived_ms=np.array([5], dtype=np.int64),
+        keys=large_binary([b"key-%d" % number]),
+        values=large_binary([value]),
+        headers_of=lambda _: [("trace", b"\xff")],
+    )
+
+
 def write_dead_letters(under: Stage, count: int) -> None:
     """Write dead letters of that many events to their partitions; every third one has failed twice."""
     producer = clients.producer(under.kafka)
     pipeline, partitions = under.pipeline, under.pipeline.events.partitions
     for number in range(count):
-        source = RecordBatch(
-            sources=(TopicPartition(pipeline.events.topic, number % partitions),),
-            source=np.zeros(1, dtype=np.int32),
-            offsets=np.array([number], dtype=np.int64),
-            arrived_ms=np.array([5], dtype=np.int64),
-            keys=large_binary([b"key-%d" % number]),
-            values=large_binary([b"value-%d" % number]),
-            headers_of=lambda _: [("trace", b"\xff")],
-        )
-        options = {"pipeline": pipeline.name, "now": 1_700_000_000.0 + number, "bytes_max": 1_000_000}
+        source = event(under, number, b"value-%d" % number)
+        now, limit = 1_700_000_000.0 + number, RecordBytes(1_000_000, 0)
         for reason in (UNDECODABLE, NOT_FRAMED)[: 2 if number % 3 == 0 else 1]:
-            letter = dead_letter_records(source, DeadLetter(0, reason, "why"), **options)  # type: ignore[arg-type]
+            dead = DeadLetter(0, reason, "why")
+            letter = dead_letter_records(source, dead, pipeline=pipeline.name, now=now, bytes_max=limit)
             source = RecordBatch(
                 source.sources,
                 source.source,
@@ -112,7 +119,7 @@ def command(under: Stage, *arguments: str) -> dict[str, Any]:
 def everything(under: Stage) -> ReplayPlan:
     """Return the plan of a replay without conditions."""
     topic = under.pipeline.events.topic
-    return ReplayPlan(Selection(), {topic: under.pipeline.events.partitions}, {topic: 1_000_000}, 3)
+    return ReplayPlan(Selection(), {topic: under.pipeline.events.partitions}, {topic: RecordBytes(1_000_000, 0)}, 3)
 
 
 @contextmanager
@@ -124,6 +131,27 @@ def sending(under: Stage, *arguments: str) -> Iterator["subprocess.Popen[bytes]"
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_large_event_that_came_compressed_is_sent_again(stage: StageFactory, run: Run) -> None:
+    """A value of 20 MiB fits its topic again, because it is sent compressed.
+
+    The other one is random bytes, again and again at a distance at which only higher levels of zstd see it.
+    """
+    under = stage()
+    producer = clients.producer(under.kafka, message_max_bytes=100_000_000, compression_type="zstd")
+    values = [bytes(20 << 20), np.random.default_rng(0).bytes(700_000) * 30]
+    for number, value in enumerate(values):
+        source, dead = event(under, number, value), DeadLetter(0, UNDECODABLE, "why")
+        limit = RecordBytes(100_000_000, 0)
+        letter = dead_letter_records(source, dead, pipeline=under.pipeline.name, now=0.0, bytes_max=limit)
+        producer.produce(under.pipeline.dead_letters, letter.value, letter.key, number, headers=letter.headers)
+    assert producer.flush(60) == 0
+
+    done = json.loads(run(under, "replay", "--send", "--json"))["letters"]
+
+    assert (done["send"], done["too large for its topic"]) == (1, 1)
+    assert arrived(under) == {(0, b"key-0", values[0]): 1}
 
 
 def test_letters_are_listed_counted_shown_and_exported(stage: StageFactory, tmp_path: Path, run: Run) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
@@ -19,6 +20,7 @@ from surgetank.kafka import clients
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.processing import dead_letter
+from surgetank.records import Headers
 from surgetank.settings import KafkaSettings
 from tests.support.event_bytes import real
 from tests.support.live_pipeline import Stage
@@ -29,11 +31,11 @@ EVENTS = 100
 HUGE_BYTES = 20 * 1024 * 1024
 
 
-def send(under: Stage, key: bytes, value: bytes) -> None:
-    """Send real events and amid them one that is compressed well, all to partition 0."""
+def send(under: Stage, key: bytes, *values: bytes, compression: str = "gzip") -> None:
+    """Send real events and amid them others, which are compressed well, all to partition 0."""
     events = [(event.key, event.value) for event in real(EVENTS)]
-    events.insert(EVENTS // 2, (key, value))
-    producer = clients.producer(under.kafka, message_max_bytes=100_000_000, compression_type="gzip")
+    events[EVENTS // 2 : EVENTS // 2] = [(key, value) for value in values]
+    producer = clients.producer(under.kafka, message_max_bytes=100_000_000, compression_type=compression)
     failed: list[object] = []
     for each_key, each_value in events:
         producer.produce(
@@ -50,11 +52,26 @@ def send(under: Stage, key: bytes, value: bytes) -> None:
 
 def limit(under: Stage, topic: str, bytes_max: int) -> None:
     """Lower the largest batch that a topic takes."""
-    entry = ConfigEntry("max.message.bytes", str(bytes_max), incremental_operation=AlterConfigOpType.SET)
+    configure(under, topic, "max.message.bytes", str(bytes_max))
+
+
+def configure(under: Stage, topic: str, name: str, value: str) -> None:
+    """Set an option of a topic."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     admin = clients.admin(under.kafka)
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(10)
+
+
+def dead_letters(under: Stage) -> list[tuple[bytes | None, bytes | None, Headers]]:
+    """Return key, value and headers of each dead letter."""
+    with TopicReader(under.kafka, [under.pipeline.dead_letters]) as reader:
+        return [
+            (records.keys[row].as_py(), records.values[row].as_py(), records.headers_of(row))
+            for records in reader.catch_up()
+            for row in range(len(records))
+        ]
 
 
 def ended(under: Stage, status: int, timeout: float = 60) -> str:
@@ -67,24 +84,67 @@ def ended(under: Stage, status: int, timeout: float = 60) -> str:
     return [line for line in said.splitlines() if " ERROR " in line][-1]
 
 
-def test_a_dead_letter_that_is_too_large_for_its_topic_is_cut_to_its_headers(stage: StageFactory) -> None:
-    """A value of 20 MiB came gzip-compressed: its dead letter says where it lies, and the events around it score."""
+def test_a_large_event_that_came_compressed_becomes_a_dead_letter(stage: StageFactory) -> None:
+    """A value of 20 MiB came gzip-compressed: its dead letter is whole, and the events around it score."""
     under = stage(**{"dead_letters.share_max": 1})
+    text = b" ".join(event.value or b"" for event in real(100))
+    values = (bytes(HUGE_BYTES), (text * 10_000)[:HUGE_BYTES])
+    send(under, b"N12345", *values)
+
+    worker = under.worker()
+
+    found = under.audit(wait=20)
+    assert found.ok, (found, under.logs())
+    assert (found.scores, found.dead_letters) == (EVENTS, 2)
+    letters = dead_letters(under)
+    assert [letter[:2] for letter in letters] == [(b"N12345", value) for value in values]
+    for row, (_, _, headers) in enumerate(letters):
+        cause = dead_letter.parse_dead_letter(headers)
+        assert (cause.source, cause.offset) == ((under.pipeline.events.topic, 0), EVENTS // 2 + row)
+        assert headers[0] == ("trace", b"1")
+        assert dead_letter.OVERSIZE not in dict(headers)
+    assert "aborted" not in worker.log.read_text(errors="replace")
+
+
+def test_a_dead_letter_that_is_too_large_for_its_topic_is_cut_to_its_headers(stage: StageFactory) -> None:
+    """A value that came better compressed than dead letters are: its dead letter says where it is; a whole one follows.
+
+    It is random bytes, again and again at a distance at which only higher levels of zstd see the repetition.
+    """
+    under = stage(**{"dead_letters.share_max": 1})
+    repeated = np.random.default_rng(0).bytes(700_000) * (HUGE_BYTES // 700_000)
+    send(under, b"N12345", repeated, bytes(HUGE_BYTES), compression="zstd")
+
+    worker = under.worker()
+
+    found = under.audit(wait=20)
+    assert found.ok, (found, under.logs())
+    assert (found.scores, found.dead_letters) == (EVENTS, 2)
+    letters = dead_letters(under)
+    headers = dict(letters[0][2])
+    cause = dead_letter.parse_dead_letter(letters[0][2])
+    assert (cause.source.topic, cause.source.partition, cause.offset) == (under.pipeline.events.topic, 0, EVENTS // 2)
+    assert [letter[:2] for letter in letters] == [(b"N12345", None), (b"N12345", bytes(HUGE_BYTES))]
+    assert headers[dead_letter.OVERSIZE] == str(len(repeated)).encode()
+    assert headers["trace"] == b"1"
+    assert "aborted" not in worker.log.read_text(errors="replace")
+
+
+def test_the_brokers_store_dead_letters_with_another_compression(stage: StageFactory) -> None:
+    """They compress them anew and measure the result: a large one is cut, and the worker goes on."""
+    under = stage(**{"dead_letters.share_max": 1})
+    configure(under, under.pipeline.dead_letters, "compression.type", "uncompressed")
     send(under, b"N12345", bytes(HUGE_BYTES))
 
-    under.worker()
+    worker = under.worker()
 
     found = under.audit(wait=20)
     assert found.ok, (found, under.logs())
     assert (found.scores, found.dead_letters) == (EVENTS, 1)
-    with TopicReader(under.kafka, [under.pipeline.dead_letters]) as reader:
-        (records,) = list(reader.catch_up())
-    headers = dict(records.headers_of(0))
-    cause = dead_letter.parse_dead_letter(records.headers_of(0))
-    assert (cause.source.topic, cause.source.partition, cause.offset) == (under.pipeline.events.topic, 0, EVENTS // 2)
-    assert (records.keys[0].as_py(), records.values[0].as_py()) == (b"N12345", None)
-    assert headers[dead_letter.OVERSIZE] == str(HUGE_BYTES).encode()
-    assert headers["trace"] == b"1"
+    ((_, value, headers),) = dead_letters(under)
+    assert value is None
+    assert dict(headers)[dead_letter.OVERSIZE] == str(HUGE_BYTES).encode()
+    assert "aborted" not in worker.log.read_text(errors="replace")
 
 
 def test_an_output_that_stays_refused_ends_the_worker_with_the_brokers_words(stage: StageFactory) -> None:
@@ -93,7 +153,7 @@ def test_an_output_that_stays_refused_ends_the_worker_with_the_brokers_words(sta
     worker = under.worker()
     limit(under, under.pipeline.dead_letters, 2000)
 
-    send(under, b"N12345", bytes(10_000))
+    send(under, b"N12345", np.random.default_rng(0).bytes(10_000))
 
     under.until(lambda: not worker.running, 60, "the worker has ended")
     said = worker.log.read_text(errors="replace")

@@ -16,9 +16,11 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import NewTopic
 from typer.testing import CliRunner
 
-from surgetank import Pipeline, Scores
+from surgetank import Events, Pipeline, Scores
 from surgetank.clock import SystemClock
+from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import UNDECODABLE
+from surgetank.codec.schema_repository import project_schemas
 from surgetank.drills import pacing
 from surgetank.drills.audit import audit
 from surgetank.drills.audit_comparison import AuditReport
@@ -31,6 +33,7 @@ from surgetank.kafka import clients
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_offsets import GroupOffsets
 from surgetank.processing import dead_letter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import DeadLetter, RecordBatch, joined
 from surgetank.settings import KafkaSettings
 from topology.flights import flights
@@ -98,7 +101,7 @@ class Ground:
         for row in sorted(set(range(len(records))) - good):
             dead = DeadLetter(row, UNDECODABLE, "by hand")
             key, value, headers = dead_letter.dead_letter_records(
-                records, dead, pipeline=self.pipeline.name, now=0.0, bytes_max=1_000_000
+                records, dead, pipeline=self.pipeline.name, now=0.0, bytes_max=RecordBytes(1_000_000, 0)
             )
             own.produce(self.pipeline.dead_letters, value, key, headers=headers)
         own.flush()
@@ -133,7 +136,9 @@ class Ground:
             "source_partition": pa.array([outcome.partition for outcome in outcomes], pa.int32()),
             "source_offset": pa.array([outcome.offset for outcome in outcomes], pa.int64()),
         }
-        return list(encoder()(SCORE, pa.RecordBatch.from_pydict(columns)))
+        serializer = AvroSerializer(project_schemas(), SCORE)
+        scores: list[bytes] = serializer.serialize(pa.RecordBatch.from_pydict(columns)).to_pylist()
+        return scores
 
 
 @dataclass(frozen=True)
@@ -215,8 +220,8 @@ def test_replay_says_what_kafka_refused(ground: Ground) -> None:
     """An event that Kafka does not take is counted and its reason is told; the rest arrives."""
     encode = encoder()
 
-    def huge_third(schema: str, batch: pa.RecordBatch) -> list[bytes]:
-        values = list(encode(schema, batch))
+    def huge_third(events: Events, batch: pa.RecordBatch) -> list[bytes]:
+        values = list(encode(events, batch))
         values[2] += np.random.default_rng(0).bytes(900_000)  # does not compress
         return values
 

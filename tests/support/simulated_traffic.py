@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from surgetank.telemetry.metrics import LATENCY_SECONDS
 
 Float64s = npt.NDArray[np.float64]
 
-LOOK = 2.0
+LOOK = 2.0  # seconds between two evaluations of a worker
 DAY = 24 * 3600.0
 WEEK = 7 * DAY
 MONDAY = 1_767_571_200.0  # 2026-01-05 00:00 UTC
@@ -30,35 +31,36 @@ PARTITIONS = 4
 SIGNALS = ("arrival_rate", "latency", "error_rate", "missing", "scores")
 
 
-def times(seconds: float) -> Float64s:
-    """Return the times of evaluations, in seconds, from Monday 0:00."""
-    return np.arange(LOOK, seconds, LOOK)
+def times(seconds: float, look: float = LOOK) -> Float64s:
+    """Return the times of evaluations, one each ``look`` seconds, in seconds from Monday 0:00."""
+    return np.arange(look, seconds, look)
+
+
+def between(at: Float64s) -> float:
+    """Return the seconds between two evaluations."""
+    return float(at[1] - at[0])
 
 
 def season(at: Float64s) -> Float64s:
     """Return the factor for a rate: nights have a sixth of the days, weekends three fifths of the week."""
     daily = 1 + 0.72 * np.sin(2 * math.pi * (at / DAY - 0.3))
-    weekend = np.where(at % WEEK >= 5 * DAY, 0.6, 1.0)
     # The weekend begins and ends gradually, within three hours.
-    return daily * np.convolve(np.pad(weekend, 2700, mode="edge"), np.full(5401, 1 / 5401), mode="valid")
+    begins, ends = 5 * DAY, WEEK
+    changes = [begins - 5400, begins + 5400, ends - 5400, ends + 5400]
+    return daily * np.interp(at, changes, [1.0, 0.6, 0.6, 1.0], period=WEEK)
 
 
-def wander(random: np.random.Generator, count: int, deviation: float, minutes: float) -> Float64s:
-    """Return autocorrelated noise over some minutes, float64 [count], normal with that deviation."""
-    keep = math.exp(-LOOK / (60 * minutes))
-    steps = random.normal(0, deviation * math.sqrt(1 - keep**2), count)
-    noise = np.empty(count)
-    at = 0.0
-    for number, step in enumerate(steps.tolist()):
-        at = keep * at + step
-        noise[number] = at
-    return noise
+def wander(random: np.random.Generator, at: Float64s, deviation: float, minutes: float) -> Float64s:
+    """Return autocorrelated noise over some minutes, float64 [n], normal with that deviation."""
+    keep = math.exp(-between(at) / (60 * minutes))
+    steps = random.normal(0, deviation * math.sqrt(1 - keep**2), len(at))
+    return np.fromiter(accumulate(steps.tolist(), lambda noise, step: keep * noise + step), np.float64, len(at))
 
 
 def arrivals(random: np.random.Generator, at: Float64s, rate: float, start: float = 0.0) -> Float64s:
     """Return the records that arrive between evaluations, about ``rate`` per second: Poisson with a varying rate."""
-    lively = np.exp(wander(random, len(at), 0.1, 5) + wander(random, len(at), 0.08, 0.3))
-    return random.poisson(rate * LOOK * season(at + start) * lively).astype(np.float64)
+    lively = np.exp(wander(random, at, 0.1, 5) + wander(random, at, 0.08, 0.3))
+    return random.poisson(rate * between(at) * season(at + start) * lively).astype(np.float64)
 
 
 def alarms(
@@ -95,10 +97,11 @@ def latency_alarms(at: Float64s, counts: Float64s, medians: Float64s, seed: int)
     detector = Latency(LATENCY_SECONDS)
     edges = np.log(LATENCY_SECONDS)
     draws = random.normal(0, 0.5, 200_000)
+    events_max = round(50 * between(at))
 
     def looks(number: int, _: float, wall: float) -> Iterator[Finding | None]:
-        start = int(random.integers(0, len(draws) - 400))
-        events = draws[start : start + min(100, int(counts[number]))] + math.log(medians[number])
+        start = int(random.integers(0, len(draws) - events_max))
+        events = draws[start : start + min(events_max, int(counts[number]))] + math.log(medians[number])
         buckets = np.bincount(np.searchsorted(edges, events), minlength=len(edges) + 1).astype(np.float64)
         yield detector.evaluate(_, wall, buckets)
 
@@ -132,24 +135,24 @@ def score_alarms(at: Float64s, counts: Float64s, means: Float64s, seed: int) -> 
     return alarms(at, looks)
 
 
-def quiet(signal: str, seed: int, days: float = 7, first_day: int = 0) -> Counter[str]:
+def quiet(signal: str, seed: int, days: float = 7, first_day: int = 0, look: float = LOOK) -> Counter[str]:
     """Return the false alarms, by signal, of one kind of detector in quiet days; ``first_day`` is 0 for Monday."""
     random = np.random.default_rng(seed)
-    at = times(days * DAY) + first_day * DAY
+    at = times(days * DAY, look) + first_day * DAY
     daily = np.sin(2 * math.pi * at / DAY)
     counts = arrivals(random, at, 40)
     if signal == "arrival_rate":
         found = rate_alarms(at, counts)
     elif signal == "latency":
-        found = latency_alarms(at, counts, 0.03 * np.exp(0.3 * daily + wander(random, len(at), 0.15, 3)), seed)
+        found = latency_alarms(at, counts, 0.03 * np.exp(0.3 * daily + wander(random, at, 0.15, 3)), seed)
     elif signal == "error_rate":
-        found = share_alarms(at, counts, 0.002 * np.exp(wander(random, len(at), 0.3, 5)), seed)
+        found = share_alarms(at, counts, 0.002 * np.exp(wander(random, at, 0.3, 5)), seed)
     elif signal == "missing":
-        shares = 0.05 * (1 + 0.4 * daily) * np.exp(wander(random, len(at), 0.1, 5))
+        shares = 0.05 * (1 + 0.4 * daily) * np.exp(wander(random, at, 0.1, 5))
         found = share_alarms(at, counts, shares, seed, alarm_on_decrease=True)
     else:
-        few = random.poisson(5 * LOOK * season(at)).astype(np.float64)
-        found = score_alarms(at, few, 0.3 * daily + wander(random, len(at), 0.05, 10), seed)
+        few = random.poisson(5 * look * season(at)).astype(np.float64)
+        found = score_alarms(at, few, 0.3 * daily + wander(random, at, 0.05, 10), seed)
     return Counter(change.signal for _, change in found if change.begins)
 
 

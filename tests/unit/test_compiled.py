@@ -1,12 +1,18 @@
 """surgetank.compiled: loops compiled to machine code, and kept for the next process."""
 
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
+import numba.core.config
+import numba.core.event
 import pytest
 
 from surgetank.compiled import MODULES
@@ -31,32 +37,58 @@ def squares(number):
 """
 
 
-def summed(folder: Path, kept: Path) -> str:
-    """Compute a sum in a new process that keeps compiled code in ``kept``; return its warnings."""
-    path = os.pathsep.join([str(folder), *filter(None, sys.path)])
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(kept), "PYTHONPATH": path}
-    command = [sys.executable, "-c", "from sums import squares; print(squares(4))"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "14"
-    return ran.stderr
+@contextmanager
+def counted() -> Iterator[list[object]]:
+    """Return a list to which each compilation adds an event."""
+    found: list[object] = []
+
+    class Listener(numba.core.event.Listener):
+        def on_start(self, event: object) -> None:
+            found.append(event)
+
+        def on_end(self, event: object) -> None:
+            pass
+
+    with numba.core.event.install_listener("numba:compile", Listener()):
+        yield found
 
 
-@pytest.fixture(scope="module")
-def sums(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a module, and in ``kept`` the code that a first process compiled."""
-    folder = tmp_path_factory.mktemp("sums")
-    (folder / "sums.py").write_text(SUMS)
-    assert summed(folder, folder / "kept") == ""
-    return folder
+def imported(folder: Path, name: str) -> ModuleType:
+    """Return a module of the folder as a process that starts now would have it: run anew, with nothing in memory."""
+    importlib.invalidate_caches()
+    for each in folder.glob("*.py"):
+        sys.modules.pop(each.stem, None)
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of modules without bytecode. Compiled code is kept beside a module, unless a test says where."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", "")
+    yield tmp_path
+    for each in tmp_path.glob("*.py"):
+        sys.modules.pop(each.stem, None)
 
 
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
-def test_what_was_kept_and_cut_short_is_compiled_again(sums: Path, tmp_path: Path, kind: str) -> None:
+def test_what_was_kept_and_cut_short_is_compiled_again(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A machine that lost its power may leave empty files: the next process says so, and computes the same."""
-    kept = shutil.copytree(sums / "kept", tmp_path / "kept")
-    (cut,) = kept.rglob(f"*.{kind}")  # square is a part of squares
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(folder / "kept"))
+    (folder / "sums.py").write_text(SUMS)
+    with counted() as compiled:
+        assert imported(folder, "sums").squares(4) == 14
+    assert compiled
+    with counted() as compiled:
+        assert imported(folder, "sums").squares(4) == 14
+    assert (compiled, caplog.text) == ([], "")
+    (cut,) = (folder / "kept").rglob(f"*.{kind}")  # square is a part of squares
     cut.write_bytes(b"")
-    assert "squares is compiled at each start" in summed(sums, kept)
+    assert imported(folder, "sums").squares(4) == 14
+    assert "squares is compiled at each start" in caplog.text
 
 
 def test_every_module_that_keeps_code_is_compiled_at_install() -> None:
@@ -88,11 +120,10 @@ from surgetank.compiled import compiled
 def steps(number):
     return step(number) + LIMIT
 
-print(steps(1))
 """
 
 
-def ran(folder: Path, *, code: str = "import whole", **environment: str) -> subprocess.CompletedProcess[str]:
+def ran(folder: Path, *, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new process that finds the folder's modules first."""
     path = os.pathsep.join([str(folder), str(folder / "pipeline"), str(ROOT), *filter(None, sys.path)])
     others = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
@@ -101,13 +132,16 @@ def ran(folder: Path, *, code: str = "import whole", **environment: str) -> subp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
 
 
-def test_code_is_compiled_again_when_anything_that_went_into_it_has_changed(tmp_path: Path) -> None:
+def test_code_is_compiled_again_when_anything_that_went_into_it_has_changed(folder: Path) -> None:
     """A function that it calls, or a number from another module, is a part of it: no old code runs in their place."""
-    (tmp_path / "whole.py").write_text(WHOLE)
-    for step, limit, says in ((1, 10, "12"), (5, 10, "16"), (5, 20, "26")):
-        (tmp_path / "parts.py").write_text(PARTS.replace("STEP = 1", f"STEP = {step}"))
-        (tmp_path / "limits.py").write_text(f"LIMIT = {limit}")
-        assert ran(tmp_path).stdout.strip() == says
+    (folder / "whole.py").write_text(WHOLE)
+    for step, limit, steps in ((1, 10, 12), (5, 10, 16), (5, 20, 26)):
+        (folder / "parts.py").write_text(PARTS.replace("STEP = 1", f"STEP = {step}"))
+        (folder / "limits.py").write_text(f"LIMIT = {limit}")
+        assert imported(folder, "whole").steps(1) == steps
+    with counted() as compiled:
+        assert imported(folder, "whole").steps(1) == 26
+    assert compiled == []
 
 
 @pytest.fixture

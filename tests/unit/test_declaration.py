@@ -101,3 +101,16 @@ def test_a_declaration_that_contradicts_itself_is_refused(declare: object, why: 
     """At import, with what is wrong and what to do."""
     with pytest.raises(TopologyError, match=why):
         declare()  # type: ignore[operator]
+
+
+def test_the_format_of_events_is_no_part_of_the_features() -> None:
+    """State and models stay valid when producers change from Avro to JSON."""
+    avro, json = pipeline(*MEMORY), pipeline(*MEMORY, events=replace(EVENTS, format="json"))
+    assert json.spec.fingerprint() == avro.spec.fingerprint()
+    assert [each.table for each in json.table_states] == [each.table for each in avro.table_states]
+
+
+def test_a_format_that_does_not_exist_is_refused() -> None:
+    """The message names those that do."""
+    with pytest.raises(TopologyError, match="format is 'xml'; it must be 'avro' or 'json'"):
+        replace(EVENTS, format="xml")  # type: ignore[arg-type]

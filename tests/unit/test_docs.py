@@ -18,12 +18,21 @@ from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.errors import SettingsError
 from surgetank.settings import Settings, load
+from surgetank.settings.names import variable_of
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 DECISIONS = sorted((ROOT / "ops" / "decisions").glob("*.md"))
-EXAMPLES = [README, *DOCS, ROOT / "schemas" / "README.md", ROOT / "ops" / "training" / "README.md"]
+TEMPLATE = ROOT / "pipeline" / "surgetank" / "scaffold" / "template"
+EXAMPLES = [
+    README,
+    *DOCS,
+    ROOT / "schemas" / "README.md",
+    ROOT / "ops" / "training" / "README.md",
+    TEMPLATE / "README.md",
+    TEMPLATE / "schemas" / "README.md",
+]
 LINKED = [*EXAMPLES, ROOT / "CHANGELOG.md", *DECISIONS, *sorted((ROOT / "ops" / "runbooks").glob("*.md"))]
 GENERATED = {"settings.md", "metrics.md"}
 FOLDERS = ("pipeline", "ops", "topology", "schemas", "tests", "docs")
@@ -80,6 +89,8 @@ def fault(line: str, *, mentioned: bool = False) -> str:
     if program != "surgetank":
         return "" if program in FOREIGN else f"unknown program: {line}"
     command: Any = typer.main.get_command(app)
+    if words[:1] == ["--project"]:
+        words = words[2:]
     while words and (subcommands := getattr(command, "commands", None)) is not None:
         if mentioned and words[0] == INSERTED:
             return ""
@@ -141,8 +152,12 @@ def unknown_names(text: str) -> list[str]:
 
 
 def run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run the Python blocks of a page one after the other in an empty folder; return what they define."""
+    """Run the Python blocks of a page one after the other in an empty folder, with the repository's schemas.
+
+    Return what they define.
+    """
     monkeypatch.chdir(folder)
+    monkeypatch.setenv(variable_of("schemas.directory"), str(ROOT / "schemas"))
     names: dict[str, Any] = {"__name__": "example"}
     for number, block in enumerate(blocks(page.read_text(), "python")):
         exec(compile(block, f"{page.name}, block {number + 1}", "exec"), names)
@@ -152,8 +167,8 @@ def run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page.read_text(), "python")], ids=named)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a page run in their order, and each pipeline that they declare fits its schemas."""
-    found = [each for each in run(page, tmp_path, monkeypatch).values() if isinstance(each, Pipeline)]
     contracts = project_schemas()
+    found = [each for each in run(page, tmp_path, monkeypatch).values() if isinstance(each, Pipeline)]
 
     def schema(name: str) -> Any:
         return AvroDeserializer(contracts, name, value_bytes_max=1 << 20).schema

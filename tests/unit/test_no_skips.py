@@ -29,8 +29,9 @@ def test_a_skip_fails_the_run(folder: pytest.Pytester, processes: str) -> None:
     Also if another process runs the tests, as in `make test`.
     """
     folder.makepyfile(test_one=IN_A_TEST, test_two=IN_A_FILE)
-    run = folder.runpytest_subprocess if processes == "1" else folder.runpytest_inprocess
-    ended = run("-p", "tests.conftest", "--no-skips", "--continue-on-collection-errors", "-n", processes)
+    ended = folder.runpytest_inprocess(
+        "-p", "tests.conftest", "--no-skips", "--continue-on-collection-errors", "-n", processes
+    )
     assert ended.ret != 0
     said = ended.stdout.str()
     assert said.count("--no-skips forbids") >= 2

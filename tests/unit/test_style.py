@@ -49,9 +49,15 @@ def _parsed(folder: str) -> dict[str, ast.Module]:
     }
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+@cache
+def nodes(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Return all nodes of a file."""
+    return tuple(ast.walk(tree))
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield every function, wherever it stands."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in nodes(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def each_test(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -59,10 +65,11 @@ def each_test(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
     return (each for each in functions(tree) if each.name.startswith("test_"))
 
 
+@cache
 def full_names(tree: ast.Module) -> dict[str, str]:
     """Return what each imported name stands for, shortened to its last two parts."""
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             names |= {(each.asname or each.name): each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -74,7 +81,7 @@ def wall_clock_calls(tree: ast.Module) -> list[int]:
     """Return the lines where the wall clock is read, under whatever name it was imported."""
     names = full_names(tree)
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Attribute | ast.Name):
             first, dot, rest = ast.unparse(node).partition(".")
             written = f"{names.get(first, '')}{dot}{rest}"

@@ -143,9 +143,11 @@ def psi(recent: Float64s, before: Float64s) -> tuple[float, int]:
     The bins are the deciles of ``before``: sum of (a - b) ln(a / b) over the bins' shares a and b. Half a score is
     added to each bin to keep the logarithm finite.
     """
-    edges = np.unique(quantiles(before, DECILES))
+    deciles = quantiles(before, DECILES)
+    edges = np.concatenate((deciles[:1], deciles[1:][deciles[1:] > deciles[:-1]]))
     shares = []
     for sample in (recent, before):
-        counts = np.diff(np.searchsorted(sample, edges, side="right"), prepend=0, append=len(sample)) + 0.5
+        ends = np.concatenate(([0], np.searchsorted(sample, edges, side="right"), [len(sample)]))
+        counts = ends[1:] - ends[:-1] + 0.5
         shares.append(counts / counts.sum())
     return float(np.sum((shares[0] - shares[1]) * np.log(shares[0] / shares[1]))), len(edges) + 1

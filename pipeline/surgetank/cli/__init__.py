@@ -1,7 +1,9 @@
 """The console script: one thin file per group of commands. Commands import heavy modules when they run."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,12 +13,16 @@ from surgetank.cli import (
     chaos,
     dead_letters,
     demo,
+    dev,
     features,
     incident,
     kafka,
     lag,
     lag_exporter,
+    monitoring,
+    new,
     replay,
+    schemas,
     scores,
     settings,
     state,
@@ -25,6 +31,7 @@ from surgetank.cli import (
     worker,
 )
 from surgetank.errors import SurgetankError
+from surgetank.settings.environment import PROJECT
 
 app = typer.Typer(
     name="surgetank",
@@ -36,12 +43,16 @@ app = typer.Typer(
 )
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(timeline.app, name="timeline")
 app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
 app.add_typer(state.app, name="state")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command("new")(new.new)
+app.command("monitoring")(monitoring.monitoring)
+app.command("dev")(dev.dev)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)
@@ -53,12 +64,28 @@ app.command("bench")(bench.bench)
 app.command("settings")(settings.settings)
 
 
-def main() -> None:
-    """Run the command line for the project in the current folder.
+@app.callback()
+def project(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--project",
+            envvar=PROJECT,
+            exists=True,
+            file_okay=False,
+            help="Folder of the project; default: the current one. Paths are relative to it, as with git -C.",
+        ),
+    ] = None,
+) -> None:
+    """Work in the folder of a project: its settings file, its schemas, and the modules that are imported from it."""
+    if folder is not None:
+        os.environ.pop(PROJECT, None)  # a command that this one starts is in the folder already
+        os.chdir(folder)
+    sys.path.insert(0, str(Path.cwd()))
 
-    A SurgetankError is printed as one message and ends with its documented exit code.
-    """
-    sys.path.insert(0, str(Path.cwd()))  # the project's packages ``topology`` and ``schemas`` are in the current folder
+
+def main() -> None:
+    """Run the command line. A SurgetankError is printed as one message and ends with its documented exit code."""
     try:
         app()
     except SurgetankError as error:

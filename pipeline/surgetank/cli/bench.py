@@ -39,7 +39,14 @@ def bench(
 
     All started processes are stopped, also on Ctrl-C.
     """
-    from ops.bench.command import main
+    from surgetank.errors import StartupError
+
+    try:
+        from ops.bench.command import main
+    except ModuleNotFoundError as error:
+        if error.name not in ("ops", "ops.bench"):
+            raise
+        raise StartupError("the benchmark is not in the package: run it in a clone of the repository") from None
 
     main(
         job=job.value,

@@ -135,6 +135,7 @@ def show(
     from surgetank.dead_letters.partial_decode import decode_partially, hex_dump
     from surgetank.errors import TopicsError
     from surgetank.kafka.last_records import single_records
+    from surgetank.processing.dead_letter import TOPIC
     from surgetank.records import TopicPartition
 
     number, colon, offset = at.partition(":")
@@ -152,7 +153,10 @@ def show(
         )
     headers = [(header, None if value is None else value.decode(errors="replace")) for header, value in record.headers]
     value = record.value or b""
-    decoded = decode_partially(project_schemas(), value)
+    topic = next((text for header, text in reversed(headers) if header == TOPIC), None)
+    declared = (pipeline.events, *pipeline.facts)
+    events = next((each for each in declared if each.topic == topic), pipeline.events)
+    decoded = decode_partially(project_schemas(), value, events)
     if as_json:
         print_json(
             {
@@ -175,11 +179,10 @@ def show(
         typer.echo(f"{'schema':<22} {decoded.schema}")
     for field, each in decoded.fields.items():
         typer.echo(f"  {field:<20} {_readable(each)}")
-    if decoded.schema and decoded.next_field is None and decoded.stopped_at == len(value):
+    if not decoded.problem:
         typer.echo("the value decodes whole")
     elif record.value is not None:
-        where = f"field {decoded.next_field!r}, which begins" if decoded.next_field else "what is"
-        typer.echo(f"not decoded: {where} at byte {decoded.stopped_at}")
+        typer.echo(f"not decoded: {decoded.problem}")
         typer.echo(hex_dump(value, decoded.stopped_at))
 
 
@@ -245,13 +248,13 @@ def replay(
     from surgetank.dead_letters.replay import replay as run
     from surgetank.dead_letters.replay_plan import ReplayPlan
     from surgetank.kafka.provisioning import existing
-    from surgetank.kafka.topic_configs import message_limits
+    from surgetank.kafka.topic_configs import record_bytes
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
     have = existing(settings.kafka)
     partitions = {source: have[source] for source in pipeline.sources if source in have}
     selection = _selection(reason, stage, topic, partition, since, until)
-    plan = ReplayPlan(selection, partitions, message_limits(settings.kafka, list(partitions)), attempts)
+    plan = ReplayPlan(selection, partitions, record_bytes(settings.kafka, list(partitions)), attempts)
     if not send:
         done = plan_replay(settings.kafka, pipeline, plan)
     else:

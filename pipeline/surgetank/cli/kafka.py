@@ -13,14 +13,20 @@ Data = Annotated[
     Path,
     typer.Option("--data", help="Folder of the cluster: its data, logs and process ids.", file_okay=False),
 ]
-_DATA = Path(".surgetank/kafka")
+DATA = Path(".surgetank/kafka")
 
 
 @app.command()
 def up(
     brokers: Annotated[int, typer.Option(help="1, or 3, which tolerate the loss of one.")] = 1,
-    port: Annotated[int, typer.Option(help="First port; each broker uses two ports in sequence.")] = 9092,
-    data: Data = _DATA,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="First port; each broker uses two ports in sequence. Default: that of kafka.bootstrap, if this is on "
+            "this machine, else 9092."
+        ),
+    ] = None,
+    data: Data = DATA,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -31,10 +37,13 @@ def up(
     """
     from surgetank.kafka.local.cluster import LocalCluster
     from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
+    from surgetank.kafka.local.local_port import PORT, local_port
+    from surgetank.settings import load
 
-    _log_slow_steps()
-    cluster = LocalCluster(data, brokers, port)
-    if warning := port_warning(range(port, port + 2 * brokers), ephemeral_ports()):
+    log_slow_steps()
+    first = port or local_port(load().kafka.bootstrap) or PORT
+    cluster = LocalCluster(data, brokers, first)
+    if warning := port_warning(range(first, first + 2 * brokers), ephemeral_ports()):
         typer.echo(f"surgetank: {warning}", err=True)
     started = cluster.up(fresh=fresh)
     if as_json:
@@ -46,7 +55,7 @@ def up(
 
 
 @app.command()
-def down(data: Data = _DATA, as_json: Json = False) -> None:
+def down(data: Data = DATA, as_json: Json = False) -> None:
     """Stop the brokers of this folder. The data remain; `up` starts the brokers again."""
     from surgetank.kafka.local.cluster import LocalCluster
 
@@ -60,7 +69,7 @@ def down(data: Data = _DATA, as_json: Json = False) -> None:
 
 
 @app.command()
-def status(data: Data = _DATA, as_json: Json = False) -> None:
+def status(data: Data = DATA, as_json: Json = False) -> None:
     """Show the brokers, and settings that differ from Kafka's defaults. Exit code 1: not all brokers run."""
     from dataclasses import asdict
 
@@ -93,7 +102,7 @@ def status(data: Data = _DATA, as_json: Json = False) -> None:
 
 @app.command()
 def wait(
-    data: Data = _DATA,
+    data: Data = DATA,
     timeout: Annotated[float, typer.Option(help="Maximal wait in seconds.")] = 60.0,
 ) -> None:
     """Wait until every broker is ready. Exit code 2: a broker does not run, or the timeout has elapsed."""
@@ -124,7 +133,8 @@ def _print_tables(bootstrap: str, brokers: list[dict[str, object]], settings: li
         console.print(differing)
 
 
-def _log_slow_steps() -> None:
+def log_slow_steps() -> None:
+    """Print what takes long at the first start of a local Kafka."""
     import logging
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

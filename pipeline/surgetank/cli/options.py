@@ -39,9 +39,11 @@ def print_json(value: Any) -> None:
 
 
 def interrupt_on_sigterm() -> None:
-    """Handle SIGTERM like Ctrl-C, so that started processes are stopped."""
+    """Handle SIGTERM, and the end of the terminal, like Ctrl-C, so that started processes are stopped."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, interrupt)

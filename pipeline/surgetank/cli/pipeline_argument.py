@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def located(name: str) -> tuple[Pipeline, ModuleType]:
     dotted = name if "." in name else f"{_HOME}.{name.replace('-', '_')}"
     module = _imported(dotted)
     if module is None:
-        raise TopologyError(f"no pipeline {name!r} (tried {dotted}); known are: {', '.join(known()) or 'none'}")
+        raise TopologyError(f"no pipeline {name!r} (tried {dotted}); {_advice(known())}")
     found = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
     if len(found) != 1:
         number = "no Pipeline" if not found else f"{len(found)} Pipelines"
@@ -82,10 +83,22 @@ def recording_of(pipeline: Pipeline) -> "Recording":
 
 
 def known() -> list[str]:
-    """Return the names of the pipelines in the folder ``topology``."""
-    home = importlib.import_module(_HOME)
-    modules = (found for found in pkgutil.iter_modules(home.__path__) if not found.ispkg)
-    return sorted(module.name.replace("_", "-") for module in modules)
+    """Return the names of the pipelines in the folder ``topology``, none if there is no such folder."""
+    home = _imported(_HOME)
+    modules = pkgutil.iter_modules(home.__path__ if home is not None else [])
+    return sorted(found.name.replace("_", "-") for found in modules if not found.ispkg)
+
+
+def no_pipelines() -> str:
+    """Return a sentence that says where pipelines were looked for, and how to name another folder."""
+    return (
+        f"the folder of the project, here {Path.cwd()}, has no pipelines in {_HOME}/: name another with "
+        "surgetank --project FOLDER, or make one with `surgetank new`"
+    )
+
+
+def _advice(names: list[str]) -> str:
+    return f"known are: {', '.join(names)}" if names else no_pipelines()
 
 
 def _imported(dotted: str) -> ModuleType | None:

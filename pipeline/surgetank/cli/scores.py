@@ -47,7 +47,7 @@ def scores(
                 batch = decode(records)
                 unreadable += len(records) - len(batch)
                 if len(batch):
-                    (_print_lines if as_json else _print_table)(batch.columns, seen == 0)
+                    (_print_lines if as_json else print_table)(batch.columns, seen == 0)
                     seen += len(batch)
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit from None
@@ -62,7 +62,8 @@ def _print_lines(columns: "pa.RecordBatch", _: bool) -> None:
     typer.echo("\n".join(json.dumps(row, default=_text) for row in with_texts_of_times(columns).to_pylist()))
 
 
-def _print_table(columns: "pa.RecordBatch", first: bool) -> None:
+def print_table(columns: "pa.RecordBatch", first: bool) -> None:
+    """Print scores as rows of a table that fits the terminal; with its head if they are the ``first``."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Checks that schemas are compatible: ``python -m surgetank.codec.evolution [folder]``.
+"""Checks that schemas are compatible: ``surgetank schemas check``, or ``python -m surgetank.codec.evolution [folder]``.
 
 Every released version of a schema and the current one must be able to read each other, in both directions (Confluent's
 FULL_TRANSITIVE): old events stay on the topics for their retention time, and consumers of scores update at any time.
@@ -14,8 +14,16 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from avro.errors import AvroException
 
 from surgetank.codec.avro.types import Array, AvroType, Fixed, Json, Map, Primitive, Record, parse, without_null
-from surgetank.codec.schema_repository import SchemaRepository, SchemaVersion, packaged, read_schema, released
+from surgetank.codec.schema_repository import (
+    ENGINE,
+    SchemaRepository,
+    SchemaVersion,
+    project_schemas,
+    read_schema,
+    released,
+)
 from surgetank.errors import SchemaError
+from surgetank.settings import load
 
 
 def problems(folder: Path) -> list[str]:
@@ -42,16 +50,19 @@ def problems(folder: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Check the schemas and print the problems. Return the exit code: 0 if there are none, else 1."""
-    folder = Path(arguments[0]) if arguments else packaged()
+    """Check the schemas of a folder and of the engine; print the problems. Return the exit code: 0 if there are none.
+
+    ``arguments``: the folder; default the setting ``schemas.directory``. Raises SettingsError.
+    """
+    folder = Path(arguments[0]) if arguments else load().schemas.directory
     try:
-        found = problems(folder)
+        found = problems(folder) + problems(ENGINE)
+        names = ", ".join(project_schemas(folder).names)
     except SchemaError as error:
-        found = [str(error)]
+        found, names = [str(error)], ""
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:
-        names = ", ".join(SchemaRepository.load(folder).names)
         print(f"schemas: {names}: each is compatible with all of its releases, in both directions")
     return 1 if found else 0
 

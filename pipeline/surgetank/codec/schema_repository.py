@@ -1,12 +1,14 @@
-"""The schemas folder: every version of every schema, and their ids on the wire.
+"""Folders of schemas: every version of every schema, and their ids on the wire.
 
-schemas/README.md describes the files of the folder and their rules.
+schemas/README.md describes the files of a folder and their rules. A project has its own folder; the schemas of what the
+engine writes (``score`` and ``features``) are in the package.
 """
 
+import itertools
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +18,10 @@ from fastavro.schema import SchemaParseException, UnknownType
 
 from surgetank.codec.avro.types import Json, Record, arrow_schema, parse
 from surgetank.errors import SchemaError
+from surgetank.settings import load
 
 IDS = "ids.json"
+ENGINE = Path(__file__).with_name("schemas")  # the folder of the engine's own schemas
 _ID_MAX = 2**31 - 1
 _BRACKETS_MAX = 256  # levels of the JSON of a schema, which libraries read by recursion
 _TOO_DEEP = f"the schema is nested more than {_BRACKETS_MAX} brackets deep; flatten it"
@@ -50,7 +54,7 @@ class SchemaRepository:
         if without:
             raise SchemaError(
                 f"{folder / IDS} has no id for schema {without[0]!r}; "
-                f'add "{max(ids.values(), default=0) + 1}": {{"schema": "{without[0]}", "version": 1}}'
+                f'add "{_unused(ids.values())}": {{"schema": "{without[0]}", "version": 1}}'
             )
         versions: dict[str, list[SchemaVersion]] = {}
         for (name, number), schema_id in sorted(ids.items()):
@@ -87,9 +91,38 @@ class SchemaRepository:
 
 
 @cache
-def project_schemas() -> SchemaRepository:
-    """Return the schemas of the package ``schemas``, read once per process. Raises SchemaError."""
-    return SchemaRepository.load(packaged())
+def engine_schemas() -> SchemaRepository:
+    """Return the schemas of what the engine writes, read once per process."""
+    return SchemaRepository.load(ENGINE)
+
+
+def project_schemas(folder: Path | None = None) -> SchemaRepository:
+    """Return the schemas of a project with those of the engine, read once per process and folder.
+
+    ``folder``: default the setting ``schemas.directory`` of the settings file and the environment. Raises SchemaError,
+    also for a name or an id that the engine uses itself; SettingsError.
+    """
+    return _with_engine((load().schemas.directory if folder is None else folder).absolute())
+
+
+@cache
+def _with_engine(folder: Path) -> SchemaRepository:
+    project, engine = SchemaRepository.load(folder), engine_schemas()
+    taken = {version.id: version for versions in engine.versions.values() for version in versions}
+    ids = [version.id for versions in project.versions.values() for version in versions]
+    for name, versions in project.versions.items():
+        if name in engine.versions:
+            raise SchemaError(
+                f"{versions[-1].path}: the engine has the schema {name!r} itself; delete the file and its ids in "
+                f"{folder / IDS}, or give your schema another name"
+            )
+        for version in versions:
+            if version.id in taken:
+                raise SchemaError(
+                    f"{folder / IDS}: id {version.id} of schema {name!r} is that of the engine's schema "
+                    f"{taken[version.id].name!r}; use another, for example {_unused(ids)}"
+                )
+    return SchemaRepository(dict(sorted((project.versions | engine.versions).items())))
 
 
 def released(folder: Path, name: str, number: int) -> Path:
@@ -110,9 +143,9 @@ def read_schema(path: Path) -> Json:
     return avro
 
 
-def packaged() -> Path:
-    """Return the folder of the package ``schemas``."""
-    return Path(str(files("schemas")))
+def _unused(ids: Collection[int]) -> int:
+    """Return an id above those of a project that the engine does not use either."""
+    return next(id_ for id_ in itertools.count(max(ids, default=0) + 1) if id_ not in _read_ids(ENGINE).values())
 
 
 def _columns_of(avro: Json, path: Path) -> Record:
@@ -148,7 +181,10 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes(), object_pairs_hook=_once)
     except FileNotFoundError:
-        raise SchemaError(f"{path} is missing; schemas/README.md says which files there must be") from None
+        raise SchemaError(
+            f"{path} is missing; schemas/README.md says which files there must be; in another folder than that of the "
+            "project, name it: surgetank --project FOLDER ..."
+        ) from None
     except OSError as error:
         raise SchemaError(f"{path}: {error.strerror}") from None
     except ValueError as error:

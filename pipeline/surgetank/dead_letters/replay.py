@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,8 @@ from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.kafka.topic_rewriter import TopicRewriter
 from surgetank.kafka.whole_topic import read_topic
-from surgetank.records import Int64s
+from surgetank.record_compression import compressed_bytes
+from surgetank.records import Int64s, PartitionRecords
 from surgetank.settings import KafkaSettings
 
 _WHAT = "a replay of dead letters"
@@ -49,7 +51,7 @@ def plan_replay(kafka: KafkaSettings, pipeline: Pipeline, plan: ReplayPlan) -> R
     sent = _sent(kafka, pipeline, _topic_id(kafka, pipeline))
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
-        found.add(letters, plan.decide(letters, sent))
+        found.add(letters, plan.decide(letters, sent, partial(_compressed, records)))
     return found
 
 
@@ -76,14 +78,15 @@ def replay(
         f"{pipeline.name}.dead-letters",
         _WHAT,
         seconds=kafka.transaction_timeout_seconds,
-        batch_bytes=min((clients.BATCH_BYTES, *plan.bytes_max.values())),
+        batch_bytes=min((clients.BATCH_BYTES, *(each.stored for each in plan.bytes_max.values()))),
+        compressing=True,
     )
     topic_id = _topic_id(kafka, pipeline)
     sent = _sent(kafka, pipeline, topic_id)
     done, pace = Replayed(), _Pace(rate)
     for records in read_topic(kafka, pipeline.dead_letters):
         letters = letter_columns(records)
-        decisions = plan.decide(letters, sent)
+        decisions = plan.decide(letters, sent, partial(_compressed, records))
         chosen = decisions == DECISIONS.index(Decision.SEND)
         for rows in _portions(letters, np.flatnonzero(chosen), pace.rows_max):
             pace.wait(len(rows))
@@ -99,6 +102,10 @@ def replay(
         others = np.flatnonzero(~chosen)
         done.add(letters.take(pa.array(others)), decisions[others])
     return done
+
+
+def _compressed(records: PartitionRecords, row: int) -> int:
+    return compressed_bytes(records.keys[row].as_py(), records.values[row].as_py(), records.headers_of(row))
 
 
 class _Pace:

@@ -17,7 +17,7 @@ from surgetank.drills.audit_comparison import (
     SentEvents,
     compare,
 )
-from surgetank.drills.wire import SCORE, decoder
+from surgetank.drills.wire import SCORE, decoder, event_decoder
 from surgetank.kafka.topic_reader import CommittedOffsets, TopicReader
 from surgetank.processing import dead_letter
 from surgetank.records import DecodedBatch, Headers, RecordBatch
@@ -65,7 +65,7 @@ class AuditedTopics:
         self._event_topic = pipeline.events.topic
         self._fact_topics = {fact.topic for fact in pipeline.table_facts}
         self._id = pipeline.events.id
-        self._decode_event = decoder(pipeline.events.schema)
+        self._decode_event = event_decoder(pipeline.events)
         self._decode_score = decoder(SCORE)
         self._sent: list[Columns] = []
         self._scores: list[Columns] = []

@@ -59,7 +59,7 @@ class Fleet:
     """Starts workers of a topology as processes, and stops all of them in the end.
 
     ``settings`` are passed to each as ``--set``. Logs go to one file per process in ``folder``. ``project`` is the
-    folder in which they run, with the packages ``topology`` and ``schemas``; default: the current one.
+    folder of their project; default: the current one.
     """
 
     def __init__(
@@ -107,15 +107,20 @@ class Fleet:
         self.members[name] = member
         return member
 
-    def wait_ready(self, member: Member) -> float:
+    def wait_ready(self, member: Member, deadline_seconds: float = READY_SECONDS) -> float:
         """Wait until the worker is ready; return the seconds. Raises SurgetankError with the end of its log."""
         started = self._clock.monotonic()
         while not member.ready:
-            if not member.running or self._clock.monotonic() - started > READY_SECONDS:
-                state = "ended" if not member.running else f"is not ready after {READY_SECONDS:.0f} s"
-                raise SurgetankError(f"worker {member.name} {state}; its log {member.log} ends:\n{_tail(member.log)}")
+            self.check_running(member)
+            if self._clock.monotonic() - started > deadline_seconds:
+                raise _with_log(member, f"is not ready after {deadline_seconds:.0f} s")
             time.sleep(_CHECK_SECONDS)
         return self._clock.monotonic() - started
+
+    def check_running(self, member: Member) -> None:
+        """Raise SurgetankError with the end of its log if a worker has ended."""
+        if not member.running:
+            raise _with_log(member, "ended")
 
     @property
     def running(self) -> list[Member]:
@@ -162,6 +167,10 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _with_log(member: Member, state: str) -> SurgetankError:
+    return SurgetankError(f"worker {member.name} {state}; its log {member.log} ends:\n{_tail(member.log)}")
 
 
 def _tail(log: Path) -> str:

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from surgetank.declaration import Events
 from surgetank.text_columns import as_key
 
-# Encodes a record batch by the schema of that name: one value per row.
-Encode = Callable[[str, pa.RecordBatch], Sequence[bytes]]
+# Encodes a record batch of those events: one value per row.
+Encode = Callable[[Events, pa.RecordBatch], Sequence[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +118,8 @@ class Recording:
         times: npt.NDArray[np.int64] = self.time_ms[row] + lap * self.lap_ms
         return times
 
-    def chunks(self, encode: Encode, *, count: int, rows: int = 8192) -> Iterator[Chunk]:
-        """Encode the first ``count`` events across laps, in chunks of at most ``rows``."""
-        first = 0
+    def chunks(self, encode: Encode, *, count: int, rows: int = 8192, first: int = 0) -> Iterator[Chunk]:
+        """Encode the events from number ``first`` to ``count`` - 1 across laps, in chunks of at most ``rows``."""
         while first < count:
             lap, start = divmod(first, len(self))
             stop = min(start + rows, len(self), start + count - first)
@@ -137,7 +136,7 @@ class Recording:
                 continue
             # Each table is ordered by time too, so a range of the recording is a range of the table.
             batch = self._batch(k, int(self.row[start + rows[0]]), len(rows), lap)
-            encoded = encode(events.schema, batch)
+            encoded = encode(events, batch)
             if len(encoded) != len(rows):
                 raise ValueError(f"{len(rows)} events of {events.schema!r} were encoded to {len(encoded)} values")
             for row, value in zip(rows.tolist(), encoded, strict=True):

@@ -54,7 +54,7 @@ class Sent:
 
 
 class Replay:
-    """Sends ``count`` events of a recording at a pace, across laps.
+    """Sends the first ``count`` events of a recording at a pace, across laps, or those from number ``first`` on.
 
     ``encode`` encodes rows as values. ``sent``, ``acknowledged`` and ``failed`` may be read from any thread while it
     runs; ``stop()`` may be called from any thread. ``run`` raises BrokerError or TopicsError before anything is sent.
@@ -68,13 +68,14 @@ class Replay:
         encode: Encode,
         *,
         count: int | None = None,
+        first: int = 0,
         clock: Clock | None = None,
     ) -> None:
         self._kafka = kafka
         self._recording = recording
         self._pace = pace
         self._encode = encode
-        self._count = len(recording) if count is None else count
+        self._first, self._count = first, len(recording) if count is None else count
         self._clock = clock or SystemClock()
         self._stop = threading.Event()
         self._topics = recording.topics
@@ -116,9 +117,10 @@ class Replay:
         intended = first_at = last_at = start = 0.0
         try:
             for chunk in self._encode_ahead():
-                if not chunk.first:  # time starts when the first chunk is encoded
+                if chunk.first == self._first:  # time starts when the first chunk is encoded
                     start, first_at = self._clock.monotonic(), self._clock.now()
-                due = self._pace(chunk.first, chunk.first + len(chunk))
+                number = chunk.first - self._first
+                due = self._pace(number, number + len(chunk))
                 done = self._send(producer, chunk, due, start, first_at)
                 if done:
                     intended, last_at = float(due[done - 1]), self._clock.now()
@@ -176,7 +178,7 @@ class Replay:
 
     def _encode_ahead(self) -> Iterator[Chunk]:
         """Encode some chunks ahead in a separate thread, so that sending does not wait for it."""
-        chunks = self._recording.chunks(self._encode, count=self._count)
+        chunks = self._recording.chunks(self._encode, count=self._count, first=self._first)
         pool = ThreadPoolExecutor(1, "replay-encode")
         try:
             waiting = deque(pool.submit(next, chunks, None) for _ in range(_CHUNKS_AHEAD))

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from surgetank.clock import SystemClock
 from surgetank.declaration import PREDICTIONS, Events, Pipeline
-from surgetank.drills.wire import SCORE, decoder, fact_decoder
+from surgetank.drills.wire import SCORE, decoder, event_decoder, fact_decoder
 from surgetank.errors import SurgetankError
 from surgetank.features.aggregate_kinds import AggregateKind
 from surgetank.features.tables import TableState
@@ -212,7 +212,7 @@ class _SourceEvents:
         Records with keys of more than ``key_bytes_max`` bytes became dead letters. Keys are numbered across all
         partitions.
         """
-        decode = fact_decoder(feed.schema) if facts else decoder(feed.schema)
+        decode = fact_decoder(feed) if facts else event_decoder(feed)
         parts: list[pa.Table] = []
         numbers: dict[Key, int] = {}
         deleted: dict[Key, int] = {}

@@ -11,6 +11,7 @@ from surgetank.errors import BrokerError
 from surgetank.kafka.columnar.interface import BatchConsumer
 from surgetank.kafka.connection_errors import connection_failure
 from surgetank.kafka.transactional_producer import TransactionalProducer
+from surgetank.record_compression import CODEC, LEVEL
 from surgetank.settings import KafkaSettings
 
 # The largest record that a transactional producer sends, before compression: a dead letter must be able to hold an
@@ -111,8 +112,20 @@ def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -
     return Consumer(common(kafka, **options))
 
 
-def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: Any) -> TransactionalProducer:
-    """Return a transactional producer that has not yet called ``init_transactions``."""
+def uncompressed(kafka: KafkaSettings) -> dict[str, str]:
+    """Return the options of a topic for which a compressing producer does not compress, unless the settings say so."""
+    chosen = kafka.client_options()
+    codec = chosen.get("compression.type", chosen.get("compression.codec", "none"))
+    return {"compression.codec": codec, "compression.level": chosen.get("compression.level", "-1")}
+
+
+def transactional(
+    kafka: KafkaSettings, *, transactional_id: str, compressing: bool = False, **overrides: Any
+) -> TransactionalProducer:
+    """Return a transactional producer that has not yet called ``init_transactions``.
+
+    ``compressing``: with the compression of dead letters, else with that of the settings.
+    """
     options = {
         "transactional_id": transactional_id,
         "client_id": transactional_id,
@@ -130,4 +143,6 @@ def transactional(kafka: KafkaSettings, *, transactional_id: str, **overrides: A
         "retry_backoff_ms": 2,
         "retry_backoff_max_ms": 250,
     }
+    if compressing:
+        options |= {"compression_type": CODEC, "compression_level": LEVEL}
     return TransactionalProducer(common(kafka, **(options | overrides)))

@@ -25,7 +25,9 @@ def few_records(kafka: KafkaSettings, what: str, *, reset: Literal["earliest", "
             auto_offset_reset=reset,
             fetch_wait_max_ms=20,
             fetch_message_max_bytes=65_536,
-            queued_max_messages_kbytes=16_384,
+            # Of each partition one large record at most: those of dead letters were small while they were compressed.
+            queued_max_messages_kbytes=1_024,
+            fetch_queue_backoff_ms=5,
         )
         try:
             yield consumer

@@ -9,10 +9,12 @@ from surgetank.declaration import Pipeline
 from surgetank.errors import TopicsError
 from surgetank.kafka import clients
 from surgetank.kafka.provisioning import needed
+from surgetank.record_compression import CODEC, RecordBytes
 from surgetank.settings import KafkaSettings
 
 FRAME_BYTES = 256  # the most that a batch of one record without headers adds to key and value
 DEAD_LETTER_EXTRA_BYTES = 16 * 1024  # for its headers and its batch frame
+SENT_BYTES_MAX = clients.MESSAGE_BYTES_MAX - FRAME_BYTES  # of a record, before compression
 FEATURES_EXTRA_BYTES = 1024  # the most that a features record has besides the features and the bytes of its event
 FEATURE_BYTES = 10
 
@@ -46,18 +48,23 @@ def record_limits(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool =
     return {name: min(limit, clients.MESSAGE_BYTES_MAX) - FRAME_BYTES for name, limit in limits.items()}
 
 
-def message_limits(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
-    """Return the most bytes that key, value and headers of a record of each topic may have. Raises BrokerError."""
-    configs = _configs(kafka, names)
+def record_bytes(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, RecordBytes]:
+    """Return the largest record of each topic: key, value and headers. Raises BrokerError.
+
+    Brokers that compress the batches of a topic in their own way measure the result.
+    """
     return {
-        name: max(1, min(int(config["max.message.bytes"]), clients.MESSAGE_BYTES_MAX) - FRAME_BYTES)
-        for name, config in configs.items()
+        name: RecordBytes(
+            max(1, min(int(config["max.message.bytes"]), clients.MESSAGE_BYTES_MAX) - FRAME_BYTES),
+            SENT_BYTES_MAX if config["compression.type"] in {"producer", CODEC} else 0,
+        )
+        for name, config in _configs(kafka, names).items()
     }
 
 
 def batch_bytes(kafka: KafkaSettings, names: Sequence[str]) -> int:
     """Return the size of a batch of records that every one of these topics takes. Raises BrokerError."""
-    return min((clients.BATCH_BYTES, *message_limits(kafka, names).values()))
+    return min((clients.BATCH_BYTES, *(each.stored for each in record_bytes(kafka, names).values())))
 
 
 def compacted(kafka: KafkaSettings, name: str) -> bool:

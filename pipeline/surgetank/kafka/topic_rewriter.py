@@ -24,8 +24,8 @@ class TopicRewriter:
 
     ``what`` names what is written, in error messages. ``group`` is the consumer group whose offsets a transaction may
     contain. ``permit`` is called before each commit; an error from it aborts the transaction. A transaction lasts
-    ``seconds`` at most. ``batch_bytes`` is the size of a batch of records that every topic takes. Raises BrokerError if
-    the brokers reject a request.
+    ``seconds`` at most. ``batch_bytes`` is the size of a batch of records that every topic takes, uncompressed;
+    ``compressing`` is that of ``clients.transactional``. Raises BrokerError if the brokers reject a request.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class TopicRewriter:
         permit: Callable[[], None] = lambda: None,
         seconds: float = TRANSACTION_SECONDS_MAX,
         batch_bytes: int = clients.BATCH_BYTES,
+        compressing: bool = False,
     ) -> None:
         self._what = what
         self._permit = permit
@@ -51,6 +52,7 @@ class TopicRewriter:
             transaction_timeout_ms=self._timeout_ms,
             linger_ms=5,
             batch_size=batch_bytes,
+            compressing=compressing,
         )
         with self._broker_errors("begin"):
             self._producer.init_transactions(_CALL_SECONDS)

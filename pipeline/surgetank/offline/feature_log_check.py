@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgetank.declaration import Events, Pipeline
-from surgetank.drills.wire import decoder, fact_decoder
+from surgetank.drills.wire import decoder, event_decoder, fact_decoder
 from surgetank.errors import TopicsError
 from surgetank.features.spec import Float64s
 from surgetank.kafka import clients, provisioning
@@ -31,6 +31,7 @@ FEATURES = "features"
 
 Int64s = npt.NDArray[np.int64]
 StatusCallback = Callable[[str], None]
+Decode = Callable[[RecordBatch], DecodedBatch]
 
 EMPTY = np.zeros(0, dtype=np.int64)
 _BITS = 44  # the low bits of a position are the offset, the others the partition
@@ -84,15 +85,15 @@ def check_feature_log(
         )
     report_status(f"reading {pipeline.recorded}")
     records = _LoggedFeatures.of(
-        pipeline, _TopicRecords.read(kafka, pipeline.recorded, FEATURES, _LoggedFeatures.columns)
+        pipeline, _TopicRecords.read(kafka, pipeline.recorded, decoder(FEATURES), _LoggedFeatures.columns)
     )
     # Read after the log, so that all events that the log refers to are read.
-    schemas = {each.topic: each.schema for each in (pipeline.events, *pipeline.table_facts)}
     facts = {each.topic: each for each in pipeline.table_facts}
     logs: dict[str, _TopicRecords] = {}
     for topic, columns in required_columns(pipeline).items():
         report_status(f"reading {topic}")
-        logs[topic] = _TopicRecords.read(kafka, topic, schemas[topic], columns, facts.get(topic))
+        decode = fact_decoder(facts[topic]) if topic in facts else event_decoder(pipeline.events)
+        logs[topic] = _TopicRecords.read(kafka, topic, decode, columns, facts.get(topic))
     admin = clients.admin(kafka)
     firsts = offsets(admin, partitions(admin, pipeline.sources, kafka.bootstrap), "earliest")
     remaining = records.since(
@@ -152,10 +153,9 @@ class _TopicRecords:
 
     @classmethod
     def read(
-        cls, kafka: KafkaSettings, topic: str, schema: str, columns: Sequence[str], facts: Events | None = None
+        cls, kafka: KafkaSettings, topic: str, decode: Decode, columns: Sequence[str], facts: Events | None = None
     ) -> "_TopicRecords":
         """Read the given columns of a whole topic; ``facts`` is its declaration if it is a topic of facts."""
-        decode = decoder(schema) if facts is None else fact_decoder(schema)
         tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
         keys, deletes = [large_binary([])], [np.zeros(0, dtype=np.bool_)]
         with TopicReader(kafka, [topic]) as reader:

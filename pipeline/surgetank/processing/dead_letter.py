@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from surgetank.processing.dead_letter_reasons import find_reason
+from surgetank.record_compression import RecordBytes, compressed_bytes
 from surgetank.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, TopicPartition
 
 TOPIC = "surgetank.topic"
@@ -52,7 +53,7 @@ class DeadLetterCause:
 
 
 def dead_letter_records(
-    records: RecordBatch, dead: DeadLetter, *, pipeline: str, now: float, bytes_max: int
+    records: RecordBatch, dead: DeadLetter, *, pipeline: str, now: float, bytes_max: RecordBytes
 ) -> DeadLetterRecord:
     """Return the record to produce for a dead letter. ``now`` is in seconds since the epoch.
 
@@ -60,9 +61,9 @@ def dead_letter_records(
     in that order. The message is truncated to ``MESSAGE_MAX`` characters. A header whose name is not UTF-8 is omitted,
     since most clients cannot read it; the message says so.
 
-    A record of more than ``bytes_max`` bytes, uncompressed, is reduced until it fits: first the value is omitted, then
-    the original headers, then the key. It then has the header ``OVERSIZE`` before those of ``NAMES``, which give the
-    position of the event.
+    A record that does not fit ``bytes_max`` is reduced until it does: first the value is omitted, then the original
+    headers, then the key. It then has the header ``OVERSIZE`` before those of ``NAMES``, which give the position of the
+    event.
     """
     row = dead.row
     message = dead.message
@@ -85,11 +86,15 @@ def dead_letter_records(
     stamped = [(name, text.encode(errors="backslashreplace")) for name, text in zip(NAMES, ours, strict=True)]
     key, value = records.keys[row].as_py(), records.values[row].as_py()
     whole = DeadLetterRecord(key, value, [*headers, *stamped])
-    if size(whole) <= bytes_max:
+    if _fits(whole, bytes_max):
         return whole
     cut = [(OVERSIZE, str(len(value or b"")).encode()), *stamped]
     shorter = (DeadLetterRecord(key, None, [*headers, *cut]), DeadLetterRecord(key, None, cut))
-    return next((each for each in shorter if size(each) <= bytes_max), DeadLetterRecord(None, None, cut))
+    return next((each for each in shorter if _fits(each, bytes_max)), DeadLetterRecord(None, None, cut))
+
+
+def _fits(letter: DeadLetterRecord, bytes_max: RecordBytes) -> bool:
+    return bytes_max.fit(size(letter), lambda: compressed_bytes(*letter))
 
 
 def size(letter: DeadLetterRecord) -> int:

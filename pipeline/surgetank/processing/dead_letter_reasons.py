@@ -10,6 +10,7 @@ REASONS = (
     base.EMPTY,
     base.VALUE_TOO_LARGE,
     base.NOT_FRAMED,
+    base.NOT_JSON,
     base.UNKNOWN_SCHEMA,
     base.UNDECODABLE,
     key_limit.KEY_TOO_LARGE,

@@ -21,6 +21,7 @@ from surgetank.processing.feature_matrix import FeaturedBatch, compute_features
 from surgetank.processing.key_limit import within_key_limit
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import (
     BatchOutput,
     DeadLetter,
@@ -46,7 +47,7 @@ class BatchProcessor:
 
     ``facts`` has a deserializer for each topic of facts; ``stateful`` is None for a pipeline without state,
     ``feature_log`` is None if features are not recorded. Records with a key of more than ``key_bytes_max`` bytes are
-    dead-lettered; None: no key is too large. A dead letter of more than ``dead_letter_bytes_max`` bytes is
+    dead-lettered; None: no key is too large. A dead letter that does not fit ``dead_letter_bytes_max`` is
     reduced (``dead_letter_records``). ``on_scored`` is called with the inputs float32 [m, F] and the scores float64 [k]
     of each batch, and must return quickly.
     """
@@ -61,7 +62,7 @@ class BatchProcessor:
         feature_log: "FeatureLog | None",
         scorer: Scorer,
         scores: ScoreWriter,
-        dead_letter_bytes_max: int,
+        dead_letter_bytes_max: RecordBytes,
         key_bytes_max: int | None,
         clock: Clock,
         metrics: Metrics,

@@ -7,7 +7,7 @@ waits for the brokers.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,9 @@ class TransactionManager:
     """One transactional producer and its open transaction. Call everything in one thread.
 
     ``membership`` supplies the group metadata for the offsets, ``group`` finds duplicate members. ``state`` is written
-    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic. Events come from
-    the topic ``events``, facts from all others.
+    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic. Records are
+    compressed, except those of the topics ``uncompressed``. Events come from the topic ``events``, facts from all
+    others.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TransactionManager:
         transactional_id: str,
         claims: Mapping[str, str],
         batch_bytes_max: int,
+        uncompressed: Collection[str],
         membership: GroupMembership,
         group: GroupClient,
         records: RecordQueues,
@@ -90,6 +92,7 @@ class TransactionManager:
         self._id = transactional_id
         self._claims = claims
         self._batch_bytes_max = batch_bytes_max
+        self._uncompressed = uncompressed
         self._membership = membership
         self._group = group
         self._records = records
@@ -140,7 +143,10 @@ class TransactionManager:
         if self._producer is not None:
             return
         producer = clients.transactional(
-            self._kafka, transactional_id=self._id, batch_size=min(clients.BATCH_BYTES, self._batch_bytes_max)
+            self._kafka,
+            transactional_id=self._id,
+            batch_size=min(clients.BATCH_BYTES, self._batch_bytes_max),
+            compressing=True,
         )
         try:
             producer.init_transactions(CALL_SECONDS)
@@ -150,7 +156,7 @@ class TransactionManager:
             log.warning("init_transactions: %s; again", error.args[0].str())
         else:
             self._producer = producer
-            self._batches = batch_producer(producer, self._id)
+            self._batches = batch_producer(producer, self._id, self._uncompressed, clients.uncompressed(self._kafka))
 
     def produce(self, batch: TaskBatch, output: BatchOutput) -> None:
         """Take the outputs of a batch into the transaction; skip a batch that may no longer be committed.

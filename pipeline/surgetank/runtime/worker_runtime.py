@@ -60,10 +60,10 @@ STOP_SECONDS = 5.0
 class WorkerRuntime:
     """Owns tasks of one pipeline.
 
-    ``topics`` are the source topics, the events first, ``topic_ids`` their ids; ``task_limit`` bounds the number of
-    tasks; ``processed`` is that of ``TaskInitializer``. ``stores`` is None for a pipeline without tables;
-    ``address`` is this worker's HTTP address. ``on_failure`` is called, from any thread, with the error that ends the
-    worker.
+    ``topics`` are the source topics, the events first, ``topic_ids`` their ids; of the topics ``outputs`` only
+    ``dead_letters`` is compressed. ``task_limit`` bounds the number of tasks; ``processed`` is that of
+    ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address.
+    ``on_failure`` is called, from any thread, with the error that ends the worker.
     ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     """
@@ -76,6 +76,7 @@ class WorkerRuntime:
         group: str,
         topics: tuple[str, ...],
         outputs: tuple[str, ...],
+        dead_letters: str,
         migration: str,
         stores: StateManager | None,
         task_limit: TaskLimit,
@@ -176,6 +177,7 @@ class WorkerRuntime:
             transactional_id=identity,
             claims=claims,
             batch_bytes_max=output_batch_bytes_max,
+            uncompressed=[topic for topic in outputs if topic != dead_letters],
             membership=self._membership,
             group=GroupClient(kafka, group),
             records=self.records,

@@ -22,18 +22,22 @@ _HEADER = """# Settings
 Every setting has a default. A value can come from four sources; a later one in this list overrides an earlier one:
 
 1. the default in the tables below;
-2. the settings file: `surgetank.toml` in the current folder, or the file named by the variable `SURGETANK_CONFIG` or by
-   the option `--config` of a command. A section below is a table of this TOML file;
+2. the settings file: `surgetank.toml` in the folder of the project, or the file named by the variable
+   `SURGETANK_CONFIG` or by the option `--config` of a command. A section below is a table of this TOML file;
 3. the environment: `SURGETANK_<SECTION>__<NAME>`, with two underscores between section and name. A variable with an
    empty value counts as not set;
 4. the command line: `--set SECTION.NAME=VALUE` and the options that stand for a setting, for example `--bootstrap`.
 
 `surgetank settings` prints every setting with its value, its default and the source of its value.
 
+The folder of the project is the current folder, or that of `surgetank --project FOLDER` before the command, or of the
+variable `SURGETANK_PROJECT`. Relative paths are relative to it.
+
 An unknown setting is an error in every source: the command ends with exit code 2 and names the setting, its source and
 the known names. Some variables with the prefix `SURGETANK_` are not settings:
 
-- `SURGETANK_CONFIG`, the path of the settings file, and `SURGETANK_CACHE`, the folder for downloads;
+- `SURGETANK_PROJECT`, the folder of the project, `SURGETANK_CONFIG`, the path of the settings file, and
+  `SURGETANK_CACHE`, the folder for downloads;
 - `SURGETANK_MAVEN_REPOSITORY`, the address of a mirror of Maven Central, for the jars of a local Kafka;
 - those that Kubernetes sets for a Service named `surgetank` or `surgetank-...`, which are ignored:
   `SURGETANK_SERVICE_HOST`, `SURGETANK_SERVICE_PORT`, `SURGETANK_SERVICE_PORT_<NAME>`, `SURGETANK_PORT` if its value

@@ -164,6 +164,12 @@ class ModelSettings(Section):
     )
 
 
+class SchemaSettings(Section):
+    """The schemas of the project. Those of what the engine writes come with the engine."""
+
+    directory: Path = Field(default=Path("schemas"), description="folder of the project's schemas and their ids")
+
+
 class DeadLetterSettings(Section):
     """When to stop instead of dead-lettering: a large share of bad events means a faulty deployment."""
 
@@ -304,6 +310,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     worker: WorkerSettings = WorkerSettings()
+    schemas: SchemaSettings = SchemaSettings()
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()

@@ -8,6 +8,7 @@ from surgetank.clock import Clock
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
+from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.declaration import Pipeline
 from surgetank.kafka import provisioning, topic_configs
@@ -15,6 +16,7 @@ from surgetank.kafka.clients import MESSAGE_BYTES_MAX
 from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
 from surgetank.processing.feature_log import FeatureLog
+from surgetank.record_compression import RecordBytes
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.settings import Settings
@@ -51,10 +53,9 @@ def deserializers(
     pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
     """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
-    events = AvroDeserializer(schemas, pipeline.events.schema, value_bytes_max=value_bytes_max)
+    events = deserializer_of(pipeline.events, schemas, value_bytes_max=value_bytes_max)
     facts = {
-        each.topic: AvroDeserializer(schemas, each.schema, value_bytes_max=value_bytes_max)
-        for each in pipeline.table_facts
+        each.topic: deserializer_of(each, schemas, value_bytes_max=value_bytes_max) for each in pipeline.table_facts
     }
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
@@ -69,7 +70,7 @@ class TopicLimits(NamedTuple):
     """
 
     score: int
-    dead_letter: int
+    dead_letter: RecordBytes
     key: int | None
     batch: int
     tasks: TaskLimit
@@ -93,9 +94,12 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     score = room[pipeline.scores.topic]
     if recording:  # a features record has what the score of the same event has, and the features
         score = min(score, room[pipeline.recorded] - topic_configs.features_extra_bytes(pipeline))
+    dead_letter = retry_until_available(
+        lambda: topic_configs.record_bytes(settings.kafka, [pipeline.dead_letters]), clock
+    )[pipeline.dead_letters]
     tasks = task_limit(pipeline, partitions, recording=recording)
     batch = max(1, min(room[topic] for topic in pipeline.outputs(recording=recording)))
-    return TopicLimits(score, room[pipeline.dead_letters], _key_bytes_max(pipeline, room), batch, tasks)
+    return TopicLimits(score, dead_letter, _key_bytes_max(pipeline, room), batch, tasks)
 
 
 def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int | None:

@@ -53,7 +53,7 @@ def test_scores_in_a_narrow_terminal(
 ) -> None:
     """The score is always there, and each value that is shown is whole."""
     monkeypatch.setenv("COLUMNS", str(width))
-    scores._print_table(COLUMNS, True)
+    scores.print_table(COLUMNS, True)
     header, row = capsys.readouterr().out.splitlines()
     assert max(len(header.rstrip()), len(row.rstrip())) <= width
     assert header.split() == " ".join(titles).split()

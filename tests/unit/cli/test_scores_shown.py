@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surgetank.cli.scores import _print_lines, _print_table, with_texts_of_times
+from surgetank.cli.scores import _print_lines, print_table, with_texts_of_times
 from surgetank.codec.schema_repository import project_schemas
 
 # Milliseconds, the same instant in microseconds and seconds, and the ends of the range.
@@ -46,6 +46,6 @@ def test_event_times_are_seconds_or_microseconds_instead_of_milliseconds(
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["event_time"] for line in lines] == TEXTS
     monkeypatch.setenv("COLUMNS", "130")  # enough for all columns
-    _print_table(scores(), True)
+    print_table(scores(), True)
     table = capsys.readouterr().out
     assert TEXTS[0][:10] in table

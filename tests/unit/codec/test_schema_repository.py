@@ -42,6 +42,44 @@ def test_every_field_is_documented(name: str) -> None:
     assert [each["name"] for each in [schema, *schema["fields"]] if len(each.get("doc", "")) < 10] == []
 
 
+def test_the_schemas_of_a_project_and_of_the_engine_are_one_repository(tmp_path: Path) -> None:
+    """A project has files for its own schemas only, and reads and writes the engine's."""
+    schemas = project_schemas(write_folder(tmp_path, ONE, TWO))
+    assert schemas.names == ("event", "features", "score")
+    assert [schemas.current(name).id for name in schemas.names] == [2, 5, 3]
+
+
+def test_a_project_has_an_id_of_the_engine(tmp_path: Path) -> None:
+    """The error names file, id and both schemas, and an id that neither uses."""
+    write_folder(tmp_path, ONE)
+    (tmp_path / "ids.json").write_text('{"3": {"schema": "event", "version": 1}}')
+    with pytest.raises(SchemaError, match=r"ids\.json: id 3 of schema 'event' is that .*'score'; .* example 4"):
+        project_schemas(tmp_path)
+
+
+def test_a_project_has_a_schema_of_the_engine(tmp_path: Path) -> None:
+    """A copy of the engine's schema would be another one after an upgrade."""
+    write_folder(tmp_path, ONE, name="score")
+    with pytest.raises(SchemaError, match=r"score\.avsc: the engine has the schema 'score' itself; delete the file"):
+        project_schemas(tmp_path)
+
+
+def test_the_id_that_is_proposed_for_a_new_schema_is_not_the_engines(tmp_path: Path) -> None:
+    """After ids 1 and 2 the next one is 4."""
+    write_folder(tmp_path, ONE, TWO)
+    (tmp_path / "more.avsc").write_text(json.dumps(ONE))
+    with pytest.raises(SchemaError, match=r'no id for schema \'more\'; add "4"'):
+        project_schemas(tmp_path)
+
+
+def test_the_folder_of_schemas_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings file of the project names it, relative to the project."""
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "avro", ONE)
+    (tmp_path / "surgetank.toml").write_text('[schemas]\ndirectory = "avro"\n')
+    assert project_schemas().names == ("event", "features", "score")
+
+
 def test_a_boarding_says_nothing_that_is_known_later() -> None:
     """The event that is scored holds the schedule only: no delay, no actual time."""
     names = project_schemas().columns("boarding").names

@@ -14,6 +14,7 @@ from surgetank.dead_letters.selection import Selection
 from surgetank.dead_letters.statistics import Statistics
 from surgetank.kafka.columnar.headers import EncodedHeaders, encode_headers
 from surgetank.processing.dead_letter import NAMES, TIME, dead_letter_records, parse_dead_letter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import (
     DeadLetter,
     DeadLetterReason,
@@ -54,7 +55,7 @@ def letter(
         headers_of=lambda _: headers,
     )
     dead = DeadLetter(0, reason, "byte 9: é")
-    made = dead_letter_records(source, dead, pipeline="p", now=now, bytes_max=bytes_max)
+    made = dead_letter_records(source, dead, pipeline="p", now=now, bytes_max=RecordBytes(bytes_max, 0))
     return made.key, made.value, tuple(made.headers)
 
 

@@ -12,6 +12,7 @@ from surgetank.dead_letters.letters import SCHEMA
 from surgetank.dead_letters.replay_marks import ReplayedLetters, mark
 from surgetank.dead_letters.replay_plan import DECISIONS, Decision, ReplayPlan
 from surgetank.dead_letters.selection import Selection
+from surgetank.record_compression import RecordBytes
 
 OFFSETS = st.sets(st.integers(0, 40), min_size=1)
 
@@ -62,16 +63,18 @@ def letters(**columns: Sequence[object]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
-def decisions(plan: ReplayPlan, found: pa.RecordBatch, sent: tuple[int, ...] = ()) -> list[str | None]:
-    """Return the decision of each letter by name."""
+def decisions(
+    plan: ReplayPlan, found: pa.RecordBatch, sent: tuple[int, ...] = (), compressed: Sequence[int] = ()
+) -> list[str | None]:
+    """Return the decision of each letter by name. ``compressed`` are the sizes of the letters, compressed."""
     marks = [mark("", 0, np.array(sent))] if sent else []
     return [
         DECISIONS[decision].value if decision >= 0 else None
-        for decision in plan.decide(found, ReplayedLetters("", marks)).tolist()
+        for decision in plan.decide(found, ReplayedLetters("", marks), compressed.__getitem__).tolist()
     ]
 
 
-LIMITS = {"events": 2_000, "facts": 3_000}
+LIMITS = {"events": RecordBytes(2_000, 0), "facts": RecordBytes(3_000, 0)}
 PLAN = ReplayPlan(Selection(), {"events": 4, "facts": 2}, LIMITS, 3)
 
 
@@ -86,6 +89,16 @@ def test_a_letter_is_sent_unless_there_is_a_reason_not_to() -> None:
         *("send", "send", "of another topic", "of another topic", "of another topic")
     ]
     assert decisions(PLAN, letters(source_partition=[-1, 4, 0])) == ["of another topic", "of another topic", "send"]
+
+
+def test_an_event_that_came_compressed_is_sent_compressed() -> None:
+    """If it fits compressed, and is not too large for the client. Others are not compressed to find that out."""
+    plan = ReplayPlan(Selection(), {"events": 4}, {"events": RecordBytes(2_000, 90_000)}, 3)
+    assert decisions(plan, letters(bytes=[90_000, 90_000, 90_001]), compressed=[2_000, 2_001, 1]) == [
+        *("send", "too large for its topic", "too large for its topic")
+    ]
+    assert decisions(plan, letters(bytes=[2_000])) == ["send"]
+    assert decisions(plan, letters(bytes=[3_000], cut=[True])) == ["without value"]
 
 
 def test_what_was_sent_is_not_sent_again() -> None:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from surgetank.clock import SystemClock
 from surgetank.codec.avro.serializer import AvroSerializer
-from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.codec.schema_repository import project_schemas
 from surgetank.drills.odd.declaration import OddPipeline, odd_pipeline
 from surgetank.drills.odd.judge import Judge, Judgement
 from surgetank.drills.odd.project import INPUT, OUTPUT, declared, write_project
@@ -26,6 +27,7 @@ from surgetank.processing.dead_letter import REASON
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import (
     BatchOutput,
     Headers,
@@ -48,7 +50,7 @@ SCORE: Any = fastavro.parse_schema(project_schemas().schema("score"), named_sche
 
 def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> BatchOutput:
     """Return the output for records of one partition, offsets from 0, in one batch."""
-    pipeline, schemas, clock = declared(odd.source), SchemaRepository.load(folder / "schemas"), SystemClock()
+    pipeline, schemas, clock = declared(odd.source), project_schemas(folder / "schemas"), SystemClock()
     events, facts = deserializers(pipeline, schemas, odd.value_bytes_max)
     model = OnnxModel(
         odd.model.content, name="odd", version="1", input=INPUT, output=OUTPUT, features=pipeline.spec.names
@@ -61,7 +63,7 @@ def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> Batch
         feature_log=None,
         scorer=Scorer(SingleModelRouter(model), clock),
         scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=odd.score_bytes_max - FRAME_BYTES),
-        dead_letter_bytes_max=DEAD_LETTER_BYTES_MAX,
+        dead_letter_bytes_max=RecordBytes(DEAD_LETTER_BYTES_MAX, 0),
         key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),
@@ -209,10 +211,38 @@ def of_another_score(value: bytes | None) -> bytes:
     ],
 )
 def test_a_shortened_dead_letter_has_what_fits(bytes_max: int, kept: tuple[str, ...], words: str) -> None:
-    """The value is left out first, then the headers, then the key: here of 8,000, 6,000 and 3,000 bytes."""
+    """The value is left out first, then the headers, then the key: here of 8,000, 6,000 and 3,000 random bytes."""
+    odd = next(each for each in (odd_pipeline(1, n) for n in range(100)) if each.value_bytes_max > 8_000)
+    random = Random(1)
+    headers: Headers = [("h", random.randbytes(6_000))]
+    record = ReadRecord(
+        Position(odd.events_topic, 0, 0), random.randbytes(3_000), b"\1" + random.randbytes(7_999), headers
+    )
+    judgement = judged_letter(odd, bytes_max, record, kept)
+
+    assert bool(judgement.wrong) is bool(words)
+    assert words in " ".join(judgement.mismatches)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [(("key", "value", "headers"), ""), (("key", "headers"), "would have fitted"), ((), "would have fitted")],
+)
+def test_a_dead_letter_that_is_compressed_well_is_whole(kept: tuple[str, ...], words: str) -> None:
+    """Of 17,000 bytes hardly anything is left when they are compressed."""
     odd = next(each for each in (odd_pipeline(1, n) for n in range(100)) if each.value_bytes_max > 8_000)
     headers: Headers = [("h", bytes(6_000))]
     record = ReadRecord(Position(odd.events_topic, 0, 0), b"k" * 3_000, b"\1" * 8_000, headers)
+
+    judgement = judged_letter(odd, 3_000, record, kept)
+
+    assert bool(judgement.wrong) is bool(words)
+    assert words in " ".join(judgement.mismatches)
+
+
+def judged_letter(odd: OddPipeline, bytes_max: int, record: ReadRecord, kept: tuple[str, ...]) -> Judgement:
+    """Return what the drill thinks of a dead letter that has kept these parts of an event."""
+    headers = record.headers
     stage, reason = "decode", "not_framed"
     texts = (odd.events_topic, "0", "0", stage, reason, "message", "time", "0", odd.name)
     names = ("topic", "partition", "offset", "stage", "reason", "message", "time", "arrived", "pipeline")
@@ -230,6 +260,4 @@ def test_a_shortened_dead_letter_has_what_fits(bytes_max: int, kept: tuple[str, 
     judge = Judge(odd, bytes_max)
     judge.take_dead_letters([letter])
     judge.judge([record])
-
-    assert bool(judge.judgement.wrong) is bool(words)
-    assert words in " ".join(judge.judgement.mismatches)
+    return judge.judgement

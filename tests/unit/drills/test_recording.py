@@ -35,10 +35,10 @@ def recording_of(*times: list[int]) -> Recording:
     return Recording.merge(parts, lap=LAP)
 
 
-def encode(schema: str, batch: pa.RecordBatch) -> list[bytes]:
+def encode(events: Events, batch: pa.RecordBatch) -> list[bytes]:
     """A readable stand-in for the wire format: schema, id, key and time."""
     return [
-        f"{schema}|{row['event_id']}|{row['key']}|{round(row['at'].timestamp() * 1000)}".encode()
+        f"{events.schema}|{row['event_id']}|{row['key']}|{round(row['at'].timestamp() * 1000)}".encode()
         for row in batch.to_pylist()
     ]
 
@@ -81,6 +81,16 @@ def test_chunks_are_the_naive_merge_lap_after_lap(one: list[int], other: list[in
     assert len({value.split(b"|")[1] for _, _, _, value, _ in got}) == count
 
 
+def test_events_can_start_at_any_number() -> None:
+    """From there on they are those of the whole, in the next lap too."""
+    recording = recording_of([1, 4, 6, 9], [3])
+    whole = [value for chunk in recording.chunks(encode, count=12) for value in chunk.values]
+    for first in range(12):
+        chunks = list(recording.chunks(encode, count=12, rows=3, first=first))
+        assert chunks[0].first == first
+        assert [value for chunk in chunks for value in chunk.values] == whole[first:]
+
+
 def test_one_kind_alone_can_be_played() -> None:
     """A kind is named by its schema or its topic; an unknown one is refused with those that there are."""
     recording = recording_of([5, 1], [3])
@@ -117,4 +127,4 @@ def test_nothing_is_no_recording() -> None:
 def test_an_encoder_that_drops_a_row_is_caught() -> None:
     """A value for each row, or an error: never an event without a value."""
     with pytest.raises(ValueError, match="2 events of 'a' were encoded to 1"):
-        list(recording_of([1, 2]).chunks(lambda schema, batch: encode(schema, batch)[:1], count=2))
+        list(recording_of([1, 2]).chunks(lambda events, batch: encode(events, batch)[:1], count=2))

@@ -1,8 +1,5 @@
 """surgetank.features.windows: the compiled update says what the definition says, whatever the events and batches."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
 
 import numpy as np
@@ -210,15 +207,3 @@ def test_columns_that_may_not_be_changed_are_read() -> None:
     rows = SMALL.layout.rows(1)
     advance(SMALL.layout, rows, index, times, values, on, on)
     assert rows[0, 0] == 1
-
-
-def test_it_works_where_nothing_can_be_kept_on_disk() -> None:
-    """Without a folder for compiled code a worker compiles at its start, says so, and computes the same."""
-    code = "from tests.support.feature_histories import *; from test_windows import SMALL; "
-    code += "print(Online(SMALL).take([Event('k', 1)]))"
-    paths = [os.path.dirname(__file__), *filter(None, sys.path)]
-    nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "PYTHONPATH": os.pathsep.join(paths)}
-    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | nowhere
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "set NUMBA_CACHE_DIR" in run.stderr
-    assert run.stdout.strip() == str(Online(SMALL).take([Event("k", 1)]))

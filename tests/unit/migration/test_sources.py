@@ -1,6 +1,7 @@
 """The records that a rebuild and the check of states read again are those that updated state."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +34,8 @@ KEYS = [b"abcd", b"abcde", b"ab"]
 class Reader:
     """Stands in for TopicReader: the topic has one event of each key."""
 
+    value = written(EVENT, {"t": 1_000, "a": 1.0})
+
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
     def __enter__(self) -> Self:
@@ -43,7 +46,7 @@ class Reader:
     def catch_up(self, _ends: object = None) -> Iterator[RecordBatch]:
         """Yield the events."""
         n = len(KEYS)
-        values = [written(EVENT, {"t": 1_000, "a": 1.0})] * n
+        values = [self.value] * n
         zeros = np.zeros(n, dtype=np.int64)
         yield RecordBatch(
             (SOURCE,), zeros.astype(np.int32), np.arange(n), zeros + 1_000, large_binary(KEYS), large_binary(values)
@@ -71,11 +74,37 @@ def test_a_rebuild_omits_records_whose_key_was_too_large(tmp_path: Path, monkeyp
     assert len(batch.columns) == 2
 
 
+def test_a_rebuild_reads_events_in_their_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Avro values of events that are declared as JSON became dead letters and updated nothing."""
+    monkeypatch.setattr(sources, "TopicReader", Reader)
+    monkeypatch.setattr(sources, "project_schemas", lambda: contracts_of(tmp_path, EVENT))
+    read = EventSources(
+        KafkaSettings(),
+        PIPELINE,
+        committed={SOURCE: len(KEYS)},
+        bounds={SOURCE: (0, len(KEYS))},
+        partitions=1,
+        growth=None,
+        value_bytes_max=BYTES_MAX,
+        key_bytes_max=9,
+    )
+
+    def rows(events: Events) -> list[int]:
+        ((batch, _),) = read.events(events, 0, lambda _: None)
+        found: list[int] = batch.rows.tolist()
+        return found
+
+    as_json = replace(PIPELINE.events, format="json")
+    assert (rows(PIPELINE.events), rows(as_json)) == ([0, 1, 2], [])
+    monkeypatch.setattr(Reader, "value", b'{"a":1,"t":1000}')
+    assert (rows(PIPELINE.events), rows(as_json)) == ([], [0, 1, 2])
+
+
 def test_states_are_not_expected_of_keys_that_were_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their events became dead letters, so that their rows are not missing."""
     deserializer = AvroDeserializer(contracts_of(tmp_path, EVENT), "event", value_bytes_max=BYTES_MAX)
     monkeypatch.setattr(state_check, "TopicReader", Reader)
-    monkeypatch.setattr(state_check, "decoder", lambda _: lambda records: deserializer.deserialize(records)[0])
+    monkeypatch.setattr(state_check, "event_decoder", lambda _: lambda records: deserializer.deserialize(records)[0])
     placement = state_check._RowPartitions(None, "events", 1)
 
     read = state_check._SourceEvents.read(

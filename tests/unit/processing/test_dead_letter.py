@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from surgetank.codec.base import UNDECODABLE
@@ -14,19 +14,22 @@ from surgetank.processing.dead_letter import (
     NAMES,
     OVERSIZE,
     DeadLetterCause,
+    DeadLetterRecord,
     dead_letter_records,
     parse_dead_letter,
     size,
 )
 from surgetank.processing.dead_letter_reasons import REASONS
+from surgetank.record_compression import RecordBytes, compressed_bytes
 from surgetank.records import DeadLetter, DeadLetterReason, Headers, RecordBatch, TopicPartition, large_binary
 
 NOW = 1_700_000_000.25
-BYTES_MAX = 1_000_000
+BYTES_MAX = RecordBytes(1_000_000, 0)
 HEADERS = st.lists(
     st.tuples(st.sampled_from([*NAMES, "trace", ""]) | st.text(max_size=8), st.none() | st.binary(max_size=8)),
     max_size=12,
 )
+REPEATED = st.builds(lambda part, times: part * times, st.binary(max_size=300), st.integers(1, 300))
 
 
 def records(key: bytes | None, value: bytes | None, headers: Headers, offset: int = 42) -> RecordBatch:
@@ -171,7 +174,7 @@ def test_a_dead_letter_that_is_too_large_is_cut_until_it_fits(
     original = [("trace", bytes(trace))]
     came = records(bytes(key), None if value is None else bytes(value), original)
 
-    made = dead_letter_records(came, letter(), pipeline="flights", now=NOW, bytes_max=2_000)
+    made = dead_letter_records(came, letter(), pipeline="flights", now=NOW, bytes_max=RecordBytes(2_000, 0))
 
     assert size(made) <= 2_000
     assert made.value is None
@@ -186,15 +189,47 @@ def test_a_dead_letter_that_is_too_large_is_cut_until_it_fits(
 @given(st.none() | st.binary(max_size=300), st.none() | st.binary(max_size=300), HEADERS)
 def test_a_dead_letter_that_fits_exactly_is_not_cut(key: bytes | None, value: bytes | None, headers: Headers) -> None:
     """At its own size it stays whole; with one byte less it is cut, if there is anything to cut."""
-    whole = dead_letter_records(
-        records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=BYTES_MAX
-    )
 
-    assert (
-        dead_letter_records(records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=size(whole))
-        == whole
-    )
-    cut = dead_letter_records(
-        records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=size(whole) - 1
-    )
-    assert OVERSIZE in dict(cut.headers)
+    def made(stored: int) -> DeadLetterRecord:
+        bytes_max = RecordBytes(stored, 0)
+        return dead_letter_records(
+            records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=bytes_max
+        )
+
+    whole = made(1_000_000)
+
+    assert made(size(whole)) == whole
+    assert OVERSIZE in dict(made(size(whole) - 1).headers)
+
+
+@given(st.none() | REPEATED, st.none() | REPEATED, HEADERS)
+def test_a_dead_letter_that_fits_when_compressed_is_not_cut(
+    key: bytes | None, value: bytes | None, headers: Headers
+) -> None:
+    """At its compressed size it stays whole, up to its uncompressed size; with one byte less of either it is cut."""
+
+    def made(stored: int, uncompressed: int) -> DeadLetterRecord:
+        bytes_max = RecordBytes(stored, uncompressed)
+        return dead_letter_records(
+            records(key, value, headers), letter(), pipeline="flights", now=NOW, bytes_max=bytes_max
+        )
+
+    whole = made(1_000_000, 0)
+    needed = compressed_bytes(*whole)
+    assume(needed < size(whole))
+
+    assert made(needed, size(whole)) == whole
+    assert OVERSIZE in dict(made(needed - 1, size(whole)).headers)
+    assert OVERSIZE in dict(made(needed, size(whole) - 1).headers)
+
+
+def test_what_is_left_of_a_dead_letter_is_measured_compressed_too() -> None:
+    """The value is left out; headers and a key that fit only compressed stay."""
+    value, trace = np.random.default_rng(0).bytes(3_000), ("trace", bytes(50_000))
+    came = records(bytes(50_000), value, [trace])
+
+    made = dead_letter_records(came, letter(), pipeline="flights", now=NOW, bytes_max=RecordBytes(2_000, 1_000_000))
+
+    assert (made.key, made.value) == (bytes(50_000), None)
+    assert trace in made.headers
+    assert (OVERSIZE, b"3000") in made.headers

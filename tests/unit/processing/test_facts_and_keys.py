@@ -6,6 +6,8 @@ import numpy as np
 
 from surgetank.codec import base
 from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.formats import deserializer_of
+from surgetank.declaration import Events
 from surgetank.processing.facts import decode_facts
 from surgetank.processing.key_limit import KEY_TOO_LARGE, within_key_limit
 from surgetank.records import RecordBatch, TopicPartition, large_binary
@@ -39,6 +41,19 @@ def test_a_tombstone_needs_a_key_and_no_bytes(tmp_path: Path) -> None:
     assert facts.deletes.tolist() == [1, 4]
     assert [(letter.row, letter.reason) for letter in dead] == [(2, base.NULL_VALUE), (3, base.EMPTY)]
     assert facts.columns["a"].to_pylist() == [1, 1]
+
+
+def test_json_facts_have_tombstones_too(tmp_path: Path) -> None:
+    """A null value deletes; the JSON text null is a value, and none that fits."""
+    good = b'{"a":1,"k":"a"}'
+    records = batch([(b"a", good), (b"a", None), (None, None), (b"a", b"null"), (b"b", good)])
+    facts = Events("facts", schema="event", key="k", time="t", format="json")
+    deserializer = deserializer_of(facts, contracts_of(tmp_path, FACT), value_bytes_max=BYTES_MAX)
+
+    found, dead = decode_facts(deserializer, records)
+
+    assert (found.rows.tolist(), found.deletes.tolist()) == ([0, 4], [1])
+    assert [(letter.row, letter.reason) for letter in dead] == [(2, base.NULL_VALUE), (3, base.UNDECODABLE)]
 
 
 def test_large_keys_are_withheld_from_the_tables(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from surgetank.processing.feature_log import FeatureLog
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import UNENCODABLE, ScoreWriter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import (
     BatchOutput,
     PartitionRecords,
@@ -134,7 +135,7 @@ def process(folder: Path, schema: Any, records: list[tuple[bytes | None, bytes |
         feature_log=FeatureLog(declared, AvroSerializer(contracts, "features"), lambda _: {}),
         scorer=scorer_of(lambda matrix: matrix[:, 0].astype(np.float64), clock),
         scores=ScoreWriter(declared, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
-        dead_letter_bytes_max=BYTES_MAX,
+        dead_letter_bytes_max=RecordBytes(BYTES_MAX, 0),
         key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),

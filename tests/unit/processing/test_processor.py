@@ -19,6 +19,7 @@ from surgetank.processing.feature_log import FeatureLog
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.record_compression import RecordBytes
 from surgetank.records import (
     BatchOutput,
     PartitionRecords,
@@ -62,7 +63,7 @@ def run(folder: Path, values: list[bytes], *, recording: bool) -> BatchOutput:
         feature_log=FeatureLog(PIPELINE, AvroSerializer(contracts, "features"), lambda _: {}) if recording else None,
         scorer=scorer_of(model, clock),
         scores=ScoreWriter(PIPELINE, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
-        dead_letter_bytes_max=BYTES_MAX,
+        dead_letter_bytes_max=RecordBytes(BYTES_MAX, 0),
         key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from surgetank import Events
 from topology.recordings import flights
 
 FLIGHTS = 336_776
@@ -201,8 +202,8 @@ def test_the_next_lap_is_the_next_year() -> None:
     recording = flights.recording()
     seen: dict[str, pa.RecordBatch] = {}
 
-    def encode(schema: str, batch: pa.RecordBatch) -> list[bytes]:
-        seen[schema] = batch
+    def encode(events: Events, batch: pa.RecordBatch) -> list[bytes]:
+        seen[events.schema] = batch
         return [b"x"] * len(batch)
 
     last = list(recording.chunks(encode, count=len(recording) + 1))[-1]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_a_store_is_exported_while_it_is_written_to(base: Path, tmp_path: Path) 
                 export_snapshot(base, folder, HOME, silent)
             except StateError as error:
                 assert "no such state" in str(error) or "on disk yet" in str(error)  # noqa: PT017 - it begins
+                with suppress(subprocess.TimeoutExpired):
+                    writer.wait(0.05)
+                assert writer.poll() is None
                 continue
             copy = opened(folder / "3")
             reached.append(assert_true_to_its_positions(copy))

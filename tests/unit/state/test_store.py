@@ -185,8 +185,9 @@ def test_a_closed_store_says_so(path: Path) -> None:
 def test_closing_waits_for_those_who_read(path: Path) -> None:
     """A store that is closed while threads read ends their reading cleanly, and can be opened again at once."""
     store = written(path, 20)
-    keys = sorted(after(20)["cards"])
-    expected = [after(20)["cards"][key] for key in keys]
+    rows = after(20)["cards"]
+    keys = sorted(rows)
+    expected = [rows[key] for key in keys]
     begun, wrong = threading.Barrier(4), list[object]()
 
     def reads() -> None:

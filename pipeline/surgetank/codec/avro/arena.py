@@ -7,7 +7,7 @@ import pyarrow as pa
 from numba import float64, int64, types
 
 from surgetank.codec.avro.memory import load32, store32
-from surgetank.codec.avro.program import BITS, HEAP, Int64s, Program
+from surgetank.codec.avro.program import BITS, HEAP, Int64s, Program, Shape
 from surgetank.compiled import compiled
 
 _ALIGNMENT = 64
@@ -75,10 +75,13 @@ class Arena:
         self.capacities = np.zeros(program.levels, dtype=np.int64)
         self.pieces: list[pa.Buffer] = []
 
-    def begin(self, rows: int) -> None:
-        """Make room for a batch of so many rows; the buffers of the last belong to whoever took them."""
-        self.capacities[:] = self._items * rows + 1
-        self.heaps[:] = self._heap_bytes * rows + self._heap_spare
+    def begin(self, rows: int, payload_bytes: int) -> None:
+        """Make room for a batch of so many rows; the buffers of the last belong to whoever took them.
+
+        ``payload_bytes``, those of all rows, limit the room: a few large rows say nothing about many small ones.
+        """
+        self.capacities[:] = np.minimum(self._items * rows, max(rows, payload_bytes)) + 1
+        self.heaps[:] = np.minimum(self._heap_bytes * rows, payload_bytes) + self._heap_spare
         _lay_out(self._bits, self._level, self.capacities, self.heaps, self._starts)
         *starts, size = self._starts.tolist()
         memory = pa.allocate_buffer(size)
@@ -100,6 +103,22 @@ class Arena:
         """Remember what a batch of rows, at least one, took. ``counts``, int64 [levels]: the values of each level."""
         both = np.concatenate([self.addresses, counts])
         _learn(self._offsets, self._bits, self._level, rows, both, self._heap_bytes, self._items)
+
+    def column(self, shape: Shape, counts: list[int]) -> pa.Array:
+        """Return the values of a shape. ``counts`` are the values of each level."""
+        count = counts[shape.level]
+        buffers = [self.pieces[b] if b >= 0 else None for b in (shape.validity, *shape.buffers)]
+        if shape.symbols is not None:
+            places = pa.Array.from_buffers(pa.int32(), count, buffers)
+            return pa.array(shape.symbols or ("",), pa.string()).take(places)
+        if not shape.children:
+            return pa.Array.from_buffers(shape.type, count, buffers)
+        children = [self.column(child, counts) for child in shape.children]
+        if isinstance(shape.type, pa.MapType):
+            entries = pa.struct([shape.type.key_field, shape.type.item_field])
+            length = counts[shape.children[0].level]
+            children = [pa.Array.from_buffers(entries, length, [None], children=children)]
+        return pa.Array.from_buffers(shape.type, count, buffers, children=children)
 
     def _move(self, b: int, size: int) -> None:
         old = self.pieces[b]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from surgetank.codec.avro.arena import Arena
 from surgetank.codec.avro.decode_loop import FULL_HEAP, FULL_LEVEL, decode_rows
 from surgetank.codec.avro.faults import BAD_TEXT, RowError, text_of
-from surgetank.codec.avro.program import ARGUMENT, Int64s, Shape, program_of
+from surgetank.codec.avro.program import ARGUMENT, Int64s, program_of
 from surgetank.codec.avro.types import Record, arrow_schema
 from surgetank.records import payload_bytes
 
@@ -57,13 +57,13 @@ class BodyDecoder:
             self._failures = np.empty((len(rows), 5), dtype=np.int64)
         failures = self._failures
         levels = np.zeros((3, self._program.levels), dtype=np.int64)
-        failed = self._run(levels, wire, rows, kept, failures)
+        failed = self._run(levels, size, wire, rows, kept, failures)
         done = int(levels[0, 0])
         counts = levels[0].tolist()
         if done:
             self._arena.learn(done, levels[0])
         columns = pa.RecordBatch.from_arrays(
-            [self._array(shape, counts) for shape in self._program.shapes], schema=self.schema
+            [self._arena.column(shape, counts) for shape in self._program.shapes], schema=self.schema
         )
         errors = [self._error(failure, values) for failure in failures[:failed].tolist()]
         return Decoded(columns, kept[:done], errors)
@@ -71,6 +71,7 @@ class BodyDecoder:
     def _run(
         self,
         levels: npt.NDArray[np.int64],
+        payload: int,
         wire: npt.NDArray[np.int64],
         rows: Int64s,
         kept: Int64s,
@@ -78,7 +79,7 @@ class BodyDecoder:
     ) -> int:
         """Decode all rows; whatever gets full grows, and the loop goes on with the row that did not fit."""
         program, arena = self._program, self._arena
-        arena.begin(len(rows))
+        arena.begin(len(rows), payload)
         first = failed = 0
         while first < len(rows):
             first, failed, full, which = decode_rows(
@@ -100,23 +101,6 @@ class BodyDecoder:
             elif full == FULL_LEVEL:
                 arena.grow_level(which)
         return failed
-
-    def _array(self, shape: Shape, counts: list[int]) -> pa.Array:
-        """Return the values of a shape. ``counts`` are the values of each level."""
-        pieces = self._arena.pieces
-        count = counts[shape.level]
-        buffers = [pieces[shape.validity] if shape.validity >= 0 else None, *[pieces[b] for b in shape.buffers]]
-        if shape.symbols is not None:
-            places = pa.Array.from_buffers(pa.int32(), count, buffers)
-            return pa.array(shape.symbols or ("",), pa.string()).take(places)
-        if not shape.children:
-            return pa.Array.from_buffers(shape.type, count, buffers)
-        children = [self._array(child, counts) for child in shape.children]
-        if isinstance(shape.type, pa.MapType):
-            entries = pa.struct([shape.type.key_field, shape.type.item_field])
-            length = counts[shape.children[0].level]
-            children = [pa.Array.from_buffers(entries, length, [None], children=children)]
-        return pa.Array.from_buffers(shape.type, count, buffers, children=children)
 
     def _error(self, failure: list[int], values: pa.LargeBinaryArray) -> RowError:
         row, fault, position, pc, what = failure

@@ -37,7 +37,7 @@ _table = types.Array(int64, 2, "C")
 
 
 @compiled()
-def _store_bit(bits: int, index: int, bit: int) -> None:
+def store_bit(bits: int, index: int, bit: int) -> None:
     """Write a bit of a bitmap that is written in order: those behind it in its byte are cleared."""
     at = bits + (index >> 3)
     place = index & 7
@@ -155,10 +155,10 @@ def decode_rows(
                     break
                 at = after
                 if number == code[pc, ARGUMENT]:
-                    _store_bit(buffer, i, 0)
+                    store_bit(buffer, i, 0)
                     pc = code[pc, TARGET]
                     continue
-                _store_bit(buffer, i, 1)
+                store_bit(buffer, i, 1)
             elif op == BOOLEAN:
                 if at >= end:
                     fault = TRUNCATED
@@ -167,7 +167,7 @@ def decode_rows(
                 if byte > 1:
                     fault, what = BAD_BOOLEAN, byte
                     break
-                _store_bit(buffer, i, byte)
+                store_bit(buffer, i, byte)
                 at += 1
             elif op == FLOAT:
                 if end - at < 4:
@@ -247,7 +247,7 @@ def decode_rows(
                 for j in range(size):
                     store8(buffer + size * i + j, 0)
             elif op == FILL_BIT:
-                _store_bit(buffer, i, 0)
+                store_bit(buffer, i, 0)
             elif op == FILL_OFFSET:
                 store32(buffer + 4 * i + 4, load32(buffer + 4 * i))
             pc += 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from surgetank.codec.schema_repository import engine_schemas
 from surgetank.drills.odd.features import (
     Need,
     OddFeature,
@@ -26,6 +27,8 @@ BACKLOG_BYTES = 832 * MIB
 SIZE_MAX = 20 * MIB  # of a value, a key or a header, whose size is drawn log-uniformly
 SCORE_BYTES_MAX = (64 * 1024, MIB, 4 * MIB)
 _SCHEMA_ID_MAX = 2**31 - 10
+# Known in every project, and not of its events.
+ENGINE_IDS = tuple(version.id for versions in engine_schemas().versions.values() for version in versions)
 # With these a worker may hold little beside what any worker needs, and decodes the records of its backlog.
 _SMALL: dict[str, Any] = {
     "dead_letters.value_bytes_max": 2 * MIB,
@@ -46,7 +49,7 @@ class OddPipeline:
 
     ``source`` is the file that declares it; ``settings`` are those of its worker, ``configs`` those of its topics.
     ``backlog_bytes`` are those of the large records that are sent beside the others, ``size_max`` is the largest size
-    that is drawn. ``other_ids`` are schema ids that are known in its project, and not of its events.
+    that is drawn.
     """
 
     number: int
@@ -60,7 +63,6 @@ class OddPipeline:
     settings: dict[str, Any]
     event_bytes_max: int
     score_bytes_max: int
-    other_ids: tuple[int, int]
     key: str | None
     predictions: bool | None
     ttl_days: dict[str, int | None]
@@ -78,11 +80,6 @@ class OddPipeline:
         used = [place for place, feature in enumerate(self.features) if feature.value is not None]
         category = [self.features[place].source.startswith("Category") for place in used]
         return odd_model(self.model_kind, len(self.features), used, category.index(True) if any(category) else None)
-
-    @property
-    def score_id(self) -> int:
-        """The schema id of the scores in its project."""
-        return self.other_ids[0]
 
     @property
     def events_topic(self) -> str:
@@ -108,12 +105,12 @@ class OddPipeline:
 def odd_pipeline(seed: int, number: int, prefix: str = "odd") -> OddPipeline:
     """Return the pipeline of a number. Pure: the same for the same arguments."""
     random = Random(f"{seed}/{number}")
-    first_id = random.choice((random.randrange(1, 100), random.randrange(1, _SCHEMA_ID_MAX)))
-    events = odd_schema(random, "event", first_id + 2)
+    first_id = max(ENGINE_IDS) + random.choice((random.randrange(1, 100), random.randrange(1, _SCHEMA_ID_MAX)))
+    events = odd_schema(random, "event", first_id)
     features = list(_features(random, events))
     facts = None
     if random.random() < STATE_SHARE:
-        facts = odd_schema(random, "fact", first_id + 4) if random.random() < 0.6 else None
+        facts = odd_schema(random, "fact", first_id + 2) if random.random() < 0.6 else None
         features += _aggregates(random, events, facts)
         random.shuffle(features)
         if not any(feature.of_facts for feature in features):
@@ -137,7 +134,6 @@ def odd_pipeline(seed: int, number: int, prefix: str = "odd") -> OddPipeline:
         settings=_settings(random) | (_SMALL if backlog else {}),
         event_bytes_max=random.choice(EVENT_BYTES_MAX),
         score_bytes_max=random.choice(SCORE_BYTES_MAX),
-        other_ids=(first_id, first_id + 1),
         key=key,
         predictions=predictions,
         ttl_days=ttl_days,

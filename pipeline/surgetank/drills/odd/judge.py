@@ -1,7 +1,6 @@
 """Compares what a worker made of the records of an odd pipeline with what the oracle expects of each."""
 
 import io
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -9,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fastavro
+import pyarrow as pa
 
-from surgetank.codec.schema_repository import packaged
+from surgetank.codec.schema_repository import engine_schemas
 from surgetank.drills.odd.declaration import OddPipeline
 from surgetank.drills.odd.oracle import FACT, FRAME_BYTES, RECORD_BYTES, SCORE, ExpectedOutcome, Oracle
 from surgetank.drills.odd.reading import Position, ReadRecord
@@ -28,6 +28,8 @@ _STAMPS = tuple(
 )
 _OVERSIZE = "surgetank.oversize"
 _HEADER_BYTES = 10  # of lengths, at most, before name and value of a header
+_UNCOMPRESSED_BYTES_MAX = 99_000_000  # what is larger before its compression need not be kept
+_COMPRESSED_SHARE = 0.85  # what is compressed to more of the limit need not be kept: the worker has a margin
 
 
 @dataclass(slots=True)
@@ -55,10 +57,10 @@ class Judge:
     def __init__(self, odd: OddPipeline, dead_letter_bytes_max: int) -> None:
         self._odd = odd
         self._oracle = Oracle(odd)
-        schema = _read_schema("score")
-        self._score_schema = fastavro.parse_schema(physical(schema), named_schemas={})
-        self._is_score = conforms(schema)
-        self._score_frame = b"\0" + odd.score_id.to_bytes(FRAME_BYTES - 1, "big")
+        score = engine_schemas().current("score")
+        self._score_schema = fastavro.parse_schema(physical(score.avro), named_schemas={})
+        self._is_score = conforms(score.avro)
+        self._score_frame = b"\0" + score.id.to_bytes(FRAME_BYTES - 1, "big")
         self._dead_letter_bytes_max = dead_letter_bytes_max
         self._found: dict[Position, list[tuple[str, ReadRecord, Mapping[str, Any]]]] = defaultdict(list)
         self._last: dict[tuple[str, int], int] = {}
@@ -178,17 +180,31 @@ class Judge:
         # First the value is left out, then the headers, then the key: what would have fitted must be there.
         with_key = len(record.key or b"") + _bytes_of(stamps) + RECORD_BYTES
         with_headers = with_key + _bytes_of(record.headers)
-        if with_headers + len(record.value or b"") <= self._dead_letter_bytes_max:
+        own_headers, other = _contents(record.headers), [record.key, *_contents(stamps)]
+        if self._fits(with_headers + len(record.value or b""), [record.value, *own_headers, *other]):
             return "it is cut, and would have fitted"
-        if with_headers <= self._dead_letter_bytes_max and not (key and headers):
+        if not (key and headers) and self._fits(with_headers, [*own_headers, *other]):
             return "it lacks key or headers that would have fitted"
-        if with_key <= self._dead_letter_bytes_max and not key:
+        if not key and self._fits(with_key, other):
             return "it lacks a key that would have fitted"
         return ""
 
+    def _fits(self, bytes_: int, contents: Iterable[bytes | None]) -> bool:
+        """Return whether a record of so many bytes must be kept; ``contents`` are what they are, without lengths."""
+        if bytes_ <= self._dead_letter_bytes_max:
+            return True
+        if bytes_ > _UNCOMPRESSED_BYTES_MAX:
+            return False
+        joined = b"".join(content or b"" for content in contents)
+        sink = pa.MockOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as stream:
+            stream.write(joined)
+        compressed = sink.size() + bytes_ - len(joined)  # lengths are counted as they are
+        return bool(compressed <= _COMPRESSED_SHARE * self._dead_letter_bytes_max)
 
-def _read_schema(name: str) -> Any:
-    return json.loads((packaged() / f"{name}.avsc").read_text())
+
+def _contents(headers: Headers) -> list[bytes | None]:
+    return [content for name, value in headers for content in (name.encode(), value)]
 
 
 def _bytes_of(headers: Headers) -> int:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from surgetank.codec.schema_repository import packaged
 from surgetank.declaration import Pipeline
 from surgetank.drills.odd.declaration import OddPipeline
 from surgetank.drills.odd.schemas import OddSchema
@@ -12,8 +11,6 @@ from surgetank.serving import bundle
 
 MODULE = "topology.odd"
 INPUT, OUTPUT = "features", "score"
-
-_SHIPPED = ("score", "features")  # schemas of the engine that every project has
 
 
 def declared(source: str) -> Pipeline:
@@ -25,13 +22,11 @@ def declared(source: str) -> Pipeline:
 
 def project_files(odd: OddPipeline) -> dict[str, str]:
     """Return the text files of the project, by path below its folder."""
-    ids = {str(number): {"schema": name, "version": 1} for number, name in zip(odd.other_ids, _SHIPPED, strict=True)}
-    files = {f"schemas/{name}.avsc": (packaged() / f"{name}.avsc").read_text() for name in _SHIPPED}
+    ids, files = dict[str, object](), dict[str, str]()
     for schema in filter(None, (odd.events, odd.facts)):
         files |= _schema_files(schema)
         ids |= {str(id_): {"schema": schema.name, "version": n} for n, id_ in enumerate(schema.ids, 1)}
     return files | {
-        "schemas/__init__.py": "",
         "schemas/ids.json": json.dumps(ids),
         "topology/__init__.py": "",
         "topology/odd.py": odd.source,

@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 
 from surgetank.drills.odd.avro_types import END_SECONDS
-from surgetank.drills.odd.declaration import MIB, OddPipeline
+from surgetank.drills.odd.declaration import ENGINE_IDS, MIB, OddPipeline
 from surgetank.drills.odd.schemas import OddSchema
 from surgetank.drills.odd.strict_avro import physical
 
@@ -56,10 +56,9 @@ class OddRecord:
 class _Values:
     """Draws values of one schema's topic."""
 
-    def __init__(self, random: Random, schema: OddSchema, other_ids: tuple[int, int]) -> None:
+    def __init__(self, random: Random, schema: OddSchema) -> None:
         self._random = random
         self._schema = schema
-        self._other_ids = other_ids
         self._frames = [b"\0" + id_.to_bytes(4, "big") for id_ in schema.ids]
         self._writers = [fastavro.parse_schema(physical(version), named_schemas={}) for version in schema.versions()]
         roles = ("payload", "payload", schema.id, schema.key)
@@ -117,7 +116,7 @@ class _Values:
         return out.getvalue()
 
     def _unknown_id(self) -> int:
-        return self._random.choice((*self._other_ids, 0, 2**32 - 1, self._schema.ids[-1] + 7))
+        return self._random.choice((*ENGINE_IDS, 0, 2**32 - 1, self._schema.ids[-1] + 7))
 
     def _mutated(self, value: bytes) -> bytes:
         """Return a value after one to three accidents behind its frame."""
@@ -145,7 +144,7 @@ def odd_records(odd: OddPipeline, seed: int, count: int, bytes_max: int) -> Iter
     """
     random = Random(f"records/{seed}/{odd.number}")
     schemas = [schema for schema in (odd.events, odd.facts) if schema is not None]
-    values = [_Values(random, schema, odd.other_ids) for schema in schemas]
+    values = [_Values(random, schema) for schema in schemas]
     keys = [*_KEYS, *(f"k{place}".encode() for place in range(40))]
     for _ in range(count):
         which = random.randrange(len(values)) if random.random() < 0.5 else 0
@@ -177,7 +176,7 @@ def odd_records(odd: OddPipeline, seed: int, count: int, bytes_max: int) -> Iter
 def backlog_records(odd: OddPipeline, seed: int) -> Iterator[OddRecord]:
     """Yield the large events of a pipeline with a backlog, not compressed: they have their size wherever they are."""
     random = Random(f"backlog records/{seed}/{odd.number}")
-    values = _Values(random, odd.events, odd.other_ids)
+    values = _Values(random, odd.events)
     for _ in range(odd.backlog_bytes // BACKLOG_PAYLOAD):
         key = f"k{random.randrange(40)}".encode()
         partition = _partition(random, key, odd.partitions)

@@ -7,6 +7,7 @@ contract test covers it.
 
 import ctypes
 import os
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,22 @@ from confluent_kafka import Producer
 from numba import int32, int64, types
 
 from surgetank.compiled import compiled
-from surgetank.kafka.columnar.library import COPY, LIBRARY, LibraryUnavailableError, kafka_error, last_error, produce
+from surgetank.kafka.columnar.library import (
+    CONF_OK,
+    COPY,
+    LIBRARY,
+    LibraryUnavailableError,
+    kafka_error,
+    last_error,
+    produce,
+)
 from surgetank.kafka.columnar.plain import PlainProducer
 from surgetank.kafka.columnar.results import Appended
 from surgetank.records import Int32s, Int64s, OutputRecords
 
 _HANDLE_AT = object.__basicsize__  # after the header of every Python object
 _STRUCT_BYTES = 4096  # less than the size of rd_kafka_t
+_ERROR_TEXT_BYTES = 512
 _EMPTY = np.zeros(1, dtype=np.uint8)  # address of a value without bytes: a null pointer would mean a null value
 _NO_NULLS = np.zeros(0, dtype=np.uint8)
 _INT64S = types.Array(int64, 1, "C", readonly=True)
@@ -33,13 +43,23 @@ _BITMAP = types.Array(types.uint8, 1, "C", readonly=True)
 class ColumnarProducer:
     """Implements ``interface.BatchProducer`` for a producer with this client id.
 
-    Raises LibraryUnavailableError if the producer's C handle is not where it is expected.
+    ``topics`` get librdkafka's topic options ``topic_options``, also for records that the producer itself sends; it
+    must not have sent any to them. Raises LibraryUnavailableError if the producer's C handle is not where it is
+    expected, or librdkafka rejects an option.
     """
 
-    def __init__(self, producer: Producer, client_id: str) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        client_id: str,
+        topics: Collection[str] = (),
+        topic_options: Mapping[str, str] | None = None,
+    ) -> None:
         self._producer = producer  # keeps the handle alive
         self._handle = handle(producer, client_id)
         self._plain = PlainProducer(producer)
+        for topic in topics:
+            _open(self._handle, topic, topic_options or {})
 
     def append(self, records: OutputRecords, first: int = 0) -> Appended:
         """See ``BatchProducer``. The few records with headers go through the ordinary client."""
@@ -55,6 +75,20 @@ class ColumnarProducer:
         finally:
             LIBRARY.rd_kafka_topic_destroy(topic)
         return Appended(next_row, kafka_error(code) if code else None)
+
+
+def _open(client: int, topic: str, options: Mapping[str, str]) -> None:
+    """Create a topic's handle, which librdkafka keeps until the client ends, with options besides the client's own."""
+    text = ctypes.create_string_buffer(_ERROR_TEXT_BYTES)
+    conf = LIBRARY.rd_kafka_default_topic_conf_dup(client)
+    for name, value in options.items():
+        if LIBRARY.rd_kafka_topic_conf_set(conf, name.encode(), value.encode(), text, len(text)) != CONF_OK:
+            LIBRARY.rd_kafka_topic_conf_destroy(conf)
+            raise LibraryUnavailableError(f"librdkafka refuses an option: {text.value.decode(errors='replace')}")
+    opened = LIBRARY.rd_kafka_topic_new(client, topic.encode(), conf)  # owns the options, also where it fails
+    if opened is None:
+        raise LibraryUnavailableError(f"librdkafka refuses {topic}: {kafka_error(LIBRARY.rd_kafka_last_error()).str()}")
+    LIBRARY.rd_kafka_topic_destroy(opened)
 
 
 def handle(producer: Producer, client_id: str) -> int:

@@ -4,7 +4,7 @@ The modules with compiled loops are imported only here, because importing them l
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -36,12 +36,18 @@ def batch_consumer(options: Mapping[str, Any]) -> BatchConsumer:
         return PlainConsumer(options)
 
 
-def batch_producer(producer: Producer, client_id: str) -> BatchProducer:
-    """Return a batch producer for the queue of a producer with this client id."""
+def batch_producer(
+    producer: Producer, client_id: str, topics: Collection[str] = (), topic_options: Mapping[str, str] | None = None
+) -> BatchProducer:
+    """Return a batch producer for the queue of a producer with this client id.
+
+    ``topics`` get librdkafka's topic options ``topic_options``; with the ordinary client those of the producer remain.
+    The producer must not have sent records to them.
+    """
     try:
         from surgetank.kafka.columnar.producer import ColumnarProducer
 
-        return ColumnarProducer(producer, client_id)
+        return ColumnarProducer(producer, client_id, topics, topic_options)
     except (ImportError, RuntimeError) as error:
         _say_once(str(error))
         return PlainProducer(producer)

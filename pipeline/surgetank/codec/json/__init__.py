@@ -1,0 +1,1 @@
+"""JSON values to columns and back: the fields and their types come from an Avro schema."""

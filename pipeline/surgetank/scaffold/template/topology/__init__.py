@@ -1,0 +1,1 @@
+"""The pipelines of the project, one file each."""

@@ -1,0 +1,64 @@
+"""surgetank.kafka.topic_reader: the offsets of partitions while their leaders move."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from surgetank.errors import BrokerError
+from surgetank.kafka.clients import Admin
+from surgetank.kafka.topic_reader import offsets
+from surgetank.records import TopicPartition
+
+SOURCE = TopicPartition("events", 3)
+
+
+class Answers:
+    """An admin client whose requests for offsets get these answers in turn: an error's code, or an offset after -1."""
+
+    def __init__(self, *errors: int) -> None:
+        self.left = list(errors)
+
+    def list_offsets(self, request: dict[Any, Any], **_: object) -> dict[Any, "Future[Any]"]:
+        """Answer for each partition."""
+        found: Future[Any] = Future()
+        if self.left:
+            found.set_exception(KafkaException(KafkaError(self.left.pop(0))))
+        else:
+            found.set_result(SimpleNamespace(offset=42))
+        return dict.fromkeys(request, found)
+
+    def failure(self, what: str, error: KafkaException) -> BrokerError:
+        """Return the error to raise."""
+        return BrokerError(f"{what}: {error.args[0].str()}")
+
+
+def asked(answers: Answers, sources: Sequence[TopicPartition] = (SOURCE,)) -> dict[TopicPartition, int]:
+    """Ask for the ends."""
+    return offsets(cast("Admin", answers), sources, "latest")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    ],
+)
+def test_offsets_are_asked_for_again_while_a_leader_moves(error: int) -> None:
+    """Brokers answer so after a restart, and while a partition changes its leader."""
+    assert asked(Answers(error, error)) == {SOURCE: 42}
+
+
+def test_other_errors_of_offsets_are_raised_at_once() -> None:
+    """They do not pass by themselves."""
+    answers = Answers(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(BrokerError, match=r"the offsets of topic 'events' are not known: .*uthoriz"):
+        asked(answers)
+    assert len(answers.left) == 1
