@@ -4,7 +4,6 @@
 test that uses one of them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
-import gc
 import os
 import shutil
 import tempfile
@@ -83,12 +82,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster3")
         if {"kafka", "kafka3", "clusters"} & set(fixtures):
             item.add_marker("cluster")
-
-
-def pytest_collection_finish() -> None:
-    """Never traverse modules and tests again for garbage, and collect as seldom as a worker does."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.hookimpl(wrapper=True)
