@@ -54,6 +54,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("surgetank", deadline=None)
 hypothesis.settings.load_profile("surgetank")
 
+# Options of this run are not options of a pytest that a test starts: a project of a user does not know ``--no-skips``.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of this project."""
