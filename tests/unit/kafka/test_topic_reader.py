@@ -81,4 +81,7 @@ def test_an_error_of_a_partition_names_it(code: int, raised: type[SurgetankError
 
 def test_an_error_of_no_partition_is_left_to_the_client() -> None:
     """A lost connection is repaired by librdkafka."""
-    raise_if_unreadable("kafka:9092", PartitionError(TopicPartition("", -1), KafkaError(KafkaError._ALL_BROKERS_DOWN)))
+    lost = KafkaError(KafkaError._ALL_BROKERS_DOWN)
+    raise_if_unreadable("kafka:9092", PartitionError(TopicPartition("", -1), lost))
+    with pytest.raises(BrokerError):
+        raise_if_unreadable("kafka:9092", PartitionError(SOURCE, lost))
