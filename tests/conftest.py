@@ -4,7 +4,6 @@
 test that uses one of them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
-import gc
 import os
 import shutil
 import tempfile
@@ -55,6 +54,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("surgetank", deadline=None)
 hypothesis.settings.load_profile("surgetank")
 
+# Options of this run are not options of a pytest that a test starts: a project of a user does not know ``--no-skips``.
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of this project."""
@@ -83,12 +85,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster3")
         if {"kafka", "kafka3", "clusters"} & set(fixtures):
             item.add_marker("cluster")
-
-
-def pytest_collection_finish() -> None:
-    """Never traverse modules and tests again for garbage, and collect as seldom as a worker does."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.hookimpl(wrapper=True)

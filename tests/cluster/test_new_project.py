@@ -35,7 +35,7 @@ class Environment:
         self._pip("--python", str(self.bin / "python"), "install", "--no-deps", str(self.wheel))
         for path in (ROOT / "pipeline").rglob("*.nb[ci]"):  # code that is compiled already
             target = packages / path.relative_to(ROOT / "pipeline")
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
         kept = {name: value for name, value in os.environ.items() if not re.match("SURGETANK_|PYTHON|COLUMNS", name)}
         self.variables = kept | {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}

@@ -88,8 +88,14 @@ def test_a_transaction_that_its_producer_leaves_open(stage: StageFactory) -> Non
 def consuming(under: Stage, client_id: str, protocol: str) -> Iterator[None]:
     """Have a consumer that is no worker in the group of the pipeline, with partitions until the workers come."""
     consumer = clients.member(under.kafka, group=under.pipeline.group, client_id=client_id, protocol=protocol)
-    consumer.subscribe([under.pipeline.events.topic])
-    ended = threading.Event()
+    ended, assigned = threading.Event(), threading.Event()
+
+    def on_assign(_: object, partitions: list[object]) -> None:
+        if partitions:
+            assigned.set()
+
+    # Only the thread that polls calls the consumer: asking it for its assignment from another one has hung once.
+    consumer.subscribe([under.pipeline.events.topic], on_assign=on_assign)
 
     def poll() -> None:
         while not ended.is_set():
@@ -98,7 +104,7 @@ def consuming(under: Stage, client_id: str, protocol: str) -> Iterator[None]:
     thread = threading.Thread(target=poll)
     thread.start()
     try:
-        under.until(lambda: bool(consumer.assignment()), 60, "the consumer has partitions")
+        under.until(assigned.is_set, 60, "the consumer has partitions")
         yield
     finally:
         ended.set()

@@ -72,17 +72,18 @@ class TopicReader:
                 self._position = offsets(self._admin, partitions(self._admin, topics, kafka.bootstrap), start)
             self._number = {source: number for number, source in enumerate(self._position)}
             self.starts: Offsets = dict(self._position)  # the first offset that was read of each partition
+            self._consumer.assign(self._position)
         except BaseException:
             self._consumer.close()
             raise
-        self._consumer.assign(self._position)
 
     def read(self, rows: int = 10_000, timeout: float = 0.5) -> RecordBatch:
         """Wait up to ``timeout`` seconds for a first record; return it with the records that are already available.
 
         Returns at most ``rows`` records, of any partitions; none if nothing arrived. Each partition is in order.
         ``sources`` of the result are all partitions that are read. Raises BrokerError or TopicsError if Kafka reports
-        that a partition cannot be read.
+        that a partition cannot be read. After any exception, as KeyboardInterrupt, records may have been read that
+        were not returned: close the reader.
         """
         polled = self._consumer.poll(timeout, rows_max=rows, bytes_max=BYTES_MAX)
         for error in polled.errors:

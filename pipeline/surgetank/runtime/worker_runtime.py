@@ -144,6 +144,7 @@ class WorkerRuntime:
             queues=self.records,
             on_fetched=event_clock.fetched,
             on_trouble=self._fetch_failed,
+            clock=clock,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
         self._assembler = BatchAssembler(

@@ -13,6 +13,7 @@ from surgetank.codec.avro.rows import fastavro_schema, read_row
 from surgetank.codec.base import UNDECODABLE
 from surgetank.codec.schema_repository import project_schemas
 from tests.unit.codec.avro_samples import records_of, written
+from tests.unit.codec.mutated_batches import mutated_batches
 from tests.unit.codec.reference import Reference
 
 CONTRACTS = project_schemas()
@@ -90,13 +91,8 @@ def is_good(value: bytes) -> bool:
 def test_mutated_events_end_in_exactly_one_place() -> None:
     """Of mutated events in batches of mixed size, each is decoded as fastavro decodes it, or is a dead letter."""
     count = 20_000
-    rng = np.random.default_rng(20130101)
     lived = died = 0
-    while lived + died < count:
-        size = int(rng.choice([1, 7, 64, 500]))
-        share = rng.choice([0.01, 0.2, 1.0])
-        chosen = [EVENTS[int(i)] for i in rng.integers(0, len(EVENTS), size)]
-        values = [mutate(rng, value) if rng.random() < share else value for value in chosen]
+    for values in mutated_batches(EVENTS, mutate, count):
         here = assert_sound(values)
         lived, died = lived + here[0], died + here[1]
     assert lived > count / 10

@@ -13,6 +13,7 @@ from surgetank.codec.base import EMPTY, NOT_JSON, NULL_VALUE, UNDECODABLE, VALUE
 from surgetank.codec.json.deserializer import JsonDeserializer
 from tests.unit.codec.avro_samples import contracts_of, record, records_of
 from tests.unit.codec.json_reference import Misfit, NotJson, reference_row
+from tests.unit.codec.mutated_batches import mutated_batches
 
 BYTES_MAX = 4096
 SCHEMA = record(
@@ -183,13 +184,8 @@ def assert_sound(decoder: JsonDeserializer, values: Sequence[bytes | None]) -> t
 def test_mutated_json_ends_in_exactly_one_place(decoder: JsonDeserializer) -> None:
     """Of mutated events in batches of mixed size, each is decoded as Python's json decodes it, or is a dead letter."""
     count = 20_000
-    rng = np.random.default_rng(20130101)
     lived = died = 0
-    while lived + died < count:
-        size = int(rng.choice([1, 7, 64, 500]))
-        share = rng.choice([0.01, 0.2, 1.0])
-        chosen = [EVENTS[int(i)] for i in rng.integers(0, len(EVENTS), size)]
-        values = [mutate(rng, value) if rng.random() < share else value for value in chosen]
+    for values in mutated_batches(EVENTS, mutate, count):
         here = assert_sound(decoder, values)
         lived, died = lived + here[0], died + here[1]
     assert lived > count / 10
