@@ -1,11 +1,13 @@
 """surgetank.kafka.local.maven_repository: the address that this machine is configured to use."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from jgo.constants import MAVEN_CENTRAL_URL
 
 from surgetank.errors import StartupError
-from surgetank.kafka.local.maven_repository import CENTRAL, MavenRepository, local_repository, maven_repository
+from surgetank.kafka.local.maven_repository import MavenRepository, local_repository, maven_repository
 
 NAMESPACE = 'xmlns="http://maven.apache.org/SETTINGS/1.2.0"'
 
@@ -29,8 +31,8 @@ def chosen(home: Path, settings: str, **environment: str) -> MavenRepository:
 
 def test_without_settings_it_is_central(tmp_path: Path) -> None:
     """Also for a user without a home folder; the local repository is in the home folder."""
-    assert maven_repository({"HOME": str(tmp_path)}).url == CENTRAL
-    assert maven_repository({}).url == CENTRAL
+    assert maven_repository({"HOME": str(tmp_path)}).url == MAVEN_CENTRAL_URL
+    assert maven_repository({}).url == MAVEN_CENTRAL_URL
     assert local_repository({"HOME": str(tmp_path)}) == tmp_path / ".m2" / "repository"
     assert not local_repository({}).exists()
 
@@ -46,7 +48,7 @@ def test_without_settings_it_is_central(tmp_path: Path) -> None:
 def test_a_mirror_of_central_is_used(tmp_path: Path, namespace: str, pattern: str, covers: bool) -> None:
     """By the patterns that Maven knows; a mirror of another repository is not."""
     settings = f"<settings {namespace}><mirrors>{mirror(pattern)}</mirrors></settings>"
-    assert chosen(tmp_path, settings).url == ("http://mirror.test/m" if covers else CENTRAL)
+    assert chosen(tmp_path, settings).url == ("http://mirror.test/m" if covers else MAVEN_CENTRAL_URL)
 
 
 def test_the_mirror_of_exactly_central_goes_before_patterns(tmp_path: Path) -> None:
@@ -96,3 +98,11 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path, settings: str) -
     """Malformed XML, or a mirror without an address: the message has the path of the file."""
     with pytest.raises(StartupError, match=r"\.m2/settings\.xml .*[Cc]orrect it"):
         chosen(tmp_path, settings)
+
+
+def test_there_is_neither_a_mirror_nor_jgo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, the error says which to install, or which variable to set."""
+    monkeypatch.setitem(sys.modules, "jgo.constants", None)
+    with pytest.raises(StartupError, match=r"surgetank\[local\], or set SURGETANK_MAVEN_REPOSITORY"):
+        maven_repository({})
+    assert maven_repository({"SURGETANK_MAVEN_REPOSITORY": "https://mirror.test/m"}).url == "https://mirror.test/m"

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 from surgetank.errors import StartupError
 
-CENTRAL = "https://repo.maven.apache.org/maven2"
 VARIABLE = "SURGETANK_MAVEN_REPOSITORY"
 MIRROR = f"Set {VARIABLE} to the address of a mirror of Maven Central"
 
@@ -44,14 +43,26 @@ def maven_repository(environment: Mapping[str, str] = os.environ) -> MavenReposi
     try:
         root = ElementTree.parse(settings).getroot()
     except OSError:
-        return MavenRepository(CENTRAL)
+        return _central()
     except ElementTree.ParseError as error:
         raise StartupError(f"{settings} cannot be read: {error}. Correct it, or set {VARIABLE}") from None
     mirror = _mirror_of_central(root)
     if mirror is None:
-        return MavenRepository(CENTRAL)
+        return _central()
     url = _interpolated(mirror.findtext("{*}url"), environment)
     return _repository(url, str(settings), _credentials(root, mirror.findtext("{*}id"), environment))
+
+
+def _central() -> MavenRepository:
+    """Return Maven Central, whose address jgo knows. Imported at first use: jgo imports its HTTP client."""
+    try:
+        from jgo.constants import MAVEN_CENTRAL_URL
+    except ImportError:
+        raise StartupError(
+            f"no address to download Apache Kafka's jars from: install surgetank[local], or set {VARIABLE} to the "
+            "address of Maven Central or of a mirror of it"
+        ) from None
+    return MavenRepository(MAVEN_CENTRAL_URL)
 
 
 def local_repository(environment: Mapping[str, str] = os.environ) -> Path:
