@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 app = typer.Typer(help="Create and check the topics that a pipeline needs.", no_args_is_help=True)
 
@@ -14,21 +14,23 @@ Features = Annotated[
 
 
 @app.command("apply")
+@with_settings
 def apply_(
     pipeline: Name,
-    bootstrap: Bootstrap = None,
     replication: Annotated[int, typer.Option(help="replicas of each topic; -1: the brokers' default")] = -1,
     features: Features = None,
     grow: Annotated[
         bool, typer.Option("--grow", help="also give the output topics as many partitions as the events have")
     ] = False,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Create missing topics, then check all topics. Repeating the command changes nothing."""
     from surgetank.cli.timeline_event import write_timeline_event
     from surgetank.kafka import provisioning
 
-    chosen, settings = pipeline_and_settings(pipeline, bootstrap, {"features.record": features})
+    chosen, settings = pipeline_and_settings(pipeline, given, {"features.record": features})
     kafka, recording = settings.kafka, settings.features.record
     made = provisioning.apply(kafka, chosen, replication, recording=recording, grow_outputs=grow)
     wanted = provisioning.needed(chosen, recording=recording)
@@ -44,11 +46,12 @@ def apply_(
 
 
 @app.command()
-def check(pipeline: Name, bootstrap: Bootstrap = None, features: Features = None, as_json: Json = False) -> None:
+@with_settings
+def check(pipeline: Name, features: Features = None, as_json: Json = False, *, given: SettingsOptions) -> None:
     """List topics that are missing or have a wrong shape. The exit status is 2 if there are any."""
     from surgetank.kafka import provisioning
 
-    chosen, settings = pipeline_and_settings(pipeline, bootstrap, {"features.record": features})
+    chosen, settings = pipeline_and_settings(pipeline, given, {"features.record": features})
     kafka, recording = settings.kafka, settings.features.record
     if as_json:
         have = provisioning.existing(kafka)
