@@ -29,11 +29,15 @@ class SettingsOptions(NamedTuple):
     def load(self, flags: Mapping[str, Any] | None = None) -> "Settings":
         """Return the settings; ``flags`` by dotted name are those of the command's own options.
 
-        Raises SettingsError for a wrong setting, and for a secret in ``--set``.
+        Raises SettingsError for a wrong setting, for a secret in ``--set``, and for client options that cannot give a
+        secured connection.
         """
+        from surgetank.kafka.client_security import check_client_security
         from surgetank.settings import load
 
-        return load(self.flags(flags), file=self.config)
+        settings = load(self.flags(flags), file=self.config)
+        check_client_security(settings.kafka.client_options())
+        return settings
 
     def flags(self, flags: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the values given on the command line, by dotted name. Raises SettingsError as ``load`` does."""

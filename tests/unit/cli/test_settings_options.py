@@ -59,7 +59,7 @@ def test_the_commands_without_these_options_exist() -> None:
 def test_the_options_are_one_source_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--set over --bootstrap over the file; a command's own option is between them."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.toml").write_text('[kafka]\nbootstrap = "file:1"\n[kafka.client]\n"ssl.ca.location" = "ca"\n')
+    (tmp_path / "mine.toml").write_text('[kafka]\nbootstrap = "file:1"\n[kafka.client]\n"client.id" = "me"\n')
     seen: list[Settings] = []
     program = typer.Typer()
 
@@ -77,7 +77,7 @@ def test_the_options_are_one_source_of_settings(tmp_path: Path, monkeypatch: pyt
         assert result.exit_code == 0, result.output
     assert [each.kafka.bootstrap for each in seen] == ["file:1", "option:1", "set:1"]
     assert [each.worker.name for each in seen] == ["own", "own", "set"]
-    assert seen[0].kafka.client_options() == {"ssl.ca.location": "ca"}
+    assert seen[0].kafka.client_options() == {"client.id": "me"}
 
 
 def test_a_command_that_is_started_by_another_gets_its_settings(tmp_path: Path) -> None:
