@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka.admin import AclBinding
+from confluent_kafka.admin import AclBinding, AclBindingFilter
 
 from surgetank.kafka import clients
 from surgetank.kafka.local import jars
@@ -18,7 +18,7 @@ from surgetank.kafka.local.broker import Broker, free_ports
 from surgetank.kafka.local.certificates import CertificateAuthority
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.kafka.local.cluster_layout import ClusterLayout, properties, render
-from surgetank.kafka.local.scram_tls import ScramTls
+from surgetank.kafka.local.scram_tls import ScramTls, set_password
 from surgetank.settings import KafkaSettings
 from tests.support.kafka_under_test import discard
 
@@ -58,6 +58,31 @@ class SecuredKafka:
             "sasl.username": USER,
             "sasl.password": password,
         }
+
+    def user(self, name: str, password: str) -> KafkaSettings:
+        """Give a user this password, a new user too; return the settings with which it logs in by SCRAM."""
+        admin = clients.admin(self.admin)
+        set_password(admin, name, password)
+        options = {"sasl.username": name, "sasl.password": password}
+        return KafkaSettings(bootstrap=self.admin.bootstrap, client=self.admin.client_options() | options)
+
+    def revoke(self, rules: Sequence[AclBinding]) -> None:
+        """Remove access control lists; each must exist."""
+        admin = clients.admin(self.admin)
+        exact = [
+            AclBindingFilter(
+                each.restype,
+                each.name,
+                each.resource_pattern_type,
+                each.principal,
+                each.host,
+                each.operation,
+                each.permission_type,
+            )
+            for each in rules
+        ]
+        for future in admin.delete_acls(exact).values():
+            assert len(future.result(30)) == 1
 
     def grant(self, rules: Sequence[AclBinding]) -> None:
         """Add access control lists."""

@@ -22,6 +22,10 @@ BATCH_BYTES = 1_000_000  # of the records that a producer sends as one batch, if
 # partition could not be read beyond a larger one.
 RECEIVE_BYTES_MAX = 2**31 - 1
 CONNECTION_ERRORS_MAX = 50  # kept of an admin client, which repeats them with each attempt to connect
+_MISSING_RIGHTS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "; grant this user Describe on the group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "; this user lacks a right on the cluster",
+}
 UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
@@ -45,7 +49,7 @@ class Admin(AdminClient):  # type: ignore[misc]
         self.poll(0)  # receives the errors of the connections
         if reason.code() in UNANSWERED:
             return BrokerError(connection_failure(self._bootstrap, reason, self._connection_errors))
-        return BrokerError(f"{what}: {reason.str()}")
+        return BrokerError(f"{what}: {reason.str()}{_MISSING_RIGHTS.get(reason.code(), '')}")
 
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:

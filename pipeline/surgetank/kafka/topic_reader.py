@@ -13,6 +13,7 @@ from surgetank.clock import SystemClock
 from surgetank.errors import BrokerError, TopicsError
 from surgetank.kafka import clients
 from surgetank.kafka.clients import Admin
+from surgetank.kafka.group_members import members_of_existing
 from surgetank.kafka.message_headers import headers_of
 from surgetank.kafka.retry import retry_until_available
 from surgetank.records import RecordBatch, TopicPartition, large_binary
@@ -115,6 +116,7 @@ class TopicReader:
         self.close()
 
     def _records(self, messages: list[Message]) -> RecordBatch:
+        messages = [message for message in messages if not _of_the_unused_group(message)]
         records = [message for message in messages if not self._is_end(message)]
         index = {source: number for number, source in enumerate(self._sources)}
         where = [index[message.topic(), message.partition()] for message in records]  # type: ignore[index]
@@ -148,6 +150,12 @@ class TopicReader:
         raise BrokerError(f"{where} cannot be read: {error.str()}")
 
 
+def _of_the_unused_group(message: Message) -> bool:
+    """Return whether it says that the user has no right on the group, which a reader names and does not use."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
 def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[TopicPartition, ...]:
     """Return all partitions of the topics.
 
@@ -160,7 +168,10 @@ def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[Top
         except KafkaException as error:
             raise admin.failure(f"{bootstrap} does not describe topic {topic!r}", error) from None
         if metadata.error is not None and metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise TopicsError(f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read")
+            raise TopicsError(
+                f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read, to send Write "
+                "(`surgetank topics acls` lists the rights)"
+            )
         if metadata.error is not None or not metadata.partitions:
             raise TopicsError(f"{bootstrap} has no topic {topic!r}; create it with: surgetank topics apply")
         found += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
@@ -211,7 +222,9 @@ class CommittedOffsets:
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
         self._bootstrap = kafka.bootstrap
-        self.sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
+        self._group = group
+        self._admin = clients.admin(kafka)
+        self.sources = partitions(self._admin, topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
     def committed(self, timeout: float) -> Offsets:
@@ -231,10 +244,19 @@ class CommittedOffsets:
             try:
                 return self.committed(_ANSWER_SECONDS)
             except KafkaException as error:
-                reason = error.args[0].str()
-                raise BrokerError(f"{self._bootstrap} does not return committed offsets: {reason}") from None
+                raise self._refusal(error) from None
 
         return retry_until_available(ask, SystemClock(), _ANSWER_SECONDS)
+
+    def _refusal(self, error: KafkaException) -> BrokerError:
+        """Return the error to raise: the missing right if there is one, because the consumer itself only times out."""
+        what = f"{self._bootstrap} does not return committed offsets"
+        try:
+            members_of_existing(self._admin, self._group, _ANSWER_SECONDS)
+        except KafkaException as cause:
+            if cause.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return self._admin.failure(f"{what} of group {self._group!r}", cause)
+        return BrokerError(f"{what}: {error.args[0].str()}")
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""

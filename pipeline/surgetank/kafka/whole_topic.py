@@ -68,10 +68,10 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[PartitionRecords]:
 
 
 def _raise(bootstrap: str, error: PartitionError) -> None:
-    """Raise unless the client repairs the error by itself, as a lost connection."""
+    """Raise unless the client repairs the error by itself, as a lost connection, or it concerns no partition."""
     topic, partition = error.source
     where = f"{topic}[{partition}] at {bootstrap}"
     if error.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
         raise TopicsError(f"{where}: the topic was deleted while it was read")
-    if partition >= 0:
+    if topic and partition >= 0:
         raise BrokerError(f"{where} cannot be read: {error.error.str()}")
