@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test unit weeks check bench chaos install clean rules reference kafka-lock needs-python needs-programs
+.PHONY: help demo test unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,19 @@ reference: install  ## Write docs/settings.md and docs/metrics.md from the setti
 	@mkdir -p docs
 	@$(BIN)/python -m surgetank.settings.reference > docs/settings.md
 	@$(BIN)/python -m surgetank.telemetry.reference > docs/metrics.md
+
+# In an environment of its own: pip-audit is none of the locked packages. It skips a package that the database does not
+# know, which --strict makes an error, so that "no known vulnerabilities" means all of them.
+AUDIT := .venv-audit
+audit-dependencies: needs-python  ## Look up the locked packages in the database of known vulnerabilities
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) \
+	  && $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; } > /dev/null 2>&1 || true
+	@for each in worker dev; do \
+	  status=0; $(AUDIT)/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
+	    -r requirements/$$each.txt > $(AUDIT)/report 2>&1 || status=$$?; \
+	  if grep -qE '^(Found|No known)' $(AUDIT)/report; then cat $(AUDIT)/report; test $$status = 0 || exit $$status; \
+	  else echo "requirements/$$each.txt was not audited: pip-audit or its database cannot be reached ($(AUDIT)/report)"; fi; \
+	done
 
 chaos: install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)

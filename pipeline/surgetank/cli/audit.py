@@ -4,19 +4,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 if TYPE_CHECKING:
     from surgetank.drills.audit_comparison import AuditReport
 
 
+@with_settings
 def audit(
     name: Name,
     wait: Annotated[
         float, typer.Option(min=0, help="While events have no outcome: seconds to wait without progress.")
     ] = 0.0,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Compare all events with all scores and dead letters, by id and by position.
 
@@ -31,7 +33,7 @@ def audit(
 
     from surgetank.drills.audit import audit as run
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     report = run(settings.kafka, pipeline, wait=wait)
     if as_json:
         print_json(report.as_dict())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +30,7 @@ Until = Annotated[datetime | None, typer.Option(formats=_DAY_FORMATS, help="Only
 
 
 @app.command("list")
+@with_settings
 def list_letters(
     name: Name,
     reason: Reasons = None,
@@ -40,7 +41,8 @@ def list_letters(
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="Print at most this many.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and letter.")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Print dead letters, in the order of each partition.
 
@@ -48,7 +50,7 @@ def list_letters(
     """
     from surgetank.dead_letters.reading import read_letters
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     selection = _selection(reason, stage, topic, partition, since, until)
     printed = selected = 0
     for letters in read_letters(settings.kafka, pipeline.dead_letters, selection):
@@ -62,6 +64,7 @@ def list_letters(
 
 
 @app.command()
+@with_settings
 def stats(
     name: Name,
     reason: Reasons = None,
@@ -71,7 +74,8 @@ def stats(
     since: Since = None,
     until: Until = None,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Count dead letters by stage, reason and source topic, with the times of the first and the last failure.
 
@@ -84,7 +88,7 @@ def stats(
     from surgetank.dead_letters.reading import read_letters
     from surgetank.dead_letters.statistics import Statistics
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     selection, statistics = _selection(reason, stage, topic, partition, since, until), Statistics()
     for letters in read_letters(settings.kafka, pipeline.dead_letters, selection):
         statistics.add(letters)
@@ -121,11 +125,13 @@ def stats(
 
 
 @app.command()
+@with_settings
 def show(
     name: Name,
     at: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="Its position in the dead-letter topic.")],
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends.
 
@@ -141,7 +147,7 @@ def show(
     number, colon, offset = at.partition(":")
     if not (colon and number.isdecimal() and offset.isdecimal()):
         raise typer.BadParameter(f"{at!r}: the format is PARTITION:OFFSET, as 3:1207")
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     source = TopicPartition(pipeline.dead_letters, int(number))
     with single_records(settings.kafka, lambda: None) as reader:
         found = reader.first({source: int(offset)})[source]
@@ -187,6 +193,7 @@ def show(
 
 
 @app.command()
+@with_settings
 def export(
     name: Name,
     out: Annotated[Path, typer.Option(dir_okay=False, help="File to write: .parquet, or .jsonl with bytes in base64.")],
@@ -197,7 +204,8 @@ def export(
     since: Since = None,
     until: Until = None,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Write dead letters to a file, with keys, values and all headers.
 
@@ -205,7 +213,7 @@ def export(
     """
     from surgetank.dead_letters.export import export_letters
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     selection = _selection(reason, stage, topic, partition, since, until)
     number = export_letters(settings.kafka, pipeline.dead_letters, selection, out)
     if as_json:
@@ -215,6 +223,7 @@ def export(
 
 
 @app.command()
+@with_settings
 def replay(
     name: Name,
     reason: Reasons = None,
@@ -231,7 +240,8 @@ def replay(
         int, typer.Option(min=1, help="Events that failed as often are parked: they are not sent.")
     ] = 3,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Send the events of dead letters to their source topics again, each letter at most once.
 
@@ -250,7 +260,7 @@ def replay(
     from surgetank.kafka.provisioning import existing
     from surgetank.kafka.topic_configs import record_bytes
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     have = existing(settings.kafka)
     partitions = {source: have[source] for source in pipeline.sources if source in have}
     selection = _selection(reason, stage, topic, partition, since, until)

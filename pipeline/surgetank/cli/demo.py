@@ -5,23 +5,23 @@ from typing import Annotated, Any
 
 import typer
 
-from surgetank.cli.options import interrupt_on_sigterm
+from surgetank.cli.options import SettingsOptions, interrupt_on_sigterm, with_settings
 
 
+@with_settings
 def demo(
     name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights.")] = "flights",
     rate: Annotated[float, typer.Option(min=1, help="Events per second, of all kinds together.")] = 2000.0,
     spike: Annotated[str, typer.Option(help="The spike: FACTORx@STARTs+LENGTHs.")] = "10x@20s+15s",
     seconds: Annotated[float, typer.Option(min=1, help="How long to send.")] = 50.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(help="An existing cluster; by default one is started, and stopped at the end."),
-    ] = None,
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("demo-report.json"),
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Start Kafka and two workers, replay real flights with a tenfold spike, then audit every event.
 
+    With --bootstrap an existing Kafka is used, by the given settings; without, one is started, and stopped at the end.
     The exit status is 0 only if no event was lost or duplicated. All started processes are stopped, also on Ctrl-C.
     """
     import contextlib
@@ -35,7 +35,7 @@ def demo(
     from surgetank.drills.report import write_report
     from surgetank.kafka.broker_warm_up import warm_up
     from surgetank.kafka.local.cluster import temporary_cluster
-    from surgetank.settings import KafkaSettings, load
+    from surgetank.settings import KafkaSettings
 
     interrupt_on_sigterm()
     console = Console()
@@ -44,14 +44,14 @@ def demo(
     home = Path(".surgetank") / "demo"
     with contextlib.ExitStack() as stack:
         recording = recording_of(pipeline)
-        if bootstrap is None:
+        if given.bootstrap is None:
             console.print("starting Apache Kafka (the first run fetches its jars)")
             cluster = stack.enter_context(temporary_cluster(home / "kafka", 1, short_lived=True))
             kafka = KafkaSettings(bootstrap=cluster.bootstrap)
             console.print("warming up the broker, which has just started")
             warm_up(kafka)
         else:
-            kafka = load({"kafka.bootstrap": bootstrap}).kafka
+            kafka = given.load().kafka
         with Live(console=console, refresh_per_second=4) as live:
             history: list[drill.DemoSnapshot] = []
 
@@ -66,6 +66,7 @@ def demo(
                     recording,
                     plan,
                     kafka=kafka,
+                    worker_options=given.for_worker,
                     folder=home / "logs",
                     show=show,
                     say=lambda line: console.print(line, highlight=False),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 if TYPE_CHECKING:
     from surgetank.offline.feature_log_check import FeatureLogReport
@@ -81,10 +81,12 @@ def backfill(
 
 
 @app.command()
+@with_settings
 def compare(
     name: Name,
-    bootstrap: Bootstrap = None,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Compare the features recorded by workers with features computed offline. The exit status is 1 if any differs.
 
@@ -97,7 +99,7 @@ def compare(
 
     from surgetank.offline.feature_log_check import check_feature_log
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     with Console(stderr=True).status("") as status:
         report = check_feature_log(settings.kafka, pipeline, settings.state, status.update)
     if as_json:

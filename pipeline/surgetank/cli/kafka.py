@@ -14,6 +14,7 @@ Data = Annotated[
     typer.Option("--data", help="Folder of the cluster: its data, logs and process ids.", file_okay=False),
 ]
 DATA = Path(".surgetank/kafka")
+_MAY = {"admin": "who may do everything", "app": "who may do what access control lists allow"}
 
 
 @app.command()
@@ -27,6 +28,12 @@ def up(
         ),
     ] = None,
     data: Data = DATA,
+    security: Annotated[
+        str | None,
+        typer.Option(
+            help="none, or scram-tls: TLS, users with passwords, access control lists. Default: that of the folder."
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -34,24 +41,30 @@ def up(
 
     The first run downloads Kafka's jars into a cache. Java 17 or later of this machine is used, else that of the
     package's extra `local`.
+    With --security scram-tls clients need the settings of a user: each command takes the printed file with --config.
     """
-    from surgetank.kafka.local.cluster import LocalCluster
+    from surgetank.kafka.local.cluster import LocalCluster, security_of
     from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
     from surgetank.kafka.local.local_port import PORT, local_port
     from surgetank.settings import load
 
     log_slow_steps()
     first = port or local_port(load().kafka.bootstrap) or PORT
-    cluster = LocalCluster(data, brokers, first)
+    cluster = LocalCluster(data, brokers, first, security=security_of(security, data))
     if warning := port_warning(range(first, first + 2 * brokers), ephemeral_ports()):
         typer.echo(f"surgetank: {warning}", err=True)
     started = cluster.up(fresh=fresh)
+    files = {user: file for user in ("admin", "app") if (file := cluster.settings_file(user))}
     if as_json:
-        print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)})
-    elif started:
+        shown = {"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)}
+        print_json(shown | {"config": {user: str(file) for user, file in files.items()}})
+        return
+    if started:
         typer.echo(f"Kafka is ready at {cluster.bootstrap} (data and logs in {data})")
     else:
         typer.echo(f"Kafka is already running at {cluster.bootstrap} (data and logs in {data})")
+    for user, file in files.items():
+        typer.echo(f"--config {file}: user {user}, {_MAY[user]}")
 
 
 @app.command()

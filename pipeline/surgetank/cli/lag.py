@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, pipeline_and_settings, print_json
+from surgetank.cli.options import SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 if TYPE_CHECKING:
     from surgetank.lag.group_monitor import GroupMonitor
@@ -16,6 +16,7 @@ _HEADS_MAX = 500
 _FRAME_ROWS = 8  # title, header, footer and rules
 
 
+@with_settings
 def lag(
     name: Annotated[
         str | None, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")
@@ -25,7 +26,8 @@ def lag(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="refresh every second until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per refresh")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Show the lag of a consumer group: records and seconds, rates, time to drain, status, owners.
 
@@ -41,14 +43,13 @@ def lag(
     from surgetank.lag.group_monitor import GroupMonitor
     from surgetank.lag.offset_collector_process import OffsetCollectorProcess
     from surgetank.lag.table import as_dict, table
-    from surgetank.settings import load
 
     topics: tuple[str, ...] = ()
     if name is not None:
-        pipeline, settings = pipeline_and_settings(name, bootstrap)
+        pipeline, settings = pipeline_and_settings(name, given)
         group, topics = group or pipeline.group, (pipeline.events.topic,)
     elif group is not None:
-        settings = load({"kafka.bootstrap": bootstrap})
+        settings = given.load()
     else:
         raise SettingsError("name a pipeline (surgetank lag flights) or a group (surgetank lag --group G)")
     query = OffsetQuery(group=group, topics=topics, heads_max=_HEADS_MAX)

@@ -63,7 +63,7 @@ def _not_on_a_command_line(dotted: str) -> str:
     return (
         f"--set {dotted or '***'}: a secret does not belong on a command line, where every user of this machine can "
         f"read it in the list of processes; set {variable_of(f'{OPTIONS}.{option}')} in the environment, or "
-        f'"{option}" below [{OPTIONS}] in the settings file'
+        f'"{option}" below [{OPTIONS}] in the settings file; or name its file: --set {OPTIONS}.{option}_file=FILE'
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Name, pipeline_and_settings
+from surgetank.cli.options import Name, SettingsOptions, pipeline_and_settings, with_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +22,7 @@ class From(StrEnum):
     LATEST = "latest"
 
 
+@with_settings
 def scores(
     name: Name,
     follow: Annotated[bool, typer.Option("--follow", help="Continue with new scores until Ctrl-C.")] = False,
@@ -31,13 +32,14 @@ def scores(
     ] = From.EARLIEST,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many scores.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and score.")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Print committed scores, each exactly once, as a read_committed consumer receives them."""
     from surgetank.drills.wire import SCORE, decoder
     from surgetank.kafka.topic_reader import TopicReader
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     decode, seen, unreadable = decoder(SCORE), 0, 0
     try:
         with TopicReader(settings.kafka, [pipeline.scores.topic], start=start.value) as reader:

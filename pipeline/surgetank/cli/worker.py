@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
+from surgetank.cli.options import SettingsOptions, with_settings
 
+
+@with_settings
 def worker(
     pipeline: Annotated[
         str, typer.Argument(metavar="PIPELINE", help="name of a pipeline, as flights or topology.flights")
     ],
-    bootstrap: Annotated[str | None, typer.Option(help="bootstrap servers (kafka.bootstrap)")] = None,
     name: Annotated[str | None, typer.Option(help="identity, unique among live workers (worker.name)")] = None,
     model_version: Annotated[str | None, typer.Option(help="bundle version (model.version)")] = None,
     port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
-    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if it exists")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="any other setting, as worker.batch_rows_max=1024"),
-    ] = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Run one worker until SIGTERM or Ctrl-C. Start more workers, on any machine, to share the partitions.
 
@@ -30,16 +29,9 @@ def worker(
     for stop in (signal.SIGTERM, signal.SIGINT):  # until Faust's handlers are there, nothing has to be ended in order
         signal.signal(stop, lambda *_: os._exit(0))
 
-    from surgetank.cli.pipeline_argument import assigned, located
-    from surgetank.settings import load
+    from surgetank.cli.pipeline_argument import located
 
-    flags: dict[str, object] = {
-        "kafka.bootstrap": bootstrap,
-        "worker.name": name,
-        "model.version": model_version,
-        "telemetry.port": port,
-    }
-    settings = load(flags | assigned(set_ or ()), file=config)
+    settings = given.load({"worker.name": name, "model.version": model_version, "telemetry.port": port})
     chosen, module = located(pipeline)
 
     from surgetank import app

@@ -7,7 +7,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from surgetank.errors import BrokerError
+from surgetank.errors import BrokerError, SettingsError
 from surgetank.kafka.columnar.interface import BatchConsumer
 from surgetank.kafka.connection_errors import connection_failure
 from surgetank.kafka.transactional_producer import TransactionalProducer
@@ -22,16 +22,26 @@ BATCH_BYTES = 1_000_000  # of the records that a producer sends as one batch, if
 # partition could not be read beyond a larger one.
 RECEIVE_BYTES_MAX = 2**31 - 1
 CONNECTION_ERRORS_MAX = 50  # kept of an admin client, which repeats them with each attempt to connect
+_MISSING_RIGHTS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "; grant this user Describe on the group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "; this user lacks a right on the cluster",
+}
 UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Admin(AdminClient):  # type: ignore[misc]
-    """An admin client that keeps the last errors of its connections, to explain why no broker answers."""
+    """An admin client that keeps the last errors of its connections, to explain why no broker answers.
+
+    Raises SettingsError if librdkafka refuses the options.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._bootstrap = str(options["bootstrap.servers"])
         self._connection_errors: deque[KafkaError] = deque(maxlen=CONNECTION_ERRORS_MAX)
-        super().__init__(options | {"error_cb": self._connection_errors.append})
+        try:
+            super().__init__(options | {"error_cb": self._connection_errors.append})
+        except KafkaException as error:  # it names the option
+            raise SettingsError(f"kafka.client: {error.args[0].str()}") from None
 
     def failure(self, what: str, error: KafkaException) -> BrokerError:
         """Return the error to raise for a failed request: why no broker answers, otherwise ``what`` and the reason."""
@@ -39,7 +49,7 @@ class Admin(AdminClient):  # type: ignore[misc]
         self.poll(0)  # receives the errors of the connections
         if reason.code() in UNANSWERED:
             return BrokerError(connection_failure(self._bootstrap, reason, self._connection_errors))
-        return BrokerError(f"{what}: {reason.str()}")
+        return BrokerError(f"{what}: {reason.str()}{_MISSING_RIGHTS.get(reason.code(), '')}")
 
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
@@ -59,7 +69,7 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
 
 
 def admin(kafka: KafkaSettings, **overrides: Any) -> Admin:
-    """Return an admin client. Raises KafkaException if librdkafka refuses the settings."""
+    """Return an admin client. Raises SettingsError if librdkafka refuses the settings."""
     return Admin(common(kafka, **overrides))
 
 

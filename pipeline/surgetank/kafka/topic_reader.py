@@ -17,6 +17,7 @@ from surgetank.kafka.clients import Admin
 from surgetank.kafka.columnar.interface import BatchConsumer
 from surgetank.kafka.columnar.results import PartitionError
 from surgetank.kafka.columnar.select import batch_consumer
+from surgetank.kafka.group_members import members_of_existing
 from surgetank.kafka.retry import retry_until_available
 from surgetank.records import PartitionRecords, RecordBatch, TopicPartition
 from surgetank.settings import KafkaSettings
@@ -137,12 +138,15 @@ class TopicReader:
 
 
 def raise_if_unreadable(bootstrap: str, error: PartitionError) -> None:
-    """Raise BrokerError or TopicsError unless the client repairs the error by itself, as a lost connection."""
+    """Raise unless the client repairs the error by itself, as a lost connection, or it concerns no partition.
+
+    BrokerError, or TopicsError if the topic was deleted.
+    """
     topic, partition = error.source
     where = f"{topic}[{partition}] at {bootstrap}"
     if error.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
         raise TopicsError(f"{where}: the topic was deleted while it was read")
-    if partition >= 0:
+    if topic and partition >= 0:
         raise BrokerError(f"{where} cannot be read: {error.error.str()}")
 
 
@@ -158,7 +162,10 @@ def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[Top
         except KafkaException as error:
             raise admin.failure(f"{bootstrap} does not describe topic {topic!r}", error) from None
         if metadata.error is not None and metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise TopicsError(f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read")
+            raise TopicsError(
+                f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read, to send Write "
+                "(`surgetank topics acls` lists the rights)"
+            )
         if metadata.error is not None or not metadata.partitions:
             raise TopicsError(f"{bootstrap} has no topic {topic!r}; create it with: surgetank topics apply")
         found += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
@@ -209,7 +216,9 @@ class CommittedOffsets:
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
         self._bootstrap = kafka.bootstrap
-        self.sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
+        self._group = group
+        self._admin = clients.admin(kafka)
+        self.sources = partitions(self._admin, topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
     def committed(self, timeout: float) -> Offsets:
@@ -229,10 +238,19 @@ class CommittedOffsets:
             try:
                 return self.committed(_ANSWER_SECONDS)
             except KafkaException as error:
-                reason = error.args[0].str()
-                raise BrokerError(f"{self._bootstrap} does not return committed offsets: {reason}") from None
+                raise self._refusal(error) from None
 
         return retry_until_available(ask, SystemClock(), _ANSWER_SECONDS)
+
+    def _refusal(self, error: KafkaException) -> BrokerError:
+        """Return the error to raise: the missing right if there is one, because the consumer itself only times out."""
+        what = f"{self._bootstrap} does not return committed offsets"
+        try:
+            members_of_existing(self._admin, self._group, _ANSWER_SECONDS)
+        except KafkaException as cause:
+            if cause.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return self._admin.failure(f"{what} of group {self._group!r}", cause)
+        return BrokerError(f"{what}: {error.args[0].str()}")
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""

@@ -10,7 +10,7 @@ from pydantic_settings import EnvSettingsSource
 from surgetank.errors import SettingsError
 from surgetank.settings.names import OPTIONS, flat, known_names, name_of, nearest, variable_of
 from surgetank.settings.schema import ENVIRONMENT_PREFIX, SEPARATOR, Settings
-from surgetank.settings.secret_options import protected
+from surgetank.settings.secret_options import option_of_variable, protected
 
 PROJECT = "SURGETANK_PROJECT"  # folder of the project
 # Beside it the path of the settings file, the folder of downloads, and where jars are downloaded from.
@@ -51,7 +51,7 @@ class EnvironmentSource(EnvSettingsSource):
         kafka = values.get("kafka", {})
         if isinstance(kafka.get("client"), dict):
             options = flat(kafka["client"])
-            kafka["client"] = protected(OPTIONS, {name.replace("_", "."): value for name, value in options.items()})
+            kafka["client"] = protected(OPTIONS, {option_of_variable(name): value for name, value in options.items()})
         return values
 
 
