@@ -42,10 +42,7 @@ def list_letters(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and letter.")] = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Print dead letters, in the order of each partition.
-
-    Example: surgetank dead-letters list flights --reason undecodable --since 2026-11-01
-    """
+    """Print dead letters, in the order of each partition."""
     from surgetank.dead_letters.reading import read_letters
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
@@ -73,10 +70,7 @@ def stats(
     as_json: Json = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Count dead letters by stage, reason and source topic, with the times of the first and the last failure.
-
-    Example: surgetank dead-letters stats flights
-    """
+    """Count dead letters by stage, reason and source topic, with the times of the first and the last failure."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -127,10 +121,7 @@ def show(
     as_json: Json = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends.
-
-    Example: surgetank dead-letters show flights 3:1207
-    """
+    """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends."""
     from surgetank.codec.schema_repository import project_schemas
     from surgetank.dead_letters.partial_decode import decode_partially, hex_dump
     from surgetank.errors import TopicsError
@@ -199,10 +190,7 @@ def export(
     as_json: Json = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Write dead letters to a file, with keys, values and all headers.
-
-    Example: surgetank dead-letters export flights --out letters.parquet --reason unknown_schema
-    """
+    """Write dead letters to a file, with keys, values and all headers."""
     from surgetank.dead_letters.export import export_letters
 
     pipeline, settings = pipeline_and_settings(name, bootstrap)
@@ -239,8 +227,6 @@ def replay(
     key. Other pipelines on that topic process it again. The topic PIPELINE.dead-letters-replayed records what was sent:
     a replay that was interrupted or killed goes on where it ended. An event that fails again becomes a new dead letter,
     which counts one more attempt.
-
-    Example: surgetank dead-letters replay flights --reason unknown_schema --send
     """
     from rich.console import Console
 

@@ -24,8 +24,16 @@ def worker(
 ) -> None:
     """Run one worker until SIGTERM or Ctrl-C. Start more workers, on any machine, to share the partitions.
 
-    Exit status: 0 stopped normally, 2 a problem must be fixed first, 3 too many dead letters, 4 no progress,
-    5 another live worker has this name.
+    \b
+    Exit status:
+      0  stopped normally
+      1  an unexpected error
+      2  a problem must be fixed first
+      3  too many dead letters
+      4  no progress within the deadline
+      5  another live worker has this name
+      6  no disk space for state
+      7  the brokers reject the output of a task repeatedly
     """
     for stop in (signal.SIGTERM, signal.SIGINT):  # until Faust's handlers are there, nothing has to be ended in order
         signal.signal(stop, lambda *_: os._exit(0))
