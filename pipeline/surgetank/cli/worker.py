@@ -1,11 +1,14 @@
 """`surgetank worker`: run one worker of a pipeline."""
 
+import logging
 import os
 import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+log = logging.getLogger(__name__)
 
 
 def worker(
@@ -40,6 +43,7 @@ def worker(
 
     from surgetank.cli.pipeline_argument import assigned, located
     from surgetank.settings import load
+    from surgetank.telemetry import logs
 
     flags: dict[str, object] = {
         "kafka.bootstrap": bootstrap,
@@ -48,6 +52,8 @@ def worker(
         "telemetry.port": port,
     }
     settings = load(flags | assigned(set_ or ()), file=config)
+    logs.configure(settings.telemetry, pipeline=pipeline)
+    log.info("starting a worker of %s on Kafka at %s", pipeline, settings.kafka.bootstrap)
     chosen, module = located(pipeline)
 
     from surgetank import app
