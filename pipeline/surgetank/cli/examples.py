@@ -52,7 +52,10 @@ EXAMPLES = {
     ),
     "features compare": ("surgetank features compare flights --json",),
     "state size": ("surgetank state size flights",),
-    "state inspect": ("surgetank state inspect flights N14228",),
+    "state inspect": (
+        "surgetank state inspect flights N14228",
+        "surgetank state inspect flights --key-hex 000000000000002a",
+    ),
     "state restoring": ("surgetank state restoring flights --json",),
     "state reshard": ("surgetank state reshard flights --partitions 16 --dry-run",),
     "state rebuild": ("surgetank state rebuild flights --dry-run", "surgetank state rebuild flights --table aircraft"),

@@ -4,7 +4,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -25,9 +25,7 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as for the pipeline's workers")
 ]
 
-
 WATCH_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0  # a worker that queries its peers takes two seconds
 
 
 @app.command()
@@ -48,32 +46,30 @@ def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None
 
 @app.command()
 def inspect(
-    name: Name, key: Annotated[str, typer.Argument(help="a key, as its producer sends it")], bootstrap: Bootstrap = None
+    name: Name,
+    key: Annotated[str | None, typer.Argument(help="a key, as its producer sends it")] = None,
+    key_hex: Annotated[
+        str | None, typer.Option(help="instead: the bytes of the record key, as hexadecimal digits")
+    ] = None,
+    bootstrap: Bootstrap = None,
 ) -> None:
-    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none."""
-    from urllib.parse import quote
+    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none.
 
+    For keys that are not text (longs, Avro, bytes) give --key-hex.
+    """
+    from surgetank.cli.inspected_key import inspected_key, query_of
     from surgetank.errors import BrokerError
-    from surgetank.http.http_get import get
 
+    query = query_of(key, key_hex)
     found = _found(name, bootstrap)
-    pipeline, peers = found.pipeline, _peers(found)()
-    replies: dict[str, Any] = {}
-    for address in sorted(peers):
-        for kind in ("features", "predictions"):
-            reply = get(f"{address}/v1/{pipeline.name}/{kind}/{quote(key, safe='')}", _ANSWER_SECONDS)
-            if reply is None:
-                break
-            if reply.status == 200:
-                replies[kind] = json.loads(reply.body)
-            else:
-                replies.setdefault(kind, json.loads(reply.body or b"{}"))
-        else:
-            break
+    peers = _peers(found)()
+    replies = inspected_key(sorted(peers), found.pipeline.name, query)
     if not replies:
-        raise BrokerError(f"no worker of {pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}")
+        raise BrokerError(
+            f"no worker of {found.pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}"
+        )
     typer.echo(json.dumps(replies, indent=2))
-    if not any("key" in each for each in replies.values()):
+    if not any({"key", "key_hex"} & each.keys() for each in replies.values()):
         raise typer.Exit(1)
 
 
