@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.output import add_columns, output_console, print_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,6 @@ def stats(
     bootstrap: Bootstrap = None,
 ) -> None:
     """Count dead letters by stage, reason and source topic, with the times of the first and the last failure."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -109,7 +109,7 @@ def stats(
         texts = (group.stage or "-", group.reason or "no dead letter of a pipeline", group.source_topic or "-")
         last = "-" if group.last is None else f"{group.last:%Y-%m-%d %H:%M:%S}"
         table.add_row(*map(escape, texts), f"{group.letters:,}", last, group.example)
-    Console().print(table)
+    print_table(table)
     if groups:
         typer.echo(f"look at one: surgetank dead-letters show {name} {groups[0].example}")
 
@@ -308,17 +308,15 @@ def _print_lines(letters: "pa.RecordBatch", _: bool) -> None:
 
 
 def _print_table(letters: "pa.RecordBatch", first: bool) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.columns_to_fit import columns_to_fit
 
-    console = Console()
+    console = output_console()
     shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
-    for column in shown:
-        table.add_column(column, width=_SHOWN[column], overflow="fold")
+    add_columns(table, {column: _SHOWN[column] for column in shown}, console)
     for row in letters.to_pylist():
         texts = row | {
             "at": f"{row['partition']}:{row['offset']}",

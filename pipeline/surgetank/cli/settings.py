@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from surgetank.cli.output import print_table
+
 
 def settings(
     config: Annotated[
@@ -23,7 +25,6 @@ def settings(
     from dataclasses import asdict
 
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -40,7 +41,7 @@ def settings(
         style = "bold" if each.origin != "default" else ""
         cells = (each.name, _shown(each.value), _shown(each.default), each.origin, each.description)
         table.add_row(*map(escape, cells), style=style)
-    Console().print(table)
+    print_table(table)
 
 
 def _shown(value: object) -> str:

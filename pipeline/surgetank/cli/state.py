@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.output import output_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +84,6 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
     """
     import time
 
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from surgetank.runtime.restore_progress import RestoreProgress, WorkerRestore
@@ -98,13 +98,14 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
         print_json({"workers": [each.as_dict() for each in poll().values()]})
         return
     restore, bars = RestoreProgress(), dict[str, TaskID]()
+    console = output_console()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        *([BarColumn()] if console.is_terminal else []),
         TextColumn("{task.completed:,.0f} records, {task.fields[left]:,} left, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console()) as progress:
+    with Progress(*columns, console=console) as progress:
         while True:
             workers = poll()
             for address, (done, of) in restore(workers).items():
