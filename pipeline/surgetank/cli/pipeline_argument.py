@@ -42,6 +42,11 @@ def located(name: str) -> "tuple[Pipeline, ModuleType]":
     return next(iter(found.values())), module
 
 
+def models_beside(module: ModuleType) -> Path:
+    """Return the folder of model bundles of a module that declares a pipeline."""
+    return Path(str(module.__file__)).parent / "models"
+
+
 def assigned(assignments: Iterable[str]) -> dict[str, str]:
     """Parse ``--set NAME=VALUE`` options.
 

@@ -41,7 +41,7 @@ def worker(
     for stop in (signal.SIGTERM, signal.SIGINT):  # until Faust's handlers are there, nothing has to be ended in order
         signal.signal(stop, lambda *_: os._exit(0))
 
-    from surgetank.cli.pipeline_argument import assigned, located
+    from surgetank.cli.pipeline_argument import assigned, located, models_beside
     from surgetank.settings import load
     from surgetank.telemetry import logs
 
@@ -58,4 +58,4 @@ def worker(
 
     from surgetank import app
 
-    app.run(chosen, settings, models=Path(str(module.__file__)).parent / "models")
+    app.run(chosen, settings, models=models_beside(module))

@@ -36,7 +36,8 @@ LETTERS = pa.RecordBatch.from_pylist(
 )
 BROKER = {"id": 1, "state": "running", "pid": 4_194_304, "port": 19_092, "uptime_seconds": 123_456}
 BROKER |= {"heap_mb": 1024, "resident_mb": 2048, "log": ".surgetank/kafka/broker-1/logs/server.log"}
-SETTING = {"name": "transaction.abort.timed.out.transaction.cleanup.interval.ms", "value": "1000", "default": "10000"}
+LONG = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
+SETTING: dict[str, object] = {"name": LONG, "value": "1000", "default": "10000"}
 
 
 def ran(*words: str) -> None:
@@ -55,7 +56,7 @@ TABLES: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "settings": (lambda: ran("settings"), ("kafka.bootstrap", "worker.stuck_deadline_seconds")),
     "audit": (lambda: ran("audit", "flights"), ("out of order", "1,234,567", "flights.boarding-0:17")),
     "lag": (lag, ("orders[0]", "behind")),
-    "kafka": (lambda: kafka._print_tables("127.0.0.1:9092", [BROKER], [SETTING]), ("4194304", SETTING["name"])),
+    "kafka": (lambda: kafka._print_tables("127.0.0.1:9092", [BROKER], [SETTING]), ("4194304", LONG)),
     "stats": (lambda: ran("dead-letters", "stats", "flights"), ("unreadable_record", "3:1234567890")),
     "list": (lambda: ran("dead-letters", "list", "flights"), ("unreadable_record", "3:1234567890")),
 }
