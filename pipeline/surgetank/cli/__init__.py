@@ -14,6 +14,7 @@ from surgetank.cli import (
     dead_letters,
     demo,
     dev,
+    doctor,
     features,
     incident,
     kafka,
@@ -53,6 +54,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command("new")(new.new)
 app.command("monitoring")(monitoring.monitoring)
 app.command("dev")(dev.dev)
+app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)

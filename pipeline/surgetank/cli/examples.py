@@ -9,6 +9,7 @@ from typer.models import CommandInfo
 EXAMPLES = {
     "new": ("surgetank new my-fraud",),
     "dev": ("surgetank dev", "surgetank dev my-fraud --bootstrap localhost:9092 --once"),
+    "doctor": ("surgetank doctor flights", "surgetank doctor flights --bootstrap kafka:9092 --json"),
     "worker": (
         "surgetank worker flights",
         "surgetank worker flights --bootstrap kafka:9092 --name worker-1",

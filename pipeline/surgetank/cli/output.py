@@ -34,10 +34,14 @@ def add_columns(table: "Table", widths: Mapping[str, int], console: "Console") -
 def print_table(table: "Table") -> None:
     """Print a table. Text that is too long for its column is folded, and never cut; without a terminal, no lines."""
     console = output_console()
+    for column in table.columns:
+        column.overflow = "fold"
     if not console.is_terminal:
         table.box = None
         table.pad_edge = False
         table.title_justify = table.caption_justify = "left"
-    for column in table.columns:
-        column.overflow = "fold"
-    console.print(table)
+        with console.capture() as printed:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+    else:
+        console.print(table)

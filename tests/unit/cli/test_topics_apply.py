@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from surgetank import Pipeline
 from surgetank.cli import topics
 from surgetank.errors import ModelError, SchemaError
 from surgetank.kafka import provisioning
+from surgetank.settings import KafkaSettings
 from topology.flights import flights
 
 
@@ -15,7 +17,12 @@ from topology.flights import flights
 def created(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the pipelines whose topics were created; nothing reaches Kafka."""
     found: list[str] = []
-    monkeypatch.setattr(provisioning, "apply", lambda _, pipeline, *__, **___: found.append(pipeline.name) or [])
+
+    def create(_: KafkaSettings, pipeline: Pipeline, *__: object, **___: object) -> list[str]:
+        found.append(pipeline.name)
+        return []
+
+    monkeypatch.setattr(provisioning, "apply", create)
     monkeypatch.setattr(provisioning, "existing", lambda _: {})
     return found
 
