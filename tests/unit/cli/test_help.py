@@ -114,3 +114,13 @@ def test_shells_complete_commands() -> None:
     command = [sys.executable, "-c", "import sys; sys.argv[0] = 'surgetank'; from surgetank.cli import main; main()"]
     ended = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=True)
     assert "apply" in ended.stdout.split()
+
+
+def test_commands_that_scripts_read_print_json(program: TyperGroup) -> None:
+    """All but those that run until they are stopped, write files, or tell all by their exit status."""
+    options = {path: {name for each in command.params for name in each.opts} for path, command in commands(program)}
+    without = {path for path, names in options.items() if "--json" not in names}
+    run_on = {"dev", "worker", "timeline receive"}
+    write = {"new", "monitoring", "demo", "bench", "incident report"}
+    status_only = {"kafka wait", "schemas check", "state reset"}
+    assert without == run_on | write | status_only | {"state inspect"}  # which prints nothing but JSON
