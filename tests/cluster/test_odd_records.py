@@ -141,7 +141,7 @@ def test_partitions_are_added_to_the_events_while_a_worker_runs(stage: StageFact
 
 def grow(under: Stage) -> None:
     """Run `surgetank topics apply --grow` for the pipeline."""
-    command = [sys.executable, "-m", "surgetank.cli", "topics", "apply", under.topology, "--grow"]
+    command = [sys.executable, "-m", "surgetank.cli", "topics", "apply", under.topology, "--grow", "--no-declaration"]
     environment = {ENVIRONMENT: under.prefix, "SURGETANK_KAFKA__BOOTSTRAP": under.kafka.bootstrap}
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False

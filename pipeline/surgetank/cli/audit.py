@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import print_table
 
 if TYPE_CHECKING:
     from surgetank.drills.audit_comparison import AuditReport
@@ -27,7 +28,6 @@ def audit(
     waits; it is not lost. The exit status is 1 if anything was lost, duplicated, unexpected or out of order, and with
     --wait also if events still wait.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -48,7 +48,7 @@ def audit(
                 style = "bold red" if what in faults and number else ""
                 examples = escape(", ".join(report.examples.get(what, ())))
                 table.add_row(what.replace("_", " "), f"{number:,}", examples, style=style)
-        Console().print(table)
+        print_table(table)
         typer.echo(_verdict(report))
     if not report.correct or (wait and report.waiting):
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import add_columns, output_console, print_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,10 +45,7 @@ def list_letters(
     *,
     given: SettingsOptions,
 ) -> None:
-    """Print dead letters, in the order of each partition.
-
-    Example: surgetank dead-letters list flights --reason undecodable --since 2026-11-01
-    """
+    """Print dead letters, in the order of each partition."""
     from surgetank.dead_letters.reading import read_letters
 
     pipeline, settings = pipeline_and_settings(name, given)
@@ -77,11 +75,7 @@ def stats(
     *,
     given: SettingsOptions,
 ) -> None:
-    """Count dead letters by stage, reason and source topic, with the times of the first and the last failure.
-
-    Example: surgetank dead-letters stats flights
-    """
-    from rich.console import Console
+    """Count dead letters by stage, reason and source topic, with the times of the first and the last failure."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -119,7 +113,7 @@ def stats(
         texts = (group.stage or "-", group.reason or "no dead letter of a pipeline", group.source_topic or "-")
         last = "-" if group.last is None else f"{group.last:%Y-%m-%d %H:%M:%S}"
         table.add_row(*map(escape, texts), f"{group.letters:,}", last, group.example)
-    Console().print(table)
+    print_table(table)
     if groups:
         typer.echo(f"look at one: surgetank dead-letters show {name} {groups[0].example}")
 
@@ -133,10 +127,7 @@ def show(
     *,
     given: SettingsOptions,
 ) -> None:
-    """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends.
-
-    Example: surgetank dead-letters show flights 3:1207
-    """
+    """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends."""
     from surgetank.codec.schema_repository import project_schemas
     from surgetank.dead_letters.partial_decode import decode_partially, hex_dump
     from surgetank.errors import TopicsError
@@ -207,10 +198,7 @@ def export(
     *,
     given: SettingsOptions,
 ) -> None:
-    """Write dead letters to a file, with keys, values and all headers.
-
-    Example: surgetank dead-letters export flights --out letters.parquet --reason unknown_schema
-    """
+    """Write dead letters to a file, with keys, values and all headers."""
     from surgetank.dead_letters.export import export_letters
 
     pipeline, settings = pipeline_and_settings(name, given)
@@ -249,8 +237,6 @@ def replay(
     key. Other pipelines on that topic process it again. The topic PIPELINE.dead-letters-replayed records what was sent:
     a replay that was interrupted or killed goes on where it ended. An event that fails again becomes a new dead letter,
     which counts one more attempt.
-
-    Example: surgetank dead-letters replay flights --reason unknown_schema --send
     """
     from rich.console import Console
 
@@ -332,17 +318,15 @@ def _print_lines(letters: "pa.RecordBatch", _: bool) -> None:
 
 
 def _print_table(letters: "pa.RecordBatch", first: bool) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.columns_to_fit import columns_to_fit
 
-    console = Console()
+    console = output_console()
     shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
-    for column in shown:
-        table.add_column(column, width=_SHOWN[column], overflow="fold")
+    add_columns(table, {column: _SHOWN[column] for column in shown}, console)
     for row in letters.to_pylist():
         texts = row | {
             "at": f"{row['partition']}:{row['offset']}",

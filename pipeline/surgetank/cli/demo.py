@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from surgetank.cli.options import SettingsOptions, interrupt_on_sigterm, with_settings
+from surgetank.cli.output import output_console, print_table
 
 
 @with_settings
@@ -26,7 +27,6 @@ def demo(
     """
     import contextlib
 
-    from rich.console import Console
     from rich.live import Live
 
     from surgetank.cli.pipeline_argument import located, recording_of
@@ -38,7 +38,7 @@ def demo(
     from surgetank.settings import KafkaSettings
 
     interrupt_on_sigterm()
-    console = Console()
+    console = output_console()
     pipeline, module = located(name)
     plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
     home = Path(".surgetank") / "demo"
@@ -57,7 +57,8 @@ def demo(
 
             def show(snapshot: drill.DemoSnapshot) -> None:
                 history.append(snapshot)
-                live.update(_picture(history, plan.spike))
+                if console.is_terminal:
+                    live.update(_picture(history, plan.spike))
 
             try:
                 result = drill.demo(
@@ -75,7 +76,7 @@ def demo(
                 console.print("stopped; cleaning up")
                 raise typer.Exit(130) from None
     write_report(result.as_dict(), report)
-    console.print(_summary(result))
+    print_table(_summary(result))
     for what, examples in result.audit.examples.items():
         console.print(f"  {what}: {', '.join(examples)}")
     console.print(f"report: {report}   worker logs: {home / 'logs'}", highlight=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import print_table
 
 if TYPE_CHECKING:
     from surgetank.offline.feature_log_check import FeatureLogReport
@@ -111,7 +112,6 @@ def compare(
 
 
 def _show(report: "FeatureLogReport") -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -126,7 +126,7 @@ def _show(report: "FeatureLogReport") -> None:
         style = "bold red" if each.differing else ""
         cells = (f"{each.known:,}", f"{each.differing:,}", worst, escape("\n".join(each.examples)))
         table.add_row(each.name, *cells, style=style)
-    Console().print(table)
+    print_table(table)
     for number, what in (
         (report.unrecorded, "events have no record: not scored, or scored while recording was off"),
         (report.others, "records are of another declaration of the features"),

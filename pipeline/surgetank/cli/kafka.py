@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from surgetank.cli.options import Json, print_json
+from surgetank.cli.output import print_table
 
 app = typer.Typer(help="Run Apache Kafka on this machine, without Docker.", no_args_is_help=True)
 
@@ -127,23 +128,22 @@ def wait(
 
 
 def _print_tables(bootstrap: str, brokers: list[dict[str, object]], settings: list[dict[str, object]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     def cell(value: object) -> str:
         return "-" if value is None else str(value)
 
-    console = Console()
-    shown = Table("broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log", title=bootstrap)
+    headings = ("broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log")
+    shown = Table(*headings, title=bootstrap, title_justify="left")
     columns = ("id", "state", "pid", "port", "uptime_seconds", "heap_mb", "resident_mb", "log")
     for one in brokers:
         shown.add_row(*(cell(one[column]) for column in columns))
-    console.print(shown)
+    print_table(shown)
     if settings:
         differing = Table("setting", "value", "Kafka's default", title="settings fit for development, not production")
         for one in settings:
             differing.add_row(*(cell(one[column]) for column in ("name", "value", "default")))
-        console.print(differing)
+        print_table(differing)
 
 
 def log_slow_steps() -> None:

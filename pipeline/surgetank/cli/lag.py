@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgetank.cli.options import SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import output_console, print_table
 
 if TYPE_CHECKING:
     from surgetank.lag.group_monitor import GroupMonitor
@@ -35,8 +36,6 @@ def lag(
     time to drain and status need several samples: use --watch. Unknown values are shown as ?, never as 0. Records
     behind an open transaction of a producer cannot be read yet: they are shown beside the lag.
     """
-    from rich.console import Console
-
     from surgetank.clock import SystemClock
     from surgetank.errors import SettingsError
     from surgetank.kafka.offset_collector import OffsetQuery
@@ -63,8 +62,7 @@ def lag(
         elif as_json:
             print_json(as_dict(monitor.poll()))
         else:
-            console = Console()
-            console.print(table(monitor.poll(), width=console.width))
+            print_table(table(monitor.poll(), width=output_console().width))
 
 
 def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
@@ -76,7 +74,7 @@ def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
     from surgetank.errors import BrokerError
     from surgetank.lag.table import as_dict, table
 
-    console = Console(quiet=as_json)
+    console = Console(quiet=as_json or not Console().is_terminal)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
@@ -89,4 +87,6 @@ def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
                 live.update(table(snapshot, max(1, console.height - _FRAME_ROWS), console.width), refresh=True)
                 if as_json:
                     print_json(as_dict(snapshot))
+                elif not console.is_terminal:
+                    print_table(table(snapshot, width=output_console().width))
             time.sleep(_WATCH_SECONDS)

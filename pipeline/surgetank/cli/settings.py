@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from surgetank.cli.options import SettingsOptions, with_settings
+from surgetank.cli.output import print_table
 
 
 @with_settings
@@ -23,7 +24,6 @@ def settings(
     from dataclasses import asdict
 
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -40,7 +40,7 @@ def settings(
         style = "bold" if each.origin != "default" else ""
         cells = (each.name, _shown(each.value), _shown(each.default), each.origin, each.description)
         table.add_row(*map(escape, cells), style=style)
-    Console().print(table)
+    print_table(table)
 
 
 def _shown(value: object) -> str:

@@ -4,11 +4,12 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import output_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +24,6 @@ app = typer.Typer(help="Inspect, change, export, import or delete the state of k
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the actions without doing them")]
 
 WATCH_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0  # a worker that queries its peers takes two seconds
 
 
 @app.command()
@@ -47,34 +47,28 @@ def size(name: Name, as_json: Json = False, *, given: SettingsOptions) -> None:
 @with_settings
 def inspect(
     name: Name,
-    key: Annotated[str, typer.Argument(help="a key, as its producer sends it")],
+    key: Annotated[str | None, typer.Argument(help="a key, as its producer sends it")] = None,
+    key_hex: Annotated[str | None, typer.Option(help="instead: its bytes, as hexadecimal digits")] = None,
     *,
     given: SettingsOptions,
 ) -> None:
-    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none."""
-    from urllib.parse import quote
+    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none.
 
+    For keys that are not text (longs, Avro, bytes) give --key-hex.
+    """
+    from surgetank.cli.inspected_key import inspected_key, query_of
     from surgetank.errors import BrokerError
-    from surgetank.http.http_get import get
 
+    query = query_of(key, key_hex)
     found = _found(name, given)
-    pipeline, peers = found.pipeline, _peers(found)()
-    replies: dict[str, Any] = {}
-    for address in sorted(peers):
-        for kind in ("features", "predictions"):
-            reply = get(f"{address}/v1/{pipeline.name}/{kind}/{quote(key, safe='')}", _ANSWER_SECONDS)
-            if reply is None:
-                break
-            if reply.status == 200:
-                replies[kind] = json.loads(reply.body)
-            else:
-                replies.setdefault(kind, json.loads(reply.body or b"{}"))
-        else:
-            break
+    peers = _peers(found)()
+    replies = inspected_key(sorted(peers), found.pipeline.name, query)
     if not replies:
-        raise BrokerError(f"no worker of {pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}")
+        raise BrokerError(
+            f"no worker of {found.pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}"
+        )
     typer.echo(json.dumps(replies, indent=2))
-    if not any("key" in each for each in replies.values()):
+    if not any({"key", "key_hex"} & each.keys() for each in replies.values()):
         raise typer.Exit(1)
 
 
@@ -89,7 +83,6 @@ def restoring(name: Name, as_json: Json = False, *, given: SettingsOptions) -> N
     """
     import time
 
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from surgetank.runtime.restore_progress import RestoreProgress, WorkerRestore
@@ -104,13 +97,14 @@ def restoring(name: Name, as_json: Json = False, *, given: SettingsOptions) -> N
         print_json({"workers": [each.as_dict() for each in poll().values()]})
         return
     restore, bars = RestoreProgress(), dict[str, TaskID]()
+    console = output_console()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        *([BarColumn()] if console.is_terminal else []),
         TextColumn("{task.completed:,.0f} records, {task.fields[left]:,} left, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console()) as progress:
+    with Progress(*columns, console=console) as progress:
         while True:
             workers = poll()
             for address, (done, of) in restore(workers).items():

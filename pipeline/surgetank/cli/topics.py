@@ -26,15 +26,29 @@ def apply_(
     grow: Annotated[
         bool, typer.Option("--grow", help="also give the output topics as many partitions as the events have")
     ] = False,
+    declaration: Annotated[
+        bool, typer.Option("--declaration/--no-declaration", help="first check the schemas and the model, as a worker")
+    ] = True,
     as_json: Json = False,
     *,
     given: SettingsOptions,
 ) -> None:
-    """Create missing topics, then check all topics. Repeating the command changes nothing."""
+    """Create missing topics, then check all topics. Repeating the command changes nothing.
+
+    Before anything is created, the schemas and the model of the pipeline are checked: workers could not use the topics.
+    """
+    from surgetank.cli.pipeline_argument import located, models_beside
     from surgetank.cli.timeline_event import write_timeline_event
+    from surgetank.errors import ModelError
     from surgetank.kafka import provisioning
+    from surgetank.worker.processing_parts import check_declaration
 
     chosen, settings = pipeline_and_settings(pipeline, given, {"features.record": features})
+    if declaration:
+        try:
+            check_declaration(chosen, settings, models_beside(located(pipeline)[1]))
+        except ModelError as error:
+            raise ModelError(f"{error}; to create the topics before there is a model: --no-declaration") from None
     kafka, recording = settings.kafka, settings.features.record
     made = provisioning.apply(kafka, chosen, replication, recording=recording, grow_outputs=grow)
     wanted = provisioning.needed(chosen, recording=recording)

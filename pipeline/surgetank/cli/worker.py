@@ -1,13 +1,15 @@
 """`surgetank worker`: run one worker of a pipeline."""
 
+import logging
 import os
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from surgetank.cli.options import SettingsOptions, with_settings
+
+log = logging.getLogger(__name__)
 
 
 @with_settings
@@ -23,17 +25,28 @@ def worker(
 ) -> None:
     """Run one worker until SIGTERM or Ctrl-C. Start more workers, on any machine, to share the partitions.
 
-    Exit status: 0 stopped normally, 2 a problem must be fixed first, 3 too many dead letters, 4 no progress,
-    5 another live worker has this name.
+    \b
+    Exit status:
+      0  stopped normally
+      1  an unexpected error
+      2  a problem must be fixed first
+      3  too many dead letters
+      4  no progress within the deadline
+      5  another live worker has this name
+      6  no disk space for state
+      7  the brokers reject the output of a task repeatedly
     """
     for stop in (signal.SIGTERM, signal.SIGINT):  # until Faust's handlers are there, nothing has to be ended in order
         signal.signal(stop, lambda *_: os._exit(0))
 
-    from surgetank.cli.pipeline_argument import located
+    from surgetank.cli.pipeline_argument import located, models_beside
+    from surgetank.telemetry import logs
 
     settings = given.load({"worker.name": name, "model.version": model_version, "telemetry.port": port})
+    logs.configure(settings.telemetry, pipeline=pipeline)
+    log.info("starting a worker of %s on Kafka at %s", pipeline, settings.kafka.bootstrap)
     chosen, module = located(pipeline)
 
     from surgetank import app
 
-    app.run(chosen, settings, models=Path(str(module.__file__)).parent / "models")
+    app.run(chosen, settings, models=models_beside(module))
