@@ -54,6 +54,7 @@ def worker(
     settings = load(flags | assigned(set_ or ()), file=config)
     logs.configure(settings.telemetry, pipeline=pipeline)
     log.info("starting a worker of %s on Kafka at %s", pipeline, settings.kafka.bootstrap)
+    logging.getLogger().setLevel(logging.WARNING)  # until the worker configures the logs: its host is quiet before
     chosen, module = located(pipeline)
 
     from surgetank import app
