@@ -45,6 +45,7 @@ def worker(
     settings = given.load({"worker.name": name, "model.version": model_version, "telemetry.port": port})
     logs.configure(settings.telemetry, pipeline=pipeline)
     log.info("starting a worker of %s on Kafka at %s", pipeline, settings.kafka.bootstrap)
+    logging.getLogger().setLevel(logging.WARNING)  # until the worker configures the logs: its host is quiet before
     chosen, module = located(pipeline)
 
     from surgetank import app
