@@ -108,8 +108,17 @@ def secured(data: Path) -> Iterator[SecuredKafka]:
         Broker(1, data / "broker-1", layout.ports(1)).write(render(own | _listeners(own, ports, expired)))
         cluster.start(1)
         cluster.wait(120)
-        addresses = [f"127.0.0.1:{port}" for port in ports.values()]
-        yield SecuredKafka(cluster, *addresses, client, password)
+        address = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        yield SecuredKafka(
+            cluster,
+            sasl=address["PLAIN"],
+            tls=address["TLS"],
+            expired=address["EXPIRED"],
+            mutual=address["MUTUAL"],
+            token=address["TOKEN"],
+            client_store=client,
+            store_password=password,
+        )
     finally:
         discard(data)
 
