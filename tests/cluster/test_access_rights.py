@@ -158,3 +158,24 @@ def test_a_right_is_revoked_while_the_worker_runs(live: Secured) -> None:
     found = stage.audit()
     assert found.ok, (found, stage.logs())
     assert found.scores == found.events > 0
+
+
+def test_the_password_of_the_user_changes_while_the_worker_runs(live: Secured) -> None:
+    """Nothing changes until it has to connect anew, here to a restarted broker; then it waits for the password."""
+    stage, cluster = live.stage, live.brokers.cluster
+    worker = stage.worker()
+    live.brokers.user(live.user("worker"), "another")
+    cluster.stop(1)
+    cluster.start(1)
+    cluster.wait(60)
+    stage.send(EVENTS)
+    stage.until(lambda: not worker.ready, 60, "not ready with a wrong password")
+    said = worker.log.read_text(errors="replace")
+    assert "correct sasl.username and sasl.password below kafka.client; this worker waits" in said, stage.logs()
+    assert "password of worker" not in said
+    live.brokers.user(live.user("worker"), "password of worker")
+    stage.until(lambda: worker.ready, 60, "ready again")
+    assert worker.running
+    found = stage.audit()
+    assert found.ok, (found, stage.logs())
+    assert found.scores == found.events > 0

@@ -237,6 +237,7 @@ def test_membership_gives_out_no_metadata_before_it_has_joined(
             patience_seconds=10,
             clock=SystemClock(),
             beat=lambda: polls.append(membership.metadata()),
+            on_connection_error=lambda _: None,
             on_failure=fail,
         )
         membership.start()
@@ -273,6 +274,7 @@ def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_it
         patience_seconds=10,
         clock=SystemClock(),
         beat=lambda: None,
+        on_connection_error=lambda _: None,
         on_failure=fail,
     )
     membership.start()

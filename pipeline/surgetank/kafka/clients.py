@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -103,9 +104,17 @@ def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:
     return Producer(common(kafka, **(options | overrides)))
 
 
-def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:
+def member(
+    kafka: KafkaSettings,
+    *,
+    group: str,
+    client_id: str,
+    protocol: str,
+    on_error: Callable[[KafkaError], None] = lambda _: None,
+) -> Consumer:
     """Return a consumer that can join the group by the protocol 'consumer' (KIP-848) or 'classic'.
 
+    ``on_error`` gets the errors of its connections, in the thread that polls.
     With static membership the client id is also its instance id.
     """
     options: dict[str, Any] = {"group_id": group, "client_id": client_id, "enable_auto_commit": False}
@@ -119,7 +128,7 @@ def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -
             "session_timeout_ms": round(kafka.session_timeout_seconds * 1000),
             "heartbeat_interval_ms": round(kafka.heartbeat_interval_seconds * 1000),
         }
-    return Consumer(common(kafka, **options))
+    return Consumer(common(kafka, **options) | {"error_cb": on_error})
 
 
 def uncompressed(kafka: KafkaSettings) -> dict[str, str]:

@@ -81,6 +81,7 @@ class GroupMembership:
         patience_seconds: float,
         clock: Clock,
         beat: Callable[[], None],
+        on_connection_error: Callable[[KafkaError], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._kafka = kafka
@@ -95,6 +96,7 @@ class GroupMembership:
         self._refused_at: float | None = None  # when the group first refused the name of this static member
         self._forbidden = False  # whether the user was found to lack the right to read the group
         self._beat = beat
+        self._on_connection_error = on_connection_error
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._consumer: Consumer | None = None
@@ -134,7 +136,13 @@ class GroupMembership:
             self._thread.join(timeout)
 
     def _join(self) -> Consumer:
-        consumer = clients.member(self._kafka, group=self._group, client_id=self._client_id, protocol=self.protocol)
+        consumer = clients.member(
+            self._kafka,
+            group=self._group,
+            client_id=self._client_id,
+            protocol=self.protocol,
+            on_error=self._on_connection_error,
+        )
         consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         return consumer
 

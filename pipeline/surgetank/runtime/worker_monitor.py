@@ -19,6 +19,7 @@ from surgetank.runtime.held_positions import Positions, held_positions
 from surgetank.runtime.mailbox import Mailbox
 from surgetank.runtime.observer import RuntimeObserver
 from surgetank.runtime.record_queues import RecordQueues
+from surgetank.runtime.refused_logins import RefusedLogins
 from surgetank.runtime.state_lifecycle import StateLifecycle
 from surgetank.runtime.task_events import OffsetsExpiring
 from surgetank.runtime.task_registry import TaskSnapshot
@@ -93,6 +94,7 @@ class WorkerMonitor:
         model_calls: ModelCalls,
         lag: LagReporter,
         foreign_members: ForeignMembersCheck,
+        refused_logins: RefusedLogins,
         observer: RuntimeObserver,
         clock: Clock,
         metrics: Metrics,
@@ -109,6 +111,7 @@ class WorkerMonitor:
         self._model_calls = model_calls
         self._lag = lag
         self._foreign_members = foreign_members
+        self._refused_logins = refused_logins
         self._observer = observer
         self._clock = clock
         self._metrics = metrics
@@ -116,6 +119,7 @@ class WorkerMonitor:
         self._on_failure = on_failure
         self._stuck = StuckTaskDetector(settings.worker.stuck_deadline_seconds)
         self._stalled = StuckTaskDetector(STALL_SECONDS)
+        self._refused = False  # whether the last check found the connections refused
         self._renewed_at = 0.0
         self._refreshed_at = clock.monotonic()
         self._stopping = threading.Event()
@@ -144,6 +148,7 @@ class WorkerMonitor:
         sources = self._mailbox.ask(lambda manager: manager.tasks.sources(each.task for each in tasks))
         ends, high = self._ends(sources)
         self._report(tasks, ends)
+        self._report_refusal(answered=bool(ends))
         self._lag.look(sources, ends, high, held_positions(self._mailbox, self._records))
         self._observer.looked(ends)
         now = self._clock.monotonic()
@@ -183,6 +188,14 @@ class WorkerMonitor:
             log.warning("%s, and nothing of it arrives; reading on with a new consumer", stalled)
             self._fetcher.renew()
             self._renewed_at = now
+
+    def _report_refusal(self, *, answered: bool) -> None:
+        refusal = self._refused_logins.current(answered=answered)
+        if refusal is not None:
+            self._health.set("group", False, refusal)
+        elif self._refused:
+            self._health.set("group", True)
+        self._refused = refusal is not None
 
     def _report(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int]) -> None:
         states = [each.state for each in tasks]

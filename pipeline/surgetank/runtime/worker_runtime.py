@@ -30,6 +30,7 @@ from surgetank.runtime.observer import RuntimeObserver
 from surgetank.runtime.rebalance_listener import TaskRebalanceListener
 from surgetank.runtime.record_order import ArrivalOrder
 from surgetank.runtime.record_queues import RecordQueues
+from surgetank.runtime.refused_logins import RefusedLogins
 from surgetank.runtime.serial_executor import SerialExecutor
 from surgetank.runtime.source_topics import SourceTopics
 from surgetank.runtime.state_lifecycle import StateLifecycle
@@ -123,6 +124,7 @@ class WorkerRuntime:
             metrics=metrics,
             observer=observer,
         )
+        refused_logins = RefusedLogins(kafka.bootstrap, clock)
         self._membership = GroupMembership(
             kafka,
             group=group,
@@ -134,6 +136,7 @@ class WorkerRuntime:
             patience_seconds=worker.stuck_deadline_seconds,
             clock=clock,
             beat=self._beat("membership", worker.close_deadline_seconds + 10),
+            on_connection_error=refused_logins.met,
             on_failure=on_failure,
         )
         self._fetcher = Fetcher(
@@ -224,6 +227,7 @@ class WorkerRuntime:
             foreign_members=ForeignMembersCheck(
                 GroupClient(kafka, group), pipeline=pipeline, topic=topics[0], metrics=metrics
             ),
+            refused_logins=refused_logins,
             observer=observer,
             clock=clock,
             metrics=metrics,
