@@ -18,6 +18,7 @@ from surgetank.declaration import Events, Pipeline
 from surgetank.drills.wire import decoder, event_decoder, fact_decoder
 from surgetank.errors import TopicsError
 from surgetank.features.spec import Float64s
+from surgetank.features.tables import Aggregate
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
 from surgetank.offline.backfill import compute_aggregates, matrices
@@ -103,9 +104,12 @@ def check_feature_log(
     report_status("computing offline")
     known = np.flatnonzero(rows >= 0)
     skew = compare(
-        pipeline.features,
+        pipeline.spec.logged,
         ComputedFeatures(_event_ids(remaining.positions), remaining.values),
-        ComputedFeatures(_event_ids(remaining.positions[known]), _offline(pipeline, history)[rows[known]]),
+        ComputedFeatures(
+            _event_ids(remaining.positions[known]),
+            offline_values(pipeline, history, rows[known], remaining.values[known]),
+        ),
     )
     return FeatureLogReport(
         pipeline=pipeline.name,
@@ -135,6 +139,26 @@ def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Se
     ordinals = np.empty(sum(lengths), dtype=np.int64)
     ordinals[np.lexsort((np.concatenate([events, *facts]), topics, np.concatenate(slots)))] = np.arange(sum(lengths))
     return np.split(ordinals, np.cumsum(lengths)[:-1])
+
+
+def offline_values(pipeline: Pipeline, history: History, rows: Int64s, online: Float64s) -> Float64s:
+    """Return float64 [k, L]: the logged inputs of ``rows`` int64 [k] of the pipeline's own events, computed offline.
+
+    Features computed from aggregates are computed from the logged aggregates in ``online`` float64 [k, L]: a sum that
+    differs in its last digits is compared once, with its tolerance, and all that follows from it bit by bit.
+    """
+    spec, own = pipeline.spec, history.topics[pipeline.events.topic]
+    aggregates = [(at, each.name) for at, each in enumerate(spec.logged) if isinstance(each, Aggregate)]
+    events = OrderedEvents(own.table.take(pa.array(rows)), own.ordinal[rows])
+    found = np.empty((len(rows), len(spec.logged)))
+    first = 0
+    for _, matrix in matrices(pipeline, events, {name: online[:, at] for at, name in aggregates}):
+        found[first : first + len(matrix), : len(spec.names)] = matrix
+        first += len(matrix)
+    computed = compute_aggregates(pipeline, history)
+    for at, name in aggregates:
+        found[:, at] = computed[name][rows]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +211,8 @@ class _TopicRecords:
 class _LoggedFeatures:
     """The k events with logged features, sorted by ``positions`` int64 [k].
 
-    ``values`` is float64 [k, F], NaN for missing values; ``facts_read`` int64 [k, T] as in ``processing_order``.
+    ``values`` is float64 [k, L], NaN for missing values: the inputs of ``FeatureSpec.logged``. ``facts_read`` is
+    int64 [k, T] as in ``processing_order``.
     """
 
     positions: Int64s
@@ -208,7 +233,7 @@ class _LoggedFeatures:
         values, facts_read = (pc.list_flatten(ours[name]) for name in cls.columns[2:4])
         return cls(
             positions,
-            values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.features))[first],
+            values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.spec.logged))[first],
             facts_read.to_numpy().reshape(len(ours), len(pipeline.table_facts))[first],
             doubled=int((times > 1).sum()),
             others=len(log) - len(ours),
@@ -240,17 +265,6 @@ def _history(
         may = may_update(times, log.arrived_ms)
         topics[events.topic] = OrderedEvents(log.table, ordinal, may, log.keys, log.deletes)
     return History(topics), rows
-
-
-def _offline(pipeline: Pipeline, history: History) -> Float64s:
-    """Return float64 [n, F]: the features of the pipeline's own events, aggregates in double precision."""
-    aggregates = compute_aggregates(pipeline, history)
-    events, names = history.topics[pipeline.events.topic], pipeline.spec.names
-    parts = [matrix.astype(np.float64) for _, matrix in matrices(pipeline, events, aggregates)]
-    found = np.concatenate([np.zeros((0, len(names))), *parts])
-    for name, column in aggregates.items():
-        found[:, names.index(name)] = column
-    return found
 
 
 def _tombstones(n: int, schema: pa.Schema, time: str) -> pa.Table:
