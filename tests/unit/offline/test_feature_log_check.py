@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from surgetank import Above, Difference, Events, Pipeline, Scores, Table, hours
 from surgetank.offline.comparison import ComputedFeatures, compare
-from surgetank.offline.feature_log_check import _LoggedFeatures, _TopicRecords, offline_values, processing_order
+from surgetank.offline.feature_log_check import _LoggedFeatures, offline_values, processing_order
 from surgetank.offline.history import History, OrderedEvents
+from surgetank.offline.topic_records import TopicRecords
 from surgetank.records import large_binary
 from topology.flights import flights
 
@@ -66,7 +67,7 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
         "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
         "source_topic": ["before", flights.events.topic, flights.events.topic],
     }
-    log = _TopicRecords(
+    log = TopicRecords(
         pa.table(columns), np.arange(3), np.arange(3), large_binary([None] * 3), np.zeros(3, dtype=np.bool_)
     )
 
