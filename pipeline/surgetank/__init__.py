@@ -8,21 +8,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from surgetank.declaration import Events, Pipeline, Scores
+    from surgetank.features.arithmetic import Difference, Product, Ratio, Sum
     from surgetank.features.columns import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
+    from surgetank.features.derived import Above, IsNull, Log1p
     from surgetank.features.spec import Feature
     from surgetank.features.tables import Table, days, hours, minutes, seconds
 
 __all__ = [
+    "Above",
     "Category",
     "DayOfWeek",
+    "Difference",
     "Elapsed",
     "Events",
     "Feature",
     "Field",
     "HourOfDay",
+    "IsNull",
+    "Log1p",
     "Month",
     "Pipeline",
+    "Product",
+    "Ratio",
     "Scores",
+    "Sum",
     "Table",
     "days",
     "hours",
@@ -33,6 +42,8 @@ __all__ = [
 _MODULES = {
     "surgetank.declaration": ("Events", "Pipeline", "Scores"),
     "surgetank.features.columns": ("Category", "DayOfWeek", "Elapsed", "Field", "HourOfDay", "Month"),
+    "surgetank.features.arithmetic": ("Difference", "Product", "Ratio", "Sum"),
+    "surgetank.features.derived": ("Above", "IsNull", "Log1p"),
     "surgetank.features.spec": ("Feature",),
     "surgetank.features.tables": ("Table", "days", "hours", "minutes", "seconds"),
 }
