@@ -98,7 +98,7 @@ def test_a_tool_lacks_a_right(live: Secured) -> None:
     stage.until(lambda: stage.lag() == 0, 60, "all events are scored")
     for tool, *command in (
         ("topics", "topics", "check", "any"),
-        ("topics", "topics", "apply", "any"),
+        ("topics", "topics", "apply", "any", "--no-declaration"),
         ("scores", "scores", "any", "--count", "5", "--json"),
         ("lag", "lag", "any", "--json"),
         ("lag-exporter", "lag-exporter", "--once", "--json"),
