@@ -1,6 +1,7 @@
 """A worker and the tools with exactly the rights that ``surgetank topics acls`` lists, and with one of them missing."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,3 +180,25 @@ def test_the_password_of_the_user_changes_while_the_worker_runs(live: Secured) -
     found = stage.audit()
     assert found.ok, (found, stage.logs())
     assert found.scores == found.events > 0
+
+
+def test_sigusr1_or_sigusr2_for_a_worker(live: Secured) -> None:
+    """The password is not in the log, events are scored after the signals, and a stop is a stop."""
+    stage = live.stage
+    stops = [(stage.worker(), stop) for stop in (signal.SIGTERM, signal.SIGINT)]
+    before = [worker.log.stat().st_size for worker, _ in stops]
+
+    for worker, _ in stops:
+        worker.process.send_signal(signal.SIGUSR1)
+        worker.process.send_signal(signal.SIGUSR2)
+    stage.send(EVENTS)
+
+    stage.until(lambda: stage.lag() == 0, 60, "all events are scored")
+    assert stage.scores() > 0
+    for (worker, stop), start in zip(stops, before, strict=True):
+        worker.process.send_signal(stop)
+        assert worker.process.wait(30) == 0
+        said = worker.log.read_bytes()
+        assert "password of worker" not in said.decode()
+        for word in (b"Signal", b"Stack", b"asyncio", b"debugger", b"Traceback", b"0x"):
+            assert word not in said[start:]
