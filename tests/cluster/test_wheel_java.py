@@ -6,14 +6,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, IsolationLevel, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewTopic, OffsetSpec
 
 from surgetank.kafka import clients
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.kafka.local.java_runtime import wheel_java
 from surgetank.settings import KafkaSettings
+from tests.support.consumer_group import until
 
 pytestmark = pytest.mark.cluster
 
@@ -42,6 +43,17 @@ def committed(kafka: KafkaSettings, topic: str, count: int) -> list[bytes]:
         reader.close()
 
 
+def ended(kafka: KafkaSettings, topic: str) -> bool:
+    """Return whether no transaction is open in the only partition: its end is the same for all readers."""
+    admin = clients.admin(kafka)
+    partition = KafkaTopicPartition(topic, 0)
+    ends = [
+        admin.list_offsets({partition: OffsetSpec.latest()}, isolation_level=level)[partition].result(10).offset
+        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+    ]
+    return ends[0] == ends[1]
+
+
 def test_brokers_run_on_the_java_of_the_wheel(
     local_cluster: Callable[..., LocalCluster], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -58,6 +70,7 @@ def test_brokers_run_on_the_java_of_the_wheel(
         assert process.cmdline()[0] == wheel_java()
         transacted(kafka, "events", [b"before %d" % broker])
         transacted(kafka, "events", [b"aborted"], commit=False)
+        until(lambda: ended(kafka, "events"), 30, "the brokers have written the marker of the abort")
         cluster.kill(broker)
         assert not process.is_running()
         cluster.start(broker)
