@@ -51,7 +51,7 @@ def ended(kafka: KafkaSettings, topic: str) -> bool:
         admin.list_offsets({partition: OffsetSpec.latest()}, isolation_level=level)[partition].result(10).offset
         for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
     ]
-    return ends[0] == ends[1]
+    return bool(ends[0] == ends[1])
 
 
 def test_brokers_run_on_the_java_of_the_wheel(
