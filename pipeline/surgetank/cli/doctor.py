@@ -10,7 +10,7 @@ from surgetank.cli.output import print_table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from surgetank.doctor.finding import Finding
+    from surgetank.doctor.finding import CheckFinding
 
 _STYLES = {"problem": "bold red", "warning": "yellow", "skipped": "dim"}
 
@@ -34,15 +34,15 @@ def doctor(
 
     from surgetank.cli.pipeline_argument import located, models_beside
     from surgetank.doctor.checkup import declaration_findings, kafka_findings, machine_findings
-    from surgetank.doctor.finding import Severity
+    from surgetank.doctor.finding import CheckSeverity
 
     settings = given.load()
     pipeline, module = located(name) if name is not None else (None, None)
-    parts: list[Iterable[Finding]] = [machine_findings(settings)]
+    parts: list[Iterable[CheckFinding]] = [machine_findings(settings)]
     if pipeline is not None and module is not None:
         parts.append(declaration_findings(pipeline, settings, models_beside(module)))
     findings = list(chain(*parts, kafka_findings(settings, pipeline)))
-    problems = sum(each.severity is Severity.PROBLEM for each in findings)
+    problems = sum(each.severity is CheckSeverity.PROBLEM for each in findings)
     if as_json:
         print_json({"ok": not problems, "findings": findings})
     else:
@@ -50,7 +50,7 @@ def doctor(
     raise typer.Exit(1 if problems else 0)
 
 
-def _print(findings: "list[Finding]") -> None:
+def _print(findings: "list[CheckFinding]") -> None:
     from rich.markup import escape
     from rich.table import Table
 

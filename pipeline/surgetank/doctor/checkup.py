@@ -6,7 +6,7 @@ from pathlib import Path
 
 from surgetank.declaration import Pipeline
 from surgetank.doctor import cluster, machine, probes
-from surgetank.doctor.finding import Finding, ok, problem, skipped
+from surgetank.doctor.finding import CheckFinding, ok, problem, skipped
 from surgetank.errors import BrokerError, StartupError
 from surgetank.kafka import provisioning
 from surgetank.kafka.authorized_operations import authorized_operations, broker_settings
@@ -14,7 +14,7 @@ from surgetank.settings import Settings
 from surgetank.worker.processing_parts import check_declaration
 
 
-def machine_findings(settings: Settings) -> Iterator[Finding]:
+def machine_findings(settings: Settings) -> Iterator[CheckFinding]:
     """Yield what is found of this machine."""
     telemetry, folder = settings.telemetry, settings.state.folder
     yield machine.python(sys.version_info[:2])
@@ -26,7 +26,7 @@ def machine_findings(settings: Settings) -> Iterator[Finding]:
     yield machine.disk(str(folder), free, writable=writable)
 
 
-def declaration_findings(pipeline: Pipeline, settings: Settings, models: Path) -> Iterator[Finding]:
+def declaration_findings(pipeline: Pipeline, settings: Settings, models: Path) -> Iterator[CheckFinding]:
     """Yield whether the schemas and the model of a pipeline load. ``models``: its bundles, unless set otherwise."""
     try:
         model = check_declaration(pipeline, settings, models)
@@ -36,7 +36,7 @@ def declaration_findings(pipeline: Pipeline, settings: Settings, models: Path) -
         yield ok("model", f"{model.name} {model.version} and the schemas fit pipeline {pipeline.name!r}")
 
 
-def kafka_findings(settings: Settings, pipeline: Pipeline | None) -> Iterator[Finding]:
+def kafka_findings(settings: Settings, pipeline: Pipeline | None) -> Iterator[CheckFinding]:
     """Yield what is found of Kafka, and of the topics of a pipeline, its rights, and the clock."""
     kafka = settings.kafka
     try:
@@ -50,7 +50,7 @@ def kafka_findings(settings: Settings, pipeline: Pipeline | None) -> Iterator[Fi
         yield problem("kafka", str(error), "start the brokers, or set kafka.bootstrap and kafka.client.*")
 
 
-def _pipeline_findings(settings: Settings, pipeline: Pipeline) -> Iterator[Finding]:
+def _pipeline_findings(settings: Settings, pipeline: Pipeline) -> Iterator[CheckFinding]:
     kafka, recording = settings.kafka, settings.features.record
     have = provisioning.existing(kafka)
     needed = provisioning.needed(pipeline, recording=recording)

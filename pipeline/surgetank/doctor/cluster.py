@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from surgetank.doctor.finding import Finding, ok, problem, skipped, warning
+from surgetank.doctor.finding import CheckFinding, ok, problem, skipped, warning
 
 PROTOCOL_VERSION = "inter.broker.protocol.version"  # brokers up to 3.9 have it; its default is their release
 OLDEST = (3, 7)
 
 
-def kafka(bootstrap: str, brokers: int, settings: Mapping[str, str] | None) -> Finding:
+def kafka(bootstrap: str, brokers: int, settings: Mapping[str, str] | None) -> CheckFinding:
     """Judge the release of the brokers by the settings of one of them; None if they may not be read."""
     found = f"{brokers} broker{'s' if brokers > 1 else ''} at {bootstrap}"
     if settings is None:
@@ -22,7 +22,7 @@ def kafka(bootstrap: str, brokers: int, settings: Mapping[str, str] | None) -> F
     return ok("kafka", f"{found}, Kafka {release}")
 
 
-def topics(pipeline: str, problems: Sequence[str]) -> Finding:
+def topics(pipeline: str, problems: Sequence[str]) -> CheckFinding:
     """Judge the topics of a pipeline by their ``problems``."""
     if not problems:
         return ok("topics", f"the topics fit pipeline {pipeline!r}")
@@ -31,7 +31,7 @@ def topics(pipeline: str, problems: Sequence[str]) -> Finding:
     )
 
 
-def rights(required: Mapping[str, Collection[str]], allowed: Mapping[str, Collection[str] | None]) -> Finding:
+def rights(required: Mapping[str, Collection[str]], allowed: Mapping[str, Collection[str] | None]) -> CheckFinding:
     """Judge the rights of this user: those ``required``, by resource, and those ``allowed`` as the brokers tell.
 
     Rights are named READ, WRITE and so on; a resource with None, or none, is unknown.

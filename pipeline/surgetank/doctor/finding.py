@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Severity(StrEnum):
+class CheckSeverity(StrEnum):
     """How bad a finding is: a worker cannot run with a problem; a check that could not be made is skipped."""
 
     OK = "ok"
@@ -14,30 +14,30 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckFinding:
     """The result of one check: what was found, and for a warning or a problem what to do."""
 
     check: str
-    severity: Severity
+    severity: CheckSeverity
     found: str
     advice: str = ""
 
 
-def ok(check: str, found: str) -> Finding:
+def ok(check: str, found: str) -> CheckFinding:
     """Return a finding that needs no action."""
-    return Finding(check, Severity.OK, found)
+    return CheckFinding(check, CheckSeverity.OK, found)
 
 
-def warning(check: str, found: str, advice: str) -> Finding:
+def warning(check: str, found: str, advice: str) -> CheckFinding:
     """Return a finding with which workers run."""
-    return Finding(check, Severity.WARNING, found, advice)
+    return CheckFinding(check, CheckSeverity.WARNING, found, advice)
 
 
-def problem(check: str, found: str, advice: str) -> Finding:
+def problem(check: str, found: str, advice: str) -> CheckFinding:
     """Return a finding with which workers do not run."""
-    return Finding(check, Severity.PROBLEM, found, advice)
+    return CheckFinding(check, CheckSeverity.PROBLEM, found, advice)
 
 
-def skipped(check: str, why: str) -> Finding:
+def skipped(check: str, why: str) -> CheckFinding:
     """Return that a check could not be made."""
-    return Finding(check, Severity.SKIPPED, why)
+    return CheckFinding(check, CheckSeverity.SKIPPED, why)

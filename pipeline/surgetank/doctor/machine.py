@@ -1,13 +1,13 @@
 """Judges this machine: Python, Java, Kafka's jars, ports, disk, clock. Pure."""
 
-from surgetank.doctor.finding import Finding, ok, problem, skipped, warning
+from surgetank.doctor.finding import CheckFinding, ok, problem, skipped, warning
 
 PYTHON_MIN, PYTHON_TESTED_MAX = (3, 11), (3, 13)
 DISK_BYTES_MIN, DISK_BYTES_LOW = 2**30, 5 * 2**30
 CLOCK_SECONDS_MAX = 10.0  # a worker corrects more than that, and says so
 
 
-def python(version: tuple[int, int]) -> Finding:
+def python(version: tuple[int, int]) -> CheckFinding:
     """Judge the version of Python, major and minor."""
     text = f"Python {version[0]}.{version[1]}"
     if version < PYTHON_MIN:
@@ -17,14 +17,14 @@ def python(version: tuple[int, int]) -> Finding:
     return ok("python", text)
 
 
-def java(version: str | None, error: str) -> Finding:
+def java(version: str | None, error: str) -> CheckFinding:
     """Judge the Java of this machine: its version, or why there is none that fits."""
     if version is None:
         return warning("java", error, "needed only to run Kafka on this machine (surgetank kafka up, surgetank dev)")
     return ok("java", f"Java {version}")
 
 
-def kafka_jars(repository: str, error: str = "") -> Finding:
+def kafka_jars(repository: str, error: str = "") -> CheckFinding:
     """Judge where Kafka's jars come from: a Maven repository, nothing if they are here, or why there is none."""
     if error:
         return warning("jars", error, "needed only to run Kafka on this machine (surgetank kafka up, surgetank dev)")
@@ -33,7 +33,7 @@ def kafka_jars(repository: str, error: str = "") -> Finding:
     return ok("jars", "Kafka's jars are on this machine")
 
 
-def port(host: str, number: int, error: str | None) -> Finding:
+def port(host: str, number: int, error: str | None) -> CheckFinding:
     """Judge the port of a worker's endpoints; ``error``: why it cannot be bound."""
     if number == 0:
         return ok("port", "telemetry.port is 0: a worker takes any free port")
@@ -46,7 +46,7 @@ def port(host: str, number: int, error: str | None) -> Finding:
     return ok("port", f"{host}:{number} is free")
 
 
-def disk(folder: str, free: int, *, writable: bool) -> Finding:
+def disk(folder: str, free: int, *, writable: bool) -> CheckFinding:
     """Judge the folder of local state: its free bytes, and whether this user may write there."""
     if not writable:
         return problem(
@@ -59,7 +59,7 @@ def disk(folder: str, free: int, *, writable: bool) -> Finding:
     return warning("disk", text, advice) if free < DISK_BYTES_LOW else ok("disk", text)
 
 
-def clock(difference: float | None) -> Finding:
+def clock(difference: float | None) -> CheckFinding:
     """Judge the clock: seconds by which it is ahead of the brokers' (negative: behind); None if unknown."""
     if difference is None:
         return skipped("clock", "unknown: brokers tell their time only for a record of a pipeline's timeline")

@@ -4,7 +4,7 @@ import pytest
 
 from surgetank.doctor import cluster, machine
 from surgetank.doctor.checkup import required_rights
-from surgetank.doctor.finding import Finding, Severity
+from surgetank.doctor.finding import CheckFinding, CheckSeverity
 from topology.flights import flights
 
 GIB = 2**30
@@ -15,42 +15,42 @@ ALL: dict[str, set[str] | None] = {resource: {"READ", "WRITE", "DESCRIBE", "CREA
 @pytest.mark.parametrize(
     ("finding", "severity"),
     [
-        (machine.python((3, 10)), Severity.PROBLEM),
-        (machine.python((3, 11)), Severity.OK),
-        (machine.python((3, 13)), Severity.OK),
-        (machine.python((3, 14)), Severity.WARNING),
-        (machine.java("21.0.1", ""), Severity.OK),
-        (machine.java(None, "no java on PATH"), Severity.WARNING),
-        (machine.kafka_jars(""), Severity.OK),
-        (machine.kafka_jars("https://mirror.test/m"), Severity.OK),
-        (machine.kafka_jars("", "no address to download from"), Severity.WARNING),
-        (machine.port("127.0.0.1", 0, None), Severity.OK),
-        (machine.port("127.0.0.1", 9100, None), Severity.OK),
-        (machine.port("127.0.0.1", 9100, "Address already in use"), Severity.WARNING),
-        (machine.disk("/state", 6 * GIB, writable=True), Severity.OK),
-        (machine.disk("/state", 4 * GIB, writable=True), Severity.WARNING),
-        (machine.disk("/state", GIB // 2, writable=True), Severity.PROBLEM),
-        (machine.disk("/state", 6 * GIB, writable=False), Severity.PROBLEM),
-        (machine.clock(None), Severity.SKIPPED),
-        (machine.clock(-9.0), Severity.OK),
-        (machine.clock(-11.0), Severity.WARNING),
-        (machine.clock(3600.0), Severity.WARNING),
-        (cluster.kafka("k:9092", 3, None), Severity.OK),
-        (cluster.kafka("k:9092", 3, {}), Severity.OK),
-        (cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.9-IV0"}), Severity.OK),
-        (cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.6-IV2"}), Severity.WARNING),
-        (cluster.topics("flights", []), Severity.OK),
-        (cluster.topics("flights", ["topic 'a' is missing"]), Severity.PROBLEM),
-        (cluster.rights(WORKER, ALL), Severity.OK),
-        (cluster.rights(WORKER, ALL | {"topic flights.scores": {"READ", "DESCRIBE"}}), Severity.PROBLEM),
-        (cluster.rights(WORKER, ALL | {"group flights": None}), Severity.SKIPPED),
+        (machine.python((3, 10)), CheckSeverity.PROBLEM),
+        (machine.python((3, 11)), CheckSeverity.OK),
+        (machine.python((3, 13)), CheckSeverity.OK),
+        (machine.python((3, 14)), CheckSeverity.WARNING),
+        (machine.java("21.0.1", ""), CheckSeverity.OK),
+        (machine.java(None, "no java on PATH"), CheckSeverity.WARNING),
+        (machine.kafka_jars(""), CheckSeverity.OK),
+        (machine.kafka_jars("https://mirror.test/m"), CheckSeverity.OK),
+        (machine.kafka_jars("", "no address to download from"), CheckSeverity.WARNING),
+        (machine.port("127.0.0.1", 0, None), CheckSeverity.OK),
+        (machine.port("127.0.0.1", 9100, None), CheckSeverity.OK),
+        (machine.port("127.0.0.1", 9100, "Address already in use"), CheckSeverity.WARNING),
+        (machine.disk("/state", 6 * GIB, writable=True), CheckSeverity.OK),
+        (machine.disk("/state", 4 * GIB, writable=True), CheckSeverity.WARNING),
+        (machine.disk("/state", GIB // 2, writable=True), CheckSeverity.PROBLEM),
+        (machine.disk("/state", 6 * GIB, writable=False), CheckSeverity.PROBLEM),
+        (machine.clock(None), CheckSeverity.SKIPPED),
+        (machine.clock(-9.0), CheckSeverity.OK),
+        (machine.clock(-11.0), CheckSeverity.WARNING),
+        (machine.clock(3600.0), CheckSeverity.WARNING),
+        (cluster.kafka("k:9092", 3, None), CheckSeverity.OK),
+        (cluster.kafka("k:9092", 3, {}), CheckSeverity.OK),
+        (cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.9-IV0"}), CheckSeverity.OK),
+        (cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.6-IV2"}), CheckSeverity.WARNING),
+        (cluster.topics("flights", []), CheckSeverity.OK),
+        (cluster.topics("flights", ["topic 'a' is missing"]), CheckSeverity.PROBLEM),
+        (cluster.rights(WORKER, ALL), CheckSeverity.OK),
+        (cluster.rights(WORKER, ALL | {"topic flights.scores": {"READ", "DESCRIBE"}}), CheckSeverity.PROBLEM),
+        (cluster.rights(WORKER, ALL | {"group flights": None}), CheckSeverity.SKIPPED),
     ],
 )
-def test_findings_say_what_to_do(finding: Finding, severity: Severity) -> None:
+def test_findings_say_what_to_do(finding: CheckFinding, severity: CheckSeverity) -> None:
     """Only a problem ends the command with status 1; what is neither good nor unknown has advice."""
     assert finding.severity is severity
     assert finding.found
-    assert bool(finding.advice) is (severity in (Severity.WARNING, Severity.PROBLEM))
+    assert bool(finding.advice) is (severity in (CheckSeverity.WARNING, CheckSeverity.PROBLEM))
 
 
 def test_the_side_of_a_wrong_clock_is_named() -> None:
