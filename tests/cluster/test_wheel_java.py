@@ -44,7 +44,10 @@ def committed(kafka: KafkaSettings, topic: str, count: int) -> list[bytes]:
 
 
 def ended(kafka: KafkaSettings, topic: str) -> bool:
-    """Return whether no transaction is open in the only partition: its end is the same for all readers."""
+    """Return whether no transaction is open in the only partition: its end is the same for all readers.
+
+    A broker that is killed before it has written the marker of an abort never writes it (ops/decisions/0002).
+    """
     admin = clients.admin(kafka)
     partition = KafkaTopicPartition(topic, 0)
     ends = [
