@@ -55,8 +55,8 @@ RULES = RuleGroup(
             o.MODEL_ROLLOUT_SECONDS,
             "Workers of {{ $labels.pipeline }} serve {{ $value }} versions of its model",
             "Workers of pipeline {{ $labels.pipeline }} have served {{ $value }} different models or versions for more "
-            f"than {o.MODEL_ROLLOUT_SECONDS // 60} minutes; a rolling restart takes less. Which of them scores an event "
-            "depends on the partition of its key.",
+            f"than {o.MODEL_ROLLOUT_SECONDS // 60} minutes; a rolling restart takes less. Which of them scores an "
+            "event depends on the partition of its key.",
             "Scores of {{ $labels.pipeline }} come from different versions of the model. None is lost.",
         ),
         AlertRule(

@@ -36,7 +36,8 @@ Bounds = dict[TopicPartition, tuple[int, int]]
 class OffsetQuery:
     """The groups to query: all whose whole name matches ``pattern``, or the one named ``group``.
 
-    For a single group the owners and their models are returned too, and its partitions of ``topics`` even without a committed offset.
+    For a single group the owners and their models are returned too, and its partitions of ``topics`` even without a
+    committed offset.
     """
 
     pattern: str = ".*"

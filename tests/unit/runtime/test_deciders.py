@@ -162,7 +162,9 @@ def test_only_the_named_and_dead_are_fenced() -> None:
         OffsetOwner("flights-w1", "http://127.0.0.1:8080"),
         OffsetOwner("flights-w1", "http://127.0.0.1:8080", "0dTnVLGKQyOWZMI"),
         OffsetOwner("flights-w1", "", "0dTnVLGKQyOWZMI", {"planes": short("a"), "predictions": short("b")}),
-        OffsetOwner("flights-w1", "http://127.0.0.1:8080", "0dTnVLGKQyOWZMI", {}, ModelVersion("late = soon", "größer")),
+        OffsetOwner(
+            "flights-w1", "http://127.0.0.1:8080", "0dTnVLGKQyOWZMI", {}, ModelVersion("late = soon", "größer")
+        ),
     ],
 )
 def test_a_claim_says_whose_it_is_and_where_its_owner_answers(owner: OffsetOwner) -> None:
