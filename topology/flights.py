@@ -46,6 +46,7 @@ flights = Pipeline(
     events=Events("flights.boarding", schema="boarding", key="tailnum", time="boarding_at"),
     features=(*SCHEDULE, *MEMORY),
     model="flights-late-memory",
+    model_version="1",
     scores=Scores("flights.scores"),
     recording="topology.recordings.flights:recording",
 )

@@ -51,6 +51,7 @@ RESTARTS_MAX = 3  # of one worker in 15 minutes; a deploy causes one
 REBALANCES_MAX = 10  # of one worker in 15 minutes, plus four per worker of the pipeline: a deploy causes two
 ABORTED_SHARE_MAX = 0.05  # of transactions, over five minutes
 ABORTED_PER_SECOND_MIN = 0.02  # and at least six in five minutes
+MODEL_ROLLOUT_SECONDS = 1800  # longest time of a rolling restart with another model version
 STATE_DISK_BYTES_MAX = 50 * 2**30  # disk space for the state of a worker
 DISK_AHEAD_SECONDS = 4 * 3600  # alert this long before the disk is full
 

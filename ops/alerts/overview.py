@@ -5,13 +5,13 @@ from ops.alerts.alert import INFO, by_pipeline
 from ops.alerts.lag import LAG, STATUS
 from ops.alerts.panels import Dashboard, Row, statuses, time_series
 from ops.alerts.scoring import DEAD, late_share
+from ops.alerts.workers import MODELS
 
 RATE = "[$__rate_interval]"
 _BUDGET = 1 - o.SCORED_IN_TIME_SHARE
 _LATENCY = by_pipeline(f"rate(surgetank_end_to_end_seconds_bucket{RATE})", "le")
 _EXPECTED = f"clamp_min(max by (group) (predict_linear({LAG}[5m], {o.CAPACITY_AHEAD_SECONDS})), 0)"
 _DRAIN = "max by (group) (surgetank_group_drain_seconds < +Inf and surgetank_group_lag_seconds > 1)"
-_ANSWER = f"count by (pipeline, model, version) (surgetank_model_info * {INFO})"
 
 KEEPING_UP = Row(
     "Are we keeping up?",
@@ -109,7 +109,7 @@ DONE_ABOUT_IT = Row(
             "short",
             (f"max by (pipeline, signal) (surgetank_anomaly * {INFO}) > 0", "{{pipeline}} {{signal}}"),
         ),
-        time_series("Workers by model version", "short", (_ANSWER, "{{pipeline}}: {{model}} {{version}}")),
+        time_series("Workers by model version", "short", (MODELS, "{{pipeline}}: {{model}} {{version}}")),
     ),
 )
 

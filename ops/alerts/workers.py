@@ -6,6 +6,7 @@ from ops.alerts.alert import INFO, AlertRule, RuleGroup, Severity, by_pipeline
 _ENDED = "rate(surgetank_transactions_total[5m])"
 _ABORTED = by_pipeline('rate(surgetank_transactions_total{outcome!="committed"}[5m])')
 _REBALANCES = 'increase(surgetank_rebalances_total{change="assigned"}[15m])'
+MODELS = f"count by (pipeline, model, version) (surgetank_model_info * {INFO})"
 _HALF_FULL = o.STATE_DISK_BYTES_MAX // 2
 
 RULES = RuleGroup(
@@ -46,6 +47,17 @@ RULES = RuleGroup(
             "A worker of pipeline {{ $labels.pipeline }} took part in {{ $value | printf `%.0f` }} rebalances in "
             f"15 minutes; {o.REBALANCES_MAX} and four per worker are allowed, a deploy causes two per worker.",
             "Scores of {{ $labels.pipeline }} may arrive a little later than usual. None is lost.",
+        ),
+        AlertRule(
+            "ModelVersionsMixed",
+            Severity.TICKET,
+            f"count by (pipeline) ({MODELS}) > 1",
+            o.MODEL_ROLLOUT_SECONDS,
+            "Workers of {{ $labels.pipeline }} serve {{ $value }} versions of its model",
+            "Workers of pipeline {{ $labels.pipeline }} have served {{ $value }} different models or versions for more "
+            f"than {o.MODEL_ROLLOUT_SECONDS // 60} minutes; a rolling restart takes less. Which of them scores an "
+            "event depends on the partition of its key.",
+            "Scores of {{ $labels.pipeline }} come from different versions of the model. None is lost.",
         ),
         AlertRule(
             "TransactionsAborted",

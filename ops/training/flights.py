@@ -131,15 +131,15 @@ def main() -> int:
         print("the checked-in model is this one, bit by bit" if same else "the checked-in model differs")
         return 0 if same else 1
     bundle = write(arguments.directory, manifest, model, replace=True)
-    PAGE.write_text(page([each for name in PIPELINES if (each := _written(arguments.directory, name))]))
+    PAGE.write_text(page([each for one in PIPELINES.values() if (each := _written(arguments.directory, one))]))
     print(f"wrote {bundle.folder}: {len(model):,} bytes, sha256 {manifest.sha256}")
     return 0
 
 
-def _written(directory: Path, name: str) -> Manifest | None:
-    """Return the highest version of a model, None if there is none."""
+def _written(directory: Path, pipeline: Pipeline) -> Manifest | None:
+    """Return the manifest of the declared version of a model, None if it is not there."""
     try:
-        return load(directory, name).manifest
+        return load(directory, pipeline.model, pipeline.model_version).manifest
     except ModelError:
         return None
 

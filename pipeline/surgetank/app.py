@@ -22,6 +22,7 @@ from surgetank.processing.dead_letter_limit import DeadLetterLimit
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.records import ModelVersion
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.faust_host import FaustProcess, HostedWorker, faust_app
 from surgetank.runtime.worker_runtime import WorkerRuntime
@@ -136,6 +137,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             output_batch_bytes_max=limits.batch,
             identity=identity,
             address=address,
+            model=ModelVersion(model.name, model.version),
             topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},
             processed=processed_events(pipeline, settings, schemas),
             clock=clock,

@@ -60,6 +60,8 @@ class Pipeline:
     """A pipeline from events to scores.
 
     ``facts`` are topics of events that are not scored; facts that update a table are included automatically.
+    ``model_version`` is the version of the model to serve, unless the setting ``model.version`` names another; empty:
+    the only version in the folder of bundles, and workers do not start if there are several.
     ``predictions``: whether a table keeps the last score of each key; the default is yes if there are other tables.
     ``recording`` is the function that returns recorded events for ``surgetank replay``, as ``package.module:function``.
     """
@@ -72,9 +74,14 @@ class Pipeline:
     facts: tuple[Events, ...] = field(default=())
     predictions: bool | None = None
     recording: str | None = None
+    model_version: str = ""
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.name)
+        if not isinstance(self.model_version, str):
+            raise TopologyError(
+                f"pipeline {self.name!r}: model_version is {self.model_version!r}; write the version as a text"
+            )
         object.__setattr__(self, "features", tuple(self.features))
         _ = self.spec  # raises for a contradictory declaration at import, naming the feature
         object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))

@@ -11,9 +11,12 @@ from confluent_kafka.admin import AclBinding
 from typer.testing import CliRunner
 
 from surgetank.cli import app
+from surgetank.doctor.checkup import kafka_findings
+from surgetank.doctor.finding import CheckSeverity
 from surgetank.drills.fleet import Fleet
 from surgetank.errors import SurgetankError
 from surgetank.kafka.access_rights import TOOLS, Operation, Resource, bindings, grant, rights
+from surgetank.settings import load
 from tests.support.secured_kafka import SecuredKafka, secured
 from tests.support.stateful_pipeline import Remembered
 
@@ -91,7 +94,10 @@ def live(brokers: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_tool_lacks_a_right(live: Secured) -> None:
-    """With exactly the listed rights the worker scores and each tool works; without one a tool names what it lacks."""
+    """With exactly the listed rights the worker scores and each tool works; without one a tool names what it lacks.
+
+    The doctor says the same of a worker's rights.
+    """
     stage = live.stage
     stage.worker()
     stage.send(EVENTS)
@@ -137,6 +143,14 @@ def test_a_tool_lacks_a_right(live: Secured) -> None:
             code, said = live.run(tool, *command)
             assert (code, says in said) == (2, True), (command, said)
     assert live.run("audit", "audit", "any")[0] == 0
+    worker = load(file=live.config("worker"))
+    scores = live.rule("worker", Resource.TOPIC, pipeline.scores.topic, Operation.DESCRIBE_CONFIGS)
+    (all_rights,) = (each for each in kafka_findings(worker, pipeline) if each.check == "rights")
+    assert all_rights.severity is CheckSeverity.OK, all_rights
+    with live.without(scores):
+        (one_less,) = (each for each in kafka_findings(worker, pipeline) if each.check == "rights")
+    assert one_less.severity is CheckSeverity.PROBLEM
+    assert one_less.found == f"this user lacks DescribeConfigs on topic {pipeline.scores.topic}"
 
 
 def test_a_right_is_revoked_while_the_worker_runs(live: Secured) -> None:

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from surgetank.drills.wire import SCORE, decoder
+from surgetank.kafka.offset_collector import OffsetQuery
 from surgetank.kafka.topic_reader import TopicReader
-from surgetank.records import DeadLetterReason
+from surgetank.lag.group_monitor import GroupMonitor
+from surgetank.lag.offset_collector_process import OffsetCollectorProcess
+from surgetank.records import DeadLetterReason, ModelVersion
 from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support import misbehaving_models
+from tests.support.consumer_group import until
 from tests.support.event_bytes import buried, far_away, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 
@@ -61,7 +65,7 @@ def test_a_model_call_that_hangs_ends_the_worker_and_commits_nothing(stage: Stag
         **{"model.directory": models, "model.call_deadline_seconds": 3, "worker.stuck_deadline_seconds": 30},
     )
     send(under, [*real(EVENTS), *(far_away(row) for row in range(under.pipeline.events.partitions))])
-    worker = under.worker(ready=False)
+    worker = under.worker(ready=False, environment={"SURGETANK_MODEL__VERSION": "2"})
 
     assert worker.process.wait(60) == 4, under.logs()
 
@@ -83,24 +87,37 @@ def test_a_model_call_that_hangs_ends_the_worker_and_commits_nothing(stage: Stag
 
 
 def test_going_back_to_an_older_version_is_one_restart(stage: StageFactory, tmp_path: Path) -> None:
-    """The highest version answers; with model.version set, the one that is set. Each score says which."""
+    """The version that is set answers, not the highest, beside workers that serve another. Each score says which."""
     models = tmp_path / "models"
     shutil.copytree(Path(__file__).parents[2] / "topology" / "models", models)
-    misbehaving_models.publish(models, "10", misbehaving_models.good())
-    misbehaving_models.publish(models, "9", misbehaving_models.not_a_number_for_far_rows())
+    misbehaving_models.publish(models, "9", misbehaving_models.good())
+    misbehaving_models.publish(models, "10", misbehaving_models.not_a_number_for_far_rows())
     under = stage(**IN_PLAY, **{"model.directory": models})
-    worker = under.worker()
+    worker = under.worker(environment={"SURGETANK_MODEL__VERSION": "9"})
     under.send(5_000)
     assert under.audit().scores == 5_000
-    assert versions(under) == {"10": 5_000}
-    assert under.fleet.stop(worker) == 0
+    assert versions(under) == {"9": 5_000}
 
-    under.worker(environment={"SURGETANK_MODEL__VERSION": "1"})
+    successor = under.worker()  # the declaration names version 1
+
+    with OffsetCollectorProcess(under.kafka) as collector:
+        query = OffsetQuery(group=under.pipeline.group, topics=(under.pipeline.events.topic,))
+        monitor = GroupMonitor(query, lambda query: collector.ask(query, 30.0), under.clock)
+        both = {ModelVersion(misbehaving_models.NAME, version) for version in ("1", "9")}
+        until(lambda: set(monitor.poll().models.values()) == both, 60, "`surgetank lag` shows both versions")
+        shown = monitor.poll()
+    assert {(shown.owners[source], model.version) for source, model in shown.models.items()} == {
+        (f"{under.pipeline.name}-{worker.name}", "9"),
+        (f"{under.pipeline.name}-{successor.name}", "1"),
+    }
+    page = successor.ask("/metrics", timeout=5) or ""
+    assert f'surgetank_model_info{{model="{misbehaving_models.NAME}",version="1"}} 1.0' in page
+    assert under.fleet.stop(worker) == 0
 
     under.send(7_000)
     found = under.audit()
     assert found.ok, found
-    assert versions(under) == {"10": 5_000, "1": 7_000}
+    assert versions(under) == {"9": 5_000, "1": 7_000}
 
 
 def far_rows(count: int) -> list[bool]:

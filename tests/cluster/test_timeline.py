@@ -100,7 +100,7 @@ def test_the_end_of_a_stuck_worker_is_told_with_its_exit_code(stage: StageFactor
     misbehaving_models.publish(models, "2", misbehaving_models.hangs_beyond(50_000.0))
     under = stage(**{"model.directory": models, "model.call_deadline_seconds": 3, "worker.stuck_deadline_seconds": 30})
     send(under, [*real(1_000), far_away(0)])
-    hanging = under.worker(ready=False)
+    hanging = under.worker(ready=False, environment={"SURGETANK_MODEL__VERSION": "2"})
     assert hanging.process.wait(60) == 4, under.logs()
     successor = under.worker(environment={"SURGETANK_MODEL__VERSION": "1"})
     under.until(lambda: bool(of(under, successor.name, EventKind.DEPLOY)), 30, "the deploy is told")

@@ -20,6 +20,7 @@ OTHERS_WITHIN = {  # they look at hours; the rest: 9 minutes
     "ScoredLateSlowBurn": 15 * HOUR,
     "DiskFillsUp": 3.5 * HOUR,
     "FactsPartitioner": 1.1 * HOUR,
+    "ModelVersionsMixed": 0.6 * HOUR,
 }
 
 
@@ -103,10 +104,12 @@ def a_normal_day() -> World:
 
 
 def a_deploy_of_everything() -> World:
-    """Return an hour in which three workers are restarted one after another, twice."""
+    """Return an hour in which three workers are restarted one after another, twice, the second time with a model."""
     world = World(HOUR, 5, workers=3, partitions=6)
     a_deploy(world, 900)
     a_deploy(world, 2100)
+    for worker in world.workers:
+        worker.model_version[worker.born[-1] :] = 2
     return world
 
 

@@ -135,6 +135,10 @@ def _blind(world: World, when: slice) -> None:
     world.exporter_up[when] = 0
 
 
+def _other_model(world: World, when: slice) -> None:
+    world.workers[1].model_version[when] = 2
+
+
 FAULTS: dict[str, Fault] = {
     "LagSecondsHigh": Fault(_lag(lambda world, when: world.ramp(when, 1.0)), 'group="flights"'),
     "LagGrowing": Fault(_lag(lambda world, when: world.ramp(when, 0.2)), 'group="flights"'),
@@ -161,6 +165,7 @@ FAULTS: dict[str, Fault] = {
     "RestoreTakesLong": Fault(_restoring),
     "RebalanceStorm": Fault(_storm, lasts=900, over=1200),
     "WorkerRestarts": Fault(_crash_loop, 'instance="worker-1:9100"', lasts=900, over=1200),
+    "ModelVersionsMixed": Fault(_other_model, lasts=HOUR),
     "TransactionsAborted": Fault(_aborting, lasts=900),
     "DiskFillsUp": Fault(_filling, 'instance="worker-0:9100"', lasts=4 * HOUR, step=30, over=2 * HOUR),
     "AnomalyArrivalRate": Fault(_anomaly("arrival_rate"), 'pipeline="flights",signal="arrival_rate"'),

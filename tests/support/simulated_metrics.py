@@ -33,6 +33,7 @@ class Worker:
     foreign_offsets: Floats  # since the previous step
     copartitioning: Floats
     clock_difference: Floats  # seconds
+    model_version: Floats  # whole numbers
     born: list[int] = field(default_factory=lambda: [0])
 
 
@@ -70,6 +71,7 @@ class World:
             foreign_offsets=np.zeros(self.steps),
             copartitioning=np.zeros(self.steps),
             clock_difference=np.zeros(self.steps),
+            model_version=np.ones(self.steps),
         )
 
     def at(self, second: float, seconds: float = np.inf) -> slice:
@@ -154,6 +156,9 @@ class World:
             task_epochs = np.full(self.steps, np.nan)
             task_epochs[start:end] = 1
             told[f'worker_info,worker="{number}-{birth}",pipeline="flights"'] = task_epochs
+        for version in np.unique(worker.model_version):
+            served = np.where(worker.model_version == version, 1.0, np.nan)
+            told[f'model_info,model="flights-late",version="{version:.0f}"'] = served
         told["process_start_time_seconds"] = np.zeros(self.steps)
         for start in worker.born:
             told["process_start_time_seconds"][start:] = self.seconds[min(start, self.steps - 1)]

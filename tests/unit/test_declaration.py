@@ -1,6 +1,7 @@
 """surgetank.declaration: what a pipeline with memory says of topics, and what it refuses."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -114,3 +115,10 @@ def test_a_format_that_does_not_exist_is_refused() -> None:
     """The message names those that do."""
     with pytest.raises(TopologyError, match="format is 'xml'; it must be 'avro' or 'json'"):
         replace(EVENTS, format="xml")  # type: ignore[arg-type]
+
+
+def test_the_version_of_a_model_is_a_text() -> None:
+    """A number would be the name of no folder."""
+    number: Any = 2
+    with pytest.raises(TopologyError, match="model_version is 2; write the version as a text"):
+        replace(pipeline(), model_version=number)

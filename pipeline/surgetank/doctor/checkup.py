@@ -9,6 +9,7 @@ from surgetank.doctor import cluster, machine, probes
 from surgetank.doctor.finding import CheckFinding, ok, problem, skipped
 from surgetank.errors import BrokerError, StartupError
 from surgetank.kafka import provisioning
+from surgetank.kafka.access_rights import Operation, Resource, rights
 from surgetank.kafka.authorized_operations import authorized_operations, broker_settings
 from surgetank.settings import Settings
 from surgetank.worker.processing_parts import check_declaration
@@ -64,13 +65,12 @@ def _pipeline_findings(settings: Settings, pipeline: Pipeline) -> Iterator[Check
 
 
 def required_rights(pipeline: Pipeline, *, recording: bool) -> dict[str, set[str]]:
-    """Return the rights that a worker needs, by resource as in ``authorized_operations``. Pure.
+    """Return the rights that a worker needs on topics and group, by resource as in ``authorized_operations``. Pure.
 
-    It reads all topics but features and timeline, and writes all but events and facts.
+    Describe is among them: Read and Write imply it, unless a rule denies it.
     """
-    unread = {pipeline.recorded, pipeline.timeline}
-    rights: dict[str, set[str]] = {}
-    for spec in provisioning.needed(pipeline, recording=recording):
-        read = {"READ"} if spec.name not in unread else set()
-        rights[f"topic {spec.name}"] = {"DESCRIBE"} | read | ({"WRITE"} if spec.name not in pipeline.sources else set())
-    return rights | {f"group {pipeline.group}": {"READ", "DESCRIBE"}}
+    return {
+        f"{resource} {name}": {Operation.DESCRIBE.name, *(each.name for each in operations)}
+        for resource, name, operations, _ in rights(pipeline, "worker", recording=recording)
+        if resource in (Resource.TOPIC, Resource.GROUP)
+    }

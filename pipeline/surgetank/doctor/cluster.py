@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from surgetank.doctor.finding import CheckFinding, ok, problem, skipped, warning
+from surgetank.kafka.access_rights import Operation
 
 PROTOCOL_VERSION = "inter.broker.protocol.version"  # brokers up to 3.9 have it; its default is their release
 OLDEST = (3, 7)
@@ -34,11 +35,11 @@ def topics(pipeline: str, problems: Sequence[str]) -> CheckFinding:
 def rights(required: Mapping[str, Collection[str]], allowed: Mapping[str, Collection[str] | None]) -> CheckFinding:
     """Judge the rights of this user: those ``required``, by resource, and those ``allowed`` as the brokers tell.
 
-    Rights are named READ, WRITE and so on; a resource with None, or none, is unknown.
+    Rights have the names of ``Operation``, as DESCRIBE_CONFIGS; a resource with None, or none, is unknown.
     """
     known = {resource: set(found) for resource, found in allowed.items() if found is not None}
     lacking = [
-        f"{right.capitalize()} on {resource}"
+        f"{Operation[right]} on {resource}"
         for resource, needed in required.items()
         if resource in known
         for right in sorted(set(needed) - known[resource])

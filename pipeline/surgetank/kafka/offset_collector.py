@@ -18,9 +18,10 @@ from confluent_kafka.admin import OffsetSpec
 
 from surgetank.kafka import clients
 from surgetank.kafka.group_members import group_members, partition_owners
+from surgetank.kafka.offset_owner import OffsetOwner, served_models
 from surgetank.kafka.oldest_records import OldestRecord, OldestRecords, ReadPosition
 from surgetank.kafka.topic_reader import partitions
-from surgetank.records import TopicPartition
+from surgetank.records import ModelVersion, TopicPartition
 from surgetank.settings import KafkaSettings
 
 ANSWER_SECONDS = 10.0
@@ -35,7 +36,8 @@ Bounds = dict[TopicPartition, tuple[int, int]]
 class OffsetQuery:
     """The groups to query: all whose whole name matches ``pattern``, or the one named ``group``.
 
-    For a single group the owners are returned too, and its partitions of ``topics`` even without a committed offset.
+    For a single group the owners and their models are returned too, and its partitions of ``topics`` even without a
+    committed offset.
     """
 
     pattern: str = ".*"
@@ -46,11 +48,15 @@ class OffsetQuery:
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """A group: whether it has members, its committed offsets (None: none), the client ids that own partitions."""
+    """A group: whether it has members, its committed offsets (None: none), the client ids that own partitions.
+
+    ``models`` are the models that the owners serve, where known: of a single group of workers.
+    """
 
     members: bool
     committed: dict[TopicPartition, int | None]
     owners: dict[TopicPartition, str] = field(default_factory=dict)
+    models: dict[TopicPartition, ModelVersion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,9 @@ class OffsetCollector:
         named = dict.fromkeys([*partitions(self._admin, topics, self._bootstrap), *owners])
         if topics:
             committed = {source: offset for source, offset in committed.items() if source.topic in topics}
-        return {group: GroupDescription(bool(members), named | committed, owners)}, ()
+        claims = {self._same(tp): OffsetOwner.of(tp.metadata) for tp in self._valid(answer)}
+        models = served_models(owners, claims)
+        return {group: GroupDescription(bool(members), named | committed, owners, models)}, ()
 
     def _ask(self, group: str) -> Answer:
         self._requests += 2  # its coordinator, and its offsets
@@ -139,13 +147,17 @@ class OffsetCollector:
         return answers[group]
 
     def _committed(self, answer: Answer) -> dict[TopicPartition, int | None]:
+        return {self._same(tp): tp.offset for tp in self._valid(answer)}
+
+    def _valid(self, answer: Answer) -> list[Any]:
+        """Return the partitions with a committed offset, in the type of the client."""
         try:
             found = answer.result().topic_partitions
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # it never ran, or was deleted since
-                return {}
+                return []
             raise
-        return {self._same(tp): tp.offset for tp in found if tp.error is None and tp.offset >= 0}
+        return [tp for tp in found if tp.error is None and tp.offset >= 0]
 
     def _bounds(self, sources: set[TopicPartition]) -> tuple[Bounds, dict[TopicPartition, int]]:
         """Return the bounds and high watermarks of the partitions that exist and have a leader.

@@ -6,15 +6,20 @@
     at=<HTTP address>
     topic=<topic id>
     tables=<table>:<fingerprint>,<table>:<fingerprint>
+    model=<name of the model>
+    version=<version of the model>
 
-Older workers wrote the first line, or the first two, only. Kafka's own tool and other applications write none of it.
+Older workers wrote the first lines only. Kafka's own tool and other applications write none of it.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from surgetank.records import ModelVersion, TopicPartition
+
 _OWNER, _AT, _TOPIC, _TABLES = "owner=", "at=", "topic=", "tables="
+_MODEL, _VERSION = "model=", "version="
 _TABLES_CHARACTERS = 2000  # brokers accept 4096 bytes of metadata (offset.metadata.max.bytes)
 _DIGITS = 12
 
@@ -24,13 +29,15 @@ class OffsetOwner:
     """The worker that committed an offset: its transactional id and its HTTP address ("": not known).
 
     ``topic_id`` is the id of the topic whose records the offset counts ("": not known); ``tables`` are the fingerprints
-    of the worker's tables as ``short`` returns them, empty if not known.
+    of the worker's tables as ``short`` returns them, empty if not known. ``model`` is the model that the worker serves,
+    None if not known.
     """
 
     transactional_id: str
     address: str = ""
     topic_id: str = ""
     tables: Mapping[str, str] = field(default_factory=dict)
+    model: ModelVersion | None = None
 
     def metadata(self) -> str:
         """Return the metadata to commit with an offset. Too many tables for it are left out."""
@@ -42,6 +49,8 @@ class OffsetOwner:
         tables = ",".join(f"{name}:{fingerprint}" for name, fingerprint in sorted(self.tables.items()))
         if tables and len(tables) <= _TABLES_CHARACTERS:
             lines.append(f"{_TABLES}{tables}")
+        if self.model is not None:
+            lines += [f"{_MODEL}{self.model.name}", f"{_VERSION}{self.model.version}"]
         return "\n".join(lines)
 
     @classmethod
@@ -53,7 +62,7 @@ class OffsetOwner:
         found = {
             name: line.removeprefix(name)
             for line in lines
-            for name in (_AT, _TOPIC, _TABLES)
+            for name in (_AT, _TOPIC, _TABLES, _MODEL, _VERSION)
             if line[: len(name)] == name
         }
         tables = (entry.partition(":") for entry in found.get(_TABLES, "").split(",") if entry)
@@ -62,7 +71,23 @@ class OffsetOwner:
             found.get(_AT, ""),
             found.get(_TOPIC, ""),
             {name: fingerprint for name, _, fingerprint in tables},
+            ModelVersion(found[_MODEL], found[_VERSION]) if found.keys() >= {_MODEL, _VERSION} else None,
         )
+
+
+def served_models(
+    owners: Mapping[TopicPartition, str], claims: Mapping[TopicPartition, OffsetOwner | None]
+) -> dict[TopicPartition, ModelVersion]:
+    """Return the model that the owner of each partition serves.
+
+    ``owners`` are the client ids of members of the group, ``claims`` come from the committed offsets. Partitions that
+    another worker committed last, as before a rebalance, are left out: the model of their owner is not known yet.
+    """
+    return {
+        source: claim.model
+        for source, claim in claims.items()
+        if claim is not None and claim.model is not None and claim.transactional_id == owners.get(source)
+    }
 
 
 def short(fingerprint: str) -> str:

@@ -9,7 +9,7 @@ from surgetank.kafka.offset_collector import CollectedOffsets, OffsetQuery
 from surgetank.lag.lag_evaluator import LagEvaluator, PartitionOffsets, PartitionStatus
 from surgetank.lag.partition_offsets import partition_offsets
 from surgetank.lag.rules import LagStatus, worst
-from surgetank.records import TopicPartition
+from surgetank.records import ModelVersion, TopicPartition
 
 HISTORY_SECONDS = 180.0
 POINTS_MAX = 400
@@ -17,7 +17,10 @@ POINTS_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """One poll. ``at``: seconds since the epoch; ``lag_history``: points (seconds ago, records), oldest first."""
+    """One poll. ``at``: seconds since the epoch; ``lag_history``: points (seconds ago, records), oldest first.
+
+    ``models``: the model that the owner of a partition serves, as its last commit says; absent if that is not known.
+    """
 
     at: float
     group: str
@@ -25,6 +28,7 @@ class GroupSnapshot:
     partitions: tuple[PartitionStatus, ...]
     owners: dict[TopicPartition, str]
     lag_history: dict[TopicPartition, list[tuple[float, int]]]
+    models: dict[TopicPartition, ModelVersion]
 
     @property
     def lag(self) -> int:
@@ -82,4 +86,4 @@ class GroupMonitor:
             while points[0][0] < now - HISTORY_SECONDS:
                 points.popleft()
         history = {source: [(now - at, lag) for at, lag in points] for source, points in self._lag_history.items()}
-        return GroupSnapshot(wall, self._group, group.members, partitions, group.owners, history)
+        return GroupSnapshot(wall, self._group, group.members, partitions, group.owners, history, group.models)

@@ -1,6 +1,7 @@
 """Renders a snapshot of a group: as a table for the terminal, and as JSON values for scripts."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ PARTITION, RECENT = "partition", f"last {HISTORY_SECONDS / 60:.0f} min"
 HELD_BACK = "open transaction"
 IMPORTANCE = (
     *(PARTITION, "lag", "behind", "status", HELD_BACK, "processed/s", "arrival/s", "drain", "committed", "log end"),
-    *("owner", "known by", RECENT),
+    *("owner", "model", "known by", RECENT),
 )
 
 
@@ -65,6 +66,7 @@ def table(snapshot: GroupSnapshot, rows_max: int = 1_000, width: int = 1_000) ->
         worst = sorted(shown, key=lambda partition: (-partition.status, -partition.lag))[:rows_max]
         shown = tuple(sorted(worst, key=lambda partition: partition.offsets.source))
         captions.append(f"the worst {rows_max} of {len(snapshot.partitions)} partitions")
+    captions += _models_text(snapshot)
     columns = {each.title: each for each in _columns(snapshot)}
     widths = {title: column.width(shown) for title, column in columns.items()}
     fitting = columns_to_fit(widths, [name for name in IMPORTANCE if name in columns], width - 1, gap=3)
@@ -73,7 +75,7 @@ def table(snapshot: GroupSnapshot, rows_max: int = 1_000, width: int = 1_000) ->
     members = "" if snapshot.members else ", no members"
     made = Table(
         title=Text.assemble(f"group {snapshot.group}: ", _status_text(snapshot.status), members),
-        caption="; ".join(captions) or None,
+        caption=Text("; ".join(captions), "table.caption") if captions else None,  # no markup: models have any name
         show_footer=True,
     )
     for title in fitting:
@@ -116,7 +118,23 @@ def _columns(snapshot: GroupSnapshot) -> list[_Column]:
             f"{owners} owner{'' if owners == 1 else 's'}",
             False,
         ),
+        *([_Column("model", lambda each: _model_text(snapshot, each), numbers=False)] if snapshot.models else []),
     ]
+
+
+def _models_text(snapshot: GroupSnapshot) -> list[str]:
+    """Return the models that are served, as one caption; several with the number of their partitions."""
+    served = Counter(" ".join(model) for model in snapshot.models.values())
+    if len(served) < 2:
+        return [f"model {model}" for model in served]
+    return ["several models: " + ", ".join(f"{model} on {count}" for model, count in sorted(served.items()))]
+
+
+def _model_text(snapshot: GroupSnapshot, partition: PartitionStatus) -> str:
+    source = partition.offsets.source
+    if (model := snapshot.models.get(source)) is not None:
+        return " ".join(model)
+    return UNKNOWN if source in snapshot.owners else ""
 
 
 def _held_back_text(partition: PartitionStatus) -> str:
@@ -144,6 +162,7 @@ def as_dict(snapshot: GroupSnapshot) -> dict[str, Any]:
 
 def _partition_dict(snapshot: GroupSnapshot, partition: PartitionStatus) -> dict[str, Any]:
     offsets, seconds, rates = partition.offsets, partition.seconds, partition.rates
+    model = snapshot.models.get(offsets.source)
     return {
         "topic": offsets.source.topic,
         "partition": offsets.source.partition,
@@ -160,6 +179,8 @@ def _partition_dict(snapshot: GroupSnapshot, partition: PartitionStatus) -> dict
         "open_transaction_seconds": None if partition.held_back is None else round(partition.held_back.seconds, 3),
         "status": None if partition.known_status is None else partition.known_status.name,
         "owner": snapshot.owners.get(offsets.source),
+        "model": None if model is None else model.name,
+        "model_version": None if model is None else model.version,
     }
 
 

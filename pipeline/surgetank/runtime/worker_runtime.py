@@ -16,7 +16,7 @@ from surgetank.kafka import provisioning
 from surgetank.kafka.group_client import GroupClient
 from surgetank.kafka.offset_owner import OffsetOwner, short
 from surgetank.kafka.task_limit import TaskLimit
-from surgetank.records import BatchOutput, OutputPartition, TaskId, TopicPartition
+from surgetank.records import BatchOutput, ModelVersion, OutputPartition, TaskId, TopicPartition
 from surgetank.runtime import task_actions as act
 from surgetank.runtime.batch_assembler import BatchAssembler
 from surgetank.runtime.event_clock import EventClock
@@ -63,8 +63,8 @@ class WorkerRuntime:
 
     ``topics`` are the source topics, the events first, ``topic_ids`` their ids; of the topics ``outputs`` only
     ``dead_letters`` is compressed. ``task_limit`` bounds the number of tasks; ``processed`` is that of
-    ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address.
-    ``on_failure`` is called, from any thread, with the error that ends the worker.
+    ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address,
+    ``model`` the model that it serves. ``on_failure`` is called, from any thread, with the error that ends the worker.
     ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     """
@@ -83,6 +83,7 @@ class WorkerRuntime:
         task_limit: TaskLimit,
         identity: str,
         address: str,
+        model: ModelVersion,
         topic_ids: Mapping[str, str],
         processed: ProcessedOffsets,
         clock: Clock,
@@ -174,7 +175,9 @@ class WorkerRuntime:
         self._identity = identity
         self._tables = {} if stores is None else {t: short(f) for t, f in stores.spec.fingerprints.items()}
         self._source_topics = SourceTopics(topic_ids, partial(provisioning.ids, kafka))
-        claims = {topic: OffsetOwner(identity, address, topic_ids[topic], self._tables).metadata() for topic in topics}
+        claims = {
+            topic: OffsetOwner(identity, address, topic_ids[topic], self._tables, model).metadata() for topic in topics
+        }
         self._transactions = TransactionManager(
             kafka,
             mailbox,

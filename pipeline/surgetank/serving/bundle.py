@@ -35,8 +35,8 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    version: str
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
     meaning: str = Field(description="what a score says, in one sentence")
     features: list[dict[str, Any]] = Field(description="declarations of the features, in the model's order")
     fingerprint: str = Field(description="SHA-256 of the declarations, see surgetank.features.spec")
@@ -109,10 +109,10 @@ class Bundle:
 
 
 def load(directory: Path, name: str, version: str = "") -> Bundle:
-    """Return a verified bundle: the version, or the highest one (by number: 10 is above 9) if it is empty.
+    """Return a verified bundle: the version, or the only one that is there if it is empty.
 
-    Raises ModelError if directory, name or version is missing, if a file is broken, or if model.onnx does not match the
-    manifest.
+    Raises ModelError if directory, name or version is missing, if several versions are there and none is given, if a
+    file is broken, or if model.onnx does not match the manifest.
     """
     if not directory.is_dir():
         raise ModelError(f"model directory {directory} does not exist; set model.directory")
@@ -123,7 +123,12 @@ def load(directory: Path, name: str, version: str = "") -> Bundle:
         raise ModelError(f"model {name!r} in {directory} has no version")
     if version and version not in present:
         raise ModelError(f"model {name!r} has no version {version!r} in {directory}; there is: {_listed(present)}")
-    folder = directory / name / (version or present[-1])
+    if not version and len(present) > 1:
+        raise ModelError(
+            f"model {name!r} in {directory} has the versions {_listed(present)}; name the one to serve: set "
+            "model.version, or model_version in the declaration of the pipeline"
+        )
+    folder = directory / name / (version or present[0])
     bundle = Bundle(folder, _manifest(folder / MANIFEST))
     _verify(bundle, name, folder.name)
     return bundle

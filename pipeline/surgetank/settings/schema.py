@@ -164,7 +164,10 @@ class ModelSettings(Section):
         default=None, description="folder of model bundles; default: models/ beside the topology file"
     )
     name: str = Field(default="", description="name of the bundle; default: the model that the pipeline declares")
-    version: str = Field(default="", description="version of the bundle; default: the highest one present")
+    version: str = Field(
+        default="",
+        description="version of the bundle; default: the version that the pipeline declares, else the only one present",
+    )
     threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")
     call_deadline_seconds: Seconds = Field(
         default=20.0, gt=0, description="a model call that takes longer ends the process with exit code 4"

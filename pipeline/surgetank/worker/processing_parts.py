@@ -17,6 +17,7 @@ from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
 from surgetank.processing.feature_log import FeatureLog
 from surgetank.record_compression import RecordBytes
+from surgetank.records import ModelVersion
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.settings import Settings
@@ -26,14 +27,22 @@ if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
     from surgetank.processing.stateful_features import StatefulFeatures
 
 
+def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
+    """Return the model to serve: as set, else as declared. An empty version is the only one present. Pure.
+
+    The declared version is one of the declared model: it does not hold for another ``model.name``.
+    """
+    name = settings.model.name or pipeline.model
+    declared = pipeline.model_version if name == pipeline.model else ""
+    return ModelVersion(name, settings.model.version or declared)
+
+
 def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pipeline's model, checked against its features, and that scores do not depend on the batch.
+    """Return the pinned model, checked against the pipeline's features, and that scores do not depend on the batch.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    chosen = bundle.load(
-        settings.model.directory or folder, settings.model.name or pipeline.model, settings.model.version
-    )
+    chosen = bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings))
     chosen.check(pipeline.spec)
     model = OnnxModel(
         chosen.model,

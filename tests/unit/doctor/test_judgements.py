@@ -9,7 +9,10 @@ from topology.flights import flights
 
 GIB = 2**30
 WORKER = required_rights(flights, recording=True)
-ALL: dict[str, set[str] | None] = {resource: {"READ", "WRITE", "DESCRIBE", "CREATE"} for resource in WORKER}
+ALL: dict[str, set[str] | None] = {
+    resource: {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE"} for resource in WORKER
+}
+NO_CONFIGS = {resource: {"READ", "WRITE", "DESCRIBE", "CREATE"} for resource in WORKER}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,7 @@ ALL: dict[str, set[str] | None] = {resource: {"READ", "WRITE", "DESCRIBE", "CREA
         (cluster.topics("flights", ["topic 'a' is missing"]), CheckSeverity.PROBLEM),
         (cluster.rights(WORKER, ALL), CheckSeverity.OK),
         (cluster.rights(WORKER, ALL | {"topic flights.scores": {"READ", "DESCRIBE"}}), CheckSeverity.PROBLEM),
+        (cluster.rights(WORKER, NO_CONFIGS), CheckSeverity.PROBLEM),
         (cluster.rights(WORKER, ALL | {"group flights": None}), CheckSeverity.SKIPPED),
     ],
 )
@@ -75,10 +79,17 @@ def test_the_release_of_brokers_before_4_0_is_named() -> None:
 
 
 def test_the_rights_of_a_worker() -> None:
-    """It reads events and state, and writes state and outputs; what is missing is named."""
-    assert WORKER["topic flights.boarding"] == {"READ", "DESCRIBE"}
-    assert WORKER["topic flights.timeline"] == {"WRITE", "DESCRIBE"}
-    assert WORKER["topic flights.scores"] == WORKER["topic flights.aircraft.changelog"] == {"READ", "WRITE", "DESCRIBE"}
+    """It reads events and state, and writes state and outputs; what is missing is named, as `topics acls` names it."""
+    settings = {"DESCRIBE", "DESCRIBE_CONFIGS"}
+    assert WORKER["topic flights.boarding"] == WORKER["topic flights.departures"] == {"READ", *settings}
+    assert WORKER["topic flights.timeline"] == {"WRITE", *settings}
+    assert WORKER["topic flights.scores"] == WORKER["topic flights.aircraft.changelog"] == {"READ", "WRITE", *settings}
+    assert WORKER["topic flights.features"] == {"READ", "WRITE", *settings}
+    assert "topic flights.features" not in required_rights(flights, recording=False)
+    assert WORKER["topic flights.upkeep"] == {"DESCRIBE"}
     assert WORKER["group flights"] == {"READ", "DESCRIBE"}
     lacking = cluster.rights(WORKER, ALL | {"topic flights.scores": {"DESCRIBE"}})
-    assert "Read on topic flights.scores, Write on topic flights.scores" in lacking.found
+    assert (
+        "DescribeConfigs on topic flights.scores, Read on topic flights.scores, Write on topic flights.scores"
+        in lacking.found
+    )

@@ -13,7 +13,7 @@ from surgetank.lag.group_monitor import GroupMonitor, GroupSnapshot
 from surgetank.lag.rules import LagStatus
 from surgetank.lag.sparkline import sparkline
 from surgetank.lag.table import as_dict, seconds_text, table
-from surgetank.records import TopicPartition
+from surgetank.records import ModelVersion, TopicPartition
 from tests.unit.lag.clocks import SetClock
 
 ORDERS = [TopicPartition("orders", number) for number in range(3)]
@@ -30,12 +30,13 @@ class Cluster:
         self.high_watermarks: dict[TopicPartition, int] = {}
         self.members = True
         self.owner = "worker-1"
+        self.models: dict[TopicPartition, ModelVersion] = {}
         self.monitor = GroupMonitor(OffsetQuery(group="[billing]", topics=("orders",)), self.survey, self.clock)
 
     def survey(self, query: OffsetQuery) -> CollectedOffsets:
         """Return the offsets that the test set."""
-        owners = {ORDERS[0]: self.owner}
-        answer = GroupDescription(self.members, dict(self.committed), owners)
+        owners = {ORDERS[0]: self.owner} | dict.fromkeys(self.models, "worker-2")
+        answer = GroupDescription(self.members, dict(self.committed), owners, dict(self.models))
         bounds = {source: (0, end) for source, end in self.ends.items()}
         return CollectedOffsets({"[billing]": answer}, bounds, self.heads, (), 9, 0.5, self.high_watermarks)
 
@@ -147,6 +148,26 @@ def test_records_behind_an_open_transaction_are_shown_beside_the_lag(cluster: Cl
     (first, *others) = found["partitions"]
     assert (first["open_transaction_records"], first["open_transaction_seconds"]) == (12, 2.0)
     assert {each["open_transaction_records"] for each in others} == {0}
+
+
+def test_workers_serve_different_versions_of_a_model(cluster: Cluster) -> None:
+    """Each partition has the model of its owner, if known; a narrow table has all models below it."""
+    assert "model" not in shown(cluster.poll())
+    cluster.models = {ORDERS[1]: ModelVersion("late", "1"), ORDERS[2]: ModelVersion("[late]", "2")}
+
+    text = shown(cluster.poll())
+    rows = [next(line for line in text.splitlines() if str(source) in line) for source in ORDERS]
+    assert [row.strip("│").split("│")[-1].strip() for row in rows] == ["?", "late 1", "[late] 2"]
+    narrow = shown(cluster.poll(), width=80)
+    assert "several models: [late] 2 on 1, late 1 on 1" in " ".join(narrow.split())
+    found = [(each["model"], each["model_version"]) for each in as_dict(cluster.poll())["partitions"]]
+    assert found == [(None, None), ("late", "1"), ("[late]", "2")]
+
+    cluster.models = {ORDERS[1]: ModelVersion("late", "1")}
+    text = shown(cluster.poll())
+    assert "model late 1" in text
+    (row,) = [line for line in text.splitlines() if "orders[2]" in line]
+    assert row.strip("│").split("│")[-1].strip() == ""  # nobody owns it
 
 
 def test_json_has_null_for_unknown_values(cluster: Cluster) -> None:

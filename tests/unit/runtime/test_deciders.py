@@ -3,8 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from surgetank.kafka.offset_owner import OffsetOwner, other_tables, short
-from surgetank.records import TaskId, TopicPartition
+from surgetank.kafka.offset_owner import OffsetOwner, other_tables, served_models, short
+from surgetank.records import ModelVersion, TaskId, TopicPartition
 from surgetank.runtime.commit_policy import (
     BATCHES_AHEAD,
     WORTHWHILE_ROWS,
@@ -162,11 +162,25 @@ def test_only_the_named_and_dead_are_fenced() -> None:
         OffsetOwner("flights-w1", "http://127.0.0.1:8080"),
         OffsetOwner("flights-w1", "http://127.0.0.1:8080", "0dTnVLGKQyOWZMI"),
         OffsetOwner("flights-w1", "", "0dTnVLGKQyOWZMI", {"planes": short("a"), "predictions": short("b")}),
+        OffsetOwner(
+            "flights-w1", "http://127.0.0.1:8080", "0dTnVLGKQyOWZMI", {}, ModelVersion("late = soon", "größer")
+        ),
     ],
 )
 def test_a_claim_says_whose_it_is_and_where_its_owner_answers(owner: OffsetOwner) -> None:
     """All of it comes back; a claim without the rest, as older workers make it, says nothing of that."""
     assert OffsetOwner.of(owner.metadata()) == owner
+
+
+def test_the_model_of_a_partition_is_that_of_its_owner() -> None:
+    """The last commit of another worker, or of an older one, does not tell it."""
+    first, second, third = (TopicPartition("events", number) for number in range(3))
+    mine = OffsetOwner("w1", model=ModelVersion("late", "2"))
+    former = OffsetOwner("w0", model=ModelVersion("late", "1"))
+    owners = {first: "w1", second: "w1", third: "w1"}
+
+    assert served_models(owners, {first: mine, second: former, third: OffsetOwner("w1")}) == {first: ("late", "2")}
+    assert served_models({}, {first: mine, second: None}) == {}
 
 
 @pytest.mark.parametrize("metadata", [None, "", "other text"])

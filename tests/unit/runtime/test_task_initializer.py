@@ -10,7 +10,7 @@ import pytest
 from surgetank.clock import SystemClock
 from surgetank.kafka.group_client import GroupClient
 from surgetank.kafka.offset_owner import OffsetOwner
-from surgetank.records import TaskId, TopicPartition
+from surgetank.records import ModelVersion, TaskId, TopicPartition
 from surgetank.runtime import task_actions as act
 from surgetank.runtime import task_events as on
 from surgetank.runtime.event_clock import EventClock
@@ -140,6 +140,7 @@ def changed() -> Iterator[OffsetOwner]:
     yield OffsetOwner("me", CLAIM.address, "1")
     yield OffsetOwner("me", "http://127.0.0.1:1", "1", CLAIM.tables)
     yield OffsetOwner("me", CLAIM.address, "", CLAIM.tables)
+    yield OffsetOwner("me", CLAIM.address, "1", CLAIM.tables, ModelVersion("late", "1"))
 
 
 @pytest.mark.parametrize("owner", list(changed()))

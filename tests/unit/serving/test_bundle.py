@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from surgetank import Category, DayOfWeek, Feature, Field
 from surgetank.errors import ModelError
@@ -59,14 +60,28 @@ def test_what_was_written_is_loaded(bundle: Bundle, tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(versions=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, unique=True, max_size=6))
-def test_the_highest_version_is_the_default(
+def test_several_versions_of_a_model_and_none_is_named(
     versions: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Without a version the highest is loaded, compared by numbers: 1.10 is above 1.9."""
+    """The only version is loaded; of several none, and the message lists them by number: 1.10 is above 1.9."""
     directory = tmp_path_factory.mktemp("models")
     for major, minor in versions:
         write(directory, manifest(f"{major}.{minor}"), MODEL)
-    assert load(directory, "late").version == "{}.{}".format(*max(versions))
+    names = ["{}.{}".format(*version) for version in sorted(versions)]
+    if len(names) == 1:
+        assert load(directory, "late").version == names[0]
+    else:
+        message = refusal(lambda: load(directory, "late"))
+        assert f"the versions {', '.join(names)}; name the one to serve: set model.version, or model_version" in message
+    assert [load(directory, "late", name).version for name in names] == names
+
+
+def test_a_manifest_has_a_name_and_a_version() -> None:
+    """Without them its folder would be the one of all versions, which `replace` would remove."""
+    with pytest.raises(ValidationError, match="version"):
+        manifest(version="")
+    with pytest.raises(ValidationError, match="name"):
+        manifest(name="")
 
 
 def test_an_unfinished_write_is_not_seen(bundle: Bundle, tmp_path: Path) -> None:

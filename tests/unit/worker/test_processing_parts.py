@@ -10,8 +10,48 @@ from surgetank.errors import ModelError
 from surgetank.serving import bundle
 from surgetank.serving.bundle import Tolerance
 from surgetank.settings import Settings
-from surgetank.worker.processing_parts import load_model
+from surgetank.settings.schema import ModelSettings
+from surgetank.worker.processing_parts import load_model, pinned_model
 from tests.support import misbehaving_models
+
+
+def serving(version: str, name: str = "") -> Settings:
+    """Return the settings of a worker that serves this version."""
+    return Settings(model=ModelSettings(name=name, version=version))
+
+
+@pytest.mark.parametrize(
+    ("declared", "settings", "pinned"),
+    [
+        ("1", Settings(), "1"),
+        ("1", serving("2"), "2"),
+        ("", serving("2"), "2"),
+        ("", Settings(), ""),
+        ("1", serving("", name=flights.model), "1"),
+        ("1", serving("", name="another"), ""),  # the declared version is one of the declared model
+        ("1", serving("2", name="another"), "2"),
+    ],
+)
+def test_a_worker_serves_the_version_that_is_set_else_the_declared_one(
+    declared: str, settings: Settings, pinned: str
+) -> None:
+    """Neither: the only one present, which the folder of bundles tells."""
+    name = settings.model.name or flights.model
+    assert pinned_model(replace(flights, model_version=declared), settings) == (name, pinned)
+
+
+def test_a_version_appears_beside_the_one_that_is_served(tmp_path: Path) -> None:
+    """A restart serves the pinned version still; where none is pinned it serves none of the two."""
+    misbehaving_models.publish(tmp_path, "1", misbehaving_models.good())
+    pinned, open_ended = replace(flights, model_version="1"), replace(flights, model_version="")
+    assert load_model(open_ended, Settings(), tmp_path).version == "1"
+
+    misbehaving_models.publish(tmp_path, "2", misbehaving_models.good())
+
+    assert load_model(pinned, Settings(), tmp_path).version == "1"
+    assert load_model(open_ended, serving("2"), tmp_path).version == "2"
+    with pytest.raises(ModelError, match="the versions 1, 2; name the one to serve"):
+        load_model(open_ended, Settings(), tmp_path)
 
 
 def test_a_worker_loads_no_model_whose_scores_depend_on_the_batch(tmp_path: Path) -> None:
@@ -24,7 +64,7 @@ def test_a_worker_loads_no_model_whose_scores_depend_on_the_batch(tmp_path: Path
     tolerant = refused.manifest.model_copy(update={"version": "2", "tolerance": Tolerance(relative=1.0, absolute=1e6)})
     bundle.write(tmp_path, tolerant, model)
 
-    assert load_model(flights, Settings(), tmp_path).version == "2"
+    assert load_model(flights, serving("2"), tmp_path).version == "2"
 
 
 def test_a_worker_loads_no_model_of_other_features(tmp_path: Path) -> None:

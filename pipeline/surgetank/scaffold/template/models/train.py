@@ -1,4 +1,4 @@
-"""Trains the model of the pipeline: ``python -m models.train`` writes models/my-fraud/1.
+"""Trains the model of the pipeline: ``python -m models.train`` writes the declared version below models/my-fraud.
 
 A logistic regression on the logarithms of the features; Surgetank brings all that it needs. Any model will do that
 becomes an ONNX file with one float32 input [rows, features] and one score per row.
@@ -95,7 +95,7 @@ def train(directory: Path) -> bundle.Bundle:
     model = onnx_bytes(weights)
     manifest = bundle.Manifest(
         name=pipeline.model,
-        version="1",
+        version=pipeline.model_version,
         meaning="probability that a payment is fraudulent",
         features=pipeline.spec.declaration(),
         fingerprint=pipeline.spec.fingerprint(),

@@ -26,17 +26,17 @@ def test_released_schemas_stay_readable() -> None:
 
 def test_the_model_was_trained_on_the_features_of_the_pipeline() -> None:
     """The bundle has the features of the declaration, in its order."""
-    bundle.load(MODELS, pipeline.model).check(pipeline.spec)
+    bundle.load(MODELS, pipeline.model, pipeline.model_version).check(pipeline.spec)
 
 
 def test_training_makes_the_model_that_is_here(tmp_path: Path) -> None:
     """The bundle is the work of the training script, to the last bit."""
-    assert train(tmp_path).manifest == bundle.load(MODELS, pipeline.model).manifest
+    assert train(tmp_path).manifest == bundle.load(MODELS, pipeline.model, pipeline.model_version).manifest
 
 
 def test_frauds_score_higher_than_other_payments() -> None:
     """The ONNX file scores features as they come, missing values included."""
-    found = bundle.load(MODELS, pipeline.model)
+    found = bundle.load(MODELS, pipeline.model, pipeline.model_version)
     model = OnnxModel(
         found.model,
         name=found.name,

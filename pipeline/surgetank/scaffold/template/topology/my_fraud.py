@@ -17,6 +17,7 @@ pipeline = Pipeline(
         cards.seconds_since_last(),
     ),
     model="my-fraud",
+    model_version="1",  # the folder below models/my-fraud that workers serve
     scores=Scores("my-fraud.scores"),
     recording="sample_events:recording",
 )
