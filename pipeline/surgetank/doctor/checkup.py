@@ -66,11 +66,11 @@ def _pipeline_findings(settings: Settings, pipeline: Pipeline) -> Iterator[Check
 def required_rights(pipeline: Pipeline, *, recording: bool) -> dict[str, set[str]]:
     """Return the rights that a worker needs, by resource as in ``authorized_operations``. Pure.
 
-    It reads all topics but features and timeline, and writes all but events and facts.
+    It reads all topics but features and timeline, and writes all but events and facts, unless it re-keys their records.
     """
-    unread = {pipeline.recorded, pipeline.timeline}
+    unread, unwritten = {pipeline.recorded, pipeline.timeline}, {*pipeline.sources} - {*pipeline.rekeyed}
     rights: dict[str, set[str]] = {}
     for spec in provisioning.needed(pipeline, recording=recording):
         read = {"READ"} if spec.name not in unread else set()
-        rights[f"topic {spec.name}"] = {"DESCRIBE"} | read | ({"WRITE"} if spec.name not in pipeline.sources else set())
+        rights[f"topic {spec.name}"] = {"DESCRIBE"} | read | ({"WRITE"} if spec.name not in unwritten else set())
     return rights | {f"group {pipeline.group}": {"READ", "DESCRIBE"}}

@@ -26,6 +26,7 @@ class Event:
     offset: int
     id: str | None
     key: bytes | None
+    original: tuple[int, int] = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def audited(
             column([e.offset for e in events]),
             pa.array([e.id for e in events], pa.string()),
             pa.array([e.key for e in events], pa.binary()),
+            column([e.original[0] for e in events]),
+            column([e.original[1] for e in events]),
         ),
         SeenScores(
             column([s.partition for s in scores]),
