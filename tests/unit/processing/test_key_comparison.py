@@ -34,7 +34,8 @@ def batch_of(keys: list[bytes | None], column: pa.Array, rows: list[int] | None 
 
 def differing(keys: list[bytes | None], column: pa.Array) -> list[int]:
     """Return the places of the events whose keys do not repeat the column."""
-    return find_mismatches(batch_of(keys, column), "k").places.tolist()
+    places: list[int] = find_mismatches(batch_of(keys, column), "k").places.tolist()
+    return places
 
 
 def test_a_missing_key_and_a_null_field_are_told_apart() -> None:
