@@ -38,7 +38,14 @@ from surgetank.timeline.timeline_reporter import TimelineReporter
 from surgetank.timeline.writer import TimelineWriter
 from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
-from surgetank.worker.processing_parts import deserializers, feature_log, load_model, processed_events, topic_limits
+from surgetank.worker.processing_parts import (
+    deserializers,
+    feature_log,
+    key_rules,
+    load_model,
+    processed_events,
+    topic_limits,
+)
 from surgetank.worker.reported_start import reported_start
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.worker_listener import WorkerListener
@@ -106,6 +113,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             scorer=scorer,
             scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=limits.score),
             dead_letter_bytes_max=limits.dead_letter,
+            key_rules=key_rules(pipeline, limits, metrics, warnings),
             key_bytes_max=limits.key,
             clock=clock,
             metrics=metrics,

@@ -14,6 +14,8 @@ from surgetank.text_columns import has_text
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 Format = Literal["avro", "json"]
+DifferingKeys = Literal["count", "refuse", "rekey"]
+PartitionerName = Literal["murmur2", "crc32"]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 PREDICTIONS = "predictions"  # the table of each key's last score
 
@@ -27,6 +29,11 @@ class Events:
     ``key``, ``time`` and ``id`` are fields of the schema: the field that the record key repeats (None: the key is not
     used), the event time (a timestamp of any unit, an instant or a local time), and the producer's stable identity of
     the event. Key and id have any type but record, array and map.
+
+    ``differing_keys`` is what happens to a record whose key does not repeat the key field: ``count`` it only, so that
+    it updates the state of its record key; ``refuse`` it, as a dead letter; or ``rekey`` it: send it to the topic again
+    with the right key, to the partition that ``partitioner`` gives, which must be that of the topic's producers:
+    ``murmur2`` (Java, or librdkafka with ``murmur2_random``) or ``crc32`` (librdkafka by default).
     """
 
     topic: str
@@ -36,11 +43,22 @@ class Events:
     id: str = "event_id"
     partitions: int = 8
     format: Format = "avro"
+    differing_keys: DifferingKeys = "count"
+    partitioner: PartitionerName = "murmur2"
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
         if self.format not in get_args(Format):
             raise TopologyError(f"events {self.topic!r}: format is {self.format!r}; it must be 'avro' or 'json'")
+        for name, of in (("differing_keys", DifferingKeys), ("partitioner", PartitionerName)):
+            if (value := getattr(self, name)) not in get_args(of):
+                raise TopologyError(
+                    f"events {self.topic!r}: {name} is {value!r}; it must be one of {', '.join(get_args(of))}"
+                )
+        if self.key is None and self.differing_keys != "count":
+            raise TopologyError(
+                f"events {self.topic!r}: differing_keys is {self.differing_keys!r}, but they have no key: set key"
+            )
         if self.partitions < 1:
             raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
 
@@ -150,6 +168,11 @@ class Pipeline:
         """Return the topics that a task writes, in the partition of its number; ``recording``: with the feature log."""
         recorded = (self.recorded,) if recording else ()
         return (self.scores.topic, self.dead_letters, *recorded, *self.changelogs.values())
+
+    @property
+    def rekeyed(self) -> tuple[str, ...]:
+        """The source topics that a task also writes: it sends records again with the right key, to any partition."""
+        return tuple(each.topic for each in (self.events, *self.table_facts) if each.differing_keys == "rekey")
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ All data is columnar. A row number refers to the same record from the time its b
 letter is produced.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -384,8 +384,9 @@ class ScoredRows:
 class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 
-    ``outgoing`` includes the records of the dead letters. ``arrived_ms`` is int64 [n], the timestamps of the events in
-    milliseconds since the epoch.
+    ``outgoing`` includes the records of the dead letters and those that are sent again with another key, whose number
+    by topic is ``rekeyed``. ``arrived_ms`` is int64 [n], the timestamps of the events but these, in milliseconds since
+    the epoch.
     """
 
     rows: int
@@ -394,3 +395,4 @@ class BatchOutput:
     scored: int
     arrived_ms: Int64s
     changes: StateChanges = field(default_factory=StateChanges)
+    rekeyed: Mapping[str, int] = field(default_factory=dict)

@@ -1,14 +1,16 @@
 """surgetank.declaration: what a pipeline with memory says of topics, and what it refuses."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from surgetank import Events, Field, Pipeline, Scores, Table, hours
+from surgetank import Events, Field, Pipeline, Scores, Table, hours, seconds
+from surgetank.declaration import PartitionerName
 from surgetank.errors import TopologyError
 from surgetank.features.spec import Input
 from surgetank.kafka.provisioning import needed, problems
+from surgetank.migration.partitioners import PARTITIONERS
 
 EVENTS = Events("payments", schema="payment", key="card", time="at")
 BLOCKS = Events("blocks", schema="block", key="card", time="at")
@@ -122,3 +124,32 @@ def test_the_version_of_a_model_is_a_text() -> None:
     number: Any = 2
     with pytest.raises(TopologyError, match="model_version is 2; write the version as a text"):
         replace(pipeline(), model_version=number)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"differing_keys": "drop"}, "differing_keys is 'drop'; it must be one of count, refuse, rekey"),
+        ({"partitioner": "sticky"}, "partitioner is 'sticky'; it must be one of murmur2, crc32"),
+        ({"differing_keys": "refuse", "key": None}, "differing_keys is 'refuse', but they have no key"),
+    ],
+)
+def test_a_rule_for_keys_that_cannot_be_is_refused(wrong: dict[str, Any], why: str) -> None:
+    """At import, with the topic."""
+    with pytest.raises(TopologyError, match=f"'e': {why}"):
+        Events("e", schema="s", time="t", **({"key": "k"} | wrong))
+
+
+def test_the_declared_partitioners_are_those_that_are_known() -> None:
+    """By the same names."""
+    assert set(get_args(PartitionerName)) == set(PARTITIONERS)
+
+
+def test_topics_with_re_keyed_records_are_sources_and_no_outputs() -> None:
+    """Events and facts each by their own declaration."""
+    facts = Events("facts", schema="s", time="t", key="k", differing_keys="rekey")
+    events = Events("e", schema="s", time="t", key="k")
+    table = Table("cards", facts=facts, ttl=seconds(1))
+    pipeline = Pipeline("p", events, (table.last("a"),), "m", Scores("s"))
+    assert pipeline.rekeyed == ("facts",)
+    assert "facts" not in pipeline.outputs(recording=True)

@@ -20,6 +20,7 @@ from surgetank.drills.audit_comparison import (
 from surgetank.drills.wire import SCORE, decoder, event_decoder
 from surgetank.kafka.topic_reader import CommittedOffsets, TopicReader
 from surgetank.processing import dead_letter
+from surgetank.processing.rekeying import rekeyed_from
 from surgetank.records import DecodedBatch, Headers, RecordBatch
 from surgetank.settings import KafkaSettings
 from surgetank.text_columns import as_text
@@ -66,6 +67,7 @@ class AuditedTopics:
         self._fact_topics = {fact.topic for fact in pipeline.table_facts}
         self._id = pipeline.events.id
         self._decode_event = event_decoder(pipeline.events)
+        self._rekeyed_by = pipeline.name if pipeline.events.differing_keys == "rekey" else None
         self._decode_score = decoder(SCORE)
         self._sent: list[Columns] = []
         self._scores: list[Columns] = []
@@ -105,15 +107,16 @@ class AuditedTopics:
 
     @property
     def outcomes(self) -> int:
-        """The number of scores and dead letters read."""
-        return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
+        """The number of scores, dead letters and re-keyed copies read."""
+        copies = sum(int(np.count_nonzero(part["original_offset"] >= 0)) for part in self._sent)
+        return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead)) + copies
 
     def compare(self, committed: Mapping[int, int]) -> AuditReport:
         """Compare the records read so far. ``committed``: the result of ``committed`` before they were read."""
         *_, events = self._readers
         first = {source.partition: offset for source, offset in events.starts.items()}
         return compare(
-            SentEvents(**_concatenate(self._sent, _EVENT)),
+            SentEvents(**_concatenate(self._sent, _SENT)),
             SeenScores(**_concatenate(self._scores, _SCORE)),
             SeenDeadLetters(**_concatenate(self._dead, _POSITION)),
             EventBounds(first, committed),
@@ -138,7 +141,18 @@ class AuditedTopics:
             "offset": records.offsets,
             "ids": as_text(_align_to_records(batch, self._id)),
             "keys": records.keys.cast(pa.binary()),
+            **self._originals(records),
         }
+
+    def _originals(self, records: RecordBatch) -> dict[str, Int64s]:
+        """Return the positions of the events that this pipeline re-keyed, by copy; -1 for other records."""
+        found = np.full((2, len(records)), -1, dtype=np.int64)
+        if self._rekeyed_by is not None:
+            for row in range(len(records)):
+                original = rekeyed_from(records.headers_of(row))
+                if original is not None and original.pipeline == self._rekeyed_by:
+                    found[:, row] = original.partition, original.offset
+        return {"original_partition": found[0], "original_offset": found[1]}
 
     def _score_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_score(records)
@@ -175,6 +189,7 @@ class AuditedTopics:
 _POSITION = {"source_partition": np.int64, "source_offset": np.int64}
 _EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys": pa.binary()}
 _SCORE = {**_EVENT, **_POSITION}
+_SENT = {**_EVENT, "original_partition": np.int64, "original_offset": np.int64}
 
 
 def _align_to_records(batch: DecodedBatch, name: str) -> pa.Array:

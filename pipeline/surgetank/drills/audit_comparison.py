@@ -1,4 +1,4 @@
-"""Compares sent events with outcomes: every event must have exactly one score or one dead letter.
+"""Compares sent events with outcomes: every event must have exactly one score, dead letter or re-keyed copy.
 
 Events are identified by their position (partition and offset) in the event topic; an id sent twice is at two positions
 and counts as two events. Undecodable events have no id and are matched by position alone.
@@ -25,13 +25,16 @@ class SentEvents:
     """The n records of the event topic, in any order across partitions.
 
     ``partition``, ``offset``: int64 [n]; ``ids``: string [n], null if the event does not decode;
-    ``keys``: binary [n], null if the event has no key.
+    ``keys``: binary [n], null if the event has no key. ``original_partition``, ``original_offset``: int64 [n], the
+    position of the event of which this one is the re-keyed copy, -1 if it is no copy.
     """
 
     partition: Int64s
     offset: Int64s
     ids: pa.Array
     keys: pa.Array
+    original_partition: Int64s
+    original_offset: Int64s
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,14 @@ class EventBounds:
 class AuditReport:
     """The result of an audit, in numbers of events unless stated otherwise.
 
-    ``lost``: processed, that is before the group's committed offset, without score and dead letter. ``waiting``: not
-    processed yet. ``duplicates``: with more than one. ``unexpected``: scores and dead letters of unsent events, or with
-    another id, key or partition than the event; they are not counted as outcomes. ``expired``: scores and dead letters
-    of events that retention has deleted since. ``held_back``: records of the three topics behind open transactions,
-    which cannot be read yet. ``out_of_order``: scores after the score of a later event of the same key and partition.
-    ``undecodable`` and ``repeated_ids`` describe the sent events, not the pipeline. ``examples`` lists some findings.
+    ``lost``: processed, that is before the group's committed offset, without score, dead letter and re-keyed copy.
+    ``waiting``: not processed yet. ``duplicates``: with more than one of them. ``rekeyed``: sent again with the right
+    key; the copies are events too. ``unexpected``: scores and dead letters of unsent events, or with another id, key or
+    partition than the event; they are not counted as outcomes. ``expired``: scores and dead letters of events that
+    retention has deleted since. ``held_back``: records of the three topics behind open transactions, which cannot be
+    read yet. ``out_of_order``: scores after the score of a later event of the same key and partition. ``undecodable``
+    and ``repeated_ids`` describe the sent events, not the pipeline; copies repeat no id. ``examples`` lists some
+    findings.
     """
 
     events: int
@@ -92,6 +97,7 @@ class AuditReport:
     undecodable: int
     repeated_ids: int
     waiting: int = 0
+    rekeyed: int = 0
     expired: int = 0
     held_back: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -130,6 +136,9 @@ def compare(
     outcomes = np.bincount(scored[known], minlength=len(codes)) + np.bincount(
         dead_rows[dead_rows >= 0], minlength=len(codes)
     )
+    copied = _find(codes, _codes(sent.original_partition, sent.original_offset))
+    copies = np.bincount(copied[copied >= 0], minlength=len(codes))  # that of an event not read yet says nothing
+    outcomes += copies
     positions = _codes(scores.partition, scores.offset)
     committed = _with_outcomes(bounds.committed, sent.partition[order][outcomes > 0], sent.offset[order][outcomes > 0])
     processed = _before(sent.partition[order], sent.offset[order], committed)
@@ -148,7 +157,7 @@ def compare(
         ][:_EXAMPLES],
         "out_of_order": _examples(positions[late], scores.ids.take(late)),
     }
-    with_id = ids.drop_null()
+    with_id = sent.ids.filter(pa.array(sent.original_offset < 0)).drop_null()
     return AuditReport(
         events=len(codes),
         scores=len(scored),
@@ -160,6 +169,7 @@ def compare(
         undecodable=ids.null_count,
         repeated_ids=len(with_id) - pc.count_distinct(with_id).as_py(),
         waiting=int(((outcomes == 0) & ~processed).sum()),
+        rekeyed=int((copies > 0).sum()),
         expired=int(expired.sum() + dead_expired.sum()),
         held_back=held_back,
         examples={name: examples for name, examples in found.items() if examples},

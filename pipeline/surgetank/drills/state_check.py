@@ -29,6 +29,7 @@ from surgetank.lag.group_offsets import GroupOffsets
 from surgetank.migration.partition_history import PartitionHistory, era_of, longest
 from surgetank.offline.backfill import query_aggregates
 from surgetank.processing.event_sequence import milliseconds
+from surgetank.processing.key_comparison import without_mismatches
 from surgetank.processing.key_limit import within_key_limit
 from surgetank.processing.largest_key import largest_key
 from surgetank.processing.stateful_features import HOUR_MS, LATE_MS, plausible_times, predictions_ms, row_serdes
@@ -218,7 +219,7 @@ class _SourceEvents:
         deleted: dict[Key, int] = {}
         with TopicReader(kafka, [feed.topic]) as reader:
             for records in reader.catch_up():
-                batch, _ = within_key_limit(decode(records), key_bytes_max)
+                batch, _ = within_key_limit(without_mismatches(decode(records), feed), key_bytes_max)
                 parts.append(_events(batch, feed, settings, numbers, row_partitions))
                 _note_deletions(batch, row_partitions, deleted)
         events = (

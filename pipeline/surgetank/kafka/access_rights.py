@@ -119,6 +119,7 @@ def _worker(pipeline: Pipeline, recording: bool) -> _Rights:
     outputs = [pipeline.scores.topic, pipeline.dead_letters, *pipeline.changelogs.values()]
     return [
         *_topics(_sources(pipeline), Operation.READ, Operation.DESCRIBE_CONFIGS),
+        *_topics(pipeline.rekeyed, Operation.WRITE),
         *_topics(outputs, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
         *_topics([pipeline.recorded] * recording, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
         *_topics([pipeline.timeline], Operation.WRITE, Operation.DESCRIBE_CONFIGS),

@@ -14,6 +14,7 @@ from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
 from surgetank.processing.facts import decode_facts
+from surgetank.processing.key_comparison import without_mismatches
 from surgetank.processing.key_limit import within_key_limit
 from surgetank.records import DecodedBatch, RecordBatch, TopicPartition
 from surgetank.settings import KafkaSettings
@@ -84,7 +85,7 @@ class EventSources:
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
                 batch, _ = decoder.deserialize(records) if own else decode_facts(decoder, records)
-                batch, _ = within_key_limit(batch, self._key_bytes_max)
+                batch, _ = within_key_limit(without_mismatches(batch, feed), self._key_bytes_max)
                 batch = replace(batch, deletes=batch.deletes[records.offsets[batch.deletes] < each.end])
                 yield _filter_rows(batch, records.offsets[batch.rows] < each.end), self._key_filter(each, task)
 

@@ -11,6 +11,7 @@ from surgetank.declaration import Events, Pipeline
 from surgetank.drills.wire import event_decoder, fact_decoder
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.offline.history import required_columns
+from surgetank.processing.key_comparison import without_mismatches
 from surgetank.records import DecodedBatch, RecordBatch, joined, large_binary
 from surgetank.settings import KafkaSettings
 
@@ -77,14 +78,21 @@ def read_topics(
 
     Raises BrokerError or TopicsError if a topic cannot be read, KeyError if the events lack a column.
     """
-    facts = {each.topic: each for each in pipeline.table_facts}
+    declared = {each.topic: each for each in (pipeline.events, *pipeline.table_facts)}
     found: dict[str, TopicRecords] = {}
     for topic, required in required_columns(pipeline).items():
         report_status(f"reading {topic}")
-        decode = fact_decoder(facts[topic]) if topic in facts else event_decoder(pipeline.events)
-        wanted = required if topic in facts else list(dict.fromkeys([*required, *columns]))
-        found[topic] = TopicRecords.read(kafka, topic, decode, wanted, facts.get(topic))
+        events = declared[topic]
+        facts = events if topic != pipeline.events.topic else None
+        wanted = required if facts is not None else list(dict.fromkeys([*required, *columns]))
+        found[topic] = TopicRecords.read(kafka, topic, _decoder(events, is_facts=facts is not None), wanted, facts)
     return found
+
+
+def _decoder(events: Events, *, is_facts: bool) -> Decode:
+    """Return a decoder that omits the records that a worker dead-letters or re-keys."""
+    decode = fact_decoder(events) if is_facts else event_decoder(events)
+    return lambda records: without_mismatches(decode(records), events)
 
 
 def _tombstones(n: int, schema: pa.Schema, time: str) -> pa.Table:

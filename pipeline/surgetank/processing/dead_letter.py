@@ -67,7 +67,7 @@ def dead_letter_records(
     """
     row = dead.row
     message = dead.message
-    headers = [header for header in records.headers_of(row) if _is_text(header[0])]
+    headers = [header for header in records.headers_of(row) if is_text(header[0])]
     if len(headers) < len(records.headers_of(row)):
         message = f"{LEFT_OUT}; {message}"
     source = records.sources[records.source[row]]
@@ -103,7 +103,7 @@ def size(letter: DeadLetterRecord) -> int:
     return len(letter.key or b"") + len(letter.value or b"") + headers
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Return whether a header's name is valid UTF-8; invalid bytes appear as surrogates in it."""
     return not any("\ud800" <= sign <= "\udfff" for sign in name)
 

@@ -1,7 +1,7 @@
 """Lists the dead-letter reasons of all steps."""
 
 from surgetank.codec import base
-from surgetank.processing import feature_matrix, key_limit, score_records
+from surgetank.processing import feature_matrix, key_comparison, key_limit, score_records
 from surgetank.records import DeadLetterReason
 from surgetank.serving import scorer
 
@@ -14,6 +14,7 @@ REASONS = (
     base.UNKNOWN_SCHEMA,
     base.UNDECODABLE,
     key_limit.KEY_TOO_LARGE,
+    key_comparison.KEY_DIFFERS,
     feature_matrix.NO_FEATURES,
     scorer.MODEL_ERROR,
     scorer.NOT_A_NUMBER,

@@ -19,7 +19,9 @@ from surgetank.processing.dead_letter import dead_letter_records
 from surgetank.processing.facts import decode_facts
 from surgetank.processing.feature_matrix import FeaturedBatch, compute_features
 from surgetank.processing.key_limit import within_key_limit
+from surgetank.processing.key_rule import KeyRule
 from surgetank.processing.record_warnings import RecordWarnings
+from surgetank.processing.rekeying import RekeyedRecords
 from surgetank.processing.score_records import ScoreWriter
 from surgetank.record_compression import RecordBytes
 from surgetank.records import (
@@ -46,10 +48,10 @@ class BatchProcessor:
     """The processing steps of one pipeline. Not reentrant: one batch at a time.
 
     ``facts`` has a deserializer for each topic of facts; ``stateful`` is None for a pipeline without state,
-    ``feature_log`` is None if features are not recorded. Records with a key of more than ``key_bytes_max`` bytes are
-    dead-lettered; None: no key is too large. A dead letter that does not fit ``dead_letter_bytes_max`` is
-    reduced (``dead_letter_records``). ``on_scored`` is called with the inputs float32 [m, F] and the scores float64 [k]
-    of each batch, and must return quickly.
+    ``feature_log`` is None if features are not recorded. ``key_rules`` has a rule for each topic whose record keys
+    repeat a field. Records with a key of more than ``key_bytes_max`` bytes are dead-lettered; None: no key is too
+    large. A dead letter that does not fit ``dead_letter_bytes_max`` is reduced (``dead_letter_records``). ``on_scored``
+    is called with the inputs float32 [m, F] and the scores float64 [k] of each batch, and must return quickly.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class BatchProcessor:
         scorer: Scorer,
         scores: ScoreWriter,
         dead_letter_bytes_max: RecordBytes,
+        key_rules: Mapping[str, KeyRule],
         key_bytes_max: int | None,
         clock: Clock,
         metrics: Metrics,
@@ -78,6 +81,7 @@ class BatchProcessor:
         self._scorer = scorer
         self._scores = scores
         self._dead_letter_bytes_max = dead_letter_bytes_max
+        self._key_rules = key_rules
         self._key_bytes_max = key_bytes_max
         self._clock = clock
         self._metrics = metrics
@@ -89,7 +93,7 @@ class BatchProcessor:
         records = RecordBatch.of(tasks)
         if not len(records):
             return BatchOutput(0, (), (), 0, records.arrived_ms)
-        batch, facts, undecoded = self._timed("decode", len(records), lambda: self._usable(tasks, records))
+        batch, facts, undecoded, rekeyed = self._timed("decode", len(records), lambda: self._usable(tasks, records))
         changes = StateChanges()
 
         def features() -> FeaturedBatch:
@@ -102,7 +106,7 @@ class BatchProcessor:
         self._on_scored(matrix, scored.scores)
         now_ms = int(self._clock.now() * 1000)
         scores, positions, unwritten = self._scores.write(events, scored, now_ms)
-        kept, produced = scored.kept[positions], [scores]
+        kept, produced = scored.kept[positions], [scores, *(each.copies for each in rekeyed)]
         if self._feature_log is not None:
             produced.append(self._feature_log.record(tasks, events, matrix, aggregates, kept, scores))
         if self._stateful is not None:
@@ -125,23 +129,40 @@ class BatchProcessor:
         if dead:
             produced.append(self._dead_letters(records, dead))
         outgoing = tuple(out for out in produced if len(out))
-        arrived_ms = records.arrived_ms
-        if facts:
-            arrived_ms = arrived_ms[records.of_topic(self._pipeline.events.topic)]
-        return BatchOutput(len(records), outgoing, dead, len(scores), arrived_ms, changes)
+        sent_again = {each.copies.topic: len(each.rows) for each in rekeyed}
+        return BatchOutput(
+            len(records), outgoing, dead, len(scores), self._arrived_ms(records, rekeyed), changes, sent_again
+        )
+
+    def _arrived_ms(self, records: RecordBatch, rekeyed: Sequence[RekeyedRecords]) -> npt.NDArray[np.int64]:
+        """Return int64 [n], in milliseconds since the epoch: the arrival of the events that are not sent again."""
+        answered = np.ones(len(records), dtype=np.bool_)
+        for each in rekeyed:
+            answered[each.rows] = False
+        if self._facts:
+            answered &= np.isin(np.arange(len(records)), records.of_topic(self._pipeline.events.topic))
+        return records.arrived_ms if answered.all() else records.arrived_ms[answered]
 
     def _usable(
         self, tasks: Sequence[TaskRecords], records: RecordBatch
-    ) -> tuple[DecodedBatch, dict[str, DecodedBatch], tuple[DeadLetter, ...]]:
-        """Return the events, the facts by topic, and a dead letter for each other record."""
+    ) -> tuple[DecodedBatch, dict[str, DecodedBatch], tuple[DeadLetter, ...], list[RekeyedRecords]]:
+        """Return the events, the facts by topic, and a dead letter or a re-keyed copy for each other record."""
         events, facts, dead = self._decode(tasks, records)
-        if self._key_bytes_max is not None:
-            events, large = within_key_limit(events, self._key_bytes_max)
-            dead += large
-            for topic, batch in facts.items():
-                facts[topic], large = within_key_limit(batch, self._key_bytes_max)
+        rekeyed: list[RekeyedRecords] = []
+
+        def usable(topic: str, batch: DecodedBatch) -> DecodedBatch:
+            nonlocal dead
+            if topic in self._key_rules:
+                batch, refused, copies = self._key_rules[topic].apply(batch)
+                dead += refused
+                rekeyed.extend([] if copies is None else [copies])
+            if self._key_bytes_max is not None:
+                batch, large = within_key_limit(batch, self._key_bytes_max)
                 dead += large
-        return events, facts, dead
+            return batch
+
+        events = usable(self._pipeline.events.topic, events)
+        return events, {topic: usable(topic, batch) for topic, batch in facts.items()}, dead, rekeyed
 
     def _decode(
         self, tasks: Sequence[TaskRecords], records: RecordBatch

@@ -84,6 +84,21 @@ class RecordWarnings:
                 hint,
             )
 
+    def key_mismatches(self, records: RecordBatch, rows: Int64s, missing: Bools, field: str) -> None:
+        """Warn of the rows int64 [k], k > 0, whose keys do not repeat a field; ``missing`` bool [k]: they have none."""
+        row = int(rows[-1])
+        topic = records.sources[records.source[row]].topic
+        if count := self._due((topic, field), len(rows)):
+            log.warning(
+                "%s of %s with a key that does not repeat the field %r: they use the state of their record key, if "
+                "they have one; the last at %s has %s",
+                _number(count, "record"),
+                topic,
+                field,
+                _position(records, row),
+                "no key" if missing[-1] else "another key",
+            )
+
     def _due(self, kind: Hashable, count: int) -> int:
         """Return the number of records to report now, 0 while the last line of this kind is recent."""
         now = self._clock.monotonic()

@@ -20,5 +20,6 @@ class OpenTransaction:
     touched: set[OutputPartition] = field(default_factory=set)
     arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
     scored: dict[str, int] = field(default_factory=dict)
+    rekeyed: dict[str, int] = field(default_factory=dict)
     writes: dict[TaskEpoch, int] = field(default_factory=dict)  # number of the last write to each task's tables
     reached: dict[OutputPartition, int] = field(default_factory=dict)  # by changelog partition: last offset + 1

@@ -250,7 +250,9 @@ class TransactionManager:
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(output.arrived_ms)
         for topic, rows in batch.rows_by_topic().items():
-            opened.scored[topic] = opened.scored.get(topic, 0) + rows
+            opened.scored[topic] = opened.scored.get(topic, 0) + rows - output.rekeyed.get(topic, 0)
+        for topic, rows in output.rekeyed.items():
+            opened.rekeyed[topic] = opened.rekeyed.get(topic, 0) + rows
 
     def _produce(self, out: OutputRecords, delivered: Delivered | None = None) -> None:
         assert self._batches is not None
@@ -359,6 +361,8 @@ class TransactionManager:
         for topic, rows in opened.scored.items():
             counter = self._metrics.events_scored if topic == self._events else self._metrics.facts_applied
             counter.add(rows, topic=topic)
+        for topic, rows in opened.rekeyed.items():
+            self._metrics.events_rekeyed.add(rows, topic=topic)
         if opened.arrived_ms:
             arrived = np.concatenate(opened.arrived_ms)
             self._metrics.end_to_end_seconds.observe_many(self._clock.now() - arrived / 1000.0)

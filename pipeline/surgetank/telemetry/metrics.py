@@ -15,7 +15,7 @@ TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
 FAILED_STAGE = Label("stage", values=frozenset(Step))
-_DECODE_REASONS = "null_value empty too_large not_framed not_json unknown_schema undecodable key_too_large"
+_DECODE_REASONS = "null_value empty too_large not_framed not_json unknown_schema undecodable key_too_large key_differs"
 _OTHER_REASONS = "no_features model_error not_a_number unencodable"
 REASON = Label("reason", values=frozenset(f"{_DECODE_REASONS} {_OTHER_REASONS}".split()))  # tested to be complete
 OUTCOME = Label("outcome", values=frozenset({"committed", "aborted", "fenced", "failed"}))
@@ -27,6 +27,7 @@ MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
+MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
 WRITTEN = Label("outcome", values=frozenset({"written", "lost"}))
 PIPELINE = Label("pipeline", shape=r"[ -~]{1,100}", bound=1)
 
@@ -48,6 +49,16 @@ class Metrics(Catalogue):
         self.events_received = Counter("events_received", "Events fetched, again after a task is rewound.", (TOPIC,))
         self.events_scored = Counter("events_scored", "Events whose score or dead letter was committed.", (TOPIC,))
         self.events_dead = Counter("events_dead", "Dead-lettered events, by stage and reason.", (FAILED_STAGE, REASON))
+        self.events_rekeyed = Counter(
+            "events_rekeyed",
+            "Events and facts sent to their topic again with the right key, committed; they are processed there.",
+            (TOPIC,),
+        )
+        self.key_mismatches = Counter(
+            "key_mismatches",
+            "Events and facts whose record key does not repeat their key field: missing or different.",
+            (TOPIC, MISMATCH),
+        )
         self.events_expired = Counter(
             "events_expired",
             "Events and facts that retention deleted before they were read; they have no score.",

@@ -7,7 +7,7 @@ repeated while the worker runs; then a mismatch is an error in the log and in a 
 import logging
 import threading
 
-from surgetank.declaration import Pipeline
+from surgetank.declaration import Events, Pipeline
 from surgetank.errors import BrokerError, SurgetankError, TopicsError
 from surgetank.kafka import provisioning
 from surgetank.kafka.key_sample import newest_keys
@@ -41,6 +41,9 @@ class CopartitioningCheck:
 
         Topics that the brokers do not return are such topics: the check is no condition of the start.
         """
+        for events in (self._pipeline.events, *self._pipeline.table_facts):
+            if events.differing_keys == "rekey":
+                self._check_partitioner(events)
         found = self._compare([facts.topic for facts in self._pipeline.table_facts])
         different = [each for each in found if each.result is Copartitioning.DIFFERENT]
         if different:
@@ -51,6 +54,20 @@ class CopartitioningCheck:
         if unknown:
             topics = [each.topic for each in unknown]
             threading.Thread(target=self._repeat, args=(topics,), name="copartitioning", daemon=True).start()
+
+    def _check_partitioner(self, events: Events) -> None:
+        """Raise TopicsError if the keys of a topic lie by another partitioner than that of its re-keyed records."""
+        try:
+            used = self._sample(events.topic, provisioning.existing(self._kafka)).partitioner()
+        except BrokerError as error:
+            log.warning("whether %s is partitioned by %s is not known: %s", events.topic, events.partitioner, error)
+            return
+        if used not in (None, events.partitioner):
+            raise TopicsError(
+                f"the keys of {events.topic} are partitioned by {used}, but its events are declared with "
+                f"partitioner={events.partitioner!r}: re-keyed records would not be in the partition of their key; "
+                f"declare partitioner={used!r}"
+            )
 
     def _repeat(self, topics: list[str]) -> None:
         pause = threading.Event()

@@ -25,6 +25,7 @@ class ProcessedEvents:
         self._kafka = kafka
         self._events = pipeline.events.topic
         self._outputs = (pipeline.scores.topic, pipeline.dead_letters)
+        self._rekeying = pipeline.events.differing_keys == "rekey"
         self._scores = scores
 
     def __call__(
@@ -33,10 +34,10 @@ class ProcessedEvents:
         """Return the offset after the last event with a score or dead letter, by partition; omit what is not known.
 
         It is known only if the event is still in the topic, or was deleted by retention or compaction: after a topic
-        was created again its scores are those of other events. It is not exact if retention has deleted all records of
-        one of the two outputs, which may have named later events. Raises BrokerError if a partition cannot be read
-        for now, and TopicsError if the right Read of a topic that has records is missing. ``on_progress`` is called
-        whenever the brokers have returned something.
+        was created again its scores are those of other events. It is not exact if events are re-keyed, which no output
+        names, or if retention has deleted all records of one of the two outputs, which may have named later events.
+        Raises BrokerError if a partition cannot be read for now, and TopicsError if the right Read of a topic that has
+        records is missing. ``on_progress`` is called whenever the brokers have returned something.
         """
         numbers = [source.partition for source in sources if source.topic == self._events]
         with single_records(self._kafka, on_progress) as reader:
@@ -46,7 +47,7 @@ class ProcessedEvents:
         gaps = [source for source, (offset, _) in named.items() if _is_gap(events[source], offset)]
         compacts = bool(gaps) and compacted(self._kafka, self._events)
         return {
-            source: Processed(offset + 1, exact=not any(map(_emptied, self._of(source, last))))
+            source: Processed(offset + 1, exact=not (self._rekeying or any(map(_emptied, self._of(source, last)))))
             for source, (offset, output) in named.items()
             if _is_of_this_topic(events[source], offset, output, compacts=compacts)
         }

@@ -10,17 +10,21 @@ from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import SchemaRepository, project_schemas
-from surgetank.declaration import Pipeline
+from surgetank.declaration import Events, Pipeline
 from surgetank.kafka import provisioning, topic_configs
 from surgetank.kafka.clients import MESSAGE_BYTES_MAX
 from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
+from surgetank.migration.partitioners import PARTITIONERS
 from surgetank.processing.feature_log import FeatureLog
+from surgetank.processing.key_rule import KeyRule, Rekeying
+from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.settings import Settings
+from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.processed_offsets import ProcessedEvents
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
@@ -83,13 +87,15 @@ def deserializers(
 class TopicLimits(NamedTuple):
     """The largest score with its key, dead letter, and key of a row of state (None: there is no state), in bytes.
 
-    ``batch`` is the size of a batch of records that every output topic takes, in bytes; ``tasks`` is how many tasks the
+    ``rekeyed`` is the same for records that are sent to a source topic again with the right key, by topic. ``batch`` is
+    the size of a batch of records that every topic takes that is written, in bytes; ``tasks`` is how many tasks the
     topics allow.
     """
 
     score: int
     dead_letter: RecordBytes
     key: int | None
+    rekeyed: Mapping[str, RecordBytes]
     batch: int
     tasks: TaskLimit
 
@@ -112,12 +118,32 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     score = room[pipeline.scores.topic]
     if recording:  # a features record has what the score of the same event has, and the features
         score = min(score, room[pipeline.recorded] - topic_configs.features_extra_bytes(pipeline))
-    dead_letter = retry_until_available(
-        lambda: topic_configs.record_bytes(settings.kafka, [pipeline.dead_letters]), clock
-    )[pipeline.dead_letters]
+    compressed = retry_until_available(
+        lambda: topic_configs.record_bytes(settings.kafka, [pipeline.dead_letters, *pipeline.rekeyed]), clock
+    )
+    dead_letter = compressed.pop(pipeline.dead_letters)
     tasks = task_limit(pipeline, partitions, recording=recording)
-    batch = max(1, min(room[topic] for topic in pipeline.outputs(recording=recording)))
-    return TopicLimits(score, dead_letter, _key_bytes_max(pipeline, room), batch, tasks)
+    batch = max(1, min(room[topic] for topic in (*pipeline.outputs(recording=recording), *pipeline.rekeyed)))
+    return TopicLimits(score, dead_letter, _key_bytes_max(pipeline, room), compressed, batch, tasks)
+
+
+def key_rules(
+    pipeline: Pipeline, limits: TopicLimits, metrics: Metrics, warnings: RecordWarnings
+) -> dict[str, KeyRule]:
+    """Return by topic the rule for records whose key does not repeat the key field."""
+
+    def rekeying(events: Events) -> Rekeying | None:
+        if events.differing_keys != "rekey":
+            return None
+        return Rekeying(pipeline.name, PARTITIONERS[events.partitioner], limits.rekeyed[events.topic])
+
+    return {
+        each.topic: KeyRule(
+            each, rekeying=rekeying(each), warn=bool(pipeline.changelogs), metrics=metrics, warnings=warnings
+        )
+        for each in (pipeline.events, *pipeline.table_facts)
+        if each.key is not None
+    }
 
 
 def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int | None:

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from surgetank import Field, Pipeline, Scores, Table, days, hours, minutes
+from surgetank.declaration import DifferingKeys
 from surgetank.serving import bundle
 from tests.support.topologies import worker_faults
 from topology import flights as origin
@@ -19,7 +20,7 @@ from topology import flights as origin
 ENVIRONMENT = "TEST_PREFIX"
 MODEL = "remembered"
 CHANGE = "TEST_CHANGE"
-FEWER, WINDOW = "-fewer", "-window"
+FEWER, WINDOW, REKEY = "-fewer", "-window", "-rekey"
 MISSING = -0.25  # what a missing value counts as
 
 _OPSETS = [helper.make_opsetid("", 18)]
@@ -28,10 +29,11 @@ _OPSETS = [helper.make_opsetid("", 18)]
 def remembering(prefix: str, partitions: int = 4, change: str = "") -> Pipeline:
     """Return a pipeline with two tables, everything named after ``prefix``.
 
-    ``change``: FEWER asks less of the same rows, WINDOW has another window in each table.
+    ``change``: FEWER asks less of the same rows, WINDOW has another window in each table, REKEY re-keys all records.
     """
     planes = Table("planes", ttl=days(60))
-    departures = replace(origin.departures, topic=f"{prefix}.departures", partitions=partitions)
+    how: DifferingKeys = "rekey" if change == REKEY else "count"
+    departures = replace(origin.departures, topic=f"{prefix}.departures", partitions=partitions, differing_keys=how)
     aircraft = Table("aircraft", facts=departures, ttl=days(60))
     fewer, more = change == FEWER, 2 if change == WINDOW else 1
     asked = (
@@ -51,7 +53,7 @@ def remembering(prefix: str, partitions: int = 4, change: str = "") -> Pipeline:
     )
     return Pipeline(
         name=prefix,
-        events=replace(origin.flights.events, topic=f"{prefix}.boarding", partitions=partitions),
+        events=replace(origin.flights.events, topic=f"{prefix}.boarding", partitions=partitions, differing_keys=how),
         features=asked,
         model=f"{MODEL}{change}",
         scores=Scores(f"{prefix}.scores"),

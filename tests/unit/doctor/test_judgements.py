@@ -1,5 +1,7 @@
 """What `surgetank doctor` makes of what it sees."""
 
+from dataclasses import replace
+
 import pytest
 
 from surgetank.doctor import cluster, machine
@@ -93,3 +95,12 @@ def test_the_rights_of_a_worker() -> None:
         "DescribeConfigs on topic flights.scores, Read on topic flights.scores, Write on topic flights.scores"
         in lacking.found
     )
+
+
+def test_a_source_is_written_only_if_its_records_are_re_keyed() -> None:
+    """The right is asked for before the first record is refused."""
+    topic = f"topic {flights.events.topic}"
+    rekeying = replace(flights, events=replace(flights.events, differing_keys="rekey"))
+    read = {"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}
+    assert required_rights(flights, recording=False)[topic] == read
+    assert required_rights(rekeying, recording=False)[topic] == {*read, "WRITE"}

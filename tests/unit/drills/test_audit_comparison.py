@@ -26,6 +26,7 @@ class Event:
     offset: int
     id: str | None
     key: bytes | None
+    original: tuple[int, int] = (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def audited(
             column([e.offset for e in events]),
             pa.array([e.id for e in events], pa.string()),
             pa.array([e.key for e in events], pa.binary()),
+            column([e.original[0] for e in events]),
+            column([e.original[1] for e in events]),
         ),
         SeenScores(
             column([s.partition for s in scores]),
@@ -227,6 +230,29 @@ def test_two_scores_of_a_key_that_changed_places_are_one_out_of_order() -> None:
     a1, b1, a2, b2 = (of(e) for e in events)
     assert audited(events, [a2, b1, a1, b2], []).out_of_order == 1
     assert audited(events, [b1, a1, b2, a2], []).out_of_order == 0
+
+
+def test_a_re_keyed_event_has_its_copy_as_its_only_outcome() -> None:
+    """The copy is an event with a score of its own; its id is not repeated by the producer."""
+    original, copy = Event(0, 7, "e", b"x"), Event(2, 4, "e", b"k", original=(0, 7))
+
+    report = audited([original, copy], [of(copy)], [])
+
+    assert report.ok
+    assert (report.events, report.scores, report.rekeyed, report.repeated_ids) == (2, 1, 1, 0)
+    twice = audited([original, copy], [of(copy), of(original)], [])
+    assert twice.duplicates == 1, "scored where it had the wrong key, too"
+    again = audited([original, copy, Event(2, 5, "e", b"k", original=(0, 7))], [of(copy)], [(2, 5)])
+    assert (again.duplicates, again.rekeyed) == (1, 1)
+    assert audited([original], [], []).lost == 1
+
+
+def test_a_copy_of_an_event_that_was_not_read_is_an_event_like_others() -> None:
+    """The original was deleted, or came after its partition was read."""
+    copy = Event(2, 4, "e", b"k", original=(0, 7))
+    report = audited([copy], [of(copy)], [])
+    assert report.ok
+    assert report.rekeyed == 0
 
 
 def test_events_without_a_key_promise_no_order() -> None:

@@ -64,6 +64,7 @@ def processed(odd: OddPipeline, folder: Path, records: list[OddRecord]) -> Batch
         scorer=Scorer(SingleModelRouter(model), clock),
         scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=odd.score_bytes_max - FRAME_BYTES),
         dead_letter_bytes_max=RecordBytes(DEAD_LETTER_BYTES_MAX, 0),
+        key_rules={},
         key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),

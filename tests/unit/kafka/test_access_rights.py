@@ -37,6 +37,15 @@ def test_the_worker_needs_the_topic_of_features_only_if_it_records_them() -> Non
     assert Right(Resource.TRANSACTIONAL_ID, "flights-", (Operation.WRITE,), prefix=True) in without
 
 
+def test_a_worker_writes_the_topics_whose_records_it_re_keys() -> None:
+    """And no other source."""
+    rekeying = replace(flights, events=replace(flights.events, differing_keys="rekey"))
+    (more,) = set(rights(rekeying, "worker")) - set(rights(flights, "worker"))
+    assert more == Right(
+        Resource.TOPIC, flights.events.topic, (Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS)
+    )
+
+
 def test_rights_become_rules_of_the_brokers() -> None:
     """One for each operation."""
     right = Right(Resource.TRANSACTIONAL_ID, "flights-", (Operation.WRITE, Operation.DESCRIBE_CONFIGS), prefix=True)

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import pytest
 
 from surgetank import Events, Pipeline, Scores, Table, seconds
 from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.declaration import DifferingKeys
 from surgetank.drills import state_check
 from surgetank.migration import sources
 from surgetank.migration.sources import EventSources
@@ -72,6 +73,31 @@ def test_a_rebuild_omits_records_whose_key_was_too_large(tmp_path: Path, monkeyp
 
     assert batch.rows.tolist() == [0, 2]
     assert len(batch.columns) == 2
+
+
+def test_a_rebuild_omits_records_that_were_refused_or_sent_again_for_their_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They updated no row; with the default rule they updated that of their record key."""
+    keyed = record(("t", MILLIS), ("a", "double"), ("key", "string"))
+    monkeypatch.setattr(Reader, "value", written(keyed, {"t": 1_000, "a": 1.0, "key": "ab"}))
+    monkeypatch.setattr(sources, "TopicReader", Reader)
+    monkeypatch.setattr(sources, "project_schemas", lambda: contracts_of(tmp_path, keyed))
+    read = EventSources(
+        KafkaSettings(),
+        PIPELINE,
+        committed={SOURCE: len(KEYS)},
+        bounds={SOURCE: (0, len(KEYS))},
+        partitions=1,
+        growth=None,
+        value_bytes_max=BYTES_MAX,
+        key_bytes_max=9,
+    )
+    rows = {}
+    for how in get_args(DifferingKeys):
+        ((batch, _),) = read.events(replace(PIPELINE.events, differing_keys=how), 0, lambda _: None)
+        rows[how] = batch.rows.tolist()
+    assert rows == {"count": [0, 1, 2], "refuse": [2], "rekey": [2]}
 
 
 def test_a_rebuild_reads_events_in_their_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

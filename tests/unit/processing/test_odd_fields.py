@@ -136,6 +136,7 @@ def process(folder: Path, schema: Any, records: list[tuple[bytes | None, bytes |
         scorer=scorer_of(lambda matrix: matrix[:, 0].astype(np.float64), clock),
         scores=ScoreWriter(declared, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
         dead_letter_bytes_max=RecordBytes(BYTES_MAX, 0),
+        key_rules={},
         key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),

@@ -64,6 +64,7 @@ def run(folder: Path, values: list[bytes], *, recording: bool) -> BatchOutput:
         scorer=scorer_of(model, clock),
         scores=ScoreWriter(PIPELINE, AvroSerializer(contracts, "score"), bytes_max=BYTES_MAX),
         dead_letter_bytes_max=RecordBytes(BYTES_MAX, 0),
+        key_rules={},
         key_bytes_max=None,
         clock=clock,
         metrics=Metrics(),

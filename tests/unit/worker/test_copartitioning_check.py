@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
+from surgetank.declaration import PartitionerName
 from surgetank.errors import BrokerError, TopicsError
 from surgetank.kafka import provisioning
 from surgetank.migration.copartitioning import Copartitioning
@@ -89,3 +91,23 @@ def test_no_more_partitions_are_sampled_than_the_most(
     CopartitioningCheck(Settings().kafka, PIPELINE, Metrics()).at_start()
 
     assert repeated == []
+
+
+def test_re_keying_declares_another_partitioner_than_that_of_the_keys(
+    repeated: list[list[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The start is refused; with the right one, or with keys that tell nothing, it is not."""
+
+    def start(declared: PartitionerName, lie: Partitioner | None) -> None:
+        events = replace(PIPELINE.events, differing_keys="rekey", partitioner=declared)
+        monkeypatch.setattr(copartitioning_check, "newest_keys", partitioned({EVENTS: lie, FACTS: lie}))
+        CopartitioningCheck(Settings().kafka, replace(PIPELINE, events=events), Metrics()).at_start()
+
+    with pytest.raises(TopicsError, match=r"are partitioned by crc32, but .* declare partitioner='crc32'"):
+        start("murmur2", crc32)
+    with pytest.raises(TopicsError, match=r"declare partitioner='murmur2'"):
+        start("crc32", murmur2)
+    start("crc32", crc32)
+    start("murmur2", lambda key, partitions: len(key) % partitions)
+    start("murmur2", None)
+    assert f"whether {EVENTS} is partitioned by murmur2 is not known: no broker answers" in caplog.text

@@ -1,12 +1,14 @@
 """surgetank.worker.processed_offsets: how far events were processed, told from outputs; not known is not guessed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError
 
+from surgetank.declaration import Pipeline
 from surgetank.errors import BrokerError, TopicsError
 from surgetank.kafka import clients
 from surgetank.processing.dead_letter import OFFSET, TOPIC
@@ -57,10 +59,12 @@ def dead_letter(number: int, event: int, key: str) -> Log:
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     """Return ProcessedEvents of partitions in memory; those that are not given are empty."""
 
-    def made(logs: Mapping[TopicPartition, Log], unreachable: Sequence[TopicPartition] = ()) -> ProcessedOf:
+    def made(
+        logs: Mapping[TopicPartition, Log], unreachable: Sequence[TopicPartition] = (), pipeline: Pipeline = flights
+    ) -> ProcessedOf:
         empty = {TopicPartition(topic, n): Log() for topic in (EVENTS, SCORES, DEAD) for n in range(4)}
         monkeypatch.setattr(clients, "reader", opening(LogConsumer({**empty, **logs}, unreachable)))
-        events = ProcessedEvents(Settings().kafka, flights, NumberedScores())
+        events = ProcessedEvents(Settings().kafka, pipeline, NumberedScores())
         return lambda sources: events(sources, lambda: None)
 
     return made
@@ -125,3 +129,11 @@ def test_retention_emptied_the_scores_and_left_a_dead_letter(make: Make) -> None
     assert make(logs | {TopicPartition(SCORES, 0): Log(low=7)})([at(0)]) == {at(0): Processed(3, exact=False)}
     logs |= {TopicPartition(SCORES, 0): score(0, 2, "c"), TopicPartition(DEAD, 0): Log(low=7)}
     assert make(logs)([at(0)]) == {at(0): Processed(3, exact=False)}
+
+
+def test_re_keyed_events_may_follow_the_last_that_is_named(make: Make) -> None:
+    """No score names them, so the offset is a lower bound."""
+    logs = {at(0): keys(at(0), "abc"), TopicPartition(SCORES, 0): score(0, 1, "b")}
+    rekeying = replace(flights, events=replace(flights.events, differing_keys="rekey"))
+    assert make(logs)([at(0)]) == {at(0): Processed(2)}
+    assert make(logs, pipeline=rekeying)([at(0)]) == {at(0): Processed(2, exact=False)}
