@@ -84,7 +84,15 @@ def state_spec(pipeline: Pipeline, partitions: int, topic_ids: Mapping[str, str]
     )
 
 
-def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, address: str, clock: Clock) -> Lookup:
+def state_lookup(
+    pipeline: Pipeline,
+    settings: Settings,
+    stores: StateManager,
+    *,
+    address: str,
+    security: EndpointSecurity,
+    clock: Clock,
+) -> Lookup:
     """Return the HTTP lookup of state by key."""
     spec, topic = stores.spec, pipeline.events.topic
     return Lookup(
@@ -94,5 +102,6 @@ def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, a
         partitions=spec.partitions,
         me=address,
         peers=PeerAddresses(settings.kafka, pipeline.group, topic, spec.partitions, clock),
+        security=security,
         clock=clock,
     )
