@@ -122,9 +122,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         server = monitoring_server(settings.telemetry, metrics, health, security)
         address = peer_address(settings, server.url)
         if stores is not None:
-            state_lookup(
-                pipeline, settings, stores, address=address, security=security, clock=clock
-            ).register(server)
+            state_lookup(pipeline, settings, stores, address=address, security=security, clock=clock).register(server)
         log.info("worker %s: model %s %s", identity, model.name, model.version)
         timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
         process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, health, event_clock)

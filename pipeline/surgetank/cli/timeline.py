@@ -110,8 +110,8 @@ def receive(
     """Serve a webhook for Alertmanager that writes alerts to the timeline, until Ctrl-C or SIGTERM.
 
     In Alertmanager: `webhook_configs: [{url: "http://127.0.0.1:9099/alerts"}]`. An alert whose label `pipeline` names
-    another pipeline is ignored. Repeated notifications of an alert are written once. The settings http.* give it a token
-    and TLS.
+    another pipeline is ignored. Repeated notifications of an alert are written once. The settings http.*
+    give the webhook a token and TLS.
     """
     import signal
     import threading

@@ -26,7 +26,9 @@ def refusal(token: str | None, *, client_certificates: bool, authorization: str,
         return None
     scheme, _, sent = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        return Refusal(HTTPStatus.UNAUTHORIZED, "this server requires a token: send the header Authorization: Bearer TOKEN")
+        return Refusal(
+            HTTPStatus.UNAUTHORIZED, "this server requires a token: send the header Authorization: Bearer TOKEN"
+        )
     if not hmac.compare_digest(sent.strip().encode(errors="surrogateescape"), token.encode()):
         return Refusal(HTTPStatus.UNAUTHORIZED, "the bearer token is not the one of this server")
     return None

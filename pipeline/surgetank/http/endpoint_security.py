@@ -72,8 +72,15 @@ class EndpointSecurity:
         return self._http.client_ca_file is not None
 
     @property
-    def server_context(self) -> ssl.SSLContext | None:
-        """The context for new connections to the server; None: without TLS, which no renewal changes."""
+    def tls(self) -> bool:
+        """Whether the server serves TLS."""
+        return self._loaded.server is not None
+
+    @property
+    def server_context(self) -> ssl.SSLContext:
+        """The context for new connections to a server that serves TLS. Raises SettingsError if it does not."""
+        if self._loaded.server is None:
+            raise SettingsError("http.cert_file is not set")
         return self._loaded.server
 
     @property
@@ -83,7 +90,7 @@ class EndpointSecurity:
 
     def check_exposure(self, host: str) -> None:
         """Raise SettingsError if clients of a server bound to this host would send the token in clear text."""
-        if self.token is not None and self.server_context is None and not is_loopback(host):
+        if self.token is not None and not self.tls and not is_loopback(host):
             raise SettingsError(
                 f"the token of the HTTP endpoints would cross the network in clear text, because they listen on {host} "
                 "without TLS: set http.cert_file and http.key_file, or listen on 127.0.0.1"

@@ -86,7 +86,7 @@ class HttpServer:
     @property
     def url(self) -> str:
         """The URL of the server."""
-        scheme = "http" if self._security.server_context is None else "https"
+        scheme = "https" if self._security.tls else "http"
         return f"{scheme}://[{self._host}]:{self.port}" if ":" in self._host else f"{scheme}://{self._host}:{self.port}"
 
     def route(self, method: str, path: str, handler: Handler, *, probe: bool = False) -> None:
@@ -160,7 +160,7 @@ class HttpServer:
 
     async def _listen(self, protocols: "_Protocols") -> Callable[[], Awaitable[None]]:
         """Accept connections; return what ends that."""
-        if self._security.server_context is not None:
+        if self._security.tls:
             tls = TlsListener(self._socket, protocols, lambda: self._security.server_context)
             tls.start()
             return tls.close

@@ -31,7 +31,7 @@ class TlsListener:
         self,
         listening: socket.socket,
         protocols: Callable[[], asyncio.BaseProtocol],
-        context: Callable[[], ssl.SSLContext | None],
+        context: Callable[[], ssl.SSLContext],
     ) -> None:
         listening.setblocking(False)
         self._listening = listening

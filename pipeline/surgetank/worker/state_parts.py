@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
 from surgetank.errors import SettingsError, StateError
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.lookup import Lookup
 from surgetank.http.peers import PeerAddresses
 from surgetank.kafka import provisioning

@@ -12,8 +12,10 @@ from surgetank import Events, Field, Pipeline, Scores
 from surgetank.errors import StartupError
 from surgetank.http import alertmanager_webhook as module
 from surgetank.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
-from surgetank.settings import KafkaSettings
+from surgetank.http.endpoint_security import EndpointSecurity
+from surgetank.settings import HttpSettings, KafkaSettings
 
+OPEN = EndpointSecurity(HttpSettings())
 PATIENCE = 30.0
 NOWHERE = KafkaSettings(bootstrap="127.0.0.1:1")
 PIPELINE = Pipeline(
@@ -30,7 +32,7 @@ ALERT = {"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-01-
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Serve a webhook whose Kafka is away; return its port."""
     monkeypatch.setattr(module, "WRITE_SECONDS", 0.1)
-    with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0) as webhook:
+    with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0, security=OPEN) as webhook:
         yield int(urlsplit(webhook.url).port or 0)
 
 
@@ -96,4 +98,4 @@ def test_without_kafka_alertmanager_is_to_post_again(port: int) -> None:
 def test_a_taken_port_is_one_clear_error(port: int) -> None:
     """It names the option that helps."""
     with pytest.raises(StartupError, match=rf"cannot listen on 127.0.0.1:{port}: .*--port"):
-        AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=port)
+        AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=port, security=OPEN)
