@@ -1,7 +1,6 @@
 """Commands that cannot reach or use Kafka name the cause, as librdkafka reports it, and what to change."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
@@ -15,17 +14,10 @@ from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.offset_collector_process import OffsetCollectorProcess
 from surgetank.settings import KafkaSettings, Settings
 from surgetank.worker.processing_parts import topic_limits
-from tests.support.secured_kafka import USER, SecuredKafka, secured
+from tests.support.secured_kafka import USER, SecuredKafka
 from topology.flights import flights
 
 NOWHERE = "surgetank kafka up"
-
-
-@pytest.fixture(scope="module")
-def brokers(clusters: Path) -> Iterator[SecuredKafka]:
-    """Return a broker with listeners for SASL and TLS."""
-    with secured(clusters / "secured") as running:
-        yield running
 
 
 def settings(bootstrap: str, options: dict[str, str] | None = None) -> KafkaSettings:

@@ -213,7 +213,9 @@ class Lookup:
                 ssl=access.context(urlsplit(url).hostname or ""),
                 allow_redirects=False,
             ) as reply:
-                if reply.status == HTTPStatus.OK:
+                if reply.status != HTTPStatus.OK:
+                    log.debug("a peer answers with status %s: %s", reply.status, url)
+                else:
                     rows.add_reply(json.loads(await _body(reply.content)))
         except (ClientError, OSError, TimeoutError, ValueError, TypeError, AttributeError, KeyError) as error:
             log.debug("a peer does not answer: %r", error)

@@ -88,6 +88,16 @@ def test_bodies_of_all_requests_together_are_bounded(port: int, monkeypatch: pyt
     assert ask(port, "POST", "/alerts", b" " * 999)[0] == 400
 
 
+def test_an_alert_without_the_token_of_the_webhook() -> None:
+    """401 before its body is read; with the token it is answered, and /live needs none."""
+    own = EndpointSecurity(HttpSettings(token="t"))
+    with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0, security=own) as webhook:
+        port = int(urlsplit(webhook.url).port or 0)
+        assert ask(port, "POST", "/alerts", b"no JSON")[0] == 401
+        assert ask(port, "POST", "/alerts", b"no JSON", Authorization="Bearer t")[0] == 400
+        assert ask(port, "GET", "/live")[0] == 200
+
+
 def test_without_kafka_alertmanager_is_to_post_again(port: int) -> None:
     """503 until it is written; an alert of another pipeline needs no writing."""
     assert ask(port, "POST", "/alerts", json.dumps({"alerts": [ALERT]}).encode())[0] == 503

@@ -3,9 +3,12 @@
 import http.client
 import json
 import logging
+import re
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -180,7 +183,7 @@ def test_renewed_certificates_and_tokens_are_used_without_a_restart(
     assert caplog.text.count("is not the key of http.cert_file") == 1
 
 
-def test_a_certificate_that_expires_while_it_serves_is_reported_once() -> None:
+def test_a_certificate_expires_while_it_serves() -> None:
     """The sentence comes at the first look after it, and no second time."""
     security = EndpointSecurity(tls())
     after = ssl.cert_time_to_seconds("Jan  1 00:00:01 2120 GMT")
@@ -268,6 +271,17 @@ def test_a_client_that_sends_no_request_over_tls_is_cut(serve: Serve, monkeypatc
     ):
         secured.send(b"GET /live HTTP/1.1\r\nHost: x\r\n")
         assert secured.recv(1) == b""
+
+
+def test_the_documented_probe_of_docker_works_with_tls(serve: Serve) -> None:
+    """The command of docs/operating.md ends with status 0 for 200, and with another one for 503."""
+    running = serve(tls(token=TOKEN))
+    (line,) = re.findall(r"^ *test: (\[.*\])$", (FOLDER.parents[2] / "docs" / "operating.md").read_text(), re.MULTILINE)
+    _, _, *command = json.loads(line)
+    for path, good in (("live", True), ("ready", False)):
+        script = command[1].replace("localhost:8080/ready", f"127.0.0.1:{running.port}/{path}")
+        done = subprocess.run([sys.executable, command[0], script], capture_output=True, check=False, timeout=PATIENCE)
+        assert (done.returncode == 0) == good
 
 
 def test_endless_headers_are_refused(serve: Serve) -> None:

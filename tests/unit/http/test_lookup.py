@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from surgetank import Events, Pipeline, Scores, Table, hours
-from surgetank.http.endpoint_security import EndpointSecurity
+from surgetank.http.endpoint_security import EndpointSecurity, client_access
 from surgetank.http.http_get import get
 from surgetank.http.lookup import KEYS_MAX, Lookup
 from surgetank.http.monitoring import monitoring_server
@@ -22,6 +22,7 @@ from surgetank.settings import HttpSettings, TelemetrySettings
 from surgetank.state.predictions import predictions
 from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
+from tests.support.endpoint_certificates import AUTHORITY, tls
 
 OPEN = HttpSettings()
 CARDS = Table("cards")
@@ -64,6 +65,7 @@ class Worker:
 
     def __init__(self, rows: dict[int, dict[str, dict[bytes, bytes]]], http: HttpSettings = OPEN) -> None:
         clock, security = Stopped(), EndpointSecurity(http)
+        self.access = client_access(http)
         self.shelf = Shelf(rows)
         self.peers: set[str] = set()
         self.server = monitoring_server(TelemetrySettings(), Metrics(), Health(clock), security)
@@ -81,7 +83,7 @@ class Worker:
 
     def get(self, target: str) -> tuple[HTTPStatus, Any]:
         """Return status and body of a request."""
-        reply = get(f"{self.server.url}{target}", timeout=30)
+        reply = get(f"{self.server.url}{target}", 30, self.access)
         assert reply is not None
         return HTTPStatus(reply.status), json.loads(reply.body)
 
@@ -251,6 +253,22 @@ def test_a_proxy_in_the_environment(two: tuple[Worker, Worker], monkeypatch: pyt
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
+
+
+@pytest.mark.parametrize(
+    ("other", "status"),
+    [
+        (tls(token="t", client_ca_file=AUTHORITY), HTTPStatus.OK),
+        (tls(token="another", client_ca_file=AUTHORITY), HTTPStatus.SERVICE_UNAVAILABLE),
+        (tls("stranger", token="t"), HTTPStatus.SERVICE_UNAVAILABLE),
+    ],
+)
+def test_workers_with_different_tokens(other: HttpSettings, status: HTTPStatus) -> None:
+    """A peer is asked with token, TLS and certificate; one that has others does not answer for its keys."""
+    one, second = Worker({0: {}}, tls(token="t", client_ca_file=AUTHORITY)), Worker({1: scored(0.25, 1000)}, other)
+    one.peers = {one.server.url, second.server.url}
+    with one.server, second.server:
+        assert one.get("/v1/payments/predictions/a")[0] == status
 
 
 @pytest.mark.parametrize(
