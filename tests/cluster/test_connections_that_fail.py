@@ -7,7 +7,7 @@ from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, R
 
 from surgetank.clock import SystemClock
 from surgetank.errors import BrokerError, SurgetankError, TopicsError
-from surgetank.kafka import provisioning
+from surgetank.kafka import provisioning, topic_reader
 from surgetank.kafka.offset_collector import OffsetQuery
 from surgetank.kafka.retry import wait_until
 from surgetank.kafka.topic_reader import TopicReader
@@ -18,6 +18,13 @@ from tests.support.secured_kafka import USER, SecuredKafka
 from topology.flights import flights
 
 NOWHERE = "surgetank kafka up"
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what gets no answer give up soon: these errors come at once, and are repeated until then."""
+    monkeypatch.setattr(provisioning, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(topic_reader, "_ANSWER_SECONDS", 3.0)
 
 
 def settings(bootstrap: str, options: dict[str, str] | None = None) -> KafkaSettings:
