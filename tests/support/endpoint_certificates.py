@@ -11,5 +11,9 @@ AUTHORITY = FOLDER / "ca.pem"
 
 def tls(name: str = "server", **more: Any) -> HttpSettings:
     """Return settings with the certificate of this name and the authority of all but ``stranger``."""
-    own = {"cert_file": FOLDER / f"{name}.pem", "key_file": FOLDER / f"{name}.key", "ca_file": AUTHORITY}
+    own: dict[str, Any] = {
+        "cert_file": FOLDER / f"{name}.pem",
+        "key_file": FOLDER / f"{name}.key",
+        "ca_file": AUTHORITY,
+    }
     return HttpSettings(**(own | more))

@@ -105,7 +105,7 @@ class EndpointSecurity:
         try:
             if self._contents() != self._loaded.files:
                 self._loaded = self._load()
-        except SettingsError as error:
+        except (SettingsError, OSError) as error:  # OSError: a file vanished while it was loaded
             problem = f"{error}; the HTTP endpoints keep the token and the certificates that they have"
         if not problem and now > self._loaded.expires:
             problem = f"http.cert_file: {self._http.cert_file} has expired: clients refuse it until it is renewed"

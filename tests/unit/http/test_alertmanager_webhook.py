@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from surgetank import Events, Field, Pipeline, Scores
 from surgetank.errors import StartupError
@@ -90,7 +91,7 @@ def test_bodies_of_all_requests_together_are_bounded(port: int, monkeypatch: pyt
 
 def test_an_alert_without_the_token_of_the_webhook() -> None:
     """401 before its body is read; with the token it is answered, and /live needs none."""
-    own = EndpointSecurity(HttpSettings(token="t"))
+    own = EndpointSecurity(HttpSettings(token=SecretStr("t")))
     with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0, security=own) as webhook:
         port = int(urlsplit(webhook.url).port or 0)
         assert ask(port, "POST", "/alerts", b"no JSON")[0] == 401

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from surgetank.clock import SystemClock
 from surgetank.errors import SettingsError
@@ -71,26 +72,29 @@ def served_name(port: int) -> str:
         socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
         trusting.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
     ):
-        (((_, name),),) = (secured.getpeercert() or {})["subject"]
+        certificate: Any = secured.getpeercert()
+        (((_, name),),) = certificate["subject"]
         return str(name)
 
 
 def test_a_request_without_the_token(serve: Serve) -> None:
     """401 with a sentence for every path, also for one that does not exist; with the token it is answered."""
-    running = serve(HttpSettings(token=TOKEN))
+    running = serve(HttpSettings(token=SecretStr(TOKEN)))
     for path in ("/metrics", "/v1/flights/predictions/a", "/", "/nothing"):
         with pytest.raises(SettingsError, match=r"status 401: .*send the header Authorization: Bearer TOKEN"):
             asked(running.url, path)
     with pytest.raises(SettingsError, match=r"status 401: .*the bearer token is not the one of this server"):
-        asked(running.url, "/metrics", HttpSettings(token="another"))
-    own = client_access(HttpSettings(token=TOKEN))
+        asked(running.url, "/metrics", HttpSettings(token=SecretStr("another")))
+    own = client_access(HttpSettings(token=SecretStr(TOKEN)))
     assert "surgetank_ready" in (answer(f"{running.url}/metrics", PATIENCE, own) or "")
-    assert asked(running.url, "/nothing", HttpSettings(token=TOKEN))[0] == 404
+    assert asked(running.url, "/nothing", HttpSettings(token=SecretStr(TOKEN)))[0] == 404
 
 
 def test_the_answer_without_a_token_names_the_scheme(serve: Serve) -> None:
     """As RFC 6750 demands, so that a client of any kind knows what is missing."""
-    connection = http.client.HTTPConnection("127.0.0.1", serve(HttpSettings(token=TOKEN)).port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", serve(HttpSettings(token=SecretStr(TOKEN))).port, timeout=PATIENCE
+    )
     connection.request("GET", "/metrics")
     reply = connection.getresponse()
     assert (reply.status, reply.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -99,12 +103,12 @@ def test_the_answer_without_a_token_names_the_scheme(serve: Serve) -> None:
 
 def test_a_probe_needs_no_token_and_sees_no_details(serve: Serve) -> None:
     """The status is that of the checks, which only the token shows."""
-    running = serve(HttpSettings(token=TOKEN))
+    running = serve(HttpSettings(token=SecretStr(TOKEN)))
     for path, status in (("/live", 200), ("/ready", 503)):
         code, body = asked(running.url, path)
         assert (code, list(body)) == (status, ["error"])
-        assert asked(running.url, path, HttpSettings(token=TOKEN))[0] == status
-    assert "failing" in asked(running.url, "/ready", HttpSettings(token=TOKEN))[1]
+        assert asked(running.url, path, HttpSettings(token=SecretStr(TOKEN)))[0] == status
+    assert "failing" in asked(running.url, "/ready", HttpSettings(token=SecretStr(TOKEN)))[1]
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
@@ -136,7 +140,7 @@ def test_an_endpoint_of_an_unknown_authority(serve: Serve) -> None:
 def test_a_request_without_the_certificate_of_a_client(serve: Serve) -> None:
     """403 except for the status of probes; a certificate of another authority does not get so far."""
     running = serve(tls(client_ca_file=AUTHORITY, token=TOKEN))
-    plain = HttpSettings(ca_file=AUTHORITY, token=TOKEN)
+    plain = HttpSettings(ca_file=AUTHORITY, token=SecretStr(TOKEN))
     assert asked(running.url, "/live", plain)[0] == 200
     with pytest.raises(SettingsError, match=r"status 403: .*requires a certificate of the client"):
         asked(running.url, "/metrics", plain)
@@ -151,7 +155,11 @@ def test_renewed_certificates_and_tokens_are_used_without_a_restart(
 ) -> None:
     """New connections see them; a certificate whose key is not there yet changes nothing, and is logged once."""
     monkeypatch.setattr(server, "CHECK_SECONDS", 0.01)
-    own = {"cert_file": tmp_path / "tls.crt", "key_file": tmp_path / "tls.key", "token_file": tmp_path / "token"}
+    own: dict[str, Any] = {
+        "cert_file": tmp_path / "tls.crt",
+        "key_file": tmp_path / "tls.key",
+        "token_file": tmp_path / "token",
+    }
 
     def put(name: str, *kinds: str) -> None:
         for kind, file in (("pem", "tls.crt"), ("key", "tls.key")):
@@ -170,7 +178,7 @@ def test_renewed_certificates_and_tokens_are_used_without_a_restart(
         put("renewed", "key")
         eventually(lambda: served_name(running.port) == "renewed")
         (tmp_path / "token").write_text("new\n")
-        new = HttpSettings(ca_file=AUTHORITY, token="new")
+        new = HttpSettings(ca_file=AUTHORITY, token=SecretStr("new"))
 
         def taken() -> bool:
             with suppress(SettingsError):
@@ -179,7 +187,7 @@ def test_renewed_certificates_and_tokens_are_used_without_a_restart(
 
         eventually(taken)
         with pytest.raises(SettingsError, match="401"):
-            asked(running.url, "/nothing", HttpSettings(ca_file=AUTHORITY, token="old"))
+            asked(running.url, "/nothing", HttpSettings(ca_file=AUTHORITY, token=SecretStr("old")))
     assert caplog.text.count("is not the key of http.cert_file") == 1
 
 
@@ -205,8 +213,8 @@ def test_a_certificate_expires_while_it_serves() -> None:
         (tls(client_ca_file=FOLDER / "README.md"), "http.client_ca_file: .*README.md has no certificates in PEM"),
         (HttpSettings(token_file=Path("/nowhere")), "http.token_file: /nowhere: No such file"),
         (HttpSettings(token_file=Path("/dev/null")), "http.token_file: /dev/null: the file is empty"),
-        (HttpSettings(token="two words"), "http.token: a token is one word of visible ASCII characters"),
-        (HttpSettings(token=""), "http.token: a token is one word of visible ASCII characters"),
+        (HttpSettings(token=SecretStr("two words")), "http.token: a token is one word of visible ASCII characters"),
+        (HttpSettings(token=SecretStr("")), "http.token: a token is one word of visible ASCII characters"),
     ],
 )
 def test_a_certificate_or_token_of_an_endpoint_cannot_be_used(settings: HttpSettings, says: str) -> None:
@@ -233,7 +241,7 @@ def test_settings_of_endpoints_that_do_not_fit_are_refused(given: dict[str, str]
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_a_token_without_tls_on_a_public_address(host: str) -> None:
     """Refused before the port is bound; with TLS, or without a token, it is taken."""
-    security = EndpointSecurity(HttpSettings(token=TOKEN))
+    security = EndpointSecurity(HttpSettings(token=SecretStr(TOKEN)))
     with pytest.raises(SettingsError, match=f"cross the network in clear text, because they listen on {host} without"):
         monitoring_server(TelemetrySettings(host=host), Metrics(), Health(SystemClock()), security)
     for accepted in (tls(token=TOKEN), HttpSettings()):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from surgetank.cli import app
@@ -26,7 +27,7 @@ def written(http: HttpSettings) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.mark.parametrize(
     ("http", "scheme", "access"),
     [
-        (HttpSettings(token="t"), "http", {"authorization": {"credentials_file": "token"}}),
+        (HttpSettings(token=SecretStr("t")), "http", {"authorization": {"credentials_file": "token"}}),
         (tls(), "https", {"tls_config": {"ca_file": "ca.pem"}}),
         (
             tls(token_file=Path("t"), client_ca_file=AUTHORITY),
