@@ -12,6 +12,7 @@ from surgetank.clock import SystemClock
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Pipeline
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.monitoring import monitoring_server
 from surgetank.http.peer_address import peer_address
 from surgetank.kafka import provisioning
@@ -73,6 +74,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     identity, clock, metrics = f"{pipeline.name}-{settings.identity}", SystemClock(), Metrics()
     logs.configure(settings.telemetry, worker=identity, pipeline=pipeline.name)
     raise_limit()
+    security = EndpointSecurity(settings.http)
+    security.check_exposure(settings.telemetry.host)
     event_clock = EventClock(clock, metrics)
     writer = TimelineWriter(
         settings.kafka,
@@ -125,10 +128,10 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
         health = Health(clock, conditions=("group", "tasks"))
-        server = monitoring_server(settings.telemetry, metrics, health)
+        server = monitoring_server(settings.telemetry, metrics, health, security)
         address = peer_address(settings, server.url)
         if stores is not None:
-            state_lookup(pipeline, settings, stores, address, clock).register(server)
+            state_lookup(pipeline, settings, stores, address=address, security=security, clock=clock).register(server)
         log.info("worker %s: model %s %s", identity, model.name, model.version)
         timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
         process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, health, event_clock)

@@ -8,9 +8,17 @@ import pytest
 
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import Stage
+from tests.support.secured_kafka import SecuredKafka, secured
 from tests.support.stateful_pipeline import Remembered
 
 StageFactory = Callable[..., Stage]
+
+
+@pytest.fixture(scope="session")
+def brokers(clusters: Path) -> Iterator[SecuredKafka]:
+    """Return a broker that starts with ``--security scram-tls`` and has further listeners, one for all tests."""
+    with secured(clusters / "secured") as running:
+        yield running
 
 
 @pytest.fixture

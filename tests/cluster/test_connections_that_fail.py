@@ -1,31 +1,30 @@
 """Commands that cannot reach or use Kafka name the cause, as librdkafka reports it, and what to change."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from surgetank.clock import SystemClock
 from surgetank.errors import BrokerError, SurgetankError, TopicsError
-from surgetank.kafka import provisioning
+from surgetank.kafka import provisioning, topic_reader
 from surgetank.kafka.offset_collector import OffsetQuery
 from surgetank.kafka.retry import wait_until
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.offset_collector_process import OffsetCollectorProcess
 from surgetank.settings import KafkaSettings, Settings
 from surgetank.worker.processing_parts import topic_limits
-from tests.support.secured_kafka import USER, SecuredKafka, secured
+from tests.support.secured_kafka import USER, SecuredKafka
 from topology.flights import flights
 
 NOWHERE = "surgetank kafka up"
 
 
-@pytest.fixture(scope="module")
-def brokers(clusters: Path) -> Iterator[SecuredKafka]:
-    """Return a broker with listeners for SASL and TLS."""
-    with secured(clusters / "secured") as running:
-        yield running
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what gets no answer give up soon: these errors come at once, and are repeated until then."""
+    monkeypatch.setattr(provisioning, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(topic_reader, "_ANSWER_SECONDS", 3.0)
 
 
 def settings(bootstrap: str, options: dict[str, str] | None = None) -> KafkaSettings:

@@ -20,10 +20,11 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from surgetank.clock import SystemClock
 from surgetank.errors import StartupError
 from surgetank.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.kafka import clients
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.kafka.topic_reader import TopicReader
-from surgetank.settings import KafkaSettings
+from surgetank.settings import HttpSettings, KafkaSettings
 from surgetank.timeline.events import EventKind, TimelineEvent, decode
 from surgetank.timeline.reader import read_history
 from surgetank.timeline.writer import TimelineWriter
@@ -33,6 +34,7 @@ from tests.support.topologies.stateless_flights import ENVIRONMENT
 StageFactory = Callable[..., Stage]
 
 TOPOLOGY = "tests.support.topologies.stateless_flights"
+OPEN = EndpointSecurity(HttpSettings())
 
 
 def post(url: str, body: bytes) -> int:
@@ -123,7 +125,7 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
     cluster.up(timeout=120)
     with Stage(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
         under.apply_topics()
-        with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as receiver:
+        with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0, security=OPEN) as receiver:
             assert post(receiver.url, notification(("First", "firing"))) == 200
             cluster.kill(cluster.ids[0])
             assert post(receiver.url, notification(("Second", "firing"))) == 503
@@ -131,7 +133,7 @@ def test_alerts_that_cannot_be_written_are_refused_until_they_can(
             under.until(lambda: post(receiver.url, notification(("Second", "firing"))) == 200, 60, "it is written")
             port = int(receiver.url.split(":")[2].split("/")[0])
             with pytest.raises(StartupError, match="--port"):
-                AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=port)
+                AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=port, security=OPEN)
         assert [event.details["alert"] for event in told(under)] == ["First", "Second"]
 
 
@@ -143,7 +145,7 @@ def test_alerts_too_large_or_too_many(stage: StageFactory) -> None:
     wordy["alerts"][0]["annotations"]["description"] = "x" * (3 * 1024 * 1024)
     odd = json.loads(notification(("Good", "firing"), ("Odd", "firing")))
     odd["alerts"][1]["labels"]["huge"] = "x" * (3 * 1024 * 1024)
-    with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as webhook:
+    with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0, security=OPEN) as webhook:
         # A slow machine may need more than one answer's time: what was written meanwhile is not written again.
         under.until(lambda: post(webhook.url, many) == 200, 120, "all are written")
         for _ in range(2):
@@ -180,7 +182,7 @@ def test_alerts_that_the_topic_refuses_are_refused_for_good(stage: StageFactory)
     under.until(limited, 30, "the broker uses the limit")
     large = json.loads(notification(("Large", "firing")))
     large["alerts"][0]["labels"]["random"] = random.Random(1).randbytes(20_000).hex()
-    with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as webhook:
+    with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0, security=OPEN) as webhook:
         assert post(webhook.url, json.dumps(large).encode()) == 413
         assert post(webhook.url, notification(("Small", "firing"))) == 200
     assert [event.details["alert"] for event in told(under)] == ["Small"]

@@ -18,6 +18,7 @@ from confluent_kafka.admin import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
 from surgetank.clock import SystemClock
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.monitoring import monitoring_server
 from surgetank.kafka import clients
 from surgetank.kafka.local.cluster import LocalCluster
@@ -26,7 +27,7 @@ from surgetank.lag.offset_collector_process import OffsetCollectorProcess
 from surgetank.lag.rules import LagStatus
 from surgetank.lag.seconds import LagMethod
 from surgetank.records import TopicPartition
-from surgetank.settings import ExporterSettings, KafkaSettings, TelemetrySettings
+from surgetank.settings import ExporterSettings, HttpSettings, KafkaSettings, TelemetrySettings
 from surgetank.telemetry.groups import GroupMetrics
 from surgetank.telemetry.health import Health
 from tests.support.consumer_group import Group, Sender, until
@@ -272,7 +273,7 @@ def test_ten_scrapers_ask_kafka_nothing(kafka: KafkaUnderTest, topic: Callable[.
 
         telemetry = TelemetrySettings()
         with (
-            monitoring_server(telemetry, watched.metrics, watched.health) as server,
+            monitoring_server(telemetry, watched.metrics, watched.health, EndpointSecurity(HttpSettings())) as server,
             ThreadPoolExecutor(10) as scrapers,
         ):
             barrier = threading.Barrier(10)

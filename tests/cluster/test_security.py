@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException
@@ -14,14 +13,7 @@ from confluent_kafka import KafkaException
 from surgetank.errors import SettingsError
 from surgetank.kafka import clients
 from surgetank.settings import KafkaSettings
-from tests.support.secured_kafka import SecuredKafka, secured
-
-
-@pytest.fixture(scope="module")
-def brokers(clusters: Path) -> Iterator[SecuredKafka]:
-    """Return a broker that starts with ``--security scram-tls`` and has further listeners."""
-    with secured(clusters / "secured") as running:
-        yield running
+from tests.support.secured_kafka import SecuredKafka
 
 
 def answers(bootstrap: str, options: dict[str, str]) -> bool:

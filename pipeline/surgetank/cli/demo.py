@@ -40,6 +40,7 @@ def demo(
     interrupt_on_sigterm()
     console = output_console()
     pipeline, module = located(name)
+    settings = given.load()
     plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
     home = Path(".surgetank") / "demo"
     with contextlib.ExitStack() as stack:
@@ -51,7 +52,7 @@ def demo(
             console.print("warming up the broker, which has just started")
             warm_up(kafka)
         else:
-            kafka = given.load().kafka
+            kafka = settings.kafka
         with Live(console=console, refresh_per_second=4) as live:
             history: list[drill.DemoSnapshot] = []
 
@@ -67,6 +68,7 @@ def demo(
                     recording,
                     plan,
                     kafka=kafka,
+                    http=settings.http,
                     worker_options=given.for_worker,
                     folder=home / "logs",
                     show=show,

@@ -107,7 +107,7 @@ def _session(name: str, given: SettingsOptions, rate: float, count: int | None) 
         pipeline,
         module.__name__,
         recording_of(pipeline),
-        kafka=given.load().kafka,
+        settings=given.load(),
         worker_options=given.for_worker,
         folder=Path(".surgetank") / "dev",
         rate=rate,

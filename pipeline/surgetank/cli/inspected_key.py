@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from surgetank.http.endpoint_security import ClientAccess
 from surgetank.http.http_get import get
 
 KINDS = ("features", "predictions")
@@ -26,15 +27,17 @@ def query_of(key: str | None, key_hex: str | None) -> str:
         raise typer.BadParameter(f"--key-hex {key_hex!r}: give hexadecimal digits, as 00ff") from None
 
 
-def inspected_key(addresses: Sequence[str], pipeline: str, query: str) -> dict[str, dict[str, Any]]:
+def inspected_key(
+    addresses: Sequence[str], pipeline: str, query: str, access: ClientAccess
+) -> dict[str, dict[str, Any]]:
     """Return the answer of the first worker that answers whole, by kind; {} if none answers.
 
-    An answer is the row with the key, or ``{"error": ...}``.
+    An answer is the row with the key, or ``{"error": ...}``. Raises SettingsError if a worker refuses ``access``.
     """
     replies: dict[str, dict[str, Any]] = {}
     for address in addresses:
         for kind in KINDS:
-            reply = get(f"{address}/v1/{pipeline}/{kind}?{query}", _ANSWER_SECONDS)
+            reply = get(f"{address}/v1/{pipeline}/{kind}?{query}", _ANSWER_SECONDS, access)
             if reply is None:
                 break
             body = json.loads(reply.body or b"{}")

@@ -34,6 +34,7 @@ def lag_exporter(
     import threading
 
     from surgetank.clock import SystemClock
+    from surgetank.http.endpoint_security import EndpointSecurity
     from surgetank.http.monitoring import monitoring_server
     from surgetank.lag.exporter import Exporter
     from surgetank.lag.offset_collector_process import OffsetCollectorProcess
@@ -49,7 +50,7 @@ def lag_exporter(
     }
     settings = given.load(flags)
     logs.configure(settings.telemetry)
-    clock = SystemClock()
+    security, clock = EndpointSecurity(settings.http), SystemClock()
     metrics, health = GroupMetrics(), Health(clock, conditions=("kafka",))
     with OffsetCollectorProcess(settings.kafka) as collector:
         exporter = Exporter(settings.exporter, collector, metrics, health, clock)
@@ -66,7 +67,7 @@ def lag_exporter(
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        with monitoring_server(settings.telemetry, metrics, health):
+        with monitoring_server(settings.telemetry, metrics, health, security):
             exporter.run(stopping)
 
 

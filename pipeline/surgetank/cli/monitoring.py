@@ -5,14 +5,26 @@ from typing import Annotated
 
 import typer
 
+from surgetank.cli.options import SettingsOptions, with_settings
 
+
+@with_settings
 def monitoring(
     folder: Annotated[
         Path, typer.Argument(file_okay=False, help="Folder to write to; existing files are replaced.")
     ] = Path("ops"),
+    *,
+    given: SettingsOptions,
 ) -> None:
-    """Write Prometheus' rules, Alertmanager's routes, Grafana's dashboards, and the runbooks of the alerts."""
-    from surgetank.scaffold.monitoring_files import write_monitoring_files
+    """Write Prometheus' rules, Alertmanager's routes, Grafana's dashboards, and the runbooks of the alerts.
 
-    made = write_monitoring_files(folder)
+    With a token or a certificate in the settings http.*, Prometheus and Alertmanager use them.
+    """
+    from surgetank.scaffold.monitoring_files import write_monitoring_files
+    from surgetank.scaffold.secured_monitoring import needed_files
+
+    http = given.load().http
+    made = write_monitoring_files(folder, http)
     typer.echo(f"wrote {len(made)} files to {folder}; the rules: {folder}/prometheus/rules/surgetank.yml")
+    for name, content in needed_files(http).items():
+        typer.echo(f"put into {folder}/prometheus/{name} and {folder}/alertmanager/{name}: {content}")

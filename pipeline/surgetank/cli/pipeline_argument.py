@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from surgetank.errors import SettingsError, TopologyError
-from surgetank.settings.names import OPTIONS, variable_of
+from surgetank.settings.names import OPTIONS, known_names, variable_of
 from surgetank.settings.secret_options import is_secret
 
 if TYPE_CHECKING:
@@ -66,11 +66,13 @@ def assigned(assignments: Iterable[str]) -> dict[str, str]:
 
 def _not_on_a_command_line(dotted: str) -> str:
     """Return why a secret is rejected, and where to set it. ``dotted``: its name, empty if unknown."""
-    option = dotted.removeprefix(f"{OPTIONS}.") or "sasl.password"
+    name = dotted if dotted in known_names() else f"{OPTIONS}.{dotted.removeprefix(f'{OPTIONS}.') or 'sasl.password'}"
+    section = OPTIONS if name.startswith(f"{OPTIONS}.") else name.partition(".")[0]
+    option = name.removeprefix(f"{section}.")
     return (
         f"--set {dotted or '***'}: a secret does not belong on a command line, where every user of this machine can "
-        f"read it in the list of processes; set {variable_of(f'{OPTIONS}.{option}')} in the environment, or "
-        f'"{option}" below [{OPTIONS}] in the settings file; or name its file: --set {OPTIONS}.{option}_file=FILE'
+        f"read it in the list of processes; set {variable_of(name)} in the environment, or "
+        f'"{option}" below [{section}] in the settings file; or name its file: --set {name}_file=FILE'
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from surgetank.declaration import Pipeline
+    from surgetank.http.endpoint_security import ClientAccess
     from surgetank.http.peers import PeerAddresses
     from surgetank.settings import Settings
     from surgetank.state.snapshot import Snapshot, SnapshotOrigin
@@ -58,11 +59,12 @@ def inspect(
     """
     from surgetank.cli.inspected_key import inspected_key, query_of
     from surgetank.errors import BrokerError
+    from surgetank.http.endpoint_security import client_access
 
     query = query_of(key, key_hex)
     found = _found(name, given)
     peers = _peers(found)()
-    replies = inspected_key(sorted(peers), found.pipeline.name, query)
+    replies = inspected_key(sorted(peers), found.pipeline.name, query, client_access(found.settings.http))
     if not replies:
         raise BrokerError(
             f"no worker of {found.pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}"
@@ -85,12 +87,14 @@ def restoring(name: Name, as_json: Json = False, *, given: SettingsOptions) -> N
 
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+    from surgetank.http.endpoint_security import client_access
     from surgetank.runtime.restore_progress import RestoreProgress, WorkerRestore
 
-    peers = _peers(_found(name, given))
+    found = _found(name, given)
+    peers, access = _peers(found), client_access(found.settings.http)
 
     def poll() -> dict[str, WorkerRestore]:
-        pages = {address: _page(address) for address in sorted(peers())}
+        pages = {address: _page(address, access) for address in sorted(peers())}
         return {address: WorkerRestore.of(address, page) for address, page in pages.items() if page is not None}
 
     if as_json:
@@ -354,11 +358,11 @@ def _peers(found: _Found) -> "PeerAddresses":
     return PeerAddresses(kafka, pipeline.group, pipeline.events.topic, found.partitions, SystemClock())
 
 
-def _page(address: str) -> str | None:
+def _page(address: str, access: "ClientAccess") -> str | None:
     """Return the metrics of a worker; None if it does not answer completely."""
     from surgetank.http.http_get import answer
 
-    return answer(f"{address}/metrics", timeout=1)
+    return answer(f"{address}/metrics", timeout=1, access=access)
 
 
 def _origin(found: _Found) -> "SnapshotOrigin":

@@ -103,29 +103,33 @@ def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
 def receive(
     name: Name,
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")] = 9099,
-    host: Annotated[str, typer.Option(help="address to bind; there is no authentication")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
     *,
     given: SettingsOptions,
 ) -> None:
     """Serve a webhook for Alertmanager that writes alerts to the timeline, until Ctrl-C or SIGTERM.
 
     In Alertmanager: `webhook_configs: [{url: "http://127.0.0.1:9099/alerts"}]`. An alert whose label `pipeline` names
-    another pipeline is ignored. Repeated notifications of an alert are written once.
+    another pipeline is ignored. Repeated notifications of an alert are written once. The settings http.*
+    give the webhook a token and TLS.
     """
     import signal
     import threading
 
     from surgetank.http.alertmanager_webhook import AlertmanagerWebhook
+    from surgetank.http.endpoint_security import EndpointSecurity
     from surgetank.kafka import clients
     from surgetank.kafka.topic_reader import partitions
     from surgetank.telemetry import logs
 
     pipeline, settings = pipeline_and_settings(name, given)
     logs.configure(settings.telemetry, pipeline=pipeline.name)
+    security = EndpointSecurity(settings.http)
+    security.check_exposure(host)
     partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with AlertmanagerWebhook(settings.kafka, pipeline, host=host, port=port) as webhook:
+    with AlertmanagerWebhook(settings.kafka, pipeline, host=host, port=port, security=security) as webhook:
         typer.echo(f"Alertmanager may post to {webhook.url}")
         try:
             stopping.wait()

@@ -24,7 +24,7 @@ from surgetank.errors import SurgetankError
 from surgetank.kafka import provisioning
 from surgetank.kafka.retry import wait_until
 from surgetank.records import RecordBatch
-from surgetank.settings import KafkaSettings
+from surgetank.settings import HttpSettings, KafkaSettings
 
 SNAPSHOT_SECONDS = 0.5
 RECENT_SECONDS = 5.0
@@ -124,6 +124,7 @@ def demo(
     plan: DemoPlan,
     *,
     kafka: KafkaSettings,
+    http: HttpSettings,
     worker_options: Sequence[str],
     folder: Path,
     show: Callable[[DemoSnapshot], None],
@@ -131,14 +132,14 @@ def demo(
 ) -> DemoReport:
     """Run the demo. ``show`` receives a snapshot twice a second, ``say`` a line per step. Raises SurgetankError.
 
-    The workers get ``worker_options`` on their command lines.
+    The workers get ``worker_options`` on their command lines; ``http`` are the settings of their HTTP endpoints.
     """
     clock = SystemClock()
     provisioning.apply(kafka, pipeline)
     kind = recording.topics.index(pipeline.events.topic)
     scoring = _Scoring(clock)
     replay = Replay(kafka, recording, pacing.at_rate(plan.rate, [plan.spike]), encoder(), count=plan.count, clock=clock)
-    workers = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options, clock=clock)
+    workers = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options, http=http, clock=clock)
     with workers as fleet:
         say(f"starting {plan.workers} workers")
         started = clock.now()

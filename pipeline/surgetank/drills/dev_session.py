@@ -15,7 +15,7 @@ from surgetank.drills.wire import SCORE, decoder, encoder
 from surgetank.errors import SurgetankError
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
-from surgetank.settings import KafkaSettings
+from surgetank.settings import KafkaSettings, Settings
 
 _READY_SECONDS = 300.0  # the first start after an install compiles
 _ENDLESS = 10**9
@@ -26,7 +26,7 @@ def run_session(
     topology: str,
     recording: Recording,
     *,
-    kafka: KafkaSettings,
+    settings: Settings,
     worker_options: Sequence[str],
     folder: Path,
     rate: float,
@@ -40,13 +40,14 @@ def run_session(
     times repeat. The worker gets ``worker_options`` on its command line; its logs and local state are in ``folder``.
     Raises SurgetankError, with the end of the log if the worker ends.
     """
+    kafka = settings.kafka
     provisioning.apply(kafka, pipeline)
-    with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options) as fleet:
+    with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options, http=settings.http) as fleet:
         # The same name again, so that it finds its state; those of other machines may use the same Kafka.
         worker = fleet.start(name=f"dev-{socket.gethostname()}")
         say(f"starting a worker, which takes a minute at the first time; its log:\n  {worker.log}")
         seconds = fleet.wait_ready(worker, _READY_SECONDS)
-        say(f"ready after {seconds:.1f} s; http://127.0.0.1:{worker.port} has /metrics and /ready")
+        say(f"ready after {seconds:.1f} s; {worker.scheme}://127.0.0.1:{worker.port} has /metrics and /ready")
         decode, seen = decoder(SCORE), 0
         pace, first = at_rate(rate), _events_on(kafka, recording.topics)
         replay = Replay(kafka, recording, pace, encoder(), count=first + _ENDLESS, first=first)

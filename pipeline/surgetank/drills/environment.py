@@ -10,12 +10,15 @@ from surgetank.declaration import Pipeline
 from surgetank.drills.fleet import Fleet
 from surgetank.drills.recording import Recording
 from surgetank.kafka.local.cluster import LocalCluster, temporary_cluster
-from surgetank.settings import KafkaSettings, load
+from surgetank.settings import HttpSettings, KafkaSettings, load
 
 
 @dataclass(frozen=True, slots=True)
 class DrillEnvironment:
-    """``topology`` is the module that workers load; ``settings`` apply to each worker; logs are in ``folder``."""
+    """``topology`` is the module that workers load; ``settings`` apply to each worker; logs are in ``folder``.
+
+    ``http`` are the settings of the workers' HTTP endpoints.
+    """
 
     pipeline: Pipeline
     topology: str
@@ -24,6 +27,7 @@ class DrillEnvironment:
     kafka: KafkaSettings
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    http: HttpSettings = field(default_factory=HttpSettings)
 
     def fleet(self, settings: dict[str, Any] | None = None) -> Fleet:
         """Return a fleet without started workers; ``settings`` apply unless the environment overrides them."""
@@ -32,6 +36,7 @@ class DrillEnvironment:
             bootstrap=self.kafka.bootstrap,
             folder=self.folder,
             settings=(settings or {}) | self.settings,
+            http=self.http,
         )
 
 
@@ -43,4 +48,6 @@ def local_environment(
     with temporary_cluster(home / "kafka", brokers) as cluster:
         settings = load({"kafka.bootstrap": cluster.bootstrap, "kafka.group_protocol": protocol})
         workers = {"kafka.group_protocol": protocol}
-        yield DrillEnvironment(pipeline, topology, recording, cluster, settings.kafka, home / "logs", workers)
+        yield DrillEnvironment(
+            pipeline, topology, recording, cluster, settings.kafka, home / "logs", workers, settings.http
+        )

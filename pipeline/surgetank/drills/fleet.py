@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from surgetank.clock import Clock, SystemClock
 from surgetank.errors import SurgetankError
+from surgetank.http.endpoint_security import ClientAccess, client_access
 from surgetank.http.http_get import answer
 from surgetank.kafka.local.broker import free_ports
+from surgetank.settings import HttpSettings
 from surgetank.telemetry.exposition_parser import sample_total
 
 READY_SECONDS = 60.0
@@ -29,6 +31,8 @@ class Member:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    scheme: str
+    access: ClientAccess
     paused: bool = False
     reported: bool = False
 
@@ -38,8 +42,8 @@ class Member:
         return self.process.poll() is None
 
     def ask(self, path: str, timeout: float = 1.0) -> str | None:
-        """Return the body of the worker's HTTP response; None unless its status is 200."""
-        return answer(f"http://127.0.0.1:{self.port}{path}", timeout)
+        """Return the body of the worker's HTTP response; None unless its status is 200. Raises SettingsError."""
+        return answer(f"{self.scheme}://127.0.0.1:{self.port}{path}", timeout, self.access)
 
     @property
     def ready(self) -> bool:
@@ -60,7 +64,8 @@ class Fleet:
     """Starts workers of a topology as processes, and stops all of them in the end.
 
     ``options`` are further arguments of each, ``settings`` are passed as ``--set``. Logs go to one file per process in
-    ``folder``. ``project`` is the folder of their project; default: the current one.
+    ``folder``. ``project`` is the folder of their project; default: the current one. ``http`` are the settings by which
+    their HTTP endpoints are asked; raises SettingsError if a file of theirs cannot be used.
     """
 
     def __init__(
@@ -72,10 +77,13 @@ class Fleet:
         settings: dict[str, Any] | None = None,
         options: Sequence[str] = (),
         project: Path | None = None,
+        http: HttpSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._topology = topology
         self._project = project
+        self._scheme = "https" if http and http.cert_file else "http"
+        self._access = client_access(http or HttpSettings())
         self._bootstrap = bootstrap
         self._folder = folder
         # A state folder of its own keeps the state of a drill apart, whatever the name of the pipeline.
@@ -106,7 +114,7 @@ class Fleet:
                 start_new_session=True,  # Ctrl-C goes to the drill only, which stops its workers
                 env=os.environ | (environment or {}),
             )
-        member = Member(name, process, port, log)
+        member = Member(name, process, port, log, self._scheme, self._access)
         self.members[name] = member
         return member
 

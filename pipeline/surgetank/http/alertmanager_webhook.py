@@ -14,6 +14,7 @@ from typing import Self
 from aiohttp import web
 
 from surgetank.declaration import Pipeline
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.server import Handler, HttpServer, json_response
 from surgetank.kafka.confirmed import ConfirmedProducer
 from surgetank.settings import KafkaSettings
@@ -33,12 +34,14 @@ log = logging.getLogger(__name__)
 class AlertmanagerWebhook:
     """Writes the alerts of one pipeline until it is stopped. Binds the port at once; StartupError if it is in use."""
 
-    def __init__(self, kafka: KafkaSettings, pipeline: Pipeline, *, host: str, port: int) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, pipeline: Pipeline, *, host: str, port: int, security: EndpointSecurity
+    ) -> None:
         self._pipeline = pipeline
         self._buffered = 0
-        self._server = HttpServer(host, port, name="alerts", advice="choose another --port")
+        self._server = HttpServer(host, port, name="alerts", advice="choose another --port", security=security)
         self._server.route("POST", "/alerts", self.post)
-        self._server.route("GET", "/live", _constant(HTTPStatus.OK, "alive"))
+        self._server.route("GET", "/live", _constant(HTTPStatus.OK, "alive"), probe=True)
         advice = "post alerts to /alerts"
         self._server.route_prefix("GET", "/", _constant(HTTPStatus.NOT_FOUND, f"{advice}; /live answers"))
         self._server.route_prefix("POST", "/", _constant(HTTPStatus.NOT_FOUND, advice))

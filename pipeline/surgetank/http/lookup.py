@@ -26,6 +26,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, StreamReader, TCP
 from surgetank.clock import Clock
 from surgetank.declaration import PREDICTIONS, Pipeline
 from surgetank.features.row_layout import NEWEST_TIME
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.server import HttpServer, json_response
 from surgetank.records import large_binary
 from surgetank.state.row_serde import RowSerde
@@ -85,7 +86,7 @@ class Lookup:
     """Answers lookups for one pipeline of ``partitions`` partitions.
 
     ``peers`` returns the addresses of the workers that committed last, including this worker's; ``me`` is this
-    worker's.
+    worker's. Requests to peers carry the token and the certificate of ``security``.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Lookup:
         partitions: int,
         me: str,
         peers: Callable[[], set[str]],
+        security: EndpointSecurity,
         clock: Clock,
     ) -> None:
         self._name = pipeline.name
@@ -109,6 +111,7 @@ class Lookup:
         self._partitions = set(range(partitions))
         self._me = me
         self._peers = peers
+        self._security = security
         self._clock = clock
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="lookup")
         self._session: ClientSession | None = None
@@ -200,11 +203,19 @@ class Lookup:
                 timeout=ClientTimeout(total=PEER_SECONDS),
                 trust_env=False,  # a proxy in the environment is for the internet, not for workers
             )
-        rows = _Rows()
+        rows, access = _Rows(), self._security.client
         query = [("local", "1"), *((given, key) for key in keys)]
         try:
-            async with self._session.get(url, params=query, allow_redirects=False) as reply:
-                if reply.status == HTTPStatus.OK:
+            async with self._session.get(
+                url,
+                params=query,
+                headers=access.headers(url),
+                ssl=access.context(urlsplit(url).hostname or ""),
+                allow_redirects=False,
+            ) as reply:
+                if reply.status != HTTPStatus.OK:
+                    log.debug("a peer answers with status %s: %s", reply.status, url)
+                else:
                     rows.add_reply(json.loads(await _body(reply.content)))
         except (ClientError, OSError, TimeoutError, ValueError, TypeError, AttributeError, KeyError) as error:
             log.debug("a peer does not answer: %r", error)

@@ -12,20 +12,23 @@ from typing import Any
 
 from aiohttp import web
 
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.server import Handler, HttpServer, json_response, response
 from surgetank.settings import TelemetrySettings
 from surgetank.telemetry.catalogue import Catalogue
 from surgetank.telemetry.health import Health
 
 
-def monitoring_server(settings: TelemetrySettings, metrics: Catalogue, health: Health) -> HttpServer:
+def monitoring_server(
+    settings: TelemetrySettings, metrics: Catalogue, health: Health, security: EndpointSecurity
+) -> HttpServer:
     """Return the server of a process with its monitoring routes, bound but not started. Raises StartupError.
 
     ``/metrics`` returns the page in a format that the scraper accepts. ``/live`` and ``/ready`` return 200, or 503 with
-    the failed checks.
+    the failed checks; they are probes, which answer a request without the token too.
     """
     advice = "set telemetry.host and telemetry.port (0: any free port)"
-    server = HttpServer(settings.host, settings.port, name="telemetry", advice=advice)
+    server = HttpServer(settings.host, settings.port, name="telemetry", advice=advice, security=security)
     rendering = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
     def render(accept: str) -> tuple[bytes, str]:
@@ -37,8 +40,8 @@ def monitoring_server(settings: TelemetrySettings, metrics: Catalogue, health: H
         return response(HTTPStatus.OK, *await asyncio.get_running_loop().run_in_executor(rendering, render, accept))
 
     server.route("GET", "/metrics", page)
-    server.route("GET", "/live", _probe(health.live))
-    server.route("GET", "/ready", _probe(health.ready))
+    server.route("GET", "/live", _probe(health.live), probe=True)
+    server.route("GET", "/ready", _probe(health.ready), probe=True)
     return server
 
 

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from surgetank.errors import SettingsError
 from surgetank.settings import Settings
 
-ADVICE = "set telemetry.address to where other workers reach this one, as http://host:port"
+ADVICE = "set telemetry.address to where other workers reach this one, as http://host:port, or https://host:port"
 
 
 def peer_address(settings: Settings, url: str) -> str:
-    """Return ``http://host:port``: the address from the settings, else ``url``, the bound one, with a reachable host.
+    """Return ``scheme://host:port``: the address from the settings, else ``url``, the bound one, with a reachable host.
 
     Raises SettingsError if the set address is invalid, or if no address can be derived.
     """
@@ -33,7 +33,7 @@ def peer_address(settings: Settings, url: str) -> str:
             f"telemetry.host={bound.hostname} is every address of this machine, and none of them leads to "
             f"{settings.kafka.bootstrap}: {ADVICE}"
         )
-    return f"http://[{host}]:{bound.port}" if ":" in host else f"http://{host}:{bound.port}"
+    return f"{bound.scheme}://[{host}]:{bound.port}" if ":" in host else f"{bound.scheme}://{host}:{bound.port}"
 
 
 def _checked(address: str) -> str:

@@ -2,7 +2,8 @@
 
 Owners register routes. A handler is a coroutine function that never blocks; it runs blocking work, such as reading a
 disk, in its owner's executor. So a slow route delays no other, and `/live` depends on the loop only. Each connection
-serves one request (`connections` limits number and time).
+serves one request (`connections` limits number and time). Requests are answered if `endpoint_security` lets them;
+routes for probes answer every request, the others only with their status.
 """
 
 import asyncio
@@ -17,8 +18,12 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from surgetank.clock import SystemClock
 from surgetank.errors import StartupError
+from surgetank.http.access import Refusal, refusal
 from surgetank.http.connections import Connections
+from surgetank.http.endpoint_security import CHECK_SECONDS, EndpointSecurity
+from surgetank.http.tls_listener import TlsListener
 
 # Connections accepted per turn of the loop. asyncio reads a request about five turns after accepting: in that time
 # fewer new connections must arrive than would displace it (CONNECTIONS_MAX).
@@ -51,11 +56,15 @@ class HttpServer:
     """Serves the registered routes until it is stopped. ``name`` is used for its thread and its log lines.
 
     Binds the port at once, so ``url`` is known before ``start``. Raises StartupError, with ``advice``, if the port is
-    in use. Register routes before ``start``.
+    in use; SettingsError if the token of ``security`` would cross a network in clear text. Register routes before
+    ``start``.
     """
 
-    def __init__(self, host: str, port: int, *, name: str, advice: str) -> None:
+    def __init__(self, host: str, port: int, *, name: str, advice: str, security: EndpointSecurity) -> None:
+        security.check_exposure(host)
+        self._security = security
         self._name = name
+        self._probes: set[tuple[str, str]] = set()
         self._exact: dict[tuple[str, str], Handler] = {}
         self._prefixes: dict[tuple[str, str], Handler] = {}
         self._paths: set[str] = set()
@@ -77,11 +86,18 @@ class HttpServer:
     @property
     def url(self) -> str:
         """The URL of the server."""
-        return f"http://[{self._host}]:{self.port}" if ":" in self._host else f"http://{self._host}:{self.port}"
+        scheme = "https" if self._security.tls else "http"
+        return f"{scheme}://[{self._host}]:{self.port}" if ":" in self._host else f"{scheme}://{self._host}:{self.port}"
 
-    def route(self, method: str, path: str, handler: Handler) -> None:
-        """Handle requests of ``method`` (GET includes HEAD) for exactly this path."""
+    def route(self, method: str, path: str, handler: Handler, *, probe: bool = False) -> None:
+        """Handle requests of ``method`` (GET includes HEAD) for exactly this path.
+
+        ``probe``: also those without the token or certificate that the others need; they get the status without the
+        body of the handler.
+        """
         self._exact[method, path] = handler
+        if probe:
+            self._probes.add((method, path))
         self._paths.add(path)
 
     def route_prefix(self, method: str, prefix: str, handler: Handler, paths: Iterable[str] = ()) -> None:
@@ -131,20 +147,42 @@ class HttpServer:
 
     async def _serve(self) -> None:
         protocols = _Protocols(self._answer, self._connections)
-        listener = await self._loop.create_server(protocols, sock=self._socket, backlog=ACCEPTED_AT_ONCE)
-        self._socket.listen(WAITING_MAX)
+        close_listener = await self._listen(protocols)
+        renewing = self._loop.create_task(self._renew())
         self._started.set_result(None)
         await self._stopping.wait()
-        listener.close()
+        renewing.cancel()
+        await close_listener()
         self._connections.abort_all()
         for close in self._at_stop:
             await close()
         await protocols.shutdown(timeout=0.5)
 
+    async def _listen(self, protocols: "_Protocols") -> Callable[[], Awaitable[None]]:
+        """Accept connections; return what ends that."""
+        if self._security.tls:
+            tls = TlsListener(self._socket, protocols, lambda: self._security.server_context)
+            tls.start()
+            return tls.close
+        listener = await self._loop.create_server(protocols, sock=self._socket, backlog=ACCEPTED_AT_ONCE)
+        self._socket.listen(WAITING_MAX)
+
+        async def close() -> None:
+            listener.close()
+
+        return close
+
+    async def _renew(self) -> None:
+        """Use renewed files of token and certificates, and log why some cannot be used."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if problem := await asyncio.to_thread(self._security.renew, SystemClock().now()):
+                log.warning("%s: %s", self._name, problem)
+
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         self._connections.request_arrived(request.transport)
         try:
-            answer = await self._routed(request)
+            answer = await self._guarded(request)
         except Exception:
             log.exception("%s failed to answer", self._name, extra={"fields": {"path": request.raw_path}})
             answer = response(HTTPStatus.INTERNAL_SERVER_ERROR, b"see the log\n", "text/plain")
@@ -152,11 +190,26 @@ class HttpServer:
         self._connections.response_ready(request.transport)
         return answer
 
+    async def _guarded(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request as far as it may know the answer."""
+        transport = request.transport
+        refused = refusal(
+            self._security.token,
+            client_certificates=self._security.client_certificates,
+            authorization=request.headers.get("Authorization", ""),
+            certified=bool(transport is not None and transport.get_extra_info("peercert")),
+        )
+        if refused is None:
+            return await self._routed(request)
+        if (_method(request), _path(request)) in self._probes:
+            return _refused(refused._replace(status=HTTPStatus((await self._routed(request)).status)))
+        return _refused(refused)
+
     async def _routed(self, request: web.BaseRequest) -> web.Response:
-        method = "GET" if request.method == "HEAD" else request.method
+        method = _method(request)
         if method not in {each for each, _ in (*self._exact, *self._prefixes)}:
             return json_response(HTTPStatus.NOT_IMPLEMENTED, {"error": f"method {request.method} is not supported"})
-        path = request.raw_path.partition("?")[0]
+        path = _path(request)
         handler = self._exact.get((method, path)) or self._of_prefix(method, path)
         if handler is not None and (answer := await handler(request)) is not None:
             return answer
@@ -166,6 +219,21 @@ class HttpServer:
     def _of_prefix(self, method: str, path: str) -> Handler | None:
         matching = [each for each in self._prefixes if each[0] == method and path.startswith(each[1])]
         return self._prefixes[max(matching, key=lambda each: len(each[1]))] if matching else None
+
+
+def _method(request: web.BaseRequest) -> str:
+    return "GET" if request.method == "HEAD" else request.method
+
+
+def _path(request: web.BaseRequest) -> str:
+    return request.raw_path.partition("?")[0]
+
+
+def _refused(refused: Refusal) -> web.Response:
+    answer = json_response(refused.status, {"error": refused.reason})
+    if refused.status == HTTPStatus.UNAUTHORIZED:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 class _Protocols(web.Server):

@@ -15,6 +15,7 @@ from surgetank.kafka.group_members import group_members
 from surgetank.kafka.retry import wait_until
 from surgetank.settings import KafkaSettings
 
+ANSWER_SECONDS = 10.0
 LEADERS_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 DAY_MS = 24 * 60 * 60 * 1000
@@ -140,7 +141,7 @@ def hidden(kafka: KafkaSettings, names: Collection[str]) -> set[str]:
     if not names:
         return set()
     admin, found = clients.admin(kafka), set()
-    for name, future in admin.describe_topics(TopicCollection(list(names)), request_timeout=10).items():
+    for name, future in admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_SECONDS).items():
         try:
             future.result()
         except KafkaException as error:
@@ -211,7 +212,7 @@ def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
     """
     admin = clients.admin(kafka)
     try:
-        answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=10)
+        answers = admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_SECONDS)
         found = {name: str(future.result().topic_id) for name, future in answers.items()}
     except KafkaException as error:
         raise admin.failure(f"{kafka.bootstrap} does not return the ids of {list(names)}", error) from None
@@ -273,7 +274,7 @@ def _grow_outputs(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool) 
 def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:
     """Raise TopicsError if workers of the pipeline run, or if Kafka does not answer."""
     try:
-        members = group_members(clients.admin(kafka), pipeline.group, timeout=10)
+        members = group_members(clients.admin(kafka), pipeline.group, timeout=ANSWER_SECONDS)
     except KafkaException as error:
         raise TopicsError(f"Kafka does not answer whether workers run: {error.args[0].str()}") from None
     if members:
@@ -322,7 +323,7 @@ def renew(kafka: KafkaSettings, pipeline: Pipeline, names: list[str]) -> None:
     """
     stopped(kafka, pipeline)
     admin = clients.admin(kafka)
-    listed = admin.list_topics(timeout=10).topics
+    listed = admin.list_topics(timeout=ANSWER_SECONDS).topics
     replication = {name: len(topic.partitions[0].replicas) for name, topic in listed.items() if topic.partitions}
     delete(kafka, [*names, pipeline.migration_topic])
     apply(kafka, pipeline, max((replication[name] for name in names if name in replication), default=-1))
@@ -350,7 +351,7 @@ def _cluster(kafka: KafkaSettings) -> tuple[str, dict[str, int]]:
     except KafkaException as error:
         raise SettingsError(f"librdkafka refuses the kafka.* settings: {error.args[0].str()}") from None
     try:
-        listed = admin.list_topics(timeout=10)
+        listed = admin.list_topics(timeout=ANSWER_SECONDS)
     except KafkaException as error:
         raise admin.failure(f"{kafka.bootstrap} does not list its topics", error) from None
     return str(listed.cluster_id), {name: len(topic.partitions) for name, topic in listed.topics.items()}

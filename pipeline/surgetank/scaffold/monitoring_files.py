@@ -6,6 +6,8 @@ from pathlib import Path
 
 import surgetank
 from surgetank.errors import StartupError
+from surgetank.scaffold.secured_monitoring import SECURED, with_access
+from surgetank.settings import HttpSettings
 
 FOLDERS = ("alertmanager", "grafana/dashboards", "prometheus", "runbooks")
 _INSTALLED = "share/surgetank/ops/"
@@ -22,13 +24,19 @@ def monitoring_files() -> dict[str, Path]:
     return found
 
 
-def write_monitoring_files(folder: Path) -> list[str]:
-    """Write the files below a folder, over older ones; return their paths, sorted. Raises StartupError."""
+def write_monitoring_files(folder: Path, http: HttpSettings) -> list[str]:
+    """Write the files below a folder, over older ones; return their paths, sorted. Raises StartupError.
+
+    Prometheus and Alertmanager use token and TLS where these settings have them (`secured_monitoring`).
+    """
     found = monitoring_files()
     try:
         for name, path in found.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
+            if name in SECURED:
+                text = (folder / name).read_text(encoding="utf-8")
+                (folder / name).write_text(with_access(name, text, http), encoding="utf-8")
     except OSError as error:
         raise StartupError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
     return sorted(found)

@@ -52,6 +52,8 @@ class EnvironmentSource(EnvSettingsSource):
         if isinstance(kafka.get("client"), dict):
             options = flat(kafka["client"])
             kafka["client"] = protected(OPTIONS, {option_of_variable(name): value for name, value in options.items()})
+        if isinstance(values.get("http"), dict):
+            values["http"] = protected("http", values["http"])
         return values
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from surgetank.settings.names import OPTIONS, variable_of
 from surgetank.settings.schema import Settings, Unit
 
-_TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+_TYPES = {str: "text", SecretStr: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}  # by the attribute of the constraint
 _HEADER = """# Settings
 
@@ -49,8 +49,9 @@ Options of librdkafka belong below `kafka.client` and keep their names: `"sasl.p
 
 Passwords, keys, tokens and `sasl.oauthbearer.config` are secrets: no output, log or error message shows their values.
 Set them in the environment or in the settings file, or name a file that holds one: `"sasl.password_file"` below
-`kafka.client`, or `SURGETANK_KAFKA__CLIENT__SASL_PASSWORD_FILE`, and so for every secret. `--set` refuses secrets,
-because every user of a machine can read the command lines of its processes; it takes the names of their files.
+`kafka.client`, or `SURGETANK_KAFKA__CLIENT__SASL_PASSWORD_FILE`, and so for every secret; `http.token_file`. `--set`
+refuses secrets, because every user of a machine can read the command lines of its processes; it takes the names of
+their files.
 """
 
 

@@ -54,22 +54,30 @@ def _with_secret(name: str, value: str) -> tuple[str, str]:
     secret = name.removesuffix(_FILE)
     if secret == name or not is_secret(secret):
         return name, value
+    return secret, secret_of_file(f"kafka.client.{name}", value)
+
+
+def secret_of_file(name: str, path: str) -> str:
+    """Return the secret in a file, without a final line feed.
+
+    Raises SettingsError, which names the setting and the file, if the file is empty or cannot be read.
+    """
     try:
-        text = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
+        text = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise SettingsError(f"kafka.client.{name}: {value}: {error.strerror}") from None
+        raise SettingsError(f"{name}: {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"kafka.client.{name}: {value}: not UTF-8") from None
+        raise SettingsError(f"{name}: {path}: not UTF-8") from None
     if not text:
-        raise SettingsError(f"kafka.client.{name}: {value}: the file is empty")
-    return secret, text
+        raise SettingsError(f"{name}: {path}: the file is empty")
+    return text
 
 
 def masked(name: str, value: Any) -> Any:
-    """Return the value as it may be shown: a secret becomes ``***``, a mapping is masked entry by entry."""
+    """Return the value as it may be shown: a secret that is set becomes ``***``, a mapping is masked entry by entry."""
     if isinstance(value, dict):
         return {each: masked(f"{name}.{each}", inner) for each, inner in value.items()}
-    return MASK if isinstance(value, SecretStr) or is_secret(name) else value
+    return MASK if value is not None and (isinstance(value, SecretStr) or is_secret(name)) else value
 
 
 def protected(name: str, value: Any) -> Any:

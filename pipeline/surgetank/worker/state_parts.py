@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
 from surgetank.errors import SettingsError, StateError
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.lookup import Lookup
 from surgetank.http.peers import PeerAddresses
 from surgetank.kafka import provisioning
@@ -84,7 +85,15 @@ def state_spec(pipeline: Pipeline, partitions: int, topic_ids: Mapping[str, str]
     )
 
 
-def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, address: str, clock: Clock) -> Lookup:
+def state_lookup(
+    pipeline: Pipeline,
+    settings: Settings,
+    stores: StateManager,
+    *,
+    address: str,
+    security: EndpointSecurity,
+    clock: Clock,
+) -> Lookup:
     """Return the HTTP lookup of state by key."""
     spec, topic = stores.spec, pipeline.events.topic
     return Lookup(
@@ -94,5 +103,6 @@ def state_lookup(pipeline: Pipeline, settings: Settings, stores: StateManager, a
         partitions=spec.partitions,
         me=address,
         peers=PeerAddresses(settings.kafka, pipeline.group, topic, spec.partitions, clock),
+        security=security,
         clock=clock,
     )

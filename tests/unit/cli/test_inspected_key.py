@@ -8,7 +8,11 @@ import typer
 
 from surgetank.cli import inspected_key
 from surgetank.cli.inspected_key import query_of
+from surgetank.http.endpoint_security import client_access
 from surgetank.http.http_get import Reply
+from surgetank.settings import HttpSettings
+
+ACCESS = client_access(HttpSettings())
 
 
 @pytest.mark.parametrize(
@@ -40,5 +44,8 @@ def test_the_answer_of_a_worker(
 ) -> None:
     """A worker that does not answer is passed over."""
     replies = {"b": Reply(HTTPStatus.OK, json.dumps(body).encode())}
-    monkeypatch.setattr(inspected_key, "get", lambda url, _: replies.get(url.partition("/")[0]))
-    assert inspected_key.inspected_key(["a", "b"], "flights", "key=a") == {"features": answer, "predictions": answer}
+    monkeypatch.setattr(inspected_key, "get", lambda url, *_: replies.get(url.partition("/")[0]))
+    assert inspected_key.inspected_key(["a", "b"], "flights", "key=a", ACCESS) == {
+        "features": answer,
+        "predictions": answer,
+    }

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from surgetank.cli import state
+from surgetank.http.endpoint_security import client_access
+from surgetank.settings import HttpSettings, Settings
 
 
 def page(tasks: int, restored: int, remaining: int) -> str:
@@ -22,9 +24,9 @@ def page(tasks: int, restored: int, remaining: int) -> str:
 def looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one worker restore, and one that does not answer, for three looks."""
     pages = iter([page(2, 0, 5_000), page(1, 3_000, 2_000), page(0, 5_000, 0)])
-    monkeypatch.setattr(state, "_found", lambda *_: (SimpleNamespace(name="flights"), None, None))
+    monkeypatch.setattr(state, "_found", lambda *_: SimpleNamespace(settings=Settings()))
     monkeypatch.setattr(state, "_peers", lambda *_: lambda: {"http://a", "http://silent"})
-    monkeypatch.setattr(state, "_page", lambda address: None if address == "http://silent" else next(pages))
+    monkeypatch.setattr(state, "_page", lambda address, _: None if address == "http://silent" else next(pages))
     monkeypatch.setattr(state, "WATCH_SECONDS", 0.0)
 
 
@@ -57,4 +59,4 @@ def test_a_worker_that_ends_while_it_answers_does_not_answer() -> None:
 
     with socketserver.TCPServer(("127.0.0.1", 0), Half) as server:
         threading.Thread(target=server.handle_request).start()
-        assert state._page(f"http://127.0.0.1:{server.server_address[1]}") is None
+        assert state._page(f"http://127.0.0.1:{server.server_address[1]}", client_access(HttpSettings())) is None

@@ -17,7 +17,6 @@ from surgetank.settings import Settings
 WITHOUT: Mapping[str, str] = {
     "new": "reads and writes files only",
     "schemas check": "reads files only",
-    "monitoring": "writes files only",
     "features backfill": "reads and writes files only",
     "kafka up": "starts Kafka in a folder",
     "kafka down": "finds Kafka by its folder",

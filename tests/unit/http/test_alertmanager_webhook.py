@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from surgetank import Events, Field, Pipeline, Scores
 from surgetank.errors import StartupError
 from surgetank.http import alertmanager_webhook as module
 from surgetank.http.alertmanager_webhook import BODY_BYTES_MAX, AlertmanagerWebhook
-from surgetank.settings import KafkaSettings
+from surgetank.http.endpoint_security import EndpointSecurity
+from surgetank.settings import HttpSettings, KafkaSettings
 
+OPEN = EndpointSecurity(HttpSettings())
 PATIENCE = 30.0
 NOWHERE = KafkaSettings(bootstrap="127.0.0.1:1")
 PIPELINE = Pipeline(
@@ -30,7 +33,7 @@ ALERT = {"status": "firing", "labels": {"alertname": "A"}, "startsAt": "2026-01-
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Serve a webhook whose Kafka is away; return its port."""
     monkeypatch.setattr(module, "WRITE_SECONDS", 0.1)
-    with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0) as webhook:
+    with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0, security=OPEN) as webhook:
         yield int(urlsplit(webhook.url).port or 0)
 
 
@@ -86,6 +89,16 @@ def test_bodies_of_all_requests_together_are_bounded(port: int, monkeypatch: pyt
     assert ask(port, "POST", "/alerts", b" " * 999)[0] == 400
 
 
+def test_an_alert_without_the_token_of_the_webhook() -> None:
+    """401 before its body is read; with the token it is answered, and /live needs none."""
+    own = EndpointSecurity(HttpSettings(token=SecretStr("t")))
+    with AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=0, security=own) as webhook:
+        port = int(urlsplit(webhook.url).port or 0)
+        assert ask(port, "POST", "/alerts", b"no JSON")[0] == 401
+        assert ask(port, "POST", "/alerts", b"no JSON", Authorization="Bearer t")[0] == 400
+        assert ask(port, "GET", "/live")[0] == 200
+
+
 def test_without_kafka_alertmanager_is_to_post_again(port: int) -> None:
     """503 until it is written; an alert of another pipeline needs no writing."""
     assert ask(port, "POST", "/alerts", json.dumps({"alerts": [ALERT]}).encode())[0] == 503
@@ -96,4 +109,4 @@ def test_without_kafka_alertmanager_is_to_post_again(port: int) -> None:
 def test_a_taken_port_is_one_clear_error(port: int) -> None:
     """It names the option that helps."""
     with pytest.raises(StartupError, match=rf"cannot listen on 127.0.0.1:{port}: .*--port"):
-        AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=port)
+        AlertmanagerWebhook(NOWHERE, PIPELINE, host="127.0.0.1", port=port, security=OPEN)

@@ -12,16 +12,19 @@ import pytest
 from aiohttp import web
 
 from surgetank import Events, Pipeline, Scores, Table, hours
+from surgetank.http.endpoint_security import EndpointSecurity, client_access
 from surgetank.http.http_get import get
 from surgetank.http.lookup import KEYS_MAX, Lookup
 from surgetank.http.monitoring import monitoring_server
-from surgetank.http.server import response
+from surgetank.http.server import HttpServer, response
 from surgetank.processing.stateful_features import row_serdes
-from surgetank.settings import TelemetrySettings
+from surgetank.settings import HttpSettings, TelemetrySettings
 from surgetank.state.predictions import predictions
 from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
+from tests.support.endpoint_certificates import AUTHORITY, tls
 
+OPEN = HttpSettings()
 CARDS = Table("cards")
 PIPELINE = Pipeline(
     name="payments",
@@ -60,11 +63,12 @@ class Shelf:
 class Worker:
     """A worker as far as lookups go: its shelf, its server, and the peers that it is told of."""
 
-    def __init__(self, rows: dict[int, dict[str, dict[bytes, bytes]]]) -> None:
-        clock = Stopped()
+    def __init__(self, rows: dict[int, dict[str, dict[bytes, bytes]]], http: HttpSettings = OPEN) -> None:
+        clock, security = Stopped(), EndpointSecurity(http)
+        self.access = client_access(http)
         self.shelf = Shelf(rows)
         self.peers: set[str] = set()
-        self.server = monitoring_server(TelemetrySettings(), Metrics(), Health(clock))
+        self.server = monitoring_server(TelemetrySettings(), Metrics(), Health(clock), security)
         self.lookup = Lookup(
             PIPELINE,
             FORMATS,
@@ -72,15 +76,21 @@ class Worker:
             partitions=2,
             me=self.server.url,
             peers=lambda: self.peers,
+            security=security,
             clock=clock,
         )
         self.lookup.register(self.server)
 
     def get(self, target: str) -> tuple[HTTPStatus, Any]:
         """Return status and body of a request."""
-        reply = get(f"{self.server.url}{target}", timeout=30)
+        reply = get(f"{self.server.url}{target}", 30, self.access)
         assert reply is not None
         return HTTPStatus(reply.status), json.loads(reply.body)
+
+
+def peer_server() -> HttpServer:
+    """Return a server without lookups."""
+    return monitoring_server(TelemetrySettings(), Metrics(), Health(Stopped()), EndpointSecurity(OPEN))
 
 
 def scored(score: float, at_ms: int) -> dict[str, dict[bytes, bytes]]:
@@ -246,6 +256,22 @@ def test_a_proxy_in_the_environment(two: tuple[Worker, Worker], monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
+    ("other", "status"),
+    [
+        (tls(token="t", client_ca_file=AUTHORITY), HTTPStatus.OK),
+        (tls(token="another", client_ca_file=AUTHORITY), HTTPStatus.SERVICE_UNAVAILABLE),
+        (tls("stranger", token="t"), HTTPStatus.SERVICE_UNAVAILABLE),
+    ],
+)
+def test_workers_with_different_tokens(other: HttpSettings, status: HTTPStatus) -> None:
+    """A peer is asked with token, TLS and certificate; one that has others does not answer for its keys."""
+    one, second = Worker({0: {}}, tls(token="t", client_ca_file=AUTHORITY)), Worker({1: scored(0.25, 1000)}, other)
+    one.peers = {one.server.url, second.server.url}
+    with one.server, second.server:
+        assert one.get("/v1/payments/predictions/a")[0] == status
+
+
+@pytest.mark.parametrize(
     "told",
     [
         b"[]",
@@ -257,7 +283,7 @@ def test_a_proxy_in_the_environment(two: tuple[Worker, Worker], monkeypatch: pyt
 )
 def test_what_another_program_answers_at_a_peers_address_counts_for_nothing(told: bytes) -> None:
     """A port may belong to something else by now: the key is unavailable, as without an answer."""
-    worker, other = Worker({0: {}}), monitoring_server(TelemetrySettings(), Metrics(), Health(Stopped()))
+    worker, other = Worker({0: {}}), peer_server()
 
     async def odd(_: web.BaseRequest) -> web.Response:
         return response(HTTPStatus.OK, told, "application/json")

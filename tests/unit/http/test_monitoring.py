@@ -17,12 +17,14 @@ import pytest
 from surgetank.clock import SystemClock
 from surgetank.errors import StartupError
 from surgetank.http import connections
+from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.monitoring import monitoring_server
 from surgetank.http.server import HttpServer
-from surgetank.settings import TelemetrySettings
+from surgetank.settings import HttpSettings, TelemetrySettings
 from surgetank.telemetry.health import Health, beat_forever
 from surgetank.telemetry.metrics import Metrics
 
+OPEN = EndpointSecurity(HttpSettings())
 PATIENCE = 30.0  # of a test, never of the thing that is tested
 
 
@@ -41,7 +43,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def server(metrics: Metrics, health: Health) -> Iterator[HttpServer]:
     """Start a server on a free port."""
-    with monitoring_server(TelemetrySettings(), metrics, health) as running:
+    with monitoring_server(TelemetrySettings(), metrics, health, OPEN) as running:
         yield running
 
 
@@ -276,25 +278,25 @@ def test_a_fault_of_ours_is_a_logged_500(
 def test_a_taken_port_is_one_clear_error(server: HttpServer, health: Health) -> None:
     """Binding a port that is in use names the address and the setting."""
     with pytest.raises(StartupError, match=rf"cannot listen on 127.0.0.1:{server.port}: .*set telemetry.host"):
-        monitoring_server(TelemetrySettings(port=server.port), Metrics(), health)
+        monitoring_server(TelemetrySettings(port=server.port), Metrics(), health, OPEN)
 
 
 def test_stopping_frees_the_port_and_may_be_repeated(health: Health) -> None:
     """After stop nobody answers, the port can be bound again at once, and a second stop does nothing."""
-    first = monitoring_server(TelemetrySettings(), Metrics(), health)
+    first = monitoring_server(TelemetrySettings(), Metrics(), health, OPEN)
     first.start()
     assert ask(first, "/live")[0] == 200
     first.stop()
     first.stop()
     with pytest.raises(ConnectionRefusedError):
         ask(first, "/live")
-    with monitoring_server(TelemetrySettings(port=first.port), Metrics(), health) as second:
+    with monitoring_server(TelemetrySettings(port=first.port), Metrics(), health, OPEN) as second:
         assert ask(second, "/live")[0] == 200
 
 
 def test_a_silent_client_does_not_hold_up_the_stop(health: Health) -> None:
     """Stop returns while a client is connected that never sends its request."""
-    server = monitoring_server(TelemetrySettings(), Metrics(), health)
+    server = monitoring_server(TelemetrySettings(), Metrics(), health, OPEN)
     server.start()
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
         client.send(b"GET /met")

@@ -28,6 +28,7 @@ def test_telemetry_host_is_a_wildcard() -> None:
     """0.0.0.0 reaches nobody; of several bootstrap servers the first that can be resolved shows the way."""
     unresolvable = f"no-such-host.invalid:9092, PLAINTEXT://{NOWHERE}"
     assert peer_address(settings(bootstrap=unresolvable), "http://0.0.0.0:9101") == "http://127.0.0.1:9101"
+    assert peer_address(settings(bootstrap=unresolvable), "https://0.0.0.0:9101") == "https://127.0.0.1:9101"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # the documentation's network: a route is looked up, nothing is sent

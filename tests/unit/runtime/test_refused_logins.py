@@ -26,6 +26,8 @@ class SteppedClock(SystemClock):
 
 WRONG_PASSWORD = KafkaError(KafkaError._AUTHENTICATION, "sasl_ssl://a:1/1: SASL authentication error: Invalid username")
 
+EXPIRED = KafkaError(KafkaError._SSL, "ssl://a:1/1: SSL handshake failed: error:0A000086: certificate verify failed")
+
 
 def test_a_refusal_is_kept_until_a_broker_answers(caplog: pytest.LogCaptureFixture) -> None:
     """With the option to correct; it is warned about once until then, however often it is repeated."""
@@ -39,6 +41,14 @@ def test_a_refusal_is_kept_until_a_broker_answers(caplog: pytest.LogCaptureFixtu
     refused.met(WRONG_PASSWORD)
     assert len(caplog.records) == 2
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_a_certificate_of_the_brokers_that_expires_is_a_refusal() -> None:
+    """A running worker that connects anew is told what the failed verification can mean, until a broker answers."""
+    refused = RefusedLogins("a:1", SteppedClock())
+    refused.met(EXPIRED)
+    assert "the certificate of the broker is expired" in (refused.current(answered=False) or "")
+    assert refused.current(answered=True) is None
 
 
 def test_a_refusal_that_is_not_repeated_is_forgotten() -> None:

@@ -18,6 +18,7 @@ from surgetank.errors import StartupError, TopologyError
 from surgetank.kafka.local import jars
 from surgetank.scaffold.monitoring_files import write_monitoring_files
 from surgetank.scaffold.new_project import TEMPLATE, new_project, template_files
+from surgetank.settings import HttpSettings
 from tests.unit.test_docs import ROOT
 
 EVERY = {
@@ -143,7 +144,7 @@ def test_the_manifest_of_the_template_names_its_model() -> None:
 
 def test_rules_and_runbooks_are_written_into_a_project(tmp_path: Path) -> None:
     """Each runbook that a rule names is there, relative to the project."""
-    made = write_monitoring_files(tmp_path / "ops")
+    made = write_monitoring_files(tmp_path / "ops", HttpSettings())
     rules = (tmp_path / "ops" / "prometheus" / "rules" / "surgetank.yml").read_text()
     runbooks = set(re.findall(r"runbook_url: (\S+)", rules))
     assert len(runbooks) > 20

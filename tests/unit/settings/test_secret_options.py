@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from surgetank.cli.pipeline_argument import assigned
 from surgetank.errors import SettingsError
 from surgetank.kafka import clients
-from surgetank.settings import KafkaSettings, Settings, describe, load
+from surgetank.settings import HttpSettings, KafkaSettings, Settings, describe, load
 from surgetank.settings.names import known_names
 from surgetank.settings.secret_options import is_secret
 
@@ -57,9 +57,49 @@ def test_the_secret_options_of_librdkafka_are_known() -> None:
     assert [each for each in PUBLIC if is_secret(each)] == []
 
 
-def test_no_setting_of_the_schema_is_secret_by_its_name() -> None:
-    """A setting that is a secret has the type SecretStr; its name alone would hide its value and not protect it."""
-    assert [each for each in known_names() if is_secret(each)] == []
+def test_a_setting_that_is_secret_by_its_name_has_the_type_of_a_secret() -> None:
+    """Its name alone would hide its value and not protect it."""
+    assert [each for each in known_names() if is_secret(each)] == ["http.token"]
+    assert HttpSettings.model_fields["token"].annotation == SecretStr | None
+
+
+@pytest.mark.parametrize("source", ["file", "environment", "token_file"])
+def test_no_output_shows_the_token_of_the_http_endpoints(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, source: str
+) -> None:
+    """Neither a representation, nor ``surgetank settings``, nor the debug log of the library; the server gets it."""
+    from surgetank.cli import app
+
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    Path("token").write_text(f"{PASSWORD}\n")
+    lines = {"file": f'token = "{PASSWORD}"', "token_file": 'token_file = "token"'}
+    Path("surgetank.toml").write_text(f"[http]\n{lines.get(source, '')}\n")
+    if source == "environment":
+        monkeypatch.setenv("SURGETANK_HTTP__TOKEN", PASSWORD)
+    with caplog.at_level(logging.DEBUG, logger="pydantic_settings"):
+        settings = load()
+    shown = CliRunner().invoke(app, ["settings"]).output
+    assert PASSWORD not in f"{settings!r}{settings.model_dump_json()}{describe()}{shown}{caplog.text}"
+    assert settings.http.bearer_token() == PASSWORD
+    assert ("***" in shown) == (source != "token_file"), "an unset token is not shown as one"
+
+
+def test_a_token_on_the_command_line() -> None:
+    """``--set http.token`` names the variable, the section and the setting of its file."""
+    with pytest.raises(SettingsError) as caught:
+        assigned([f"http.token={PASSWORD}"])
+    told = str(caught.value)
+    assert "set SURGETANK_HTTP__TOKEN in the environment" in told
+    assert '"token" below [http] in the settings file; or name its file: --set http.token_file=FILE' in told
+    assert PASSWORD not in told
+
+
+def test_a_wrong_section_of_the_http_endpoints_does_not_repeat_the_token() -> None:
+    """The error shows what was given, with stars for the token."""
+    Path("surgetank.toml").write_text(f'[http]\ntoken = "{PASSWORD}"\ntoken_file = "token"\n')
+    with pytest.raises(SettingsError, match=r"http\.token and http\.token_file are both set") as caught:
+        load()
+    assert PASSWORD not in str(caught.value)
 
 
 @pytest.mark.parametrize("option", SECRETS)
