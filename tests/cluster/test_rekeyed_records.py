@@ -12,7 +12,7 @@ from tests.support.event_bytes import real
 from tests.support.stateful_pipeline import Remembered
 from tests.support.topologies.stateful_flights import CHANGE, REKEY, publish, remembering
 
-RIGHT, WRONG = 2_000, 3_000
+RIGHT, WRONG = 4_000, 6_000
 
 
 class Rekeyed(Remembered):
