@@ -5,6 +5,8 @@ VENV := $(or $(patsubst python%,.venv-%,$(filter python3.%,$(notdir $(PYTHON))))
 BIN := $(VENV)/bin
 IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
+LOCKS := pipeline/surgetank/kafka/local
+LOCKED_KAFKAS := $(patsubst $(LOCKS)/kafka-%.lock,%,$(wildcard $(LOCKS)/kafka-*.lock))
 
 .PHONY: help demo test unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
 
@@ -58,11 +60,12 @@ audit-dependencies: needs-python  ## Look up the locked packages in the database
 chaos: install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)
 
-kafka-lock:  ## Write the lock file of Kafka's jars, after a change of ops/kafka-jars/pom.xml; needs Maven
-	@rm -rf build/kafka-jars && mvn --batch-mode --quiet --file ops/kafka-jars/pom.xml dependency:copy-dependencies \
-	  -DincludeScope=runtime -Dmdep.useRepositoryLayout=true -DoutputDirectory=$(CURDIR)/build/kafka-jars/repository
-	@cd build/kafka-jars/repository && find * -name '*.jar' | LC_ALL=C sort | xargs sha256sum > ../kafka.lock
-	@mv build/kafka-jars/kafka.lock pipeline/surgetank/kafka/local/kafka.lock
+kafka-lock:  ## Write the lock files of Kafka's jars; needs Maven. KAFKA_VERSION=4.5.0: of this version only, also a new one
+	@for version in $(or $(KAFKA_VERSION),$(LOCKED_KAFKAS)); do rm -rf build/kafka-jars \
+	  && mvn --batch-mode --quiet --file ops/kafka-jars/pom.xml -Dkafka.version=$$version dependency:copy-dependencies \
+	    -DincludeScope=runtime -Dmdep.useRepositoryLayout=true -DoutputDirectory=$(CURDIR)/build/kafka-jars/repository \
+	  && (cd build/kafka-jars/repository && find * -name '*.jar' | LC_ALL=C sort | xargs sha256sum > ../kafka.lock) \
+	  && mv build/kafka-jars/kafka.lock $(LOCKS)/kafka-$$version.lock || exit 1; done
 
 install: $(VENV)/installed  ## Make .venv from the locked requirements
 
