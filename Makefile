@@ -8,7 +8,7 @@ IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 LOCKS := pipeline/surgetank/kafka/local
 LOCKED_KAFKAS := $(patsubst $(LOCKS)/kafka-%.lock,%,$(wildcard $(LOCKS)/kafka-*.lock))
 
-.PHONY: help demo test unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
+.PHONY: help demo test test-kafka unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,10 @@ demo: install  ## The whole thing on real Kafka, about two minutes: spike, live 
 
 test: needs-programs install  ## All tests, on real brokers, in two processes, each with brokers of its own
 	@$(IN_TWO) $(ARGS)
+
+test-kafka: install  ## Workers, exactly once, lag, audit on each supported Kafka, or on one: KAFKA_VERSION=3.9
+	@for version in $(or $(KAFKA_VERSION),$(LOCKED_KAFKAS)); do echo "Apache Kafka $$version" \
+	  && SURGETANK_KAFKA_VERSION=$$version $(BIN)/pytest -m kafka_versions tests/cluster tests/contract $(ARGS) || exit 1; done
 
 unit: install  ## The tests that need no Kafka and no Prometheus, in two processes; PYTHON=python3.13 for another
 	@$(IN_TWO) tests/unit $(ARGS)

@@ -68,6 +68,7 @@ def test_a_commit_whose_answer_is_lost_is_not_redone_by_the_next_worker(stage: S
     assert found.scores == EVENTS
 
 
+@pytest.mark.kafka_versions
 def test_offsets_whose_answer_is_lost_are_committed_once(stage: StageFactory, proxy: Proxy) -> None:
     """The broker takes a transaction's offsets, its answer never comes: every event has one score all the same."""
     under = stage(**IN_PLAY, **{"kafka.bootstrap": proxy.bootstrap})
@@ -84,6 +85,7 @@ def test_offsets_whose_answer_is_lost_are_committed_once(stage: StageFactory, pr
     assert sum(transactions(worker).values()) < SPIN
 
 
+@pytest.mark.kafka_versions
 @pytest.mark.parametrize("first", [1, 2], ids=["the claim", "the first scores"])
 def test_a_fresh_group_starts_again_when_its_first_transaction_is_refused(
     stage: StageFactory, proxy: Proxy, first: int

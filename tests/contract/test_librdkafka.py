@@ -106,6 +106,7 @@ def transact(kafka: KafkaUnderTest) -> Callable[..., Producer]:
 # What a transaction that carries the metadata of a group member proves (ops/decisions/0001).
 
 
+@pytest.mark.kafka_versions
 @BOTH
 def test_the_current_member_may_commit_also_for_partitions_of_others(
     topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
@@ -124,6 +125,7 @@ def test_the_current_member_may_commit_also_for_partitions_of_others(
     assert first.owned != second.owned
 
 
+@pytest.mark.kafka_versions
 @BOTH
 def test_a_member_that_left_is_refused(
     topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
@@ -174,6 +176,7 @@ def test_a_member_whose_session_ended_is_refused_before_it_knows(
         assert zombie.owned == {0}
 
 
+@pytest.mark.kafka_versions
 @BOTH
 def test_an_older_generation_is_good_at_most_for_partitions_that_stayed(
     topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
