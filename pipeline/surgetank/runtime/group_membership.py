@@ -189,6 +189,7 @@ class GroupMembership:
                     "the broker does not have the 'consumer' group protocol (KIP-848); set kafka.group_protocol to "
                     "'auto' or 'classic'"
                 )
+            log.info("the brokers do not have the group protocol 'consumer' (KIP-848); joining with 'classic'")
             assert self._consumer is not None
             self._consumer.close()
             self.protocol = "classic"

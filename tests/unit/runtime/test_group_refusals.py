@@ -104,7 +104,7 @@ def _joined(monkeypatch: pytest.MonkeyPatch, chosen: str, refusal: KafkaError) -
 
 @pytest.mark.parametrize("code", [KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE])
 def test_brokers_without_the_protocol_consumer(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Kafka before 4.0: ``auto`` joins again with the classic protocol; ``consumer`` ends with the setting to change."""
+    """Kafka before 4.0: ``auto`` joins again with the classic protocol; ``consumer`` ends naming the setting."""
     refusal = KafkaError(code, fatal=True)
     assert _joined(monkeypatch, "auto", refusal) == (["consumer", "classic"], [])
     assert _joined(monkeypatch, "classic", refusal) == (["classic"], [])
