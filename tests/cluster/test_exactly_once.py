@@ -30,7 +30,6 @@ def test_a_backlog_is_scored_exactly_once_and_a_clean_stop_leaves_nothing(stage:
     assert under.lag() == 0
 
 
-@pytest.mark.kafka_versions
 def test_workers_that_join_and_leave_in_mid_stream_change_nothing(stage: StageFactory) -> None:
     """A second worker joins, the first one is stopped by SIGTERM while events flow: no loss, no double, in order."""
     under = stage(**IN_PLAY)

@@ -38,7 +38,6 @@ def long_session(under: Stage) -> None:
     admin.incremental_alter_configs([group])[group].result(10)
 
 
-@pytest.mark.kafka_versions
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_clean_restart_keeps_its_partitions(remembered: RememberedFactory, protocol: str) -> None:
     """It stops and starts again: its peer is never given what it had, and no event is lost and no state wrong."""

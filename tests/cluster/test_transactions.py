@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
@@ -96,10 +96,12 @@ def test_offsets_whose_answer_is_lost_are_committed_once(stage: StageFactory, pr
 
 @pytest.mark.kafka_versions
 @pytest.mark.parametrize(
-    ("first", "answer"), [(1, unchanged), (2, stale_member_epoch)], ids=["the claim", "the first scores"]
+    ("first", "answer", "code"),
+    [(1, unchanged, KafkaError.ILLEGAL_GENERATION), (2, stale_member_epoch, KafkaError.STALE_MEMBER_EPOCH)],
+    ids=["the claim", "the first scores"],
 )
 def test_a_fresh_group_starts_again_when_its_first_transaction_is_refused(
-    stage: StageFactory, proxy: Proxy, first: int, answer: Change
+    stage: StageFactory, proxy: Proxy, first: int, answer: Change, code: int
 ) -> None:
     """The group refuses a commit when it has no offsets, or only claimed ones: the worker goes back to the start.
 
@@ -114,6 +116,7 @@ def test_a_fresh_group_starts_again_when_its_first_transaction_is_refused(
     found = under.audit()
 
     assert proxy.done[TXN_OFFSET_COMMIT] == 2  # the request and its answer
+    assert KafkaError(code).str() in worker.log.read_text()
     assert transactions(worker)["aborted"] == 1, under.logs()
     assert found.ok, found
     assert found.scores == EVENTS

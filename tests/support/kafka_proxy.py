@@ -155,7 +155,7 @@ def other_generation(frame: bytes) -> bytes:
 
 def stale_member_epoch(frame: bytes) -> bytes:
     """Return a TxnOffsetCommit response with STALE_MEMBER_EPOCH, as of version 6, for each ILLEGAL_GENERATION."""
-    changed, count = re.subn(rb"(?s)(\0\0\0.)\0\x16\0", rb"\1\0\x71\0", frame)  # partition, code, no tags
+    changed, count = re.subn(rb"(?s)(\0\0\0.)\0\x16\0", lambda found: found[1] + b"\0\x71\0", frame)  # partition, code
     assert count, "no partition has ILLEGAL_GENERATION"
     return changed
 
