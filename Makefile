@@ -5,8 +5,10 @@ VENV := $(or $(patsubst python%,.venv-%,$(filter python3.%,$(notdir $(PYTHON))))
 BIN := $(VENV)/bin
 IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
+LOCKS := pipeline/surgetank/kafka/local
+LOCKED_KAFKAS := $(patsubst $(LOCKS)/kafka-%.lock,%,$(wildcard $(LOCKS)/kafka-*.lock))
 
-.PHONY: help demo test unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
+.PHONY: help demo test test-kafka unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +18,10 @@ demo: install  ## The whole thing on real Kafka, about two minutes: spike, live 
 
 test: needs-programs install  ## All tests, on real brokers, in two processes, each with brokers of its own
 	@$(IN_TWO) $(ARGS)
+
+test-kafka: install  ## Workers, exactly once, lag, audit on each supported Kafka, or on one: KAFKA_VERSION=3.9
+	@for version in $(or $(KAFKA_VERSION),$(LOCKED_KAFKAS)); do echo "Apache Kafka $$version" \
+	  && SURGETANK_KAFKA_VERSION=$$version $(BIN)/pytest -m kafka_versions tests/cluster tests/contract $(ARGS) || exit 1; done
 
 unit: install  ## The tests that need no Kafka and no Prometheus, in two processes; PYTHON=python3.13 for another
 	@$(IN_TWO) tests/unit $(ARGS)
@@ -58,11 +64,12 @@ audit-dependencies: needs-python  ## Look up the locked packages in the database
 chaos: install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)
 
-kafka-lock:  ## Write the lock file of Kafka's jars, after a change of ops/kafka-jars/pom.xml; needs Maven
-	@rm -rf build/kafka-jars && mvn --batch-mode --quiet --file ops/kafka-jars/pom.xml dependency:copy-dependencies \
-	  -DincludeScope=runtime -Dmdep.useRepositoryLayout=true -DoutputDirectory=$(CURDIR)/build/kafka-jars/repository
-	@cd build/kafka-jars/repository && find * -name '*.jar' | LC_ALL=C sort | xargs sha256sum > ../kafka.lock
-	@mv build/kafka-jars/kafka.lock pipeline/surgetank/kafka/local/kafka.lock
+kafka-lock:  ## Write the lock files of Kafka's jars; needs Maven. KAFKA_VERSION=4.5.0: of this version only, also a new one
+	@for version in $(or $(KAFKA_VERSION),$(LOCKED_KAFKAS)); do rm -rf build/kafka-jars \
+	  && mvn --batch-mode --quiet --file ops/kafka-jars/pom.xml -Dkafka.version=$$version dependency:copy-dependencies \
+	    -DincludeScope=runtime -Dmdep.useRepositoryLayout=true -DoutputDirectory=$(CURDIR)/build/kafka-jars/repository \
+	  && (cd build/kafka-jars/repository && find * -name '*.jar' | LC_ALL=C sort | xargs sha256sum > ../kafka.lock) \
+	  && mv build/kafka-jars/kafka.lock $(LOCKS)/kafka-$$version.lock || exit 1; done
 
 install: $(VENV)/installed  ## Make .venv from the locked requirements
 

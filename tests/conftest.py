@@ -20,7 +20,7 @@ from surgetank.kafka import clients
 from surgetank.kafka.local.broker import PORTS, choose_ports_from, free_ports
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.settings import KafkaSettings
-from tests.support.kafka_under_test import KafkaUnderTest, discard, running, sweep
+from tests.support.kafka_under_test import HAS_CONSUMER_PROTOCOL, KafkaUnderTest, discard, running, sweep
 from tests.support.programs import needed
 
 CLUSTERS = Path(tempfile.gettempdir()) / f"surgetank-tests-{os.getuid()}"
@@ -76,8 +76,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sweep(CLUSTERS)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the cluster fixtures that they use, and put the longest files first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests by the cluster fixtures that they use, and put the longest files first.
+
+    Tests of the protocol ``consumer`` are left out where the brokers do not have it.
+    """
+    if not HAS_CONSUMER_PROTOCOL:
+        left_out = [item for item in items if hasattr(item, "callspec") and "consumer" in item.callspec.params.values()]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: LONGEST_FIRST.get(item.path.name, len(LONGEST_FIRST)))
     for item in items:
         fixtures = getattr(item, "fixturenames", ())

@@ -15,6 +15,7 @@ from tests.support.live_pipeline import IN_PLAY, Stage
 StageFactory = Callable[..., Stage]
 
 
+@pytest.mark.kafka_versions
 def test_a_backlog_is_scored_exactly_once_and_a_clean_stop_leaves_nothing(stage: StageFactory) -> None:
     """One worker, a hundred thousand events, SIGTERM: every event has its score, nothing is left to be redone."""
     under = stage(**IN_PLAY)
@@ -48,6 +49,7 @@ def test_workers_that_join_and_leave_in_mid_stream_change_nothing(stage: StageFa
     assert under.lag() == 0
 
 
+@pytest.mark.kafka_versions
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_killed_worker_is_replaced_by_its_peer(stage: StageFactory, protocol: str) -> None:
     """SIGKILL in the middle of a backlog: its peer fences it and goes on where it was committed."""
@@ -65,6 +67,7 @@ def test_a_killed_worker_is_replaced_by_its_peer(stage: StageFactory, protocol: 
     assert found.scores == 100_000
 
 
+@pytest.mark.kafka_versions
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_zombie_is_fenced(stage: StageFactory, protocol: str) -> None:
     """SIGSTOP past the session and SIGCONT: what the zombie had open is refused, and it takes part again."""

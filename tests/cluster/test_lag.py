@@ -134,6 +134,7 @@ def test_lag_in_seconds_is_the_age_of_the_oldest_record_that_is_not_done(
     assert oldest > BEHIND_SECONDS
 
 
+@pytest.mark.kafka_versions
 def test_markers_behind_the_last_record_are_no_lag(
     kafka: KafkaUnderTest, topic: Callable[..., str], group: Group, monitor: Callable[..., GroupMonitor]
 ) -> None:
@@ -154,6 +155,7 @@ def test_markers_behind_the_last_record_are_no_lag(
     assert found.seconds == (0.0, LagMethod.NO_LAG)
 
 
+@pytest.mark.kafka_versions
 def test_the_command_tells_of_any_group(kafka: KafkaUnderTest, topic: Callable[..., str], group: Group) -> None:
     """Without a pipeline, by the name of the group alone; --watch gives snapshots with rates."""
     source = TopicPartition(topic(), 0)

@@ -274,6 +274,7 @@ def test_no_broker_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
         TopicReader(nowhere, ["any"])
 
 
+@pytest.mark.kafka_versions
 def test_exactly_once_passes_the_audit(ground: Ground) -> None:
     """A score for each event, a dead letter for each that does not decode: the audit is clean."""
     ground.replay()
@@ -431,6 +432,7 @@ def test_a_reader_from_now_on_sees_only_what_comes(ground: Ground) -> None:
     assert sorted(seen) == sorted(event.id for event in events[20:])
 
 
+@pytest.mark.kafka_versions
 def test_lag_is_what_is_there_and_not_committed(ground: Ground) -> None:
     """Per partition the end, the committed offset and their difference; never committed means all of it."""
     ground.replay(count=1000)

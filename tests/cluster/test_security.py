@@ -29,6 +29,7 @@ def refusal(bootstrap: str, options: dict[str, str]) -> str:
     return str(admin.failure("no answer", caught.value))
 
 
+@pytest.mark.kafka_versions
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_scram_over_tls(brokers: SecuredKafka, mechanism: str) -> None:
     """Both mechanisms, with the password that the settings file of the user has; another one is refused."""

@@ -65,6 +65,7 @@ def test_the_state_of_every_key_is_what_its_events_make_it(remembered: Remembere
     assert under.lag() == 0
 
 
+@pytest.mark.kafka_versions
 def test_a_killed_worker_is_followed_from_an_empty_disk(remembered: RememberedFactory) -> None:
     """SIGKILL in mid-stream: its peer, which has nothing of it, restores from the changelogs and goes on."""
     under = remembered(**IN_PLAY)

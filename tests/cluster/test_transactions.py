@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
@@ -12,7 +12,16 @@ from surgetank.drills.wire import encoder
 from surgetank.kafka import clients
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_offsets import GroupOffsets
-from tests.support.kafka_proxy import END_TXN, TXN_OFFSET_COMMIT, Proxy, cut, other_generation
+from tests.support.kafka_proxy import (
+    END_TXN,
+    TXN_OFFSET_COMMIT,
+    Change,
+    Proxy,
+    cut,
+    other_generation,
+    stale_member_epoch,
+    unchanged,
+)
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 
@@ -68,6 +77,7 @@ def test_a_commit_whose_answer_is_lost_is_not_redone_by_the_next_worker(stage: S
     assert found.scores == EVENTS
 
 
+@pytest.mark.kafka_versions
 def test_offsets_whose_answer_is_lost_are_committed_once(stage: StageFactory, proxy: Proxy) -> None:
     """The broker takes a transaction's offsets, its answer never comes: every event has one score all the same."""
     under = stage(**IN_PLAY, **{"kafka.bootstrap": proxy.bootstrap})
@@ -84,19 +94,29 @@ def test_offsets_whose_answer_is_lost_are_committed_once(stage: StageFactory, pr
     assert sum(transactions(worker).values()) < SPIN
 
 
-@pytest.mark.parametrize("first", [1, 2], ids=["the claim", "the first scores"])
+@pytest.mark.kafka_versions
+@pytest.mark.parametrize(
+    ("first", "answer", "code"),
+    [(1, unchanged, KafkaError.ILLEGAL_GENERATION), (2, stale_member_epoch, KafkaError.STALE_MEMBER_EPOCH)],
+    ids=["the claim", "the first scores"],
+)
 def test_a_fresh_group_starts_again_when_its_first_transaction_is_refused(
-    stage: StageFactory, proxy: Proxy, first: int
+    stage: StageFactory, proxy: Proxy, first: int, answer: Change, code: int
 ) -> None:
-    """The group refuses a commit when it has no offsets, or only claimed ones: the worker goes back to the start."""
+    """The group refuses a commit when it has no offsets, or only claimed ones: the worker goes back to the start.
+
+    The code of the refusal is ILLEGAL_GENERATION, or STALE_MEMBER_EPOCH, as brokers of Kafka 4.4 answer new clients.
+    """
     under = stage(**IN_PLAY, **{"kafka.bootstrap": proxy.bootstrap})
     under.send(EVENTS)
     proxy.on_request(TXN_OFFSET_COMMIT, other_generation, first=first)
+    proxy.on_answer(TXN_OFFSET_COMMIT, answer, first=first)
     worker = under.worker()
 
     found = under.audit()
 
-    assert proxy.done[TXN_OFFSET_COMMIT] == 1
+    assert proxy.done[TXN_OFFSET_COMMIT] == 2  # the request and its answer
+    assert KafkaError(code).str() in worker.log.read_text()
     assert transactions(worker)["aborted"] == 1, under.logs()
     assert found.ok, found
     assert found.scores == EVENTS

@@ -28,7 +28,7 @@ from surgetank.runtime.record_order import ArrivalOrder
 from surgetank.runtime.record_queues import RecordQueues
 from surgetank.settings import KafkaSettings, WorkerSettings
 from tests.support.kafka_proxy import HEARTBEAT, JOIN_GROUP, Proxy, cut
-from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.kafka_under_test import VERSION, KafkaUnderTest
 
 BOTH = pytest.mark.parametrize("protocol", ["consumer", "classic"])
 CLOCK = SystemClock()
@@ -106,6 +106,7 @@ def transact(kafka: KafkaUnderTest) -> Callable[..., Producer]:
 # What a transaction that carries the metadata of a group member proves (ops/decisions/0001).
 
 
+@pytest.mark.kafka_versions
 @BOTH
 def test_the_current_member_may_commit_also_for_partitions_of_others(
     topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
@@ -124,6 +125,7 @@ def test_the_current_member_may_commit_also_for_partitions_of_others(
     assert first.owned != second.owned
 
 
+@pytest.mark.kafka_versions
 @BOTH
 def test_a_member_that_left_is_refused(
     topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
@@ -174,11 +176,15 @@ def test_a_member_whose_session_ended_is_refused_before_it_knows(
         assert zombie.owned == {0}
 
 
+@pytest.mark.kafka_versions
 @BOTH
 def test_an_older_generation_is_good_at_most_for_partitions_that_stayed(
     topic: Topic, join: Callable[..., Member], transact: Callable[..., Producer], protocol: str
 ) -> None:
-    """A partition that was given up is refused by both protocols; one that stayed is accepted by KIP-848 only."""
+    """A partition that was given up is refused, also when it came back; one that stayed is accepted by KIP-848 only.
+
+    Before Kafka 4.3 (KIP-1251) KIP-848 refuses that too. A transaction with one refused partition commits none.
+    """
     name = topic(2)
     first = join(name, protocol, name="first")
     until(lambda: first.owned == {0, 1}, "it has all")
@@ -186,13 +192,24 @@ def test_an_older_generation_is_good_at_most_for_partitions_that_stayed(
     second = join(name, protocol, name="second")
     until(lambda: len(first.owned) == len(second.owned) == 1, "each has one")
     settled(first, second)
-    (stayed,), (given,) = first.owned, second.owned
+    stayed, given = (KafkaTopicPartition(name, each, 1) for each in (*first.owned, *second.owned))
+    by_partition = protocol == "consumer" and VERSION >= (4, 3)
 
-    assert refused(transact(), KafkaTopicPartition(name, given, 1), older).code() == K.ILLEGAL_GENERATION
-    if protocol == "classic":
-        assert refused(transact(), KafkaTopicPartition(name, stayed, 1), older).code() == K.ILLEGAL_GENERATION
-    else:
-        transact().send_offsets_to_transaction([KafkaTopicPartition(name, stayed, 1)], older, 10)
+    def check() -> None:
+        assert refused(transact(), given, older).code() == K.ILLEGAL_GENERATION
+        assert refused(transact(), stayed, older, given).code() == K.ILLEGAL_GENERATION
+        if by_partition:
+            producer = transact()
+            producer.send_offsets_to_transaction([stayed], older, 10)
+            producer.abort_transaction(10)
+        else:
+            assert refused(transact(), stayed, older).code() == K.ILLEGAL_GENERATION
+
+    check()
+    second.leave()
+    until(lambda: first.owned == {0, 1}, "it has all again")
+    settled(first)
+    check()
 
 
 @BOTH
@@ -696,10 +713,10 @@ class Owner:
     lost = revoked
 
 
-def refused(producer: Producer, offset: KafkaTopicPartition, metadata: Any) -> Any:
-    """Return the error that an attempt to commit an offset ends with."""
+def refused(producer: Producer, offset: KafkaTopicPartition, metadata: Any, *others: KafkaTopicPartition) -> Any:
+    """Return the error that an attempt to commit these offsets ends with."""
     with pytest.raises(KafkaException) as refusal:
-        producer.send_offsets_to_transaction([offset], metadata, 10)
+        producer.send_offsets_to_transaction([offset, *others], metadata, 10)
     return refusal.value.args[0]
 
 

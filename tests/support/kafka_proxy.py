@@ -6,6 +6,7 @@ own, so that a client that connects to the proxy keeps using it.
 """
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -24,6 +25,11 @@ Change = Callable[[bytes], bytes | None]
 def cut(_: bytes) -> None:
     """Forward nothing and cut the connection."""
     return
+
+
+def unchanged(frame: bytes) -> bytes:
+    """Forward the message as it is."""
+    return frame
 
 
 class Proxy:
@@ -145,6 +151,13 @@ def other_generation(frame: bytes) -> bytes:
     at += 8 + 2  # producer id and epoch
     (generation,) = struct.unpack(">i", frame[at : at + 4])
     return frame[:at] + struct.pack(">i", generation + 1000) + frame[at + 4 :]
+
+
+def stale_member_epoch(frame: bytes) -> bytes:
+    """Return a TxnOffsetCommit response with STALE_MEMBER_EPOCH, as of version 6, for each ILLEGAL_GENERATION."""
+    changed, count = re.subn(rb"(?s)(\0\0\0.)\0\x16\0", lambda found: found[1] + b"\0\x71\0", frame)  # partition, code
+    assert count, "no partition has ILLEGAL_GENERATION"
+    return changed
 
 
 def _shut(each: socket.socket) -> None:

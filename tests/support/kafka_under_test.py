@@ -10,7 +10,12 @@ import psutil
 
 from surgetank.kafka.local.broker import free_ports
 from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.local.kafka_versions import numbers, preferred_version
 from surgetank.settings import KafkaSettings
+
+# Of the brokers that this session starts.
+VERSION = numbers(preferred_version())
+HAS_CONSUMER_PROTOCOL = VERSION >= (4, 0)  # KIP-848 as librdkafka speaks it
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def _only_pipeline() -> str:
 def _kafka(given: SettingsOptions) -> Iterator[str]:
     """Yield the bootstrap servers; those of a Kafka that is started here, and stopped in the end, if none are given."""
     from surgetank.errors import SettingsError, StartupError
-    from surgetank.kafka.local.cluster import LocalCluster
+    from surgetank.kafka.local.cluster import LocalCluster, version_of
     from surgetank.kafka.local.local_port import local_port
 
     if given.bootstrap is not None:
@@ -78,7 +78,7 @@ def _kafka(given: SettingsOptions) -> Iterator[str]:
         )
     log_slow_steps()
     typer.echo(f"starting Apache Kafka at {address} (data and logs in {DATA})")
-    cluster = LocalCluster(DATA, 1, port, short_lived=True)
+    cluster = LocalCluster(DATA, 1, port, short_lived=True, version=version_of(DATA))
     try:
         started = cluster.up()
     except StartupError as error:

@@ -41,17 +41,19 @@ def up(
     """Start Kafka and wait until it is ready. A running cluster is left unchanged.
 
     The first run downloads Kafka's jars into a cache. Java 17 or later of this machine is used, else that of the
-    package's extra `local`.
+    package's extra `local`. The version of Kafka is that of SURGETANK_KAFKA_VERSION, else that of the folder.
     With --security scram-tls clients need the settings of a user: each command takes the printed file with --config.
     """
-    from surgetank.kafka.local.cluster import LocalCluster, security_of
+    from surgetank.kafka.local.cluster import LocalCluster, security_of, version_of
     from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
+    from surgetank.kafka.local.kafka_versions import preferred_version
     from surgetank.kafka.local.local_port import PORT, local_port
     from surgetank.settings import load
 
     log_slow_steps()
     first = port or local_port(load().kafka.bootstrap) or PORT
-    cluster = LocalCluster(data, brokers, first, security=security_of(security, data))
+    version = preferred_version() if fresh else version_of(data)
+    cluster = LocalCluster(data, brokers, first, security=security_of(security, data), version=version)
     if warning := port_warning(range(first, first + 2 * brokers), ephemeral_ports()):
         typer.echo(f"surgetank: {warning}", err=True)
     started = cluster.up(fresh=fresh)

@@ -12,6 +12,7 @@ from surgetank.doctor.machine import clock_difference
 from surgetank.errors import StartupError
 from surgetank.kafka.local import jars
 from surgetank.kafka.local.java_runtime import find_java
+from surgetank.kafka.local.kafka_versions import newest_java, preferred_version
 from surgetank.kafka.local.maven_repository import maven_repository
 from surgetank.settings import KafkaSettings
 from surgetank.timeline.events import EventKind
@@ -23,7 +24,7 @@ TIMELINE_SECONDS = 10.0
 def java_version() -> tuple[str | None, str]:
     """Return the version of Java, or None and why there is none that fits."""
     try:
-        return find_java().version, ""
+        return find_java(newest=newest_java(preferred_version())).version, ""
     except StartupError as error:
         return None, str(error)
 
@@ -31,7 +32,7 @@ def java_version() -> tuple[str | None, str]:
 def source_of_jars() -> tuple[str, str]:
     """Return the address from which Kafka's jars are downloaded, empty if they are here; or why there is none."""
     try:
-        if any(jars.cache().glob(f"kafka-{jars.version()}-*")):
+        if any(jars.cache().glob(f"kafka-{preferred_version()}-*")):
             return "", ""
         return maven_repository().url, ""
     except StartupError as error:

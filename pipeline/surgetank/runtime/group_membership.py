@@ -20,6 +20,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from surgetank.clock import Clock
 from surgetank.errors import BrokerError, LostIdentity
 from surgetank.kafka import clients
+from surgetank.kafka.group_protocol import has_consumer_protocol
 from surgetank.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,9 @@ class GroupMembership:
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
 
     def start(self) -> None:
-        """Join the group."""
+        """Join the group. Raises BrokerError if no broker answers, or if the brokers lack the chosen protocol."""
+        if self.protocol == "consumer" and not has_consumer_protocol(self._kafka, self._group, self._clock):
+            self._use_classic()
         self._consumer = self._join()
         self._thread.start()
 
@@ -184,17 +187,22 @@ class GroupMembership:
             error, KafkaError._UNSUPPORTED_FEATURE
         )
         if unsupported and self.protocol == "consumer":
-            if self._kafka.group_protocol == "consumer":
-                raise BrokerError(
-                    "the broker does not have the 'consumer' group protocol (KIP-848); set kafka.group_protocol to "
-                    "'auto' or 'classic'"
-                )
+            self._use_classic()
             assert self._consumer is not None
             self._consumer.close()
-            self.protocol = "classic"
             self._consumer = self._join()
         elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
+
+    def _use_classic(self) -> None:
+        """Use the classic protocol, as the brokers lack KIP-848. Raises BrokerError if the settings demand that."""
+        if self._kafka.group_protocol == "consumer":
+            raise BrokerError(
+                "the brokers do not have the group protocol 'consumer' (KIP-848); set kafka.group_protocol to 'auto' "
+                "or 'classic'"
+            )
+        log.info("the brokers do not have the group protocol 'consumer' (KIP-848); joining with 'classic'")
+        self.protocol = "classic"
 
     def _wait_for_right(self, *, lost: bool) -> None:
         """Warn once that the user may not read the group; join with a new consumer if this one is ``lost``."""

@@ -42,6 +42,9 @@ COMMIT_SECONDS = 10.0  # including the flush; after a longer time the broker has
 FLUSH_SECONDS = 0.1  # for acknowledgements that are due: a transaction that must be aborted sends no more records
 OFFSETS_SECONDS = 3.0  # a live coordinator answers in milliseconds; a dead one blocks the caller for this time
 CALL_SECONDS = 5.0  # any other blocking call to librdkafka
+# The group has another generation than the offsets of this member. The code is the second one in a response of version
+# 6 or later (Kafka 4.4, KIP-1319), the first one in those of older versions.
+_OTHER_GENERATION = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH})
 
 
 def is_retriable(error: KafkaError) -> bool:
@@ -49,6 +52,15 @@ def is_retriable(error: KafkaError) -> bool:
     if error.fatal() or error.txn_requires_abort():
         return False
     return bool(error.retriable()) or error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT}
+
+
+def permits_same_producer(error: KafkaError | None) -> bool:
+    """Return whether the producer can be used again after an abort, if all its records were acknowledged. Pure.
+
+    This is the case if the tasks moved (None), or if the group generation has changed, as at each rebalance of the
+    classic protocol. Who is no longer a member (UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH) may have been fenced.
+    """
+    return error is None or error.code() in _OTHER_GENERATION
 
 
 class _Failed(BrokerError):  # noqa: N818 - internal control flow
@@ -328,15 +340,11 @@ class TransactionManager:
             return False
 
     def _ended(self, failure: _Failed) -> bool:
-        """Abort; return whether the producer can be kept, because all its records were acknowledged.
-
-        This is the case if the group generation has changed, as at each rebalance of the classic protocol.
-        """
+        """Abort; return whether the producer can be kept, because all its records were acknowledged."""
         if failure.error is not None and is_retriable(failure.error):
             return False  # init_transactions of a new producer is faster; an abort after a timeout was observed to hang
-        moved = failure.error is None or failure.error.code() == KafkaError.ILLEGAL_GENERATION
         try:
-            answered = moved and int(self._live.flush(FLUSH_SECONDS)) == 0
+            answered = permits_same_producer(failure.error) and int(self._live.flush(FLUSH_SECONDS)) == 0
             self._live.abort_transaction(CALL_SECONDS)
         except KafkaException as error:
             log.debug("abort_transaction: %s", error.args[0].str())

@@ -13,8 +13,10 @@ from surgetank.settings.schema import ENVIRONMENT_PREFIX, SEPARATOR, Settings
 from surgetank.settings.secret_options import option_of_variable, protected
 
 PROJECT = "SURGETANK_PROJECT"  # folder of the project
-# Beside it the path of the settings file, the folder of downloads, and where jars are downloaded from.
-NOT_SETTINGS = frozenset({PROJECT, "SURGETANK_CONFIG", "SURGETANK_CACHE", "SURGETANK_MAVEN_REPOSITORY"})
+# Beside it the path of the settings file, the folder of downloads, and of a local Kafka version and source of jars.
+NOT_SETTINGS = frozenset(
+    {PROJECT, "SURGETANK_CONFIG", "SURGETANK_CACHE", "SURGETANK_KAFKA_VERSION", "SURGETANK_MAVEN_REPOSITORY"}
+)
 
 # Kubernetes sets these in every container for each Service of its namespace, here for one named surgetank or
 # surgetank-<more>: {NAME}_SERVICE_HOST, {NAME}_SERVICE_PORT[_{PORT NAME}], {NAME}_PORT (a URL) and

@@ -39,6 +39,7 @@ the known names. Some variables with the prefix `SURGETANK_` are not settings:
 - `SURGETANK_PROJECT`, the folder of the project, `SURGETANK_CONFIG`, the path of the settings file, and
   `SURGETANK_CACHE`, the folder for downloads;
 - `SURGETANK_MAVEN_REPOSITORY`, the address of a mirror of Maven Central, for the jars of a local Kafka;
+- `SURGETANK_KAFKA_VERSION`, the version of a local Kafka, as 3.9.2, or its beginning, for the newest of these;
 - those that Kubernetes sets for a Service named `surgetank` or `surgetank-...`, which are ignored:
   `SURGETANK_SERVICE_HOST`, `SURGETANK_SERVICE_PORT`, `SURGETANK_SERVICE_PORT_<NAME>`, `SURGETANK_PORT` if its value
   is a URL, and `SURGETANK_PORT_<NUMBER>_<PROTOCOL>`, alone or with `_PROTO`, `_PORT` or `_ADDR`. They are

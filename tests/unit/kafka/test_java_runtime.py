@@ -69,3 +69,18 @@ def test_the_machine_has_no_java(tmp_path: Path) -> None:
     java(tmp_path, "11.0.20")
     with pytest.raises(StartupError, match=r"needs Java 17 or later\. \S+bin/java is Java 11\.0\.20; no java on PATH"):
         find_java({"JAVA_HOME": str(tmp_path), "PATH": ""})
+
+
+def test_kafka_before_3_9_1_on_a_machine_with_java_24(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java 24 and later are passed over, also that of the wheel; a JDK below /usr/lib/jvm is found; else a sentence."""
+    java(tmp_path / "home", "24")
+    newer = {"JAVA_HOME": str(tmp_path / "home"), "PATH": ""}
+    monkeypatch.setattr(java_runtime, "INSTALLED", tmp_path / "jvm")
+    with pytest.raises(
+        StartupError, match=r"needs Java 17 to 23\. \S+ is Java 24; .*Install a JDK 17 and set JAVA_HOME"
+    ):
+        find_java(newer, newest=23)
+    java(tmp_path / "jvm" / "a", "25")
+    fitting = java(tmp_path / "jvm" / "b", "17.0.9")
+    assert find_java(newer, newest=23) == Java(fitting, "17.0.9")
+    assert find_java(newer).version == "24"

@@ -20,6 +20,7 @@ from surgetank.kafka.local import cluster_layout, jars
 from surgetank.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
 from surgetank.kafka.local.cluster import LocalCluster, new_cluster_id
 from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
+from surgetank.kafka.local.kafka_versions import DEFAULT, lock_file, supported
 from surgetank.kafka.local.locked_files import read_lock
 from tests.support.file_server import file_server
 
@@ -99,7 +100,7 @@ def test_no_folder_for_jars_that_can_be_written(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.undo()
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="cannot hold Apache Kafka's jars: Not a directory; set SURGETANK_CACHE"):
-        jars.fetch({"SURGETANK_CACHE": str(tmp_path / "file" / "cache")})
+        jars.fetch(DEFAULT, {"SURGETANK_CACHE": str(tmp_path / "file" / "cache")})
 
 
 def _no_home(_: Path) -> Path:
@@ -193,34 +194,40 @@ def test_the_cache_is_where_the_environment_says(environment: dict[str, str], ex
     assert jars.cache(environment) == expected
 
 
-def test_the_lock_file_pins_the_jars_of_the_pom() -> None:
+@pytest.mark.parametrize("kafka_version", supported())
+def test_the_lock_file_pins_the_jars_of_the_pom(kafka_version: str) -> None:
     """Each line is a checksum and the path of a jar in Maven's layout; versions are those of ops/kafka-jars/pom.xml."""
-    files = read_lock(jars.LOCK)
+    files = read_lock(lock_file(kafka_version))
     assert len({file.name for file in files}) == len(files) > 40
     for file in files:
         *_, artifact, version, name = file.path.split("/")
         assert name == f"{artifact}-{version}.jar"
         assert re.fullmatch("[0-9a-f]{64}", file.sha256)
     pom = ElementTree.parse(Path(__file__).parents[3] / "ops" / "kafka-jars" / "pom.xml")
-    assert jars.version() == pom.findtext("{*}properties/{*}kafka.version")
+    assert pom.findtext("{*}properties/{*}kafka.version") == DEFAULT
+    assert f"org/apache/kafka/kafka_2.13/{kafka_version}/kafka_2.13-{kafka_version}.jar" in {
+        file.path for file in files
+    }
+    assert not any(file.name.startswith("slf4j-reload4j") for file in files)  # a second binding of slf4j
     assert f"log4j-slf4j-impl-{pom.findtext('{*}properties/{*}log4j.version')}.jar" in {file.name for file in files}
 
 
 def test_an_interrupted_fetch_is_completed_by_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A jar that the mirror of the environment lacks is named, the other one is kept; then both are there."""
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(jars, "LOCK", tmp_path / "kafka.lock")
+    lock = tmp_path / "kafka-9.9.lock"
+    monkeypatch.setattr(jars, "lock_file", {"9.9": lock}.__getitem__)
     paths = ["org/apache/kafka/kafka_2.13/9.9/kafka_2.13-9.9.jar", "org/x/y/1/y-1.jar"]
     lines = [f"{hashlib.sha256(path.encode()).hexdigest()}  {path}\n" for path in paths]
-    jars.LOCK.write_text("".join(lines))
+    lock.write_text("".join(lines))
     with file_server() as server:
         environment = {"SURGETANK_CACHE": str(tmp_path / "cache"), "SURGETANK_MAVEN_REPOSITORY": server.url}
         server.files[paths[0]] = paths[0].encode()
         with pytest.raises(StartupError, match=r"y-1\.jar .* 404"):
-            jars.fetch(environment)
+            jars.fetch("9.9", environment)
         server.files[paths[1]] = paths[1].encode()
-        home = jars.fetch(environment)
-    assert jars.fetch(environment | {"SURGETANK_MAVEN_REPOSITORY": "not needed any more"}) == home
+        home = jars.fetch("9.9", environment)
+    assert jars.fetch("9.9", environment | {"SURGETANK_MAVEN_REPOSITORY": "not needed any more"}) == home
     assert home.name.startswith("kafka-9.9-")
     assert {path.name for path in home.glob("*.jar")} == {"kafka_2.13-9.9.jar", "y-1.jar"}
     assert server.asked == {paths[0]: 1, paths[1]: 2}

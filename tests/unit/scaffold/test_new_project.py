@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from surgetank.cli import app
 from surgetank.errors import StartupError, TopologyError
-from surgetank.kafka.local import jars
+from surgetank.kafka.local.kafka_versions import DEFAULT
 from surgetank.scaffold.monitoring_files import write_monitoring_files
 from surgetank.scaffold.new_project import TEMPLATE, new_project, template_files
 from surgetank.settings import HttpSettings
@@ -72,7 +72,7 @@ def test_two_projects_share_neither_port_nor_cluster(tmp_path: Path) -> None:
 def test_what_runs_in_docker_is_what_runs_here(project: Path) -> None:
     """The image is of this version, the Kafka is the local one's, and the commands exist."""
     services = compose(project)
-    assert services["kafka"]["image"] == f"apache/kafka:{jars.version()}"
+    assert services["kafka"]["image"] == f"apache/kafka:{DEFAULT}"
     assert f"FROM surgetank:{version('surgetank')}\n" in (project / "Dockerfile").read_text()
     assert f"image: &image surgetank:{version('surgetank')}" in (ROOT / "docker-compose.yml").read_text()
     for service in ("topics", "worker"):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from surgetank.errors import SettingsError
+from surgetank.kafka.local.kafka_versions import VARIABLE
+from surgetank.kafka.local.maven_repository import VARIABLE as MAVEN_REPOSITORY
 from surgetank.settings import StateSettings, describe, load
 from surgetank.settings.environment import is_service_variable, setting_variables
 from surgetank.settings.names import OPTIONS, name_of, variable_of
@@ -59,6 +61,13 @@ def test_variables_of_a_kubernetes_service(monkeypatch: pytest.MonkeyPatch, vari
     assert [each.name for each in describe() if each.origin != "default"] == ["telemetry.port"]
     result = CliRunner().invoke(app, ["settings", "--json"])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("variable", ["SURGETANK_CACHE", VARIABLE, MAVEN_REPOSITORY])
+def test_variables_of_the_local_kafka_are_no_settings(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """They may be set where a worker starts."""
+    monkeypatch.setenv(variable, "3.9")
+    assert [each.name for each in describe() if each.origin != "default"] == []
 
 
 @given(

@@ -26,12 +26,14 @@ from surgetank.kafka import broker_inspection, clients
 from surgetank.kafka.local import jars
 from surgetank.kafka.local.broker import Broker, free_ports, stop_all
 from surgetank.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
+from surgetank.kafka.local.kafka_versions import DEFAULT, VARIABLE, chosen_version, numbers, preferred_version
 from surgetank.kafka.local.scram_tls import BROKER, ScramTls
 from surgetank.settings import KafkaSettings
 
 Security = Literal["none", "scram-tls"]
 _HEAP_MB = {1: 512, 3: 400}
 _POLL_SECONDS = 0.05
+_ABSENT = {"security": "none", "version": "4.3.1"}  # of the cluster in a folder that has no such entry
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ class LocalCluster:
     ``settings`` are broker properties that override the development settings. ``heap_mb`` bounds the heap of each
     broker; 0: 512 for a single one, 400 for each of three. ``short_lived``: the brokers are needed for a minute or two,
     so the optimising compiler of the JVM, which uses a core for the first ten seconds of load, is off. ``security``:
-    ``none``, or ``scram-tls``, which is described in scram_tls.py. Raises StartupError for an impossible shape.
+    ``none``, or ``scram-tls``, which is described in scram_tls.py. ``version`` is that of Apache Kafka, empty: of
+    kafka_versions.py. Raises StartupError for an impossible shape.
     """
 
     data: Path
@@ -69,6 +72,7 @@ class LocalCluster:
     heap_mb: int = 0
     short_lived: bool = False
     security: Security = "none"
+    version: str = ""
     clock: Clock = field(default_factory=SystemClock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,13 +83,20 @@ class LocalCluster:
             raise StartupError(f"port {self.port} for a local Kafka: choose one from 1024 to {highest}")
         object.__setattr__(self, "data", Path(self.data).absolute())
         object.__setattr__(self, "heap_mb", self.heap_mb or _HEAP_MB[self.brokers])
+        object.__setattr__(self, "version", self.version or preferred_version())
 
     @classmethod
     def found(cls, data: Path) -> "LocalCluster":
         """Return the cluster of a data folder, running or not. Raises BrokerError if there is none."""
         known = _known(data)
         return cls(
-            data, known["brokers"], known["port"], known["settings"], known["heap_mb"], security=known["security"]
+            data,
+            known["brokers"],
+            known["port"],
+            known["settings"],
+            known["heap_mb"],
+            security=known["security"],
+            version=known["version"],
         )
 
     @property
@@ -109,7 +120,8 @@ class LocalCluster:
         with self._locked():
             if not fresh:
                 self._agreed()
-            kafka = jars.ready()  # after the checks, which need no download; before erasing, in case Java is missing
+            # After the checks, which need no download; before erasing, in case Java is missing.
+            kafka = jars.ready(self.version)
             if fresh:
                 self._erase()
             self._keep(self._agreed(), kafka)
@@ -183,7 +195,7 @@ class LocalCluster:
     def start(self, broker: int) -> None:
         """Start one broker of a cluster that was up before, unless it runs; use ``wait`` to wait until it serves."""
         if self._one(broker).process is None:
-            self._one(broker).launch(jars.ready(), self.heap_mb, short_lived=self.short_lived)
+            self._one(broker).launch(jars.ready(self.version), self.heap_mb, short_lived=self.short_lived)
 
     def pause(self, broker: int) -> None:
         """SIGSTOP one broker: its connections stay open without any response."""
@@ -243,6 +255,7 @@ class LocalCluster:
             "heap_mb": self.heap_mb,
             "settings": dict(self.settings),
             "security": self.security,
+            "version": self.version,
         }
         known = _read(self.data)
         if known is None:
@@ -251,6 +264,11 @@ class LocalCluster:
             raise StartupError(
                 f"{self.data} holds a cluster of {known['brokers']}, not {self.brokers}: add --fresh to "
                 "erase it and begin anew, or give another folder with --data"
+            )
+        if numbers(known["version"]) > numbers(self.version):
+            raise StartupError(
+                f"{self.data} holds data of Apache Kafka {known['version']}, which {self.version} may not read: add "
+                f"--fresh to erase it and begin anew, give another folder with --data, or a newer {VARIABLE}"
             )
         changed = [name for name, value in wanted.items() if known[name] != value]
         if changed and any(broker.process for broker in self._all()):
@@ -353,11 +371,19 @@ def temporary_cluster(data: Path, brokers: int, *, short_lived: bool = False) ->
 
 def security_of(chosen: str | None, data: Path) -> Security:
     """Return the chosen security, by default that of the cluster in this folder. Raises StartupError for another."""
-    name = chosen or (_read(data) or {"security": "none"})["security"]
+    name = chosen or (_read(data) or _ABSENT)["security"]
     for each in get_args(Security):
         if each == name:
             return each  # type: ignore[no-any-return]
     raise StartupError(f"--security {name}: it is {' or '.join(get_args(Security))}")
+
+
+def version_of(data: Path) -> str:
+    """Return the version that SURGETANK_KAFKA_VERSION names, else that of the cluster in this folder, else the default.
+
+    Raises StartupError for one that there is not.
+    """
+    return chosen_version() or (_read(data) or {"version": DEFAULT})["version"]
 
 
 def _read(data: Path) -> dict[str, Any] | None:
@@ -367,7 +393,7 @@ def _read(data: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise StartupError(f"{data}/cluster.json cannot be read ({error}); remove the folder {data}") from None
-    return {"security": "none"} | known  # a folder of an older version has no entry
+    return _ABSENT | known
 
 
 def _known(data: Path) -> dict[str, Any]:

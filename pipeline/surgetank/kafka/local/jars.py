@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -12,11 +11,10 @@ from pathlib import Path
 
 from surgetank.errors import StartupError
 from surgetank.kafka.local.java_runtime import Java, find_java
+from surgetank.kafka.local.kafka_versions import lock_file, newest_java
 from surgetank.kafka.local.locked_files import download, read_lock
 from surgetank.kafka.local.maven_repository import local_repository, maven_repository
 
-# Every jar of a broker and its tools. `make kafka-lock` writes it from ops/kafka-jars/pom.xml.
-LOCK = Path(__file__).with_name("kafka.lock")
 LOGGING = Path(__file__).with_name("log4j2.properties")
 _SET_CACHE = "set SURGETANK_CACHE to a folder that can be written"
 
@@ -80,19 +78,11 @@ log.dirs=data
 """
 
 
-def ready() -> Kafka:
+def ready(version: str) -> Kafka:
     """Find Java and download the jars missing from the cache. Raises StartupError that says what to do."""
-    kafka = Kafka(find_java(), fetch())
+    kafka = Kafka(find_java(newest=newest_java(version)), fetch(version))
     kafka.share_classes()
     return kafka
-
-
-def version() -> str:
-    """Return the pinned version of Apache Kafka. Raises StartupError if the lock file has none."""
-    for file in read_lock(LOCK):
-        if found := re.fullmatch(r"org/apache/kafka/kafka_[\d.]+/([^/]+)/[^/]+\.jar", file.path):
-            return found[1]
-    raise StartupError(f"{LOCK} does not pin Apache Kafka; install the package again")
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
@@ -107,19 +97,20 @@ def cache(environment: Mapping[str, str] = os.environ) -> Path:
         raise StartupError(f"this user has no home folder for Apache Kafka's jars: {_SET_CACHE}") from None
 
 
-def fetch(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the complete folder of jars; download those that are missing.
+def fetch(version: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the complete folder of the jars of a version; download those that are missing.
 
     Raises StartupError if the folder cannot be written or a jar cannot be downloaded. Those that could be are kept.
     """
     # The folder's name changes with the lock file, so that a changed pin never uses old jars.
-    pins = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:8]
-    home = cache(environment) / f"kafka-{version()}-{pins}"
-    missing = [file for file in read_lock(LOCK) if not (home / file.name).exists()]
+    lock = lock_file(version)
+    pins = hashlib.sha256(lock.read_bytes()).hexdigest()[:8]
+    home = cache(environment) / f"kafka-{version}-{pins}"
+    missing = [file for file in read_lock(lock) if not (home / file.name).exists()]
     if not missing:
         return home
     repository = maven_repository(environment)
-    log.info("fetching Apache Kafka %s (%d jars) from %s into %s", version(), len(missing), repository.url, home)
+    log.info("fetching Apache Kafka %s (%d jars) from %s into %s", version, len(missing), repository.url, home)
     try:
         download(missing, home, local_repository(environment), repository)
     except OSError as error:
