@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
+from surgetank.event_columns import EventColumns, TimeUnit, check_time_units, unit_hint
 from surgetank.features.spec import FeatureSpec, Input
 from surgetank.features.tables import TableState, table_states
 from surgetank.text_columns import has_text
@@ -26,7 +27,11 @@ class Events:
     are encoded: ``avro``, in the Confluent wire format, or ``json``, as objects with the fields of the schema.
     ``key``, ``time`` and ``id`` are fields of the schema: the field that the record key repeats (None: the key is not
     used), the event time (a timestamp of any unit, an instant or a local time), and the producer's stable identity of
-    the event. Key and id have any type but record, array and map.
+    the event. Key and id have any type but record, array and map. A field of a record is named by its path,
+    ``after.amount``, here and in features.
+
+    ``time_units`` names fields that hold times as whole numbers since 1970-01-01 in UTC, with their unit: ``s``, ``ms``,
+    ``us`` or ``ns``. They are timestamps for the pipeline.
     """
 
     topic: str
@@ -36,6 +41,7 @@ class Events:
     id: str = "event_id"
     partitions: int = 8
     format: Format = "avro"
+    time_units: Mapping[str, TimeUnit] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
@@ -43,6 +49,12 @@ class Events:
             raise TopologyError(f"events {self.topic!r}: format is {self.format!r}; it must be 'avro' or 'json'")
         if self.partitions < 1:
             raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
+        object.__setattr__(self, "time_units", dict(self.time_units))
+        check_time_units(self.time_units, self.topic)
+
+    def columns(self, schema: pa.Schema) -> EventColumns:
+        """Return what adds the columns that can be named to events with these columns. Raises TopologyError."""
+        return EventColumns(schema, self.time_units, self.topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,7 @@ class Pipeline:
 
     def check(self, schema: pa.Schema) -> None:
         """Raise TopologyError, naming the field, unless the schema of the events has all declared fields."""
+        schema = self.events.columns(schema).schema
         self.spec.check(schema)
         events = self.events
         for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
@@ -116,13 +129,15 @@ class Pipeline:
         if not pa.types.is_timestamp(schema.field(events.time).type):
             raise TopologyError(
                 f"pipeline {self.name!r}: events.time names field {events.time!r}, which is not a timestamp"
+                + unit_hint(events.time, schema)
             )
 
     def check_facts(self, schemas: Mapping[str, pa.Schema]) -> None:
         """Raise TopologyError unless the schemas of the facts, by topic, have all fields that the tables read."""
+        columns = {facts.topic: facts.columns(schemas[facts.topic]).schema for facts in self.table_facts}
         for table_state in self.table_states:
             if table_state.table.facts is not None:
-                table_state.check(schemas[table_state.table.facts.topic])
+                table_state.check(columns[table_state.table.facts.topic])
 
     @property
     def table_states(self) -> tuple[TableState, ...]:
@@ -215,7 +230,7 @@ class Pipeline:
     @property
     def spec(self) -> FeatureSpec:
         """The model's inputs in order."""
-        return FeatureSpec(self.features)
+        return FeatureSpec(self.features, self.events.time_units)
 
 
 def check_pipeline_name(name: str) -> None:
