@@ -30,8 +30,8 @@ class Events:
     the event. Key and id have any type but record, array and map. A field of a record is named by its path,
     ``after.amount``, here and in features.
 
-    ``time_units`` names fields that hold times as whole numbers since 1970-01-01 in UTC, with their unit: ``s``, ``ms``,
-    ``us`` or ``ns``. They are timestamps for the pipeline.
+    ``time_units`` names fields that hold times as whole numbers since 1970-01-01 in UTC, with their unit: ``s``,
+    ``ms``, ``us`` or ``ns``. They are timestamps for the pipeline.
     """
 
     topic: str

@@ -1,8 +1,8 @@
 """The columns of events as declarations name them: fields of records by their path, and times by their declared unit.
 
-A field of a record is a column of its own, ``after.amount`` for the field ``amount`` of the record ``after``, null where
-the record or one around it is null. A whole number whose unit is declared is a timestamp in UTC. All other columns are
-those of the schema.
+A field of a record is a column of its own, ``after.amount`` for the field ``amount`` of the record ``after``, null
+where the record or one around it is null. A whole number whose unit is declared is a timestamp in UTC. All other
+columns are those of the schema.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ _SECONDS_MAX = (2**63 - 1) // 1000  # times are compared in milliseconds
 class EventColumns:
     """Adds the columns that a declaration can name to the columns of decoded events.
 
-    ``schema`` is the result. Raises TopologyError if a time unit is declared of a field that is not there, or is neither
-    a whole number nor a timestamp of this unit; ``topic`` is for the message. A schema that already has the columns
-    stays as it is.
+    ``schema`` is the result. Raises TopologyError if a time unit is declared of a field that is not there, or is
+    neither a whole number nor a timestamp of this unit; ``topic`` is for the message. A schema that already has the
+    columns stays as it is.
     """
 
     def __init__(self, schema: pa.Schema, time_units: Mapping[str, TimeUnit], topic: str) -> None:
@@ -85,7 +85,9 @@ def unit_hint(name: str, schema: pa.Schema) -> str:
     """Return what to do about a field that is no timestamp, behind the sentence that says so; "" if nothing helps."""
     if not pa.types.is_signed_integer(schema.field(name).type):
         return ""
-    return f": if its numbers are times, declare their unit, time_units={{{name!r}: {' or '.join(map(repr, TIME_UNITS))}}}"
+    return (
+        f": if its numbers are times, declare their unit, time_units={{{name!r}: {' or '.join(map(repr, TIME_UNITS))}}}"
+    )
 
 
 def root_columns(names: Sequence[str], schema: pa.Schema) -> list[str]:

@@ -38,7 +38,9 @@ def synthetic_keys(recording: Recording, events: Events, keys: int, count: int) 
     for name, column in columns.items():
         index = table.schema.get_field_index(name)
         if index < 0:
-            raise ValueError(f"events of {events.topic!r}: {name!r} is a field of a record; synthetic keys need columns")
+            raise ValueError(
+                f"events of {events.topic!r}: {name!r} is a field of a record; synthetic keys need columns"
+            )
         table = table.set_column(index, table.schema.field(index), column.cast(table.schema.field(index).type))
     return Recording.merge([(events, table)], lap=timedelta(milliseconds=max(count, LAP_MS)))
 

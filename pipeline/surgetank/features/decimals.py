@@ -82,7 +82,7 @@ def _subtract(words: Any, other: Any) -> bool:
 
 @compiled()
 def _quotient(rest: Any, divisor: Any, odd_power: Any, scale: int) -> float:
-    """Return ``rest`` / 10 ** ``scale``, rounded once. ``rest`` is not 0, and neither it nor 5 ** scale fills its words.
+    """Return ``rest`` / 10 ** ``scale``, rounded once. ``rest`` is not 0; it and 5 ** scale leave the last word empty.
 
     ``divisor`` takes 5 ** ``scale``, which is in ``odd_power``. Both numbers change.
     """
@@ -109,15 +109,6 @@ def _quotient(rest: Any, divisor: Any, odd_power: Any, scale: int) -> float:
     if cut > _HALF or (cut == _HALF and (left or kept & _ONE != 0)):
         kept += _ONE
     return float(np.int64(kept)) * 2.0 ** (exponent - 52)
-
-
-@compiled()
-def _has_more(words: Any) -> bool:
-    """Return whether a number has more than two words."""
-    for at in range(2, len(words)):
-        if words[at] != 0:
-            return True
-    return False
 
 
 @compiled()
@@ -158,20 +149,21 @@ def _to_doubles(numbers: Any, scale: int, odd_power: Any, power: float, found: A
     for row in range(len(numbers)):
         negative = numbers[row, top] >= _TOP
         carry = _ONE
-        small = True
+        used = 0  # the last word that is not 0
         for at in range(width):
             word = numbers[row, at]
             if negative:
                 word = (word ^ _ALL) + carry
                 carry = _ONE if carry != 0 and word == 0 else np.uint64(0)
             rest[at] = word
-            small = small and (word <= _EXACT_MAX if at == 0 else word == 0)
+            if word != 0:
+                used = at
         rest[width] = 0
-        if small and (scale <= _EXACT_POWER_MAX or rest[0] == 0):
+        if used == 0 and rest[0] <= _EXACT_MAX and (scale <= _EXACT_POWER_MAX or rest[0] == 0):
             number = float(np.int64(rest[0])) / power
         else:
             number = -1.0
-            if scale <= _EXACT_POWER_MAX and rest[1] < _PAIR_MAX and not _has_more(rest):
+            if scale <= _EXACT_POWER_MAX and used <= 1 and rest[1] < _PAIR_MAX:
                 number = _pair_quotient(rest[0], rest[1], power)
             if number < 0:
                 number = _quotient(rest, divisor, odd_power, scale)

@@ -68,8 +68,7 @@ def test_rows_of_an_envelope_are_columns(tmp_path: Path) -> None:
     [
         (
             events(after__updated_at="ms"),
-            "time_units says that field 'after.updated_at' is in 'ms', but schema 'event' says "
-            "io.debezium.time.MicroTimestamp, which is in 'us': declare time_units={'after.updated_at': 'us'}",
+            "says io.debezium.time.MicroTimestamp, which is in 'us': declare time_units={'after.updated_at': 'us'}",
         ),
         (
             events(time="ts_ms", after__born="s"),
@@ -94,7 +93,7 @@ def test_an_event_time_in_whole_numbers_lacks_its_unit(tmp_path: Path) -> None:
 
 def test_a_time_unit_of_a_path_through_no_record(tmp_path: Path) -> None:
     """It names no field of the events."""
-    with pytest.raises(TopologyError, match="time_units names field 'op.at', which the events do not have"):
+    with pytest.raises(TopologyError, match=r"time_units names field 'op\.at', which the events do not have"):
         deserializer_of(events("ts_ms", op__at="ms"), contracts_of(tmp_path, ENVELOPE), value_bytes_max=BYTES_MAX)
 
 
@@ -126,9 +125,7 @@ def test_events_without_records_and_units_are_decoded_as_before(tmp_path: Path) 
         ({"precision": 77}, "field 'd': a decimal of 77 digits; columns have 1 to 76"),
     ],
 )
-def test_a_decimal_has_a_negative_scale_or_no_precision(
-    tmp_path: Path, decimal: dict[str, int], message: str
-) -> None:
+def test_a_decimal_has_a_negative_scale_or_no_precision(tmp_path: Path, decimal: dict[str, int], message: str) -> None:
     """The schema is refused at the start, with its file."""
     kind = {"type": "bytes", "logicalType": "decimal", **decimal}
     with pytest.raises(SchemaError, match=f"event.avsc.*{message}"):
