@@ -110,8 +110,8 @@ def _is_converted(dtype: pa.DataType, unit: TimeUnit, name: str, topic: str) -> 
         return True
     if not pa.types.is_timestamp(dtype):
         raise TopologyError(
-            f"events {topic!r}: time_units names field {name!r}, which is {dtype}; a unit is declared of a whole number "
-            "only: remove it from time_units"
+            f"events {topic!r}: time_units names field {name!r}, which is {dtype}; a unit is declared of a whole "
+            "number only: remove it from time_units"
         )
     if dtype.unit != unit:
         raise TopologyError(

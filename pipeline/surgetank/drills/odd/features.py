@@ -91,11 +91,11 @@ def number_feature(field: str, schema: Json) -> OddFeature:
 
     def value(event: Event) -> float:
         number = event[field]
-        if number is None or kind in NUMBERS:
-            return _float32(number)
-        if kind == "decimal":
-            return _float32(int.from_bytes(number, "big", signed=True) / 10 ** _scale(schema))
-        return _float32(number / _PER_UNIT[kind])
+        if number is not None and kind == "decimal":
+            number = int.from_bytes(number, "big", signed=True) / 10 ** _scale(schema)
+        elif number is not None and kind in _PER_UNIT:
+            number /= _PER_UNIT[kind]
+        return _float32(number)
 
     return OddFeature(f"Field({field!r})", ((field, Need.NUMBER),), value)
 
