@@ -1,6 +1,7 @@
 """Decimals as numbers: equal to what Python's decimal module says of each value."""
 
 from decimal import Decimal, localcontext
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -57,9 +58,32 @@ def test_decimals_are_the_doubles_of_the_decimal_module(drawn: tuple[int, int, l
 @pytest.mark.parametrize("scale", [0, 1, 18, 22, 23, 38])
 def test_the_largest_and_the_smallest_decimals_of_a_type(precision: int, scale: int) -> None:
     """They fill the words of the division."""
-    numbers = [10**precision - 1, 1 - 10**precision, 1, -1, 2**53 + 1, 2**64 - 1, 2**64, 0]
+    numbers = [10**precision - 1, 1 - 10**precision, 1, -1, 2**53 + 1, 2**64 - 1, 2**64, -(2**64), 0]
     values = [exact(number, scale) for number in numbers]
     assert decimals_as_doubles(column_of(values, precision, scale)).tolist() == [float(value) for value in values]
+
+
+@pytest.mark.parametrize("scale", range(23))
+@pytest.mark.parametrize("bits", [64, 80, 104, 105, 106, 107, 120])
+def test_decimals_next_to_a_tie_of_two_doubles(scale: int, bits: int) -> None:
+    """The last digit decides, also where two doubles together have just the bits of the number, or too few."""
+    random = Random(f"{scale}/{bits}")
+    numbers = []
+    for _ in range(100):
+        odd = random.randrange(2**53 + 1, 2**54, 2)  # halfway between two doubles
+        shift = bits - (odd * 10**scale).bit_length()
+        tie = odd * 10**scale << shift if shift >= 0 else odd * 10**scale >> -shift
+        numbers += [tie - 1, tie, tie + 1, -tie]
+    values = [exact(number, scale) for number in numbers]
+    expected = [number / 10**scale for number in numbers]  # Python divides whole numbers exactly, and rounds once
+    assert decimals_as_doubles(column_of(values, 38, scale)).tolist() == expected
+
+
+def test_a_division_with_equal_words_borrows_through_them() -> None:
+    """The second word of three that are subtracted is the same in both numbers."""
+    number = (5**76 << 19) + 2**192 - 2**64
+    values = [exact(number, DIGITS_MAX), exact(-(2**128), DIGITS_MAX)]
+    assert decimals_as_doubles(column_of(values, 76, 76)).tolist() == [float(value) for value in values]
 
 
 def test_a_slice_of_decimals_and_no_decimals() -> None:
