@@ -85,9 +85,8 @@ def unit_hint(name: str, schema: pa.Schema) -> str:
     """Return what to do about a field that is no timestamp, behind the sentence that says so; "" if nothing helps."""
     if not pa.types.is_signed_integer(schema.field(name).type):
         return ""
-    return (
-        f": if its numbers are times, declare their unit, time_units={{{name!r}: {' or '.join(map(repr, TIME_UNITS))}}}"
-    )
+    units = ", ".join(TIME_UNITS)
+    return f"; if its numbers are times, declare their unit, one of {units}: time_units={{{name!r}: ...}}"
 
 
 def root_columns(names: Sequence[str], schema: pa.Schema) -> list[str]:
