@@ -26,6 +26,7 @@ MODULES = (
     "surgetank.codec.avro.encode_loop",
     "surgetank.codec.avro.frames",
     "surgetank.codec.json.decode_loop",
+    "surgetank.features.decimals",
     "surgetank.features.windows",
     "surgetank.kafka.columnar.header_columns",
     "surgetank.kafka.columnar.producer",

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
+from surgetank.event_columns import EventColumns, TimeUnit, check_time_units, unit_hint
 from surgetank.features.spec import FeatureSpec, Input
 from surgetank.features.tables import TableState, table_states
 from surgetank.text_columns import has_text
@@ -28,7 +29,11 @@ class Events:
     are encoded: ``avro``, in the Confluent wire format, or ``json``, as objects with the fields of the schema.
     ``key``, ``time`` and ``id`` are fields of the schema: the field that the record key repeats (None: the key is not
     used), the event time (a timestamp of any unit, an instant or a local time), and the producer's stable identity of
-    the event. Key and id have any type but record, array and map.
+    the event. Key and id have any type but record, array and map. A field of a record is named by its path,
+    ``after.amount``, here and in features.
+
+    ``time_units`` names fields that hold times as whole numbers since 1970-01-01 in UTC, with their unit: ``s``,
+    ``ms``, ``us`` or ``ns``. They are timestamps for the pipeline.
 
     ``differing_keys`` is what happens to a record whose key does not repeat the key field: ``count`` it only, so that
     it updates the state of its record key; ``refuse`` it, as a dead letter; or ``rekey`` it: send it to the topic again
@@ -45,6 +50,7 @@ class Events:
     format: Format = "avro"
     differing_keys: DifferingKeys = "count"
     partitioner: PartitionerName = "murmur2"
+    time_units: Mapping[str, TimeUnit] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
@@ -61,6 +67,12 @@ class Events:
             )
         if self.partitions < 1:
             raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
+        object.__setattr__(self, "time_units", dict(self.time_units))
+        check_time_units(self.time_units, self.topic)
+
+    def columns(self, schema: pa.Schema) -> EventColumns:
+        """Return what adds the columns that can be named to events with these columns. Raises TopologyError."""
+        return EventColumns(schema, self.time_units, self.topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,7 @@ class Pipeline:
 
     def check(self, schema: pa.Schema) -> None:
         """Raise TopologyError, naming the field, unless the schema of the events has all declared fields."""
+        schema = self.events.columns(schema).schema
         self.spec.check(schema)
         events = self.events
         for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
@@ -141,13 +154,15 @@ class Pipeline:
         if not pa.types.is_timestamp(schema.field(events.time).type):
             raise TopologyError(
                 f"pipeline {self.name!r}: events.time names field {events.time!r}, which is not a timestamp"
+                + unit_hint(events.time, schema)
             )
 
     def check_facts(self, schemas: Mapping[str, pa.Schema]) -> None:
         """Raise TopologyError unless the schemas of the facts, by topic, have all fields that the tables read."""
+        columns = {facts.topic: facts.columns(schemas[facts.topic]).schema for facts in self.table_facts}
         for table_state in self.table_states:
             if table_state.table.facts is not None:
-                table_state.check(schemas[table_state.table.facts.topic])
+                table_state.check(columns[table_state.table.facts.topic])
 
     @property
     def table_states(self) -> tuple[TableState, ...]:
@@ -245,7 +260,7 @@ class Pipeline:
     @property
     def spec(self) -> FeatureSpec:
         """The model's inputs in order."""
-        return FeatureSpec(self.features)
+        return FeatureSpec(self.features, self.events.time_units)
 
 
 def check_pipeline_name(name: str) -> None:

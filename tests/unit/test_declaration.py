@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, get_args
 
+import pyarrow as pa
 import pytest
 
 from surgetank import Events, Field, Pipeline, Scores, Table, hours, seconds
@@ -153,3 +154,47 @@ def test_topics_with_re_keyed_records_are_sources_and_no_outputs() -> None:
     pipeline = Pipeline("p", events, (table.last("a"),), "m", Scores("s"))
     assert pipeline.rekeyed == ("facts",)
     assert "facts" not in pipeline.outputs(recording=True)
+
+
+ROW = pa.struct([("id", pa.int64()), ("card", pa.string()), ("at", pa.int64()), ("amount", pa.decimal128(9, 2))])
+CHANGES = Events(
+    "changes",
+    schema="change",
+    id="after.id",
+    key="after.card",
+    time="after.at",
+)
+NESTED = pa.schema([pa.field("after", ROW), pa.field("op", pa.string())])
+
+
+def test_fields_of_records_can_have_every_role() -> None:
+    """The schema of the decoded events is checked with or without their columns."""
+    timed = replace(CHANGES, time_units={"after.at": "us"})
+    told = Table("told", facts=replace(timed, topic="told"))
+    declared = Pipeline(
+        "p", timed, (Field("after.amount"), told.sum("after.amount", window=hours(1))), model="m", scores=Scores("s")
+    )
+    for schema in (NESTED, timed.columns(NESTED).schema):
+        declared.check(schema)
+        declared.check_facts({"told": schema})
+    with pytest.raises(
+        TopologyError, match=r"reads column 'after\.amout', which the events do not have; .*after\.amount"
+    ):
+        replace(declared, features=(Field("after.amout"),)).check(NESTED)
+    with pytest.raises(
+        TopologyError, match=r"events\.key names field 'after', which is struct.*name a field of another"
+    ):
+        replace(declared, events=replace(timed, key="after")).check(NESTED)
+
+
+def test_a_time_in_whole_numbers_needs_a_unit() -> None:
+    """The message says what to declare, for events and for facts; it does not for a type that is no number."""
+    declared = Pipeline("p", CHANGES, (Field("after.amount"),), model="m", scores=Scores("s"))
+    hint = r"time names field 'after\.at', which is not a timestamp; if .* time_units=\{'after\.at': \.\.\.\}"
+    with pytest.raises(TopologyError, match=rf"events\.{hint}"):
+        declared.check(NESTED)
+    fed = replace(declared, features=(Table("told", facts=replace(CHANGES, topic="told")).seconds_since_last(),))
+    with pytest.raises(TopologyError, match=rf"facts\.{hint}"):
+        fed.check_facts({"told": NESTED})
+    with pytest.raises(TopologyError, match=r"'op', which is not a timestamp$"):
+        replace(declared, events=replace(CHANGES, time="op")).check(NESTED)

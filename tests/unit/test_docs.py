@@ -167,10 +167,11 @@ def run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
 @pytest.mark.parametrize("page", [page for page in EXAMPLES if blocks(page.read_text(), "python")], ids=named)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of a page run in their order, and each pipeline that they declare fits its schemas."""
-    contracts = project_schemas()
     found = [each for each in run(page, tmp_path, monkeypatch).values() if isinstance(each, Pipeline)]
+    written = tmp_path / "schemas"  # by the page itself
 
     def schema(name: str) -> Any:
+        contracts = project_schemas(written if (written / f"{name}.avsc").is_file() else None)
         return AvroDeserializer(contracts, name, value_bytes_max=1 << 20).schema
 
     for pipeline in found:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgetank.declaration import Events
+from surgetank.errors import TopologyError
 from surgetank.text_columns import as_key
 
 # Encodes a record batch of those events: one value per row.
@@ -62,7 +63,8 @@ class Recording:
         """
         tables, times = [], []
         for events, table in parts:
-            time_ms = pc.cast(table[events.time], pa.timestamp("ms", tz="UTC")).cast(pa.int64()).to_numpy()
+            moments = events.columns(table.schema).of(table)[events.time]
+            time_ms = pc.cast(moments, pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()
             order = np.argsort(time_ms, kind="stable")
             tables.append(table.take(order).combine_chunks())
             times.append(time_ms[order])
@@ -119,7 +121,10 @@ class Recording:
         return times
 
     def chunks(self, encode: Encode, *, count: int, rows: int = 8192, first: int = 0) -> Iterator[Chunk]:
-        """Encode the events from number ``first`` to ``count`` - 1 across laps, in chunks of at most ``rows``."""
+        """Encode the events from number ``first`` to ``count`` - 1 across laps, in chunks of at most ``rows``.
+
+        Raises TopologyError for a second lap of events whose id or times are fields of records.
+        """
         while first < count:
             lap, start = divmod(first, len(self))
             stop = min(start + rows, len(self), start + count - first)
@@ -142,7 +147,8 @@ class Recording:
             for row, value in zip(rows.tolist(), encoded, strict=True):
                 values[row] = value
             if events.key is not None:
-                for row, key in zip(rows.tolist(), as_key(batch[events.key]).to_pylist(), strict=True):
+                field = events.columns(batch.schema).of(batch)[events.key]
+                for row, key in zip(rows.tolist(), as_key(field).to_pylist(), strict=True):
                     keys[row] = key
         first = lap * len(self) + start
         return Chunk(first, kind, self.time_ms[start:stop] + lap * self.lap_ms, keys, values)
@@ -151,12 +157,22 @@ class Recording:
         batch = self.tables[k].slice(first, rows).combine_chunks().to_batches()[0]
         if lap == 0:
             return batch
+        events, lap_ms = self.events[k], lap * self.lap_ms
+        for name in (events.id, events.time, *events.time_units):
+            if name not in batch.schema.names:
+                raise TopologyError(
+                    f"events of {events.topic!r}: {name!r} is a field of a record, which stays the same in each lap; "
+                    f"send at most {len(self)} events"
+                )
         columns = []
         for field, column in zip(batch.schema, batch.columns, strict=True):
-            if field.name == self.events[k].id:
+            if field.name == events.id:
                 moved = pc.binary_join_element_wise(column, f"~{lap + 1}", "")
             elif pa.types.is_timestamp(field.type):
-                moved = pc.add(column, pa.scalar(timedelta(milliseconds=lap * self.lap_ms))).cast(field.type)
+                moved = pc.add(column, pa.scalar(timedelta(milliseconds=lap_ms))).cast(field.type)
+            elif (unit := events.time_units.get(field.name)) is not None:
+                ticks = pa.scalar(timedelta(milliseconds=lap_ms)).cast(pa.duration(unit), safe=False).cast(pa.int64())
+                moved = pc.add(column.cast(pa.int64()), ticks).cast(field.type)
             else:
                 moved = column
             columns.append(moved)

@@ -24,21 +24,24 @@ def synthetic_keys(recording: Recording, events: Events, keys: int, count: int) 
     """Return ``count`` recorded events of one kind, repeated as needed, with ``keys`` synthetic keys in turn.
 
     The events are one millisecond apart, starting at the first time of the recording, so that no key expires. Raises
-    ValueError if the recording has no such events, or they have no key.
+    ValueError if the recording has no such events, or they have no key or a nested one.
     """
     if events.key is None:
         raise ValueError(f"events of {events.topic!r} have no key")
     (table,) = recording.only(events.topic).tables
     number = np.arange(count, dtype=np.int64)
     table = table.take(pa.array(number % len(table)))
-    columns = {
-        events.key: _key_names("K", number % keys),
-        events.id: _key_names("crowd-", number),
-        events.time: pa.array(int(recording.time_ms[0]) + number).cast(table.schema.field(events.time).type),
-    }
+    times = pa.array(int(recording.time_ms[0]) + number).cast(pa.timestamp("ms", "UTC"))
+    if (unit := events.time_units.get(events.time)) is not None:
+        times = times.cast(pa.timestamp(unit, "UTC"), safe=False).cast(pa.int64())
+    columns = {events.key: _key_names("K", number % keys), events.id: _key_names("crowd-", number), events.time: times}
     for name, column in columns.items():
         index = table.schema.get_field_index(name)
-        table = table.set_column(index, table.schema.field(index), column)
+        if index < 0:
+            raise ValueError(
+                f"events of {events.topic!r}: {name!r} is a field of a record; synthetic keys need columns"
+            )
+        table = table.set_column(index, table.schema.field(index), column.cast(table.schema.field(index).type))
     return Recording.merge([(events, table)], lap=timedelta(milliseconds=max(count, LAP_MS)))
 
 

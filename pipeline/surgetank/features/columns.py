@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgetank.errors import TopologyError
+from surgetank.features.number_columns import doubles_of, is_number, is_plain_number
 from surgetank.features.spec import Feature, Float32s
 
 Int64s = npt.NDArray[np.int64]
@@ -25,7 +26,10 @@ _THURSDAY = 3  # 1970-01-01, where Monday is 0
 
 @dataclass(frozen=True, slots=True)
 class Field(Feature):
-    """A number or boolean as float32: integers above 2^24 are rounded, numbers above 3.4e38 become infinite."""
+    """A number or boolean as float32: integers above 2^24 are rounded, numbers above 3.4e38 become infinite.
+
+    A decimal is the double nearest to it, a date the days since 1970-01-01, a time of day the seconds since midnight.
+    """
 
     field: str
 
@@ -45,13 +49,16 @@ class Field(Feature):
         return "a number or boolean"
 
     def takes(self, dtype: pa.DataType) -> bool:
-        """Accept integers, floats and booleans."""
-        kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-        return any(is_kind(dtype) for is_kind in kinds)
+        """Accept integers, floats, booleans, decimals, dates and times of day."""
+        return is_number(dtype)
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
         """Return float32 [m]: the numbers, 1 for true and 0 for false."""
-        return _float32(columns.column(self.field))
+        values = columns.column(self.field)
+        if is_plain_number(values.type):
+            return _float32(values)
+        with np.errstate(over="ignore"):
+            return doubles_of(values).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

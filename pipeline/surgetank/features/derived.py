@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
+from surgetank.features.number_columns import doubles_of, is_number
 from surgetank.features.spec import NO_AGGREGATES, Feature, Float32s, Float64s, Input
 
 
@@ -47,7 +48,7 @@ class Derived(Feature):
         return "a number or boolean"
 
     def takes(self, dtype: pa.DataType) -> bool:
-        """Accept integers, floats and booleans."""
+        """Accept integers, floats, booleans, decimals, dates and times of day."""
         return is_number(dtype)
 
     @property
@@ -228,11 +229,6 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def is_number(dtype: pa.DataType) -> bool:
-    """Say whether an Arrow type is an integer, a float or a boolean."""
-    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype))
-
-
 def operand_name(value: Value) -> str:
     """Return the name of an operand as part of another name, in parentheses where it would be ambiguous."""
     return value if isinstance(value, str) else f"({value.name})"
@@ -245,6 +241,4 @@ def _json_value(field: object) -> object:
 def _float64(column: pa.Array) -> Float64s:
     if not is_number(column.type):
         return np.where(column.is_null().to_numpy(zero_copy_only=False), np.nan, 0.0)
-    if column.null_count or pa.types.is_boolean(column.type):
-        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    return column.to_numpy().astype(np.float64)  # type: ignore[no-any-return]
+    return doubles_of(column)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
+from surgetank.event_columns import TimeUnit
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
@@ -102,9 +103,13 @@ class Feature(Input):
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """A model's input: its columns in order. Raises TopologyError if it is empty or two columns share a name."""
+    """A model's input: its columns in order. Raises TopologyError if it is empty or two columns share a name.
+
+    ``time_units`` are the declared units of columns of the events that hold times as whole numbers.
+    """
 
     features: tuple[Input, ...]
+    time_units: Mapping[str, TimeUnit] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -155,12 +160,19 @@ class FeatureSpec:
         return matrix
 
     def declaration(self) -> list[dict[str, Any]]:
-        """Return the declarations of the features, in order, as plain JSON values."""
-        return [feature.declaration() for feature in self.features]
+        """Return the declarations of the features, in order, as plain JSON values.
+
+        A feature of times whose unit is declared has ``time_units``, by column.
+        """
+        return [self._declared(feature) for feature in self.features]
 
     def fingerprint(self) -> str:
         """Return a hash of the declaration, the same in every process."""
         return fingerprint(self.declaration())
+
+    def _declared(self, feature: Input) -> dict[str, Any]:
+        units = {column: self.time_units[column] for column in feature.inputs if column in self.time_units}
+        return feature.declaration() | ({"time_units": units} if units else {})
 
 
 def fingerprint(declaration: list[dict[str, Any]]) -> str:

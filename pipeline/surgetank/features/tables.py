@@ -20,8 +20,10 @@ import numpy as np
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
+from surgetank.event_columns import TimeUnit, unit_hint
 from surgetank.features.aggregate_kinds import AggregateKind
-from surgetank.features.derived import Value, inputs_of, is_number, name_of, numbers, sql_of
+from surgetank.features.derived import Value, inputs_of, name_of, numbers, sql_of
+from surgetank.features.number_columns import is_number
 from surgetank.features.row_layout import AggregateSpec, RingWindow, RowLayout, duration_text
 from surgetank.features.spec import Float64s, Input
 
@@ -52,6 +54,11 @@ class Facts(Protocol):
     @property
     def time(self) -> str:
         """The field with the event time."""
+        ...
+
+    @property
+    def time_units(self) -> Mapping[str, TimeUnit]:
+        """The units of fields that hold times as whole numbers."""
         ...
 
 
@@ -143,7 +150,9 @@ class Table:
         facts = self.facts
         if facts is None:
             return None
-        return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time}
+        unit = facts.time_units.get(facts.time)
+        units = {} if unit is None else {"time_unit": unit}
+        return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time, **units}
 
     def _window(self, span: timedelta, buckets: int) -> RingWindow:
         ms = _whole_ms(span, f"table {self.name!r}: window")
@@ -196,7 +205,7 @@ class Aggregate(Input):
         return "a number or boolean"
 
     def takes(self, dtype: pa.DataType) -> bool:
-        """Accept integers, floats and booleans."""
+        """Accept integers, floats, booleans, decimals, dates and times of day."""
         return is_number(dtype)
 
     @property
@@ -284,6 +293,7 @@ class TableState:
             if not pa.types.is_timestamp(schema.field(facts.time).type):
                 raise TopologyError(
                     f"table {self.table.name!r}: facts.time names field {facts.time!r}, which is not a timestamp"
+                    + unit_hint(facts.time, schema)
                 )
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from surgetank.clock import SystemClock
 from surgetank.declaration import Pipeline
 from surgetank.errors import StartupError, TopologyError
+from surgetank.features.number_columns import doubles_of, is_number, is_plain_number
 from surgetank.features.spec import Float32s, Float64s
 from surgetank.features.tables import TableState
 from surgetank.offline import feature_sql
@@ -192,10 +193,23 @@ def query_aggregates(table_state: TableState, events: pa.Table) -> dict[str, Flo
     with duckdb.connect(
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     ) as connection:
-        connection.register("recorded", events)
+        connection.register("recorded", _numbers(table_state, events))
         deletes = feature_sql.DELETES in events.column_names and pc.any(events[feature_sql.DELETES]).as_py()
         found = connection.sql(feature_sql.sql(table_state, "recorded", deletes=bool(deletes))).to_arrow_table()
     return {each.name: found[each.name].to_numpy() for each in table_state.aggregates}  # NaN for NULL
+
+
+def _numbers(table_state: TableState, events: pa.Table) -> pa.Table:
+    """Return the columns for the query, with decimals, dates and times of day as the doubles that a worker computes."""
+    read = dict.fromkeys(column for each in table_state.aggregates for column in each.source_columns)
+    kept = [name for name in events.column_names if name in read or name in feature_sql.COLUMNS]
+    columns = {name: events[name] for name in kept}
+    for name in read:
+        dtype = columns[name].type
+        if is_number(dtype) and not is_plain_number(dtype):
+            doubles = doubles_of(columns[name].combine_chunks())
+            columns[name] = pa.array(doubles, mask=np.isnan(doubles))
+    return pa.table(columns)
 
 
 def _identity(pipeline: Pipeline, columns: pa.RecordBatch) -> Iterator[pa.Array]:

@@ -16,6 +16,7 @@ from surgetank.features.tables import Aggregate, TableState
 
 _GIVEN = ("ordinal", "key", "time_ms", "reads", "writes")
 DELETES = "event deletes"  # a column name that no Avro field can have
+COLUMNS = (*_GIVEN, DELETES)  # of the events, beside those that the aggregates read
 _DELETES, _DELETIONS = quoted(DELETES), quoted("deletions so far")
 
 _KEYED = """keyed AS (

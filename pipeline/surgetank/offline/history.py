@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from surgetank.declaration import Pipeline
 from surgetank.drills.recording import Recording
 from surgetank.errors import TopologyError
+from surgetank.event_columns import root_columns
 
 Int64s = npt.NDArray[np.int64]
 
@@ -61,9 +62,10 @@ class History:
                     f"the recording of pipeline {pipeline.name!r} has no events of {topic!r}; "
                     f"it has: {', '.join(topic_numbers)}"
                 )
+        tables = _declared_columns(dict(zip(recording.topics, recording.tables, strict=True)), pipeline)
         return cls(
             {
-                topic: OrderedEvents(recording.tables[k], np.flatnonzero(recording.kind == k).astype(np.int64))
+                topic: OrderedEvents(tables[topic], np.flatnonzero(recording.kind == k).astype(np.int64))
                 for topic, k in topic_numbers.items()
             }
         )
@@ -90,6 +92,7 @@ class History:
         Raises TopologyError, naming the missing topic or column.
         """
         required = required_columns(pipeline)
+        tables = _declared_columns(tables, pipeline)
         times: list[Int64s] = []
         for topic, columns in required.items():
             if topic not in tables:
@@ -110,6 +113,15 @@ class History:
             rows = np.argsort(ordinal)
             topics[topic] = OrderedEvents(tables[topic].take(rows), ordinal[rows])
         return cls(topics)
+
+
+def _declared_columns(tables: Mapping[str, pa.Table], pipeline: Pipeline) -> dict[str, pa.Table]:
+    """Return the tables with the columns that a declaration can name, by topic."""
+    declared = {each.topic: each for each in (pipeline.events, *pipeline.table_facts)}
+    return {
+        topic: declared[topic].columns(table.schema).of(table) if topic in declared else table
+        for topic, table in tables.items()
+    }
 
 
 def _check_column(column: str, schema: pa.Schema, what: str) -> None:
@@ -149,6 +161,7 @@ def _load(folder: Path, topic: str, columns: Iterable[str]) -> pa.Table:
     if any(each.suffix != ending for each in files):
         raise TopologyError(f"{folder / topic} has files of several formats; keep one format: {', '.join(FORMATS)}")
     source = ds.dataset([str(each) for each in files], format=FORMATS[ending])
+    columns = root_columns(list(columns), source.schema)
     for column in columns:
         _check_column(column, source.schema, f"the events of {topic!r} in {folder}")
     return source.to_table(columns=list(columns)).combine_chunks()

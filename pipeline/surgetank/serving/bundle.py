@@ -89,7 +89,7 @@ class Bundle:
         if self.manifest.fingerprint == spec.fingerprint():
             return
         what = f"model {self.name} {self.version} does not fit the pipeline's features"
-        ours = {feature.name: feature.declaration() for feature in spec.features}
+        ours = {feature["name"]: feature for feature in spec.declaration()}
         theirs = {feature["name"]: feature for feature in self.manifest.features}
         missing = [name for name in theirs if name not in ours]
         if missing:

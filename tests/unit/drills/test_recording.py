@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from surgetank.declaration import Events
 from surgetank.drills.recording import Recording
+from surgetank.errors import TopologyError
 
 LAP = timedelta(seconds=10)
 instants = st.lists(st.integers(0, 10_000), max_size=30)
@@ -116,6 +117,36 @@ def test_laps_that_would_overlap_are_refused() -> None:
     with pytest.raises(ValueError, match="overlap"):
         recording_of([0, 10_001])
     assert len(recording_of([0, 10_000])) == 2
+
+
+def test_times_in_whole_numbers_move_with_their_lap() -> None:
+    """They are in their declared unit, and the recording is ordered by them."""
+    events = Events("t.a", schema="a", key="key", time="at", time_units={"at": "us"})
+    whole = table("a", [7, 5]).set_column(2, "at", pa.array([7_001, 5_001], pa.int64()))
+    recording = Recording.merge([(events, whole)], lap=LAP)
+    sent = [
+        value
+        for chunk in recording.chunks(lambda _, batch: [str(at).encode() for at in batch["at"].to_pylist()], count=4)
+        for value in chunk.values
+    ]
+    assert sent == [b"5001", b"7001", b"10005001", b"10007001"]
+    assert recording.times(0, 4).tolist() == [5, 7, 10_005, 10_007]
+
+
+def test_nested_events_are_sent_once() -> None:
+    """Their keys and times are those at the end of the path; in a second lap their ids would be the same."""
+    events = Events("t.a", schema="a", id="row.event_id", key="row.key", time="row.at")
+    flat = table("a", [7, 5])
+    rows = pa.StructArray.from_arrays([column.combine_chunks() for column in flat.columns], flat.schema.names)
+    recording = Recording.merge([(events, pa.table({"row": rows}))], lap=LAP)
+
+    def ids(_: Events, batch: pa.RecordBatch) -> list[bytes]:
+        return [row["row"]["event_id"].encode() for row in batch.to_pylist()]
+
+    (chunk,) = recording.chunks(ids, count=2)
+    assert (chunk.values, chunk.keys, chunk.time_ms.tolist()) == ([b"a1", b"a0"], [b"k1", b"k0"], [5, 7])
+    with pytest.raises(TopologyError, match=r"'row\.event_id' is a field of a record.*send at most 2 events"):
+        list(recording.chunks(ids, count=3))
 
 
 def test_nothing_is_no_recording() -> None:

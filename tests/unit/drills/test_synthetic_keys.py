@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from surgetank.declaration import Events
 from surgetank.drills.recording import Recording
 from surgetank.drills.synthetic_keys import synthetic_keys
+from surgetank.event_columns import TimeUnit
 
 EVENTS = Events("t.events", schema="event", key="key", time="at")
 FIRST_MS = 700
@@ -49,3 +50,24 @@ def test_events_without_a_key_are_refused() -> None:
     """There is nothing to deal them out by."""
     with pytest.raises(ValueError, match="no key"):
         synthetic_keys(RECORDING, replace(EVENTS, key=None), 2, 2)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", None])
+def test_times_keep_the_unit_of_their_field(unit: TimeUnit | None) -> None:
+    """A millisecond apart, as whole numbers of a declared unit or as microseconds by type."""
+    (table,) = RECORDING.tables
+    times = table["at"].cast(pa.timestamp("us", "UTC")) if unit is None else table["at"].cast(pa.timestamp(unit, "UTC"))
+    whole = table.set_column(2, "at", times if unit is None else times.cast(pa.int64()))
+    events = replace(EVENTS, time_units={"at": unit} if unit else {})
+    found = synthetic_keys(Recording.merge([(events, whole)], lap=timedelta(hours=1)), events, 2, 3)
+    assert found.time_ms.tolist() == [FIRST_MS, FIRST_MS + 1, FIRST_MS + 2]
+
+
+def test_nested_keys_are_refused() -> None:
+    """A synthetic key replaces a column."""
+    (table,) = RECORDING.tables
+    row = pa.StructArray.from_arrays([column.combine_chunks() for column in table.columns], table.schema.names)
+    events = replace(EVENTS, key="row.key")
+    nested = table.append_column("row", row)
+    with pytest.raises(ValueError, match=r"'row\.key' is a field of a record"):
+        synthetic_keys(Recording.merge([(events, nested)], lap=timedelta(hours=1)), events, 2, 3)

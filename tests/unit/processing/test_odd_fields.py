@@ -123,9 +123,15 @@ def pipeline(**events: Any) -> Pipeline:
     )
 
 
-def process(folder: Path, schema: Any, records: list[tuple[bytes | None, bytes | None]], arrived: int) -> BatchOutput:
-    """Take records through all steps of a pipeline with the id i, the key k, the time t and the feature x."""
-    declared, contracts, clock = pipeline(id="i", key="k", time="t"), project_schemas(), SystemClock()
+def process(
+    folder: Path,
+    schema: Any,
+    records: list[tuple[bytes | None, bytes | None]],
+    arrived: int,
+    declared: Pipeline | None = None,
+) -> BatchOutput:
+    """Take records through all steps of a pipeline; default: with the id i, the key k, the time t and the feature x."""
+    declared, contracts, clock = declared or pipeline(id="i", key="k", time="t"), project_schemas(), SystemClock()
     events, _ = deserializers(declared, contracts_of(folder, schema), BYTES_MAX)
     processor = BatchProcessor(
         declared,

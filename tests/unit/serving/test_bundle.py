@@ -187,3 +187,9 @@ def test_the_manifest_is_for_people_too(bundle: Bundle) -> None:
     assert list(json.loads(text)) == list(Manifest.model_fields)
     assert text.endswith("}\n")
     assert "\n  " in text
+
+
+def test_a_model_of_times_in_another_unit_is_refused(bundle: Bundle) -> None:
+    """The message says the unit of both."""
+    message = refusal(lambda: bundle.check(FeatureSpec(FEATURES, {"at": "us"})))
+    assert "'at_day_of_week' is not as in training: time_units is {'at': 'us'} in the pipeline and None" in message

@@ -1,6 +1,6 @@
 """Avro schemas as a small tree that describes the wire format and the Arrow columns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -49,11 +49,12 @@ class Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """One of Avro's eight primitive types, and its logical type, if any."""
+    """One of Avro's eight primitive types, and its logical type, if any; ``connect_name`` is what Connect calls it."""
 
     name: str
     logical: str | None = None
     decimal: Decimal | None = None
+    connect_name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,8 @@ class _Parser:
                 logical = schema.get("logicalType")
                 if kind == "bytes" and logical == "decimal":
                     return Primitive(kind, logical, _decimal(schema, path))
-                return Primitive(kind, logical if (kind, logical) in _LOGICAL else None)
+                known = logical if (kind, logical) in _LOGICAL else None
+                return Primitive(kind, known, connect_name=str(schema.get("connect.name", "")))
             case _:
                 return self._reference(kind, namespace, path)
 
@@ -279,7 +281,7 @@ def _full_name(name: str, namespace: str) -> tuple[str, str]:
 
 
 def _decimal(schema: Json, path: str) -> Decimal:
-    decimal = Decimal(schema["precision"], schema.get("scale", 0))
+    decimal = Decimal(schema.get("precision", 0), schema.get("scale", 0))
     if not 0 < decimal.precision <= _DECIMAL_DIGITS_MAX:
         raise SchemaError(
             f"field {path!r}: a decimal of {decimal.precision} digits; columns have 1 to {_DECIMAL_DIGITS_MAX}"

@@ -148,7 +148,7 @@ def _features(random: Random, schema: OddSchema) -> list[OddFeature]:
     numbers = [name for name in types if fits(Need.NUMBER, types[name])]
     texts = [name for name in types if fits(Need.TEXT, types[name])]
     times = [name for name in types if fits(Need.TIMESTAMP, types[name])]
-    found = [number_feature(name) for name in numbers[: random.randrange(1, 5)]]
+    found = [number_feature(name, types[name]) for name in numbers[: random.randrange(1, 5)]]
     found += [category_feature(name) for name in texts[: random.randrange(3)]]
     found += [calendar_feature(random, name, per_second(types[name])) for name in times[: random.randrange(3)]]
     if len(times) > 1 and random.random() < 0.5:
@@ -156,7 +156,8 @@ def _features(random: Random, schema: OddSchema) -> list[OddFeature]:
         found.append(elapsed_feature(random, (start, per_second(types[start])), (end, per_second(types[end]))))
     if random.random() < UNFIT_SHARE:
         taken = {name for feature in found for name, need in feature.reads if need is Need.TEXT}
-        found.append(number_feature(random.choice([name for name in types if name not in {*numbers, *taken}])))
+        unfit = random.choice([name for name in types if name not in {*numbers, *taken}])
+        found.append(number_feature(unfit, types[unfit]))
     return found
 
 

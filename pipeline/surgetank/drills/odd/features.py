@@ -17,6 +17,7 @@ from surgetank.drills.odd.avro_types import PER_SECOND, TIMESTAMPS, Json
 Event = Mapping[str, Any]
 
 NUMBERS = ("int", "long", "float", "double", "boolean")
+_PER_UNIT = {"date": 1, "time-millis": 1_000, "time-micros": 1_000_000}  # days, and ticks per second
 VOCABULARY = ("A", "B", "C", "D")
 
 _LOGICAL = {
@@ -72,7 +73,7 @@ def fits(need: Need, schema: Json) -> bool:
     """Return whether a field of a type must be accepted by a feature that needs this."""
     match need:
         case Need.NUMBER:
-            return meaning(schema) in NUMBERS
+            return meaning(schema) in {*NUMBERS, *_PER_UNIT, "decimal"}
         case Need.TEXT:
             return meaning(schema) in {"string", "uuid", "enum"}
         case Need.TIMESTAMP:
@@ -84,9 +85,19 @@ def per_second(schema: Json) -> int:
     return PER_SECOND[meaning(schema).rpartition("-")[2]]
 
 
-def number_feature(field: str) -> OddFeature:
-    """Return the feature that is a number."""
-    return OddFeature(f"Field({field!r})", ((field, Need.NUMBER),), lambda event: _float32(event[field]))
+def number_feature(field: str, schema: Json) -> OddFeature:
+    """Return the feature that is a number; dates are days since 1970, times of day seconds since midnight."""
+    kind = meaning(schema)
+
+    def value(event: Event) -> float:
+        number = event[field]
+        if number is not None and kind == "decimal":
+            number = int.from_bytes(number, "big", signed=True) / 10 ** _scale(schema)
+        elif number is not None and kind in _PER_UNIT:
+            number /= _PER_UNIT[kind]
+        return _float32(number)
+
+    return OddFeature(f"Field({field!r})", ((field, Need.NUMBER),), value)
 
 
 def category_feature(field: str) -> OddFeature:
@@ -128,6 +139,13 @@ def elapsed_feature(random: Random, start: tuple[str, int], end: tuple[str, int]
 
     needs = ((start[0], Need.TIMESTAMP), (end[0], Need.TIMESTAMP))
     return OddFeature(f"Elapsed({start[0]!r}, {end[0]!r}, unit={unit!r})", needs, value)
+
+
+def _scale(schema: Json) -> int:
+    """Return the scale of a decimal."""
+    if isinstance(schema, list):
+        (schema,) = (branch for branch in schema if branch != "null")
+    return int(schema.get("scale", 0))
 
 
 def _float32(number: float | None) -> float:
