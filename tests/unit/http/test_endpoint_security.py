@@ -251,7 +251,7 @@ def test_a_token_without_tls_on_a_public_address(host: str) -> None:
 def test_clients_that_begin_no_tls_lock_nobody_out_and_are_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all handshakes held by silent clients /live answers, the oldest is cut for it, the others are in time."""
     monkeypatch.setattr(tls_listener, "HANDSHAKES_MAX", 8)
-    monkeypatch.setattr(tls_listener, "REQUEST_SECONDS", PATIENCE)
+    monkeypatch.setattr(tls_listener, "REQUEST_SECONDS", 10 * PATIENCE)
     running = serve(tls())
     silent = [socket.create_connection(("127.0.0.1", running.port), PATIENCE) for _ in range(8)]
     try:
