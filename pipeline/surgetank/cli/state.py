@@ -237,6 +237,7 @@ def rebuild(
 def reset(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    as_json: Json = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -252,9 +253,12 @@ def reset(
     pipeline, base = found.pipeline, found.base
     names = ", ".join(pipeline.changelogs.values())
     if not yes:
-        typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True)
+        typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True, err=True)
     provisioning.renew(found.settings.kafka, pipeline, list(pipeline.changelogs.values()))
     remove(base)
+    if as_json:
+        print_json({"changelogs": list(pipeline.changelogs.values()), "folder": str(base)})
+        return
     typer.echo(f"{pipeline.name} has no state now")
 
 
