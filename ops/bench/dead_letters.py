@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from surgetank.declaration import Pipeline
@@ -33,7 +33,7 @@ from topology.flights import flights
 from topology.recordings.flights import recording
 
 HOME = Path(".surgetank") / "bench-dead-letters"
-WRONG = {"dead_letters.value_bytes_max": 10, "dead_letters.share_max": 1}  # every event is larger
+WRONG: Mapping[str, object] = {"dead_letters.value_bytes_max": 10, "dead_letters.share_max": 1}  # every event is larger
 SEND_RATE = 50_000.0
 DEADLINE_SECONDS = 600.0
 KILLS = 2
@@ -134,8 +134,8 @@ class LettersRun:
         found: dict[str, int] = json.loads(output)["letters"]
         return found
 
-    def _fleet(self, settings: dict[str, object]) -> Fleet:
-        return Fleet("topology.flights", bootstrap=self._kafka.bootstrap, folder=HOME / "logs", settings=settings)
+    def _fleet(self, settings: Mapping[str, object]) -> Fleet:
+        return Fleet("topology.flights", bootstrap=self._kafka.bootstrap, folder=HOME / "logs", settings=dict(settings))
 
     def _size(self, topic: str) -> int:
         """Return the number of records, with those of open and aborted transactions and their markers."""

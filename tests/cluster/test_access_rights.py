@@ -18,6 +18,7 @@ from tests.support.secured_kafka import SecuredKafka, secured
 from tests.support.stateful_pipeline import Remembered
 
 EVENTS = 200
+KEY = "N14228"  # of the first event
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,8 @@ def test_a_tool_lacks_a_right(live: Secured) -> None:
         ("dead-letters", "dead-letters", "stats", "any"),
         ("dead-letters-replay", "dead-letters", "replay", "any", "--send"),
         ("state", "state", "restoring", "any", "--json"),
+        ("state", "state", "size", "any"),
+        ("state", "state", "inspect", "any", KEY),
     ):
         code, said = live.run(tool, *command)
         assert code == 0, (command, said)
