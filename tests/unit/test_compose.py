@@ -274,9 +274,7 @@ def test_the_image_installs_what_the_engine_needs_and_starts_it(
     assert "mkdir /state && chown nobody /state\nUSER nobody\n" in text
 
 
-def test_the_engine_is_on_the_path_but_not_installed(
-    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engine_is_on_the_path_but_not_installed(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the image: workers write its version on the timeline, and read it from a file that the image has."""
 
     def missing(name: str) -> str:
