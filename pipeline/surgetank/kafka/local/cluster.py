@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,7 +25,7 @@ from surgetank.kafka import broker_inspection, clients
 from surgetank.kafka.local import jars
 from surgetank.kafka.local.broker import Broker, free_ports, stop_all
 from surgetank.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
-from surgetank.kafka.local.file_lock import file_lock
+from surgetank.kafka.local.file_lock import folder_lock
 from surgetank.kafka.local.scram_tls import BROKER, ScramTls
 from surgetank.settings import KafkaSettings
 
@@ -326,8 +326,7 @@ class LocalCluster:
             return down
         return BrokerStatus(**(asdict(down) | running))
 
-    @contextmanager
-    def used_alone(self) -> Iterator[None]:
+    def used_alone(self) -> AbstractContextManager[None]:
         """Let no other process use the folder in this way meanwhile. Raises StartupError at once if one does."""
 
         def refuse(holder: str) -> None:
@@ -336,26 +335,12 @@ class LocalCluster:
                 "in another folder"
             )
 
-        with self._lock(_USING, refuse):
-            yield
+        return folder_lock(self.data, _USING, refuse)
 
     def _locked(self) -> AbstractContextManager[None]:
         """Allow one process at a time to start or stop the brokers of this folder."""
-        return self._lock(
-            _STARTING, lambda holder: log.warning("%s starts or stops the Kafka in %s; waiting", holder, self.data)
-        )
-
-    @contextmanager
-    def _lock(self, name: str, held_by: Callable[[str], None]) -> Iterator[None]:
-        with ExitStack() as stack:
-            try:
-                self.data.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(file_lock(self.data / name, held_by))
-            except OSError as error:
-                raise StartupError(
-                    f"{self.data} cannot be used for a local Kafka: {error.strerror}; give another folder with --data"
-                ) from None
-            yield
+        waiting = "%s starts or stops the Kafka in %s; waiting"
+        return folder_lock(self.data, _STARTING, lambda holder: log.warning(waiting, holder, self.data))
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""A lock between processes: a file, in which the process that holds it is named."""
+"""Locks between processes: a file, in which the process that holds it is named."""
 
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from surgetank.errors import StartupError
 
 
 @contextmanager
@@ -25,4 +27,21 @@ def file_lock(path: Path, held_by: Callable[[str], None]) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
+        yield
+
+
+@contextmanager
+def folder_lock(folder: Path, name: str, held_by: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a file of a local Kafka's folder, which is created, as ``file_lock`` does.
+
+    Raises StartupError if the folder or the file cannot be created.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(file_lock(folder / name, held_by))
+        except OSError as error:
+            raise StartupError(
+                f"{folder} cannot be used for a local Kafka: {error.strerror}; give another folder with --data"
+            ) from None
         yield
