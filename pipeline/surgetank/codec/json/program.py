@@ -84,10 +84,10 @@ def json_program_of(record: Record, avro: Json) -> JsonProgram:
             longest = max(longest, *(len(symbol.encode()) for symbol in kind.symbols), 0)
         if isinstance(kind, Fixed):
             longest = max(longest, _base64_bytes(kind.size))
-        if isinstance(kind, Array):
+        if isinstance(kind, Array) and isinstance(kind.items, Primitive):
             (item,) = shape.children
             row[ARGUMENT], row[DATA] = len(record.fields) + len(items), item.level
-            items.append([_OPS[without_null(kind.items).name], -1, *item.buffers, 0, 0, 0, 0, 0])
+            items.append([_OPS[kind.items.name], -1, *item.buffers, 0, 0, 0, 0, 0])
         fields.append(row)
         types.append(described)
         names.append([*texts.add(name), number])
