@@ -26,15 +26,16 @@ def main(
     bootstrap: str | None,
     profile: Path | None,
     report: Path,
+    as_json: bool,
 ) -> None:
-    """Run the benchmark, print its tables, write its report."""
+    """Run the benchmark, print its tables, write its report. With ``as_json`` the report is all that is printed."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     for asked in (signal.SIGINT, signal.SIGTERM):  # either signal stops the started processes on the way out
         signal.signal(asked, stop)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, quiet=as_json)
     plan = BenchPlan(
         job=job,
         rounds=1 if quick else rounds,
@@ -53,6 +54,9 @@ def main(
         console.print("stopped; everything that was started has ended")
         raise SystemExit(130) from None
     report.write_text(json.dumps(found, indent=2) + "\n")
+    if as_json:
+        print(json.dumps(found))
+        return
     shown = Console(width=max(console.width, WIDTH))
     for table in tables(found):
         shown.print(table)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from surgetank.features.derived import Above, IsNull, Log1p
     from surgetank.features.spec import Feature
     from surgetank.features.tables import Table, days, hours, minutes, seconds
+    from surgetank.features.vectors import vector
 
 __all__ = [
     "Above",
@@ -37,6 +38,7 @@ __all__ = [
     "hours",
     "minutes",
     "seconds",
+    "vector",
 ]
 
 _MODULES = {
@@ -46,6 +48,7 @@ _MODULES = {
     "surgetank.features.derived": ("Above", "IsNull", "Log1p"),
     "surgetank.features.spec": ("Feature",),
     "surgetank.features.tables": ("Table", "days", "hours", "minutes", "seconds"),
+    "surgetank.features.vectors": ("vector",),
 }
 
 if not TYPE_CHECKING:  # a type checker reports a name that is not imported above

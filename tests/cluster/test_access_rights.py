@@ -23,6 +23,7 @@ from tests.support.stateful_pipeline import Remembered
 
 EVENTS = 200
 TOKEN = "token-of-the-endpoints"
+KEY = "N14228"  # of the first event
 
 
 class Secured:
@@ -166,6 +167,8 @@ def test_a_tool_lacks_a_right(live: Secured, monkeypatch: pytest.MonkeyPatch) ->
         ("dead-letters", "dead-letters", "stats", "any"),
         ("dead-letters-replay", "dead-letters", "replay", "any", "--send"),
         ("state", "state", "restoring", "any", "--json"),
+        ("state", "state", "size", "any"),
+        ("state", "state", "inspect", "any", KEY),
     ):
         code, said = live.run(tool, *command)
         assert code == 0, (command, said)

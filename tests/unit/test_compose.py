@@ -1,6 +1,9 @@
 """docker-compose.yml: well formed, on loopback only, the same Kafka as the local one, and what watches it."""
 
 import re
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,17 @@ import jsonschema
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from surgetank.cli import app
+from surgetank.errors import StartupError
 from surgetank.kafka.local import cluster_layout
 from surgetank.kafka.local.kafka_versions import DEFAULT
+from surgetank.settings import load
+from surgetank.settings.names import variable_of
+from surgetank.timeline.timeline_reporter import code_version
+from surgetank.version import engine_version
+from topology.flights import flights
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
 _TEXT = {"type": "string", "minLength": 1}
@@ -244,6 +254,44 @@ def test_the_image_has_all_that_the_command_line_needs(compose: dict[str, Any]) 
     assert set(copied) == allowed
     assert {"pipeline", "topology", "schemas"} <= allowed
     assert all((FILE.parent / name).exists() for name in copied)
+
+
+def test_the_image_installs_what_the_engine_needs_and_starts_it(
+    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All dependencies without extras; the modules that it runs; the state in the folder that its user may write."""
+    text = (FILE.parent / compose["services"]["lag-exporter"]["build"]["dockerfile"]).read_text()
+    project = tomllib.loads((FILE.parent / "pyproject.toml").read_text())["project"]
+    locked = re.findall(r"^([\w-]+)==", (FILE.parent / "requirements" / "worker.txt").read_text(), re.MULTILINE)
+    assert {re.split("[=<>]", each)[0] for each in project["dependencies"]} <= set(locked)
+    assert re.search(r"^FROM python:([\d.]+)-slim$", text, re.MULTILINE)[1] == "3.11"  # type: ignore[index]
+    for module in re.findall(r"python -m (surgetank[\w.]*)", text.replace('", "', " ")):
+        assert find_spec(module)
+    (variables,) = re.findall(r"^ENV (NUMBA.*)$", text, re.MULTILINE)
+    values = dict(each.split("=") for each in variables.split())
+    assert values["PYTHONPATH"] == "/surgetank/pipeline"
+    monkeypatch.setenv(variable_of("state.directory"), values[variable_of("state.directory")])
+    assert str(load().state.folder) == "/state"
+    assert "mkdir /state && chown nobody /state\nUSER nobody\n" in text
+
+
+def test_the_engine_is_on_the_path_but_not_installed(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the image: workers write its version on the timeline, and read it from a file that the image has."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("surgetank.version.version", missing)
+    wanted = compose["services"]["lag-exporter"]["image"].partition(":")[2]
+    assert engine_version() == wanted
+    assert CliRunner().invoke(app, ["--version"]).output == f"surgetank {wanted}\n"
+    assert code_version(flights).startswith(f"{wanted}+")
+    dockerfile = (FILE.parent / compose["services"]["lag-exporter"]["build"]["dockerfile"]).read_text()
+    assert "WORKDIR /surgetank\n" in dockerfile
+    assert "COPY pyproject.toml LICENSE ./\n" in dockerfile
+    monkeypatch.setattr("surgetank.version._PROJECT", FILE.parent / "nowhere" / "pyproject.toml")
+    with pytest.raises(StartupError, match="install the package with pip"):
+        engine_version()
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ add_examples(app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from surgetank.version import engine_version
 
-        typer.echo(f"surgetank {version('surgetank')}")
+        typer.echo(f"surgetank {engine_version()}")
         raise typer.Exit
 
 

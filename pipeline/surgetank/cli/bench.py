@@ -34,6 +34,7 @@ def bench(
         Path | None, typer.Option(help="Also write profiles for speedscope.app into this folder.")
     ] = None,
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("bench.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON only.")] = False,
 ) -> None:
     """Run the same job with each contender on the same Kafka, alternating, one process each; print rates and ratios.
 
@@ -59,4 +60,5 @@ def bench(
         bootstrap=bootstrap,
         profile=profile,
         report=report,
+        as_json=as_json,
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from surgetank.cli.options import SettingsOptions, interrupt_on_sigterm, with_settings
+from surgetank.cli.options import SettingsOptions, interrupt_on_sigterm, print_json, with_settings
 from surgetank.cli.output import output_console, print_table
 
 
@@ -17,6 +17,7 @@ def demo(
     seconds: Annotated[float, typer.Option(min=1, help="How long to send.")] = 50.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("demo-report.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON only.")] = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -38,7 +39,7 @@ def demo(
     from surgetank.settings import KafkaSettings
 
     interrupt_on_sigterm()
-    console = output_console()
+    console = output_console(quiet=as_json)
     pipeline, module = located(name)
     settings = given.load()
     plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
@@ -78,6 +79,9 @@ def demo(
                 console.print("stopped; cleaning up")
                 raise typer.Exit(130) from None
     write_report(result.as_dict(), report)
+    if as_json:
+        print_json(result.as_dict())
+        raise typer.Exit(0 if result.audit.ok else 1)
     print_table(_summary(result))
     for what, examples in result.audit.examples.items():
         console.print(f"  {what}: {', '.join(examples)}")

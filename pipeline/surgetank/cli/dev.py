@@ -1,7 +1,8 @@
 """``surgetank dev``: run the pipeline of a project while its files are edited."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,9 @@ def dev(
     reload: Annotated[
         bool, typer.Option("--reload/--no-reload", help="Start again when a file of the project has changed.")
     ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per line and score; all else goes to standard error.")
+    ] = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -35,13 +39,15 @@ def dev(
     Exit status 0 after --once: the first scores are there. All started processes are stopped in the end.
     """
     interrupt_on_sigterm()
+    say = partial(typer.echo, err=as_json)
     try:
         chosen = name or _only_pipeline()
-        with _kafka(given) as servers:
+        with _kafka(given, say) as servers:
+            there = given._replace(bootstrap=servers)
             if once or not reload:
-                _session(chosen, given._replace(bootstrap=servers), rate, _FIRST_SCORES if once else None)
+                _session(chosen, there, rate, _FIRST_SCORES if once else None, say, as_json=as_json)
             else:
-                _restarting(chosen, given._replace(bootstrap=servers), rate)
+                _restarting(chosen, there, rate, say, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(0 if not once else 130) from None
 
@@ -59,14 +65,14 @@ def _only_pipeline() -> str:
 
 
 @contextlib.contextmanager
-def _kafka(given: SettingsOptions) -> Iterator[str]:
+def _kafka(given: SettingsOptions, say: Callable[[str], None]) -> Iterator[str]:
     """Yield the bootstrap servers; those of a Kafka that is started here, and stopped in the end, if none are given."""
     from surgetank.errors import SettingsError, StartupError
     from surgetank.kafka.local.cluster import LocalCluster, version_of
     from surgetank.kafka.local.local_port import local_port
 
     if given.bootstrap is not None:
-        typer.echo(f"using the Kafka at {given.bootstrap}")
+        say(f"using the Kafka at {given.bootstrap}")
         yield given.bootstrap
         return
     address = given.load().kafka.bootstrap
@@ -77,7 +83,7 @@ def _kafka(given: SettingsOptions) -> Iterator[str]:
             f"surgetank dev --bootstrap {address}"
         )
     log_slow_steps()
-    typer.echo(f"starting Apache Kafka at {address} (data and logs in {DATA})")
+    say(f"starting Apache Kafka at {address} (data and logs in {DATA})")
     cluster = LocalCluster(DATA, 1, port, short_lived=True, version=version_of(DATA))
     try:
         started = cluster.up()
@@ -90,9 +96,11 @@ def _kafka(given: SettingsOptions) -> Iterator[str]:
             cluster.down()
 
 
-def _session(name: str, given: SettingsOptions, rate: float, count: int | None) -> None:
+def _session(
+    name: str, given: SettingsOptions, rate: float, count: int | None, say: Callable[[str], None], *, as_json: bool
+) -> None:
     from surgetank.cli.pipeline_argument import located, recording_of
-    from surgetank.cli.scores import print_table
+    from surgetank.cli.scores import print_lines, print_table
     from surgetank.drills.dev_session import run_session
 
     pipeline, module = located(name)
@@ -100,7 +108,7 @@ def _session(name: str, given: SettingsOptions, rate: float, count: int | None) 
 
     def show(columns: "pa.RecordBatch") -> None:
         nonlocal shown
-        print_table(columns, shown == 0)
+        (print_lines if as_json else print_table)(columns, shown == 0)
         shown += columns.num_rows
 
     run_session(
@@ -113,15 +121,17 @@ def _session(name: str, given: SettingsOptions, rate: float, count: int | None) 
         rate=rate,
         count=count,
         show=show,
-        say=typer.echo,
+        say=say,
     )
 
 
-def _restarting(name: str, given: SettingsOptions, rate: float) -> None:
+def _restarting(name: str, given: SettingsOptions, rate: float, say: Callable[[str], None], *, as_json: bool) -> None:
     import sys
 
     from surgetank.drills.restart_on_change import restart_on_change
 
     command = [sys.executable, "-m", "surgetank.cli", "dev", name]
     command += ["--bootstrap", str(given.bootstrap), "--rate", str(rate), "--no-reload", *given.for_worker]
-    restart_on_change(command, Path.cwd(), typer.echo)
+    if as_json:
+        command.append("--json")
+    restart_on_change(command, Path.cwd(), say)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from surgetank.cli.options import Name, SettingsOptions, pipeline_and_settings, with_settings
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 app = typer.Typer(help="Write a post-mortem of an incident.", no_args_is_help=True)
 
@@ -25,6 +25,7 @@ def report(
         Path | None, typer.Option("--output", "-o", help="file to write; default: incident-PIPELINE-TIME.md")
     ] = None,
     prometheus: Annotated[str | None, typer.Option(help="Prometheus' URL, for plots of its metrics")] = None,
+    as_json: Json = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -51,5 +52,8 @@ def report(
         file=output or Path(f"incident-{pipeline.name}-{stamp}.md"),
         prometheus=prometheus,
     )
+    if as_json:
+        print_json({"files": [str(file) for file in files]})
+        return
     for file in files:
         typer.echo(f"wrote {file}")

@@ -120,12 +120,16 @@ def status(data: Data = DATA, as_json: Json = False) -> None:
 def wait(
     data: Data = DATA,
     timeout: Annotated[float, typer.Option(help="Maximal wait in seconds.")] = 60.0,
+    as_json: Json = False,
 ) -> None:
     """Wait until every broker is ready. Exit code 2: a broker does not run, or the timeout has elapsed."""
     from surgetank.kafka.local.cluster import LocalCluster
 
     cluster = LocalCluster.found(data)
     cluster.wait(timeout)
+    if as_json:
+        print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data)})
+        return
     typer.echo(f"Kafka is ready at {cluster.bootstrap}")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from surgetank.cli.options import SettingsOptions, with_settings
+from surgetank.cli.options import Json, SettingsOptions, print_json, with_settings
 
 
 @with_settings
@@ -13,6 +13,7 @@ def monitoring(
     folder: Annotated[
         Path, typer.Argument(file_okay=False, help="Folder to write to; existing files are replaced.")
     ] = Path("ops"),
+    as_json: Json = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -25,6 +26,9 @@ def monitoring(
 
     http = given.load().http
     made = write_monitoring_files(folder, http)
+    if as_json:
+        print_json({"folder": str(folder), "files": made, "to_add": needed_files(http)})
+        return
     typer.echo(f"wrote {len(made)} files to {folder}; the rules: {folder}/prometheus/rules/surgetank.yml")
     for name, content in needed_files(http).items():
         typer.echo(f"put into {folder}/prometheus/{name} and {folder}/alertmanager/{name}: {content}")

@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 PIPE_COLUMNS = 10_000
 
 
-def output_console() -> "Console":
-    """Return the console of standard output. Without a terminal, and without COLUMNS, lines are not wrapped."""
+def output_console(*, quiet: bool = False) -> "Console":
+    """Return the console of standard output. Without a terminal, and without COLUMNS, lines are not wrapped.
+
+    A ``quiet`` one prints nothing: a script reads the standard output.
+    """
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=quiet)
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
-    return Console(highlight=False, width=PIPE_COLUMNS)
+    return Console(highlight=False, width=PIPE_COLUMNS, quiet=quiet)
 
 
 def add_columns(table: "Table", widths: Mapping[str, int], console: "Console") -> None:

@@ -50,7 +50,7 @@ def scores(
                 batch = decode(records)
                 unreadable += len(records) - len(batch)
                 if len(batch):
-                    (_print_lines if as_json else print_table)(batch.columns, seen == 0)
+                    (print_lines if as_json else print_table)(batch.columns, seen == 0)
                     seen += len(batch)
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit from None
@@ -59,7 +59,8 @@ def scores(
         raise typer.Exit(1)
 
 
-def _print_lines(columns: "pa.RecordBatch", _: bool) -> None:
+def print_lines(columns: "pa.RecordBatch", _: bool) -> None:
+    """Print scores as one JSON object per line, with all fields."""
     import json
 
     typer.echo("\n".join(json.dumps(row, default=_text) for row in with_texts_of_times(columns).to_pylist()))

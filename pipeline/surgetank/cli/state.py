@@ -1,7 +1,6 @@
 """`surgetank state`: inspect, change, export, import and delete the state of a pipeline."""
 
 import json
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -10,10 +9,9 @@ import typer
 
 from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 from surgetank.cli.output import output_console
+from surgetank.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from surgetank.declaration import Pipeline
     from surgetank.http.endpoint_security import ClientAccess
     from surgetank.http.peers import PeerAddresses
@@ -152,7 +150,7 @@ def reshard(
     from surgetank.migration.reshard import Reshard
 
     pipeline, settings, *_ = _found(name, given)
-    with _progress() as report_progress:
+    with progress_bar() as report_progress:
         report = Reshard(settings.kafka, pipeline, report_progress).run(partitions, partitioner, dry_run=dry_run)
     if not dry_run:
         what = f"state reshard went from {report.old} partitions to {report.new}"
@@ -202,7 +200,7 @@ def rebuild(
     from surgetank.migration.rebuild import Rebuild, RebuildAction
 
     pipeline, settings, *_ = _found(name, given)
-    with _progress() as report_progress:
+    with progress_bar() as report_progress:
         work = Rebuild(
             settings,
             pipeline,
@@ -241,6 +239,7 @@ def rebuild(
 def reset(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    as_json: Json = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -254,12 +253,15 @@ def reset(
 
     found = _found(name, given)
     pipeline, base = found.pipeline, found.base
-    names = ", ".join(pipeline.changelogs.values())
+    names = list(pipeline.changelogs.values())
     if not yes:
-        typer.confirm(f"delete all records of {names} and the folder {base}?", abort=True)
-    provisioning.renew(found.settings.kafka, pipeline, list(pipeline.changelogs.values()))
+        typer.confirm(f"delete all records of {', '.join(names)} and the folder {base}?", abort=True, err=True)
+    provisioning.renew(found.settings.kafka, pipeline, names)
     remove(base)
-    typer.echo(f"{pipeline.name} has no state now")
+    if as_json:
+        print_json({"changelogs": names, "folder": str(base)})
+    else:
+        typer.echo(f"{pipeline.name} has no state now")
 
 
 @app.command()
@@ -281,7 +283,7 @@ def export(
     from surgetank.state.export_snapshot import export_snapshot
 
     found = _found(name, given)
-    with _progress() as report_progress:
+    with progress_bar() as report_progress:
         snapshot = export_snapshot(found.base, folder, _origin(found), report_progress, task=task, worker=worker)
     _print_snapshot(snapshot, folder, "exported to", as_json)
 
@@ -317,7 +319,7 @@ def import_(
     except OSError as error:
         raise SettingsError(f"state.directory: {found.base} cannot be used: {error.strerror}") from None
     try:
-        with _progress() as report_progress:
+        with progress_bar() as report_progress:
             import_snapshot(folder, snapshot, directory.folder, report_progress, replace=replace)
     finally:
         directory.release()
@@ -374,18 +376,6 @@ def _origin(found: _Found) -> "SnapshotOrigin":
     topic_ids = provisioning.ids(found.settings.kafka, found.pipeline.changelogs.values())
     shapes = state_spec(found.pipeline, found.partitions, topic_ids).signatures
     return SnapshotOrigin(found.pipeline.name, found.cluster, found.partitions, shapes)
-
-
-@contextmanager
-def _progress() -> "Iterator[Callable[[str, int, int], None]]":
-    """Show a progress bar on stderr; yield a callback that takes the current step, the amount done and the total."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    shown = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("examining state", total=None)
-        yield lambda what, done, total: progress.update(bar, description=what, completed=done, total=total)
 
 
 def _print_snapshot(snapshot: "Snapshot", folder: Path, what: str, as_json: bool) -> None:

@@ -104,6 +104,7 @@ def receive(
     name: Name,
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")] = 9099,
     host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
+    as_json: Annotated[bool, typer.Option("--json", help="print the URL as one JSON object")] = False,
     *,
     given: SettingsOptions,
 ) -> None:
@@ -130,7 +131,10 @@ def receive(
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     with AlertmanagerWebhook(settings.kafka, pipeline, host=host, port=port, security=security) as webhook:
-        typer.echo(f"Alertmanager may post to {webhook.url}")
+        if as_json:
+            print_json({"url": webhook.url})
+        else:
+            typer.echo(f"Alertmanager may post to {webhook.url}")
         try:
             stopping.wait()
         except KeyboardInterrupt:

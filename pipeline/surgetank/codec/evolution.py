@@ -8,6 +8,7 @@ The official Avro library makes the comparison.
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import avro.schema
 from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
@@ -24,6 +25,13 @@ from surgetank.codec.schema_repository import (
 )
 from surgetank.errors import SchemaError
 from surgetank.settings import load
+
+
+class SchemaCheck(NamedTuple):
+    """The names of the schemas that were checked, and their problems, one sentence each."""
+
+    schemas: tuple[str, ...]
+    problems: list[str]
 
 
 def problems(folder: Path) -> list[str]:
@@ -49,22 +57,34 @@ def problems(folder: Path) -> list[str]:
     return found
 
 
+def check_schemas(folder: Path | None) -> SchemaCheck:
+    """Check the schemas of a folder, default the setting ``schemas.directory``, and of the engine.
+
+    Raises SettingsError. A folder that cannot be read is a problem.
+    """
+    folder = folder or load().schemas.directory
+    try:
+        return SchemaCheck(tuple(project_schemas(folder).names), problems(folder) + problems(ENGINE))
+    except SchemaError as error:
+        return SchemaCheck((), [str(error)])
+
+
 def main(arguments: list[str]) -> int:
     """Check the schemas of a folder and of the engine; print the problems. Return the exit code: 0 if there are none.
 
     ``arguments``: the folder; default the setting ``schemas.directory``. Raises SettingsError.
     """
-    folder = Path(arguments[0]) if arguments else load().schemas.directory
-    try:
-        found = problems(folder) + problems(ENGINE)
-        names = ", ".join(project_schemas(folder).names)
-    except SchemaError as error:
-        found, names = [str(error)], ""
-    for problem in found:
+    return print_check(check_schemas(Path(arguments[0]) if arguments else None))
+
+
+def print_check(found: SchemaCheck) -> int:
+    """Print the result as text, problems to standard error. Return the exit code: 0 if there are no problems."""
+    for problem in found.problems:
         print(problem, file=sys.stderr)
-    if not found:
+    if not found.problems:
+        names = ", ".join(found.schemas)
         print(f"schemas: {names}: each is compatible with all of its releases, in both directions")
-    return 1 if found else 0
+    return 1 if found.problems else 0
 
 
 def _unknown_releases(folder: Path, contracts: SchemaRepository) -> list[str]:

@@ -1,7 +1,6 @@
 """Reports the events of one worker to the timeline of its pipeline."""
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import threading
@@ -17,6 +16,7 @@ from surgetank.settings import KafkaSettings
 from surgetank.timeline.events import EventKind, TimelineEvent, format_ranges
 from surgetank.timeline.reader import open_timeline
 from surgetank.timeline.writer import TimelineWriter
+from surgetank.version import engine_version
 
 log = logging.getLogger(__name__)
 
@@ -120,4 +120,4 @@ def code_version(pipeline: Pipeline) -> str:
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    return f"{importlib.metadata.version('surgetank')}+{digest.hexdigest()[:8]}"
+    return f"{engine_version()}+{digest.hexdigest()[:8]}"

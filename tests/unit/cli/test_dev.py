@@ -39,10 +39,10 @@ def test_a_kafka_elsewhere_is_used_only_if_it_is_named(project: Path) -> None:
     (project / "surgetank.toml").write_text('[kafka]\nbootstrap = "kafka.example:9092"\n')
     with (
         pytest.raises(SettingsError, match=r"surgetank dev --bootstrap kafka\.example:9092"),
-        dev._kafka(SettingsOptions()),
+        dev._kafka(SettingsOptions(), print),
     ):
         pass
-    with dev._kafka(SettingsOptions("kafka.example:9092")) as servers:
+    with dev._kafka(SettingsOptions("kafka.example:9092"), print) as servers:
         assert servers == "kafka.example:9092"
 
 
@@ -52,6 +52,6 @@ def test_a_kafka_that_cannot_be_started_is_said_to_be_replaceable(project: Path)
     (project / ".surgetank" / "kafka" / "note").write_text("mine")
     with (
         pytest.raises(StartupError, match=r"holds no local Kafka.*; or use another Kafka: surgetank dev"),
-        dev._kafka(SettingsOptions()),
+        dev._kafka(SettingsOptions(), print),
     ):
         pass

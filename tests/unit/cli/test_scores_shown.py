@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surgetank.cli.scores import _print_lines, print_table, with_texts_of_times
+from surgetank.cli.scores import print_lines, print_table, with_texts_of_times
 from surgetank.codec.schema_repository import project_schemas
 
 # Milliseconds, the same instant in microseconds and seconds, and the ends of the range.
@@ -42,7 +42,7 @@ def test_event_times_are_seconds_or_microseconds_instead_of_milliseconds(
     """Lines and table print them, as a time or, beyond the calendar, as the number that came."""
     assert with_texts_of_times(scores())["event_time"].to_pylist() == TEXTS
 
-    _print_lines(scores(), True)
+    print_lines(scores(), True)
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["event_time"] for line in lines] == TEXTS
     monkeypatch.setenv("COLUMNS", "130")  # enough for all columns

@@ -76,6 +76,10 @@ def _name(kind: Any) -> str:
 
 def _value(value: Any, kind: Any) -> Any:
     match _name(kind), value:
+        case "array", list() if not isinstance(value, _Object):
+            if not all(isinstance(item, Digits) for item in value):
+                raise Misfit("an item that is no number")
+            return [_value(item, kind["items"]) for item in value]
         case "boolean", bool():
             return value
         case "string", str():

@@ -400,7 +400,9 @@ def test_doubles_are_those_of_python(doubles: JsonDeserializer, texts: list[str]
     "kind",
     [
         "null",
-        {"type": "array", "items": "long"},
+        {"type": "array", "items": "string"},
+        {"type": "array", "items": ["null", "long"]},
+        {"type": "array", "items": {"type": "long", "logicalType": "timestamp-millis"}},
         {"type": "map", "values": "long"},
         record(("y", "int"), name="Inner"),
         {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2},

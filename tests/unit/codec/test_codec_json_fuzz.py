@@ -27,6 +27,8 @@ SCHEMA = record(
     {"name": "raw", "type": "bytes", "default": "\u00ff"},
     ("three", ["null", {"type": "fixed", "name": "Three", "size": 3}]),
     {"name": "place", "type": "string", "default": "x", "aliases": ["city"]},
+    {"name": "points", "type": {"type": "array", "items": "double"}, "default": []},
+    ("codes", ["null", {"type": "array", "items": "int"}]),
 )
 FIELDS = SCHEMA["fields"]
 REQUIRED = {"id", "count", "total", "ratio", "colour"}
@@ -104,6 +106,8 @@ def event(rng: np.random.Generator) -> bytes:
         "raw": pick(rng, "", "AA==", "/+8=", "AAECAwQF"),
         "three": pick(rng, None, "AAEC"),
         pick(rng, "place", "city"): pick(rng, *LABELS),
+        "points": rng.normal(size=int(rng.integers(4))).tolist(),
+        "codes": pick(rng, None, [], [1, -2147483648, 0]),
         "other": {"a": [1, "]", None, {"b": {}}]},
     }
     names = list(fields)

@@ -79,6 +79,28 @@ def test_what_runs_in_docker_is_what_runs_here(project: Path) -> None:
         words = services[service]["command"]
         assert CliRunner().invoke(app, [*words[: words.index("card-risk")], "--help"]).exit_code == 0
         assert services[service]["image"] == "card-risk:latest"
+        options = CliRunner().invoke(app, [*words[: words.index("card-risk")], "--help"]).output
+        given = dict(word.split("=") for word in words if word.startswith("--"))
+        assert [option for option in given if option not in options] == []
+        listener = re.search(
+            r"INTERNAL://([\w.-]+:\d+),", services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+        )
+        assert listener
+        assert given["--bootstrap"] == listener[1]
+        assert set(services[service]["depends_on"]) <= services.keys()
+    assert any(f"localhost:{given['--port']}/ready" in word for word in services["worker"]["healthcheck"]["test"])
+
+
+def test_the_image_of_a_project_has_its_files(project: Path) -> None:
+    """The folders that its settings and commands need are copied, to where the commands run; local state is not."""
+    lines = (project / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line and line[0] != "#"][1:] == ["WORKDIR /project", "COPY . ."]
+    left_out = {line.strip("/") for line in (project / ".dockerignore").read_text().splitlines()}
+    assert left_out & {"topology", "schemas", "models", "surgetank.toml", "*"} == set()
+    assert ".surgetank" in left_out
+    volumes = yaml.safe_load((project / "docker-compose.yml").read_text())["volumes"]
+    used = [mount.partition(":")[0] for each in compose(project).values() for mount in each.get("volumes", ())]
+    assert sorted(used) == sorted(volumes)
 
 
 def test_the_projects_own_tests_pass(project: Path) -> None:

@@ -20,6 +20,7 @@ from surgetank.codec.json.faults import (
     TWICE,
 )
 from surgetank.codec.json.faults import NULL as NULL_VALUE
+from surgetank.codec.json.number_values import FULL_LEVEL, number_of
 from surgetank.codec.json.program import (
     DEFAULT,
     DEFAULT_BYTES,
@@ -38,7 +39,7 @@ from surgetank.codec.json.program import (
 )
 from surgetank.codec.json.skipping import CLOSE_OBJECT, COLON, COMMA, OPEN_OBJECT, after_value
 from surgetank.codec.json.texts import QUOTE, after_space, same_bytes, text_end
-from surgetank.codec.json.values import FULL_HEAP, number_of, read_value, short_text
+from surgetank.codec.json.values import FULL_HEAP, read_value, short_text
 from surgetank.compiled import compiled
 
 _result: Any = types.UniTuple
@@ -89,7 +90,7 @@ def _read_fields(context: int, open_brackets: Any, i: int, at: int, end: int) ->
     """Read the fields of the object whose opening bracket is at an address, as value ``i`` of their columns.
 
     Return the address behind its closing bracket, GOOD, -1 and 0; or where it is not valid, the fault, the field (-1:
-    none) and a number that belongs to the fault; or an address, FULL_HEAP, a field and the buffer that is full.
+    none) and a number that belongs to the fault; or an address, FULL_HEAP or FULL_LEVEL, a field and what is full.
     """
     seen = number_of(context, SEEN)
     for f in range(number_of(context, FIELD_COUNT)):
@@ -189,7 +190,8 @@ def _read_object(context: int, open_brackets: Any, i: int, at: int, end: int) ->
 def decode_rows(
     context: int, open_brackets: Any, wire: Any, rows: int, kept: Any, failures: Any, progress: Any
 ) -> tuple[int, int]:
-    """Decode rows until all are decoded or a buffer is full; return 0 and 0, or FULL_HEAP and the buffer.
+    """Decode rows until all are decoded or memory is full; return 0 and 0, FULL_HEAP and the buffer, or FULL_LEVEL and
+    the level.
 
     ``context`` is the address of what is needed beside the rows: see ``program``. ``open_brackets``, int64 [levels], is
     room. ``wire`` is int64 [5]: the addresses of the validity bits (0: there are none), int64 offsets and bytes, the
@@ -215,8 +217,8 @@ def decode_rows(
             what = end - begin
         else:
             at, fault, field, what = _read_object(context, open_brackets, progress[1], begin, end)
-        if fault == FULL_HEAP:
-            return FULL_HEAP, what
+        if fault == FULL_HEAP or fault == FULL_LEVEL:
+            return fault, what
         if fault == GOOD:
             kept[progress[1]] = row
             progress[1] += 1

@@ -8,6 +8,7 @@ from surgetank.codec.avro.program import Int64s
 from surgetank.codec.avro.types import arrow_schema
 from surgetank.codec.json.decode_loop import decode_rows
 from surgetank.codec.json.faults import LEVELS_MAX, JsonFault, fault_of
+from surgetank.codec.json.number_values import FULL_LEVEL
 from surgetank.codec.json.numbers import ROOM
 from surgetank.codec.json.program import JsonProgram, json_program_of
 from surgetank.codec.json.values import FULL_HEAP
@@ -38,7 +39,7 @@ class JsonDeserializer:
         names = len(self._program.names)
         self._successors = np.arange(1, names + 2, dtype=np.int64) % names
         self._successors[-1] = 0  # the first name
-        self._seen = np.zeros(len(self._program.fields), dtype=np.int64)
+        self._seen = np.zeros(len(self._program.field_names), dtype=np.int64)
         self._open_brackets = np.zeros(LEVELS_MAX, dtype=np.int64)
         self._scratch = pa.allocate_buffer(max(ROOM, _LONGEST_ESCAPE * self._program.text_bytes_max))
         self._context = _context(self._program, self._arena, self._scratch, self._successors, self._seen)
@@ -70,9 +71,10 @@ class JsonDeserializer:
         progress = np.zeros(3, dtype=np.int64)
         self._decode(values, size, kept, progress)
         _, done, failed = progress.tolist()
+        counts = self._counts(done)
         if done:
-            self._arena.learn(done, progress[1:2])
-        columns = [self._arena.column(shape, [done]) for shape in self._program.columns.shapes]
+            self._arena.learn(done, counts)
+        columns = [self._arena.column(shape, counts.tolist()) for shape in self._program.columns.shapes]
         faults = [self._fault(failure, values) for failure in self._failures[:failed].tolist()]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema), kept[:done], faults
 
@@ -82,13 +84,25 @@ class JsonDeserializer:
         arena.begin(len(values), size)
         addresses = [0 if buffer is None else buffer.address for buffer in values.buffers()]
         wire = np.array([*addresses, values.offset, self._value_bytes_max], dtype=np.int64)
-        full = FULL_HEAP
-        while full:
+        while True:
             full, which = decode_rows(
                 self._context.ctypes.data, self._open_brackets, wire, len(values), kept, self._failures, progress
             )
-            if full:
+            if full == FULL_HEAP:
                 arena.grow_heap(which)
+            elif full == FULL_LEVEL:
+                arena.grow_level(which)
+            else:
+                return
+
+    def _counts(self, done: int) -> Int64s:
+        """Return how many values each level has, int64 [levels], after ``done`` rows: the items end with the last."""
+        counts = np.full(self._program.columns.levels, done, dtype=np.int64)
+        for shape in self._program.columns.shapes:
+            for item in shape.children:
+                offsets = np.frombuffer(self._arena.pieces[shape.buffers[0]], dtype=np.int32, count=done + 1)
+                counts[item.level] = offsets[done]
+        return counts
 
     def _fault(self, failure: list[int], values: pa.LargeBinaryArray) -> tuple[int, JsonFault]:
         row, number, position, field, what = failure
@@ -101,7 +115,7 @@ def _context(program: JsonProgram, arena: Arena, scratch: pa.Buffer, successors:
     return np.array(
         [
             program.fields.ctypes.data,
-            len(program.fields),
+            len(program.field_names),
             program.names.ctypes.data,
             len(program.names),
             program.symbols.ctypes.data,
@@ -112,6 +126,7 @@ def _context(program: JsonProgram, arena: Arena, scratch: pa.Buffer, successors:
             scratch.size,
             successors.ctypes.data,
             seen.ctypes.data,
+            arena.capacities.ctypes.data,
         ],
         dtype=np.int64,
     )

@@ -40,10 +40,11 @@ NO_SYMBOL = 39
 LONE_SURROGATE = 40
 BAD_BASE64 = 41
 WRONG_SIZE = 42
+WRONG_ITEM = 43
 
-# The kinds of JSON values, as the number that belongs to WRONG_KIND.
-OBJECT, ARRAY, TEXT, NUMBER, BOOLEAN = range(5)
-_KINDS = ("an object", "an array", "a text", "a number", "a boolean")
+# The kinds of JSON values, as the number that belongs to WRONG_KIND and WRONG_ITEM.
+OBJECT, ARRAY, TEXT, NUMBER, BOOLEAN, NULL_ITEM = range(6)
+_KINDS = ("an object", "an array", "a text", "a number", "a boolean", "a null")
 
 _TEXTS = {
     NULL: "the value is null",
@@ -73,6 +74,7 @@ _TEXTS = {
     LONE_SURROGATE: "half of a surrogate pair",
     BAD_BASE64: "the text is not base64",
     WRONG_SIZE: "the base64 text does not encode {type}",
+    WRONG_ITEM: "{kind} in {type}",
 }
 
 
@@ -122,7 +124,7 @@ def fault_of(
             position, utf8 = error.start, error.reason
     problem = _TEXTS[number].format(
         what=what,
-        kind=_KINDS[what] if number == WRONG_KIND else "",
+        kind=_KINDS[what] if number in (WRONG_KIND, WRONG_ITEM) else "",
         type=field_type,
         utf8=utf8,
         bytes_max=bytes_max,

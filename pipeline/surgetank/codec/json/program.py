@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 
 from surgetank.codec.avro.program import HEAP, Int64s, Op, Program, Shape, program_of
-from surgetank.codec.avro.types import AvroType, Enum, Fixed, Json, Primitive, Record, without_null
+from surgetank.codec.avro.types import Array, AvroType, Enum, Fixed, Json, Primitive, Record, without_null
 from surgetank.errors import SchemaError
 
 # The columns of the table of fields. DEFAULT and DEFAULT_BYTES say where the JSON text of the default is in the texts;
-# DEFAULT_BYTES is 0 if there is none. ARGUMENT is the size of a fixed, or an enum's first symbol; SYMBOLS is how many
-# it has.
+# DEFAULT_BYTES is 0 if there is none. ARGUMENT is the size of a fixed, an enum's first symbol, or the row that says how
+# the items of an array are read; SYMBOLS is how many an enum has. DATA of an array is the level of its items.
 OP, VALIDITY, BUFFER, DATA, ARGUMENT, SYMBOLS, DEFAULT, DEFAULT_BYTES = range(8)
 FIELD_COLUMNS = 8
 # The columns of the tables of names and symbols: where the text is, its bytes, and the field.
 TEXT, TEXT_BYTES, FIELD = range(3)
 NAME_COLUMNS = 3
-# What the compiled loop needs beside the rows, as int64 [12]: the addresses of the tables, of the texts, of the int64
+# What the compiled loop needs beside the rows, as int64 [13]: the addresses of the tables, of the texts, of the int64
 # addresses and sizes of the buffers, and of scratch memory; how many fields and names there are, and the bytes of the
 # scratch memory. SUCCESSORS, int64 [N + 1], remembers which name follows a name, and which comes first. SEEN,
-# int64 [F], takes 1 for each field that is there.
+# int64 [F], takes 1 for each field that is there. CAPACITIES, int64 [levels], is how many values a level has room for.
 FIELDS, FIELD_COUNT, NAMES, NAME_COUNT, SYMBOL_TABLE, TEXTS = range(6)
-MEMORY, ROOM, SCRATCH, SCRATCH_BYTES, SUCCESSORS, SEEN = range(6, 12)
+MEMORY, ROOM, SCRATCH, SCRATCH_BYTES, SUCCESSORS, SEEN, CAPACITIES = range(6, 13)
 
 _OPS = {
     "int": Op.INT,
@@ -35,14 +35,16 @@ _OPS = {
     "string": Op.STRING,
     "bytes": Op.BYTES,
 }
+_ITEMS = {"int", "long", "float", "double"}
 
 
 @dataclass(frozen=True, slots=True)
 class JsonProgram:
     """A schema for the compiled loop.
 
-    ``columns`` has the buffers and shapes of the columns. ``fields`` is int64 [F, 8]. ``names`` is int64 [N, 3]: the
-    names and aliases of the fields, in the order of the schema, then the aliases. ``symbols`` is int64 [S, 3].
+    ``columns`` has the buffers and shapes of the columns. ``fields`` is int64 [F + A, 8]: the fields, then the items
+    of A arrays. ``names`` is int64 [N, 3]: the names and aliases of the fields, in the order of the schema, then the
+    aliases. ``symbols`` is int64 [S, 3].
     ``texts`` is uint8: the bytes of names, symbols and defaults, and eight more. ``field_names`` and ``types`` name
     the fields and their types, with an article; ``text_bytes_max`` is the longest text that is compared or decoded
     to a fixed.
@@ -67,6 +69,7 @@ def json_program_of(record: Record, avro: Json) -> JsonProgram:
     columns = program_of(record)
     fields, names, types = [], [], []
     symbols: list[list[int]] = []
+    items: list[list[int]] = []
     longest = 0
     aliases: list[tuple[str, int]] = []
     for number, ((name, nullable), declared, shape) in enumerate(
@@ -81,6 +84,10 @@ def json_program_of(record: Record, avro: Json) -> JsonProgram:
             longest = max(longest, *(len(symbol.encode()) for symbol in kind.symbols), 0)
         if isinstance(kind, Fixed):
             longest = max(longest, _base64_bytes(kind.size))
+        if isinstance(kind, Array) and isinstance(kind.items, Primitive):
+            (item,) = shape.children
+            row[ARGUMENT], row[DATA] = len(record.fields) + len(items), item.level
+            items.append([_OPS[kind.items.name], -1, *item.buffers, 0, 0, 0, 0, 0])
         fields.append(row)
         types.append(described)
         names.append([*texts.add(name), number])
@@ -89,7 +96,7 @@ def json_program_of(record: Record, avro: Json) -> JsonProgram:
     names += [[*texts.add(alias), number] for alias, number in aliases if alias not in field_names and _is_plain(alias)]
     return JsonProgram(
         columns=columns,
-        fields=np.array(fields, dtype=np.int64),
+        fields=np.array(fields + items, dtype=np.int64),
         names=np.array(names, dtype=np.int64),
         symbols=np.array(symbols, dtype=np.int64).reshape(-1, 3),
         texts=np.frombuffer(bytes(texts.joined) + bytes(8), dtype=np.uint8),
@@ -125,11 +132,14 @@ def _op_of(kind: AvroType, name: str) -> tuple[Op, str, int]:
             return _OPS[kind.name], kind.name if kind.name == "bytes" else f"{article} {kind.name}", 0
         case Enum():
             return Op.ENUM, "an enum", 0
+        case Array(items=Primitive(decimal=None, logical=None) as item) if item.name in _ITEMS:
+            return Op.LOOP, f"an array of {item.name}s", 0
         case Fixed(decimal=None):
             return Op.FIXED, f"a fixed of {kind.size} bytes", kind.size
     raise SchemaError(
-        f"field {name!r}: JSON events have boolean, int, long, float, double, string, bytes, enum and fixed, or a "
-        "union of null and one of these, and no decimal; leave the field out: fields that the schema lacks are ignored"
+        f"field {name!r}: JSON events have boolean, int, long, float, double, string, bytes, enum, fixed and arrays of "
+        "int, long, float or double, or a union of null and one of these, and no decimal; leave the field out: fields "
+        "that the schema lacks are ignored"
     )
 
 

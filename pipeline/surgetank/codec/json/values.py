@@ -9,11 +9,12 @@ from surgetank.codec.avro.decode_loop import (
     FLOAT,
     INT,
     LONG,
+    LOOP,
     SLACK,
     STRING,
     store_bit,
 )
-from surgetank.codec.avro.memory import load8, load32, load64, store8, store32, store64
+from surgetank.codec.avro.memory import load8, load32, store8, store32, store64
 from surgetank.codec.avro.reading import copied
 from surgetank.codec.json.faults import (
     ARRAY,
@@ -23,21 +24,16 @@ from surgetank.codec.json.faults import (
     LONE_SURROGATE,
     NO_SYMBOL,
     NO_VALUE,
-    NOT_WHOLE,
     NUMBER,
     OBJECT,
-    OVER_32_BITS,
-    OVER_64_BITS,
-    OVER_FLOAT,
     TEXT,
     WRONG_KIND,
     WRONG_SIZE,
 )
 from surgetank.codec.json.faults import BOOLEAN as BOOLEAN_KIND
-from surgetank.codec.json.numbers import bits_of, bits_of_float, fits_long, read_number, to_double
+from surgetank.codec.json.number_values import buffer_of, number_of, read_array, read_number_value, write_valid
 from surgetank.codec.json.program import (
     ARGUMENT,
-    BUFFER,
     DATA,
     MEMORY,
     NAME_COLUMNS,
@@ -52,7 +48,16 @@ from surgetank.codec.json.program import (
     VALIDITY,
 )
 from surgetank.codec.json.program import TEXT as TEXT_AT
-from surgetank.codec.json.skipping import FALSE, MINUS, NULL, OPEN_ARRAY, OPEN_OBJECT, TRUE, after_word, is_digit
+from surgetank.codec.json.skipping import (
+    FALSE,
+    MINUS,
+    NULL,
+    OPEN_ARRAY,
+    OPEN_OBJECT,
+    TRUE,
+    after_word,
+    is_digit,
+)
 from surgetank.codec.json.texts import QUOTE, read_base64, same_bytes, text_end, unescaped
 from surgetank.compiled import compiled
 
@@ -60,24 +65,12 @@ FULL_HEAP = 100  # no fault: a buffer of bytes has no room for a text
 
 
 @compiled()
-def number_of(table: int, place: int) -> int:
-    """Return a number of a table, which is given by its address. Arrays cost more: each is seven arguments."""
-    number: int = load64(table + 8 * place)
-    return number
-
-
-@compiled()
-def _buffer(field: int, context: int) -> int:
-    """Return the address of the buffer of a field's values or offsets."""
-    return number_of(number_of(context, MEMORY), number_of(field, BUFFER))
-
-
-@compiled()
 def read_value(field: int, i: int, context: int, at: int, end: int) -> tuple[int, int, int]:
     """Read the value at an address below ``end`` as value ``i`` of a field, given by the address of its row.
 
     Return the address behind it, GOOD and 0; or where it is not valid, the fault and a number that belongs to it; or
-    an address, FULL_HEAP and the buffer that is full. ``context`` is that of ``decode_rows``.
+    an address, and FULL_HEAP and the buffer that is full, or FULL_LEVEL and the level. ``context`` is that of
+    ``decode_rows``.
     """
     byte = load8(at)
     op = number_of(field, OP)
@@ -89,7 +82,7 @@ def read_value(field: int, i: int, context: int, at: int, end: int) -> tuple[int
         return at, WRONG_KIND, TEXT
     if byte == MINUS or is_digit(byte):
         if op == LONG or op == DOUBLE or op == INT or op == FLOAT:
-            return _read_number(field, i, context, at, end)
+            return read_number_value(field, i, context, at, end)
         return at, WRONG_KIND, NUMBER
     if byte == TRUE or byte == FALSE or byte == NULL:
         after = after_word(at, end)
@@ -102,33 +95,25 @@ def read_value(field: int, i: int, context: int, at: int, end: int) -> tuple[int
             return after, GOOD, 0
         if op != BOOLEAN:
             return at, WRONG_KIND, BOOLEAN_KIND
-        store_bit(_buffer(field, context), i, 1 if byte == TRUE else 0)
-        _write_valid(field, i, context)
+        store_bit(buffer_of(field, context), i, 1 if byte == TRUE else 0)
+        write_valid(field, i, context)
         return after, GOOD, 0
     if byte == OPEN_OBJECT:
         return at, WRONG_KIND, OBJECT
     if byte == OPEN_ARRAY:
-        return at, WRONG_KIND, ARRAY
+        return read_array(field, i, context, at, end) if op == LOOP else (at, WRONG_KIND, ARRAY)
     return at, NO_VALUE, byte
-
-
-@compiled()
-def _write_valid(field: int, i: int, context: int) -> None:
-    """Mark a value as one that is not null."""
-    validity = number_of(field, VALIDITY)
-    if validity >= 0:
-        store_bit(number_of(number_of(context, MEMORY), validity), i, 1)
 
 
 @compiled()
 def _write_null(field: int, i: int, context: int) -> None:
     """Write a null, and zeros or no bytes as its value."""
     op = number_of(field, OP)
-    buffer = _buffer(field, context)
+    buffer = buffer_of(field, context)
     store_bit(number_of(number_of(context, MEMORY), number_of(field, VALIDITY)), i, 0)
     if op == BOOLEAN:
         store_bit(buffer, i, 0)
-    elif op == STRING or op == BYTES:
+    elif op == STRING or op == BYTES or op == LOOP:
         store32(buffer + 4 * i + 4, load32(buffer + 4 * i))
     elif op == LONG or op == DOUBLE:
         store64(buffer + 8 * i, 0)
@@ -149,7 +134,7 @@ def _read_string(field: int, i: int, context: int, at: int, end: int) -> tuple[i
         return close, fault, 0
     size = close - begin
     heap = number_of(field, DATA)
-    offsets = _buffer(field, context) + 4 * i
+    offsets = buffer_of(field, context) + 4 * i
     place = load32(offsets)
     if place + size + SLACK > number_of(number_of(context, ROOM), heap):
         return at, FULL_HEAP, heap
@@ -166,7 +151,7 @@ def _read_string(field: int, i: int, context: int, at: int, end: int) -> tuple[i
         if size < 0:
             return at, BAD_BASE64, 0
     store32(offsets + 4, place + size)
-    _write_valid(field, i, context)
+    write_valid(field, i, context)
     return close + 1, GOOD, 0
 
 
@@ -194,7 +179,7 @@ def _read_known_text(field: int, i: int, context: int, at: int, end: int) -> tup
         return close, fault, 0
     scratch = number_of(context, SCRATCH)
     begin, size = short_text(at + 1, close, escaped, context)
-    buffer = _buffer(field, context)
+    buffer = buffer_of(field, context)
     argument = number_of(field, ARGUMENT)
     if number_of(field, OP) == ENUM:
         for symbol in range(number_of(field, SYMBOLS)):
@@ -202,7 +187,7 @@ def _read_known_text(field: int, i: int, context: int, at: int, end: int) -> tup
             text = number_of(context, TEXTS) + number_of(row, TEXT_AT)
             if number_of(row, TEXT_BYTES) == size and same_bytes(text, begin, size):
                 store32(buffer + 4 * i, symbol)
-                _write_valid(field, i, context)
+                write_valid(field, i, context)
                 return close + 1, GOOD, 0
         return at, NO_SYMBOL, 0
     if size != (argument + 2) // 3 * 4:
@@ -214,42 +199,5 @@ def _read_known_text(field: int, i: int, context: int, at: int, end: int) -> tup
         return at, WRONG_SIZE, 0
     for j in range(size):
         store8(buffer + size * i + j, load8(scratch + j))
-    _write_valid(field, i, context)
+    write_valid(field, i, context)
     return close + 1, GOOD, 0
-
-
-@compiled()
-def _read_number(field: int, i: int, context: int, at: int, end: int) -> tuple[int, int, int]:
-    """Read an int, a long, a float or a double."""
-    after, fault, mantissa, exponent, exact, whole = read_number(at, end)
-    if fault != GOOD:
-        return after, fault, 0
-    op = number_of(field, OP)
-    buffer = _buffer(field, context)
-    if op == LONG or op == INT:
-        negative = load8(at) == MINUS
-        if not whole:
-            return at, NOT_WHOLE, 0
-        if not fits_long(mantissa, exact, negative):
-            return at, OVER_32_BITS if op == INT else OVER_64_BITS, 0
-        number = -mantissa if negative else mantissa
-        if op == LONG:
-            store64(buffer + 8 * i, number)
-        elif number < -0x80000000 or number > 0x7FFFFFFF:
-            return at, OVER_32_BITS, 0
-        else:
-            store32(buffer + 4 * i, number)
-    else:
-        rounded = to_double(at, after, mantissa, exponent, exact, number_of(context, SCRATCH))
-        if op == DOUBLE:
-            bits = bits_of(rounded)
-            if bits >> 52 & 0x7FF == 0x7FF:
-                return at, OVER_FLOAT, 0
-            store64(buffer + 8 * i, bits)
-        else:
-            bits = bits_of_float(rounded)
-            if bits >> 23 & 0xFF == 0xFF:
-                return at, OVER_FLOAT, 0
-            store32(buffer + 4 * i, bits)
-    _write_valid(field, i, context)
-    return after, GOOD, 0

@@ -5,14 +5,13 @@ its shape; broker.py describes the contents of broker-1/ and so on.
 """
 
 import base64
-import fcntl
 import json
 import logging
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +25,7 @@ from surgetank.kafka import broker_inspection, clients
 from surgetank.kafka.local import jars
 from surgetank.kafka.local.broker import Broker, free_ports, stop_all
 from surgetank.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
+from surgetank.kafka.local.file_lock import folder_lock
 from surgetank.kafka.local.kafka_versions import DEFAULT, VARIABLE, chosen_version, numbers, preferred_version
 from surgetank.kafka.local.scram_tls import BROKER, ScramTls
 from surgetank.settings import KafkaSettings
@@ -34,6 +34,7 @@ Security = Literal["none", "scram-tls"]
 _HEAP_MB = {1: 512, 3: 400}
 _POLL_SECONDS = 0.05
 _ABSENT = {"security": "none", "version": "4.3.1"}  # of the cluster in a folder that has no such entry
+_STARTING, _USING = ".lock", ".user"  # locked while brokers start or stop; while a temporary cluster is in use
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ class LocalCluster:
         if (
             self.data.is_dir()
             and _read(self.data) is None
-            and any(path.name != ".lock" for path in self.data.iterdir())
+            and any(path.name not in {_STARTING, _USING} for path in self.data.iterdir())
         ):
             raise StartupError(f"{self.data} is not empty and holds no local Kafka; give another folder with --data")
 
@@ -343,30 +344,36 @@ class LocalCluster:
             return down
         return BrokerStatus(**(asdict(down) | running))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Allow one process at a time to start or stop the brokers of this folder."""
-        try:
-            self.data.mkdir(parents=True, exist_ok=True)
-            lock_file = (self.data / ".lock").open("w")
-        except OSError as error:
+    def used_alone(self) -> AbstractContextManager[None]:
+        """Let no other process use the folder in this way meanwhile. Raises StartupError at once if one does."""
+
+        def refuse(holder: str) -> None:
             raise StartupError(
-                f"{self.data} cannot be used for a local Kafka: {error.strerror}; give another folder with --data"
-            ) from None
-        with lock_file as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+                f"{self.data} is in use by {holder}, which runs a Kafka there: wait for its end, or run this command "
+                "in another folder"
+            )
+
+        return folder_lock(self.data, _USING, refuse)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """Allow one process at a time to start or stop the brokers of this folder."""
+        waiting = "%s starts or stops the Kafka in %s; waiting"
+        return folder_lock(self.data, _STARTING, lambda holder: log.warning(waiting, holder, self.data))
 
 
 @contextmanager
 def temporary_cluster(data: Path, brokers: int, *, short_lived: bool = False) -> Iterator[LocalCluster]:
-    """Start a cluster without data on free ports, and stop it at the end. Raises the errors of ``up``."""
+    """Start a cluster without data on free ports, and stop it at the end.
+
+    Raises the errors of ``up``, and StartupError if another process has a temporary cluster in the folder.
+    """
     cluster = LocalCluster(data, brokers, free_ports(2 * brokers), short_lived=short_lived)
-    try:
-        cluster.up(fresh=True)
-        yield cluster
-    finally:
-        cluster.down()
+    with cluster.used_alone():
+        try:
+            cluster.up(fresh=True)
+            yield cluster
+        finally:
+            cluster.down()
 
 
 def security_of(chosen: str | None, data: Path) -> Security:
