@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from surgetank.declaration import Events, Pipeline, Scores
     from surgetank.features.arithmetic import Difference, Product, Ratio, Sum
     from surgetank.features.columns import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
+    from surgetank.features.conditions import And, Not, OneOf, Or
     from surgetank.features.derived import Above, IsNull, Log1p
     from surgetank.features.spec import Feature
     from surgetank.features.tables import Table, days, hours, minutes, seconds
 
 __all__ = [
     "Above",
+    "And",
     "Category",
     "DayOfWeek",
     "Difference",
@@ -27,6 +29,9 @@ __all__ = [
     "IsNull",
     "Log1p",
     "Month",
+    "Not",
+    "OneOf",
+    "Or",
     "Pipeline",
     "Product",
     "Ratio",
@@ -43,6 +48,7 @@ _MODULES = {
     "surgetank.declaration": ("Events", "Pipeline", "Scores"),
     "surgetank.features.columns": ("Category", "DayOfWeek", "Elapsed", "Field", "HourOfDay", "Month"),
     "surgetank.features.arithmetic": ("Difference", "Product", "Ratio", "Sum"),
+    "surgetank.features.conditions": ("And", "Not", "OneOf", "Or"),
     "surgetank.features.derived": ("Above", "IsNull", "Log1p"),
     "surgetank.features.spec": ("Feature",),
     "surgetank.features.tables": ("Table", "days", "hours", "minutes", "seconds"),

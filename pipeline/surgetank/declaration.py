@@ -27,6 +27,9 @@ class Events:
     ``key``, ``time`` and ``id`` are fields of the schema: the field that the record key repeats (None: the key is not
     used), the event time (a timestamp of any unit, an instant or a local time), and the producer's stable identity of
     the event. Key and id have any type but record, array and map.
+
+    ``only`` is a condition on columns: an event for which it is 0 or missing is counted, and otherwise ignored. It gets
+    no score and updates no table.
     """
 
     topic: str
@@ -36,6 +39,7 @@ class Events:
     id: str = "event_id"
     partitions: int = 8
     format: Format = "avro"
+    only: Input | None = None
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
@@ -43,6 +47,7 @@ class Events:
             raise TopologyError(f"events {self.topic!r}: format is {self.format!r}; it must be 'avro' or 'json'")
         if self.partitions < 1:
             raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
+        _check_condition(self.only, f"events {self.topic!r}: only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class Pipeline:
     ``facts`` are topics of events that are not scored; facts that update a table are included automatically.
     ``predictions``: whether a table keeps the last score of each key; the default is yes if there are other tables.
     ``recording`` is the function that returns recorded events for ``surgetank replay``, as ``package.module:function``.
+    ``score_only`` is a condition on columns: an event for which it is 0 or missing updates the tables that the
+    pipeline's own events update, and gets no score. An event that ``events.only`` leaves out does neither.
     """
 
     name: str
@@ -72,9 +79,11 @@ class Pipeline:
     facts: tuple[Events, ...] = field(default=())
     predictions: bool | None = None
     recording: str | None = None
+    score_only: Input | None = None
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.name)
+        _check_condition(self.score_only, f"pipeline {self.name!r}: score_only")
         object.__setattr__(self, "features", tuple(self.features))
         _ = self.spec  # raises for a contradictory declaration at import, naming the feature
         object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))
@@ -100,6 +109,9 @@ class Pipeline:
         """Raise TopologyError, naming the field, unless the schema of the events has all declared fields."""
         self.spec.check(schema)
         events = self.events
+        for condition in (events.only, self.score_only):
+            if condition is not None:
+                condition.check(schema)
         for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
             if name is not None and name not in schema.names:
                 raise TopologyError(
@@ -123,11 +135,14 @@ class Pipeline:
         for table_state in self.table_states:
             if table_state.table.facts is not None:
                 table_state.check(schemas[table_state.table.facts.topic])
+        for facts in self.table_facts:
+            if facts.only is not None:
+                facts.only.check(schemas[facts.topic])
 
     @property
     def table_states(self) -> tuple[TableState, ...]:
         """The state of the tables that the features use, in the order of first use."""
-        return table_states(self.features)
+        return table_states(self.features, only=self.events.only)
 
     @property
     def table_facts(self) -> tuple[Events, ...]:
@@ -223,6 +238,17 @@ def check_pipeline_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise TopologyError(
             f"pipeline name {name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
+        )
+
+
+def _check_condition(condition: object, what: str) -> None:
+    if condition is None:
+        return
+    if not isinstance(condition, Input):
+        raise TopologyError(f"{what} is {condition!r}; it must be a condition such as Above('amount', 0)")
+    if condition.aggregates:
+        raise TopologyError(
+            f"{what} reads aggregate {condition.aggregates[0].name!r}; a condition reads columns of the event only"
         )
 
 

@@ -20,6 +20,7 @@ from surgetank.drills.audit_comparison import (
 from surgetank.drills.wire import SCORE, decoder, event_decoder
 from surgetank.kafka.topic_reader import CommittedOffsets, TopicReader
 from surgetank.processing import dead_letter
+from surgetank.processing.event_filter import filter_events
 from surgetank.records import DecodedBatch, Headers, RecordBatch
 from surgetank.settings import KafkaSettings
 from surgetank.text_columns import as_text
@@ -66,6 +67,7 @@ class AuditedTopics:
         self._fact_topics = {fact.topic for fact in pipeline.table_facts}
         self._id = pipeline.events.id
         self._decode_event = event_decoder(pipeline.events)
+        self._score_only = pipeline.score_only
         self._decode_score = decoder(SCORE)
         self._sent: list[Columns] = []
         self._scores: list[Columns] = []
@@ -105,8 +107,9 @@ class AuditedTopics:
 
     @property
     def outcomes(self) -> int:
-        """The number of scores and dead letters read."""
-        return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
+        """The number of scores and dead letters read, and of events that have neither because they are filtered."""
+        outcomes = sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
+        return outcomes + sum(int(part["filtered"].sum()) for part in self._sent)
 
     def compare(self, committed: Mapping[int, int]) -> AuditReport:
         """Compare the records read so far. ``committed``: the result of ``committed`` before they were read."""
@@ -133,11 +136,17 @@ class AuditedTopics:
 
     def _event_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_event(records)
+        ids = as_text(_align_to_records(batch, self._id))
+        if self._score_only is not None:
+            batch, _ = filter_events(batch, self._score_only)
+        filtered = np.zeros(len(records), dtype=np.bool_)
+        filtered[batch.filtered] = True
         return {
             "partition": records.partitions,
             "offset": records.offsets,
-            "ids": as_text(_align_to_records(batch, self._id)),
+            "ids": ids,
             "keys": records.keys.cast(pa.binary()),
+            "filtered": filtered,
         }
 
     def _score_columns(self, records: RecordBatch) -> Columns:
@@ -173,8 +182,9 @@ class AuditedTopics:
 
 
 _POSITION = {"source_partition": np.int64, "source_offset": np.int64}
-_EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys": pa.binary()}
-_SCORE = {**_EVENT, **_POSITION}
+_RECORD = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys": pa.binary()}
+_EVENT = {**_RECORD, "filtered": np.bool_}
+_SCORE = {**_RECORD, **_POSITION}
 
 
 def _align_to_records(batch: DecodedBatch, name: str) -> pa.Array:

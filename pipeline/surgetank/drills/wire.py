@@ -6,10 +6,12 @@ from functools import cache
 import pyarrow as pa
 
 from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of, serializer_of
 from surgetank.codec.schema_repository import project_schemas
-from surgetank.declaration import Events
+from surgetank.declaration import Events, Pipeline
 from surgetank.drills.recording import Encode
+from surgetank.processing.event_filter import filter_events, filtering
 from surgetank.processing.facts import decode_facts
 from surgetank.records import DecodedBatch, RecordBatch
 
@@ -37,12 +39,33 @@ def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
 
 
 def event_decoder(events: Events) -> Callable[[RecordBatch], DecodedBatch]:
-    """Do the same for events."""
-    deserializer = deserializer_of(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    """Do the same for events; ``filtered`` are those that ``events.only`` leaves out."""
+    deserializer = _deserializer(events)
     return lambda records: deserializer.deserialize(records)[0]
 
 
 def fact_decoder(facts: Events) -> Callable[[RecordBatch], DecodedBatch]:
     """Do the same for facts, with the tombstones in ``deletes``."""
-    deserializer = deserializer_of(facts, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    deserializer = _deserializer(facts)
     return lambda records: decode_facts(deserializer, records)[0]
+
+
+def filtered_counter(pipeline: Pipeline) -> Callable[[RecordBatch], int]:
+    """Return a function that counts the events that get no score because a condition of the declaration filters them.
+
+    Without a condition it decodes nothing. Use it in one thread at a time.
+    """
+    score_only = pipeline.score_only
+    if pipeline.events.only is None and score_only is None:
+        return lambda _: 0
+    decode = event_decoder(pipeline.events)
+
+    def count(records: RecordBatch) -> int:
+        batch = decode(records)
+        return len((batch if score_only is None else filter_events(batch, score_only)[0]).filtered)
+
+    return count
+
+
+def _deserializer(events: Events) -> Deserializer:
+    return filtering(deserializer_of(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX), events.only)

@@ -54,6 +54,11 @@ class Facts(Protocol):
         """The field with the event time."""
         ...
 
+    @property
+    def only(self) -> Input | None:
+        """The condition for the events that update the table; None: all do."""
+        ...
+
 
 def seconds(count: float) -> timedelta:
     """Return a duration of ``count`` seconds."""
@@ -138,12 +143,13 @@ class Table:
         return None if self.ttl is None else self.ttl // _MILLISECOND
 
     @property
-    def fed_by(self) -> dict[str, str | None] | None:
+    def fed_by(self) -> dict[str, Any] | None:
         """The properties of the facts that determine the rows; None if the pipeline's own events update the table."""
         facts = self.facts
         if facts is None:
             return None
-        return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time}
+        only = {} if facts.only is None else {"only": facts.only.declaration()}
+        return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time, **only}
 
     def _window(self, span: timedelta, buckets: int) -> RingWindow:
         ms = _whole_ms(span, f"table {self.name!r}: window")
@@ -231,17 +237,22 @@ class Aggregate(Input):
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """The state that a pipeline needs of one table: its aggregates in order, and the layout of the row for them."""
+    """The state that a pipeline needs of one table: its aggregates in order, and the layout of the row for them.
+
+    ``only`` is the condition for the events of the pipeline that update the table, if they do.
+    """
 
     table: Table
     aggregates: tuple[Aggregate, ...]
+    only: Input | None = None
     layout: RowLayout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         measures = tuple(each.measure for each in self.aggregates)
         try:
             # The text is in the fingerprint of stores and changelogs: it never changes.
-            layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or "the pipeline's events"))
+            own = "the pipeline's events" if self.only is None else {"only": self.only.declaration()}
+            layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or own))
         except TopologyError as error:
             raise TopologyError(f"table {self.table.name!r}: {error}") from error
         object.__setattr__(self, "layout", layout)
@@ -287,9 +298,10 @@ class TableState:
                 )
 
 
-def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
+def table_states(inputs: Iterable[Input], *, only: Input | None = None) -> tuple[TableState, ...]:
     """Return the state needed of each table for the aggregates of the inputs, in the order of first use.
 
+    ``only`` is the condition for the pipeline's own events, if they have one.
     Raises TopologyError if two different tables share a name.
     """
     found: dict[str, list[Aggregate]] = {}
@@ -299,7 +311,9 @@ def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
             if same and same[0].table != each.table:
                 raise TopologyError(f"two different tables are named {each.table.name!r}; rename one of them")
             same.append(each)
-    return tuple(TableState(statistics[0].table, tuple(statistics)) for statistics in found.values())
+    return tuple(
+        TableState(same[0].table, tuple(same), only if same[0].table.facts is None else None) for same in found.values()
+    )
 
 
 def _whole_ms(span: timedelta, what: str) -> int:

@@ -13,6 +13,7 @@ from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
+from surgetank.processing.event_filter import filtering
 from surgetank.processing.facts import decode_facts
 from surgetank.processing.key_limit import within_key_limit
 from surgetank.records import DecodedBatch, RecordBatch, TopicPartition
@@ -79,7 +80,7 @@ class EventSources:
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
         own = feed == self._pipeline.events
-        decoder = deserializer_of(feed, self._contracts, value_bytes_max=self._value_bytes_max)
+        decoder = filtering(deserializer_of(feed, self._contracts, value_bytes_max=self._value_bytes_max), feed.only)
         for each in self.source_ranges(feed.topic, task):
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):

@@ -15,6 +15,7 @@ from surgetank.kafka import provisioning, topic_configs
 from surgetank.kafka.clients import MESSAGE_BYTES_MAX
 from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
+from surgetank.processing.event_filter import filtering
 from surgetank.processing.feature_log import FeatureLog
 from surgetank.record_compression import RecordBytes
 from surgetank.serving import bundle
@@ -62,10 +63,11 @@ def deserializers(
     pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
     """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
-    events = deserializer_of(pipeline.events, schemas, value_bytes_max=value_bytes_max)
-    facts = {
-        each.topic: deserializer_of(each, schemas, value_bytes_max=value_bytes_max) for each in pipeline.table_facts
-    }
+    events, *facts_of = (
+        filtering(deserializer_of(each, schemas, value_bytes_max=value_bytes_max), each.only)
+        for each in (pipeline.events, *pipeline.table_facts)
+    )
+    facts = {each.topic: found for each, found in zip(pipeline.table_facts, facts_of, strict=True)}
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
     return events, facts
