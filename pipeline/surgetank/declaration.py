@@ -15,6 +15,7 @@ from surgetank.text_columns import has_text
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 Format = Literal["avro", "json"]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+SCORE = "score"  # the engine's own schema of scores
 PREDICTIONS = "predictions"  # the table of each key's last score
 
 
@@ -52,12 +53,30 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The topic of scores. It has as many partitions as the events: a score is in the partition of its event."""
+    """The topic of scores. It has as many partitions as the events: a score is in the partition of its event.
+
+    ``passthrough`` names fields of the events that scores have too, with the same names and values. ``schema`` is then
+    the name of a schema of the project with these fields behind those of the engine's schema of scores.
+    """
 
     topic: str
+    passthrough: tuple[str, ...] = ()
+    schema: str = SCORE
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
+        given: object = self.passthrough
+        if isinstance(given, str):
+            raise TopologyError(f"scores {self.topic!r}: passthrough is one text; write ({given!r},)")
+        object.__setattr__(self, "passthrough", tuple(self.passthrough))
+        if len(set(self.passthrough)) < len(self.passthrough):
+            twice = next(name for name in self.passthrough if self.passthrough.count(name) > 1)
+            raise TopologyError(f"scores {self.topic!r}: passthrough names {twice!r} twice")
+        if self.passthrough and self.schema == SCORE:
+            raise TopologyError(
+                f"scores {self.topic!r}: passthrough needs a schema of your own; give schema= a name, and write the "
+                "schema with: surgetank schemas score PIPELINE"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from surgetank.drills.wire import SCORE, decoder
+from surgetank.declaration import SCORE
+from surgetank.drills.wire import decoder
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.records import DeadLetterReason
 from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER

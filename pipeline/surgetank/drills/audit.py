@@ -17,7 +17,7 @@ from surgetank.drills.audit_comparison import (
     SentEvents,
     compare,
 )
-from surgetank.drills.wire import SCORE, decoder, event_decoder
+from surgetank.drills.wire import event_decoder, score_decoder
 from surgetank.kafka.topic_reader import CommittedOffsets, TopicReader
 from surgetank.processing import dead_letter
 from surgetank.processing.event_filter import filter_events
@@ -68,7 +68,7 @@ class AuditedTopics:
         self._id = pipeline.events.id
         self._decode_event = event_decoder(pipeline.events)
         self._score_only = pipeline.score_only
-        self._decode_score = decoder(SCORE)
+        self._decode_score = score_decoder(pipeline)
         self._sent: list[Columns] = []
         self._scores: list[Columns] = []
         self._dead: list[Columns] = []

@@ -19,7 +19,7 @@ from surgetank.drills.latency import Latencies, Percentiles
 from surgetank.drills.recording import Recording
 from surgetank.drills.replay import Replay
 from surgetank.drills.topic_listener import TopicListener
-from surgetank.drills.wire import SCORE, decoder, encoder, filtered_counter
+from surgetank.drills.wire import encoder, filtered_counter, score_decoder
 from surgetank.errors import SurgetankError
 from surgetank.kafka import provisioning
 from surgetank.kafka.retry import wait_until
@@ -99,7 +99,7 @@ class _Scoring:
     def __init__(self, pipeline: Pipeline, clock: Clock) -> None:
         self._clock = clock
         self._count_filtered = filtered_counter(pipeline)
-        self._decode = decoder(SCORE)
+        self._decode = score_decoder(pipeline)
         self._lock = threading.Lock()
         self._latencies = Latencies()
         self.scored = 0

@@ -9,13 +9,12 @@ from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of, serializer_of
 from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.score_schema import score_deserializer
 from surgetank.declaration import Events, Pipeline
 from surgetank.drills.recording import Encode
 from surgetank.processing.event_filter import filter_events, filtering
 from surgetank.processing.facts import decode_facts
 from surgetank.records import DecodedBatch, RecordBatch
-
-SCORE = "score"
 
 _VALUE_BYTES_MAX = 2**30  # no limit below Kafka's own
 
@@ -35,6 +34,12 @@ def encoder() -> Encode:
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
     """Return a decoder for Avro values of a schema, which omits values that do not decode. Raises SchemaError."""
     deserializer = AvroDeserializer(project_schemas(), schema, value_bytes_max=_VALUE_BYTES_MAX)
+    return lambda records: deserializer.deserialize(records)[0]
+
+
+def score_decoder(pipeline: Pipeline) -> Callable[[RecordBatch], DecodedBatch]:
+    """Do the same for the scores of a pipeline, with the fields that it passes on."""
+    deserializer = score_deserializer(project_schemas(), pipeline, value_bytes_max=_VALUE_BYTES_MAX)
     return lambda records: deserializer.deserialize(records)[0]
 
 

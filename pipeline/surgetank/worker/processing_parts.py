@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from surgetank.clock import Clock
-from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.codec.score_schema import check_score_schema, score_deserializer
 from surgetank.declaration import Pipeline
 from surgetank.kafka import provisioning, topic_configs
 from surgetank.kafka.clients import MESSAGE_BYTES_MAX
@@ -55,7 +55,9 @@ def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> O
 
     ``folder``: the bundles, unless set otherwise. Returns the model.
     """
-    deserializers(pipeline, project_schemas(settings.schemas.directory), settings.dead_letters.value_bytes_max)
+    schemas = project_schemas(settings.schemas.directory)
+    deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
+    check_score_schema(schemas, pipeline)
     return load_model(pipeline, settings, folder)
 
 
@@ -123,7 +125,7 @@ def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int |
 
 def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
     """Return what finds how far events were processed, in the scores and dead letters."""
-    scores = AvroDeserializer(schemas, "score", value_bytes_max=MESSAGE_BYTES_MAX)
+    scores = score_deserializer(schemas, pipeline, value_bytes_max=MESSAGE_BYTES_MAX)
     return ProcessedEvents(settings.kafka, pipeline, scores)
 
 
