@@ -12,6 +12,9 @@ from surgetank.codec.schema_repository import IDS, SchemaRepository, engine_sche
 from surgetank.declaration import SCORE, Pipeline
 from surgetank.errors import SchemaError
 
+_NAMED = ("record", "enum", "fixed")
+_PARTS = ("type", "items", "values", "fields")
+
 
 def score_serializer(contracts: SchemaRepository, pipeline: Pipeline) -> AvroSerializer:
     """Return the serializer of the pipeline's scores. Raises SchemaError if their schema does not fit the events."""
@@ -76,7 +79,8 @@ def make_score_schema(contracts: SchemaRepository, pipeline: Pipeline) -> Json:
     base, events = engine_schemas().schema(SCORE), contracts.current(pipeline.events.schema)
     if missing := [name for name in pipeline.scores.passthrough if name not in dict(events.record.fields)]:
         raise SchemaError(f"passthrough names field {missing[0]!r}, which schema {events.name!r} does not have")
-    added = [_passed(events.avro, name) for name in pipeline.scores.passthrough]
+    written: set[str] = set()
+    added = [_passed(events.avro, name, written) for name in pipeline.scores.passthrough]
     return {**base, "fields": [*base["fields"], *added]}
 
 
@@ -95,37 +99,53 @@ def write_score_schema(folder: Path, name: str, avro: Json) -> int:
     return new
 
 
-def _passed(events: Json, name: str) -> Json:
-    """Return the field of a score that holds a field of the events, nullable, with its named types written out."""
+def _passed(events: Json, name: str, written: set[str] | None = None) -> Json:
+    """Return the field of a score that holds a field of the events, nullable.
+
+    Named types are written out where they are not among those ``written`` before, and added to these.
+    """
     field = next(each for each in events["fields"] if each["name"] == name)
-    kind = _inlined(field["type"], dict(_definitions(events)))
+    kind = _written_out(field["type"], dict(_definitions(events)), set() if written is None else written)
     branches = [each for each in kind if each != "null"] if isinstance(kind, list) else [kind]
     doc = {"doc": field["doc"]} if "doc" in field else {}
     return {"name": name, "type": ["null", *branches], "default": None, **doc}
 
 
 def _definitions(avro: Json) -> Iterator[tuple[str, Json]]:
-    """Yield the named types in a schema by name, with and without their namespace."""
+    """Yield the named types of a schema by name without namespace."""
     if isinstance(avro, list):
         for each in avro:
             yield from _definitions(each)
     elif isinstance(avro, dict):
-        if avro.get("type") in ("record", "enum", "fixed"):
-            yield avro["name"], avro
-            yield avro["name"].rpartition(".")[2], avro
-            if "namespace" in avro:
-                yield f"{avro['namespace']}.{avro['name']}", avro
-        for part in ("type", "items", "values", "fields"):
+        if avro.get("type") in _NAMED:
+            yield _short(avro["name"]), avro
+        for part in _PARTS:
             yield from _definitions(avro.get(part))
 
 
-def _inlined(kind: Json, definitions: dict[str, Json]) -> Json:
-    """Return a type with the definition in place of each name that is defined elsewhere in the schema."""
-    if isinstance(kind, str):
-        return definitions.get(kind, kind)
+def _written_out(kind: Json, definitions: dict[str, Json], written: set[str]) -> Json:
+    """Return a type with named types by their names without namespace, defined at their first use."""
     if isinstance(kind, list):
-        return [_inlined(each, definitions) for each in kind]
-    return {
-        part: _inlined(value, definitions) if part in ("type", "items", "values") and value != "enum" else value
-        for part, value in kind.items()
-    }
+        return [_written_out(each, definitions, written) for each in kind]
+    if isinstance(kind, str) and _short(kind) not in definitions:
+        return kind
+    definition = definitions[_short(kind)] if isinstance(kind, str) else kind
+    if definition.get("type") not in _NAMED:
+        return {
+            part: _written_out(each, definitions, written) if part in _PARTS else each
+            for part, each in definition.items()
+        }
+    name = _short(definition["name"])
+    if name in written:
+        return name
+    written.add(name)
+    found = {part: each for part, each in definition.items() if part != "namespace"} | {"name": name}
+    if "fields" in found:
+        found["fields"] = [
+            {**field, "type": _written_out(field["type"], definitions, written)} for field in found["fields"]
+        ]
+    return found
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]

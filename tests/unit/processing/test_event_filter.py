@@ -112,7 +112,7 @@ def test_filtered_events_have_no_outcome_and_are_counted(tmp_path: Path, reason:
     assert offsets_of(outcome, "scores", "score") == offsets_of(outcome, "plain.features", "features") == [0, 4]
     assert [(letter.row, letter.reason) for letter in outcome.dead] == [(2, NOT_FRAMED)]
     assert (outcome.rows, outcome.scored, len(outcome.arrived_ms)) == (5, 2, 5)
-    text = metrics.exposition().decode()
+    text = metrics.expose()[0].decode()
     assert f'surgetank_events_filtered_total{{reason="{reason}",topic="events"}} 2.0' in text
 
 
@@ -171,7 +171,7 @@ def test_a_condition_fails_for_an_event(tmp_path: Path, reason: str) -> None:
 
     assert offsets_of(outcome, "scores", "score") == [0, 4]
     assert [(letter.row, letter.reason) for letter in outcome.dead] == [(1, NO_FEATURES), (2, NOT_FRAMED)]
-    assert f'surgetank_events_filtered_total{{reason="{reason}",topic="events"}} 1.0' in metrics.exposition().decode()
+    assert f'surgetank_events_filtered_total{{reason="{reason}",topic="events"}} 1.0' in metrics.expose()[0].decode()
 
 
 def test_filtered_rows_are_named_beside_those_left(tmp_path: Path) -> None:
