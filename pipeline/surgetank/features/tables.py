@@ -11,7 +11,7 @@ own events. An event sees the state before it, without its own update. ``row_lay
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from surgetank.errors import TopologyError
 from surgetank.features.aggregate_kinds import AggregateKind
 from surgetank.features.derived import Value, inputs_of, is_number, name_of, numbers, sql_of
 from surgetank.features.row_layout import AggregateSpec, RingWindow, RowLayout, duration_text
-from surgetank.features.spec import Float64s, Input
+from surgetank.features.spec import CODE, Float64s, Input
 
 BUCKETS = 12
 
@@ -217,7 +217,10 @@ class Aggregate(Input):
     @property
     def measure(self) -> AggregateSpec:
         """The cells that the aggregate needs in a state row."""
-        value = self.value if self.value is None or isinstance(self.value, str) else repr(self.value)
+        value = self.value
+        if isinstance(value, Input):
+            code = sorted(set(_code_hashes(value.declaration())))
+            value = " ".join([repr(value), *code])  # the text is in the fingerprint of stores and changelogs
         return AggregateSpec(self.kind, value, self.window)
 
     def declaration(self) -> dict[str, Any]:
@@ -314,6 +317,16 @@ def table_states(inputs: Iterable[Input], *, only: Input | None = None) -> tuple
     return tuple(
         TableState(same[0].table, tuple(same), only if same[0].table.facts is None else None) for same in found.values()
     )
+
+
+def _code_hashes(declaration: object) -> Iterator[str]:
+    """Yield the hashes of the code of the custom features in a declaration."""
+    if isinstance(declaration, dict):
+        for name, part in declaration.items():
+            if name == CODE:
+                yield part
+            else:
+                yield from _code_hashes(part)
 
 
 def _whole_ms(span: timedelta, what: str) -> int:
