@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from surgetank.features.columns import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
     from surgetank.features.conditions import And, Not, OneOf, Or
     from surgetank.features.derived import Above, IsNull, Log1p
+    from surgetank.features.project_files import lookup_file, vocabulary_file
     from surgetank.features.spec import Feature
     from surgetank.features.tables import Table, days, hours, minutes, seconds
 
@@ -40,8 +41,10 @@ __all__ = [
     "Table",
     "days",
     "hours",
+    "lookup_file",
     "minutes",
     "seconds",
+    "vocabulary_file",
 ]
 
 _MODULES = {
@@ -50,6 +53,7 @@ _MODULES = {
     "surgetank.features.arithmetic": ("Difference", "Product", "Ratio", "Sum"),
     "surgetank.features.conditions": ("And", "Not", "OneOf", "Or"),
     "surgetank.features.derived": ("Above", "IsNull", "Log1p"),
+    "surgetank.features.project_files": ("lookup_file", "vocabulary_file"),
     "surgetank.features.spec": ("Feature",),
     "surgetank.features.tables": ("Table", "days", "hours", "minutes", "seconds"),
 }

@@ -192,5 +192,5 @@ def test_a_model_was_trained_with_other_code_of_a_feature(package: Path, tmp_pat
 
     earlier = [{name: value for name, value in each.items() if name != CODE} for each in trained.declaration()]
     without = manifest.model_copy(update={"version": "2", "features": earlier, "fingerprint": of_declaration(earlier)})
-    with pytest.raises(ModelError, match="code_sha256 is '[0-9a-f]{64}' in the pipeline and None in the model"):
+    with pytest.raises(ModelError, match=r"code_sha256 is '[0-9a-f]{64}' in the pipeline and None in the model"):
         bundle.write(tmp_path / "models", without, b"model").check(trained)
