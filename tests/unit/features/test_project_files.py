@@ -78,13 +78,14 @@ def test_a_file_of_a_declaration_is_missing(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
-def test_a_lookup_is_the_number_of_the_key(tmp_path: Path, kind: pa.DataType) -> None:
-    """Other keys have the default or are missing; null and empty cells are missing."""
+@pytest.mark.parametrize("repeated", [0, 1, FEW_ROWS])
+def test_a_lookup_is_the_number_of_the_key(tmp_path: Path, kind: pa.DataType, repeated: int) -> None:
+    """Other keys have the default or are missing; null and empty cells are missing. In batches of any size."""
     table = lookup_file(file(tmp_path, CSV), key="merchant")
-    columns = pa.record_batch({"shop": pa.array(["M2", "M1", "XX", None]).cast(kind)})
+    columns = pa.record_batch({"shop": pa.array(["M2", "M1", "XX", None] * repeated, pa.string()).cast(kind)})
     risk, age = table.column("risk", of="shop", default=9), table.column("age", of="shop")
-    np.testing.assert_array_equal(risk.column(columns), [np.nan, 0.5, 9, np.nan])
-    np.testing.assert_array_equal(age.column(columns), [100, 3, np.nan, np.nan])
+    np.testing.assert_array_equal(risk.column(columns), [np.nan, 0.5, 9, np.nan] * repeated)
+    np.testing.assert_array_equal(age.column(columns), [100, 3, np.nan, np.nan] * repeated)
     assert (risk.name, risk.inputs) == ("shop_risk", ("shop",))
 
 

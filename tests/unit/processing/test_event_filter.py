@@ -147,7 +147,7 @@ class Fails(Feature):
 
     def takes(self, dtype: pa.DataType) -> bool:
         """Take numbers."""
-        return dtype == pa.float64()
+        return bool(pa.types.is_float64(dtype))
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
         """Return the column."""
