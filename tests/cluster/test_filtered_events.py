@@ -1,10 +1,17 @@
 """A pipeline that filters its events, on a real Kafka: each event has one outcome, or none because it is filtered."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pytest
 
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.score_schema import make_score_schema, write_score_schema
 from surgetank.declaration import Pipeline
+from surgetank.drills.wire import score_decoder
+from surgetank.kafka.topic_reader import TopicReader
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 from tests.support.topologies import filtered_flights
@@ -22,9 +29,21 @@ class FilteringStage(Stage):
         return filtered_flights.prefixed(self.prefix, partitions), super().declared(partitions)[1]
 
 
-def test_filtered_events_are_processed_without_an_outcome(kafka: KafkaUnderTest, tmp_path: Path) -> None:
-    """The scores are those of the long flights, the audit counts the others, and the lag ends at 0."""
-    distances = real_events().tables[0]["distance"].slice(0, COUNT).to_numpy()
+@pytest.fixture
+def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of schemas, which workers and tools read, with that of the scores."""
+    folder = tmp_path / "schemas"
+    shutil.copytree("schemas", folder)
+    pipeline = filtered_flights.prefixed("t")
+    write_score_schema(folder, pipeline.scores.schema, make_score_schema(project_schemas(), pipeline))
+    monkeypatch.setenv("SURGETANK_SCHEMAS__DIRECTORY", str(folder))
+    return folder
+
+
+def test_filtered_events_are_processed_without_an_outcome(kafka: KafkaUnderTest, tmp_path: Path, schemas: Path) -> None:
+    """The scores are those of the long flights, with fields of these; the audit counts the others, and no lag is left."""
+    table = real_events().tables[0].slice(0, COUNT)
+    distances = table["distance"].to_numpy()
     with FilteringStage(kafka.settings, tmp_path, settings=IN_PLAY) as stage:
         stage.apply_topics()
         stage.send(COUNT)
@@ -37,3 +56,12 @@ def test_filtered_events_are_processed_without_an_outcome(kafka: KafkaUnderTest,
         assert (found.events, found.scores, found.filtered) == (COUNT, long, COUNT - long)
         assert 0 < np.sum(distances <= filtered_flights.MINIMUM) < COUNT - long
         assert stage.lag() == 0
+
+        decode, passed = score_decoder(stage.pipeline), dict[str, tuple[int, str]]()
+        with TopicReader(stage.kafka, [stage.pipeline.scores.topic]) as reader:
+            for records in reader.catch_up():
+                columns = decode(records).columns
+                fields = zip(columns["distance"].to_pylist(), columns["origin"].to_pylist(), strict=True)
+                passed |= zip(columns["event_id"].to_pylist(), fields, strict=True)
+        rows = table.filter(pa.array(distances > filtered_flights.LONG)).select(["event_id", "distance", "origin"])
+        assert passed == {row["event_id"]: (row["distance"], row["origin"]) for row in rows.to_pylist()}

@@ -1,4 +1,4 @@
-"""The flights pipeline without memory that leaves out short flights, and does not score medium ones."""
+"""The flights pipeline without memory that leaves out short flights, does not score medium ones, and passes fields on."""
 
 import os
 from dataclasses import replace
@@ -13,7 +13,10 @@ def prefixed(prefix: str, partitions: int = 4) -> Pipeline:
     """Return the pipeline with everything named after ``prefix``."""
     plain = stateless_flights.prefixed(prefix, partitions)
     return replace(
-        plain, events=replace(plain.events, only=Above("distance", MINIMUM)), score_only=Above("distance", LONG)
+        plain,
+        events=replace(plain.events, only=Above("distance", MINIMUM)),
+        score_only=Above("distance", LONG),
+        scores=replace(plain.scores, passthrough=("distance", "origin"), schema="flight_score"),
     )
 
 

@@ -121,6 +121,6 @@ def test_commands_that_scripts_read_print_json(program: TyperGroup) -> None:
     options = {path: {name for each in command.params for name in each.opts} for path, command in commands(program)}
     without = {path for path, names in options.items() if "--json" not in names}
     run_on = {"dev", "worker", "timeline receive"}
-    write = {"new", "monitoring", "demo", "bench", "incident report"}
+    write = {"new", "monitoring", "demo", "bench", "incident report", "schemas score"}
     status_only = {"kafka wait", "schemas check", "state reset"}
     assert without == run_on | write | status_only | {"state inspect"}  # which prints nothing but JSON
