@@ -33,7 +33,7 @@ class FilteringStage(Stage):
 def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of schemas, which workers and tools read, with that of the scores."""
     folder = tmp_path / "schemas"
-    shutil.copytree("schemas", folder)
+    shutil.copytree(Path(__file__).parents[2] / "schemas", folder)
     pipeline = filtered_flights.prefixed("t")
     write_score_schema(folder, pipeline.scores.schema, make_score_schema(project_schemas(), pipeline))
     monkeypatch.setenv("SURGETANK_SCHEMAS__DIRECTORY", str(folder))
@@ -41,7 +41,7 @@ def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_filtered_events_are_processed_without_an_outcome(kafka: KafkaUnderTest, tmp_path: Path, schemas: Path) -> None:
-    """The scores are those of the long flights, with fields of these; the audit counts the others, and no lag is left."""
+    """The scores are those of the long flights, with fields of these; the audit counts the others, no lag is left."""
     table = real_events().tables[0].slice(0, COUNT)
     distances = table["distance"].to_numpy()
     with FilteringStage(kafka.settings, tmp_path, settings=IN_PLAY) as stage:

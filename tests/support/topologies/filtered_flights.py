@@ -1,4 +1,4 @@
-"""The flights pipeline without memory that leaves out short flights, does not score medium ones, and passes fields on."""
+"""The flights pipeline without memory that leaves out short flights, scores long ones, and passes fields on."""
 
 import os
 from dataclasses import replace
