@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from surgetank.declaration import Pipeline
+from surgetank.declaration import SCORE, Pipeline
 from surgetank.drills.audit import audit
 from surgetank.drills.fleet import Fleet
 from surgetank.drills.pacing import at_rate
 from surgetank.drills.replay import Replay
-from surgetank.drills.wire import SCORE, decoder, encoder
+from surgetank.drills.wire import decoder, encoder
 from surgetank.errors import SurgetankError
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.broker_warm_up import warm_up

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from surgetank.declaration import Events, Pipeline, Scores
     from surgetank.features.arithmetic import Difference, Product, Ratio, Sum
     from surgetank.features.columns import Category, DayOfWeek, Elapsed, Field, HourOfDay, Month
+    from surgetank.features.conditions import And, Not, OneOf, Or
     from surgetank.features.derived import Above, IsNull, Log1p
+    from surgetank.features.project_files import lookup_file, vocabulary_file
     from surgetank.features.spec import Feature
     from surgetank.features.tables import Table, days, hours, minutes, seconds
     from surgetank.features.vectors import vector
 
 __all__ = [
     "Above",
+    "And",
     "Category",
     "DayOfWeek",
     "Difference",
@@ -28,6 +31,9 @@ __all__ = [
     "IsNull",
     "Log1p",
     "Month",
+    "Not",
+    "OneOf",
+    "Or",
     "Pipeline",
     "Product",
     "Ratio",
@@ -36,16 +42,20 @@ __all__ = [
     "Table",
     "days",
     "hours",
+    "lookup_file",
     "minutes",
     "seconds",
     "vector",
+    "vocabulary_file",
 ]
 
 _MODULES = {
     "surgetank.declaration": ("Events", "Pipeline", "Scores"),
     "surgetank.features.columns": ("Category", "DayOfWeek", "Elapsed", "Field", "HourOfDay", "Month"),
     "surgetank.features.arithmetic": ("Difference", "Product", "Ratio", "Sum"),
+    "surgetank.features.conditions": ("And", "Not", "OneOf", "Or"),
     "surgetank.features.derived": ("Above", "IsNull", "Log1p"),
+    "surgetank.features.project_files": ("lookup_file", "vocabulary_file"),
     "surgetank.features.spec": ("Feature",),
     "surgetank.features.tables": ("Table", "days", "hours", "minutes", "seconds"),
     "surgetank.features.vectors": ("vector",),

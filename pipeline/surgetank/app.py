@@ -9,8 +9,8 @@ import faust
 
 from surgetank.anomalies.anomaly_monitor import AnomalyMonitor
 from surgetank.clock import SystemClock
-from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.score_schema import score_serializer
 from surgetank.declaration import Pipeline
 from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.monitoring import monitoring_server
@@ -114,7 +114,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             stateful=stateful,
             feature_log=feature_log(pipeline, schemas, stateful) if settings.features.record else None,
             scorer=scorer,
-            scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=limits.score),
+            scores=ScoreWriter(pipeline, score_serializer(schemas, pipeline), bytes_max=limits.score),
             dead_letter_bytes_max=limits.dead_letter,
             key_rules=key_rules(pipeline, limits, metrics, warnings),
             key_bytes_max=limits.key,

@@ -18,6 +18,7 @@ Format = Literal["avro", "json"]
 DifferingKeys = Literal["count", "refuse", "rekey"]
 PartitionerName = Literal["murmur2", "crc32"]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+SCORE = "score"  # the engine's own schema of scores
 PREDICTIONS = "predictions"  # the table of each key's last score
 
 
@@ -31,6 +32,9 @@ class Events:
     used), the event time (a timestamp of any unit, an instant or a local time), and the producer's stable identity of
     the event. Key and id have any type but record, array and map. A field of a record is named by its path,
     ``after.amount``, here and in features.
+
+    ``only`` is a condition on columns: an event for which it is 0 or missing is counted, and otherwise ignored. It gets
+    no score and updates no table.
 
     ``time_units`` names fields that hold times as whole numbers since 1970-01-01 in UTC, with their unit: ``s``,
     ``ms``, ``us`` or ``ns``. They are timestamps for the pipeline.
@@ -51,6 +55,7 @@ class Events:
     differing_keys: DifferingKeys = "count"
     partitioner: PartitionerName = "murmur2"
     time_units: Mapping[str, TimeUnit] = field(default_factory=dict, hash=False)
+    only: Input | None = None
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
@@ -69,6 +74,7 @@ class Events:
             raise TopologyError(f"events {self.topic!r}: partitions is {self.partitions}; it must be 1 or more")
         object.__setattr__(self, "time_units", dict(self.time_units))
         check_time_units(self.time_units, self.topic)
+        _check_condition(self.only, f"events {self.topic!r}: only")
 
     def columns(self, schema: pa.Schema) -> EventColumns:
         """Return what adds the columns that can be named to events with these columns. Raises TopologyError."""
@@ -77,12 +83,30 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The topic of scores. It has as many partitions as the events: a score is in the partition of its event."""
+    """The topic of scores. It has as many partitions as the events: a score is in the partition of its event.
+
+    ``passthrough`` names fields of the events that scores have too, with the same names and values. ``schema`` is then
+    the name of a schema of the project with these fields behind those of the engine's schema of scores.
+    """
 
     topic: str
+    passthrough: tuple[str, ...] = ()
+    schema: str = SCORE
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
+        given: object = self.passthrough
+        if isinstance(given, str):
+            raise TopologyError(f"scores {self.topic!r}: passthrough is one text; write ({given!r},)")
+        object.__setattr__(self, "passthrough", tuple(self.passthrough))
+        if len(set(self.passthrough)) < len(self.passthrough):
+            twice = next(name for name in self.passthrough if self.passthrough.count(name) > 1)
+            raise TopologyError(f"scores {self.topic!r}: passthrough names {twice!r} twice")
+        if self.passthrough and self.schema == SCORE:
+            raise TopologyError(
+                f"scores {self.topic!r}: passthrough needs a schema of your own; give schema= a name, and write the "
+                "schema with: surgetank schemas score PIPELINE"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,8 @@ class Pipeline:
     the only version in the folder of bundles, and workers do not start if there are several.
     ``predictions``: whether a table keeps the last score of each key; the default is yes if there are other tables.
     ``recording`` is the function that returns recorded events for ``surgetank replay``, as ``package.module:function``.
+    ``score_only`` is a condition on columns: an event for which it is 0 or missing updates the tables that the
+    pipeline's own events update, and gets no score. An event that ``events.only`` leaves out does neither.
     """
 
     name: str
@@ -105,6 +131,7 @@ class Pipeline:
     predictions: bool | None = None
     recording: str | None = None
     model_version: str = ""
+    score_only: Input | None = None
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.name)
@@ -112,6 +139,7 @@ class Pipeline:
             raise TopologyError(
                 f"pipeline {self.name!r}: model_version is {self.model_version!r}; write the version as a text"
             )
+        _check_condition(self.score_only, f"pipeline {self.name!r}: score_only")
         object.__setattr__(self, "features", tuple(self.features))
         _ = self.spec  # raises for a contradictory declaration at import, naming the feature
         object.__setattr__(self, "facts", tuple(dict.fromkeys((*self.facts, *self.table_facts))))
@@ -138,6 +166,9 @@ class Pipeline:
         schema = self.events.columns(schema).schema
         self.spec.check(schema)
         events = self.events
+        for condition in (events.only, self.score_only):
+            if condition is not None:
+                condition.check(schema)
         for role, name in (("id", events.id), ("time", events.time), ("key", events.key)):
             if name is not None and name not in schema.names:
                 raise TopologyError(
@@ -163,11 +194,14 @@ class Pipeline:
         for table_state in self.table_states:
             if table_state.table.facts is not None:
                 table_state.check(columns[table_state.table.facts.topic])
+        for facts in self.table_facts:
+            if facts.only is not None:
+                facts.only.check(columns[facts.topic])
 
     @property
     def table_states(self) -> tuple[TableState, ...]:
         """The state of the tables that the features use, in the order of first use."""
-        return table_states(self.features)
+        return table_states(self.features, only=self.events.only)
 
     @property
     def table_facts(self) -> tuple[Events, ...]:
@@ -268,6 +302,17 @@ def check_pipeline_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise TopologyError(
             f"pipeline name {name!r}: use lower-case letters, digits and dashes, at most 63, a letter first"
+        )
+
+
+def _check_condition(condition: object, what: str) -> None:
+    if condition is None:
+        return
+    if not isinstance(condition, Input):
+        raise TopologyError(f"{what} is {condition!r}; it must be a condition such as Above('amount', 0)")
+    if condition.aggregates:
+        raise TopologyError(
+            f"{what} reads aggregate {condition.aggregates[0].name!r}; a condition reads columns of the event only"
         )
 
 

@@ -306,13 +306,15 @@ class DeadLetter:
 class DecodedBatch:
     """Decoded events. ``columns`` has m rows; ``rows`` is int64 [m], their row numbers in ``records``.
 
-    ``deletes`` is int64 [d]: the row numbers of facts that delete the row of their key.
+    ``deletes`` is int64 [d]: the row numbers of facts that delete the row of their key. ``filtered`` is int64 [f]: the
+    row numbers of the events that a condition of the declaration leaves out.
     """
 
     records: RecordBatch
     rows: npt.NDArray[np.int64]
     columns: pa.RecordBatch
     deletes: Int64s = field(default_factory=lambda: _NO_ROWS)
+    filtered: Int64s = field(default_factory=lambda: _NO_ROWS)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -13,8 +13,8 @@ from surgetank.cli import dead_letters
 from surgetank.codec import base
 from surgetank.codec.json.serializer import JsonSerializer
 from surgetank.codec.schema_repository import project_schemas
-from surgetank.declaration import Pipeline
-from surgetank.drills.wire import SCORE, decoder
+from surgetank.declaration import SCORE, Pipeline
+from surgetank.drills.wire import decoder
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.records import DeadLetterReason
 from surgetank.settings import load

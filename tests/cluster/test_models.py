@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from surgetank.drills.wire import SCORE, decoder
+from surgetank.declaration import SCORE
+from surgetank.drills.wire import decoder
 from surgetank.kafka.offset_collector import OffsetQuery
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_monitor import GroupMonitor

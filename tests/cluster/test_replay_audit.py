@@ -21,13 +21,14 @@ from surgetank.clock import SystemClock
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import UNDECODABLE
 from surgetank.codec.schema_repository import project_schemas
+from surgetank.declaration import SCORE
 from surgetank.drills import pacing
 from surgetank.drills.audit import audit
 from surgetank.drills.audit_comparison import AuditReport
 from surgetank.drills.latency import Latencies
 from surgetank.drills.recording import Recording
 from surgetank.drills.replay import Replay, Sent
-from surgetank.drills.wire import SCORE, decoder, encoder
+from surgetank.drills.wire import decoder, encoder
 from surgetank.errors import BrokerError, TopicsError
 from surgetank.kafka import clients
 from surgetank.kafka.topic_reader import TopicReader

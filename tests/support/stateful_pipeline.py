@@ -8,11 +8,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from surgetank.declaration import Pipeline
+from surgetank.declaration import SCORE, Pipeline
 from surgetank.drills.fleet import Member
 from surgetank.drills.recording import Recording
 from surgetank.drills.state_check import compare_states
-from surgetank.drills.wire import SCORE, decoder
+from surgetank.drills.wire import decoder
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.offline import feature_sql
 from surgetank.processing.event_sequence import milliseconds

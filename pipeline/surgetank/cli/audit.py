@@ -23,10 +23,10 @@ def audit(
 ) -> None:
     """Compare all events with all scores and dead letters, by id and by position.
 
-    Every event must have exactly one score or one dead letter, and scores of one key must be in the order of
-    its events. An id that a producer sent twice is two events. An event that the pipeline has not processed yet
-    waits; it is not lost. The exit status is 1 if anything was lost, duplicated, unexpected or out of order, and with
-    --wait also if events still wait.
+    Every event must have exactly one score or one dead letter, or be one that the declaration filters, and scores of
+    one key must be in the order of its events. An id that a producer sent twice is two events. An event that the
+    pipeline has not processed yet waits; it is not lost. The exit status is 1 if anything was lost, duplicated,
+    unexpected or out of order, and with --wait also if events still wait.
     """
     from rich.markup import escape
     from rich.table import Table

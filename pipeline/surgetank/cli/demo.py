@@ -126,6 +126,7 @@ def _summary(result: Any) -> Any:
         ("events", f"{audit.events:,}"),
         ("scores", f"{audit.scores:,}"),
         ("dead letters", f"{audit.dead_letters:,}"),
+        *([("filtered", f"{audit.filtered:,}")] if audit.filtered else []),
         ("lost", f"{audit.lost:,}"),
         ("not processed", f"{audit.waiting:,}"),
         ("duplicates", f"{audit.duplicates:,}"),

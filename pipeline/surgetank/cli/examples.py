@@ -37,6 +37,7 @@ EXAMPLES = {
         "surgetank topics acls flights --tool audit --json",
     ),
     "topics check": ("surgetank topics check flights --json",),
+    "schemas score": ("surgetank schemas score flights",),
     "schemas check": ("surgetank schemas check", "surgetank schemas check schemas"),
     "chaos exactly-once": ("surgetank chaos exactly-once --kills 100 --seed 1",),
     "chaos rebalance": ("surgetank chaos rebalance --rounds 3 --rate 1000",),

@@ -37,11 +37,11 @@ def scores(
     given: SettingsOptions,
 ) -> None:
     """Print committed scores, each exactly once, as a read_committed consumer receives them."""
-    from surgetank.drills.wire import SCORE, decoder
+    from surgetank.drills.wire import score_decoder
     from surgetank.kafka.topic_reader import TopicReader
 
     pipeline, settings = pipeline_and_settings(name, given)
-    decode, seen, unreadable = decoder(SCORE), 0, 0
+    decode, seen, unreadable = score_decoder(pipeline), 0, 0
     try:
         with TopicReader(settings.kafka, [pipeline.scores.topic], start=start.value) as reader:
             ends = None if follow or start is From.LATEST else reader.ends()

@@ -17,9 +17,11 @@ from surgetank.drills.audit_comparison import (
     SentEvents,
     compare,
 )
-from surgetank.drills.wire import SCORE, decoder, event_decoder
+from surgetank.drills.wire import event_decoder, score_decoder
 from surgetank.kafka.topic_reader import CommittedOffsets, TopicReader
 from surgetank.processing import dead_letter
+from surgetank.processing.event_filter import filter_events
+from surgetank.processing.key_comparison import without_mismatches
 from surgetank.processing.rekeying import rekeyed_from
 from surgetank.records import DecodedBatch, Headers, RecordBatch
 from surgetank.settings import KafkaSettings
@@ -67,8 +69,10 @@ class AuditedTopics:
         self._fact_topics = {fact.topic for fact in pipeline.table_facts}
         self._id = pipeline.events.id
         self._decode_event = event_decoder(pipeline.events)
+        self._events = pipeline.events
         self._rekeyed_by = pipeline.name if pipeline.events.differing_keys == "rekey" else None
-        self._decode_score = decoder(SCORE)
+        self._score_only = pipeline.score_only
+        self._decode_score = score_decoder(pipeline)
         self._sent: list[Columns] = []
         self._scores: list[Columns] = []
         self._dead: list[Columns] = []
@@ -107,16 +111,17 @@ class AuditedTopics:
 
     @property
     def outcomes(self) -> int:
-        """The number of scores, dead letters and re-keyed copies read."""
+        """The number of scores, dead letters and re-keyed copies read, and of events that have none: the filtered."""
+        outcomes = sum(len(part["source_offset"]) for part in (*self._scores, *self._dead))
         copies = sum(int(np.count_nonzero(part["original_offset"] >= 0)) for part in self._sent)
-        return sum(len(part["source_offset"]) for part in (*self._scores, *self._dead)) + copies
+        return outcomes + copies + sum(int(part["filtered"].sum()) for part in self._sent)
 
     def compare(self, committed: Mapping[int, int]) -> AuditReport:
         """Compare the records read so far. ``committed``: the result of ``committed`` before they were read."""
         *_, events = self._readers
         first = {source.partition: offset for source, offset in events.starts.items()}
         return compare(
-            SentEvents(**_concatenate(self._sent, _SENT)),
+            SentEvents(**_concatenate(self._sent, _EVENT)),
             SeenScores(**_concatenate(self._scores, _SCORE)),
             SeenDeadLetters(**_concatenate(self._dead, _POSITION)),
             EventBounds(first, committed),
@@ -136,12 +141,18 @@ class AuditedTopics:
 
     def _event_columns(self, records: RecordBatch) -> Columns:
         batch = self._decode_event(records)
+        ids = as_text(_align_to_records(batch, self._id))
+        if self._score_only is not None:
+            batch, _ = filter_events(without_mismatches(batch, self._events), self._score_only)
+        filtered = np.zeros(len(records), dtype=np.bool_)
+        filtered[batch.filtered] = True
         return {
             "partition": records.partitions,
             "offset": records.offsets,
-            "ids": as_text(_align_to_records(batch, self._id)),
+            "ids": ids,
             "keys": records.keys.cast(pa.binary()),
             **self._originals(records),
+            "filtered": filtered,
         }
 
     def _originals(self, records: RecordBatch) -> dict[str, Int64s]:
@@ -187,9 +198,9 @@ class AuditedTopics:
 
 
 _POSITION = {"source_partition": np.int64, "source_offset": np.int64}
-_EVENT = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys": pa.binary()}
-_SCORE = {**_EVENT, **_POSITION}
-_SENT = {**_EVENT, "original_partition": np.int64, "original_offset": np.int64}
+_RECORD = {"partition": np.int64, "offset": np.int64, "ids": pa.string(), "keys": pa.binary()}
+_EVENT = {**_RECORD, "filtered": np.bool_, "original_partition": np.int64, "original_offset": np.int64}
+_SCORE = {**_RECORD, **_POSITION}
 
 
 def _align_to_records(batch: DecodedBatch, name: str) -> pa.Array:

@@ -1,5 +1,7 @@
 """Compares sent events with outcomes: every event must have exactly one score, dead letter or re-keyed copy.
 
+Events that the declaration filters have none.
+
 Events are identified by their position (partition and offset) in the event topic; an id sent twice is at two positions
 and counts as two events. Undecodable events have no id and are matched by position alone.
 """
@@ -25,14 +27,16 @@ class SentEvents:
     """The n records of the event topic, in any order across partitions.
 
     ``partition``, ``offset``: int64 [n]; ``ids``: string [n], null if the event does not decode;
-    ``keys``: binary [n], null if the event has no key. ``original_partition``, ``original_offset``: int64 [n], the
-    position of the event of which this one is the re-keyed copy, -1 if it is no copy.
+    ``keys``: binary [n], null if the event has no key; ``filtered``: bool [n], whether the declaration leaves it
+    without an outcome. ``original_partition``, ``original_offset``: int64 [n], the position of the event of which this
+    one is the re-keyed copy, -1 if it is no copy.
     """
 
     partition: Int64s
     offset: Int64s
     ids: pa.Array
     keys: pa.Array
+    filtered: Bools
     original_partition: Int64s
     original_offset: Int64s
 
@@ -78,8 +82,9 @@ class AuditReport:
     """The result of an audit, in numbers of events unless stated otherwise.
 
     ``lost``: processed, that is before the group's committed offset, without score, dead letter and re-keyed copy.
-    ``waiting``: not processed yet. ``duplicates``: with more than one of them. ``rekeyed``: sent again with the right
-    key; the copies are events too. ``unexpected``: scores and dead letters of unsent events, or with another id, key or
+    ``waiting``: not processed yet. ``filtered``: processed, without an outcome because the declaration says so.
+    ``duplicates``: with more than one of them. ``rekeyed``: sent again with the right key; the copies are events too.
+    ``unexpected``: scores and dead letters of unsent events, scores of filtered events, or with another id, key or
     partition than the event; they are not counted as outcomes. ``expired``: scores and dead letters of events that
     retention has deleted since. ``held_back``: records of the three topics behind open transactions, which cannot be
     read yet. ``out_of_order``: scores after the score of a later event of the same key and partition. ``undecodable``
@@ -100,6 +105,7 @@ class AuditReport:
     rekeyed: int = 0
     expired: int = 0
     held_back: int = 0
+    filtered: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -123,13 +129,14 @@ def compare(
     """Compare, by position and by id. Pure; the order of the rows does not matter. ``held_back``: as in the report."""
     order = np.argsort(_codes(sent.partition, sent.offset))
     codes = _codes(sent.partition, sent.offset)[order]
-    ids, keys = sent.ids.take(order), sent.keys.take(order)
+    ids, keys, filtered = sent.ids.take(order), sent.keys.take(order), sent.filtered[order]
 
     scored = _find(codes, _codes(scores.source_partition, scores.source_offset))
     # A score of an event has its partition, key and id.
     known = scored >= 0
     event = pa.array(np.where(known, scored, 0), mask=~known)
     known &= scores.partition == scores.source_partition
+    known &= ~filtered[scored] if len(filtered) else known
     known &= _same(ids.take(event), scores.ids) & _equal_or_null(keys.take(event), scores.keys)
     dead_rows = _find(codes, _codes(dead.source_partition, dead.source_offset))
 
@@ -142,7 +149,8 @@ def compare(
     positions = _codes(scores.partition, scores.offset)
     committed = _with_outcomes(bounds.committed, sent.partition[order][outcomes > 0], sent.offset[order][outcomes > 0])
     processed = _before(sent.partition[order], sent.offset[order], committed)
-    lost, duplicates = np.flatnonzero((outcomes == 0) & processed), np.flatnonzero(outcomes > 1)
+    left_out = filtered & (outcomes == 0) & processed
+    lost, duplicates = np.flatnonzero((outcomes == 0) & processed & ~filtered), np.flatnonzero(outcomes > 1)
     # The event of an outcome may have been deleted; nothing else is known of such an outcome.
     expired = (scored < 0) & _before(scores.source_partition, scores.source_offset, bounds.first)
     dead_expired = (dead_rows < 0) & _before(dead.source_partition, dead.source_offset, bounds.first)
@@ -166,12 +174,13 @@ def compare(
         duplicates=len(duplicates),
         unexpected=int(unexpected.sum() + dead_unexpected.sum()),
         out_of_order=len(late),
-        undecodable=ids.null_count,
+        undecodable=int((ids.is_null().to_numpy(zero_copy_only=False) & ~filtered).sum()),
         repeated_ids=len(with_id) - pc.count_distinct(with_id).as_py(),
         waiting=int(((outcomes == 0) & ~processed).sum()),
         rekeyed=int((copies > 0).sum()),
         expired=int(expired.sum() + dead_expired.sum()),
         held_back=held_back,
+        filtered=int(left_out.sum()),
         examples={name: examples for name, examples in found.items() if examples},
     )
 

@@ -87,7 +87,8 @@ class ChaosReport(DrillReport):
             (
                 f"chaos seed {self.seed}: {self.kills} kills in {self.seconds:.0f} s, {audit['events']:,} events "
                 f"({self.in_play_peak:,} in play at the peak): scores {audit['scores']:,}, "
-                f"dead letters {audit['dead_letters']:,}, lost {audit['lost']}, duplicates {audit['duplicates']}, "
+                f"dead letters {audit['dead_letters']:,}, filtered {audit['filtered']:,}, lost {audit['lost']}, "
+                f"duplicates {audit['duplicates']}, "
                 f"unexpected {audit['unexpected']}, out of order {audit['out_of_order']}"
             ),
             *map(summary, self.states),

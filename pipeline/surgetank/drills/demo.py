@@ -19,7 +19,7 @@ from surgetank.drills.latency import Latencies, Percentiles
 from surgetank.drills.recording import Recording
 from surgetank.drills.replay import Replay
 from surgetank.drills.topic_listener import TopicListener
-from surgetank.drills.wire import SCORE, decoder, encoder
+from surgetank.drills.wire import encoder, filtered_counter, score_decoder
 from surgetank.errors import SurgetankError
 from surgetank.kafka import provisioning
 from surgetank.kafka.retry import wait_until
@@ -30,7 +30,17 @@ SNAPSHOT_SECONDS = 0.5
 RECENT_SECONDS = 5.0
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 60.0
-_AUDITED = ("events", "scores", "dead_letters", "lost", "waiting", "duplicates", "unexpected", "out_of_order")
+_AUDITED = (
+    "events",
+    "scores",
+    "dead_letters",
+    "filtered",
+    "lost",
+    "waiting",
+    "duplicates",
+    "unexpected",
+    "out_of_order",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +96,14 @@ class DemoReport:
 class _Scoring:
     """What a consumer of both topics sees: the events, their scores, and the latency of each. For several threads."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, pipeline: Pipeline, clock: Clock) -> None:
         self._clock = clock
-        self._decode = decoder(SCORE)
+        self._count_filtered = filtered_counter(pipeline)
+        self._decode = score_decoder(pipeline)
         self._lock = threading.Lock()
         self._latencies = Latencies()
         self.scored = 0
+        self.filtered = 0
         self.last_score_at = 0.0
         self.first_score_at = 0.0
 
@@ -110,6 +122,12 @@ class _Scoring:
         """Add events that have just arrived."""
         with self._lock:
             self._latencies.events(records.partitions, records.offsets, records.arrived_ms)
+        self.filtered += self._count_filtered(records)
+
+    @property
+    def done(self) -> int:
+        """The number of events with a score, and of those that get none because they are filtered."""
+        return self.scored + self.filtered
 
     def percentiles(self, after: float = -np.inf, before: float = np.inf) -> Percentiles:
         """Return the latencies of the scores that arrived in this period (seconds since the epoch)."""
@@ -137,7 +155,7 @@ def demo(
     clock = SystemClock()
     provisioning.apply(kafka, pipeline)
     kind = recording.topics.index(pipeline.events.topic)
-    scoring = _Scoring(clock)
+    scoring = _Scoring(pipeline, clock)
     replay = Replay(kafka, recording, pacing.at_rate(plan.rate, [plan.spike]), encoder(), count=plan.count, clock=clock)
     workers = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options, http=http, clock=clock)
     with workers as fleet:
@@ -160,7 +178,7 @@ def demo(
                 raise SurgetankError(f"{sent.failed} events could not be sent: {sent.error}")
             expected = int(sent.by_topic[pipeline.events.topic])
             quiet_until = clock.now() + DRAIN_SECONDS
-            lags += watch(lambda: scoring.scored < expected and clock.now() < quiet_until)
+            lags += watch(lambda: scoring.done < expected and clock.now() < quiet_until)
         say("all events sent; auditing every event")
         audited = audit(kafka, pipeline, wait=DRAIN_SECONDS)
     spike_over = began + plan.spike.end
@@ -211,20 +229,20 @@ def _watch(
 ) -> list[tuple[float, int]]:
     """Take a snapshot twice a second while the replay runs; return (seconds since the epoch, lag) of each."""
     lags: list[tuple[float, int]] = []
-    before = (clock.now(), replay.sent_of(kind), scoring.scored)
+    before = (clock.now(), replay.sent_of(kind), scoring.done)
     while going():
         time.sleep(SNAPSHOT_SECONDS)
-        now, sent, scored = clock.now(), replay.sent_of(kind), scoring.scored
+        now, sent, done = clock.now(), replay.sent_of(kind), scoring.done
         elapsed = max(1e-6, now - before[0])
-        lag = max(0, sent - scored)
+        lag = max(0, sent - done)
         lags.append((now, lag))
         show(
             DemoSnapshot(
                 seconds=now - began,
                 sent=sent,
-                scored=scored,
+                scored=scoring.scored,
                 rate_in=(sent - before[1]) / elapsed,
-                rate_out=(scored - before[2]) / elapsed,
+                rate_out=(done - before[2]) / elapsed,
                 lag=lag,
                 recent=scoring.percentiles(after=now - RECENT_SECONDS),
                 workers=[
@@ -233,5 +251,5 @@ def _watch(
                 ],
             )
         )
-        before = (now, sent, scored)
+        before = (now, sent, done)
     return lags

@@ -11,7 +11,7 @@ from surgetank.drills.fleet import Fleet
 from surgetank.drills.pacing import at_rate
 from surgetank.drills.recording import Recording
 from surgetank.drills.replay import Replay
-from surgetank.drills.wire import SCORE, decoder, encoder
+from surgetank.drills.wire import encoder, score_decoder
 from surgetank.errors import SurgetankError
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
@@ -48,7 +48,7 @@ def run_session(
         say(f"starting a worker, which takes a minute at the first time; its log:\n  {worker.log}")
         seconds = fleet.wait_ready(worker, _READY_SECONDS)
         say(f"ready after {seconds:.1f} s; {worker.scheme}://127.0.0.1:{worker.port} has /metrics and /ready")
-        decode, seen = decoder(SCORE), 0
+        decode, seen = score_decoder(pipeline), 0
         pace, first = at_rate(rate), _events_on(kafka, recording.topics)
         replay = Replay(kafka, recording, pace, encoder(), count=first + _ENDLESS, first=first)
         with (

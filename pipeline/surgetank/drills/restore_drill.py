@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from surgetank.declaration import Pipeline
 from surgetank.drills.audit import audit
 from surgetank.drills.drill import Drill
 from surgetank.drills.environment import DrillEnvironment
@@ -22,7 +23,7 @@ from surgetank.drills.report import DrillReport
 from surgetank.drills.state_check import compare_states, summary
 from surgetank.drills.synthetic_keys import SyntheticKeys
 from surgetank.drills.topic_listener import TopicListener
-from surgetank.drills.wire import SCORE, decoder, encoder
+from surgetank.drills.wire import encoder, score_decoder
 from surgetank.errors import SurgetankError
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.broker_inspection import broker_settings
@@ -162,8 +163,8 @@ class RestoreRate:
 class FirstScores:
     """The last scored event of each partition, as seen by a reader of committed scores."""
 
-    def __init__(self) -> None:
-        self._decode = decoder(SCORE)
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._decode = score_decoder(pipeline)
         self._reached: dict[int, int] = {}
 
     def add(self, records: RecordBatch) -> None:
@@ -194,7 +195,7 @@ class RestoreDrill(Drill):
         self._synthetic_keys = SyntheticKeys(self._pipeline, self._recording, keys)
         self._rounds = rounds
         self._rate = rate
-        self._served = FirstScores()
+        self._served = FirstScores(self._pipeline)
 
     def run(self) -> RestoreReport:
         """Run the drill. Raises SurgetankError if the pipeline has no tables, or a worker does not recover."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from surgetank.clock import SystemClock
 from surgetank.declaration import PREDICTIONS, Events, Pipeline
-from surgetank.drills.wire import SCORE, decoder, event_decoder, fact_decoder
+from surgetank.drills.wire import event_decoder, fact_decoder, score_decoder
 from surgetank.errors import SurgetankError
 from surgetank.features.aggregate_kinds import AggregateKind
 from surgetank.features.tables import TableState
@@ -355,7 +355,7 @@ def _compare_predictions(kafka: KafkaSettings, pipeline: Pipeline, settings: Sta
     rows = dict(zip(found, serde.unpack(large_binary(list(found.values()))).tolist(), strict=True))
     expected: dict[Key, tuple[float, int, int, bytes]] = {}
     stages: dict[Key, int] = {}
-    decode = decoder(SCORE)
+    decode = score_decoder(pipeline)
     with TopicReader(kafka, [pipeline.scores.topic]) as reader:
         for records in reader.catch_up():
             batch = decode(records)

@@ -6,14 +6,16 @@ from functools import cache
 import pyarrow as pa
 
 from surgetank.codec.avro.deserializer import AvroDeserializer
+from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of, serializer_of
 from surgetank.codec.schema_repository import project_schemas
-from surgetank.declaration import Events
+from surgetank.codec.score_schema import score_deserializer
+from surgetank.declaration import Events, Pipeline
 from surgetank.drills.recording import Encode
+from surgetank.processing.event_filter import filter_events, filtering
 from surgetank.processing.facts import decode_facts
+from surgetank.processing.key_comparison import without_mismatches
 from surgetank.records import DecodedBatch, RecordBatch
-
-SCORE = "score"
 
 _VALUE_BYTES_MAX = 2**30  # no limit below Kafka's own
 
@@ -36,13 +38,42 @@ def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
     return lambda records: deserializer.deserialize(records)[0]
 
 
+def score_decoder(pipeline: Pipeline) -> Callable[[RecordBatch], DecodedBatch]:
+    """Do the same for the scores of a pipeline, with the fields that it passes on."""
+    deserializer = score_deserializer(project_schemas(), pipeline, value_bytes_max=_VALUE_BYTES_MAX)
+    return lambda records: deserializer.deserialize(records)[0]
+
+
 def event_decoder(events: Events) -> Callable[[RecordBatch], DecodedBatch]:
-    """Do the same for events."""
-    deserializer = deserializer_of(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    """Do the same for events; ``filtered`` are those that ``events.only`` leaves out."""
+    deserializer = _deserializer(events)
     return lambda records: deserializer.deserialize(records)[0]
 
 
 def fact_decoder(facts: Events) -> Callable[[RecordBatch], DecodedBatch]:
     """Do the same for facts, with the tombstones in ``deletes``."""
-    deserializer = deserializer_of(facts, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    deserializer = _deserializer(facts)
     return lambda records: decode_facts(deserializer, records)[0]
+
+
+def filtered_counter(pipeline: Pipeline) -> Callable[[RecordBatch], int]:
+    """Return a function that counts the events that get no score because a condition of the declaration filters them.
+
+    Without a condition it decodes nothing. Use it in one thread at a time.
+    """
+    score_only = pipeline.score_only
+    if pipeline.events.only is None and score_only is None:
+        return lambda _: 0
+    decode = event_decoder(pipeline.events)
+
+    def count(records: RecordBatch) -> int:
+        batch = decode(records)
+        if score_only is not None:
+            batch, _ = filter_events(without_mismatches(batch, pipeline.events), score_only)
+        return len(batch.filtered)
+
+    return count
+
+
+def _deserializer(events: Events) -> Deserializer:
+    return filtering(deserializer_of(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX), events.only)

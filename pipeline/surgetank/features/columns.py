@@ -5,7 +5,7 @@ Calendar features are in UTC. Where local time matters, put it into a field of t
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -65,12 +65,14 @@ class Field(Feature):
 class Category(Feature):
     """A string as its index in a vocabulary, from 0.
 
-    A string outside the vocabulary is missing, as null is: the model was not trained on it. Tree models compare
-    indexes, so a vocabulary in a meaningful order helps them.
+    A string outside the vocabulary is missing, as null is: the model was not trained on it. With ``unknown`` it is this
+    index, and only null is missing. Tree models compare indexes, so a vocabulary in a meaningful order helps them.
+    ``surgetank.vocabulary_file`` reads a vocabulary from a file.
     """
 
     field: str
     vocabulary: tuple[str, ...]
+    unknown: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
@@ -79,6 +81,11 @@ class Category(Feature):
         if len(set(self.vocabulary)) < len(self.vocabulary):
             twice = next(text for text in self.vocabulary if self.vocabulary.count(text) > 1)
             raise TopologyError(f"category {self.field!r}: {twice!r} is in the vocabulary twice")
+        if self.unknown is not None and 0 <= self.unknown < len(self.vocabulary):
+            raise TopologyError(
+                f"category {self.field!r}: unknown is {self.unknown}, the index of {self.vocabulary[self.unknown]!r}; "
+                f"use -1 or {len(self.vocabulary)}"
+            )
 
     @property
     def name(self) -> str:
@@ -102,14 +109,27 @@ class Category(Feature):
         return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
-        """Return float32 [m]: indexes into the vocabulary, NaN for null and for strings outside it."""
+        """Return float32 [m]: indexes into the vocabulary, ``unknown`` or NaN for strings outside it, NaN for null."""
         texts = columns.column(self.field)
         if pa.types.is_dictionary(texts.type):
             texts = texts.dictionary_decode()
         if len(texts) <= FEW_ROWS:
             indexes = _indexes(self.vocabulary)
-            return np.array([indexes.get(text, np.nan) for text in texts.to_pylist()], dtype=np.float32)
-        return _float32(pc.index_in(texts, _value_set(self.vocabulary, texts.type)))
+            other = np.nan if self.unknown is None else self.unknown
+            found = [np.nan if text is None else indexes.get(text, other) for text in texts.to_pylist()]
+            return np.array(found, dtype=np.float32)
+        places = _float32(pc.index_in(texts, _value_set(self.vocabulary, texts.type)))
+        if self.unknown is None:
+            return places
+        outside = np.isnan(places) & texts.is_valid().to_numpy(zero_copy_only=False)
+        return np.where(outside, np.float32(self.unknown), places)
+
+    def declaration(self) -> dict[str, Any]:
+        """Return kind, name and fields as plain JSON values, without ``unknown`` where it is not given."""
+        found = Feature.declaration(self)
+        if self.unknown is None:
+            del found["unknown"]  # as in earlier versions: the fingerprint is the same
+        return found
 
 
 @dataclass(frozen=True, slots=True)

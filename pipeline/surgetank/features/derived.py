@@ -81,7 +81,7 @@ class Derived(Feature):
     def declaration(self) -> dict[str, Any]:
         """Return kind, name and fields as plain JSON values, with nested declarations for derived operands."""
         values = {each.name: _json_value(getattr(self, each.name)) for each in fields(self)}
-        return {"kind": type(self).__name__, "name": self.name, **values}
+        return {"kind": type(self).__name__, "name": self.name, **values, **self.code()}
 
 
 Value = str | Input

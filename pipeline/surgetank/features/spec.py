@@ -14,9 +14,12 @@ import pyarrow as pa
 
 from surgetank.errors import TopologyError
 from surgetank.event_columns import TimeUnit
+from surgetank.features.source_code import code_hash, is_custom
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
+
+CODE = "code_sha256"  # the key of the hash of a custom input's code in its declaration
 
 NO_AGGREGATES: Mapping[str, Float64s] = MappingProxyType({})
 
@@ -82,7 +85,14 @@ class Input(ABC):
     def declaration(self) -> dict[str, Any]:
         """Return kind, name and fields as plain JSON values, as a model bundle stores them."""
         fields = json.loads(json.dumps(asdict(self)))
-        return {"kind": type(self).__name__, "name": self.name, **fields}
+        return {"kind": type(self).__name__, "name": self.name, **fields, **self.code()}
+
+    def code(self) -> dict[str, str]:
+        """Return the hash of the code of a custom input as a part of its declaration; empty for those of the engine.
+
+        Raises TopologyError if the source code cannot be read.
+        """
+        return {CODE: code_hash(type(self))} if is_custom(type(self)) else {}
 
 
 @dataclass(frozen=True, slots=True)

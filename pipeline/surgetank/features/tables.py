@@ -11,7 +11,7 @@ own events. An event sees the state before it, without its own update. ``row_lay
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from surgetank.features.aggregate_kinds import AggregateKind
 from surgetank.features.derived import Value, inputs_of, name_of, numbers, sql_of
 from surgetank.features.number_columns import is_number
 from surgetank.features.row_layout import AggregateSpec, RingWindow, RowLayout, duration_text
-from surgetank.features.spec import Float64s, Input
+from surgetank.features.spec import CODE, Float64s, Input
 
 BUCKETS = 12
 
@@ -59,6 +59,11 @@ class Facts(Protocol):
     @property
     def time_units(self) -> Mapping[str, TimeUnit]:
         """The units of fields that hold times as whole numbers."""
+        ...
+
+    @property
+    def only(self) -> Input | None:
+        """The condition for the events that update the table; None: all do."""
         ...
 
 
@@ -145,14 +150,15 @@ class Table:
         return None if self.ttl is None else self.ttl // _MILLISECOND
 
     @property
-    def fed_by(self) -> dict[str, str | None] | None:
+    def fed_by(self) -> dict[str, Any] | None:
         """The properties of the facts that determine the rows; None if the pipeline's own events update the table."""
         facts = self.facts
         if facts is None:
             return None
         unit = facts.time_units.get(facts.time)
         units = {} if unit is None else {"time_unit": unit}
-        return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time, **units}
+        only = {} if facts.only is None else {"only": facts.only.declaration()}
+        return {"topic": facts.topic, "schema": facts.schema, "key": facts.key, "time": facts.time, **units, **only}
 
     def _window(self, span: timedelta, buckets: int) -> RingWindow:
         ms = _whole_ms(span, f"table {self.name!r}: window")
@@ -220,7 +226,10 @@ class Aggregate(Input):
     @property
     def measure(self) -> AggregateSpec:
         """The cells that the aggregate needs in a state row."""
-        value = self.value if self.value is None or isinstance(self.value, str) else repr(self.value)
+        value = self.value
+        if isinstance(value, Input):
+            code = sorted(set(_code_hashes(value.declaration())))
+            value = " ".join([repr(value), *code])  # the text is in the fingerprint of stores and changelogs
         return AggregateSpec(self.kind, value, self.window)
 
     def declaration(self) -> dict[str, Any]:
@@ -240,17 +249,22 @@ class Aggregate(Input):
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """The state that a pipeline needs of one table: its aggregates in order, and the layout of the row for them."""
+    """The state that a pipeline needs of one table: its aggregates in order, and the layout of the row for them.
+
+    ``only`` is the condition for the events of the pipeline that update the table, if they do.
+    """
 
     table: Table
     aggregates: tuple[Aggregate, ...]
+    only: Input | None = None
     layout: RowLayout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         measures = tuple(each.measure for each in self.aggregates)
         try:
             # The text is in the fingerprint of stores and changelogs: it never changes.
-            layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or "the pipeline's events"))
+            own = "the pipeline's events" if self.only is None else {"only": self.only.declaration()}
+            layout = RowLayout(measures, self.table.ttl_ms, repr(self.table.fed_by or own))
         except TopologyError as error:
             raise TopologyError(f"table {self.table.name!r}: {error}") from error
         object.__setattr__(self, "layout", layout)
@@ -297,9 +311,10 @@ class TableState:
                 )
 
 
-def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
+def table_states(inputs: Iterable[Input], *, only: Input | None = None) -> tuple[TableState, ...]:
     """Return the state needed of each table for the aggregates of the inputs, in the order of first use.
 
+    ``only`` is the condition for the pipeline's own events, if they have one.
     Raises TopologyError if two different tables share a name.
     """
     found: dict[str, list[Aggregate]] = {}
@@ -309,7 +324,19 @@ def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
             if same and same[0].table != each.table:
                 raise TopologyError(f"two different tables are named {each.table.name!r}; rename one of them")
             same.append(each)
-    return tuple(TableState(statistics[0].table, tuple(statistics)) for statistics in found.values())
+    return tuple(
+        TableState(same[0].table, tuple(same), only if same[0].table.facts is None else None) for same in found.values()
+    )
+
+
+def _code_hashes(declaration: object) -> Iterator[str]:
+    """Yield the hashes of the code of the custom features in a declaration."""
+    if isinstance(declaration, dict):
+        for name, part in declaration.items():
+            if name == CODE:
+                yield part
+            else:
+                yield from _code_hashes(part)
 
 
 def _whole_ms(span: timedelta, what: str) -> int:

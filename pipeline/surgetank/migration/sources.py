@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.score_schema import score_deserializer
 from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
+from surgetank.processing.event_filter import filtering
 from surgetank.processing.facts import decode_facts
 from surgetank.processing.key_comparison import without_mismatches
 from surgetank.processing.key_limit import within_key_limit
@@ -80,7 +81,7 @@ class EventSources:
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
         own = feed == self._pipeline.events
-        decoder = deserializer_of(feed, self._contracts, value_bytes_max=self._value_bytes_max)
+        decoder = filtering(deserializer_of(feed, self._contracts, value_bytes_max=self._value_bytes_max), feed.only)
         for each in self.source_ranges(feed.topic, task):
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
@@ -93,7 +94,7 @@ class EventSources:
         self, task: int, report_read: RecordsReadCallback
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded scores of a task, each batch with a filter of the task's keys (None: all)."""
-        decoder = AvroDeserializer(self._contracts, "score", value_bytes_max=_VALUE_BYTES_MAX)
+        decoder = score_deserializer(self._contracts, self._pipeline, value_bytes_max=_VALUE_BYTES_MAX)
         for each in self.source_ranges(self._pipeline.events.topic, task):
             partition_of_scores = TopicPartition(self._pipeline.scores.topic, each.partition)
             for records in self._read(partition_of_scores, *self._bounds[partition_of_scores], report_read):

@@ -21,7 +21,7 @@ from surgetank.features.number_columns import doubles_of, is_number, is_plain_nu
 from surgetank.features.spec import Float32s, Float64s
 from surgetank.features.tables import TableState
 from surgetank.offline import feature_sql
-from surgetank.offline.history import History, OrderedEvents, milliseconds
+from surgetank.offline.history import History, OrderedEvents, milliseconds, rows_holding
 from surgetank.text_columns import as_text
 
 ID, TIME = "event_id", "event_time"
@@ -63,6 +63,7 @@ def backfill(
     if ordered := [name for name in names if name in {ID, TIME}]:
         raise TopologyError(f"a feature is named {ordered[0]!r}, a column of every backfill; rename its field")
     aggregates = compute_aggregates(pipeline, history, report_progress)
+    events, aggregates = scored_events(pipeline, events, aggregates)
     schema = pa.schema(
         [(ID, pa.string()), (TIME, pa.timestamp("ms", tz="UTC")), *((name, pa.float32()) for name in names)],
         metadata={FINGERPRINT: pipeline.spec.fingerprint().encode()},
@@ -108,6 +109,16 @@ def compute_aggregates(
         found |= query_aggregates(table_state, processed_events(pipeline, table_state, history))
         report_progress(f"table {table_state.table.name}", len(own), len(own))
     return found
+
+
+def scored_events(
+    pipeline: Pipeline, events: OrderedEvents, aggregates: dict[str, Float64s]
+) -> tuple[OrderedEvents, dict[str, Float64s]]:
+    """Return the events that get a score, with their aggregates: those for which ``score_only`` holds, or all."""
+    if pipeline.score_only is None:
+        return events, aggregates
+    rows = rows_holding(pipeline.score_only, events.table)
+    return events.take(rows), {name: each[rows] for name, each in aggregates.items()}
 
 
 def matrices(

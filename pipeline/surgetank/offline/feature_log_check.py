@@ -23,7 +23,7 @@ from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import offsets, partitions
 from surgetank.offline.backfill import compute_aggregates, matrices
 from surgetank.offline.comparison import ComputedFeatures, SkewReport, compare
-from surgetank.offline.history import History, OrderedEvents, milliseconds
+from surgetank.offline.history import History, OrderedEvents, milliseconds, rows_holding
 from surgetank.offline.topic_records import OFFSET_BITS, TopicRecords, read_topics
 from surgetank.processing.stateful_features import plausible_times
 from surgetank.settings import KafkaSettings, StateSettings
@@ -38,10 +38,10 @@ StatusCallback = Callable[[str], None]
 class FeatureLogReport:
     """The comparison of the logged features of a pipeline with offline features.
 
-    ``unrecorded`` events have no logged record: they were not scored, or logging was off. ``doubled`` events have more
-    than one. ``others`` are records of another declaration or topic, which are ignored. ``lacking`` has the first
-    offset of each partition whose first records are deleted: their facts are unknown offline. ``gone`` logged records
-    are of deleted events.
+    ``unrecorded`` events have no logged record: they were not scored though no condition filters them, or logging was
+    off. ``doubled`` events have more than one. ``others`` are records of another declaration or topic, which are
+    ignored. ``lacking`` has the first offset of each partition whose first records are deleted: their facts are unknown
+    offline. ``gone`` logged records are of deleted events.
     """
 
     pipeline: str
@@ -106,7 +106,7 @@ def check_feature_log(
         pipeline=pipeline.name,
         fingerprint=pipeline.spec.fingerprint(),
         skew=skew,
-        unrecorded=len(logs[pipeline.events.topic]) - len(known),
+        unrecorded=_scored(pipeline, logs[pipeline.events.topic].table) - len(known),
         doubled=records.doubled,
         others=records.others,
         gone=len(records.positions) - len(remaining.positions),
@@ -140,7 +140,7 @@ def offline_values(pipeline: Pipeline, history: History, rows: Int64s, online: F
     """
     spec, own = pipeline.spec, history.topics[pipeline.events.topic]
     aggregates = [(at, each.name) for at, each in enumerate(spec.logged) if isinstance(each, Aggregate)]
-    events = OrderedEvents(own.table.take(pa.array(rows)), own.ordinal[rows])
+    events = own.take(rows)
     found = np.empty((len(rows), len(spec.logged)))
     first = 0
     for _, matrix in matrices(pipeline, events, {name: online[:, at] for at, name in aggregates}):
@@ -210,6 +210,11 @@ def _history(
         may = may_update(times, log.arrived_ms)
         topics[events.topic] = OrderedEvents(log.table, ordinal, may, log.keys, log.deletes)
     return History(topics), rows
+
+
+def _scored(pipeline: Pipeline, events: pa.Table) -> int:
+    """Return how many of the events get a score."""
+    return len(events) if pipeline.score_only is None else len(rows_holding(pipeline.score_only, events))
 
 
 def _event_ids(positions: Int64s) -> pa.Array:

@@ -7,6 +7,7 @@ if the recording has one. Ties are in the order of the topics, then of the rows.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from surgetank.declaration import Pipeline
 from surgetank.drills.recording import Recording
 from surgetank.errors import TopologyError
 from surgetank.event_columns import root_columns
+from surgetank.features.spec import Input
+from surgetank.processing.event_filter import holding
 
 Int64s = npt.NDArray[np.int64]
 
@@ -45,6 +48,16 @@ class OrderedEvents:
     def __len__(self) -> int:
         return len(self.ordinal)
 
+    def take(self, rows: Int64s) -> "OrderedEvents":
+        """Return the events at ``rows`` int64 [k], ascending."""
+        return OrderedEvents(
+            self.table.take(pa.array(rows)),
+            self.ordinal[rows],
+            None if self.may_update is None else self.may_update[rows],
+            None if self.keys is None else self.keys.take(pa.array(rows)),
+            None if self.deletes is None else self.deletes[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -65,7 +78,11 @@ class History:
         tables = _declared_columns(dict(zip(recording.topics, recording.tables, strict=True)), pipeline)
         return cls(
             {
-                topic: OrderedEvents(tables[topic], np.flatnonzero(recording.kind == k).astype(np.int64))
+                topic: _only(
+                    pipeline,
+                    topic,
+                    OrderedEvents(tables[topic], np.flatnonzero(recording.kind == k).astype(np.int64)),
+                )
                 for topic, k in topic_numbers.items()
             }
         )
@@ -111,7 +128,7 @@ class History:
         ends = np.cumsum([len(each) for each in times])[:-1]
         for topic, ordinal in zip(required, np.split(ordinals, ends), strict=True):
             rows = np.argsort(ordinal)
-            topics[topic] = OrderedEvents(tables[topic].take(rows), ordinal[rows])
+            topics[topic] = _only(pipeline, topic, OrderedEvents(tables[topic].take(rows), ordinal[rows]))
         return cls(topics)
 
 
@@ -124,6 +141,24 @@ def _declared_columns(tables: Mapping[str, pa.Table], pipeline: Pipeline) -> dic
     }
 
 
+def rows_holding(condition: Input, table: pa.Table) -> Int64s:
+    """Return int64 [k], ascending: the rows for which a condition of the declaration holds.
+
+    Raises TopologyError if the table lacks a column of the condition.
+    """
+    condition.check(table.schema)
+    parts = [holding(condition, batch) for batch in table.to_batches()]
+    return np.flatnonzero(np.concatenate([np.zeros(0, dtype=np.bool_), *parts]))
+
+
+def _only(pipeline: Pipeline, topic: str, events: OrderedEvents) -> OrderedEvents:
+    """Return the events that the declaration of their topic takes."""
+    declared = next((each for each in (pipeline.events, *pipeline.table_facts) if each.topic == topic), None)
+    if declared is None or declared.only is None:
+        return events
+    return events.take(rows_holding(declared.only, events.table))
+
+
 def _check_column(column: str, schema: pa.Schema, what: str) -> None:
     if column not in schema.names:
         raise TopologyError(f"{what} have no column {column!r}; they have: {', '.join(schema.names)}")
@@ -132,12 +167,14 @@ def _check_column(column: str, schema: pa.Schema, what: str) -> None:
 def required_columns(pipeline: Pipeline) -> dict[str, list[str]]:
     """Return by topic the columns that the features need, the event time first; the events are the first topic."""
     own = pipeline.events
-    found = {own.topic: [own.time, own.id, *([own.key] if own.key else []), *pipeline.spec.inputs]}
+    conditions = [each.inputs for each in (own.only, pipeline.score_only) if each is not None]
+    found = {own.topic: [own.time, own.id, *([own.key] if own.key else []), *pipeline.spec.inputs, *chain(*conditions)]}
     for table_state in pipeline.table_states:
         facts = table_state.table.facts
         if facts is not None:
             source_columns = [column for each in table_state.aggregates for column in each.source_columns]
-            found.setdefault(facts.topic, [facts.time, str(facts.key)]).extend(source_columns)
+            filtering = () if facts.only is None else facts.only.inputs
+            found.setdefault(facts.topic, [facts.time, str(facts.key)]).extend((*source_columns, *filtering))
     return {topic: list(dict.fromkeys(columns)) for topic, columns in found.items()}
 
 

@@ -13,16 +13,17 @@ import pyarrow as pa
 
 from surgetank.declaration import Pipeline
 from surgetank.features.spec import Float32s
-from surgetank.offline.backfill import compute_aggregates, matrices
+from surgetank.offline.backfill import compute_aggregates, matrices, scored_events
 from surgetank.offline.history import History
 from surgetank.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The n events in processing order, with at least the columns that features need, and their inputs.
+    """The n events that a worker scores, in processing order, and their inputs.
 
-    ``matrix`` is float32 [n, F], NaN for missing values, its columns in the order of ``pipeline.spec.names``.
+    ``events`` has at least the columns that features need. ``matrix`` is float32 [n, F], NaN for missing values, its
+    columns in the order of ``pipeline.spec.names``.
     """
 
     events: pa.Table
@@ -36,7 +37,7 @@ def training_matrix(
     columns: Sequence[str] = (),
     arrived: str | None = None,
 ) -> TrainingData:
-    """Return the model's inputs of all events of a source, for any pipeline, with tables or without.
+    """Return the model's inputs of all events of a source that a worker scores, for any pipeline.
 
     ``source`` is a folder of files as ``surgetank features backfill --events`` reads them, a table of events by topic
     (the pipeline's events and the facts that update its tables), or the settings of workers: then all topics are read
@@ -50,7 +51,7 @@ def training_matrix(
     """
     history = _history(pipeline, source, columns, arrived)
     aggregates = compute_aggregates(pipeline, history)
-    events = history.topics[pipeline.events.topic]
+    events, aggregates = scored_events(pipeline, history.topics[pipeline.events.topic], aggregates)
     empty = np.zeros((0, len(pipeline.spec.names)), dtype=np.float32)
     parts = [matrix for _, matrix in matrices(pipeline, events, aggregates)]
     return TrainingData(events.table, np.concatenate([empty, *parts]))

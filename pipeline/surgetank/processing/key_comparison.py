@@ -4,6 +4,7 @@ A key repeats a field as ``as_key`` writes it. A whole number may also be in the
 key in the Confluent wire format (a zero byte, then the id of a schema) is not compared, unless the field holds bytes.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def without(batch: DecodedBatch, places: Int64s) -> DecodedBatch:
         return batch
     kept = np.ones(len(batch), dtype=np.bool_)
     kept[places] = False
-    return DecodedBatch(batch.records, batch.rows[kept], batch.columns.filter(pa.array(kept)), batch.deletes)
+    return replace(batch, rows=batch.rows[kept], columns=batch.columns.filter(pa.array(kept)))
 
 
 def _encoded_otherwise(keys: pa.LargeBinaryArray, column: pa.Array) -> Bools:

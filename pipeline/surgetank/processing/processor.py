@@ -1,6 +1,7 @@
 """The processing of a batch: records -> decode -> features -> infer -> emit. The runtime commits the outputs.
 
-Every row of a batch results in exactly one score, one applied fact or one dead letter; the outputs contain all.
+Every row of a batch results in exactly one score, one applied fact or one dead letter, unless a condition of the
+declaration filters it; the outputs contain all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,9 @@ import pyarrow as pa
 from surgetank.clock import Clock
 from surgetank.codec.base import Deserializer
 from surgetank.declaration import Pipeline
-from surgetank.features.spec import NO_AGGREGATES, Float32s
+from surgetank.features.spec import NO_AGGREGATES, Float32s, Float64s
 from surgetank.processing.dead_letter import dead_letter_records
+from surgetank.processing.event_filter import filter_events
 from surgetank.processing.facts import decode_facts
 from surgetank.processing.feature_matrix import FeaturedBatch, compute_features
 from surgetank.processing.key_limit import within_key_limit
@@ -94,12 +96,13 @@ class BatchProcessor:
         if not len(records):
             return BatchOutput(0, (), (), 0, records.arrived_ms)
         batch, facts, undecoded, rekeyed = self._timed("decode", len(records), lambda: self._usable(tasks, records))
+        self._count_filtered({self._pipeline.events.topic: batch, **facts})
         changes = StateChanges()
 
         def features() -> FeaturedBatch:
             stateful = self._stateful
             aggregates = NO_AGGREGATES if stateful is None else stateful.compute(tasks, records, batch, facts, changes)
-            return compute_features(self._spec, batch, aggregates)
+            return self._features(batch, aggregates)
 
         events, matrix, aggregates, unfeatured = self._timed("features", len(batch), features)
         scored = self._timed("infer", len(events), lambda: self._scorer.score(events, matrix))
@@ -143,6 +146,23 @@ class BatchProcessor:
             answered &= np.isin(np.arange(len(records)), records.of_topic(self._pipeline.events.topic))
         return records.arrived_ms if answered.all() else records.arrived_ms[answered]
 
+    def _features(self, batch: DecodedBatch, aggregates: Mapping[str, Float64s]) -> FeaturedBatch:
+        """Return the features of the events that get a score, and a dead letter for each whose features fail."""
+        score_only = self._pipeline.score_only
+        if score_only is None:
+            return compute_features(self._spec, batch, aggregates)
+        scored, failed = filter_events(batch, score_only)
+        filtered = len(scored.filtered) - len(batch.filtered)
+        self._metrics.events_filtered.add(filtered, topic=self._pipeline.events.topic, reason="score_only")
+        kept = np.searchsorted(batch.rows, scored.rows)
+        featured = compute_features(self._spec, scored, {name: each[kept] for name, each in aggregates.items()})
+        return featured._replace(dead=failed + featured.dead)
+
+    def _count_filtered(self, batches: Mapping[str, DecodedBatch]) -> None:
+        for topic, batch in batches.items():
+            if len(batch.filtered):
+                self._metrics.events_filtered.add(len(batch.filtered), topic=topic, reason="only")
+
     def _usable(
         self, tasks: Sequence[TaskRecords], records: RecordBatch
     ) -> tuple[DecodedBatch, dict[str, DecodedBatch], tuple[DeadLetter, ...], list[RekeyedRecords]]:
@@ -177,7 +197,9 @@ class BatchProcessor:
             rows = records.of_topic(topic)
             part = records if len(rows) == len(records) else RecordBatch.of(tasks, topic)
             batch, dead = decode_facts(deserializer, part) if topic in self._facts else deserializer.deserialize(part)
-            found[topic] = DecodedBatch(records, rows[batch.rows], batch.columns, rows[batch.deletes])
+            found[topic] = DecodedBatch(
+                records, rows[batch.rows], batch.columns, rows[batch.deletes], rows[batch.filtered]
+            )
             letters += [replace(letter, row=int(rows[letter.row])) for letter in dead]
         return found.pop(self._pipeline.events.topic), found, tuple(letters)
 

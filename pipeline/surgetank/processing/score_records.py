@@ -90,6 +90,7 @@ class ScoreWriter:
             "pipeline": pa.repeat(self._pipeline.name, n),
             "model": _taken([model.name for model in scored.models], scored.model),
             "model_version": _taken([model.version for model in scored.models], scored.model),
+            **{name: columns[name] for name in self._pipeline.scores.passthrough},
             "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
         }
         # In the order of the schema, which the serializer would otherwise establish.

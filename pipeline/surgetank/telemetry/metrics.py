@@ -18,6 +18,7 @@ FAILED_STAGE = Label("stage", values=frozenset(Step))
 _DECODE_REASONS = "null_value empty too_large not_framed not_json unknown_schema undecodable key_too_large key_differs"
 _OTHER_REASONS = "no_features model_error not_a_number unencodable"
 REASON = Label("reason", values=frozenset(f"{_DECODE_REASONS} {_OTHER_REASONS}".split()))  # tested to be complete
+FILTER = Label("reason", values=frozenset({"only", "score_only"}))
 OUTCOME = Label("outcome", values=frozenset({"committed", "aborted", "fenced", "failed"}))
 STATE = Label("state", shape=r"[a-z_]{1,32}", bound=16)
 FROM = Label("from_state", shape=r"[a-z_]{1,32}", bound=16)
@@ -47,7 +48,9 @@ class Metrics(Catalogue):
     def __init__(self) -> None:
         # Events.
         self.events_received = Counter("events_received", "Events fetched, again after a task is rewound.", (TOPIC,))
-        self.events_scored = Counter("events_scored", "Events whose score or dead letter was committed.", (TOPIC,))
+        self.events_scored = Counter(
+            "events_scored", "Events whose score or dead letter was committed, or that were filtered.", (TOPIC,)
+        )
         self.events_dead = Counter("events_dead", "Dead-lettered events, by stage and reason.", (FAILED_STAGE, REASON))
         self.events_rekeyed = Counter(
             "events_rekeyed",
@@ -58,6 +61,12 @@ class Metrics(Catalogue):
             "key_mismatches",
             "Events and facts whose record key does not repeat their key field: missing or different.",
             (TOPIC, MISMATCH),
+        )
+        self.events_filtered = Counter(
+            "events_filtered",
+            "Events and facts without an outcome, because the declaration says so: `only` leaves them out, "
+            "`score_only` lets them update tables.",
+            (TOPIC, FILTER),
         )
         self.events_expired = Counter(
             "events_expired",

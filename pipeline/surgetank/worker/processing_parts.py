@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from surgetank.clock import Clock
-from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import SchemaRepository, project_schemas
+from surgetank.codec.score_schema import check_score_schema, score_deserializer
 from surgetank.declaration import Events, Pipeline
 from surgetank.kafka import provisioning, topic_configs
 from surgetank.kafka.clients import MESSAGE_BYTES_MAX
 from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
 from surgetank.migration.partitioners import PARTITIONERS
+from surgetank.processing.event_filter import filtering
 from surgetank.processing.feature_log import FeatureLog
 from surgetank.processing.key_rule import KeyRule, Rekeying
 from surgetank.processing.record_warnings import RecordWarnings
@@ -67,7 +68,9 @@ def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> O
 
     ``folder``: the bundles, unless set otherwise. Returns the model.
     """
-    deserializers(pipeline, project_schemas(settings.schemas.directory), settings.dead_letters.value_bytes_max)
+    schemas = project_schemas(settings.schemas.directory)
+    deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
+    check_score_schema(schemas, pipeline)
     return load_model(pipeline, settings, folder)
 
 
@@ -75,10 +78,11 @@ def deserializers(
     pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
     """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
-    events = deserializer_of(pipeline.events, schemas, value_bytes_max=value_bytes_max)
-    facts = {
-        each.topic: deserializer_of(each, schemas, value_bytes_max=value_bytes_max) for each in pipeline.table_facts
-    }
+    events, *facts_of = (
+        filtering(deserializer_of(each, schemas, value_bytes_max=value_bytes_max), each.only)
+        for each in (pipeline.events, *pipeline.table_facts)
+    )
+    facts = {each.topic: found for each, found in zip(pipeline.table_facts, facts_of, strict=True)}
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
     return events, facts
@@ -156,7 +160,7 @@ def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int |
 
 def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
     """Return what finds how far events were processed, in the scores and dead letters."""
-    scores = AvroDeserializer(schemas, "score", value_bytes_max=MESSAGE_BYTES_MAX)
+    scores = score_deserializer(schemas, pipeline, value_bytes_max=MESSAGE_BYTES_MAX)
     return ProcessedEvents(settings.kafka, pipeline, scores)
 
 

@@ -17,6 +17,7 @@ from surgetank.settings import Settings
 WITHOUT: Mapping[str, str] = {
     "new": "reads and writes files only",
     "schemas check": "reads files only",
+    "schemas score": "writes files only",
     "features backfill": "reads and writes files only",
     "kafka up": "starts Kafka in a folder",
     "kafka down": "finds Kafka by its folder",

@@ -1,6 +1,7 @@
 """What an audit counts: lost, duplicated, unexpected, out of order."""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,11 @@ ALL_PROCESSED = EventBounds({}, dict.fromkeys(range(3), 10**12))
 
 
 def audited(
-    events: list[Event], scores: list[Score], dead: list[tuple[int, int]], bounds: EventBounds = ALL_PROCESSED
+    events: list[Event],
+    scores: list[Score],
+    dead: list[tuple[int, int]],
+    bounds: EventBounds = ALL_PROCESSED,
+    filtered: Collection[Event] = (),
 ) -> AuditReport:
     """Lay the rows out in columns and compare."""
 
@@ -62,6 +67,7 @@ def audited(
             column([e.offset for e in events]),
             pa.array([e.id for e in events], pa.string()),
             pa.array([e.key for e in events], pa.binary()),
+            np.array([e in filtered for e in events], dtype=np.bool_),
             column([e.original[0] for e in events]),
             column([e.original[1] for e in events]),
         ),
@@ -296,3 +302,22 @@ def test_nothing_sent_and_nothing_seen_is_clean() -> None:
     """Empty topics are no fault; an outcome without any event is."""
     assert audited([], [], []).ok
     assert audited([], [Score(0, "x", None, 0, 0)], [(0, 1)]).unexpected == 2
+
+
+def test_a_filtered_event_needs_no_outcome() -> None:
+    """It is counted as filtered once it is processed; a score of it is unexpected, and a dead letter settles it."""
+    events = events_of(partitions=1, each=4)
+    left_out, rest = events[1], [of(e) for e in events if e is not events[1]]
+
+    report = audited(events, rest, [], filtered=[left_out])
+    assert report.ok
+    assert (report.filtered, report.scores, report.undecodable) == (1, 3, 0)
+
+    report = audited(events, [of(e) for e in events], [], filtered=[left_out])
+    assert (report.ok, report.unexpected, report.lost, report.filtered) == (False, 1, 0, 1)
+
+    assert audited(events, rest, [(left_out.partition, left_out.offset)], filtered=[left_out]).filtered == 0
+    assert audited(events, rest[1:], [], filtered=[left_out]).lost == 1
+
+    report = audited([left_out], [], [], EventBounds({}, {}), filtered=[left_out])
+    assert (report.waiting, report.filtered, report.lost) == (1, 0, 0)

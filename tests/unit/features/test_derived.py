@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from surgetank.errors import TopologyError
 from surgetank.features.arithmetic import Difference, Product, Ratio, Sum
 from surgetank.features.columns import Category
+from surgetank.features.conditions import And, Not, Or
 from surgetank.features.derived import Above, Derived, IsNull, Log1p, Value, numbers, sql_of
 from surgetank.features.spec import FeatureSpec
 from surgetank.features.tables import Table, days, hours
@@ -31,6 +32,9 @@ values: st.SearchStrategy[Value] = st.recursive(
         st.builds(Log1p, inner),
         st.builds(IsNull, inner),
         st.builds(Above, inner, st.floats(-5, 5)),
+        st.builds(And, inner, inner),
+        st.builds(Or, inner, inner),
+        st.builds(Not, inner),
     ),
     max_leaves=3,
 )

@@ -1,5 +1,6 @@
 """surgetank.offline.training: one function from a source of events to the model's inputs, with tables or without."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgetank import Events, Field, Pipeline, Ratio, Scores, Table
+from surgetank import Above, Events, Field, Pipeline, Ratio, Scores, Table
 from surgetank.errors import TopologyError
 from surgetank.offline.topic_history import arrival_order
 from surgetank.offline.topic_records import OFFSET_BITS
@@ -112,3 +113,26 @@ def test_records_of_a_partition_stay_in_the_order_of_offsets(
     for event, at in zip(own, latest[0], strict=True):
         for fact, time in zip(of_facts, latest[1], strict=True):
             assert (fact < event) == (time <= at)
+
+
+def test_training_data_are_the_events_that_are_scored(tmp_path: Path) -> None:
+    """What ``only`` leaves out updates no table, what ``score_only`` leaves out does; facts are filtered too."""
+    asked = pa.table({"event_id": ["a", "b", "c"], "who": ["k"] * 3, "at": times(2, 3, 5), "x": [8.0, -1.0, 6.0]})
+    told = pa.table({"who": ["k", "k"], "at": times(1, 4), "said": [4.0, -4.0]})
+    source = {"asked": asked, "told": told}
+
+    only = replace(PIPELINE, events=replace(PIPELINE.events, only=Above("x", 0)))
+    data = training_matrix(only, source)
+    assert data.events["event_id"].to_pylist() == ["a", "c"]
+    np.testing.assert_array_equal(data.matrix, np.array([[8, 2, np.nan], [6, -1.5, 8]], dtype=np.float32))
+
+    scored = replace(PIPELINE, score_only=Above("x", 0))
+    data = training_matrix(scored, source)
+    assert data.events["event_id"].to_pylist() == ["a", "c"]
+    np.testing.assert_array_equal(data.matrix, np.array([[8, 2, np.nan], [6, -1.5, -1]], dtype=np.float32))
+
+    facts = Events("told", schema="told", key="who", time="at", only=Above("said", 0))
+    told_only = replace(PIPELINE, facts=(), features=(Field("x"), Table("known", facts=facts).last("said")))
+    for topic, table in source.items():
+        pq.write_table(table.append_column("unused", [[0] * len(table)]), tmp_path / f"{topic}.parquet")
+    assert training_matrix(told_only, tmp_path).matrix[:, 1].tolist() == [4, 4, 4]

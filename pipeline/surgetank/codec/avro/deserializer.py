@@ -1,5 +1,7 @@
 """Decodes Avro values in the Confluent wire format to columns, in whole batches."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -17,18 +19,21 @@ from surgetank.records import DeadLetter, DecodedBatch, RecordBatch
 class AvroDeserializer:
     """A ``Deserializer`` of one topic's values: the schema ``name``, in every version that ``contracts`` contains.
 
-    Values of more than ``value_bytes_max`` bytes are not decoded. Raises SchemaError if there is no such schema. Use it
-    in one thread at a time.
+    ``also`` are further schemas of values on the topic, whose versions can be resolved to ``name``. Values of more than
+    ``value_bytes_max`` bytes are not decoded. Raises SchemaError if there is no such schema. Use it in one thread at a
+    time.
     """
 
-    def __init__(self, contracts: SchemaRepository, name: str, *, value_bytes_max: int) -> None:
+    def __init__(
+        self, contracts: SchemaRepository, name: str, *, also: Sequence[str] = (), value_bytes_max: int
+    ) -> None:
         current = contracts.current(name)
         self.schema: pa.Schema = arrow_schema(current.record)
         self._name = name
         self._value_bytes_max = value_bytes_max
-        versions = contracts.versions[name]
-        self._readers = [VersionReader(version, current) for version in reversed(versions)]  # the current version first
-        self._ids = np.array([version.id for version in reversed(versions)], dtype=np.int64)
+        versions = [version for each in (name, *also) for version in reversed(contracts.versions[each])]
+        self._readers = [VersionReader(version, current) for version in versions]  # the current version first
+        self._ids = np.array([version.id for version in versions], dtype=np.int64)
 
     def deserialize(self, records: RecordBatch) -> tuple[DecodedBatch, tuple[DeadLetter, ...]]:
         """Return the events in columns (``schema``), and a dead letter for each record that is not a valid event.

@@ -82,6 +82,9 @@ def _promoted(name: str, dtype: pa.DataType) -> Column:
 
 def _default(kind: AvroType, name: str, avro: Json) -> Column:
     """Return a column of the field's default, as fastavro returns it for a writer without the field."""
+    if avro.get("default", ...) is None:  # without fastavro: the type may be one that another field defines
+        dtype = arrow_schema(Record(((name, kind),))).types[0]
+        return lambda columns: pa.nulls(columns.num_rows, dtype)
     nothing: dict[str, Any] = {"type": "record", "name": "Event", "fields": []}
     wanted = fastavro_schema({"type": "record", "name": "Event", "fields": [avro]})
     row = read_row(b"\0" * 5, fastavro.parse_schema(nothing), wanted)

@@ -1,0 +1,67 @@
+"""A pipeline that filters its events, on a real Kafka: each event has one outcome, or none because it is filtered."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.score_schema import make_score_schema, write_score_schema
+from surgetank.declaration import Pipeline
+from surgetank.drills.wire import score_decoder
+from surgetank.kafka.topic_reader import TopicReader
+from tests.support.kafka_under_test import KafkaUnderTest
+from tests.support.live_pipeline import IN_PLAY, Stage, real_events
+from tests.support.topologies import filtered_flights
+
+COUNT = 20_000
+
+
+class FilteringStage(Stage):
+    """A pipeline with both conditions."""
+
+    topology = "tests.support.topologies.filtered_flights"
+
+    def declared(self, partitions: int) -> tuple[Pipeline, Path]:
+        """Return the pipeline, and the path of its models."""
+        return filtered_flights.prefixed(self.prefix, partitions), super().declared(partitions)[1]
+
+
+@pytest.fixture
+def schemas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of schemas, which workers and tools read, with that of the scores."""
+    folder = tmp_path / "schemas"
+    shutil.copytree(Path(__file__).parents[2] / "schemas", folder)
+    pipeline = filtered_flights.prefixed("t")
+    write_score_schema(folder, pipeline.scores.schema, make_score_schema(project_schemas(), pipeline))
+    monkeypatch.setenv("SURGETANK_SCHEMAS__DIRECTORY", str(folder))
+    return folder
+
+
+def test_filtered_events_are_processed_without_an_outcome(kafka: KafkaUnderTest, tmp_path: Path, schemas: Path) -> None:
+    """The scores are those of the long flights, with fields of these; the audit counts the others, no lag is left."""
+    table = real_events().tables[0].slice(0, COUNT)
+    distances = table["distance"].to_numpy()
+    with FilteringStage(kafka.settings, tmp_path, settings=IN_PLAY) as stage:
+        stage.apply_topics()
+        stage.send(COUNT)
+        stage.worker()
+
+        found = stage.audit()
+
+        long = int(np.sum(distances > filtered_flights.LONG))
+        assert found.ok, (found, stage.logs())
+        assert (found.events, found.scores, found.filtered) == (COUNT, long, COUNT - long)
+        assert 0 < np.sum(distances <= filtered_flights.MINIMUM) < COUNT - long
+        assert stage.lag() == 0
+
+        decode, passed = score_decoder(stage.pipeline), dict[str, tuple[int, str]]()
+        with TopicReader(stage.kafka, [stage.pipeline.scores.topic]) as reader:
+            for records in reader.catch_up():
+                columns = decode(records).columns
+                fields = zip(columns["distance"].to_pylist(), columns["origin"].to_pylist(), strict=True)
+                passed |= zip(columns["event_id"].to_pylist(), fields, strict=True)
+        rows = table.filter(pa.array(distances > filtered_flights.LONG)).select(["event_id", "distance", "origin"])
+        assert passed == {row["event_id"]: (row["distance"], row["origin"]) for row in rows.to_pylist()}

@@ -1,0 +1,24 @@
+"""The flights pipeline without memory that leaves out short flights, scores long ones, and passes fields on."""
+
+import os
+from dataclasses import replace
+
+from surgetank import Above, Pipeline
+from tests.support.topologies import stateless_flights
+
+MINIMUM, LONG = 500, 1_000  # miles
+
+
+def prefixed(prefix: str, partitions: int = 4) -> Pipeline:
+    """Return the pipeline with everything named after ``prefix``."""
+    plain = stateless_flights.prefixed(prefix, partitions)
+    return replace(
+        plain,
+        events=replace(plain.events, only=Above("distance", MINIMUM)),
+        score_only=Above("distance", LONG),
+        scores=replace(plain.scores, passthrough=("distance", "origin"), schema="flight_score"),
+    )
+
+
+if stateless_flights.ENVIRONMENT in os.environ:
+    pipeline = prefixed(os.environ[stateless_flights.ENVIRONMENT])
