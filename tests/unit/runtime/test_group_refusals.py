@@ -118,6 +118,10 @@ def _joined(
         protocols.append(protocol)
         return _Refusing(refusal if protocol == "consumer" else None, membership.leave)
 
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        membership.leave()
+
     monkeypatch.setattr(clients, "member", member)
     monkeypatch.setattr(clients, "admin", lambda _: _Asked(asked))
     membership = GroupMembership(
@@ -132,7 +136,7 @@ def _joined(
         clock=clock or SystemClock(),
         beat=lambda: None,
         on_connection_error=lambda _: None,
-        on_failure=lambda error: (failures.append(error), membership.leave())[0],
+        on_failure=failed,
     )
     try:
         membership.start()
