@@ -118,7 +118,7 @@ def _joined(
         protocols.append(protocol)
         return _Refusing(refusal if protocol == "consumer" else None, membership.leave)
 
-    def on_failure(error: BaseException) -> None:
+    def failed(error: BaseException) -> None:
         failures.append(error)
         membership.leave()
 
@@ -136,7 +136,7 @@ def _joined(
         clock=clock or SystemClock(),
         beat=lambda: None,
         on_connection_error=lambda _: None,
-        on_failure=on_failure,
+        on_failure=failed,
     )
     try:
         membership.start()

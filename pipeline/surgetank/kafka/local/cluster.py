@@ -90,15 +90,8 @@ class LocalCluster:
     def found(cls, data: Path) -> "LocalCluster":
         """Return the cluster of a data folder, running or not. Raises BrokerError if there is none."""
         known = _known(data)
-        return cls(
-            data,
-            known["brokers"],
-            known["port"],
-            known["settings"],
-            known["heap_mb"],
-            security=known["security"],
-            version=known["version"],
-        )
+        names = ("brokers", "port", "settings", "heap_mb", "security", "version")
+        return cls(data, **{name: known[name] for name in names})
 
     @property
     def bootstrap(self) -> str:
@@ -386,10 +379,7 @@ def security_of(chosen: str | None, data: Path) -> Security:
 
 
 def version_of(data: Path) -> str:
-    """Return the version that SURGETANK_KAFKA_VERSION names, else that of the cluster in this folder, else the default.
-
-    Raises StartupError for one that there is not.
-    """
+    """Return the version that the environment names, else of this folder, else the default. Raises StartupError."""
     return chosen_version() or (_read(data) or {"version": DEFAULT})["version"]
 
 
