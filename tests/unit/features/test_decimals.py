@@ -1,5 +1,6 @@
 """Decimals as numbers: equal to what Python's decimal module says of each value."""
 
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from random import Random
 
@@ -21,7 +22,7 @@ def exact(unscaled: int, scale: int) -> Decimal:
         return Decimal(unscaled).scaleb(-scale)
 
 
-def column_of(values: list[Decimal | None], precision: int, scale: int) -> pa.Array:
+def column_of(values: Sequence[Decimal | None], precision: int, scale: int) -> pa.Array:
     """Return a column of the type that a field of this precision has."""
     dtype = pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
     return pa.array(values, dtype)
@@ -36,7 +37,7 @@ def decimals(draw: st.DrawFn) -> tuple[int, int, list[int | None]]:
 
     def near_tie(significand: int, exponent: int, off: int) -> int:
         tie = (2 * (2**52 + significand) + 1) * 10**scale  # times 2 ** exponent, divided by 10 ** scale
-        number = tie << exponent if exponent >= 0 else tie >> -exponent
+        number: int = tie << exponent if exponent >= 0 else tie >> -exponent
         return min(bound, number + off)
 
     ties = st.builds(near_tie, st.integers(0, 2**52 - 1), st.integers(-200, 130), st.integers(-1, 1))

@@ -79,7 +79,11 @@ def test_nested_events_give_the_matrix_of_flat_ones(tmp_path: Path) -> None:
 def test_a_declared_unit_is_in_the_fingerprint_of_the_features_that_read_it() -> None:
     """A model of one unit does not fit another, which gives other hours and days; no other feature changes."""
     features = (Field("x"), DayOfWeek("at"))
-    millis, micros, none = (FeatureSpec(features, units) for units in ({"at": "ms"}, {"at": "us"}, {}))
+    millis, micros, none = (
+        FeatureSpec(features, {"at": "ms"}),
+        FeatureSpec(features, {"at": "us"}),
+        FeatureSpec(features),
+    )
     assert len({each.fingerprint() for each in (millis, micros, none)}) == 3
     assert none.declaration() == [each.declaration() for each in features]
     assert micros.declaration() == [features[0].declaration(), features[1].declaration() | {"time_units": {"at": "us"}}]

@@ -26,7 +26,7 @@ def pipeline(feature: Feature) -> Pipeline:
     return Pipeline("odd", events, (feature,), model="m", scores=Scores("scores"))
 
 
-def change(before: Any, after: Any) -> tuple[bytes, bytes]:
+def change(before: Any, after: Any) -> tuple[bytes | None, bytes | None]:
     """Return the record of a change."""
     return b"7", written(ENVELOPE, {"before": before, "after": after})
 
