@@ -33,7 +33,7 @@ def decimals(draw: st.DrawFn) -> tuple[int, int, list[int | None]]:
     """Draw a precision, a scale, and whole numbers of so many digits, many of them next to a tie of two doubles."""
     precision = draw(st.integers(1, DIGITS_MAX))
     scale = draw(st.integers(0, precision))
-    bound = 10**precision - 1
+    bound: int = 10**precision - 1
 
     def near_tie(significand: int, exponent: int, off: int) -> int:
         tie = (2 * (2**52 + significand) + 1) * 10**scale  # times 2 ** exponent, divided by 10 ** scale
