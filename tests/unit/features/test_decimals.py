@@ -36,8 +36,8 @@ def decimals(draw: st.DrawFn) -> tuple[int, int, list[int | None]]:
     bound: int = 10**precision - 1
 
     def near_tie(significand: int, exponent: int, off: int) -> int:
-        tie: int = (2 * (2**52 + significand) + 1) * 10**scale  # times 2 ** exponent, divided by 10 ** scale
-        number = tie << exponent if exponent >= 0 else tie >> -exponent
+        tie = (2 * (2**52 + significand) + 1) * 10**scale  # times 2 ** exponent, divided by 10 ** scale
+        number: int = tie << exponent if exponent >= 0 else tie >> -exponent
         return min(bound, number + off)
 
     ties = st.builds(near_tie, st.integers(0, 2**52 - 1), st.integers(-200, 130), st.integers(-1, 1))
