@@ -10,6 +10,7 @@ import faust
 from surgetank.anomalies.anomaly_monitor import AnomalyMonitor
 from surgetank.clock import SystemClock
 from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.formats import schema_lookup
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.http.monitoring import monitoring_server
@@ -37,7 +38,15 @@ from surgetank.timeline.timeline_reporter import TimelineReporter
 from surgetank.timeline.writer import TimelineWriter
 from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
-from surgetank.worker.processing_parts import deserializers, feature_log, load_model, processed_events, topic_limits
+from surgetank.worker.processing_parts import (
+    deserializers,
+    feature_log,
+    load_model,
+    processed_events,
+    registered_topics,
+    schema_gate,
+    topic_limits,
+)
 from surgetank.worker.reported_start import reported_start
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.worker_listener import WorkerListener
@@ -77,7 +86,10 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
     with reported_start(timeline):
         model, schemas = load_model(pipeline, settings, models), project_schemas(settings.schemas.directory)
-        events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
+        lookup = schema_lookup(settings, clock)
+        registered = registered_topics(pipeline, schemas, lookup)
+        events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max, registered)
+        gate = schema_gate(lookup, registered, settings.dead_letters.value_bytes_max)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
@@ -116,6 +128,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
         health = Health(clock, conditions=("group", "tasks"))
+        if gate is not None:
+            health.set("schemas", True)
         server = monitoring_server(settings.telemetry, metrics, health)
         address = peer_address(settings, server.url)
         if stores is not None:
@@ -147,6 +161,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             model_calls=scorer,
             lag=lag,
             observer=WorkerListener(anomalies, timeline),
+            schema_gate=gate,
         )
         metrics.refresh = lambda: lag.refresh(runtime.positions())
         process_exit.before(runtime.abandon)

@@ -21,6 +21,7 @@ FOLDERS = {
     "flights": ("topology",),
     "training": ("ops/training",),
     "offline": ("pipeline",),
+    "registry": ("pipeline",),
     "dev": (*ENGINE, "ops", "tests"),
 }
 # Tools that are run, not imported: the file that runs or configures each, and the words by which it does.

@@ -91,7 +91,7 @@ def _breaks(current: SchemaVersion, old: Path) -> list[str]:
     verdicts = {
         f"{current.path} cannot read events of {old}": unreadable(current.avro, before),
         f"readers of {old} cannot read events of {current.path}": unreadable(before, current.avro),
-        f"{current.path} takes events of {old} for something else": reinterpreted(current.record, parse(before), ""),
+        f"{current.path} takes events of {old} for something else": reinterpreted(current.record, parse(before)),
     }
     return [f"{verdict}: {why}{mend}" for verdict, whys in verdicts.items() for why in whys]
 
@@ -115,20 +115,26 @@ def _field_at(reader: Json, place: str) -> str:
     return "the record"
 
 
-def reinterpreted(new: AvroType, old: AvroType, path: str) -> Iterator[str]:
-    """Yield changed logical types: the bytes stay readable but change their meaning. ``path``: of the type."""
+def reinterpreted(new: AvroType, old: AvroType, path: str = "", *, declares: bool = False) -> Iterator[str]:
+    """Yield changed logical types: the bytes stay readable but change their meaning. ``path``: of the type.
+
+    ``declares``: the new schema may declare the logical type of a number that is plain in the old one.
+    """
     match without_null(new), without_null(old):
-        case Record(fields=news), Record(fields=olds):
+        case Record(fields=news, rules=rules), Record(fields=olds):
             before = dict(olds)
-            for name, kind in news:
-                if name in before:
-                    yield from reinterpreted(kind, before[name], f"{path}.{name}" if path else name)
+            for number, (name, kind) in enumerate(news):
+                names = (name, *rules[number].aliases) if rules else (name,)
+                if (known := next((each for each in names if each in before), None)) is not None:
+                    inner = f"{path}.{name}" if path else name
+                    yield from reinterpreted(kind, before[known], inner, declares=declares)
         case Array(items=a), Array(items=b):
-            yield from reinterpreted(a, b, f"{path}[]")
+            yield from reinterpreted(a, b, f"{path}[]", declares=declares)
         case Map(values=a), Map(values=b):
-            yield from reinterpreted(a, b, f"{path}{{}}")
+            yield from reinterpreted(a, b, f"{path}{{}}", declares=declares)
         case ((Primitive() | Fixed() as a), (Primitive() | Fixed() as b)):
-            if (a.logical, a.decimal) != (b.logical, b.decimal):
+            declared = declares and b.logical is None and a.decimal is None
+            if (a.logical, a.decimal) != (b.logical, b.decimal) and not declared:
                 yield f"field {path!r} was {_name(b)} and is {_name(a)}"
 
 

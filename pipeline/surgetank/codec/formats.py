@@ -1,14 +1,27 @@
 """The wire formats that a declaration can name, by the ``format`` of its events."""
 
+from functools import cache
+from typing import TYPE_CHECKING
+
+from surgetank.clock import Clock, SystemClock
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
+from surgetank.codec.avro.writer_schemas import WriterSchemas
 from surgetank.codec.base import Deserializer, Serializer
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.declaration import Events
+from surgetank.errors import SettingsError
+from surgetank.settings import Settings, load
+
+if TYPE_CHECKING:  # only for projects with a schema registry
+    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+    from surgetank.codec.schema_lookup import SchemaLookup
 
 
-def deserializer_of(events: Events, contracts: SchemaRepository, *, value_bytes_max: int) -> Deserializer:
-    """Return the deserializer of a topic's events.
+def deserializer_of(
+    events: Events, contracts: SchemaRepository, *, value_bytes_max: int, writers: WriterSchemas | None = None
+) -> Deserializer:
+    """Return the deserializer of a topic's events. ``writers``: what ``registered_schemas`` returned for them.
 
     Raises SchemaError if there is no such schema, or if the format cannot have one of its types.
     """
@@ -16,7 +29,47 @@ def deserializer_of(events: Events, contracts: SchemaRepository, *, value_bytes_
         from surgetank.codec.json.deserializer import JsonDeserializer  # compiled code takes a moment to load
 
         return JsonDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max)
-    return AvroDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max)
+    return AvroDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max, writers=writers)
+
+
+def project_deserializer(events: Events, contracts: SchemaRepository, *, value_bytes_max: int) -> Deserializer:
+    """Return the same for a tool: with the registry of the settings file and the environment, for which it waits.
+
+    Raises SchemaError as ``deserializer_of`` does; SettingsError.
+    """
+    writers = registered_schemas(events, contracts, _project_lookup())
+    return deserializer_of(events, contracts, value_bytes_max=value_bytes_max, writers=writers)
+
+
+def schema_lookup(settings: Settings, clock: Clock) -> "SchemaLookup | None":
+    """Return what looks schema ids up; None if the settings name no registry. Raises SettingsError."""
+    if not settings.schema_registry.url:
+        return None
+    from surgetank.codec.schema_id_cache import SchemaIdCache
+    from surgetank.codec.schema_lookup import SchemaLookup
+    from surgetank.codec.schema_registry import SchemaRegistry
+
+    try:
+        cached = SchemaIdCache(settings.state.folder / "schema-registry", settings.schema_registry.url)
+    except SettingsError:  # a user without a home folder
+        cached = None
+    return SchemaLookup(settings.schema_registry, SchemaRegistry(settings.schema_registry), cached, clock)
+
+
+def registered_schemas(
+    events: Events, contracts: SchemaRepository, lookup: "SchemaLookup | None"
+) -> "RegisteredSchemas | None":
+    """Return the writer schemas of a topic's events; None without a registry, and for events without schema ids."""
+    if lookup is None or events.format == "json":
+        return None
+    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+
+    return RegisteredSchemas(lookup, contracts.current(events.schema))
+
+
+@cache
+def _project_lookup() -> "SchemaLookup | None":
+    return schema_lookup(load(), SystemClock())
 
 
 def serializer_of(events: Events, contracts: SchemaRepository) -> Serializer:

@@ -6,7 +6,7 @@ from functools import cache
 import pyarrow as pa
 
 from surgetank.codec.avro.deserializer import AvroDeserializer
-from surgetank.codec.formats import deserializer_of, serializer_of
+from surgetank.codec.formats import project_deserializer, serializer_of
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Events
 from surgetank.drills.recording import Encode
@@ -38,11 +38,11 @@ def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
 
 def event_decoder(events: Events) -> Callable[[RecordBatch], DecodedBatch]:
     """Do the same for events."""
-    deserializer = deserializer_of(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    deserializer = project_deserializer(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
     return lambda records: deserializer.deserialize(records)[0]
 
 
 def fact_decoder(facts: Events) -> Callable[[RecordBatch], DecodedBatch]:
     """Do the same for facts, with the tombstones in ``deletes``."""
-    deserializer = deserializer_of(facts, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    deserializer = project_deserializer(facts, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
     return lambda records: decode_facts(deserializer, records)[0]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from surgetank.codec.avro.deserializer import AvroDeserializer
-from surgetank.codec.formats import deserializer_of
+from surgetank.codec.formats import project_deserializer
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.topic_reader import TopicReader
@@ -79,7 +79,7 @@ class EventSources:
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
         own = feed == self._pipeline.events
-        decoder = deserializer_of(feed, self._contracts, value_bytes_max=self._value_bytes_max)
+        decoder = project_deserializer(feed, self._contracts, value_bytes_max=self._value_bytes_max)
         for each in self.source_ranges(feed.topic, task):
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):

@@ -7,13 +7,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from surgetank.settings.names import OPTIONS, variable_of
-from surgetank.settings.schema import Settings, Unit
+from surgetank.settings.schema import Settings
+from surgetank.settings.section import Unit
 
-_TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+_TYPES = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path", SecretStr: "text"}
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}  # by the attribute of the constraint
 _HEADER = """# Settings
 

@@ -7,39 +7,32 @@ Pure values: constructing a model reads neither the environment nor a file; ``lo
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
+from pydantic import Field, PlainValidator, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from surgetank.errors import SettingsError
 from surgetank.settings.secret_options import protected, revealed
+from surgetank.settings.section import (
+    Bytes,
+    Days,
+    Events,
+    Hours,
+    Kilobytes,
+    Mebibytes,
+    Partitions,
+    Records,
+    Rows,
+    Seconds,
+    Section,
+    Share,
+    Threads,
+)
 
 ENVIRONMENT_PREFIX = "SURGETANK_"
 SEPARATOR = "__"  # between section and name of a variable
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The unit of a setting, as metadata of its type."""
-
-    name: str
-
-
-Seconds = Annotated[float, Unit("seconds")]
-Hours = Annotated[float, Unit("hours")]
-Days = Annotated[float, Unit("days")]
-Share = Annotated[float, Unit("share")]
-Rows = Annotated[int, Unit("rows")]
-Events = Annotated[int, Unit("events")]
-Records = Annotated[int, Unit("records")]
-Partitions = Annotated[int, Unit("partitions")]
-Threads = Annotated[int, Unit("threads")]
-Bytes = Annotated[int, Unit("bytes")]
-Kilobytes = Annotated[int, Unit("kilobytes")]
-Mebibytes = Annotated[int, Unit("MiB")]
 
 
 def _option(value: object) -> str | SecretStr:
@@ -50,12 +43,6 @@ def _option(value: object) -> str | SecretStr:
 
 
 Option = Annotated[str | SecretStr, PlainValidator(_option)]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and strict about names. Errors do not repeat what was given: it may be secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class KafkaSettings(Section):
@@ -168,6 +155,46 @@ class SchemaSettings(Section):
     """The schemas of the project. Those of what the engine writes come with the engine."""
 
     directory: Path = Field(default=Path("schemas"), description="folder of the project's schemas and their ids")
+
+
+class SchemaRegistrySettings(Section):
+    """A schema registry with Confluent's HTTP API, which has the schemas that events were written with."""
+
+    url: str = Field(
+        default="",
+        description="addresses of the registry, separated by commas; default: none, ids are those of schemas/ids.json",
+    )
+    user: str = Field(default="", description="name for HTTP basic authentication; default: none")
+    password: SecretStr | None = Field(default=None, description="password of that user")
+    cafile: Path | None = Field(
+        default=None, description="file of certificates that vouch for the registry; default: those of the machine"
+    )
+    certfile: Path | None = Field(default=None, description="file of the client's own certificate, for mutual TLS")
+    keyfile: Path | None = Field(default=None, description="file of the private key of that certificate")
+    keyfile_password: SecretStr | None = Field(default=None, description="password of that file")
+    timeout_seconds: Seconds = Field(
+        default=30.0, gt=0, description="a request without an answer fails after this long"
+    )
+    not_found_seconds: Seconds = Field(
+        default=10.0,
+        ge=0,
+        description="events with an id that the registry denies for this long are dead-lettered; they wait until then",
+    )
+    recheck_seconds: Seconds = Field(
+        default=60.0,
+        gt=0,
+        description="interval between two checks that the registry has the same schemas for known ids",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        for each in url.split(",") if url else ():
+            if not each.strip().startswith(("http://", "https://")):
+                raise ValueError("each address begins with http:// or https://")
+            if "@" in each:
+                raise ValueError("no user in an address: set schema_registry.user and schema_registry.password")
+        return url
 
 
 class DeadLetterSettings(Section):
@@ -311,6 +338,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     worker: WorkerSettings = WorkerSettings()
     schemas: SchemaSettings = SchemaSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()
@@ -335,6 +363,8 @@ class Settings(BaseSettings):
             ("kafka.session_timeout_seconds", self.kafka.session_timeout_seconds),
             "or the group would lose a worker between two heartbeats",
         )
+        if self.schema_registry.keyfile and not self.schema_registry.certfile:
+            raise ValueError("schema_registry.keyfile needs schema_registry.certfile, the certificate of the key")
         if self.kafka.static_membership and not self.worker.name:
             raise ValueError(
                 "kafka.static_membership needs worker.name: a name that the worker has again after a restart"

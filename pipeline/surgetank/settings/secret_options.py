@@ -22,10 +22,10 @@ def is_secret(name: str) -> bool:
 
 
 def masked(name: str, value: Any) -> Any:
-    """Return the value as it may be shown: a secret becomes ``***``, a mapping is masked entry by entry."""
+    """Return the value as it may be shown: a secret that is set becomes ``***``, a mapping is masked by entry."""
     if isinstance(value, dict):
         return {each: masked(f"{name}.{each}", inner) for each, inner in value.items()}
-    return MASK if isinstance(value, SecretStr) or is_secret(name) else value
+    return MASK if value is not None and (isinstance(value, SecretStr) or is_secret(name)) else value
 
 
 def protected(name: str, value: Any) -> Any:

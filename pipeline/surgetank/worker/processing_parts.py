@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from surgetank.clock import Clock
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
-from surgetank.codec.formats import deserializer_of
+from surgetank.codec.formats import deserializer_of, registered_schemas
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.declaration import Pipeline
 from surgetank.kafka import provisioning, topic_configs
@@ -17,12 +18,15 @@ from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
 from surgetank.processing.feature_log import FeatureLog
 from surgetank.record_compression import RecordBytes
+from surgetank.runtime.known_schemas_order import SchemaGate
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.settings import Settings
 from surgetank.worker.processed_offsets import ProcessedEvents
 
-if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
+if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state, and for projects with a schema registry
+    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+    from surgetank.codec.schema_lookup import SchemaLookup
     from surgetank.processing.stateful_features import StatefulFeatures
 
 
@@ -49,13 +53,41 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
     return model
 
 
+def registered_topics(
+    pipeline: Pipeline, schemas: SchemaRepository, lookup: "SchemaLookup | None"
+) -> "Mapping[str, RegisteredSchemas]":
+    """Return by topic the writer schemas of events and facts whose values have ids of a schema registry."""
+    found = {each.topic: registered_schemas(each, schemas, lookup) for each in (pipeline.events, *pipeline.table_facts)}
+    return {topic: each for topic, each in found.items() if each is not None}
+
+
+def schema_gate(
+    lookup: "SchemaLookup | None", topics: "Mapping[str, RegisteredSchemas]", value_bytes_max: int
+) -> SchemaGate | None:
+    """Return what holds records back until their schemas are known; None without a schema registry."""
+    if lookup is None:
+        return None
+    from surgetank.codec.schema_gate import RegisteredSchemaGate
+
+    return RegisteredSchemaGate(lookup, topics, value_bytes_max)
+
+
 def deserializers(
-    pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
+    pipeline: Pipeline,
+    schemas: SchemaRepository,
+    value_bytes_max: int,
+    registered: "Mapping[str, RegisteredSchemas]" = MappingProxyType({}),
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
-    """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
-    events = deserializer_of(pipeline.events, schemas, value_bytes_max=value_bytes_max)
+    """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration.
+
+    ``registered`` is what ``registered_topics`` returned.
+    """
+    events = deserializer_of(
+        pipeline.events, schemas, value_bytes_max=value_bytes_max, writers=registered.get(pipeline.events.topic)
+    )
     facts = {
-        each.topic: deserializer_of(each, schemas, value_bytes_max=value_bytes_max) for each in pipeline.table_facts
+        each.topic: deserializer_of(each, schemas, value_bytes_max=value_bytes_max, writers=registered.get(each.topic))
+        for each in pipeline.table_facts
     }
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})

@@ -26,6 +26,9 @@ class Typed(NamedTuple):
 @st.composite
 def typed(draw: st.DrawFn, names: Iterator[int], depth: int) -> Typed:
     """Draw a type of the writer and one of the reader into which Avro resolves it."""
+    values: st.SearchStrategy[Any]
+    writer: Json
+    reader: Json
     kinds = ["number", "text", "boolean", "enum", "fixed", "time", "nullable"]
     kind = draw(st.sampled_from(kinds + (["array", "map", "record"] * 2 if depth else [])))
     match kind:
@@ -83,8 +86,8 @@ def records(draw: st.DrawFn, names: Iterator[int], depth: int, name: str) -> Typ
     """Draw a record whose fields were added, removed, renamed, retyped and re-ordered since it was written."""
     writer: list[Json] = []
     reader: list[Json] = []
-    values = {}
-    default = {}
+    values: dict[str, Any] = {}
+    default: dict[str, Any] = {}
     for number in range(draw(st.integers(1, 4))):
         field, found = f"f{number}", draw(typed(names, depth))
         fate = draw(st.sampled_from(["kept", "kept", "renamed", "removed", "added"]))

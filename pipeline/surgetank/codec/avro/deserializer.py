@@ -5,30 +5,30 @@ import pyarrow as pa
 
 from surgetank.codec import base
 from surgetank.codec.avro import frames
-from surgetank.codec.avro.frames import schema_places
+from surgetank.codec.avro.local_schemas import LocalSchemas
 from surgetank.codec.avro.program import Int64s
 from surgetank.codec.avro.types import arrow_schema
-from surgetank.codec.avro.version_reader import VersionReader, joined, take
+from surgetank.codec.avro.version_reader import joined, take
+from surgetank.codec.avro.writer_schemas import WriterSchemas
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.codec.wire import FRAME_BYTES, MAGIC
 from surgetank.records import DeadLetter, DecodedBatch, RecordBatch
 
 
 class AvroDeserializer:
-    """A ``Deserializer`` of one topic's values: the schema ``name``, in every version that ``contracts`` contains.
+    """A ``Deserializer`` of one topic's values: the current schema ``name`` in ``contracts``.
 
+    ``writers`` are the schemas that values were written with; default: every version of it that ``contracts`` contains.
     Values of more than ``value_bytes_max`` bytes are not decoded. Raises SchemaError if there is no such schema. Use it
     in one thread at a time.
     """
 
-    def __init__(self, contracts: SchemaRepository, name: str, *, value_bytes_max: int) -> None:
-        current = contracts.current(name)
-        self.schema: pa.Schema = arrow_schema(current.record)
-        self._name = name
+    def __init__(
+        self, contracts: SchemaRepository, name: str, *, value_bytes_max: int, writers: WriterSchemas | None = None
+    ) -> None:
+        self.schema: pa.Schema = arrow_schema(contracts.current(name).record)
         self._value_bytes_max = value_bytes_max
-        versions = contracts.versions[name]
-        self._readers = [VersionReader(version, current) for version in reversed(versions)]  # the current version first
-        self._ids = np.array([version.id for version in reversed(versions)], dtype=np.int64)
+        self._writers = LocalSchemas(contracts, name) if writers is None else writers
 
     def deserialize(self, records: RecordBatch) -> tuple[DecodedBatch, tuple[DeadLetter, ...]]:
         """Return the events in columns (``schema``), and a dead letter for each record that is not a valid event.
@@ -44,18 +44,19 @@ class AvroDeserializer:
 
         Raises ValueError if the values have 2 GiB or more in total.
         """
-        places, all_current = schema_places(values, self._ids, self._value_bytes_max)
+        numbers, all_same = self._writers.reader_numbers(values, self._value_bytes_max)
+        readers = self._writers.readers
+        if all_same and len(numbers) and numbers[0] >= 0:
+            columns, kept, failures = readers[numbers[0]].read(values, None)
+            return columns, kept, tuple(DeadLetter(row, base.UNDECODABLE, why) for row, why in failures)
         parts = []
-        dead = [self._unframed(row, int(places[row]), values[row]) for row in np.flatnonzero(places < 0).tolist()]
-        for place, reader in enumerate(self._readers):
-            rows = None if all_current else np.flatnonzero(places == place)
-            if rows is not None and not len(rows):
-                continue
-            columns, kept, failures = reader.read(values, rows)
-            parts.append((kept, columns))
-            dead += [DeadLetter(row, base.UNDECODABLE, why) for row, why in failures]
-            if all_current:
-                break
+        dead = [self._unframed(row, int(numbers[row]), values[row]) for row in np.flatnonzero(numbers < 0).tolist()]
+        for number, reader in enumerate(readers):
+            rows = np.flatnonzero(numbers == number)
+            if len(rows):
+                columns, kept, failures = reader.read(values, rows)
+                parts.append((kept, columns))
+                dead += [DeadLetter(row, base.UNDECODABLE, why) for row, why in failures]
         return *self._merge(parts), tuple(sorted(dead, key=lambda letter: letter.row))
 
     def _unframed(self, row: int, fault: int, value: pa.LargeBinaryScalar) -> DeadLetter:
@@ -72,9 +73,8 @@ class AvroDeserializer:
                 return DeadLetter(row, base.NOT_FRAMED, f"{raw.size} bytes; the frame alone has {FRAME_BYTES}")
             case frames.OTHER_MAGIC:
                 return DeadLetter(row, base.NOT_FRAMED, f"the first byte is {raw[0]}, not {MAGIC[0]}")
-        schema_id = int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big")
-        known = ", ".join(str(each) for each in sorted(self._ids.tolist()))
-        return DeadLetter(row, base.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}")
+        reason, message = self._writers.refusal(int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big"))
+        return DeadLetter(row, reason, message)
 
     def _merge(self, parts: list[tuple[Int64s, pa.RecordBatch]]) -> tuple[pa.RecordBatch, Int64s]:
         if not parts:

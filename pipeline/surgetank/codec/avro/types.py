@@ -106,7 +106,7 @@ class FieldRule:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Named fields, in wire order. Records with the same wire format are equal, whatever their ``rules``, one a field."""
+    """Named fields, in wire order; ``rules`` has one entry a field, or none, and does not count for equality."""
 
     fields: tuple[tuple[str, "AvroType"], ...]
     rules: tuple[FieldRule, ...] = field(default=(), compare=False)
