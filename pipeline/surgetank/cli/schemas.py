@@ -1,11 +1,26 @@
-"""``surgetank schemas``: check the schemas of the project."""
+"""``surgetank schemas``: check the schemas of the project, and bring them into a schema registry."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Check the schemas of the project.", no_args_is_help=True)
+from surgetank.cli.options import Json, Name, pipeline_and_settings, print_json
+
+if TYPE_CHECKING:
+    from surgetank.codec.schema_plan import PlannedSubject
+    from surgetank.codec.schema_registry import SchemaRegistry
+
+app = typer.Typer(help="Check the schemas of the project, and bring them into a schema registry.", no_args_is_help=True)
+
+Level = Annotated[
+    str | None,
+    typer.Option(
+        "--compatibility",
+        help="Compatibility level of the subjects; default: theirs, FULL_TRANSITIVE for those without one.",
+    ),
+]
 
 
 @app.command()
@@ -16,8 +31,93 @@ def check(
 ) -> None:
     """Check that each schema and all of its releases can read each other, in both directions. Exit code 1: they cannot.
 
-    The engine's own schemas are checked too: names and ids of both must differ.
+    The engine's own schemas are checked too: names and ids of both must differ. No registry is asked.
     """
     from surgetank.codec.evolution import main
 
     raise typer.Exit(main([str(folder)] if folder else []))
+
+
+@app.command("plan")
+def plan_(pipeline: Name, compatibility: Level = None, as_json: Json = False) -> None:
+    """Show what `apply` would change in the registry. Exit code 0: nothing, 1: something, 2: it refuses a schema.
+
+    Example: surgetank schemas plan flights
+    """
+    _, planned = _planned(pipeline, compatibility)
+    if as_json:
+        print_json({"subjects": [_shown(each) for each in planned]})
+    else:
+        for each in planned:
+            _say(each)
+    if _refused(planned):
+        raise typer.Exit(2)
+    raise typer.Exit(1 if any(each.changes for each in planned) else 0)
+
+
+@app.command("apply")
+def apply_(pipeline: Name, compatibility: Level = None, as_json: Json = False) -> None:
+    """Register the schema of each topic of a pipeline as <topic>-value. Repeating the command changes nothing.
+
+    If the registry refuses one of them, nothing is registered and the exit code is 2.
+
+    Example: surgetank schemas apply flights
+    """
+    from surgetank.codec.schema_plan import apply
+
+    registry, planned = _planned(pipeline, compatibility)
+    if _refused(planned):
+        for each in planned:
+            _say(each)
+        raise typer.Exit(2)
+    ids = apply(registry, planned)
+    if as_json:
+        print_json({"ids": ids})
+        return
+    for each in planned:
+        _say(each, ids[each.schema.subject])
+
+
+def _planned(pipeline: str, level: str | None) -> "tuple[SchemaRegistry, list[PlannedSubject]]":
+    from surgetank.codec.schema_plan import TopicSchema, plan
+    from surgetank.codec.schema_registry import SchemaRegistry
+    from surgetank.codec.schema_repository import project_schemas
+    from surgetank.errors import SettingsError
+
+    chosen, settings = pipeline_and_settings(pipeline, None)
+    if not settings.schema_registry.url:
+        raise SettingsError("schema_registry.url is not set: there is no registry to compare with")
+    contracts = project_schemas(settings.schemas.directory)
+    topics = {each.topic: each.schema for each in (chosen.events, *chosen.table_facts) if each.format != "json"}
+    topics[chosen.scores.topic] = "score"
+    if settings.features.record:
+        topics[chosen.recorded] = "features"
+    registry = SchemaRegistry(settings.schema_registry)
+    wanted = [TopicSchema(topic, name, json.dumps(contracts.schema(name))) for topic, name in topics.items()]
+    return registry, plan(registry, wanted, level.upper() if level else None)
+
+
+def _refused(planned: "list[PlannedSubject]") -> bool:
+    from surgetank.codec.schema_plan import SubjectStatus
+
+    return any(each.status is SubjectStatus.REFUSED for each in planned)
+
+
+def _say(each: "PlannedSubject", number: int | None = None) -> None:
+    known = number if number is not None else each.id
+    version = f", version {each.version}" if number is None and each.version is not None else ""
+    level = each.wanted_level if each.level == each.wanted_level else f"{each.level or 'none'} -> {each.wanted_level}"
+    about = f"id {known}{version}, " if known is not None else ""
+    typer.echo(f"{each.status:<12} {each.schema.subject}  ({each.schema.name}, {about}compatibility {level})")
+
+
+def _shown(each: "PlannedSubject") -> dict[str, Any]:
+    return {
+        "subject": each.schema.subject,
+        "schema": each.schema.name,
+        "status": each.status,
+        "id": each.id,
+        "version": each.version,
+        "compatibility": each.level,
+        "wanted_compatibility": each.wanted_level,
+    }

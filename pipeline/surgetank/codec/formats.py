@@ -11,7 +11,7 @@ from surgetank.codec.base import Deserializer, Serializer
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.declaration import Events
 from surgetank.errors import SettingsError
-from surgetank.settings import Settings, load
+from surgetank.settings import SchemaRegistrySettings, Settings, load
 
 if TYPE_CHECKING:  # only for projects with a schema registry
     from surgetank.codec.avro.registered_schemas import RegisteredSchemas
@@ -37,7 +37,9 @@ def project_deserializer(events: Events, contracts: SchemaRepository, *, value_b
 
     Raises SchemaError as ``deserializer_of`` does; SettingsError.
     """
-    writers = registered_schemas(events, contracts, _project_lookup())
+    settings = load()
+    lookup = _lookup_of(settings.schema_registry) if settings.schema_registry.url else None
+    writers = registered_schemas(events, contracts, lookup)
     return deserializer_of(events, contracts, value_bytes_max=value_bytes_max, writers=writers)
 
 
@@ -68,8 +70,9 @@ def registered_schemas(
 
 
 @cache
-def _project_lookup() -> "SchemaLookup | None":
-    return schema_lookup(load(), SystemClock())
+def _lookup_of(registry: SchemaRegistrySettings) -> "SchemaLookup | None":
+    """Return the lookup of this process for a registry: all decoders of a tool share it."""
+    return schema_lookup(load().model_copy(update={"schema_registry": registry}), SystemClock())
 
 
 def serializer_of(events: Events, contracts: SchemaRepository) -> Serializer:

@@ -9,7 +9,7 @@ again. Events of a waiting id must not be decoded.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-BACKOFF_SECONDS = 0.5
+BACKOFF_SECONDS = 0.25
 BACKOFF_SECONDS_MAX = 15.0
 DENIED_MAX = 10_000  # denied ids that are remembered: ids in damaged events may be any number
 

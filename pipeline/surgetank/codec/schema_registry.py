@@ -53,7 +53,6 @@ class SchemaRegistry:
 
     def schema(self, schema_id: int) -> RegisteredSchema:
         """Return the schema of an id, with the schemas that it refers to. Raises NotRegisteredError."""
-        self._client.clear_caches()  # the answer must be that of now
         found = self._ask(lambda: self._client.get_schema(schema_id))
         return RegisteredSchema(found.schema_type or "AVRO", self._whole(found))
 
@@ -66,7 +65,6 @@ class SchemaRegistry:
 
     def latest(self, subject: str) -> tuple[int, int, str] | None:
         """Return the id, version and text of a subject's latest schema; None if it has none."""
-        self._client.clear_caches()
         try:
             found = self._ask(lambda: self._client.get_latest_version(subject))
         except NotRegisteredError:
@@ -95,6 +93,7 @@ class SchemaRegistry:
 
     def _ask(self, call: Callable[[], T]) -> T:
         try:
+            self._client.clear_caches()  # the answer must be that of now
             return call()
         except self._library.SchemaRegistryError as error:
             text = f"{self._url}: {error}"[:_MESSAGE_MAX]

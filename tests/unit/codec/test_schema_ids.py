@@ -16,7 +16,7 @@ def ids_of(known: dict[int, RegisteredSchema] | None = None) -> SchemaIds:
 
 def test_delays_grow_up_to_a_bound() -> None:
     """Each failure doubles the delay."""
-    assert [backoff_seconds(n) for n in range(1, 5)] == [0.5, 1, 2, 4]
+    assert [backoff_seconds(n) for n in range(1, 5)] == [0.25, 0.5, 1, 2]
     assert backoff_seconds(1000) == BACKOFF_SECONDS_MAX
 
 
@@ -37,14 +37,14 @@ def test_a_registry_that_fails_is_asked_less_and_less_often() -> None:
     ids = ids_of()
     ids.ask([1, 2], 0.0)
     ids.unavailable("refused", 0.0)
-    assert (ids.due(0.4), ids.next_due()) == ([], 0.5)
+    assert (ids.due(0.2), ids.next_due()) == ([], 0.25)
     ids.unavailable("refused", 0.5)
-    assert (ids.due(1.4), ids.due(1.5)) == ([], [1, 2])
+    assert (ids.due(0.9), ids.due(1.0)) == ([], [1, 2])
     assert "unavailable: refused" in ids.why_waiting([1, 2])
     ids.found(1, FIRST, 1.5)
     assert (ids.problem, ids.due(1.5)) == ("", [2])
     ids.unavailable("refused", 2.0)
-    assert ids.next_due() == 2.5
+    assert ids.next_due() == 2.25
 
 
 def test_an_id_is_denied_only_after_some_time() -> None:
