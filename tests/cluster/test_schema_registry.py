@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def test_writers_of_several_schemas_while_the_registry_hangs_and_is_set_up_anew(
         assert stage.scores() == len(rows)
 
         assert registry.process is not None
-        registry.process.send_signal(19)  # SIGSTOP: connections are accepted, and nobody answers
+        registry.process.send_signal(signal.SIGSTOP)  # connections are accepted, and nobody answers
         later: list[bytes | None] = [written(row, written_with[0], ids[0]) for row in rows[:40]]
         later[3] = written(rows[3], written_with[2], ids[2])  # the first of partition 3
         stage.put(later)
@@ -118,7 +119,7 @@ def test_writers_of_several_schemas_while_the_registry_hangs_and_is_set_up_anew(
         stage.until(lambda: scored_by_partition(stage) == wanted, SECONDS, "the other partitions go on")
         stage.until(lambda: "schemas" in failing(worker), SECONDS, "/ready says so")
         assert f"schema ids {ids[2]} are not known" in failing(worker)["schemas"]
-        registry.process.send_signal(18)  # SIGCONT
+        registry.process.send_signal(signal.SIGCONT)
         stage.until(lambda: stage.scores() == len(rows) + 40, SECONDS, "the registry answers")
         stage.until(lambda: failing(worker) == {}, SECONDS, "the worker is ready")
 
