@@ -1,23 +1,23 @@
-# Needs Python 3.11+, a JDK 17+ and Maven (tests of alerts: Prometheus and Alertmanager, else they are skipped);
-# everything else is installed from the locked requirements into .venv, or .venv-3.13 with PYTHON=python3.13.
+# Needs Python 3.11+; everything else, a Java too, is installed from the locked requirements into .venv, or .venv-3.13
+# with PYTHON=python3.13. Kafka's jars are downloaded. `make test` installs Prometheus and Alertmanager where it may.
 PYTHON ?= python3
 VENV := $(or $(patsubst python%,.venv-%,$(filter python3.%,$(notdir $(PYTHON)))),.venv)
 BIN := $(VENV)/bin
 IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test unit weeks check bench chaos install clean rules reference needs-python needs-java
+.PHONY: help demo test unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: needs-java install  ## The whole thing on real Kafka, about two minutes: spike, live figures, audit
+demo: install  ## The whole thing on real Kafka, about two minutes: spike, live figures, audit
 	@$(BIN)/surgetank demo $(ARGS)
 
-test: needs-java install  ## All tests, on real brokers, in two processes, each with brokers of its own
+test: needs-programs install  ## All tests, on real brokers, in two processes, each with brokers of its own
 	@$(IN_TWO) $(ARGS)
 
-unit: install  ## The tests that need no Kafka, no JDK and no Prometheus, in two processes; PYTHON=python3.13 for another
+unit: install  ## The tests that need no Kafka and no Prometheus, in two processes; PYTHON=python3.13 for another
 	@$(IN_TWO) tests/unit $(ARGS)
 
 weeks: install  ## Quiet weeks and faults of simulated traffic: false alarms, and delays until faults are seen
@@ -31,7 +31,7 @@ check: install  ## Format, lint, types, import rules, schema compatibility
 	@$(BIN)/surgetank schemas check
 	@echo "check: all clean"
 
-bench: needs-java install  ## Surgetank beside a hand-written loop, plain Faust and Quix Streams
+bench: install  ## Surgetank beside a hand-written loop, plain Faust and Quix Streams
 	@$(BIN)/surgetank bench $(ARGS)
 
 rules: install  ## Write the Prometheus rules and Grafana dashboards from the metric catalogue and the objectives
@@ -42,8 +42,27 @@ reference: install  ## Write docs/settings.md and docs/metrics.md from the setti
 	@$(BIN)/python -m surgetank.settings.reference > docs/settings.md
 	@$(BIN)/python -m surgetank.telemetry.reference > docs/metrics.md
 
-chaos: needs-java install  ## Kills workers and brokers, then counts every event
+# In an environment of its own: pip-audit is none of the locked packages. It skips a package that the database does not
+# know, which --strict makes an error, so that "no known vulnerabilities" means all of them.
+AUDIT := .venv-audit
+audit-dependencies: needs-python  ## Look up the locked packages in the database of known vulnerabilities
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) \
+	  && $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1; } > /dev/null 2>&1 || true
+	@for each in worker dev; do \
+	  status=0; $(AUDIT)/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
+	    -r requirements/$$each.txt > $(AUDIT)/report 2>&1 || status=$$?; \
+	  if grep -qE '^(Found|No known)' $(AUDIT)/report; then cat $(AUDIT)/report; test $$status = 0 || exit $$status; \
+	  else echo "requirements/$$each.txt was not audited: pip-audit or its database cannot be reached ($(AUDIT)/report)"; fi; \
+	done
+
+chaos: install  ## Kills workers and brokers, then counts every event
 	@$(BIN)/surgetank chaos exactly-once $(ARGS)
+
+kafka-lock:  ## Write the lock file of Kafka's jars, after a change of ops/kafka-jars/pom.xml; needs Maven
+	@rm -rf build/kafka-jars && mvn --batch-mode --quiet --file ops/kafka-jars/pom.xml dependency:copy-dependencies \
+	  -DincludeScope=runtime -Dmdep.useRepositoryLayout=true -DoutputDirectory=$(CURDIR)/build/kafka-jars/repository
+	@cd build/kafka-jars/repository && find * -name '*.jar' | LC_ALL=C sort | xargs sha256sum > ../kafka.lock
+	@mv build/kafka-jars/kafka.lock pipeline/surgetank/kafka/local/kafka.lock
 
 install: $(VENV)/installed  ## Make .venv from the locked requirements
 
@@ -58,12 +77,11 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml | needs-python
 needs-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "Surgetank needs Python 3.11 or later as '$(PYTHON)': install it, or set PYTHON=..., or use Docker (docker compose up)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) has no module ensurepip, which makes a virtual environment: install it (Debian: apt-get install python3-venv)"; exit 2; }
 
-needs-java:
-	@java -version 2>&1 | grep -qE '"(1[7-9]|[2-9][0-9])' \
-	  || { echo "Surgetank needs a JDK 17 or later to run Apache Kafka: install openjdk-17-jdk (or later), or use Docker (docker compose up) with --bootstrap"; exit 2; }
-	@command -v mvn >/dev/null \
-	  || { echo "Surgetank needs Maven to fetch Apache Kafka's jars: install maven, or use Docker (docker compose up) with --bootstrap"; exit 2; }
+needs-programs:
+	@sh tests/install-programs.sh
 
 clean:  ## Remove .venv and everything that was made here
 	@rm -rf .venv .venv-* .surgetank build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -111,7 +111,7 @@ def pytest_make_collect_report(
 
 @pytest.fixture(scope="session")
 def prometheus_programs() -> None:
-    """Skip the test if a program of Prometheus or Alertmanager is missing."""
+    """Fail the test if a program of Prometheus or Alertmanager is missing."""
     needed("prometheus", "promtool")
     needed("prometheus", "prometheus")
     needed("prometheus-alertmanager", "amtool")

@@ -21,13 +21,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ops.training.figures import figures, markdown
 from ops.training.flights_schedule import flights as schedule
-from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from surgetank.declaration import Pipeline
 from surgetank.errors import ModelError
 from surgetank.offline.backfill import compute_aggregates, matrices
 from surgetank.offline.history import History
 from surgetank.serving.bundle import Manifest, load, sha256, write
 from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.scikit_trees import INPUT, OUTPUT, onnx_bytes
 from topology.flights import flights
 from topology.recordings.flights import boarding_table, raw_flights, recording
 

@@ -14,10 +14,10 @@ import sklearn
 from ops.bench.payments import layout, made_up, payments, warm
 from ops.training.figures import figures
 from ops.training.flights import fit
-from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from surgetank.features.windows import advance
 from surgetank.serving.bundle import Manifest, load, sha256, write
 from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.scikit_trees import INPUT, OUTPUT, onnx_bytes
 
 COMMAND = "python -m ops.training.payments"
 MODELS = Path(__file__).parents[1] / "bench" / "models"

@@ -208,12 +208,18 @@ class RecordBatch:
     @classmethod
     def of(cls, tasks: Sequence[TaskRecords], topic: str | None = None) -> "RecordBatch":
         """Concatenate the records of all tasks in the order given; with ``topic``, only the records of that topic."""
-        partitions = [
-            records
-            for each in tasks
-            for records in each.partitions
-            if len(records) and topic in {None, records.source.topic}
-        ]
+        return cls.of_partitions(
+            [
+                records
+                for each in tasks
+                for records in each.partitions
+                if len(records) and topic in {None, records.source.topic}
+            ]
+        )
+
+    @classmethod
+    def of_partitions(cls, partitions: Sequence[PartitionRecords]) -> "RecordBatch":
+        """Concatenate the records of some partitions in the order given."""
         sources = tuple(each.source for each in partitions)
         lengths = np.array([len(each) for each in partitions], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths))) if partitions else np.zeros(1, dtype=np.int64)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from surgetank.clock import SystemClock
 from surgetank.errors import BrokerError, SurgetankError, TopicsError
-from surgetank.kafka import clients, provisioning
+from surgetank.kafka import provisioning
 from surgetank.kafka.offset_collector import OffsetQuery
 from surgetank.kafka.retry import wait_until
 from surgetank.kafka.topic_reader import TopicReader
@@ -71,14 +72,14 @@ def test_no_tls_for_a_listener_that_requires_it(brokers: SecuredKafka) -> None:
 
 def test_tls_for_a_listener_without_tls(brokers: SecuredKafka) -> None:
     """The handshake fails."""
-    said = refusal(lambda: provisioning.existing(settings(brokers.plain, {"security.protocol": "ssl"})))
+    said = refusal(lambda: provisioning.existing(settings(brokers.sasl, {"security.protocol": "ssl"})))
     assert "the listener does not accept TLS: correct security.protocol" in said
     assert NOWHERE not in said
 
 
 def test_an_expired_certificate_of_a_broker(brokers: SecuredKafka) -> None:
     """Trusted, but too old: the advice lists what a failed verification can mean."""
-    trusted = {"security.protocol": "ssl", "ssl.ca.location": str(brokers.expired_certificate)}
+    trusted = {"security.protocol": "ssl", "ssl.ca.location": str(brokers.authority)}
     said = refusal(lambda: provisioning.existing(settings(brokers.expired, trusted)))
     assert "certificate verify failed" in said
     assert "the certificate of the broker is expired" in said
@@ -89,7 +90,7 @@ def test_a_certificate_of_an_unknown_authority(brokers: SecuredKafka) -> None:
     """The same advice; with the authority in ssl.ca.location the broker answers."""
     said = refusal(lambda: provisioning.existing(settings(brokers.tls, {"security.protocol": "ssl"})))
     assert "ssl.ca.location (below kafka.client) does not contain" in said
-    trusted = {"security.protocol": "ssl", "ssl.ca.location": str(brokers.tls_certificate)}
+    trusted = {"security.protocol": "ssl", "ssl.ca.location": str(brokers.authority)}
     provisioning.existing(settings(brokers.tls, trusted))
 
 
@@ -103,7 +104,7 @@ def test_a_host_name_that_cannot_be_resolved() -> None:
 
 def test_a_topic_that_the_user_may_not_describe(brokers: SecuredKafka) -> None:
     """It exists, and is not called missing: neither by the check, nor by apply, a worker or a reader."""
-    provisioning.apply(settings(brokers.plain), flights)
+    provisioning.apply(brokers.admin, flights)
     user = settings(brokers.sasl, brokers.credentials())
     for said in (
         refusal(lambda: provisioning.check(user, flights), TopicsError),
@@ -117,15 +118,13 @@ def test_a_topic_that_the_user_may_not_describe(brokers: SecuredKafka) -> None:
     said = refusal(lambda: TopicReader(user, [flights.events.topic]), TopicsError)
     assert "may not describe topic 'flights.boarding'" in said
     assert "has no topic" not in said
-    _allow_everything(settings(brokers.plain))
+    brokers.grant([_everything()])
     assert wait_until(lambda: provisioning.hidden(user, [flights.events.topic]) == set(), 30, 0.1)
     provisioning.check(user, flights)
 
 
-def _allow_everything(kafka: KafkaSettings) -> None:
-    from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
-
-    rule = AclBinding(
+def _everything() -> AclBinding:
+    return AclBinding(
         ResourceType.TOPIC,
         "*",
         ResourcePatternType.LITERAL,
@@ -134,6 +133,3 @@ def _allow_everything(kafka: KafkaSettings) -> None:
         AclOperation.ALL,
         AclPermissionType.ALLOW,
     )
-    admin = clients.admin(kafka)
-    for future in admin.create_acls([rule]).values():
-        future.result(30)

@@ -171,6 +171,13 @@ def test_alerts_that_the_topic_refuses_are_refused_for_good(stage: StageFactory)
     admin = clients.admin(under.kafka)
     (altered,) = admin.incremental_alter_configs([resource]).values()
     altered.result(30)
+
+    def limited() -> bool:
+        """The controller has the option before the broker uses it."""
+        found = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, under.pipeline.timeline)])
+        return all(each.result(10)["max.message.bytes"].value == "2000" for each in found.values())
+
+    under.until(limited, 30, "the broker uses the limit")
     large = json.loads(notification(("Large", "firing")))
     large["alerts"][0]["labels"]["random"] = random.Random(1).randbytes(20_000).hex()
     with AlertmanagerWebhook(under.kafka, under.pipeline, host="127.0.0.1", port=0) as webhook:

@@ -38,7 +38,8 @@ class Environment:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
         kept = {name: value for name, value in os.environ.items() if not re.match("SURGETANK_|PYTHON|COLUMNS", name)}
-        self.variables = kept | {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
+        search = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        self.variables = kept | {"PATH": search, "COLUMNS": "80"}  # as a terminal; in a pipe, lines are not wrapped
 
     def run(self, folder: Path, *command: str) -> str:
         """Run a command in a folder; fail unless it ends with 0; return what it prints."""

@@ -17,9 +17,11 @@ from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_offsets import GroupOffsets
 from surgetank.offline.feature_log_check import check_feature_log
+from surgetank.offline.training import training_matrix
 from surgetank.processing import dead_letter
 from surgetank.processing.key_limit import KEY_TOO_LARGE
 from surgetank.records import TopicPartition
+from surgetank.settings import Settings
 from tests.support.event_bytes import Event, buried, real, send
 from tests.support.live_pipeline import IN_PLAY, Stage, real_events
 from tests.support.stateful_pipeline import Remembered, restored
@@ -83,6 +85,10 @@ def test_a_fact_is_deleted_by_a_null_value(remembered: RememberedFactory) -> Non
     under.check_states()
     features = check_feature_log(under.kafka, under.pipeline)
     assert features.ok, [each for each in features.skew.features if each.differing]
+    data = training_matrix(under.pipeline, Settings(kafka=under.kafka))
+    assert data.matrix.shape == (features.skew.events, len(under.pipeline.spec.names))
+    known = dict(zip(under.pipeline.spec.names, (~np.isnan(data.matrix)).sum(axis=0).tolist(), strict=True))
+    assert all(known.values()), known
 
 
 def test_a_key_is_too_large_for_the_changelog(remembered: RememberedFactory) -> None:
@@ -141,7 +147,7 @@ def test_partitions_are_added_to_the_events_while_a_worker_runs(stage: StageFact
 
 def grow(under: Stage) -> None:
     """Run `surgetank topics apply --grow` for the pipeline."""
-    command = [sys.executable, "-m", "surgetank.cli", "topics", "apply", under.topology, "--grow"]
+    command = [sys.executable, "-m", "surgetank.cli", "topics", "apply", under.topology, "--grow", "--no-declaration"]
     environment = {ENVIRONMENT: under.prefix, "SURGETANK_KAFKA__BOOTSTRAP": under.kafka.bootstrap}
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 import typer
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from surgetank import Events, Pipeline, Scores
@@ -36,6 +36,7 @@ from surgetank.processing import dead_letter
 from surgetank.record_compression import RecordBytes
 from surgetank.records import DeadLetter, RecordBatch, joined
 from surgetank.settings import KafkaSettings
+from tests.support.consumer_group import until
 from topology.flights import flights
 from topology.recordings.flights import recording as flights_recording
 
@@ -153,6 +154,17 @@ class Outcome:
     lies_in: int | None = None
 
 
+def led(admin: AdminClient, topics: Sequence[str]) -> bool:
+    """Return whether every partition of the topics has a leader."""
+    known = admin.list_topics(timeout=10).topics
+    return all(
+        topic in known
+        and len(known[topic].partitions) == PARTITIONS
+        and all(each.leader >= 0 for each in known[topic].partitions.values())
+        for topic in topics
+    )
+
+
 @pytest.fixture
 def ground(kafka: Any) -> Iterator[Ground]:
     """Topics of the test's own, deleted afterwards."""
@@ -169,6 +181,7 @@ def ground(kafka: Any) -> Iterator[Ground]:
     admin = clients.admin(kafka.settings)
     for future in admin.create_topics([NewTopic(topic, PARTITIONS) for topic in topics]).values():
         future.result(30)
+    until(lambda: led(admin, topics), 30, "every partition has a leader")
     yield Ground(kafka.settings, pipeline, flights_recording().to(moved))
     for future in admin.delete_topics(topics).values():
         future.exception(30)

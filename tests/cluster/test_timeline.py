@@ -135,7 +135,7 @@ def test_making_topics_is_told_as_an_operators_command(stage: StageFactory) -> N
     under = stage()
     delete(under, under.pipeline.scores.topic)
     for _ in range(2):
-        surgetank(under, "topics", "apply", stateless_flights.__name__)
+        surgetank(under, "topics", "apply", stateless_flights.__name__, "--no-declaration")
     (told,) = story(under)
     assert told.kind == EventKind.OPERATOR_COMMAND
     assert told.details["made"] == [under.pipeline.scores.topic]

@@ -237,6 +237,7 @@ def test_membership_gives_out_no_metadata_before_it_has_joined(
             patience_seconds=10,
             clock=SystemClock(),
             beat=lambda: polls.append(membership.metadata()),
+            on_connection_error=lambda _: None,
             on_failure=fail,
         )
         membership.start()
@@ -273,6 +274,7 @@ def test_membership_gives_metadata_while_it_is_a_member_and_none_when_it_lost_it
         patience_seconds=10,
         clock=SystemClock(),
         beat=lambda: None,
+        on_connection_error=lambda _: None,
         on_failure=fail,
     )
     membership.start()
@@ -542,6 +544,56 @@ def test_no_stale_record_survives_a_change_of_assignment(kafka: KafkaUnderTest, 
     assert storm.lives_with_rows > 50
 
 
+class SlowClock(SystemClock):
+    """Time passes with each look at it, so that a test does not wait for a second of reads."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        """Return a later time at each call."""
+        self._now += 0.02
+        return self._now
+
+
+def test_one_partition_with_large_records_does_not_keep_the_others_waiting(kafka: KafkaUnderTest, topic: Topic) -> None:
+    """librdkafka would fetch one partition to its end before the next, where each response fills its queue."""
+    name, rows = topic(3), 60
+    producer = clients.producer(kafka.settings, batch_num_messages=1)
+    for number in range(3 * rows):
+        producer.produce(name, random.randbytes(100_000), partition=number % 3)
+    assert producer.flush(60) == 0
+    queues = RecordQueues(10, 1 << 20, ArrivalOrder())
+    a_record_per_response = {"max.partition.fetch.bytes": "100000"}
+    fetcher = Fetcher(
+        kafka.settings.model_copy(update={"client": kafka.settings.client | a_record_per_response}),
+        WorkerSettings(fetch_buffer_kilobytes=64),
+        group="contract",
+        client_id="turns",
+        queues=queues,
+        on_fetched=lambda _: None,
+        on_trouble=lambda source, what: pytest.fail(f"{source}: {what}"),
+        clock=SlowClock(),
+    )
+    taken: list[int] = []
+    try:
+        fetcher.assign({TopicPartition(name, p): FetchPosition(TaskId("turns", p), 1, 0) for p in range(3)})
+
+        def all_read() -> bool:
+            fetcher.poll(0.05)
+            for piece in queues.take(10, 1 << 30):
+                taken.extend(each.source.partition for each in piece.partitions for _ in each.offsets)
+            return len(taken) == 3 * rows
+
+        until(all_read, "all is read", 60)
+    finally:
+        fetcher.stop()
+    first_ends = min(max(place for place, each in enumerate(taken) if each == p) for p in range(3))
+    assert all(taken[:first_ends].count(p) > 0 for p in range(3)), [
+        (k, len(list(g))) for k, g in itertools.groupby(taken)
+    ]
+
+
 class Storm:
     """A fetcher whose assignments change all the time, and a check of everything that it fetches."""
 
@@ -562,6 +614,7 @@ class Storm:
             queues=self._queues,
             on_fetched=lambda _: None,
             on_trouble=lambda source, what: self.failures.append((source, what)),
+            clock=SystemClock(),
         )
         self._fetcher.look_up([topic])
         self._stopping = threading.Event()

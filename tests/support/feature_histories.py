@@ -14,7 +14,8 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from surgetank.features.aggregate_kinds import AggregateKind
-from surgetank.features.derived import Above, Difference, IsNull, Log1p, Value, numbers
+from surgetank.features.arithmetic import Difference
+from surgetank.features.derived import Above, IsNull, Log1p, Value, numbers
 from surgetank.features.row_layout import TIME_BOUND_MS, RingWindow
 from surgetank.features.tables import Aggregate, Table, TableState, table_states
 from surgetank.features.windows import advance

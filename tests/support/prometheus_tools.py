@@ -1,4 +1,4 @@
-"""Runs the tools of Prometheus and Alertmanager; a test that needs a missing tool is skipped."""
+"""Runs the tools of Prometheus and Alertmanager; a test that needs a missing tool fails."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ SELDOM = {"GOGC": "1000", "GOMEMLIMIT": "1GiB"}  # by default a quarter of promt
 
 
 def tool(name: str) -> str:
-    """Return the path of promtool or amtool; skip the test if it is not installed."""
+    """Return the path of promtool or amtool; fail the test if it is not installed."""
     return needed(PACKAGES[name], name)
 
 

@@ -131,7 +131,7 @@ def test_brokers_have_the_development_settings_and_nothing_else(compose: dict[st
 
 
 def test_the_image_is_the_kafka_that_runs_without_docker(compose: dict[str, Any]) -> None:
-    """The image's tag is the version that the pom pins."""
+    """The image's tag is the version that the lock file pins."""
     assert {broker["image"] for broker in _brokers(compose)} == {f"apache/kafka:{jars.version()}"}
 
 

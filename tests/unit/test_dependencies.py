@@ -20,6 +20,7 @@ FOLDERS = {
     "": ENGINE,
     "flights": ("topology",),
     "training": ("ops/training",),
+    "local": ("pipeline",),
     "offline": ("pipeline",),
     "registry": ("pipeline",),
     "dev": (*ENGINE, "ops", "tests"),

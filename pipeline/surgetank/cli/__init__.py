@@ -14,6 +14,7 @@ from surgetank.cli import (
     dead_letters,
     demo,
     dev,
+    doctor,
     features,
     incident,
     kafka,
@@ -30,6 +31,7 @@ from surgetank.cli import (
     topics,
     worker,
 )
+from surgetank.cli.examples import add_examples
 from surgetank.errors import SurgetankError
 from surgetank.settings.environment import PROJECT
 
@@ -37,9 +39,8 @@ app = typer.Typer(
     name="surgetank",
     help="Real-time machine-learning inference on Kafka, exactly once, that survives sudden spikes.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # plain text: in pipes too, and [brackets] stay
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.add_typer(kafka.app, name="kafka")
 app.add_typer(topics.app, name="topics")
@@ -53,6 +54,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.command("new")(new.new)
 app.command("monitoring")(monitoring.monitoring)
 app.command("dev")(dev.dev)
+app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
 app.command("scores")(scores.scores)
@@ -62,6 +64,15 @@ app.command("audit")(audit.audit)
 app.command("demo")(demo.demo)
 app.command("bench")(bench.bench)
 app.command("settings")(settings.settings)
+add_examples(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"surgetank {version('surgetank')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -76,6 +87,9 @@ def project(
             help="Folder of the project; default: the current one. Paths are relative to it, as with git -C.",
         ),
     ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
 ) -> None:
     """Work in the folder of a project: its settings file, its schemas, and the modules that are imported from it."""
     if folder is not None:

@@ -4,19 +4,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import print_table
 
 if TYPE_CHECKING:
     from surgetank.drills.audit_comparison import AuditReport
 
 
+@with_settings
 def audit(
     name: Name,
     wait: Annotated[
         float, typer.Option(min=0, help="While events have no outcome: seconds to wait without progress.")
     ] = 0.0,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Compare all events with all scores and dead letters, by id and by position.
 
@@ -25,13 +28,12 @@ def audit(
     waits; it is not lost. The exit status is 1 if anything was lost, duplicated, unexpected or out of order, and with
     --wait also if events still wait.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.drills.audit import audit as run
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     report = run(settings.kafka, pipeline, wait=wait)
     if as_json:
         print_json(report.as_dict())
@@ -46,7 +48,7 @@ def audit(
                 style = "bold red" if what in faults and number else ""
                 examples = escape(", ".join(report.examples.get(what, ())))
                 table.add_row(what.replace("_", " "), f"{number:,}", examples, style=style)
-        Console().print(table)
+        print_table(table)
         typer.echo(_verdict(report))
     if not report.correct or (wait and report.waiting):
         raise typer.Exit(1)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import add_columns, output_console, print_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,7 @@ Until = Annotated[datetime | None, typer.Option(formats=_DAY_FORMATS, help="Only
 
 
 @app.command("list")
+@with_settings
 def list_letters(
     name: Name,
     reason: Reasons = None,
@@ -40,15 +42,13 @@ def list_letters(
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="Print at most this many.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and letter.")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
-    """Print dead letters, in the order of each partition.
-
-    Example: surgetank dead-letters list flights --reason undecodable --since 2026-11-01
-    """
+    """Print dead letters, in the order of each partition."""
     from surgetank.dead_letters.reading import read_letters
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     selection = _selection(reason, stage, topic, partition, since, until)
     printed = selected = 0
     for letters in read_letters(settings.kafka, pipeline.dead_letters, selection):
@@ -62,6 +62,7 @@ def list_letters(
 
 
 @app.command()
+@with_settings
 def stats(
     name: Name,
     reason: Reasons = None,
@@ -71,20 +72,17 @@ def stats(
     since: Since = None,
     until: Until = None,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
-    """Count dead letters by stage, reason and source topic, with the times of the first and the last failure.
-
-    Example: surgetank dead-letters stats flights
-    """
-    from rich.console import Console
+    """Count dead letters by stage, reason and source topic, with the times of the first and the last failure."""
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.dead_letters.reading import read_letters
     from surgetank.dead_letters.statistics import Statistics
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     selection, statistics = _selection(reason, stage, topic, partition, since, until), Statistics()
     for letters in read_letters(settings.kafka, pipeline.dead_letters, selection):
         statistics.add(letters)
@@ -115,22 +113,21 @@ def stats(
         texts = (group.stage or "-", group.reason or "no dead letter of a pipeline", group.source_topic or "-")
         last = "-" if group.last is None else f"{group.last:%Y-%m-%d %H:%M:%S}"
         table.add_row(*map(escape, texts), f"{group.letters:,}", last, group.example)
-    Console().print(table)
+    print_table(table)
     if groups:
         typer.echo(f"look at one: surgetank dead-letters show {name} {groups[0].example}")
 
 
 @app.command()
+@with_settings
 def show(
     name: Name,
     at: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="Its position in the dead-letter topic.")],
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
-    """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends.
-
-    Example: surgetank dead-letters show flights 3:1207
-    """
+    """Print one dead letter: its headers, its value decoded as far as possible, and the bytes where that ends."""
     from surgetank.codec.schema_repository import project_schemas
     from surgetank.dead_letters.partial_decode import decode_partially, hex_dump
     from surgetank.errors import TopicsError
@@ -141,7 +138,7 @@ def show(
     number, colon, offset = at.partition(":")
     if not (colon and number.isdecimal() and offset.isdecimal()):
         raise typer.BadParameter(f"{at!r}: the format is PARTITION:OFFSET, as 3:1207")
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     source = TopicPartition(pipeline.dead_letters, int(number))
     with single_records(settings.kafka, lambda: None) as reader:
         found = reader.first({source: int(offset)})[source]
@@ -187,6 +184,7 @@ def show(
 
 
 @app.command()
+@with_settings
 def export(
     name: Name,
     out: Annotated[Path, typer.Option(dir_okay=False, help="File to write: .parquet, or .jsonl with bytes in base64.")],
@@ -197,15 +195,13 @@ def export(
     since: Since = None,
     until: Until = None,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
-    """Write dead letters to a file, with keys, values and all headers.
-
-    Example: surgetank dead-letters export flights --out letters.parquet --reason unknown_schema
-    """
+    """Write dead letters to a file, with keys, values and all headers."""
     from surgetank.dead_letters.export import export_letters
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     selection = _selection(reason, stage, topic, partition, since, until)
     number = export_letters(settings.kafka, pipeline.dead_letters, selection, out)
     if as_json:
@@ -215,6 +211,7 @@ def export(
 
 
 @app.command()
+@with_settings
 def replay(
     name: Name,
     reason: Reasons = None,
@@ -231,7 +228,8 @@ def replay(
         int, typer.Option(min=1, help="Events that failed as often are parked: they are not sent.")
     ] = 3,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Send the events of dead letters to their source topics again, each letter at most once.
 
@@ -239,8 +237,6 @@ def replay(
     key. Other pipelines on that topic process it again. The topic PIPELINE.dead-letters-replayed records what was sent:
     a replay that was interrupted or killed goes on where it ended. An event that fails again becomes a new dead letter,
     which counts one more attempt.
-
-    Example: surgetank dead-letters replay flights --reason unknown_schema --send
     """
     from rich.console import Console
 
@@ -250,7 +246,7 @@ def replay(
     from surgetank.kafka.provisioning import existing
     from surgetank.kafka.topic_configs import record_bytes
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     have = existing(settings.kafka)
     partitions = {source: have[source] for source in pipeline.sources if source in have}
     selection = _selection(reason, stage, topic, partition, since, until)
@@ -322,17 +318,15 @@ def _print_lines(letters: "pa.RecordBatch", _: bool) -> None:
 
 
 def _print_table(letters: "pa.RecordBatch", first: bool) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.columns_to_fit import columns_to_fit
 
-    console = Console()
+    console = output_console()
     shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
-    for column in shown:
-        table.add_column(column, width=_SHOWN[column], overflow="fold")
+    add_columns(table, {column: _SHOWN[column] for column in shown}, console)
     for row in letters.to_pylist():
         texts = row | {
             "at": f"{row['partition']}:{row['offset']}",

@@ -5,28 +5,28 @@ from typing import Annotated, Any
 
 import typer
 
-from surgetank.cli.options import interrupt_on_sigterm
+from surgetank.cli.options import SettingsOptions, interrupt_on_sigterm, with_settings
+from surgetank.cli.output import output_console, print_table
 
 
+@with_settings
 def demo(
     name: Annotated[str, typer.Argument(metavar="PIPELINE", help="For example flights.")] = "flights",
     rate: Annotated[float, typer.Option(min=1, help="Events per second, of all kinds together.")] = 2000.0,
     spike: Annotated[str, typer.Option(help="The spike: FACTORx@STARTs+LENGTHs.")] = "10x@20s+15s",
     seconds: Annotated[float, typer.Option(min=1, help="How long to send.")] = 50.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(help="An existing cluster; by default one is started, and stopped at the end."),
-    ] = None,
     report: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("demo-report.json"),
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Start Kafka and two workers, replay real flights with a tenfold spike, then audit every event.
 
+    With --bootstrap an existing Kafka is used, by the given settings; without, one is started, and stopped at the end.
     The exit status is 0 only if no event was lost or duplicated. All started processes are stopped, also on Ctrl-C.
     """
     import contextlib
 
-    from rich.console import Console
     from rich.live import Live
 
     from surgetank.cli.pipeline_argument import located, recording_of
@@ -35,29 +35,30 @@ def demo(
     from surgetank.drills.report import write_report
     from surgetank.kafka.broker_warm_up import warm_up
     from surgetank.kafka.local.cluster import temporary_cluster
-    from surgetank.settings import KafkaSettings, load
+    from surgetank.settings import KafkaSettings
 
     interrupt_on_sigterm()
-    console = Console()
+    console = output_console()
     pipeline, module = located(name)
     plan = drill.DemoPlan(rate=rate, spike=pacing.parse_spike(spike), seconds=seconds, workers=workers)
     home = Path(".surgetank") / "demo"
     with contextlib.ExitStack() as stack:
         recording = recording_of(pipeline)
-        if bootstrap is None:
+        if given.bootstrap is None:
             console.print("starting Apache Kafka (the first run fetches its jars)")
             cluster = stack.enter_context(temporary_cluster(home / "kafka", 1, short_lived=True))
             kafka = KafkaSettings(bootstrap=cluster.bootstrap)
             console.print("warming up the broker, which has just started")
             warm_up(kafka)
         else:
-            kafka = load({"kafka.bootstrap": bootstrap}).kafka
+            kafka = given.load().kafka
         with Live(console=console, refresh_per_second=4) as live:
             history: list[drill.DemoSnapshot] = []
 
             def show(snapshot: drill.DemoSnapshot) -> None:
                 history.append(snapshot)
-                live.update(_picture(history, plan.spike))
+                if console.is_terminal:
+                    live.update(_picture(history, plan.spike))
 
             try:
                 result = drill.demo(
@@ -66,6 +67,7 @@ def demo(
                     recording,
                     plan,
                     kafka=kafka,
+                    worker_options=given.for_worker,
                     folder=home / "logs",
                     show=show,
                     say=lambda line: console.print(line, highlight=False),
@@ -74,7 +76,7 @@ def demo(
                 console.print("stopped; cleaning up")
                 raise typer.Exit(130) from None
     write_report(result.as_dict(), report)
-    console.print(_summary(result))
+    print_table(_summary(result))
     for what, examples in result.audit.examples.items():
         console.print(f"  {what}: {', '.join(examples)}")
     console.print(f"report: {report}   worker logs: {home / 'logs'}", highlight=False)

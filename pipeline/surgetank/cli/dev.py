@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surgetank.cli.kafka import DATA, log_slow_steps
-from surgetank.cli.options import interrupt_on_sigterm
+from surgetank.cli.options import SettingsOptions, interrupt_on_sigterm, with_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 _FIRST_SCORES = 10
 
 
+@with_settings
 def dev(
     name: Annotated[
         str | None, typer.Argument(metavar="PIPELINE", help="For example my-fraud; default: the only one in topology/.")
-    ] = None,
-    bootstrap: Annotated[
-        str | None,
-        typer.Option(help="Use this Kafka; default: start one on this machine at the address kafka.bootstrap."),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Sample events per second.")] = 5.0,
     once: Annotated[bool, typer.Option("--once", help="Show the first scores, then stop: for scripts.")] = False,
     reload: Annotated[
         bool, typer.Option("--reload/--no-reload", help="Start again when a file of the project has changed.")
     ] = True,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Start Kafka, make the topics, run a worker, send sample events and show their scores, until Ctrl-C.
 
+    With --bootstrap that Kafka is used; without, one is started on this machine at the address kafka.bootstrap.
     Exit status 0 after --once: the first scores are there. All started processes are stopped in the end.
     """
     interrupt_on_sigterm()
     try:
         chosen = name or _only_pipeline()
-        with _kafka(bootstrap) as servers:
+        with _kafka(given) as servers:
             if once or not reload:
-                _session(chosen, servers, rate, _FIRST_SCORES if once else None)
+                _session(chosen, given._replace(bootstrap=servers), rate, _FIRST_SCORES if once else None)
             else:
-                _restarting(chosen, servers, rate)
+                _restarting(chosen, given._replace(bootstrap=servers), rate)
     except KeyboardInterrupt:
         raise typer.Exit(0 if not once else 130) from None
 
@@ -59,18 +59,17 @@ def _only_pipeline() -> str:
 
 
 @contextlib.contextmanager
-def _kafka(bootstrap: str | None) -> Iterator[str]:
+def _kafka(given: SettingsOptions) -> Iterator[str]:
     """Yield the bootstrap servers; those of a Kafka that is started here, and stopped in the end, if none are given."""
     from surgetank.errors import SettingsError, StartupError
     from surgetank.kafka.local.cluster import LocalCluster
     from surgetank.kafka.local.local_port import local_port
-    from surgetank.settings import load
 
-    if bootstrap is not None:
-        typer.echo(f"using the Kafka at {bootstrap}")
-        yield bootstrap
+    if given.bootstrap is not None:
+        typer.echo(f"using the Kafka at {given.bootstrap}")
+        yield given.bootstrap
         return
-    address = load().kafka.bootstrap
+    address = given.load().kafka.bootstrap
     port = local_port(address)
     if port is None:
         raise SettingsError(
@@ -91,11 +90,10 @@ def _kafka(bootstrap: str | None) -> Iterator[str]:
             cluster.down()
 
 
-def _session(name: str, bootstrap: str, rate: float, count: int | None) -> None:
+def _session(name: str, given: SettingsOptions, rate: float, count: int | None) -> None:
     from surgetank.cli.pipeline_argument import located, recording_of
     from surgetank.cli.scores import print_table
     from surgetank.drills.dev_session import run_session
-    from surgetank.settings import load
 
     pipeline, module = located(name)
     shown = 0
@@ -109,7 +107,8 @@ def _session(name: str, bootstrap: str, rate: float, count: int | None) -> None:
         pipeline,
         module.__name__,
         recording_of(pipeline),
-        kafka=load({"kafka.bootstrap": bootstrap}).kafka,
+        kafka=given.load().kafka,
+        worker_options=given.for_worker,
         folder=Path(".surgetank") / "dev",
         rate=rate,
         count=count,
@@ -118,11 +117,11 @@ def _session(name: str, bootstrap: str, rate: float, count: int | None) -> None:
     )
 
 
-def _restarting(name: str, bootstrap: str, rate: float) -> None:
+def _restarting(name: str, given: SettingsOptions, rate: float) -> None:
     import sys
 
     from surgetank.drills.restart_on_change import restart_on_change
 
     command = [sys.executable, "-m", "surgetank.cli", "dev", name]
-    command += ["--bootstrap", bootstrap, "--rate", str(rate), "--no-reload"]
+    command += ["--bootstrap", str(given.bootstrap), "--rate", str(rate), "--no-reload", *given.for_worker]
     restart_on_change(command, Path.cwd(), typer.echo)

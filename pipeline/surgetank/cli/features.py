@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import print_table
 
 if TYPE_CHECKING:
     from surgetank.offline.feature_log_check import FeatureLogReport
@@ -81,10 +82,12 @@ def backfill(
 
 
 @app.command()
+@with_settings
 def compare(
     name: Name,
-    bootstrap: Bootstrap = None,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Compare the features recorded by workers with features computed offline. The exit status is 1 if any differs.
 
@@ -97,7 +100,7 @@ def compare(
 
     from surgetank.offline.feature_log_check import check_feature_log
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     with Console(stderr=True).status("") as status:
         report = check_feature_log(settings.kafka, pipeline, settings.state, status.update)
     if as_json:
@@ -109,7 +112,6 @@ def compare(
 
 
 def _show(report: "FeatureLogReport") -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -124,7 +126,7 @@ def _show(report: "FeatureLogReport") -> None:
         style = "bold red" if each.differing else ""
         cells = (f"{each.known:,}", f"{each.differing:,}", worst, escape("\n".join(each.examples)))
         table.add_row(each.name, *cells, style=style)
-    Console().print(table)
+    print_table(table)
     for number, what in (
         (report.unrecorded, "events have no record: not scored, or scored while recording was off"),
         (report.others, "records are of another declaration of the features"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Name, pipeline_and_settings
+from surgetank.cli.options import Name, SettingsOptions, pipeline_and_settings, with_settings
 
 app = typer.Typer(help="Write a post-mortem of an incident.", no_args_is_help=True)
 
@@ -16,6 +16,7 @@ def group() -> None:
 
 
 @app.command()
+@with_settings
 def report(
     name: Name,
     from_: Annotated[str, typer.Option("--from", help="2h (ago), 22:05, 2026-11-24T22:05; in UTC")],
@@ -24,7 +25,8 @@ def report(
         Path | None, typer.Option("--output", "-o", help="file to write; default: incident-PIPELINE-TIME.md")
     ] = None,
     prometheus: Annotated[str | None, typer.Option(help="Prometheus' URL, for plots of its metrics")] = None,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Write a post-mortem template: Markdown with the facts, the timeline, and plots as SVG files."""
     from surgetank.clock import SystemClock
@@ -38,7 +40,7 @@ def report(
     start, end = parse_time_ms(from_, now), parse_time_ms(to, now)
     if start >= end:
         raise SettingsError(f"--from {from_} ({format_time(start)}) is not before --to {to} ({format_time(end)})")
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     stamp = format_time(start)[:16].replace(":", "").replace("-", "")
     files = incident_report(
         pipeline.name,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from surgetank.cli.options import Json, print_json
+from surgetank.cli.output import print_table
 
 app = typer.Typer(help="Run Apache Kafka on this machine, without Docker.", no_args_is_help=True)
 
@@ -14,6 +15,7 @@ Data = Annotated[
     typer.Option("--data", help="Folder of the cluster: its data, logs and process ids.", file_okay=False),
 ]
 DATA = Path(".surgetank/kafka")
+_MAY = {"admin": "who may do everything", "app": "who may do what access control lists allow"}
 
 
 @app.command()
@@ -27,30 +29,43 @@ def up(
         ),
     ] = None,
     data: Data = DATA,
+    security: Annotated[
+        str | None,
+        typer.Option(
+            help="none, or scram-tls: TLS, users with passwords, access control lists. Default: that of the folder."
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Erase the data of the cluster in this folder first.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start Kafka and wait until it is ready. A running cluster is left unchanged.
 
-    The first run fetches Kafka's jars with Maven into a cache. Requires a JDK 17 or later, and Maven.
+    The first run downloads Kafka's jars into a cache. Java 17 or later of this machine is used, else that of the
+    package's extra `local`.
+    With --security scram-tls clients need the settings of a user: each command takes the printed file with --config.
     """
-    from surgetank.kafka.local.cluster import LocalCluster
+    from surgetank.kafka.local.cluster import LocalCluster, security_of
     from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
     from surgetank.kafka.local.local_port import PORT, local_port
     from surgetank.settings import load
 
     log_slow_steps()
     first = port or local_port(load().kafka.bootstrap) or PORT
-    cluster = LocalCluster(data, brokers, first)
+    cluster = LocalCluster(data, brokers, first, security=security_of(security, data))
     if warning := port_warning(range(first, first + 2 * brokers), ephemeral_ports()):
         typer.echo(f"surgetank: {warning}", err=True)
     started = cluster.up(fresh=fresh)
+    files = {user: file for user in ("admin", "app") if (file := cluster.settings_file(user))}
     if as_json:
-        print_json({"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)})
-    elif started:
+        shown = {"bootstrap": cluster.bootstrap, "data": str(cluster.data), "started": list(started)}
+        print_json(shown | {"config": {user: str(file) for user, file in files.items()}})
+        return
+    if started:
         typer.echo(f"Kafka is ready at {cluster.bootstrap} (data and logs in {data})")
     else:
         typer.echo(f"Kafka is already running at {cluster.bootstrap} (data and logs in {data})")
+    for user, file in files.items():
+        typer.echo(f"--config {file}: user {user}, {_MAY[user]}")
 
 
 @app.command()
@@ -113,23 +128,22 @@ def wait(
 
 
 def _print_tables(bootstrap: str, brokers: list[dict[str, object]], settings: list[dict[str, object]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     def cell(value: object) -> str:
         return "-" if value is None else str(value)
 
-    console = Console()
-    shown = Table("broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log", title=bootstrap)
+    headings = ("broker", "state", "pid", "port", "uptime s", "heap MiB", "resident MiB", "log")
+    shown = Table(*headings, title=bootstrap, title_justify="left")
     columns = ("id", "state", "pid", "port", "uptime_seconds", "heap_mb", "resident_mb", "log")
     for one in brokers:
         shown.add_row(*(cell(one[column]) for column in columns))
-    console.print(shown)
+    print_table(shown)
     if settings:
         differing = Table("setting", "value", "Kafka's default", title="settings fit for development, not production")
         for one in settings:
             differing.add_row(*(cell(one[column]) for column in ("name", "value", "default")))
-        console.print(differing)
+        print_table(differing)
 
 
 def log_slow_steps() -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, pipeline_and_settings, print_json
+from surgetank.cli.options import SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import output_console, print_table
 
 if TYPE_CHECKING:
     from surgetank.lag.group_monitor import GroupMonitor
@@ -16,6 +17,7 @@ _HEADS_MAX = 500
 _FRAME_ROWS = 8  # title, header, footer and rules
 
 
+@with_settings
 def lag(
     name: Annotated[
         str | None, typer.Argument(metavar="PIPELINE", help="for example flights, or topology.flights")
@@ -25,7 +27,8 @@ def lag(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="refresh every second until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per refresh")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Show the lag of a consumer group: records and seconds, rates, time to drain, status, owners.
 
@@ -33,22 +36,19 @@ def lag(
     time to drain and status need several samples: use --watch. Unknown values are shown as ?, never as 0. Records
     behind an open transaction of a producer cannot be read yet: they are shown beside the lag.
     """
-    from rich.console import Console
-
     from surgetank.clock import SystemClock
     from surgetank.errors import SettingsError
     from surgetank.kafka.offset_collector import OffsetQuery
     from surgetank.lag.group_monitor import GroupMonitor
     from surgetank.lag.offset_collector_process import OffsetCollectorProcess
     from surgetank.lag.table import as_dict, table
-    from surgetank.settings import load
 
     topics: tuple[str, ...] = ()
     if name is not None:
-        pipeline, settings = pipeline_and_settings(name, bootstrap)
+        pipeline, settings = pipeline_and_settings(name, given)
         group, topics = group or pipeline.group, (pipeline.events.topic,)
     elif group is not None:
-        settings = load({"kafka.bootstrap": bootstrap})
+        settings = given.load()
     else:
         raise SettingsError("name a pipeline (surgetank lag flights) or a group (surgetank lag --group G)")
     query = OffsetQuery(group=group, topics=topics, heads_max=_HEADS_MAX)
@@ -62,8 +62,7 @@ def lag(
         elif as_json:
             print_json(as_dict(monitor.poll()))
         else:
-            console = Console()
-            console.print(table(monitor.poll(), width=console.width))
+            print_table(table(monitor.poll(), width=output_console().width))
 
 
 def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
@@ -75,7 +74,7 @@ def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
     from surgetank.errors import BrokerError
     from surgetank.lag.table import as_dict, table
 
-    console = Console(quiet=as_json)
+    console = Console(quiet=as_json or not Console().is_terminal)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             try:
@@ -88,4 +87,6 @@ def _watch(monitor: "GroupMonitor", group: str, as_json: bool) -> None:
                 live.update(table(snapshot, max(1, console.height - _FRAME_ROWS), console.width), refresh=True)
                 if as_json:
                     print_json(as_dict(snapshot))
+                elif not console.is_terminal:
+                    print_table(table(snapshot, width=output_console().width))
             time.sleep(_WATCH_SECONDS)

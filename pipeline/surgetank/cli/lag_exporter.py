@@ -1,25 +1,25 @@
 """``surgetank lag-exporter``: export the lag of whole clusters to Prometheus."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surgetank.cli.options import print_json
+from surgetank.cli.options import SettingsOptions, print_json, with_settings
 
 if TYPE_CHECKING:
     from surgetank.telemetry.groups import GroupMetrics
 
 
+@with_settings
 def lag_exporter(
-    bootstrap: Annotated[str | None, typer.Option(help="bootstrap servers (kafka.bootstrap)")] = None,
     groups: Annotated[str | None, typer.Option(help="regular expression of group names (exporter.groups)")] = None,
     interval: Annotated[float | None, typer.Option(help="seconds between passes (exporter.interval_seconds)")] = None,
     port: Annotated[int | None, typer.Option(help="port of /metrics, /live, /ready (telemetry.port)")] = None,
     host: Annotated[str | None, typer.Option(help="address to bind (telemetry.host)")] = None,
-    config: Annotated[Path | None, typer.Option(help="settings file; default: surgetank.toml if it exists")] = None,
     once: Annotated[bool, typer.Option("--once", help="make one pass, report its cost, and exit")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="with --once: one JSON object")] = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Export the lag of every consumer group of a cluster, of any application, to Prometheus.
 
@@ -37,19 +37,17 @@ def lag_exporter(
     from surgetank.http.monitoring import monitoring_server
     from surgetank.lag.exporter import Exporter
     from surgetank.lag.offset_collector_process import OffsetCollectorProcess
-    from surgetank.settings import load
     from surgetank.telemetry import logs
     from surgetank.telemetry.groups import GroupMetrics
     from surgetank.telemetry.health import Health
 
     flags = {
-        "kafka.bootstrap": bootstrap,
         "exporter.groups": groups,
         "exporter.interval_seconds": interval,
         "telemetry.port": port,
         "telemetry.host": host,
     }
-    settings = load(flags, file=config)
+    settings = given.load(flags)
     logs.configure(settings.telemetry)
     clock = SystemClock()
     metrics, health = GroupMetrics(), Health(clock, conditions=("kafka",))

@@ -12,10 +12,7 @@ def new(
         Path | None, typer.Option(help="Folder to make; default: one with the name, in the current folder.")
     ] = None,
 ) -> None:
-    """Make the folder of a project that runs at once: pipeline, schema, trained model, sample events, settings, tests.
-
-    For example: surgetank new my-fraud && cd my-fraud && surgetank dev
-    """
+    """Make the folder of a project that runs at once: pipeline, schema, model, sample events, settings, tests."""
     from surgetank.scaffold.new_project import new_project
 
     target = folder or Path(name)

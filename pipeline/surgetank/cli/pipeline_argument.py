@@ -7,28 +7,30 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from surgetank.declaration import Pipeline
 from surgetank.errors import SettingsError, TopologyError
 from surgetank.settings.names import OPTIONS, variable_of
 from surgetank.settings.secret_options import is_secret
 
 if TYPE_CHECKING:
+    from surgetank.declaration import Pipeline
     from surgetank.drills.recording import Recording
 
 _HOME = "topology"
 
 
-def resolve(name: str) -> Pipeline:
+def resolve(name: str) -> "Pipeline":
     """Return the pipeline of that name. Raises TopologyError, listing the known pipelines, if there is none."""
     return located(name)[0]
 
 
-def located(name: str) -> tuple[Pipeline, ModuleType]:
+def located(name: str) -> "tuple[Pipeline, ModuleType]":
     """Return the pipeline of that name, and the module that declares it.
 
     A name without dots is a module of ``topology`` (dashes stand for underscores); a name with dots is a module.
     Raises TopologyError, listing the known pipelines, if there is none.
     """
+    from surgetank.declaration import Pipeline  # a second of imports: commands print before
+
     dotted = name if "." in name else f"{_HOME}.{name.replace('-', '_')}"
     module = _imported(dotted)
     if module is None:
@@ -38,6 +40,11 @@ def located(name: str) -> tuple[Pipeline, ModuleType]:
         number = "no Pipeline" if not found else f"{len(found)} Pipelines"
         raise TopologyError(f"{dotted} declares {number}; a topology module must declare exactly one")
     return next(iter(found.values())), module
+
+
+def models_beside(module: ModuleType) -> Path:
+    """Return the folder of model bundles of a module that declares a pipeline."""
+    return Path(str(module.__file__)).parent / "models"
 
 
 def assigned(assignments: Iterable[str]) -> dict[str, str]:
@@ -63,11 +70,11 @@ def _not_on_a_command_line(dotted: str) -> str:
     return (
         f"--set {dotted or '***'}: a secret does not belong on a command line, where every user of this machine can "
         f"read it in the list of processes; set {variable_of(f'{OPTIONS}.{option}')} in the environment, or "
-        f'"{option}" below [{OPTIONS}] in the settings file'
+        f'"{option}" below [{OPTIONS}] in the settings file; or name its file: --set {OPTIONS}.{option}_file=FILE'
     )
 
 
-def recording_of(pipeline: Pipeline) -> "Recording":
+def recording_of(pipeline: "Pipeline") -> "Recording":
     """Return the recorded events of a pipeline. Raises TopologyError if its recording does not exist."""
     if pipeline.recording is None:
         raise TopologyError(f"pipeline {pipeline.name!r} declares no recording to replay")

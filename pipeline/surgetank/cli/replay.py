@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 
+@with_settings
 def replay(
     name: Name,
     rate: Annotated[
@@ -24,7 +25,8 @@ def replay(
     ] = None,
     only: Annotated[str | None, typer.Option(help="Send events of this kind only, for example boarding.")] = None,
     as_json: Json = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Send real events in the order of their time, at a pace that does not depend on the pipeline.
 
@@ -38,7 +40,7 @@ def replay(
     from surgetank.drills.replay import Replay
     from surgetank.drills.wire import encoder
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     recording = recording_of(pipeline)
     try:
         if only is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgetank.cli.options import Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
 
 if TYPE_CHECKING:
     from surgetank.codec.schema_plan import PlannedSubject
@@ -39,12 +39,10 @@ def check(
 
 
 @app.command("plan")
-def plan_(pipeline: Name, compatibility: Level = None, as_json: Json = False) -> None:
-    """Show what `apply` would change in the registry. Exit code 0: nothing, 1: something, 2: it refuses a schema.
-
-    Example: surgetank schemas plan flights
-    """
-    _, planned = _planned(pipeline, compatibility)
+@with_settings
+def plan_(pipeline: Name, compatibility: Level = None, as_json: Json = False, *, given: SettingsOptions) -> None:
+    """Show what `apply` would change in the registry. Exit code 0: nothing, 1: something, 2: it refuses a schema."""
+    _, planned = _planned(pipeline, compatibility, given)
     if as_json:
         print_json({"subjects": [_shown(each) for each in planned]})
     else:
@@ -56,16 +54,15 @@ def plan_(pipeline: Name, compatibility: Level = None, as_json: Json = False) ->
 
 
 @app.command("apply")
-def apply_(pipeline: Name, compatibility: Level = None, as_json: Json = False) -> None:
+@with_settings
+def apply_(pipeline: Name, compatibility: Level = None, as_json: Json = False, *, given: SettingsOptions) -> None:
     """Register the schema of each topic of a pipeline as <topic>-value. Repeating the command changes nothing.
 
     If the registry refuses one of them, nothing is registered and the exit code is 2.
-
-    Example: surgetank schemas apply flights
     """
     from surgetank.codec.schema_plan import apply
 
-    registry, planned = _planned(pipeline, compatibility)
+    registry, planned = _planned(pipeline, compatibility, given)
     if _refused(planned):
         for each in planned:
             _say(each)
@@ -78,13 +75,13 @@ def apply_(pipeline: Name, compatibility: Level = None, as_json: Json = False) -
         _say(each, ids[each.schema.subject])
 
 
-def _planned(pipeline: str, level: str | None) -> "tuple[SchemaRegistry, list[PlannedSubject]]":
+def _planned(pipeline: str, level: str | None, given: SettingsOptions) -> "tuple[SchemaRegistry, list[PlannedSubject]]":
     from surgetank.codec.schema_plan import TopicSchema, plan
     from surgetank.codec.schema_registry import SchemaRegistry
     from surgetank.codec.schema_repository import project_schemas
     from surgetank.errors import SettingsError
 
-    chosen, settings = pipeline_and_settings(pipeline, None)
+    chosen, settings = pipeline_and_settings(pipeline, given)
     if not settings.schema_registry.url:
         raise SettingsError("schema_registry.url is not set: there is no registry to compare with")
     contracts = project_schemas(settings.schemas.directory)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Name, pipeline_and_settings
+from surgetank.cli.options import Name, SettingsOptions, pipeline_and_settings, with_settings
+from surgetank.cli.output import add_columns, output_console
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,7 @@ class From(StrEnum):
     LATEST = "latest"
 
 
+@with_settings
 def scores(
     name: Name,
     follow: Annotated[bool, typer.Option("--follow", help="Continue with new scores until Ctrl-C.")] = False,
@@ -31,13 +33,14 @@ def scores(
     ] = From.EARLIEST,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many scores.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line and score.")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Print committed scores, each exactly once, as a read_committed consumer receives them."""
     from surgetank.drills.wire import SCORE, decoder
     from surgetank.kafka.topic_reader import TopicReader
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     decode, seen, unreadable = decoder(SCORE), 0, 0
     try:
         with TopicReader(settings.kafka, [pipeline.scores.topic], start=start.value) as reader:
@@ -64,17 +67,15 @@ def _print_lines(columns: "pa.RecordBatch", _: bool) -> None:
 
 def print_table(columns: "pa.RecordBatch", first: bool) -> None:
     """Print scores as rows of a table that fits the terminal; with its head if they are the ``first``."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.columns_to_fit import columns_to_fit
 
-    console = Console()
+    console = output_console()
     shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
-    for name in shown:
-        table.add_column(name.replace("_", " "), width=_SHOWN[name], no_wrap=name != "event_id", overflow="fold")
+    add_columns(table, {name.replace("_", " "): _SHOWN[name] for name in shown}, console)
     for row in with_texts_of_times(columns.select(shown)).to_pylist():
         table.add_row(*(escape(_text(row[name])) for name in shown))
     console.print(table)

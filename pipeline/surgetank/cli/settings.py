@@ -1,18 +1,19 @@
 """``surgetank settings``: show the settings, their defaults, and the origin of each value."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from surgetank.cli.options import SettingsOptions, with_settings
+from surgetank.cli.output import print_table
 
+
+@with_settings
 def settings(
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Settings file to read; default: SURGETANK_CONFIG, or surgetank.toml in this folder."),
-    ] = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only values that differ from the default.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Print the tree of settings: value, default, origin of the value, and description.
 
@@ -23,13 +24,12 @@ def settings(
     from dataclasses import asdict
 
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from surgetank.settings import describe
 
-    found = [each for each in describe(file=config) if not changed or each.value != each.default]
+    found = [each for each in describe(given.flags(), file=given.config) if not changed or each.value != each.default]
     if as_json:
         typer.echo(json.dumps({each.name: asdict(each) for each in found}, indent=2, default=str))
         return
@@ -40,7 +40,7 @@ def settings(
         style = "bold" if each.origin != "default" else ""
         cells = (each.name, _shown(each.value), _shown(each.default), each.origin, each.description)
         table.add_row(*map(escape, cells), style=style)
-    Console().print(table)
+    print_table(table)
 
 
 def _shown(value: object) -> str:

@@ -4,11 +4,12 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from surgetank.cli.options import Bootstrap, Json, Name, pipeline_and_settings, print_json
+from surgetank.cli.options import Json, Name, SettingsOptions, pipeline_and_settings, print_json, with_settings
+from surgetank.cli.output import output_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,21 +22,17 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Inspect, change, export, import or delete the state of keys.", no_args_is_help=True)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the actions without doing them")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="a setting, as for the pipeline's workers")
-]
-
 
 WATCH_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0  # a worker that queries its peers takes two seconds
 
 
 @app.command()
-def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
+@with_settings
+def size(name: Name, as_json: Json = False, *, given: SettingsOptions) -> None:
     """List the state folders on this machine: worker, task, bytes. Workers may run meanwhile."""
     from surgetank.state.state_folders import state_folders
 
-    base = _found(name, bootstrap).base
+    base = _found(name, given).base
     found = state_folders(base)
     if as_json:
         rows = [{"worker": each.worker, "task": each.task, "disk_bytes": each.disk_bytes} for each in found]
@@ -47,38 +44,37 @@ def size(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None
 
 
 @app.command()
+@with_settings
 def inspect(
-    name: Name, key: Annotated[str, typer.Argument(help="a key, as its producer sends it")], bootstrap: Bootstrap = None
+    name: Name,
+    key: Annotated[str | None, typer.Argument(help="a key, as its producer sends it")] = None,
+    key_hex: Annotated[str | None, typer.Option(help="instead: its bytes, as hexadecimal digits")] = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
-    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none."""
-    from urllib.parse import quote
+    """Print the state of a key in running workers: its rows and its last score. Exit status 1 if there is none.
 
+    For keys that are not text (longs, Avro, bytes) give --key-hex.
+    """
+    from surgetank.cli.inspected_key import inspected_key, query_of
     from surgetank.errors import BrokerError
-    from surgetank.http.http_get import get
 
-    found = _found(name, bootstrap)
-    pipeline, peers = found.pipeline, _peers(found)()
-    replies: dict[str, Any] = {}
-    for address in sorted(peers):
-        for kind in ("features", "predictions"):
-            reply = get(f"{address}/v1/{pipeline.name}/{kind}/{quote(key, safe='')}", _ANSWER_SECONDS)
-            if reply is None:
-                break
-            if reply.status == 200:
-                replies[kind] = json.loads(reply.body)
-            else:
-                replies.setdefault(kind, json.loads(reply.body or b"{}"))
-        else:
-            break
+    query = query_of(key, key_hex)
+    found = _found(name, given)
+    peers = _peers(found)()
+    replies = inspected_key(sorted(peers), found.pipeline.name, query)
     if not replies:
-        raise BrokerError(f"no worker of {pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}")
+        raise BrokerError(
+            f"no worker of {found.pipeline.name} answers; the last to commit were: {sorted(peers) or 'none'}"
+        )
     typer.echo(json.dumps(replies, indent=2))
-    if not any("key" in each for each in replies.values()):
+    if not any({"key", "key_hex"} & each.keys() for each in replies.values()):
         raise typer.Exit(1)
 
 
 @app.command()
-def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) -> None:
+@with_settings
+def restoring(name: Name, as_json: Json = False, *, given: SettingsOptions) -> None:
     """Show the restore progress of each worker: records done, offsets left, records per second.
 
     Ends when no worker restores.
@@ -87,12 +83,11 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
     """
     import time
 
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     from surgetank.runtime.restore_progress import RestoreProgress, WorkerRestore
 
-    peers = _peers(_found(name, bootstrap))
+    peers = _peers(_found(name, given))
 
     def poll() -> dict[str, WorkerRestore]:
         pages = {address: _page(address) for address in sorted(peers())}
@@ -102,13 +97,14 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
         print_json({"workers": [each.as_dict() for each in poll().values()]})
         return
     restore, bars = RestoreProgress(), dict[str, TaskID]()
+    console = output_console()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        *([BarColumn()] if console.is_terminal else []),
         TextColumn("{task.completed:,.0f} records, {task.fields[left]:,} left, {task.fields[rate]:,.0f}/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console()) as progress:
+    with Progress(*columns, console=console) as progress:
         while True:
             workers = poll()
             for address, (done, of) in restore(workers).items():
@@ -125,6 +121,7 @@ def restoring(name: Name, bootstrap: Bootstrap = None, as_json: Json = False) ->
 
 
 @app.command()
+@with_settings
 def reshard(
     name: Name,
     partitions: Annotated[
@@ -136,8 +133,9 @@ def reshard(
         typer.Option(help="the producers' partitioner, if the keys do not determine it: murmur2 or crc32"),
     ] = None,
     dry_run: DryRun = False,
-    bootstrap: Bootstrap = None,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Increase the number of partitions of a pipeline's topics, and move the state of keys with them.
 
@@ -149,7 +147,7 @@ def reshard(
     from surgetank.cli.timeline_event import write_timeline_event
     from surgetank.migration.reshard import Reshard
 
-    pipeline, settings, *_ = _found(name, bootstrap)
+    pipeline, settings, *_ = _found(name, given)
     with _progress() as report_progress:
         report = Reshard(settings.kafka, pipeline, report_progress).run(partitions, partitioner, dry_run=dry_run)
     if not dry_run:
@@ -172,6 +170,7 @@ def reshard(
 
 
 @app.command()
+@with_settings
 def rebuild(
     name: Name,
     table: Annotated[list[str] | None, typer.Option(help="a table; repeatable; default: all")] = None,
@@ -182,9 +181,9 @@ def rebuild(
         bool, typer.Option("--from-what-is-left", help="rebuild also if the oldest events are deleted")
     ] = False,
     dry_run: DryRun = False,
-    bootstrap: Bootstrap = None,
-    set_: Set = None,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Bring the state of keys to the pipeline's current declaration.
 
@@ -198,7 +197,7 @@ def rebuild(
     from surgetank.cli.timeline_event import write_timeline_event
     from surgetank.migration.rebuild import Rebuild, RebuildAction
 
-    pipeline, settings, *_ = _found(name, bootstrap, set_)
+    pipeline, settings, *_ = _found(name, given)
     with _progress() as report_progress:
         work = Rebuild(
             settings,
@@ -234,10 +233,12 @@ def rebuild(
 
 
 @app.command()
+@with_settings
 def reset(
     name: Name,
-    bootstrap: Bootstrap = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Delete all state of a pipeline: recreate its changelogs, and delete its folders on this machine.
 
@@ -247,7 +248,7 @@ def reset(
     from surgetank.kafka import provisioning
     from surgetank.state.state_folders import remove
 
-    found = _found(name, bootstrap)
+    found = _found(name, given)
     pipeline, base = found.pipeline, found.base
     names = ", ".join(pipeline.changelogs.values())
     if not yes:
@@ -258,13 +259,15 @@ def reset(
 
 
 @app.command()
+@with_settings
 def export(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="a folder to create")],
-    bootstrap: Bootstrap = None,
     task: Annotated[int | None, typer.Option(help="only the task of this number")] = None,
     worker: Annotated[str | None, typer.Option(help="only state of this worker's folder, as listed by `size`")] = None,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Export the state of the tasks on this machine to a folder. Workers may run meanwhile.
 
@@ -273,22 +276,24 @@ def export(
     """
     from surgetank.state.export_snapshot import export_snapshot
 
-    found = _found(name, bootstrap)
+    found = _found(name, given)
     with _progress() as report_progress:
         snapshot = export_snapshot(found.base, folder, _origin(found), report_progress, task=task, worker=worker)
     _print_snapshot(snapshot, folder, "exported to", as_json)
 
 
 @app.command("import")
+@with_settings
 def import_(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="a folder of `surgetank state export`", exists=True, file_okay=False)],
-    bootstrap: Bootstrap = None,
     worker: Annotated[
         str, typer.Option(help="the worker.name to import for; default: the first free unnamed folder")
     ] = "",
     replace: Annotated[bool, typer.Option("--replace", help="replace existing state of these tasks")] = False,
     as_json: Json = False,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Import exported state for a worker on this machine, which then restores only later changes.
 
@@ -300,7 +305,7 @@ def import_(
     from surgetank.state.snapshot import Snapshot
     from surgetank.state.state_directory import StateDirectory
 
-    found = _found(name, bootstrap)
+    found = _found(name, given)
     snapshot = Snapshot.load(folder)
     snapshot.check(_origin(found))
     try:
@@ -329,12 +334,12 @@ class _Found(NamedTuple):
         return self.settings.state.folder / self.cluster / self.pipeline.name
 
 
-def _found(name: str, bootstrap: str | None, assignments: list[str] | None = None) -> _Found:
+def _found(name: str, given: SettingsOptions) -> _Found:
     """Find a pipeline. Raises TopologyError if it has no state."""
     from surgetank.errors import TopologyError
     from surgetank.kafka import provisioning
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap, assignments=assignments)
+    pipeline, settings = pipeline_and_settings(name, given)
     if not pipeline.changelogs:
         raise TopologyError(f"pipeline {pipeline.name!r} has no state: it declares no table")
     return _Found(pipeline, settings, *provisioning.anchor(settings.kafka, pipeline))

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from surgetank.cli.options import Bootstrap, Name, interrupt_on_sigterm, pipeline_and_settings, print_json
+from surgetank.cli.options import (
+    Name,
+    SettingsOptions,
+    interrupt_on_sigterm,
+    pipeline_and_settings,
+    print_json,
+    with_settings,
+)
 
 if TYPE_CHECKING:
     from surgetank.timeline.events import TimelineEvent
@@ -40,12 +47,14 @@ def group() -> None:
 
 
 @app.command()
+@with_settings
 def show(
     name: Name,
     since: Annotated[str, typer.Option(help="15m, 1h, 2d (ago), or a time in UTC: 22:05, 2026-11-24T22:05")] = "1h",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="continue until Ctrl-C or SIGTERM")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per event")] = False,
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Print the events of the timeline, ordered by time; with --follow, also new events as they are written.
 
@@ -56,7 +65,7 @@ def show(
     from surgetank.timeline.time_parsing import parse_time_ms
 
     interrupt_on_sigterm()
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     since_ms = parse_time_ms(since, SystemClock().now())
     unreadable = 0
     try:
@@ -90,11 +99,13 @@ def _print(events: "list[TimelineEvent]", as_json: bool) -> None:
 
 
 @app.command()
+@with_settings
 def receive(
     name: Name,
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")] = 9099,
     host: Annotated[str, typer.Option(help="address to bind; there is no authentication")] = "127.0.0.1",
-    bootstrap: Bootstrap = None,
+    *,
+    given: SettingsOptions,
 ) -> None:
     """Serve a webhook for Alertmanager that writes alerts to the timeline, until Ctrl-C or SIGTERM.
 
@@ -109,7 +120,7 @@ def receive(
     from surgetank.kafka.topic_reader import partitions
     from surgetank.telemetry import logs
 
-    pipeline, settings = pipeline_and_settings(name, bootstrap)
+    pipeline, settings = pipeline_and_settings(name, given)
     logs.configure(settings.telemetry, pipeline=pipeline.name)
     partitions(clients.admin(settings.kafka), [pipeline.timeline], settings.kafka.bootstrap)
     stopping = threading.Event()

@@ -124,17 +124,22 @@ def demo(
     plan: DemoPlan,
     *,
     kafka: KafkaSettings,
+    worker_options: Sequence[str],
     folder: Path,
     show: Callable[[DemoSnapshot], None],
     say: Callable[[str], None],
 ) -> DemoReport:
-    """Run the demo. ``show`` receives a snapshot twice a second, ``say`` a line per step. Raises SurgetankError."""
+    """Run the demo. ``show`` receives a snapshot twice a second, ``say`` a line per step. Raises SurgetankError.
+
+    The workers get ``worker_options`` on their command lines.
+    """
     clock = SystemClock()
     provisioning.apply(kafka, pipeline)
     kind = recording.topics.index(pipeline.events.topic)
     scoring = _Scoring(clock)
     replay = Replay(kafka, recording, pacing.at_rate(plan.rate, [plan.spike]), encoder(), count=plan.count, clock=clock)
-    with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, clock=clock) as fleet:
+    workers = Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options, clock=clock)
+    with workers as fleet:
         say(f"starting {plan.workers} workers")
         started = clock.now()
         for member in [fleet.start() for _ in range(plan.workers)]:

@@ -1,7 +1,7 @@
 """Runs one worker of a pipeline with sample events, and shows the scores: what ``surgetank dev`` does."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ def run_session(
     recording: Recording,
     *,
     kafka: KafkaSettings,
+    worker_options: Sequence[str],
     folder: Path,
     rate: float,
     count: int | None,
@@ -36,11 +37,11 @@ def run_session(
     """Make the topics, start a worker, send events at a rate (per second), and give ``show`` their scores.
 
     Returns after ``count`` scores; None: never. The events go on where those on the topics end, so that neither ids nor
-    times repeat. Logs and local state of the worker are in ``folder``. Raises SurgetankError, with the end of the log
-    if the worker ends.
+    times repeat. The worker gets ``worker_options`` on its command line; its logs and local state are in ``folder``.
+    Raises SurgetankError, with the end of the log if the worker ends.
     """
     provisioning.apply(kafka, pipeline)
-    with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder) as fleet:
+    with Fleet(topology, bootstrap=kafka.bootstrap, folder=folder, options=worker_options) as fleet:
         # The same name again, so that it finds its state; those of other machines may use the same Kafka.
         worker = fleet.start(name=f"dev-{socket.gethostname()}")
         say(f"starting a worker, which takes a minute at the first time; its log:\n  {worker.log}")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,8 +59,8 @@ class Member:
 class Fleet:
     """Starts workers of a topology as processes, and stops all of them in the end.
 
-    ``settings`` are passed to each as ``--set``. Logs go to one file per process in ``folder``. ``project`` is the
-    folder of their project; default: the current one.
+    ``options`` are further arguments of each, ``settings`` are passed as ``--set``. Logs go to one file per process in
+    ``folder``. ``project`` is the folder of their project; default: the current one.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Fleet:
         bootstrap: str,
         folder: Path,
         settings: dict[str, Any] | None = None,
+        options: Sequence[str] = (),
         project: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class Fleet:
         self._folder = folder
         # A state folder of its own keeps the state of a drill apart, whatever the name of the pipeline.
         self._settings = {"state.directory": (folder / "state").absolute()} | (settings or {})
+        self._options = tuple(options)
         self._clock = clock or SystemClock()
         self._count = 0
         self.members: dict[str, Member] = {}
@@ -90,7 +93,7 @@ class Fleet:
         self._folder.mkdir(parents=True, exist_ok=True)
         log = self._folder / f"{name}.{self._count}.log"
         command = [sys.executable, "-m", "surgetank.cli", "worker", self._topology]
-        command += ["--bootstrap", self._bootstrap, "--name", name, "--port", str(port)]
+        command += ["--bootstrap", self._bootstrap, "--name", name, "--port", str(port), *self._options]
         for dotted, value in self._settings.items():
             command += ["--set", f"{dotted}={value}"]
         with log.open("wb") as out:

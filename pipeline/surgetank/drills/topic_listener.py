@@ -21,6 +21,7 @@ _CHECK_SECONDS = 0.02
 class TopicListener:
     """Reads committed records in its own thread, which calls ``on_records`` with each batch. A context manager.
 
+    Entering it raises BrokerError if no broker answers, TopicsError if the topic is missing.
     ``wait`` is the timeout of ``until`` in seconds.
     """
 
@@ -57,8 +58,11 @@ class TopicListener:
         return self._clock.monotonic() - since
 
     def __enter__(self) -> Self:
+        # Topics that were just created have no leaders yet. The reader is open before the caller sends anything: the
+        # compiled loops take a second to load, in which records would seem late.
+        reader = retry_until_available(lambda: TopicReader(self._kafka, [self._topic]), self._clock, LEADERS_SECONDS)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="listener")
-        self._reading = self._pool.submit(self._read)
+        self._reading = self._pool.submit(self._read, reader)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,11 +70,8 @@ class TopicListener:
         self._pool.shutdown()
         self.check()
 
-    def _read(self) -> None:
-        # Topics that were just created have no leaders yet.
-        with retry_until_available(
-            lambda: TopicReader(self._kafka, [self._topic]), self._clock, LEADERS_SECONDS
-        ) as reader:
+    def _read(self, reader: TopicReader) -> None:
+        with reader:
             while not self._stopping.is_set():
                 records = reader.read(timeout=_READ_SECONDS)
                 if len(records):

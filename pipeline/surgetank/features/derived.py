@@ -1,12 +1,14 @@
-"""Derived columns: numbers computed from other numbers of the same event.
+"""Derived columns: numbers computed from columns of an event and from other features of it, in float64.
 
-A derived column is a feature of its own or the value of an aggregate: ``cards.mean(Log1p("amount"), ...)``. Each is
-implemented over Arrow columns and as DuckDB SQL with the same results: null, NaN and infinite values are missing,
-both as inputs and as results.
+A derived column is a feature of its own, ``Ratio("amount", cards.mean("amount", window=days(1)))``, or, if it reads
+only columns, also the value of an aggregate: ``cards.mean(Log1p("amount"), ...)``. The values of aggregates are
+implemented over Arrow columns and as DuckDB SQL with the same results; features are computed by one function online
+and offline. Null, NaN and infinite values are missing, both as operands and as results.
 """
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,17 +16,17 @@ import numpy as np
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
-from surgetank.features.spec import Feature, Float32s, Float64s
+from surgetank.features.spec import NO_AGGREGATES, Feature, Float32s, Float64s, Input
 
 
 @dataclass(frozen=True, slots=True)
 class Derived(Feature):
-    """Base of the derived columns. An operand (``Value``) is a column name or another derived column."""
+    """Base of the derived columns. An operand (``Value``) is a column name, another feature, or an aggregate."""
 
     @property
     @abstractmethod
     def operands(self) -> tuple["Value", ...]:
-        """The columns and derived columns that the result is computed from."""
+        """The columns, features and aggregates that the result is computed from."""
 
     @abstractmethod
     def compute(self, *operands: Float64s) -> Float64s:
@@ -48,10 +50,28 @@ class Derived(Feature):
         """Accept integers, floats and booleans."""
         return is_number(dtype)
 
+    @property
+    def aggregates(self) -> tuple[Input, ...]:
+        """The aggregates of the operands, without repetition."""
+        operands = (operand for operand in self.operands if isinstance(operand, Input))
+        return tuple(dict.fromkeys(aggregate for operand in operands for aggregate in operand.aggregates))
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raise TopologyError, naming feature and column, if events of this schema cannot supply an operand."""
+        for operand in self.operands:
+            if isinstance(operand, Input):
+                operand.check(schema)
+            else:
+                self.check_column(operand, schema)
+
     def column(self, columns: pa.RecordBatch) -> Float32s:
+        """Return float32 [m], NaN where the result is missing. Raises KeyError if an operand reads an aggregate."""
+        return self.evaluate(columns, NO_AGGREGATES)
+
+    def evaluate(self, columns: pa.RecordBatch, aggregates: Mapping[str, Float64s]) -> Float32s:
         """Return float32 [m], NaN where the result is missing."""
         with np.errstate(over="ignore"):
-            return numbers(self, columns).astype(np.float32)
+            return numbers(self, columns, aggregates).astype(np.float32)
 
     def sql(self) -> str:
         """Return a DuckDB expression over the events' columns, a DOUBLE, NULL where the result is missing."""
@@ -63,63 +83,7 @@ class Derived(Feature):
         return {"kind": type(self).__name__, "name": self.name, **values}
 
 
-Value = str | Derived
-
-
-@dataclass(frozen=True, slots=True)
-class Difference(Derived):
-    """``left`` minus ``right``."""
-
-    left: Value
-    right: Value
-
-    @property
-    def name(self) -> str:
-        """The name, for example ``left_minus_right``."""
-        return f"{_operand_name(self.left)}_minus_{_operand_name(self.right)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both operands."""
-        return (self.left, self.right)
-
-    def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m]: the differences."""
-        left, right = operands
-        return left - right
-
-    def formula(self, *operands: str) -> str:
-        """Return the SQL expression."""
-        left, right = operands
-        return f"({left} - {right})"
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio(Derived):
-    """``part`` divided by ``whole``; missing where ``whole`` is 0."""
-
-    part: Value
-    whole: Value
-
-    @property
-    def name(self) -> str:
-        """The name, for example ``part_per_whole``."""
-        return f"{_operand_name(self.part)}_per_{_operand_name(self.whole)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both operands."""
-        return (self.part, self.whole)
-
-    def compute(self, *operands: Float64s) -> Float64s:
-        """Return float64 [m]: the quotients."""
-        part, whole = operands
-        return part / whole  # division by 0 gives infinity or NaN, which count as missing
-
-    def formula(self, *operands: str) -> str:
-        """Return the SQL expression."""
-        part, whole = operands
-        return f"({part} / {whole})"
+Value = str | Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +95,7 @@ class Log1p(Derived):
     @property
     def name(self) -> str:
         """The name, for example ``log1p_of_value``."""
-        return f"log1p_of_{_operand_name(self.value)}"
+        return f"log1p_of_{operand_name(self.value)}"
 
     @property
     def operands(self) -> tuple[Value, ...]:
@@ -153,14 +117,23 @@ class Log1p(Derived):
 
 @dataclass(frozen=True, slots=True)
 class IsNull(Derived):
-    """1 where ``value`` is missing, else 0."""
+    """1 where ``value`` is missing, else 0. A feature reads a column of any type, an aggregate only numbers."""
 
     value: Value
 
     @property
+    def expects(self) -> str:
+        """The accepted type: any."""
+        return "of any type"
+
+    def takes(self, dtype: pa.DataType) -> bool:  # noqa: ARG002
+        """Accept every type."""
+        return True
+
+    @property
     def name(self) -> str:
         """The name, for example ``value_is_null``."""
-        return f"{_operand_name(self.value)}_is_null"
+        return f"{operand_name(self.value)}_is_null"
 
     @property
     def operands(self) -> tuple[Value, ...]:
@@ -191,7 +164,7 @@ class Above(Derived):
     @property
     def name(self) -> str:
         """The name, for example ``value_above_15``."""
-        return f"{_operand_name(self.value)}_above_{repr(self.bound).removesuffix('.0')}"
+        return f"{operand_name(self.value)}_above_{repr(self.bound).removesuffix('.0')}"
 
     @property
     def operands(self) -> tuple[Value, ...]:
@@ -208,32 +181,45 @@ class Above(Derived):
         return f"CAST({operands[0]} > CAST('{self.bound!r}' AS DOUBLE) AS DOUBLE)"
 
 
-def numbers(value: Value, columns: pa.RecordBatch) -> Float64s:
-    """Return float64 [m] of a column or derived column, NaN for null, NaN and infinite values."""
+def numbers(value: Value, columns: pa.RecordBatch, aggregates: Mapping[str, Float64s] = NO_AGGREGATES) -> Float64s:
+    """Return float64 [m] of a column, feature or aggregate, NaN for null, NaN and infinite values.
+
+    A column that holds no numbers is 0 where it is not null. ``aggregates`` holds float64 [m] for each aggregate that
+    the value is computed from, by name; KeyError is raised if one is absent.
+    """
     if isinstance(value, str):
         result = _float64(columns.column(value))
-    else:
+    elif isinstance(value, Derived):
         with np.errstate(all="ignore"):  # an undefined result is missing, not an error
-            result = value.compute(*(numbers(operand, columns) for operand in value.operands))
+            result = value.compute(*(numbers(operand, columns, aggregates) for operand in value.operands))
+    else:
+        result = value.evaluate(columns, aggregates).astype(np.float64)
     return np.where(np.isfinite(result), result, np.nan)
 
 
 def sql_of(value: Value) -> str:
-    """Return a DuckDB expression for a column or derived column, a DOUBLE, NULL unless it is a finite number."""
+    """Return a DuckDB expression for a column or derived column, a DOUBLE, NULL unless it is a finite number.
+
+    Raises TopologyError for other features and for aggregates, which have no expression over the columns of an event.
+    """
     if isinstance(value, str):
         result = f"CAST({quoted(value)} AS DOUBLE)"
-    else:
+    elif isinstance(value, Derived):
         result = value.formula(*(sql_of(operand) for operand in value.operands))
+    else:
+        raise TopologyError(
+            f"{value.name!r} cannot be aggregated: an aggregate reads columns and numbers derived from columns"
+        )
     return f"CASE WHEN isfinite({result}) THEN {result} END"
 
 
 def name_of(value: Value) -> str:
-    """Return the name of a column or derived column."""
+    """Return the name of a column, feature or aggregate."""
     return value if isinstance(value, str) else value.name
 
 
 def inputs_of(value: Value) -> tuple[str, ...]:
-    """Return the columns of the events that a column or derived column reads."""
+    """Return the columns of the events that a column, feature or aggregate reads."""
     return (value,) if isinstance(value, str) else value.inputs
 
 
@@ -247,16 +233,18 @@ def is_number(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype))
 
 
-def _operand_name(value: Value) -> str:
+def operand_name(value: Value) -> str:
     """Return the name of an operand as part of another name, in parentheses where it would be ambiguous."""
     return value if isinstance(value, str) else f"({value.name})"
 
 
 def _json_value(field: object) -> object:
-    return field.declaration() if isinstance(field, Derived) else field
+    return field.declaration() if isinstance(field, Input) else field
 
 
 def _float64(column: pa.Array) -> Float64s:
+    if not is_number(column.type):
+        return np.where(column.is_null().to_numpy(zero_copy_only=False), np.nan, 0.0)
     if column.null_count or pa.types.is_boolean(column.type):
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
     return column.to_numpy().astype(np.float64)  # type: ignore[no-any-return]

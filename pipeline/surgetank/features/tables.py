@@ -11,7 +11,7 @@ own events. An event sees the state before it, without its own update. ``row_lay
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from surgetank.errors import TopologyError
 from surgetank.features.aggregate_kinds import AggregateKind
-from surgetank.features.derived import Derived, Value, inputs_of, is_number, name_of, numbers
+from surgetank.features.derived import Value, inputs_of, is_number, name_of, numbers, sql_of
 from surgetank.features.row_layout import AggregateSpec, RingWindow, RowLayout, duration_text
 from surgetank.features.spec import Float64s, Input
 
@@ -162,6 +162,13 @@ class Aggregate(Input):
     value: Value | None = None
     window: RingWindow | None = None
 
+    def __post_init__(self) -> None:
+        if self.value is not None:
+            try:
+                sql_of(self.value)
+            except TopologyError as error:
+                raise TopologyError(f"table {self.table.name!r}: {error}") from None
+
     @property
     def name(self) -> str:
         """The name, for example ``cards_mean_amount_10m``, with ``_in_5`` if there are 5 buckets, not 12."""
@@ -193,9 +200,18 @@ class Aggregate(Input):
         return is_number(dtype)
 
     @property
+    def aggregates(self) -> tuple[Input, ...]:
+        """The aggregate itself."""
+        return (self,)
+
+    def evaluate(self, columns: pa.RecordBatch, aggregates: Mapping[str, Float64s]) -> Float64s:  # noqa: ARG002
+        """Return float64 [m]: the values that were read from the table."""
+        return aggregates[self.name]
+
+    @property
     def measure(self) -> AggregateSpec:
         """The cells that the aggregate needs in a state row."""
-        value = repr(self.value) if isinstance(self.value, Derived) else self.value
+        value = self.value if self.value is None or isinstance(self.value, str) else repr(self.value)
         return AggregateSpec(self.kind, value, self.window)
 
     def declaration(self) -> dict[str, Any]:
@@ -207,7 +223,7 @@ class Aggregate(Input):
             "table": self.table.name,
             "fed_by": self.table.fed_by,
             "forget_after_ms": self.table.ttl_ms,
-            "value": self.value.declaration() if isinstance(self.value, Derived) else self.value,
+            "value": self.value.declaration() if isinstance(self.value, Input) else self.value,
             "window_ms": window.span_ms if window else None,
             "buckets": window.buckets if window else None,
         }
@@ -272,12 +288,12 @@ class TableState:
 
 
 def table_states(inputs: Iterable[Input]) -> tuple[TableState, ...]:
-    """Return the state needed of each table, in the order of first use.
+    """Return the state needed of each table for the aggregates of the inputs, in the order of first use.
 
     Raises TopologyError if two different tables share a name.
     """
     found: dict[str, list[Aggregate]] = {}
-    for each in inputs:
+    for each in dict.fromkeys(aggregate for input_ in inputs for aggregate in input_.aggregates):
         if isinstance(each, Aggregate):
             same = found.setdefault(each.table.name, [])
             if same and same[0].table != each.table:

@@ -3,6 +3,7 @@
     GET /v1/<pipeline>/predictions/<key>          the last score of a key
     GET /v1/<pipeline>/features/<key>             its rows in the feature tables, with names
     GET /v1/<pipeline>/predictions?key=a&key=b    many keys in one request
+    GET /v1/<pipeline>/predictions?key_hex=00ff   keys of any bytes, as hexadecimal digits
 
 The producer of a key chose its partition. So a worker reads the tables of its own tasks and sends requests to the
 owners of the others. Each committed offset names its owner's address, so no other registry is needed. Only committed
@@ -37,6 +38,9 @@ PEER_SECONDS = 2.0
 PEER_REQUESTS_MAX = 32  # in flight at once, of all lookups; the others wait, and their timeout runs
 PEER_BYTES_MAX = 16 * 1024 * 1024
 READERS = 4  # threads that read the tables
+
+_ADVICE = f"ask for 1 to {KEYS_MAX} keys: ?key=...&key=..., or ?key_hex=...&key_hex=..."
+_NOT_TEXT = "the key is not UTF-8: ask for ?key_hex=... with its bytes as hexadecimal digits"
 
 Row = tuple[float, dict[str, Any]]  # its time and its content
 
@@ -111,7 +115,8 @@ class Lookup:
 
     def register(self, server: HttpServer) -> None:
         """Register the route of the pipeline."""
-        server.route_prefix("GET", f"/v1/{quote(self._name)}/", self.lookup)
+        prefix = f"/v1/{quote(self._name)}/"
+        server.route_prefix("GET", prefix, self.lookup, [f"{prefix}{kind}/KEY" for kind in self._tables])
         server.at_stop(self.close)
 
     async def close(self) -> None:
@@ -121,38 +126,42 @@ class Lookup:
 
     async def lookup(self, request: web.BaseRequest) -> web.Response | None:
         """Answer a request; None if its path does not belong to this route."""
-        target = request.raw_path
-        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
-        parts = [unquote(part) for part in path.split("/")]
+        target = urlsplit(request.raw_path)
+        parts = [unquote(part) for part in target.path.split("/")]
         if len(parts) not in {4, 5} or parts[:3] != ["", "v1", self._name] or parts[3] not in self._tables:
             return None
-        keys = list(dict.fromkeys(parts[4:] or query.get("key", [])))
-        if not 0 < len(keys) <= KEYS_MAX or "" in keys:
-            return json_response(HTTPStatus.BAD_REQUEST, {"error": f"ask for 1 to {KEYS_MAX} keys: ?key=...&key=..."})
+        try:
+            query = parse_qs(target.query, errors="strict")
+            given, keys = requested_keys(target.path.split("/")[4:], query)
+        except UnicodeDecodeError:
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": _NOT_TEXT})
+        except ValueError as error:
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(self._reading, self._local, self._tables[parts[3]], keys)
         if query.get("local"):
             return json_response(HTTPStatus.OK, {"rows": found.rows, "partitions": sorted(found.partitions)})
         if found.partitions < self._partitions:
-            await self._ask_peers(parts[3], keys, found)
-        shown = {key: self._rendered(parts[3], key, found.rows[key]) for key in keys if key in found.rows}
+            await self._ask_peers(parts[3], given, keys, found)
+        shown = {key: {given: key} | self._rendered(parts[3], found.rows[key]) for key in keys if key in found.rows}
         whole = found.partitions >= self._partitions
         if len(parts) == 4:
             left = [key for key in keys if key not in shown]
             return json_response(HTTPStatus.OK, {"found": shown, "unknown" if whole else "unavailable": left})
-        if keys[0] in shown:
-            return json_response(HTTPStatus.OK, shown[keys[0]])
+        (key,) = keys
+        if key in shown:
+            return json_response(HTTPStatus.OK, shown[key])
         if whole:
-            return json_response(HTTPStatus.NOT_FOUND, {"error": f"nothing is known of key {keys[0]!r}"})
+            return json_response(HTTPStatus.NOT_FOUND, {"error": f"nothing is known of key {key!r}"})
         missing = sorted(self._partitions - found.partitions)
         return json_response(
             HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"partitions {missing} are not answered for just now"}
         )
 
-    def _local(self, tables: Iterable[str], keys: Sequence[str]) -> _Rows:
+    def _local(self, tables: Iterable[str], keys: Mapping[str, bytes]) -> _Rows:
         rows = _Rows()
         for table in tables:
-            committed = self._state.committed(table, [key.encode() for key in keys])
+            committed = self._state.committed(table, list(keys.values()))
             for partition, values in committed.items():
                 rows.partitions.add(partition)
                 for key, value in zip(keys, values, strict=True):
@@ -171,19 +180,19 @@ class Lookup:
             "model_version": bytes(row["model_version"]).decode(),
         }
 
-    def _rendered(self, kind: str, key: str, rows: dict[str, Row]) -> dict[str, Any]:
+    def _rendered(self, kind: str, rows: dict[str, Row]) -> dict[str, Any]:
         if kind == "features":
-            return {"key": key, "tables": {table: row for table, (_, row) in rows.items()}}
+            return {"tables": {table: row for table, (_, row) in rows.items()}}
         ((_, row),) = rows.values()
-        return {"key": key, **row, "age_seconds": round(self._clock.now() - row["scored_ms"] / 1000, 3)}
+        return {**row, "age_seconds": round(self._clock.now() - row["scored_ms"] / 1000, 3)}
 
-    async def _ask_peers(self, kind: str, keys: Sequence[str], rows: _Rows) -> None:
+    async def _ask_peers(self, kind: str, given: str, keys: Iterable[str], rows: _Rows) -> None:
         peers = await asyncio.get_running_loop().run_in_executor(self._reading, self._peers)
         urls = [f"{each}/v1/{quote(self._name)}/{kind}" for each in sorted(peers - {self._me})[:PEERS_MAX]]
-        for reply in await asyncio.gather(*(self._ask(url, keys) for url in urls)):
+        for reply in await asyncio.gather(*(self._ask(url, given, keys) for url in urls)):
             rows.merge(reply)
 
-    async def _ask(self, url: str, keys: Sequence[str]) -> _Rows:
+    async def _ask(self, url: str, given: str, keys: Iterable[str]) -> _Rows:
         """Return a peer's rows; nothing if it does not answer in time."""
         if self._session is None:
             self._session = ClientSession(
@@ -192,7 +201,7 @@ class Lookup:
                 trust_env=False,  # a proxy in the environment is for the internet, not for workers
             )
         rows = _Rows()
-        query = [("local", "1"), *(("key", key) for key in keys)]
+        query = [("local", "1"), *((given, key) for key in keys)]
         try:
             async with self._session.get(url, params=query, allow_redirects=False) as reply:
                 if reply.status == HTTPStatus.OK:
@@ -201,6 +210,28 @@ class Lookup:
             log.debug("a peer does not answer: %r", error)
             return _Rows()
         return rows
+
+
+def requested_keys(path: Sequence[str], query: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, bytes]]:
+    """Return the parameter that gives the keys of a request, and the bytes of each key by its text. Pure.
+
+    ``path`` is the quoted key of a path, if it has one; ``query`` the values of ``key`` or of ``key_hex``. Hexadecimal
+    digits become lower-case. Raises ValueError, with advice, for no key, too many, or wrong digits; UnicodeDecodeError
+    for a path that is not UTF-8.
+    """
+    texts, digits = query.get("key", []), query.get("key_hex", []) if not path else []
+    if texts and digits:
+        raise ValueError(_ADVICE)
+    if digits:
+        try:
+            keys = {bytes.fromhex(each).hex(): bytes.fromhex(each) for each in digits}
+        except ValueError:
+            raise ValueError("key_hex: give the bytes of the record key as hexadecimal digits, as 00ff") from None
+    else:
+        keys = {text: text.encode() for text in ([unquote(each, errors="strict") for each in path] or texts)}
+    if not 0 < len(keys) <= KEYS_MAX or "" in keys:
+        raise ValueError(_ADVICE)
+    return ("key_hex" if digits else "key"), keys
 
 
 async def _body(content: StreamReader) -> bytes:

@@ -10,7 +10,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Any, Self
@@ -58,6 +58,7 @@ class HttpServer:
         self._name = name
         self._exact: dict[tuple[str, str], Handler] = {}
         self._prefixes: dict[tuple[str, str], Handler] = {}
+        self._paths: set[str] = set()
         self._at_stop: list[Callable[[], Awaitable[None]]] = []
         self._connections = Connections()
         try:
@@ -81,10 +82,15 @@ class HttpServer:
     def route(self, method: str, path: str, handler: Handler) -> None:
         """Handle requests of ``method`` (GET includes HEAD) for exactly this path."""
         self._exact[method, path] = handler
+        self._paths.add(path)
 
-    def route_prefix(self, method: str, prefix: str, handler: Handler) -> None:
-        """Handle requests for all paths with this prefix and without a route; the longest matching prefix is used."""
+    def route_prefix(self, method: str, prefix: str, handler: Handler, paths: Iterable[str] = ()) -> None:
+        """Handle requests for all paths with this prefix and without a route; the longest matching prefix is used.
+
+        ``paths`` are the paths that the answer to another path lists.
+        """
         self._prefixes[method, prefix] = handler
+        self._paths |= set(paths)
 
     def at_stop(self, close: Callable[[], Awaitable[None]]) -> None:
         """Await ``close`` in the server's loop when it stops."""
@@ -154,8 +160,8 @@ class HttpServer:
         handler = self._exact.get((method, path)) or self._of_prefix(method, path)
         if handler is not None and (answer := await handler(request)) is not None:
             return answer
-        paths = sorted({path for _, path in self._exact})
-        return json_response(HTTPStatus.NOT_FOUND, {"error": f"nothing at {path}", "paths": paths}, indent=2)
+        answered = {"error": f"nothing at {path}", "paths": sorted(self._paths)}
+        return json_response(HTTPStatus.NOT_FOUND, answered, indent=2)
 
     def _of_prefix(self, method: str, path: str) -> Handler | None:
         matching = [each for each in self._prefixes if each[0] == method and path.startswith(each[1])]

@@ -2,12 +2,13 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from surgetank.errors import BrokerError
+from surgetank.errors import BrokerError, SettingsError
 from surgetank.kafka.columnar.interface import BatchConsumer
 from surgetank.kafka.connection_errors import connection_failure
 from surgetank.kafka.transactional_producer import TransactionalProducer
@@ -22,16 +23,26 @@ BATCH_BYTES = 1_000_000  # of the records that a producer sends as one batch, if
 # partition could not be read beyond a larger one.
 RECEIVE_BYTES_MAX = 2**31 - 1
 CONNECTION_ERRORS_MAX = 50  # kept of an admin client, which repeats them with each attempt to connect
+_MISSING_RIGHTS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "; grant this user Describe on the group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "; this user lacks a right on the cluster",
+}
 UNANSWERED = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
 class Admin(AdminClient):  # type: ignore[misc]
-    """An admin client that keeps the last errors of its connections, to explain why no broker answers."""
+    """An admin client that keeps the last errors of its connections, to explain why no broker answers.
+
+    Raises SettingsError if librdkafka refuses the options.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._bootstrap = str(options["bootstrap.servers"])
         self._connection_errors: deque[KafkaError] = deque(maxlen=CONNECTION_ERRORS_MAX)
-        super().__init__(options | {"error_cb": self._connection_errors.append})
+        try:
+            super().__init__(options | {"error_cb": self._connection_errors.append})
+        except KafkaException as error:  # it names the option
+            raise SettingsError(f"kafka.client: {error.args[0].str()}") from None
 
     def failure(self, what: str, error: KafkaException) -> BrokerError:
         """Return the error to raise for a failed request: why no broker answers, otherwise ``what`` and the reason."""
@@ -39,7 +50,7 @@ class Admin(AdminClient):  # type: ignore[misc]
         self.poll(0)  # receives the errors of the connections
         if reason.code() in UNANSWERED:
             return BrokerError(connection_failure(self._bootstrap, reason, self._connection_errors))
-        return BrokerError(f"{what}: {reason.str()}")
+        return BrokerError(f"{what}: {reason.str()}{_MISSING_RIGHTS.get(reason.code(), '')}")
 
 
 def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def common(kafka: KafkaSettings, **overrides: Any) -> dict[str, Any]:
 
 
 def admin(kafka: KafkaSettings, **overrides: Any) -> Admin:
-    """Return an admin client. Raises KafkaException if librdkafka refuses the settings."""
+    """Return an admin client. Raises SettingsError if librdkafka refuses the settings."""
     return Admin(common(kafka, **overrides))
 
 
@@ -93,9 +104,17 @@ def producer(kafka: KafkaSettings, **overrides: Any) -> Producer:
     return Producer(common(kafka, **(options | overrides)))
 
 
-def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -> Consumer:
+def member(
+    kafka: KafkaSettings,
+    *,
+    group: str,
+    client_id: str,
+    protocol: str,
+    on_error: Callable[[KafkaError], None] = lambda _: None,
+) -> Consumer:
     """Return a consumer that can join the group by the protocol 'consumer' (KIP-848) or 'classic'.
 
+    ``on_error`` gets the errors of its connections, in the thread that polls.
     With static membership the client id is also its instance id.
     """
     options: dict[str, Any] = {"group_id": group, "client_id": client_id, "enable_auto_commit": False}
@@ -109,7 +128,7 @@ def member(kafka: KafkaSettings, *, group: str, client_id: str, protocol: str) -
             "session_timeout_ms": round(kafka.session_timeout_seconds * 1000),
             "heartbeat_interval_ms": round(kafka.heartbeat_interval_seconds * 1000),
         }
-    return Consumer(common(kafka, **options))
+    return Consumer(common(kafka, **options) | {"error_cb": on_error})
 
 
 def uncompressed(kafka: KafkaSettings) -> dict[str, str]:

@@ -15,8 +15,13 @@ _ADVICE = {
         "the certificate of the broker is expired, is for another host name, or is of an authority that "
         "ssl.ca.location (below kafka.client) does not contain"
     ),
+    "client certificate": (
+        "the broker requires a certificate of the client, or refuses it as expired or of another authority: correct "
+        "ssl.keystore.location, or ssl.certificate.location and ssl.key.location, below kafka.client"
+    ),
     "tls": "the listener does not accept TLS: correct security.protocol below kafka.client, or the port",
     "mechanism": "correct security.protocol and sasl.mechanism below kafka.client, or the port",
+    "token": "correct sasl.oauthbearer.* below kafka.client, or the token endpoint",
     "authentication": "correct sasl.username and sasl.password below kafka.client",
     "closed": (
         "the broker closes the connections: the listener may require TLS or SASL; correct security.protocol below "
@@ -29,8 +34,14 @@ _ADVICE = {
 _KINDS: tuple[tuple[str, int | None, str], ...] = (  # the first match counts; a code of None is any
     ("resolve", KafkaError._RESOLVE, ""),
     ("certificate", None, "certificate verify failed"),
+    (
+        "client certificate",
+        None,
+        "alert (bad certificate|no certificate|certificate|unsupported certificate|unknown ca)",
+    ),
     ("tls", None, "SSL (handshake failed|connection closed)|SSL_HANDSHAKE"),
     ("mechanism", KafkaError._AUTHENTICATION, "mechanism handshake failed"),
+    ("token", KafkaError._AUTHENTICATION, "OAUTHBEARER"),
     ("authentication", KafkaError._AUTHENTICATION, ""),
     ("refused", KafkaError._TRANSPORT, "Connect to"),
     ("closed", KafkaError._TRANSPORT, "Disconnected"),

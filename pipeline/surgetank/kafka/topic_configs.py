@@ -74,7 +74,7 @@ def compacted(kafka: KafkaSettings, name: str) -> bool:
 
 def features_extra_bytes(pipeline: Pipeline) -> int:
     """Return the most bytes that a features record has besides the id and the key of its event."""
-    return FEATURES_EXTRA_BYTES + FEATURE_BYTES * (len(pipeline.features) + len(pipeline.table_facts))
+    return FEATURES_EXTRA_BYTES + FEATURE_BYTES * (len(pipeline.spec.logged) + len(pipeline.table_facts))
 
 
 def _configs(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -1,11 +1,12 @@
 """Reads whole topics, all partitions, without a group: for audits, tables of scores and measurements."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import OffsetSpec
 
@@ -13,11 +14,15 @@ from surgetank.clock import SystemClock
 from surgetank.errors import BrokerError, TopicsError
 from surgetank.kafka import clients
 from surgetank.kafka.clients import Admin
-from surgetank.kafka.message_headers import headers_of
+from surgetank.kafka.columnar.interface import BatchConsumer
+from surgetank.kafka.columnar.results import PartitionError
+from surgetank.kafka.columnar.select import batch_consumer
+from surgetank.kafka.group_members import members_of_existing
 from surgetank.kafka.retry import retry_until_available
-from surgetank.records import RecordBatch, TopicPartition, large_binary
+from surgetank.records import PartitionRecords, RecordBatch, TopicPartition
 from surgetank.settings import KafkaSettings
 
+BYTES_MAX = 64 * 1024 * 1024  # of the records of one read
 _ANSWER_SECONDS = 10.0
 _SILENCE_STEP_SECONDS = 0.5
 _SILENCE_SECONDS = 60.0
@@ -39,16 +44,24 @@ Where = Literal["earliest", "latest"] | int  # a number: the first record at or 
 class TopicReader:
     """Reads committed records of topics, each partition in order, from the start, a time, or from now on.
 
-    With offsets by partition as ``start``, only those partitions are read. Close it, or use it as a context manager.
-    Raises BrokerError if no broker answers, TopicsError if a topic is missing.
+    With offsets by partition as ``start``, only those partitions are read. ``consumer`` makes the client from its
+    options. Close it, or use it as a context manager. Raises BrokerError if no broker answers, TopicsError if a topic
+    is missing.
     """
 
-    def __init__(self, kafka: KafkaSettings, topics: Sequence[str], *, start: Where | Offsets = "earliest") -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        start: Where | Offsets = "earliest",
+        consumer: Callable[[Mapping[str, Any]], BatchConsumer] = batch_consumer,
+    ) -> None:
         # End-of-partition events are enabled, because only they give the position after trailing markers. A position
         # that no longer exists is an error: skipping records silently would falsify an audit. An empty fetch returns
         # soon, because it may delay another partition that has records.
-        self._consumer = clients.reader(
-            kafka, enable_partition_eof=True, auto_offset_reset="error", fetch_wait_max_ms=50
+        self._consumer = consumer(
+            clients.reader_options(kafka, enable_partition_eof=True, auto_offset_reset="error", fetch_wait_max_ms=50)
         )
         # A consumer answers requests only between its fetches, half a second apart when no records arrive.
         self._admin = clients.admin(kafka)
@@ -58,23 +71,27 @@ class TopicReader:
                 self._position = dict(start)
             else:
                 self._position = offsets(self._admin, partitions(self._admin, topics, kafka.bootstrap), start)
-            self._sources = tuple(self._position)
+            self._number = {source: number for number, source in enumerate(self._position)}
             self.starts: Offsets = dict(self._position)  # the first offset that was read of each partition
+            self._consumer.assign(self._position)
         except BaseException:
             self._consumer.close()
             raise
-        self._consumer.assign([KafkaTopicPartition(*source, offset) for source, offset in self._position.items()])
 
     def read(self, rows: int = 10_000, timeout: float = 0.5) -> RecordBatch:
         """Wait up to ``timeout`` seconds for a first record; return it with the records that are already available.
 
-        Returns at most ``rows`` records, of any partitions; none if nothing arrived. Raises BrokerError or TopicsError
-        if Kafka reports that a partition cannot be read.
+        Returns at most ``rows`` records, of any partitions; none if nothing arrived. Each partition is in order.
+        ``sources`` of the result are all partitions that are read. Raises BrokerError or TopicsError if Kafka reports
+        that a partition cannot be read. After any exception, as KeyboardInterrupt, records may have been read that
+        were not returned: close the reader.
         """
-        first = self._consumer.poll(timeout)
-        if first is None:
-            return self._records([])
-        return self._records([first, *self._consumer.consume(rows - 1, 0)])
+        polled = self._consumer.poll(timeout, rows_max=rows, bytes_max=BYTES_MAX)
+        for error in polled.errors:
+            raise_if_unreadable(self._bootstrap, error)
+        for records in polled.records:
+            self._position[records.source] = max(self._position[records.source], records.next_offset)
+        return self._batch([records for records in polled.records if len(records)])
 
     def catch_up(self, ends: Offsets | None = None) -> Iterator[RecordBatch]:
         """Read up to ``ends``, or to the current end of each partition; the batches may contain later records too.
@@ -92,12 +109,12 @@ class TopicReader:
 
     def ends(self) -> Offsets:
         """Return the current end of each partition for a reader of committed records: its last stable offset."""
-        return offsets(self._admin, self._sources, "latest")
+        return offsets(self._admin, tuple(self._number), "latest")
 
     def held_back(self) -> int:
         """Return the number of records behind open transactions, which a reader of committed records cannot read."""
         # High watermarks first: records that arrive meanwhile must not seem to be behind an open transaction.
-        high = _listed(self._admin, self._sources, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        high = _listed(self._admin, tuple(self._number), OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
         return sum(max(0, high[source] - stable) for source, stable in self.ends().items())
 
     def reached(self, ends: Offsets) -> bool:
@@ -114,38 +131,23 @@ class TopicReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _records(self, messages: list[Message]) -> RecordBatch:
-        records = [message for message in messages if not self._is_end(message)]
-        index = {source: number for number, source in enumerate(self._sources)}
-        where = [index[message.topic(), message.partition()] for message in records]  # type: ignore[index]
-        read = [message.offset() for message in records]
-        self._position.update({self._sources[i]: offset + 1 for i, offset in zip(where, read, strict=True)})
-        for message in messages:
-            if message.error() is not None:  # an end-of-partition event follows the records read before it
-                source = TopicPartition(message.topic(), message.partition())
-                self._position[source] = max(self._position[source], message.offset())
+    def _batch(self, found: list[PartitionRecords]) -> RecordBatch:
+        records = RecordBatch.of_partitions(found)
+        number = np.array([self._number[each] for each in records.sources], dtype=np.int32)
+        return replace(records, sources=tuple(self._number), source=number[records.source])
 
-        return RecordBatch(
-            sources=self._sources,
-            source=np.array(where, dtype=np.int32),
-            offsets=np.array(read, dtype=np.int64),
-            arrived_ms=np.array([message.timestamp()[1] for message in records], dtype=np.int64),
-            keys=large_binary([message.key() for message in records]),
-            values=large_binary([message.value() for message in records]),
-            headers_of=lambda row: headers_of(records[row]),
-        )
 
-    def _is_end(self, message: Message) -> bool:
-        """Return whether a message is an end-of-partition event. Raises the other errors."""
-        error = message.error()
-        if error is None:
-            return False
-        if error.code() == KafkaError._PARTITION_EOF:
-            return True
-        where = f"{message.topic()}[{message.partition()}] at {self._bootstrap}"
-        if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
-            raise TopicsError(f"{where}: the topic was deleted while it was read")
-        raise BrokerError(f"{where} cannot be read: {error.str()}")
+def raise_if_unreadable(bootstrap: str, error: PartitionError) -> None:
+    """Raise unless the client repairs the error by itself, as a lost connection, or it concerns no partition.
+
+    BrokerError, or TopicsError if the topic was deleted.
+    """
+    topic, partition = error.source
+    where = f"{topic}[{partition}] at {bootstrap}"
+    if error.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
+        raise TopicsError(f"{where}: the topic was deleted while it was read")
+    if topic and partition >= 0:
+        raise BrokerError(f"{where} cannot be read: {error.error.str()}")
 
 
 def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[TopicPartition, ...]:
@@ -160,7 +162,10 @@ def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[Top
         except KafkaException as error:
             raise admin.failure(f"{bootstrap} does not describe topic {topic!r}", error) from None
         if metadata.error is not None and metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise TopicsError(f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read")
+            raise TopicsError(
+                f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read, to send Write "
+                "(`surgetank topics acls` lists the rights)"
+            )
         if metadata.error is not None or not metadata.partitions:
             raise TopicsError(f"{bootstrap} has no topic {topic!r}; create it with: surgetank topics apply")
         found += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
@@ -211,7 +216,9 @@ class CommittedOffsets:
 
     def __init__(self, kafka: KafkaSettings, group: str, *topics: str) -> None:
         self._bootstrap = kafka.bootstrap
-        self.sources = partitions(clients.admin(kafka), topics, kafka.bootstrap)
+        self._group = group
+        self._admin = clients.admin(kafka)
+        self.sources = partitions(self._admin, topics, kafka.bootstrap)
         self._consumer = clients.reader(kafka, group_id=group, isolation_level="read_uncommitted")
 
     def committed(self, timeout: float) -> Offsets:
@@ -231,10 +238,19 @@ class CommittedOffsets:
             try:
                 return self.committed(_ANSWER_SECONDS)
             except KafkaException as error:
-                reason = error.args[0].str()
-                raise BrokerError(f"{self._bootstrap} does not return committed offsets: {reason}") from None
+                raise self._refusal(error) from None
 
         return retry_until_available(ask, SystemClock(), _ANSWER_SECONDS)
+
+    def _refusal(self, error: KafkaException) -> BrokerError:
+        """Return the error to raise: the missing right if there is one, because the consumer itself only times out."""
+        what = f"{self._bootstrap} does not return committed offsets"
+        try:
+            members_of_existing(self._admin, self._group, _ANSWER_SECONDS)
+        except KafkaException as cause:
+            if cause.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                return self._admin.failure(f"{what} of group {self._group!r}", cause)
+        return BrokerError(f"{what}: {error.args[0].str()}")
 
     def total(self, timeout: float) -> int | None:
         """Return the sum of the committed offsets, where none counts as 0; None if Kafka does not answer in time."""

@@ -2,18 +2,14 @@
 
 from collections.abc import Iterator
 
-from confluent_kafka import KafkaError
-
-from surgetank.errors import BrokerError, TopicsError
+from surgetank.errors import BrokerError
 from surgetank.kafka import clients
-from surgetank.kafka.columnar.results import PartitionError
 from surgetank.kafka.columnar.select import batch_consumer
-from surgetank.kafka.topic_reader import offsets, partitions
+from surgetank.kafka.topic_reader import BYTES_MAX, offsets, partitions, raise_if_unreadable
 from surgetank.records import PartitionRecords
 from surgetank.settings import KafkaSettings
 
 _ROWS_MAX = 16_384
-_BYTES_MAX = 64 * 1024 * 1024
 _STEP_SECONDS = 0.5
 _SILENCE_SECONDS = 60.0
 
@@ -45,10 +41,10 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[PartitionRecords]:
             consumer.assign({source: starts[source] for source in left})
         silent = 0.0
         while left:
-            polled = consumer.poll(_STEP_SECONDS, rows_max=_ROWS_MAX, bytes_max=_BYTES_MAX)
+            polled = consumer.poll(_STEP_SECONDS, rows_max=_ROWS_MAX, bytes_max=BYTES_MAX)
             heard = False
             for error in polled.errors:
-                _raise(kafka.bootstrap, error)
+                raise_if_unreadable(kafka.bootstrap, error)
             for records in polled.records:
                 end = left.get(records.source)
                 if end is None:
@@ -65,13 +61,3 @@ def read_topic(kafka: KafkaSettings, topic: str) -> Iterator[PartitionRecords]:
                 raise BrokerError(f"{kafka.bootstrap} gives no more records of {topic!r}, and the end is not reached")
     finally:
         clients.close_in_background(consumer)
-
-
-def _raise(bootstrap: str, error: PartitionError) -> None:
-    """Raise unless the client repairs the error by itself, as a lost connection."""
-    topic, partition = error.source
-    where = f"{topic}[{partition}] at {bootstrap}"
-    if error.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
-        raise TopicsError(f"{where}: the topic was deleted while it was read")
-    if partition >= 0:
-        raise BrokerError(f"{where} cannot be read: {error.error.str()}")

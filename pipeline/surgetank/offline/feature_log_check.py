@@ -14,27 +14,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surgetank.declaration import Events, Pipeline
-from surgetank.drills.wire import decoder, event_decoder, fact_decoder
+from surgetank.declaration import Pipeline
+from surgetank.drills.wire import decoder
 from surgetank.errors import TopicsError
 from surgetank.features.spec import Float64s
+from surgetank.features.tables import Aggregate
 from surgetank.kafka import clients, provisioning
-from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
+from surgetank.kafka.topic_reader import offsets, partitions
 from surgetank.offline.backfill import compute_aggregates, matrices
 from surgetank.offline.comparison import ComputedFeatures, SkewReport, compare
-from surgetank.offline.history import History, OrderedEvents, milliseconds, required_columns
+from surgetank.offline.history import History, OrderedEvents, milliseconds
+from surgetank.offline.topic_records import OFFSET_BITS, TopicRecords, read_topics
 from surgetank.processing.stateful_features import plausible_times
-from surgetank.records import DecodedBatch, RecordBatch, joined, large_binary
 from surgetank.settings import KafkaSettings, StateSettings
 
 FEATURES = "features"
 
 Int64s = npt.NDArray[np.int64]
 StatusCallback = Callable[[str], None]
-Decode = Callable[[RecordBatch], DecodedBatch]
-
-EMPTY = np.zeros(0, dtype=np.int64)
-_BITS = 44  # the low bits of a position are the offset, the others the partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +82,10 @@ def check_feature_log(
         )
     report_status(f"reading {pipeline.recorded}")
     records = _LoggedFeatures.of(
-        pipeline, _TopicRecords.read(kafka, pipeline.recorded, decoder(FEATURES), _LoggedFeatures.columns)
+        pipeline, TopicRecords.read(kafka, pipeline.recorded, decoder(FEATURES), _LoggedFeatures.columns)
     )
     # Read after the log, so that all events that the log refers to are read.
-    facts = {each.topic: each for each in pipeline.table_facts}
-    logs: dict[str, _TopicRecords] = {}
-    for topic, columns in required_columns(pipeline).items():
-        report_status(f"reading {topic}")
-        decode = fact_decoder(facts[topic]) if topic in facts else event_decoder(pipeline.events)
-        logs[topic] = _TopicRecords.read(kafka, topic, decode, columns, facts.get(topic))
+    logs = read_topics(kafka, pipeline, report_status)
     admin = clients.admin(kafka)
     firsts = offsets(admin, partitions(admin, pipeline.sources, kafka.bootstrap), "earliest")
     remaining = records.since(
@@ -103,9 +95,12 @@ def check_feature_log(
     report_status("computing offline")
     known = np.flatnonzero(rows >= 0)
     skew = compare(
-        pipeline.features,
+        pipeline.spec.logged,
         ComputedFeatures(_event_ids(remaining.positions), remaining.values),
-        ComputedFeatures(_event_ids(remaining.positions[known]), _offline(pipeline, history)[rows[known]]),
+        ComputedFeatures(
+            _event_ids(remaining.positions[known]),
+            offline_values(pipeline, history, rows[known], remaining.values[known]),
+        ),
     )
     return FeatureLogReport(
         pipeline=pipeline.name,
@@ -128,7 +123,7 @@ def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Se
     following = np.append(rows, len(events))
     slots = [2 * np.arange(len(events)) + 1]
     for topic, positions in enumerate(facts):
-        reached = (events[rows] >> _BITS << _BITS) + facts_read[:, topic]
+        reached = (events[rows] >> OFFSET_BITS << OFFSET_BITS) + facts_read[:, topic]
         slots.append(2 * following[np.searchsorted(reached, positions, side="right")])
     lengths = [len(each) for each in slots]
     topics = np.repeat(np.arange(len(slots)), lengths)
@@ -137,57 +132,32 @@ def processing_order(events: Int64s, rows: Int64s, facts_read: Int64s, facts: Se
     return np.split(ordinals, np.cumsum(lengths)[:-1])
 
 
-@dataclass(frozen=True, slots=True)
-class _TopicRecords:
-    """The n decodable records of a topic, sorted by ``positions`` int64 [n].
+def offline_values(pipeline: Pipeline, history: History, rows: Int64s, online: Float64s) -> Float64s:
+    """Return float64 [k, L]: the logged inputs of ``rows`` int64 [k] of the pipeline's own events, computed offline.
 
-    ``arrived_ms`` is int64 [n], ``keys`` large_binary [n]. ``deletes`` is bool [n]: whether it is a fact that deletes
-    the state of its key; of its columns, only the time has a value, 0.
+    Features computed from aggregates are computed from the logged aggregates in ``online`` float64 [k, L]: a sum that
+    differs in its last digits is compared once, with its tolerance, and all that follows from it bit by bit.
     """
-
-    table: pa.Table
-    positions: Int64s
-    arrived_ms: Int64s
-    keys: pa.LargeBinaryArray
-    deletes: npt.NDArray[np.bool_]
-
-    @classmethod
-    def read(
-        cls, kafka: KafkaSettings, topic: str, decode: Decode, columns: Sequence[str], facts: Events | None = None
-    ) -> "_TopicRecords":
-        """Read the given columns of a whole topic; ``facts`` is its declaration if it is a topic of facts."""
-        tables, positions, arrived = [_columns(decode(RecordBatch.of(())), columns)], [EMPTY], [EMPTY]
-        keys, deletes = [large_binary([])], [np.zeros(0, dtype=np.bool_)]
-        with TopicReader(kafka, [topic]) as reader:
-            for records in reader.catch_up():
-                batch = decode(records)
-                tables.append(_columns(batch, columns))
-                rows = np.concatenate([batch.rows, batch.deletes])
-                if facts is not None and len(batch.deletes):
-                    tables.append(_tombstones(len(batch.deletes), tables[0].schema, facts.time))
-                positions.append((records.partitions << _BITS)[rows] + records.offsets[rows])
-                arrived.append(records.arrived_ms[rows])
-                keys.append(records.keys.take(pa.array(rows)))
-                deletes.append(np.arange(len(rows)) >= len(batch))
-        places = np.concatenate(positions)
-        order = np.argsort(places)
-        return cls(
-            pa.concat_tables(tables, promote_options="default").take(order),
-            places[order],
-            np.concatenate(arrived)[order],
-            joined(keys).take(pa.array(order)),
-            np.concatenate(deletes)[order],
-        )
-
-    def __len__(self) -> int:
-        return len(self.positions)
+    spec, own = pipeline.spec, history.topics[pipeline.events.topic]
+    aggregates = [(at, each.name) for at, each in enumerate(spec.logged) if isinstance(each, Aggregate)]
+    events = OrderedEvents(own.table.take(pa.array(rows)), own.ordinal[rows])
+    found = np.empty((len(rows), len(spec.logged)))
+    first = 0
+    for _, matrix in matrices(pipeline, events, {name: online[:, at] for at, name in aggregates}):
+        found[first : first + len(matrix), : len(spec.names)] = matrix
+        first += len(matrix)
+    computed = compute_aggregates(pipeline, history)
+    for at, name in aggregates:
+        found[:, at] = computed[name][rows]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class _LoggedFeatures:
     """The k events with logged features, sorted by ``positions`` int64 [k].
 
-    ``values`` is float64 [k, F], NaN for missing values; ``facts_read`` int64 [k, T] as in ``processing_order``.
+    ``values`` is float64 [k, L], NaN for missing values: the inputs of ``FeatureSpec.logged``. ``facts_read`` is
+    int64 [k, T] as in ``processing_order``.
     """
 
     positions: Int64s
@@ -199,16 +169,16 @@ class _LoggedFeatures:
     columns = ("source_partition", "source_offset", "values", "facts", "fingerprint", "source_topic")
 
     @classmethod
-    def of(cls, pipeline: Pipeline, log: _TopicRecords) -> "_LoggedFeatures":
+    def of(cls, pipeline: Pipeline, log: TopicRecords) -> "_LoggedFeatures":
         """Select the records of the pipeline's current declaration and topic, one per event."""
         fits = pc.equal(log.table["fingerprint"], pipeline.spec.fingerprint())
         ours = log.table.filter(pc.and_(fits, pc.equal(log.table["source_topic"], pipeline.events.topic)))
         partition, offset = (ours[name].to_numpy().astype(np.int64) for name in cls.columns[:2])
-        positions, first, times = np.unique((partition << _BITS) + offset, return_index=True, return_counts=True)
+        positions, first, times = np.unique((partition << OFFSET_BITS) + offset, return_index=True, return_counts=True)
         values, facts_read = (pc.list_flatten(ours[name]) for name in cls.columns[2:4])
         return cls(
             positions,
-            values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.features))[first],
+            values.cast(pa.float64()).fill_null(np.nan).to_numpy().reshape(len(ours), len(pipeline.spec.logged))[first],
             facts_read.to_numpy().reshape(len(ours), len(pipeline.table_facts))[first],
             doubled=int((times > 1).sum()),
             others=len(log) - len(ours),
@@ -218,12 +188,12 @@ class _LoggedFeatures:
         """Return the records of events that are not deleted, given the first offset of each partition."""
         first_offsets = np.zeros(1 + max(firsts, default=0), dtype=np.int64)
         first_offsets[list(firsts)] = list(firsts.values())
-        kept = self.positions & ((1 << _BITS) - 1) >= first_offsets[self.positions >> _BITS]
+        kept = self.positions & ((1 << OFFSET_BITS) - 1) >= first_offsets[self.positions >> OFFSET_BITS]
         return replace(self, positions=self.positions[kept], values=self.values[kept], facts_read=self.facts_read[kept])
 
 
 def _history(
-    pipeline: Pipeline, logs: dict[str, _TopicRecords], records: _LoggedFeatures, settings: StateSettings
+    pipeline: Pipeline, logs: dict[str, TopicRecords], records: _LoggedFeatures, settings: StateSettings
 ) -> tuple[History, Int64s]:
     """Return all events in processing order, and int64 [k]: the row of the event of each record, -1 if unknown."""
     own = logs[pipeline.events.topic].positions
@@ -242,28 +212,7 @@ def _history(
     return History(topics), rows
 
 
-def _offline(pipeline: Pipeline, history: History) -> Float64s:
-    """Return float64 [n, F]: the features of the pipeline's own events, aggregates in double precision."""
-    aggregates = compute_aggregates(pipeline, history)
-    events, names = history.topics[pipeline.events.topic], pipeline.spec.names
-    parts = [matrix.astype(np.float64) for _, matrix in matrices(pipeline, events, aggregates)]
-    found = np.concatenate([np.zeros((0, len(names))), *parts])
-    for name, column in aggregates.items():
-        found[:, names.index(name)] = column
-    return found
-
-
-def _tombstones(n: int, schema: pa.Schema, time: str) -> pa.Table:
-    """Return the rows of n facts that delete: the time 0, null in all other columns."""
-    times = pa.array(np.zeros(n, dtype=np.int64)).view(schema.field(time).type)
-    return pa.table([times if each.name == time else pa.nulls(n, each.type) for each in schema], names=schema.names)
-
-
-def _columns(batch: DecodedBatch, names: Sequence[str]) -> pa.Table:
-    return pa.Table.from_batches([batch.columns.select(names)])
-
-
 def _event_ids(positions: Int64s) -> pa.Array:
     """Return readable ids of events: partition 3 and offset 141 are "3:141"."""
-    partition, offset = pa.array(positions >> _BITS), pa.array(positions & ((1 << _BITS) - 1))
+    partition, offset = pa.array(positions >> OFFSET_BITS), pa.array(positions & ((1 << OFFSET_BITS) - 1))
     return pc.binary_join_element_wise(partition.cast(pa.string()), offset.cast(pa.string()), ":")

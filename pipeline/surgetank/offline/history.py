@@ -69,30 +69,52 @@ class History:
         )
 
     @classmethod
-    def read(cls, folder: Path, pipeline: Pipeline, arrived: str | None = None) -> "History":
+    def read(
+        cls, folder: Path, pipeline: Pipeline, arrived: str | None = None, columns: Sequence[str] = ()
+    ) -> "History":
         """Read the files of a folder: ``<topic>.parquet``, ``.arrow`` or ``.feather``, or a folder ``<topic>`` of them.
 
         ``arrived`` names the column with the arrival time in all of them; None: order by event time. Only the required
-        columns are read. Raises TopologyError, naming the missing topic or column.
+        columns are read, and ``columns`` of the events. Raises TopologyError, naming the missing topic or column.
+        """
+        tables: dict[str, pa.Table] = {}
+        for topic, required in required_columns(pipeline).items():
+            further = columns if topic == pipeline.events.topic else ()
+            tables[topic] = _load(folder, topic, dict.fromkeys([*required, *further, arrived or required[0]]))
+        return cls.of_tables(tables, pipeline, arrived)
+
+    @classmethod
+    def of_tables(cls, tables: Mapping[str, pa.Table], pipeline: Pipeline, arrived: str | None = None) -> "History":
+        """Take the events and facts of a pipeline by topic, ordered by ``arrived`` as in ``read``.
+
+        Raises TopologyError, naming the missing topic or column.
         """
         required = required_columns(pipeline)
-        tables: list[pa.Table] = []
         times: list[Int64s] = []
         for topic, columns in required.items():
+            if topic not in tables:
+                raise TopologyError(
+                    f"there are no events of {topic!r}, which pipeline {pipeline.name!r} needs; "
+                    f"there are: {', '.join(tables)}"
+                )
             order = arrived or columns[0]
-            table = _load(folder, topic, dict.fromkeys([*columns, order]))
-            tables.append(table)
-            times.append(milliseconds(table[order], f"column {order!r} of the events of {topic!r}"))
+            for column in (*columns, order):
+                _check_column(column, tables[topic].schema, f"the events of {topic!r}")
+            times.append(milliseconds(tables[topic][order], f"column {order!r} of the events of {topic!r}"))
         joined = np.concatenate(times)
         ordinals = np.empty(len(joined), dtype=np.int64)
         ordinals[np.argsort(joined, kind="stable")] = np.arange(len(joined))
         topics: dict[str, OrderedEvents] = {}
-        for topic, table, ordinal in zip(
-            required, tables, np.split(ordinals, np.cumsum([len(each) for each in times])[:-1]), strict=True
-        ):
+        ends = np.cumsum([len(each) for each in times])[:-1]
+        for topic, ordinal in zip(required, np.split(ordinals, ends), strict=True):
             rows = np.argsort(ordinal)
-            topics[topic] = OrderedEvents(table.take(rows), ordinal[rows])
+            topics[topic] = OrderedEvents(tables[topic].take(rows), ordinal[rows])
         return cls(topics)
+
+
+def _check_column(column: str, schema: pa.Schema, what: str) -> None:
+    if column not in schema.names:
+        raise TopologyError(f"{what} have no column {column!r}; they have: {', '.join(schema.names)}")
 
 
 def required_columns(pipeline: Pipeline) -> dict[str, list[str]]:
@@ -128,11 +150,7 @@ def _load(folder: Path, topic: str, columns: Iterable[str]) -> pa.Table:
         raise TopologyError(f"{folder / topic} has files of several formats; keep one format: {', '.join(FORMATS)}")
     source = ds.dataset([str(each) for each in files], format=FORMATS[ending])
     for column in columns:
-        if column not in source.schema.names:
-            raise TopologyError(
-                f"the events of {topic!r} in {folder} have no column {column!r}; "
-                f"they have: {', '.join(source.schema.names)}"
-            )
+        _check_column(column, source.schema, f"the events of {topic!r} in {folder}")
     return source.to_table(columns=list(columns)).combine_chunks()
 
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from surgetank.codec.base import Serializer
 from surgetank.declaration import Pipeline
-from surgetank.features.spec import Feature, Float32s, Float64s
+from surgetank.features.spec import Float32s, Float64s
+from surgetank.features.tables import Aggregate
 from surgetank.processing.event_reference import event_reference
 from surgetank.records import DecodedBatch, OutputRecords, RecordBatch, TaskEpoch, TaskId, TaskRecords, row_ranges
 
@@ -32,8 +33,9 @@ class FeatureLog:
         self._events = pipeline.events
         self._topic = pipeline.recorded
         self._fingerprint = pipeline.spec.fingerprint()
-        from_tables = ((at, each) for at, each in enumerate(pipeline.features) if not isinstance(each, Feature))
-        self._aggregates = [(at, each.name) for at, each in from_tables]
+        logged = pipeline.spec.logged
+        self._width = len(logged)
+        self._aggregates = [(at, each.name) for at, each in enumerate(logged) if isinstance(each, Aggregate)]
         self._serializer = serializer
         self._taken = _Taken([fact.topic for fact in pipeline.table_facts], start)
 
@@ -48,12 +50,13 @@ class FeatureLog:
     ) -> OutputRecords:
         """Return a record for each of k scores.
 
-        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``aggregates`` float64 [m] by feature name;
+        ``batch`` has m events, ``matrix`` float32 [m, F] their features and ``aggregates`` float64 [m] by name;
         ``kept`` int64 [k] are the positions of the events of ``scores``. Raises the errors of ``start``.
         """
         rows = batch.rows[kept]
         taken = self._taken.before(tasks, batch.records, rows)
-        values = matrix[kept].astype(np.float64)
+        values = np.empty((len(kept), self._width))
+        values[:, : matrix.shape[1]] = matrix[kept]
         for at, name in self._aggregates:
             values[:, at] = aggregates[name][kept]
         columns = batch.columns.select([self._events.id, self._events.time])

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 TOLERANCE_SECONDS = 10.0
 SAMPLES = 31
 ROUND_TRIP_SECONDS = 5.0  # of a record whose time at the broker counts: it is as exact as this
+LINES_MAX = 5  # a minute: producers with wrong clocks may take turns
+LINES_SECONDS = 60.0
 SAMPLES_MIN = 7  # before a difference is logged: events of a wrong producer clock are soon outnumbered
 
 
@@ -48,7 +50,8 @@ class EventClock:
         self._ages: deque[float] = deque(maxlen=SAMPLES)
         self._least = inf  # the smallest age of an event, by the clock as it is now
         self._new: deque[bool] = deque(maxlen=SAMPLES)  # events since the opening: whether too old for that
-        self._ahead = self._reported = 0.0
+        self._ahead = self._logged = 0.0
+        self._lines: deque[float] = deque(maxlen=LINES_MAX)  # monotonic times of the last log lines
         self._from_brokers: float | None = None  # this clock less that of the brokers
 
     def monotonic(self) -> float:
@@ -80,8 +83,8 @@ class EventClock:
             if monotonic - sent > ROUND_TRIP_SECONDS:
                 return
             self._from_brokers = now - at_ms / 1000
-            report, difference = self._to_report()
-        self._report(report, difference)
+            difference, log_it = self._to_report(monotonic)
+        self._report(difference, log_it=log_it)
 
     def fetched(self, records: Iterable[PartitionRecords]) -> None:
         """Take the last event of each partition that was read just now."""
@@ -92,8 +95,8 @@ class EventClock:
                 if len(each) and each.arrived_ms[-1] >= 0:
                     self._add(each.source, int(each.offsets[-1]), now - int(each.arrived_ms[-1]) / 1000, monotonic)
             self._estimate()
-            report, difference = self._to_report()
-        self._report(report, difference)
+            difference, log_it = self._to_report(monotonic)
+        self._report(difference, log_it=log_it)
 
     def _add(self, source: TopicPartition, offset: int, age: float, monotonic: float) -> None:
         self._ages.append(age)
@@ -126,18 +129,23 @@ class EventClock:
             found = middle
         return found if abs(found) > TOLERANCE_SECONDS else 0.0
 
-    def _to_report(self) -> tuple[bool, float]:
-        """Return whether the difference is another than the last reported one, and the difference."""
+    def _to_report(self, monotonic: float) -> tuple[float, bool]:
+        """Return the difference, and whether to log it: it is another than the last logged one."""
         difference = self._difference()
         evident = self._from_brokers is not None or len(self._ages) >= SAMPLES_MIN
-        report = evident and abs(difference - self._reported) > TOLERANCE_SECONDS
-        self._reported = difference if report else self._reported
-        return report, difference
+        if not evident:
+            return self._logged, False
+        crowded = len(self._lines) == LINES_MAX and monotonic - self._lines[0] < LINES_SECONDS
+        log_it = abs(difference - self._logged) > TOLERANCE_SECONDS and not crowded
+        if log_it:
+            self._logged = difference
+            self._lines.append(monotonic)
+        return difference, log_it
 
-    def _report(self, report: bool, difference: float) -> None:
-        if not report:
-            return
+    def _report(self, difference: float, *, log_it: bool) -> None:
         self._metrics.clock_difference_seconds.set(difference)
+        if not log_it:
+            return
         if not difference:
             log.info("the clock of this worker agrees with the timestamps of the events again")
             return

@@ -7,15 +7,17 @@ records carry the epoch under which they were fetched.
 """
 
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from surgetank.clock import Clock
 from surgetank.kafka import clients
 from surgetank.kafka.columnar.interface import BatchConsumer
 from surgetank.kafka.columnar.results import Polled
 from surgetank.kafka.columnar.select import batch_consumer
 from surgetank.records import PartitionRecords, TaskId, TopicPartition
+from surgetank.runtime.fetch_turns import FetchTurns
 from surgetank.runtime.record_queues import RecordQueues
 from surgetank.settings import KafkaSettings, WorkerSettings
 
@@ -48,6 +50,7 @@ class Fetcher:
         queues: RecordQueues,
         on_fetched: Callable[[list[PartitionRecords]], None],
         on_trouble: Callable[[TopicPartition, str], None],
+        clock: Clock,
     ) -> None:
         self._make: Callable[[], BatchConsumer] = lambda: batch_consumer(
             clients.reader_options(
@@ -66,7 +69,11 @@ class Fetcher:
             )
         )
         self._consumer = self._make()
+        # Half of the consumer's queue: a read may end between the records of one response.
+        self._full_bytes = min(READ_BYTES_MAX, worker.fetch_buffer_kilobytes << 9)
         self._queues = queues
+        self._clock = clock
+        self._turns = FetchTurns()
         self._on_fetched = on_fetched
         self._on_trouble = on_trouble
         self._positions: dict[TopicPartition, FetchPosition] = {}
@@ -86,10 +93,15 @@ class Fetcher:
         a time.
         """
         self._apply_changes()
-        self._pause(self._queues.paused())
+        held = self._of_tasks(self._queues.paused())
         if not self._queues.wait_for_room(0):
+            self._pause(held)
             return 0
-        fetched = list(self._current(self._read(timeout).records))
+        self._pause(held | self._turns.begin_read(self._clock.monotonic(), held))
+        read = self._read(timeout).records
+        delivered = [each.source for each in read if len(each)]
+        self._turns.end_read(self._clock.monotonic(), delivered, full=self._full(read))
+        fetched = list(self._current(read))
         if fetched:
             self._queues.put(fetched)
             self._on_fetched([records for _, _, records in fetched])
@@ -120,20 +132,24 @@ class Fetcher:
         again = [source for source in positions if source in self._positions]
         self._drop(again)
         self._positions |= positions
+        self._turns.add(self._clock.monotonic(), positions)
         self._reached |= {source: position.offset for source, position in positions.items()}
         self._consumer.assign({source: position.offset for source, position in positions.items()})
 
     def _drop(self, sources: list[TopicPartition]) -> None:
         held = [source for source in sources if self._positions.pop(source, None) is not None]
         if held:
+            self._turns.remove(held)
             self._resume(self._paused & set(held))
             self._consumer.unassign(held)
 
-    def _pause(self, tasks: set[TaskId]) -> None:
-        """Pause the partitions of these tasks; resume all others."""
-        if not tasks and not self._paused:
-            return
-        sources = {source for source, position in self._positions.items() if position.task in tasks}
+    def _of_tasks(self, tasks: set[TaskId]) -> set[TopicPartition]:
+        if not tasks:
+            return set()
+        return {source for source, position in self._positions.items() if position.task in tasks}
+
+    def _pause(self, sources: set[TopicPartition]) -> None:
+        """Pause these partitions; resume all others."""
         self._resume(self._paused - sources)
         if added := sources - self._paused:
             self._consumer.pause(added)
@@ -165,6 +181,11 @@ class Fetcher:
                 done.set_exception(error)
             else:
                 done.set_result(None)
+
+    def _full(self, read: Collection[PartitionRecords]) -> bool:
+        """Return whether the consumer's queue may have been full before this was read."""
+        rows, payload_bytes = sum(map(len, read)), sum(each.payload_bytes for each in read)
+        return rows >= READ_ROWS_MAX or payload_bytes >= self._full_bytes
 
     def _read(self, timeout: float) -> Polled:
         polled = self._consumer.poll(timeout, rows_max=READ_ROWS_MAX, bytes_max=READ_BYTES_MAX)

@@ -81,6 +81,7 @@ class GroupMembership:
         patience_seconds: float,
         clock: Clock,
         beat: Callable[[], None],
+        on_connection_error: Callable[[KafkaError], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._kafka = kafka
@@ -93,7 +94,9 @@ class GroupMembership:
         self._patience = patience_seconds
         self._clock = clock
         self._refused_at: float | None = None  # when the group first refused the name of this static member
+        self._forbidden = False  # whether the user was found to lack the right to read the group
         self._beat = beat
+        self._on_connection_error = on_connection_error
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._consumer: Consumer | None = None
@@ -133,7 +136,13 @@ class GroupMembership:
             self._thread.join(timeout)
 
     def _join(self) -> Consumer:
-        consumer = clients.member(self._kafka, group=self._group, client_id=self._client_id, protocol=self.protocol)
+        consumer = clients.member(
+            self._kafka,
+            group=self._group,
+            client_id=self._client_id,
+            protocol=self.protocol,
+            on_error=self._on_connection_error,
+        )
         consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         return consumer
 
@@ -159,11 +168,15 @@ class GroupMembership:
         self._metadata = metadata if self._member_id and generation(metadata) > 0 else None
         if self._metadata is not None:
             self._refused_at = None
+            self._forbidden = False
 
     def _meet(self, error: KafkaError) -> None:
         """Handle an error: fall back to the classic protocol if the broker lacks KIP-848; raise other fatal errors."""
         if has_code(error, KafkaError.UNRELEASED_INSTANCE_ID):
             self._ask_again()
+            return
+        if has_code(error, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            self._wait_for_right(lost=error.fatal() or error.code() == KafkaError._FATAL)
             return
         if has_code(error, KafkaError.FENCED_INSTANCE_ID):
             raise LostIdentity(self._taken)
@@ -183,6 +196,18 @@ class GroupMembership:
         elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
 
+    def _wait_for_right(self, *, lost: bool) -> None:
+        """Warn once that the user may not read the group; join with a new consumer if this one is ``lost``."""
+        if not self._forbidden:
+            self._forbidden = True
+            log.warning(
+                "the right Read of group %s is missing: this worker waits until its user has it (`surgetank topics "
+                "acls` lists the rights)",
+                self._group,
+            )
+        if lost:
+            self._join_again()
+
     def _ask_again(self) -> None:
         """Join again with a new consumer, since a refused consumer cannot be reused."""
         now = self._clock.monotonic()
@@ -191,6 +216,9 @@ class GroupMembership:
             log.warning("the group still waits for the last worker named %s; asking again", self._client_id)
         if now - self._refused_at > self._patience:
             raise LostIdentity(self._taken)
+        self._join_again()
+
+    def _join_again(self) -> None:
         assert self._consumer is not None
         self._consumer.close()
         self._stopping.wait(AGAIN_SECONDS)

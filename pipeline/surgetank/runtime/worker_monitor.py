@@ -20,6 +20,7 @@ from surgetank.runtime.known_schemas_order import SchemaGate
 from surgetank.runtime.mailbox import Mailbox
 from surgetank.runtime.observer import RuntimeObserver
 from surgetank.runtime.record_queues import RecordQueues
+from surgetank.runtime.refused_logins import RefusedLogins
 from surgetank.runtime.state_lifecycle import StateLifecycle
 from surgetank.runtime.task_events import OffsetsExpiring
 from surgetank.runtime.task_registry import TaskSnapshot
@@ -96,6 +97,7 @@ class WorkerMonitor:
         model_calls: ModelCalls,
         lag: LagReporter,
         foreign_members: ForeignMembersCheck,
+        refused_logins: RefusedLogins,
         observer: RuntimeObserver,
         clock: Clock,
         metrics: Metrics,
@@ -113,6 +115,7 @@ class WorkerMonitor:
         self._model_calls = model_calls
         self._lag = lag
         self._foreign_members = foreign_members
+        self._refused_logins = refused_logins
         self._observer = observer
         self._clock = clock
         self._metrics = metrics
@@ -120,6 +123,7 @@ class WorkerMonitor:
         self._on_failure = on_failure
         self._stuck = StuckTaskDetector(settings.worker.stuck_deadline_seconds)
         self._stalled = StuckTaskDetector(STALL_SECONDS)
+        self._refused = False  # whether the last check found the connections refused
         self._renewed_at = 0.0
         self._refreshed_at = clock.monotonic()
         self._stopping = threading.Event()
@@ -148,6 +152,7 @@ class WorkerMonitor:
         sources = self._mailbox.ask(lambda manager: manager.tasks.sources(each.task for each in tasks))
         ends, high = self._ends(sources)
         self._report(tasks, ends)
+        self._report_refusal(answered=bool(ends))
         self._lag.look(sources, ends, high, held_positions(self._mailbox, self._records))
         self._observer.looked(ends)
         now = self._clock.monotonic()
@@ -199,6 +204,14 @@ class WorkerMonitor:
         names = ", ".join(map(str, sorted(waiting)[:WAITING_SHOWN])) + (", ..." if len(waiting) > WAITING_SHOWN else "")
         self._health.set("schemas", not waiting, f"tasks {names} wait: {self._schema_gate.why_waiting()}")
         return waiting
+
+    def _report_refusal(self, *, answered: bool) -> None:
+        refusal = self._refused_logins.current(answered=answered)
+        if refusal is not None:
+            self._health.set("group", False, refusal)
+        elif self._refused:
+            self._health.set("group", True)
+        self._refused = refusal is not None
 
     def _report(self, tasks: list[TaskSnapshot], ends: Mapping[TopicPartition, int]) -> None:
         states = [each.state for each in tasks]

@@ -31,6 +31,7 @@ from surgetank.runtime.observer import RuntimeObserver
 from surgetank.runtime.rebalance_listener import TaskRebalanceListener
 from surgetank.runtime.record_order import ArrivalOrder
 from surgetank.runtime.record_queues import RecordQueues
+from surgetank.runtime.refused_logins import RefusedLogins
 from surgetank.runtime.serial_executor import SerialExecutor
 from surgetank.runtime.source_topics import SourceTopics
 from surgetank.runtime.state_lifecycle import StateLifecycle
@@ -129,6 +130,7 @@ class WorkerRuntime:
             metrics=metrics,
             observer=observer,
         )
+        refused_logins = RefusedLogins(kafka.bootstrap, clock)
         self._membership = GroupMembership(
             kafka,
             group=group,
@@ -140,6 +142,7 @@ class WorkerRuntime:
             patience_seconds=worker.stuck_deadline_seconds,
             clock=clock,
             beat=self._beat("membership", worker.close_deadline_seconds + 10),
+            on_connection_error=refused_logins.met,
             on_failure=on_failure,
         )
         self._fetcher = Fetcher(
@@ -150,6 +153,7 @@ class WorkerRuntime:
             queues=self.records,
             on_fetched=event_clock.fetched,
             on_trouble=self._fetch_failed,
+            clock=clock,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
         self._assembler = BatchAssembler(
@@ -230,6 +234,7 @@ class WorkerRuntime:
             foreign_members=ForeignMembersCheck(
                 GroupClient(kafka, group), pipeline=pipeline, topic=topics[0], metrics=metrics
             ),
+            refused_logins=refused_logins,
             observer=observer,
             clock=clock,
             metrics=metrics,

@@ -10,11 +10,11 @@ from pydantic_settings import EnvSettingsSource
 from surgetank.errors import SettingsError
 from surgetank.settings.names import OPTIONS, flat, known_names, name_of, nearest, variable_of
 from surgetank.settings.schema import ENVIRONMENT_PREFIX, SEPARATOR, Settings
-from surgetank.settings.secret_options import protected
+from surgetank.settings.secret_options import option_of_variable, protected
 
 PROJECT = "SURGETANK_PROJECT"  # folder of the project
-# Beside it the path of the settings file and the folder of downloads.
-NOT_SETTINGS = frozenset({PROJECT, "SURGETANK_CONFIG", "SURGETANK_CACHE"})
+# Beside it the path of the settings file, the folder of downloads, and where jars are downloaded from.
+NOT_SETTINGS = frozenset({PROJECT, "SURGETANK_CONFIG", "SURGETANK_CACHE", "SURGETANK_MAVEN_REPOSITORY"})
 
 # Kubernetes sets these in every container for each Service of its namespace, here for one named surgetank or
 # surgetank-<more>: {NAME}_SERVICE_HOST, {NAME}_SERVICE_PORT[_{PORT NAME}], {NAME}_PORT (a URL) and
@@ -51,7 +51,7 @@ class EnvironmentSource(EnvSettingsSource):
         kafka = values.get("kafka", {})
         if isinstance(kafka.get("client"), dict):
             options = flat(kafka["client"])
-            kafka["client"] = protected(OPTIONS, {name.replace("_", "."): value for name, value in options.items()})
+            kafka["client"] = protected(OPTIONS, {option_of_variable(name): value for name, value in options.items()})
         return values
 
 

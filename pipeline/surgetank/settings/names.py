@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from surgetank.settings.schema import ENVIRONMENT_PREFIX, SEPARATOR, Settings
+from surgetank.settings.secret_options import option_of_variable
 
 OPTIONS = "kafka.client"  # below it all names are librdkafka's, with their dots
 _SIMILARITY_MIN = 0.75  # of difflib: below it a suggestion is a guess
@@ -38,7 +39,7 @@ def name_of(variable: str) -> str:
     """Return the dotted name that a variable stands for, known or not."""
     name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace(SEPARATOR, ".")
     if name.startswith(f"{OPTIONS}."):
-        return f"{OPTIONS}.{name.removeprefix(f'{OPTIONS}.').replace('_', '.')}"
+        return f"{OPTIONS}.{option_of_variable(name.removeprefix(f'{OPTIONS}.'))}"
     return name
 
 

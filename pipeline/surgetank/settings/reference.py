@@ -39,6 +39,7 @@ the known names. Some variables with the prefix `SURGETANK_` are not settings:
 
 - `SURGETANK_PROJECT`, the folder of the project, `SURGETANK_CONFIG`, the path of the settings file, and
   `SURGETANK_CACHE`, the folder for downloads;
+- `SURGETANK_MAVEN_REPOSITORY`, the address of a mirror of Maven Central, for the jars of a local Kafka;
 - those that Kubernetes sets for a Service named `surgetank` or `surgetank-...`, which are ignored:
   `SURGETANK_SERVICE_HOST`, `SURGETANK_SERVICE_PORT`, `SURGETANK_SERVICE_PORT_<NAME>`, `SURGETANK_PORT` if its value
   is a URL, and `SURGETANK_PORT_<NUMBER>_<PROTOCOL>`, alone or with `_PROTO`, `_PORT` or `_ADDR`. They are
@@ -48,8 +49,9 @@ Options of librdkafka belong below `kafka.client` and keep their names: `"sasl.p
 `SURGETANK_KAFKA__CLIENT__SASL_PASSWORD` in the environment, where underscores stand for dots.
 
 Passwords, keys, tokens and `sasl.oauthbearer.config` are secrets: no output, log or error message shows their values.
-Set them in the environment or in the file. `--set` refuses them, because every user of a machine can read the command
-lines of its processes.
+Set them in the environment or in the settings file, or name a file that holds one: `"sasl.password_file"` below
+`kafka.client`, or `SURGETANK_KAFKA__CLIENT__SASL_PASSWORD_FILE`, and so for every secret. `--set` refuses secrets,
+because every user of a machine can read the command lines of its processes; it takes the names of their files.
 """
 
 

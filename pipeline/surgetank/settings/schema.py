@@ -14,7 +14,7 @@ from pydantic import Field, PlainValidator, SecretStr, field_validator, model_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from surgetank.errors import SettingsError
-from surgetank.settings.secret_options import protected, revealed
+from surgetank.settings.secret_options import file_clashes, protected, revealed, with_secrets_of_files
 from surgetank.settings.section import (
     Bytes,
     Days,
@@ -77,17 +77,24 @@ class KafkaSettings(Section):
         default="earliest", description="where a consumer group without committed offsets starts"
     )
     client: dict[str, Option] = Field(
-        default_factory=dict, description="librdkafka options for every client (security.protocol, sasl.*)"
+        default_factory=dict,
+        description="librdkafka options for every client (security.protocol, sasl.*); sasl.password_file is the file "
+        "of sasl.password, and so for each secret",
     )
 
     @field_validator("client")
     @classmethod
     def _protect(cls, client: dict[str, Option]) -> dict[str, Option]:
+        if clashes := file_clashes(client):
+            raise ValueError(f"{clashes[0]} and {clashes[0]}_file are both set; remove one of them")
         return {name: protected(name, value) for name, value in client.items()}
 
     def client_options(self) -> dict[str, str]:
-        """Return the librdkafka options with their secrets in the open: for the constructor of a client, no log."""
-        return {name: revealed(value) for name, value in self.client.items()}
+        """Return the librdkafka options with their secrets in the open: for the constructor of a client, no log.
+
+        Files of secrets are read anew with each call. Raises SettingsError for one that cannot be read.
+        """
+        return with_secrets_of_files({name: revealed(value) for name, value in self.client.items()})
 
 
 class WorkerSettings(Section):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from surgetank.declaration import Pipeline
+from surgetank.kafka.columnar.plain import PlainConsumer
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.records import RecordBatch
 from surgetank.settings import KafkaSettings
@@ -57,7 +58,8 @@ def open_timeline(kafka: KafkaSettings, pipeline: Pipeline, since_ms: int) -> It
     Brokers search by the time at which a record was appended, which is that of its event only if the writer's clock is
     right: the search begins ``CLOCKS_MS`` earlier.
     """
-    with TopicReader(kafka, [pipeline.timeline], start=max(0, since_ms - CLOCKS_MS)) as reader:
+    # Few records: loading the compiled loops would take longer.
+    with TopicReader(kafka, [pipeline.timeline], start=max(0, since_ms - CLOCKS_MS), consumer=PlainConsumer) as reader:
         yield TimelineReader(reader, since_ms)
 
 

@@ -10,7 +10,7 @@ from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
 from surgetank.codec.formats import deserializer_of, registered_schemas
-from surgetank.codec.schema_repository import SchemaRepository
+from surgetank.codec.schema_repository import SchemaRepository, project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.kafka import provisioning, topic_configs
 from surgetank.kafka.clients import MESSAGE_BYTES_MAX
@@ -70,6 +70,15 @@ def schema_gate(
     from surgetank.codec.schema_gate import RegisteredSchemaGate
 
     return RegisteredSchemaGate(lookup, topics, value_bytes_max)
+
+
+def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+    """Check what a worker needs besides Kafka: schemas with the declared fields, and a model of these features.
+
+    ``folder``: the bundles, unless set otherwise. Returns the model.
+    """
+    deserializers(pipeline, project_schemas(settings.schemas.directory), settings.dead_letters.value_bytes_max)
+    return load_model(pipeline, settings, folder)
 
 
 def deserializers(

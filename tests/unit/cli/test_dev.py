@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from surgetank.cli import dev
+from surgetank.cli.options import SettingsOptions
 from surgetank.errors import SettingsError, StartupError, TopologyError
 
 
@@ -36,9 +37,12 @@ def test_the_only_pipeline_needs_no_name(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_kafka_elsewhere_is_used_only_if_it_is_named(project: Path) -> None:
     """Sample events go to no cluster that the settings file happens to name, such as that of production."""
     (project / "surgetank.toml").write_text('[kafka]\nbootstrap = "kafka.example:9092"\n')
-    with pytest.raises(SettingsError, match=r"surgetank dev --bootstrap kafka\.example:9092"), dev._kafka(None):
+    with (
+        pytest.raises(SettingsError, match=r"surgetank dev --bootstrap kafka\.example:9092"),
+        dev._kafka(SettingsOptions()),
+    ):
         pass
-    with dev._kafka("kafka.example:9092") as servers:
+    with dev._kafka(SettingsOptions("kafka.example:9092")) as servers:
         assert servers == "kafka.example:9092"
 
 
@@ -48,6 +52,6 @@ def test_a_kafka_that_cannot_be_started_is_said_to_be_replaceable(project: Path)
     (project / ".surgetank" / "kafka" / "note").write_text("mine")
     with (
         pytest.raises(StartupError, match=r"holds no local Kafka.*; or use another Kafka: surgetank dev"),
-        dev._kafka(None),
+        dev._kafka(SettingsOptions()),
     ):
         pass

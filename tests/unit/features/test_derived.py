@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgetank.errors import TopologyError
-from surgetank.features.derived import Above, Derived, Difference, IsNull, Log1p, Ratio, Value, numbers, sql_of
+from surgetank.features.arithmetic import Difference, Product, Ratio, Sum
+from surgetank.features.columns import Category
+from surgetank.features.derived import Above, Derived, IsNull, Log1p, Value, numbers, sql_of
 from surgetank.features.spec import FeatureSpec
+from surgetank.features.tables import Table, days, hours
 from tests.support.duckdb_connection import duckdb_connection
 
 anytime = settings(deadline=None)  # tests share their machine
@@ -23,12 +26,17 @@ values: st.SearchStrategy[Value] = st.recursive(
     lambda inner: st.one_of(
         st.builds(Difference, inner, inner),
         st.builds(Ratio, inner, inner),
+        st.builds(Sum, inner, inner),
+        st.builds(Product, inner, inner),
         st.builds(Log1p, inner),
         st.builds(IsNull, inner),
         st.builds(Above, inner, st.floats(-5, 5)),
     ),
     max_leaves=3,
 )
+
+
+CARDS_MEAN = Table("cards").mean("a", window=hours(1))
 
 
 def batch(rows: list[tuple[float | None, float | None]]) -> pa.RecordBatch:
@@ -50,6 +58,8 @@ def by_sql(value: Value, events: pa.Table) -> np.ndarray[Any, Any]:
     [
         (Difference("a", "b"), [5, 3, None, None, 9]),
         (Ratio("a", "b"), [3.5, None, None, None, 0.1]),
+        (Sum("a", "b"), [9, 3, None, None, -11]),
+        (Product("a", "b"), [14, 0, None, None, 10]),
         (Log1p("a"), [math.log(8), math.log(4), None, None, None]),
         (IsNull("a"), [0, 0, 1, 1, 0]),
         (Above("a", 3), [1, 0, None, None, 0]),
@@ -118,6 +128,63 @@ def test_kinds_of_the_same_fields_have_other_fingerprints() -> None:
     one, other = Above(Log1p("a"), 1), Above(IsNull("a"), 1)
     assert one.declaration()["value"]["kind"] == "Log1p"
     assert FeatureSpec((one,)).fingerprint() != FeatureSpec((other,)).fingerprint()
+
+
+def test_an_operand_may_be_a_feature_or_an_aggregate() -> None:
+    """Computed in float64 from the aggregate before it is rounded, missing where the aggregate is missing."""
+    spec = FeatureSpec((Ratio("a", CARDS_MEAN), IsNull(CARDS_MEAN), Difference(Category("c", ("x", "y")), "a")))
+    events = pa.record_batch({"a": [1.0, 1.0, None], "c": ["y", "?", "x"]})
+
+    found = spec.matrix(events, {CARDS_MEAN.name: np.array([3.0, np.nan, 4.0])})
+
+    expected = np.array([[1 / 3, 0, 0], [np.nan, 1, np.nan], [np.nan, 0, np.nan]], dtype=np.float32)
+    np.testing.assert_array_equal(found, expected)
+    assert spec.names[0] == "a_per_(cards_mean_a_1h)"
+    assert spec.inputs == ("a", "c")
+    assert spec.aggregates == (CARDS_MEAN,)
+
+
+def test_a_null_flag_reads_a_column_of_any_type() -> None:
+    """Texts and times: 1 where null, else 0."""
+    events = pa.record_batch({"c": ["x", None], "t": pa.array([None, 5], pa.timestamp("ms", "UTC"))})
+    spec = FeatureSpec((IsNull("c"), IsNull("t")))
+    spec.check(events.schema)
+    np.testing.assert_array_equal(spec.matrix(events), [[0, 1], [1, 0]])
+
+
+def test_an_operand_is_checked_by_its_own_types() -> None:
+    """A category as an operand reads a text, the column beside it a number."""
+    mixed = FeatureSpec((IsNull(Log1p("a")), Difference(Category("c", ("x",)), "a")))
+    mixed.check(pa.schema({"a": pa.float64(), "c": pa.string()}))
+    with pytest.raises(TopologyError, match="'log1p_of_a' reads column 'a', which is string"):
+        mixed.check(pa.schema({"a": pa.string(), "c": pa.string()}))
+
+
+def test_the_fingerprint_has_the_declaration_of_an_operand() -> None:
+    """Another window of an aggregate below a feature is another feature, as another time to live is."""
+    day = Ratio("a", Table("cards").mean("a", window=days(1)))
+    hour = Ratio("a", CARDS_MEAN)
+    old = Ratio("a", Table("cards", ttl=days(9)).mean("a", window=hours(1)))
+    assert len({FeatureSpec((each,)).fingerprint() for each in (day, hour, old)}) == 3
+
+
+def test_fingerprints_of_earlier_declarations_stay() -> None:
+    """Bundles and feature logs name them: numbers of one event and of a table, as they were before operands grew."""
+    spec = FeatureSpec((Ratio(Difference("a", "b"), "b"), Above(Log1p("a"), 2), IsNull("b"), CARDS_MEAN))
+    assert spec.fingerprint() == "c62c8e04e47201f70cc408cf08cba871e5c3b5bd4adf34f495ffbd7907975ee7"
+
+
+def test_an_aggregate_does_not_read_an_aggregate() -> None:
+    """State of state has no order of updates: it is refused where it is declared, with the table."""
+    with pytest.raises(TopologyError, match="table 'cards': 'cards_mean_a_1h' cannot be aggregated"):
+        Table("cards").max(Ratio("a", CARDS_MEAN), window=hours(1))
+
+
+def test_two_aggregates_below_features_have_different_names() -> None:
+    """Values of aggregates are kept by name: one name for two is refused."""
+    one, other = (Table("cards", ttl=ttl).last("a") for ttl in (days(1), days(2)))
+    with pytest.raises(TopologyError, match="two aggregates are named 'cards_last_a'"):
+        FeatureSpec((Ratio("a", one), Difference("a", other)))
 
 
 def test_it_takes_numbers_only() -> None:

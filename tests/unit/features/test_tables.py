@@ -9,7 +9,8 @@ import pytest
 
 from surgetank import Events, Field
 from surgetank.errors import TopologyError
-from surgetank.features.derived import Difference, Log1p
+from surgetank.features.arithmetic import Difference
+from surgetank.features.derived import Log1p
 from surgetank.features.row_layout import RingWindow
 from surgetank.features.spec import FeatureSpec
 from surgetank.features.tables import Aggregate, Table, TableState, days, hours, minutes, seconds, table_states

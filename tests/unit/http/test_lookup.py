@@ -31,6 +31,7 @@ PIPELINE = Pipeline(
     scores=Scores("payments.scores"),
 )
 FORMATS, _ = row_serdes(PIPELINE)
+PATHS = ["/live", "/metrics", "/ready", "/v1/payments/features/KEY", "/v1/payments/predictions/KEY"]
 
 
 class Stopped:
@@ -167,7 +168,14 @@ def test_other_paths_are_not_its_own(target: str) -> None:
     with worker.server:
         status, found = worker.get(target)
     assert status == HTTPStatus.NOT_FOUND
-    assert found == {"error": f"nothing at {target}", "paths": ["/live", "/metrics", "/ready"]}
+    assert found == {"error": f"nothing at {target}", "paths": PATHS}
+
+
+def test_the_root_lists_the_lookups() -> None:
+    """With the paths of the monitoring."""
+    worker = Worker({})
+    with worker.server:
+        assert worker.get("/")[1]["paths"] == PATHS
 
 
 @pytest.mark.parametrize("key", ["a/ä", "a b+c", "50%", "a&key=b", "../a", "#;?\x00"])
@@ -179,6 +187,38 @@ def test_a_key_may_hold_any_character(two: tuple[Worker, Worker], key: str) -> N
     for worker in (other, one):
         assert worker.get(f"/v1/payments/predictions/{quote(key, safe='')}")[1]["key"] == key
         assert list(worker.get(f"/v1/payments/predictions?{urlencode({'key': key})}")[1]["found"]) == [key]
+
+
+@pytest.mark.parametrize("key", [(7).to_bytes(8, "big"), b"\x00\x00\x00\x00\x05\x02a", b"\xff\xfe", b"a"])
+def test_a_binary_key_is_looked_up(two: tuple[Worker, Worker], key: bytes) -> None:
+    """Longs, keys in Avro and any other bytes are asked for as hexadecimal digits, also of a peer."""
+    one, other = two
+    for table in ("predictions", "cards"):
+        other.shelf.rows[1][table][key] = other.shelf.rows[1][table][b"a"]
+
+    for worker in (other, one):
+        for kind in ("predictions", "features"):
+            status, found = worker.get(f"/v1/payments/{kind}?key_hex={key.hex().upper()}&key_hex=1234")
+            assert status == HTTPStatus.OK
+            assert found["found"][key.hex()]["key_hex"] == key.hex()
+            assert found["unknown"] == ["1234"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/payments/predictions/%FF",
+        "/v1/payments/predictions?key=%FF",
+        "/v1/payments/predictions?key_hex=0",
+        "/v1/payments/predictions?key_hex=xy",
+        "/v1/payments/predictions?key_hex=00&key=a",
+    ],
+)
+def test_a_key_that_is_no_text_is_looked_up_as_text(two: tuple[Worker, Worker], target: str) -> None:
+    """It is not "not found": the request is wrong, and the answer says how to ask."""
+    status, found = two[0].get(target)
+    assert status == HTTPStatus.BAD_REQUEST
+    assert "key_hex" in found["error"]
 
 
 def test_a_hundred_long_keys_fit_in_a_request(two: tuple[Worker, Worker]) -> None:

@@ -1,11 +1,12 @@
 """The local cluster's shape, properties and what it asks of the machine: all that needs no broker."""
 
+import hashlib
 import json
-import stat
-import threading
+import re
 import uuid
 from collections import deque
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,8 @@ from surgetank.kafka.local import cluster_layout, jars
 from surgetank.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
 from surgetank.kafka.local.cluster import LocalCluster, new_cluster_id
 from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
+from surgetank.kafka.local.locked_files import read_lock
+from tests.support.file_server import file_server
 
 
 def _loaded(text: str) -> dict[str, str]:
@@ -94,10 +97,9 @@ def test_no_folder_for_jars_that_can_be_written(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(StartupError, match=r"no home folder .*set SURGETANK_CACHE"):
         jars.cache({})
     monkeypatch.undo()
-    (tmp_path / "mvn").touch(mode=0o755)
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="cannot hold Apache Kafka's jars: Not a directory; set SURGETANK_CACHE"):
-        jars.fetch({"PATH": str(tmp_path), "SURGETANK_CACHE": str(tmp_path / "file" / "cache")})
+        jars.fetch({"SURGETANK_CACHE": str(tmp_path / "file" / "cache")})
 
 
 def _no_home(_: Path) -> Path:
@@ -191,60 +193,37 @@ def test_the_cache_is_where_the_environment_says(environment: dict[str, str], ex
     assert jars.cache(environment) == expected
 
 
-def _program(folder: Path, name: str, script: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
+def test_the_lock_file_pins_the_jars_of_the_pom() -> None:
+    """Each line is a checksum and the path of a jar in Maven's layout; versions are those of ops/kafka-jars/pom.xml."""
+    files = read_lock(jars.LOCK)
+    assert len({file.name for file in files}) == len(files) > 40
+    for file in files:
+        *_, artifact, version, name = file.path.split("/")
+        assert name == f"{artifact}-{version}.jar"
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+    pom = ElementTree.parse(Path(__file__).parents[3] / "ops" / "kafka-jars" / "pom.xml")
+    assert jars.version() == pom.findtext("{*}properties/{*}kafka.version")
+    assert f"log4j-slf4j-impl-{pom.findtext('{*}properties/{*}log4j.version')}.jar" in {file.name for file in files}
 
 
-def test_no_java_says_what_to_install(tmp_path: Path) -> None:
-    """Without a java, the message names the version to install and the way with Docker."""
-    with pytest.raises(StartupError, match=r"no java on PATH: install a JDK 17 or later, or .*docker compose"):
-        jars.find_java({"PATH": str(tmp_path)})
-
-
-def test_an_old_java_is_named(tmp_path: Path) -> None:
-    """A java before 17 is refused, with its path and version; JAVA_HOME goes before PATH."""
-    _program(tmp_path / "bin", "java", """echo 'openjdk version "11.0.20" 2023-07-18' >&2""")
-    with pytest.raises(StartupError, match=r"bin/java is Java 11\.0\.20.*17 or later"):
-        jars.find_java({"JAVA_HOME": str(tmp_path), "PATH": "/usr/bin"})
-
-
-def test_no_maven_says_what_to_install(tmp_path: Path) -> None:
-    """Without mvn and without fetched jars, the message says so and names the way with Docker."""
-    with pytest.raises(StartupError, match=r"no mvn on PATH.*docker compose"):
-        jars.fetch({"PATH": str(tmp_path), "SURGETANK_CACHE": str(tmp_path)})
-
-
-def test_a_failing_maven_is_quoted_and_leaves_nothing(tmp_path: Path) -> None:
-    """Maven's last lines are shown, and no half-filled folder is taken for the jars the next time."""
-    _program(tmp_path / "bin", "mvn", "echo '[ERROR] Unknown host'; exit 1")
-    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SURGETANK_CACHE": str(tmp_path / "cache")}
-    with pytest.raises(StartupError, match=r"exit 1(?s:.*)\[ERROR\] Unknown host"):
-        jars.fetch(environment)
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_processes_that_race_for_the_jars_all_get_them(tmp_path: Path) -> None:
-    """Eight at once: each gets the same complete folder, and no scratch folder is left."""
-    # Stands for Maven only: it takes a while to fill the folder that it is told to fill.
-    script = """for a; do case $a in -DoutputDirectory=*) d=${a#*=};; esac; done
-mkdir -p "$d"; touch "$d/kafka_1.jar"; sleep 0.2; touch "$d/last.jar" """
-    _program(tmp_path / "bin", "mvn", script)
-    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "SURGETANK_CACHE": str(tmp_path / "cache")}
-    got: list[set[str]] = []
-    threads = [
-        threading.Thread(target=lambda: got.append({jar.name for jar in jars.fetch(environment).iterdir()}))
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert got == [{"kafka_1.jar", "last.jar"}] * 8
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+def test_an_interrupted_fetch_is_completed_by_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A jar that the mirror of the environment lacks is named, the other one is kept; then both are there."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(jars, "LOCK", tmp_path / "kafka.lock")
+    paths = ["org/apache/kafka/kafka_2.13/9.9/kafka_2.13-9.9.jar", "org/x/y/1/y-1.jar"]
+    lines = [f"{hashlib.sha256(path.encode()).hexdigest()}  {path}\n" for path in paths]
+    jars.LOCK.write_text("".join(lines))
+    with file_server() as server:
+        environment = {"SURGETANK_CACHE": str(tmp_path / "cache"), "SURGETANK_MAVEN_REPOSITORY": server.url}
+        server.files[paths[0]] = paths[0].encode()
+        with pytest.raises(StartupError, match=r"y-1\.jar .* 404"):
+            jars.fetch(environment)
+        server.files[paths[1]] = paths[1].encode()
+        home = jars.fetch(environment)
+    assert jars.fetch(environment | {"SURGETANK_MAVEN_REPOSITORY": "not needed any more"}) == home
+    assert home.name.startswith("kafka-9.9-")
+    assert {path.name for path in home.glob("*.jar")} == {"kafka_2.13-9.9.jar", "y-1.jar"}
+    assert server.asked == {paths[0]: 1, paths[1]: 2}
 
 
 def test_a_cluster_of_another_shape_asks_for_fresh(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""surgetank.kafka.topic_reader: the offsets of partitions while their leaders move."""
+"""surgetank.kafka.topic_reader: the offsets of partitions while their leaders move, and errors of reading."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from surgetank.errors import BrokerError
+from surgetank.errors import BrokerError, SurgetankError, TopicsError
 from surgetank.kafka.clients import Admin
-from surgetank.kafka.topic_reader import offsets
+from surgetank.kafka.columnar.results import PartitionError
+from surgetank.kafka.topic_reader import offsets, raise_if_unreadable
 from surgetank.records import TopicPartition
 
 SOURCE = TopicPartition("events", 3)
@@ -62,3 +63,25 @@ def test_other_errors_of_offsets_are_raised_at_once() -> None:
     with pytest.raises(BrokerError, match=r"the offsets of topic 'events' are not known: .*uthoriz"):
         asked(answers)
     assert len(answers.left) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "raised", "message"),
+    [
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, TopicsError, r"events\[3\] at kafka:9092: the topic was deleted"),
+        (KafkaError._UNKNOWN_TOPIC, TopicsError, r"events\[3\] at kafka:9092: the topic was deleted"),
+        (KafkaError.OFFSET_OUT_OF_RANGE, BrokerError, r"events\[3\] at kafka:9092 cannot be read"),
+    ],
+)
+def test_an_error_of_a_partition_names_it(code: int, raised: type[SurgetankError], message: str) -> None:
+    """The reader of batches and the reader of a whole topic raise the same."""
+    with pytest.raises(raised, match=message):
+        raise_if_unreadable("kafka:9092", PartitionError(SOURCE, KafkaError(code)))
+
+
+def test_an_error_of_no_partition_is_left_to_the_client() -> None:
+    """A lost connection is repaired by librdkafka."""
+    lost = KafkaError(KafkaError._ALL_BROKERS_DOWN)
+    raise_if_unreadable("kafka:9092", PartitionError(TopicPartition("", -1), lost))
+    with pytest.raises(BrokerError):
+        raise_if_unreadable("kafka:9092", PartitionError(SOURCE, lost))

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from surgetank import Events, Field, Pipeline, Scores
+from surgetank import Difference, Events, Field, Pipeline, Ratio, Scores
 from surgetank.cli import app
 from surgetank.drills.recording import Recording
 from surgetank.errors import StartupError, SurgetankError, TopologyError
 from surgetank.features.spec import Input
 from surgetank.features.tables import Table, days, hours
 from surgetank.offline.backfill import FINGERPRINT, ProgressCallback, backfill, compute_aggregates, matrices
-from surgetank.offline.history import History, milliseconds
+from surgetank.offline.history import History, OrderedEvents, milliseconds
 from tests.support.flights_quarter import first_quarter
 from topology.flights import flights as remembering
 from topology.recordings.flights import recording
@@ -111,6 +111,19 @@ IN_ORDER_OF_TIME = [
 def test_each_event_sees_what_stands_before_it() -> None:
     """By event time, ties in the order declared; facts feed their table, events their own."""
     assert rows_of(PIPELINE, of(PIPELINE, QUESTIONS, FACTS)) == IN_ORDER_OF_TIME
+
+
+def test_features_of_aggregates_come_out_of_a_recording() -> None:
+    """An aggregate that is only an operand is computed too, of facts and of own events, in the order of the matrix."""
+    pipeline = pipeline_of(Ratio("x", known.last("said")), Difference("x", own.last("x")))
+    history = History(
+        {
+            ASKED.topic: OrderedEvents(asked(("k", 2, 8.0), ("k", 4, 6.0)), np.array([1, 2])),
+            TOLD.topic: OrderedEvents(told(("k", 1, 4)), np.array([0])),
+        }
+    )
+    ((_, matrix),) = matrices(pipeline, history.topics[ASKED.topic], compute_aggregates(pipeline, history))
+    np.testing.assert_array_equal(matrix, np.array([[8, 2, np.nan], [6, 1.5, -2]], dtype=np.float32))
 
 
 def test_files_say_the_same_as_a_recording(tmp_path: Path) -> None:

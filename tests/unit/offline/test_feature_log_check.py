@@ -5,7 +5,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgetank.offline.feature_log_check import _LoggedFeatures, _TopicRecords, processing_order
+from surgetank import Above, Difference, Events, Pipeline, Scores, Table, hours
+from surgetank.offline.comparison import ComputedFeatures, compare
+from surgetank.offline.feature_log_check import _LoggedFeatures, offline_values, processing_order
+from surgetank.offline.history import History, OrderedEvents
+from surgetank.offline.topic_records import TopicRecords
 from surgetank.records import large_binary
 from topology.flights import flights
 
@@ -63,7 +67,7 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
         "fingerprint": [flights.spec.fingerprint()] * 2 + ["other"],
         "source_topic": ["before", flights.events.topic, flights.events.topic],
     }
-    log = _TopicRecords(
+    log = TopicRecords(
         pa.table(columns), np.arange(3), np.arange(3), large_binary([None] * 3), np.zeros(3, dtype=np.bool_)
     )
 
@@ -71,3 +75,34 @@ def test_records_of_events_of_another_topic_are_left_alone() -> None:
 
     assert found.values.tolist() == [[2.0] * width]
     assert (found.doubled, found.others) == (0, 2)
+
+
+def test_what_follows_from_an_aggregate_is_compared_bit_by_bit() -> None:
+    """A sum that differs in its last digits changes no feature of it: that is computed from the logged sum."""
+    cards = Table("cards")
+    mean = cards.mean("x", window=hours(1))
+    pipeline = Pipeline(
+        name="t",
+        events=Events("t.in", schema="s", key="who", time="at"),
+        features=(Difference("x", mean), Above(mean, 0.2), mean),
+        model="m",
+        scores=Scores("t.scores"),
+    )
+    events = pa.table(
+        {
+            "event_id": ["a", "b", "c"],
+            "who": ["k"] * 3,
+            "at": pa.array([0, 1, 2], pa.timestamp("ms", tz="UTC")),
+            "x": [0.1, 0.3, 0.2],
+        }
+    )
+    history = History({"t.in": OrderedEvents(events, np.arange(3))})
+    logged = np.nextafter(0.2, 1)
+    rows, online = np.array([0, 2]), np.array([[np.nan] * 3, [np.float32(0.2 - logged), 1.0, logged]])
+
+    found = offline_values(pipeline, history, rows, online)
+
+    np.testing.assert_array_equal(found[:, :2], online[:, :2])
+    np.testing.assert_allclose(found[:, 2], [np.nan, 0.2], rtol=1e-12)
+    ids = pa.array(["0", "2"])
+    assert compare(pipeline.spec.logged, ComputedFeatures(ids, online), ComputedFeatures(ids, found)).ok

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgetank import Events, Field, Pipeline, Scores, Table, hours
+from surgetank import Events, Field, Pipeline, Ratio, Scores, Table, hours
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.drills.wire import decoder
@@ -106,6 +106,20 @@ def test_statistics_are_written_as_computed_and_all_else_as_the_model_got_it() -
     assert found["source_partition"].to_pylist() == [1, 1]
     assert found["source_offset"].to_pylist() == [7, 11]
     assert set(found["fingerprint"].to_pylist()) == {PIPELINE.spec.fingerprint()}
+
+
+def test_aggregates_below_a_feature_are_logged_behind_the_features() -> None:
+    """So that what follows from them can be checked bit by bit: each once, in double precision."""
+    features = (Ratio("b", FEATURES[0]), Field("b"), FEATURES[2])
+    pipeline = Pipeline(name="told", events=EVENTS, features=features, model="m", scores=Scores("scores"))
+
+    found = recorded(
+        FeatureLog(pipeline, ENCODER, lambda _: {}), slices([(1, "events", 7)]), np.array([[1 / 3, 0.1, 2.0]])
+    )
+
+    assert [each.name for each in pipeline.spec.logged[3:]] == [FEATURES[0].name]
+    # The matrix of this test repeats the values by place: the model's inputs come first, then the aggregate.
+    assert found["values"].to_pylist() == [[float(np.float32(1 / 3)), float(np.float32(0.1)), 2.0, 1 / 3]]
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from([0, 1]), st.sampled_from(["events", "facts"])), max_size=9)))

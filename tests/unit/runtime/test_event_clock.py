@@ -264,3 +264,21 @@ def test_brokers_with_a_wrong_clock_are_outvoted_by_the_events() -> None:
     clock.appended(source.monotonic(), round((source.true - DAY) * 1000))
     read_new(clock, source, SAMPLES)
     assert clock.now() == source.now()
+
+
+def test_producers_with_wrong_clocks_take_turns_and_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The metric always shows the last difference; the log says it five times a minute at most."""
+    wrong, metrics = WrongClock(0.0), Metrics()
+    clock = EventClock(wrong, metrics)
+    with caplog.at_level(logging.INFO):
+        for number in range(4_000):
+            wrong.at += 0.03
+            read(clock, wrong.true + DAY * (number // 40), number)
+    assert 5 < len(caplog.records) <= 15  # in 2 minutes
+    assert gauge(metrics) == pytest.approx(-99 * DAY, abs=DAY)
+
+    wrong.at += 60.0
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        read_new(clock, wrong, SAMPLES, 4_000)
+    assert "agrees" in caplog.records[-1].message

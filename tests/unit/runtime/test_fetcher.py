@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 
+from surgetank.clock import SystemClock
 from surgetank.kafka.columnar.results import PartitionError, Polled
 from surgetank.records import PartitionRecords, TaskId, TopicPartition, large_binary
 from surgetank.runtime.fetcher import Fetcher, FetchPosition
@@ -26,6 +27,7 @@ def fetcher_of(troubles: list[tuple[TopicPartition, str]]) -> Fetcher:
         queues=RecordQueues(10, 1000, ArrivalOrder()),
         on_fetched=lambda _: None,
         on_trouble=lambda source, text: troubles.append((source, text)),
+        clock=SystemClock(),
     )
     fetcher._assign({HELD: FetchPosition(TaskId("s", 3), 7, 5)})
     return fetcher

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.serving.row_order import ROWS_MIN, RowOrder, row_order
+from surgetank.serving.scikit_trees import INPUT, OUTPUT, onnx_bytes
 
 Float32s = npt.NDArray[np.float32]
 

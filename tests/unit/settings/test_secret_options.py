@@ -167,3 +167,51 @@ def test_the_worker_refuses_a_secret_before_anything_else() -> None:
     result = CliRunner().invoke(app, ["worker", "flights", "--set", f"kafka.client.sasl.password={PASSWORD}"])
     assert isinstance(result.exception, SettingsError)
     assert result.exception.exit_code == 2
+
+
+@pytest.mark.parametrize("option", SECRETS)
+@pytest.mark.parametrize("source", ["file", "environment", "command line"])
+def test_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, source: str, option: str) -> None:
+    """Its name is no secret and may stand on a command line; each new client reads the file again."""
+    Path("secret").write_text(f"{PASSWORD}\n")
+    flags = {}
+    if source == "file":
+        Path("surgetank.toml").write_text(f'[kafka.client]\n"{option}_file" = "secret"\n')
+    if source == "environment":
+        monkeypatch.setenv(f"SURGETANK_KAFKA__CLIENT__{option.replace('.', '_').upper()}_FILE", "secret")
+    if source == "command line":
+        flags = assigned([f"kafka.client.{option}_file=secret"])
+    kafka = load(flags).kafka
+    assert kafka.client == {f"{option}_file": "secret"}
+    assert kafka.client_options() == {option: PASSWORD}
+    Path("secret").write_text("changed")
+    assert kafka.client_options() == {option: "changed"}
+
+
+def test_an_option_of_librdkafka_that_ends_with_file_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is librdkafka that reads the file."""
+    monkeypatch.setenv("SURGETANK_KAFKA__CLIENT__SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE", "key.pem")
+    assert load().kafka.client_options() == {"sasl.oauthbearer.assertion.private.key.file": "key.pem"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "No such file"), (b"", "the file is empty"), (b"\n", "the file is empty"), (b"\xff", "not UTF-8")],
+)
+def test_a_file_without_a_secret_is_named(content: bytes | None, says: str) -> None:
+    """With the option that names it."""
+    if content is not None:
+        Path("secret").write_bytes(content)
+    kafka = KafkaSettings(client={"sasl.password_file": "secret"})
+    with pytest.raises(SettingsError, match=rf"kafka\.client\.sasl\.password_file: secret: .*{says}"):
+        kafka.client_options()
+
+
+def test_a_secret_and_its_file_are_not_both_taken() -> None:
+    """Which one counts would be a guess."""
+    Path("surgetank.toml").write_text(
+        f'[kafka.client]\n"sasl.password" = "{PASSWORD}"\n"sasl.password_file" = "secret"\n'
+    )
+    with pytest.raises(SettingsError, match=r"sasl\.password and sasl\.password_file are both set") as caught:
+        load()
+    assert PASSWORD not in str(caught.value)

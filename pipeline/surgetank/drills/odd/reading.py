@@ -7,6 +7,7 @@ from typing import NamedTuple
 from surgetank.drills.odd.stopping import raise_if_stopped
 from surgetank.errors import BrokerError
 from surgetank.kafka import clients
+from surgetank.kafka.columnar.plain import PlainConsumer
 from surgetank.kafka.topic_reader import TopicReader, offsets, partitions
 from surgetank.records import Headers, TopicPartition
 from surgetank.settings import KafkaSettings
@@ -38,7 +39,7 @@ def read_topics(kafka: KafkaSettings, topics: Sequence[str], stop: threading.Eve
 
     Raises BrokerError, TopicsError, DrillStopped.
     """
-    with TopicReader(kafka, topics) as reader:
+    with TopicReader(kafka, topics, consumer=PlainConsumer) as reader:
         ends, silent = reader.ends(), 0.0
         while not reader.reached(ends):
             raise_if_stopped(stop)

@@ -20,7 +20,7 @@ from surgetank.kafka.columnar.library import (
     raise_for_code,
     raise_for_error,
 )
-from surgetank.kafka.columnar.results import PartitionError, Polled
+from surgetank.kafka.columnar.results import POLL_INTERRUPTED, PartitionError, Polled
 from surgetank.records import Headers, Int64s, PartitionRecords, TopicPartition
 
 Option = str | int | float | bool
@@ -41,7 +41,9 @@ class ColumnarConsumer:
         self._handle: int | None = _new(options)
         LIBRARY.rd_kafka_poll_set_consumer(self._handle)
         self._queue: int = LIBRARY.rd_kafka_queue_get_consumer(self._handle)
+        self._interrupted = False  # whether a poll began whose result is not complete
         self._messages = np.zeros(ROWS_MAX, dtype=np.int64)
+        self._taken = np.zeros(1, dtype=np.int64)
         self._fields = np.zeros(ROWS_MAX, dtype=MESSAGE)
         self._group_of = np.zeros(ROWS_MAX, dtype=np.int32)
         self._groups = np.zeros((ROWS_MAX, walk.GROUP_COLUMNS), dtype=np.int64)
@@ -91,10 +93,29 @@ class ColumnarConsumer:
         """See ``BatchConsumer``."""
         if self._handle is None:
             raise RuntimeError("the consumer is closed")
+        if self._interrupted:
+            raise RuntimeError(POLL_INTERRUPTED)
+        self._interrupted = True
+        polled = self._poll(timeout, rows_max, bytes_max)
+        self._interrupted = False
+        return polled
+
+    def close(self) -> None:
+        """See ``BatchConsumer``."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            walk.destroy(self._messages, self._taken)  # rd_kafka_destroy waits until all are
+            LIBRARY.rd_kafka_consumer_close(handle)
+            LIBRARY.rd_kafka_queue_destroy(self._queue)
+            LIBRARY.rd_kafka_destroy(handle)
+
+    def _poll(self, timeout: float, rows_max: int, bytes_max: int) -> Polled:
+        """Take messages and copy them out. Where an exception ends this, ``close`` destroys the messages."""
         n, _, self._largest = walk.take(
             self._queue,
             round(timeout * 1000),
             self._messages,
+            self._taken,
             self._fields,
             min(rows_max, ROWS_MAX),
             bytes_max,
@@ -103,24 +124,14 @@ class ColumnarConsumer:
         )
         if n == 0:
             return Polled([], [], 0)
-        try:
-            count = walk.group(self._messages, self._fields, n, self._group_of, self._groups, self._scratch)
-            errors = self._errors(n)
-            blocks = [_Block(group) for group in self._groups[:count].tolist()]
-        except BaseException:
-            walk.destroy(self._messages, n)
-            raise
+        count = walk.group(self._messages, self._fields, n, self._group_of, self._groups, self._scratch)
+        errors = self._errors(n)
+        blocks = [_Block(group) for group in self._groups[:count].tolist()]
         places = np.array([block.places for block in blocks], dtype=np.int64).reshape(-1, walk.PLACE_COLUMNS)
-        walk.copy_out(self._messages, self._fields, n, self._group_of, self._groups, count, places, self._scratch)
+        walk.copy_out(
+            self._messages, self._taken, self._fields, self._group_of, self._groups, count, places, self._scratch
+        )
         return Polled([block.records() for block in blocks], errors, sum(block.rows for block in blocks))
-
-    def close(self) -> None:
-        """See ``BatchConsumer``."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            LIBRARY.rd_kafka_consumer_close(handle)
-            LIBRARY.rd_kafka_queue_destroy(self._queue)
-            LIBRARY.rd_kafka_destroy(handle)
 
     def _errors(self, n: int) -> list[PartitionError]:
         """Return the errors among n messages that are not yet destroyed."""

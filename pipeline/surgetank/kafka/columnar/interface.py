@@ -39,11 +39,15 @@ class BatchConsumer(Protocol):
         Stops at ``rows_max`` rows, and before the bytes of keys, values and headers are expected to exceed
         ``bytes_max``, as estimated from the largest recent record. If records suddenly become larger, the excess is
         bounded by the client's prefetch (``queued.max.messages.kbytes``). Returns one record whatever its size.
+
+        An exception that ends a poll, as KeyboardInterrupt, may lose records that were already taken: the consumer has
+        no position any more, and every later poll raises RuntimeError. Close it, and assign the positions after the
+        last returned records to a new one.
         """
         ...
 
     def close(self) -> None:
-        """Close; may take seconds while brokers are unavailable."""
+        """Close, also after an exception ended a poll; may take seconds while brokers are unavailable."""
         ...
 
 

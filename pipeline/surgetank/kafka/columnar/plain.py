@@ -7,7 +7,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from surgetank.kafka.columnar.results import Appended, PartitionError, Polled
+from surgetank.kafka.columnar.results import POLL_INTERRUPTED, Appended, PartitionError, Polled
 from surgetank.kafka.message_headers import headers_of
 from surgetank.records import Headers, Int64s, OutputRecords, PartitionRecords, TopicPartition, large_binary
 
@@ -17,6 +17,7 @@ class PlainConsumer:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._consumer = Consumer(dict(options))
+        self._interrupted = False  # whether a poll began whose result is not complete
         self._largest = 1
 
     def look_up(self, topic: str, timeout: float) -> None:
@@ -43,6 +44,18 @@ class PlainConsumer:
 
     def poll(self, timeout: float, *, rows_max: int, bytes_max: int) -> Polled:
         """See ``BatchConsumer``."""
+        if self._interrupted:
+            raise RuntimeError(POLL_INTERRUPTED)
+        self._interrupted = True
+        polled = self._poll(timeout, rows_max, bytes_max)
+        self._interrupted = False
+        return polled
+
+    def close(self) -> None:
+        """See ``BatchConsumer``."""
+        self._consumer.close()
+
+    def _poll(self, timeout: float, rows_max: int, bytes_max: int) -> Polled:
         # consume(n, t) waits all of t unless n records are available; poll returns with the first record.
         first = self._consumer.poll(timeout)
         found = [] if first is None else [first]
@@ -70,10 +83,6 @@ class PlainConsumer:
         self._largest = seen
         records = [_records(source, theirs, ends.get(source, -1)) for source, theirs in rows.items()]
         return Polled(records, errors, sum(map(len, records)))
-
-    def close(self) -> None:
-        """See ``BatchConsumer``."""
-        self._consumer.close()
 
 
 class PlainProducer:

@@ -6,6 +6,11 @@ from confluent_kafka import KafkaError
 
 from surgetank.records import PartitionRecords, TopicPartition
 
+POLL_INTERRUPTED = (
+    "an exception ended an earlier poll, whose records were not returned: close this consumer, and assign the "
+    "positions after the last returned records to a new one"
+)
+
 
 class PartitionError(NamedTuple):
     """An error of reading a partition. Partition -1, with a topic that may be empty: it concerns no partition."""

@@ -1,7 +1,11 @@
 """The compiled loops of the consumer: take messages from the queue, group them by partition, copy them to columns.
 
 Messages are C pointers in an int64 array; ``fields`` holds a copy of each one's struct. No loop needs the interpreter
-or holds its lock. Every message that ``take`` returned must be passed to ``copy_out`` or ``destroy`` exactly once.
+or holds its lock, and no exception of another thread or of a signal handler is raised inside one.
+
+``taken`` is int64 [1]: the number of messages, from the first on, that were taken and not yet destroyed. ``take`` adds
+to it; ``copy_out`` and ``destroy`` destroy that many and set it to 0. So the caller's memory has the number wherever an
+exception ends the caller.
 """
 
 from typing import Any
@@ -95,11 +99,12 @@ def _header_bytes(message: int, scratch: Int64s) -> int:
     return total
 
 
-@compiled(_tuple_of(int64, 3)(int64, int32, _INT64S, _FIELDS, int64, int64, int64, _INT64S))
+@compiled(_tuple_of(int64, 3)(int64, int32, _INT64S, _INT64S, _FIELDS, int64, int64, int64, _INT64S))
 def take(
     queue: int,
     timeout_ms: int,
     messages: Int64s,
+    taken: Int64s,
     fields: Fields,
     rows_max: int,
     bytes_max: int,
@@ -109,8 +114,8 @@ def take(
     """Take messages from a queue and copy their structs into ``fields``.
 
     Waits up to ``timeout_ms`` for the first message, then takes the available ones: a call for many messages would wait
-    its whole timeout. ``largest`` is the expected maximum size of a record in bytes. Returns the number of messages,
-    the bytes of their keys, values and headers, and the size of the largest one.
+    its whole timeout. ``taken`` must be 0. ``largest`` is the expected maximum size of a record in bytes. Returns the
+    number of messages, the bytes of their keys, values and headers, and the size of the largest one.
     """
     n, size, seen = 0, 0, 1
     want = 1
@@ -118,6 +123,7 @@ def take(
         got = consume_batch_queue(queue, timeout_ms if n == 0 else 0, messages.ctypes.data + 8 * n, want)
         if got <= 0:
             break
+        taken[0] += got
         for i in range(n, n + got):
             copy(fields.ctypes.data + MESSAGE_BYTES * i, messages[i], MESSAGE_BYTES)
             length = fields[i].value_length + fields[i].key_length
@@ -196,24 +202,24 @@ def group(messages: Int64s, fields: Fields, n: int, group_of: Int32s, groups: In
     return count
 
 
-@compiled(types.void(_INT64S, _FIELDS, int64, _INT32S, _INT64S_2D, int64, _INT64S_2D, _INT64S))
+@compiled(types.void(_INT64S, _INT64S, _FIELDS, _INT32S, _INT64S_2D, int64, _INT64S_2D, _INT64S))
 def copy_out(
     messages: Int64s,
+    taken: Int64s,
     fields: Fields,
-    n: int,
     group_of: Int32s,
     groups: Int64s,
     count: int,
     places: Int64s,
     scratch: Int64s,
 ) -> None:
-    """Copy the records of n messages to the columns of their partitions, in order, and destroy all n messages."""
+    """Copy the records of the taken messages to the columns of their partitions, in order, and destroy the messages."""
     for g in range(count):
         # Clears what is not written row by row: first offsets, and bitmaps in which bits are set.
         _int64s(places[g, AT_OFFSETS], (places[g, AT_VALUES] - places[g, AT_OFFSETS]) >> 3)[:] = 0
     row_of = np.zeros(count, dtype=np.int64)
     ends = np.zeros((count, 3), dtype=np.int64)  # bytes written of values, keys, headers
-    for i in range(n):
+    for i in range(taken[0]):
         g = group_of[i]
         message = fields[i]
         if g >= 0 and message.error == 0:
@@ -243,10 +249,12 @@ def copy_out(
                     _bytes(places[g, AT_HEADER_VALIDITY], (rows + 7) >> 3)[row >> 3] |= bit
                 _int64s(places[g, AT_HEADER_OFFSETS], rows + 1)[row + 1] = ends[g, 2]
         message_destroy(messages[i])
+    taken[0] = 0
 
 
-@compiled(types.void(_INT64S, int64))
-def destroy(messages: Int64s, n: int) -> None:
-    """Destroy n messages that were not copied out."""
-    for i in range(n):
+@compiled(types.void(_INT64S, _INT64S))
+def destroy(messages: Int64s, taken: Int64s) -> None:
+    """Destroy the taken messages, which were not copied out."""
+    for i in range(taken[0]):
         message_destroy(messages[i])
+    taken[0] = 0

@@ -65,8 +65,9 @@ class Broker:
         return process if mine else None
 
     def write(self, rendered: str) -> None:
-        """Write the properties file."""
+        """Write the properties file, readable by its owner only: it may hold passwords."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.properties.touch(mode=0o600)
         self.properties.write_text(rendered, encoding="ascii")
 
     def format(self, kafka: Kafka, cluster_id: str) -> "subprocess.Popen[str] | None":

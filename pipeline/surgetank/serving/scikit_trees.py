@@ -1,19 +1,25 @@
-"""Converts a trained scikit-learn ensemble to a minimal ONNX graph: trees, then a sigmoid.
+"""Converts a trained ``HistGradientBoostingClassifier`` to a minimal ONNX graph: trees, then a sigmoid.
+
+scikit-learn is needed by the caller only (the extra ``training`` of this package).
 
 The graph is built directly because that is exact (thresholds are rounded so that every float32 takes the same branch
 as in scikit-learn), faster than a classifier with label output, and reproducible byte by byte.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, checker, helper
-from sklearn.ensemble import HistGradientBoostingClassifier
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 INPUT = "features"
 OUTPUT = "probability"
 
 
-def onnx_bytes(classifier: HistGradientBoostingClassifier, features: int) -> bytes:
+def onnx_bytes(classifier: "HistGradientBoostingClassifier", features: int) -> bytes:
     """Return a binary classifier as ONNX: from float32 [rows, features] to the positive probability [rows, 1].
 
     Raises ValueError for categorical splits: declare categories as numbers instead.

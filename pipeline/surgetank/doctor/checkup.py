@@ -1,0 +1,76 @@
+"""The checks of `surgetank doctor`, in their order: the machine, Kafka, then a pipeline."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from surgetank.declaration import Pipeline
+from surgetank.doctor import cluster, machine, probes
+from surgetank.doctor.finding import CheckFinding, ok, problem, skipped
+from surgetank.errors import BrokerError, StartupError
+from surgetank.kafka import provisioning
+from surgetank.kafka.authorized_operations import authorized_operations, broker_settings
+from surgetank.settings import Settings
+from surgetank.worker.processing_parts import check_declaration
+
+
+def machine_findings(settings: Settings) -> Iterator[CheckFinding]:
+    """Yield what is found of this machine."""
+    telemetry, folder = settings.telemetry, settings.state.folder
+    yield machine.python(sys.version_info[:2])
+    yield machine.java(*probes.java_version())
+    yield machine.kafka_jars(*probes.source_of_jars())
+    error = probes.bind_error(telemetry.host, telemetry.port) if telemetry.port else None
+    yield machine.port(telemetry.host, telemetry.port, error)
+    free, writable = probes.free_bytes(folder)
+    yield machine.disk(str(folder), free, writable=writable)
+
+
+def declaration_findings(pipeline: Pipeline, settings: Settings, models: Path) -> Iterator[CheckFinding]:
+    """Yield whether the schemas and the model of a pipeline load. ``models``: its bundles, unless set otherwise."""
+    try:
+        model = check_declaration(pipeline, settings, models)
+    except StartupError as error:
+        yield problem("model", str(error), "correct the declaration, the schemas, or settings model.* and schemas.*")
+    else:
+        yield ok("model", f"{model.name} {model.version} and the schemas fit pipeline {pipeline.name!r}")
+
+
+def kafka_findings(settings: Settings, pipeline: Pipeline | None) -> Iterator[CheckFinding]:
+    """Yield what is found of Kafka, and of the topics of a pipeline, its rights, and the clock."""
+    kafka = settings.kafka
+    try:
+        brokers, broker = broker_settings(kafka)
+        yield cluster.kafka(kafka.bootstrap, brokers, broker)
+        if pipeline is None:
+            yield skipped("topics", "name a pipeline: surgetank doctor PIPELINE")
+            return
+        yield from _pipeline_findings(settings, pipeline)
+    except BrokerError as error:
+        yield problem("kafka", str(error), "start the brokers, or set kafka.bootstrap and kafka.client.*")
+
+
+def _pipeline_findings(settings: Settings, pipeline: Pipeline) -> Iterator[CheckFinding]:
+    kafka, recording = settings.kafka, settings.features.record
+    have = provisioning.existing(kafka)
+    needed = provisioning.needed(pipeline, recording=recording)
+    hidden = provisioning.hidden(kafka, [spec.name for spec in needed if spec.name not in have])
+    yield cluster.topics(pipeline.name, provisioning.problems(pipeline, have, recording=recording, hidden=hidden))
+    there = [spec.name for spec in needed if spec.name in have]
+    told = authorized_operations(kafka, there, pipeline.group)
+    required = required_rights(pipeline, recording=recording)
+    yield cluster.rights({resource: needs for resource, needs in required.items() if resource in told}, told)
+    yield machine.clock(probes.brokers_clock(kafka, pipeline) if pipeline.timeline in have else None)
+
+
+def required_rights(pipeline: Pipeline, *, recording: bool) -> dict[str, set[str]]:
+    """Return the rights that a worker needs, by resource as in ``authorized_operations``. Pure.
+
+    It reads all topics but features and timeline, and writes all but events and facts.
+    """
+    unread = {pipeline.recorded, pipeline.timeline}
+    rights: dict[str, set[str]] = {}
+    for spec in provisioning.needed(pipeline, recording=recording):
+        read = {"READ"} if spec.name not in unread else set()
+        rights[f"topic {spec.name}"] = {"DESCRIBE"} | read | ({"WRITE"} if spec.name not in pipeline.sources else set())
+    return rights | {f"group {pipeline.group}": {"READ", "DESCRIBE"}}

@@ -1,0 +1,84 @@
+"""What `surgetank doctor` makes of what it sees."""
+
+import pytest
+
+from surgetank.doctor import cluster, machine
+from surgetank.doctor.checkup import required_rights
+from surgetank.doctor.finding import CheckFinding, CheckSeverity
+from topology.flights import flights
+
+GIB = 2**30
+WORKER = required_rights(flights, recording=True)
+ALL: dict[str, set[str] | None] = {resource: {"READ", "WRITE", "DESCRIBE", "CREATE"} for resource in WORKER}
+
+
+@pytest.mark.parametrize(
+    ("finding", "severity"),
+    [
+        (machine.python((3, 10)), CheckSeverity.PROBLEM),
+        (machine.python((3, 11)), CheckSeverity.OK),
+        (machine.python((3, 13)), CheckSeverity.OK),
+        (machine.python((3, 14)), CheckSeverity.WARNING),
+        (machine.java("21.0.1", ""), CheckSeverity.OK),
+        (machine.java(None, "no java on PATH"), CheckSeverity.WARNING),
+        (machine.kafka_jars(""), CheckSeverity.OK),
+        (machine.kafka_jars("https://mirror.test/m"), CheckSeverity.OK),
+        (machine.kafka_jars("", "no address to download from"), CheckSeverity.WARNING),
+        (machine.port("127.0.0.1", 0, None), CheckSeverity.OK),
+        (machine.port("127.0.0.1", 9100, None), CheckSeverity.OK),
+        (machine.port("127.0.0.1", 9100, "Address already in use"), CheckSeverity.WARNING),
+        (machine.disk("/state", 6 * GIB, writable=True), CheckSeverity.OK),
+        (machine.disk("/state", 4 * GIB, writable=True), CheckSeverity.WARNING),
+        (machine.disk("/state", GIB // 2, writable=True), CheckSeverity.PROBLEM),
+        (machine.disk("/state", 6 * GIB, writable=False), CheckSeverity.PROBLEM),
+        (machine.clock(None), CheckSeverity.SKIPPED),
+        (machine.clock(-9.0), CheckSeverity.OK),
+        (machine.clock(-11.0), CheckSeverity.WARNING),
+        (machine.clock(3600.0), CheckSeverity.WARNING),
+        (cluster.kafka("k:9092", 3, None), CheckSeverity.OK),
+        (cluster.kafka("k:9092", 3, {}), CheckSeverity.OK),
+        (cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.9-IV0"}), CheckSeverity.OK),
+        (cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.6-IV2"}), CheckSeverity.WARNING),
+        (cluster.topics("flights", []), CheckSeverity.OK),
+        (cluster.topics("flights", ["topic 'a' is missing"]), CheckSeverity.PROBLEM),
+        (cluster.rights(WORKER, ALL), CheckSeverity.OK),
+        (cluster.rights(WORKER, ALL | {"topic flights.scores": {"READ", "DESCRIBE"}}), CheckSeverity.PROBLEM),
+        (cluster.rights(WORKER, ALL | {"group flights": None}), CheckSeverity.SKIPPED),
+    ],
+)
+def test_findings_say_what_to_do(finding: CheckFinding, severity: CheckSeverity) -> None:
+    """Only a problem ends the command with status 1; what is neither good nor unknown has advice."""
+    assert finding.severity is severity
+    assert finding.found
+    assert bool(finding.advice) is (severity in (CheckSeverity.WARNING, CheckSeverity.PROBLEM))
+
+
+def test_the_side_of_a_wrong_clock_is_named() -> None:
+    """Ahead and behind are mended on different machines."""
+    assert "3,600 s ahead" in machine.clock(3600.0).found
+    assert "3,600 s behind" in machine.clock(-3600.0).found
+
+
+@pytest.mark.parametrize(
+    ("sent", "appended", "received", "ahead"),
+    [(10.0, 10.5, 11.0, 0.0), (10.0, 4.0, 11.0, 6.0), (10.0, 20.0, 11.0, -9.0), (10.0, 10.0, 10.0, 0.0)],
+)
+def test_a_clock_differs_by_no_less(sent: float, appended: float, received: float, ahead: float) -> None:
+    """The time that the record was under way counts for neither side."""
+    assert machine.clock_difference(sent, appended, received) == ahead
+
+
+def test_the_release_of_brokers_before_4_0_is_named() -> None:
+    """It is the default of a setting that later brokers do not have."""
+    assert "Kafka 3.9" in cluster.kafka("k:9092", 1, {cluster.PROTOCOL_VERSION: "3.9-IV0"}).found
+    assert "4.0 or later" in cluster.kafka("k:9092", 1, {"log.dirs": "data"}).found
+
+
+def test_the_rights_of_a_worker() -> None:
+    """It reads events and state, and writes state and outputs; what is missing is named."""
+    assert WORKER["topic flights.boarding"] == {"READ", "DESCRIBE"}
+    assert WORKER["topic flights.timeline"] == {"WRITE", "DESCRIBE"}
+    assert WORKER["topic flights.scores"] == WORKER["topic flights.aircraft.changelog"] == {"READ", "WRITE", "DESCRIBE"}
+    assert WORKER["group flights"] == {"READ", "DESCRIBE"}
+    lacking = cluster.rights(WORKER, ALL | {"topic flights.scores": {"DESCRIBE"}})
+    assert "Read on topic flights.scores, Write on topic flights.scores" in lacking.found
