@@ -18,7 +18,7 @@ import numpy as np
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.registered_schemas import RegisteredSchemas
 from surgetank.codec.avro.types import Json
-from surgetank.codec.schema_ids import RegisteredSchema
+from surgetank.codec.schema_ids import RegisteredSchema, SchemaKey
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.codec.wire import FRAME_BYTES, frame
 from surgetank.drills.wire import encoder
@@ -35,23 +35,25 @@ class KnownIds:
     """A registry all of whose ids are known."""
 
     def __init__(self, schemas: dict[int, Json]) -> None:
-        self._schemas = {number: RegisteredSchema("AVRO", json.dumps(each)) for number, each in schemas.items()}
+        self._schemas: dict[SchemaKey, RegisteredSchema] = {
+            number: RegisteredSchema("AVRO", json.dumps(each)) for number, each in schemas.items()
+        }
 
-    def ask(self, ids: list[int]) -> None:
+    def ask(self, ids: list[SchemaKey]) -> None:
         """Do nothing."""
 
-    def resolve(self, ids: list[int], timeout: float) -> None:
+    def resolve(self, ids: list[SchemaKey], timeout: float) -> None:
         """Do nothing."""
 
-    def schema(self, number: int) -> RegisteredSchema | None:
+    def schema(self, number: SchemaKey) -> RegisteredSchema | None:
         """Return the schema of an id."""
         return self._schemas.get(number)
 
-    def is_denied(self, number: int) -> bool:
+    def is_denied(self, number: SchemaKey) -> bool:
         """Return whether there is no such id."""
         return number not in self._schemas
 
-    def disputed(self) -> list[int]:
+    def disputed(self) -> list[SchemaKey]:
         """Return none."""
         return []
 
@@ -119,7 +121,7 @@ def main() -> None:
     with_registry = AvroDeserializer(contracts, SCHEMA, value_bytes_max=VALUE_BYTES_MAX, writers=registered)
 
     def gated(batch: RecordBatch) -> int:
-        rows, _ = registered.ready_rows(batch.values, VALUE_BYTES_MAX)
+        rows, _ = registered.ready_rows(batch.values, None, VALUE_BYTES_MAX)
         assert rows == BATCH_ROWS
         return len(with_registry.deserialize(batch)[0])
 

@@ -9,8 +9,7 @@ import faust
 
 from surgetank.anomalies.anomaly_monitor import AnomalyMonitor
 from surgetank.clock import SystemClock
-from surgetank.codec.avro.serializer import AvroSerializer
-from surgetank.codec.formats import schema_lookup
+from surgetank.codec.formats import output_serializer, schema_lookup
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.http.monitoring import monitoring_server
@@ -90,6 +89,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         registered = registered_topics(pipeline, schemas, lookup)
         events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max, registered)
         gate = schema_gate(lookup, registered, settings.dead_letters.value_bytes_max)
+        scores = output_serializer("score", pipeline.scores.topic, schemas, settings, lookup)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
@@ -113,9 +113,9 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             events=events,
             facts=facts,
             stateful=stateful,
-            feature_log=feature_log(pipeline, schemas, stateful) if settings.features.record else None,
+            feature_log=feature_log(pipeline, settings, schemas, lookup, stateful),
             scorer=scorer,
-            scores=ScoreWriter(pipeline, AvroSerializer(schemas, "score"), bytes_max=limits.score),
+            scores=ScoreWriter(pipeline, scores, bytes_max=limits.score),
             dead_letter_bytes_max=limits.dead_letter,
             key_bytes_max=limits.key,
             clock=clock,
@@ -151,7 +151,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             identity=identity,
             address=address,
             topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},
-            processed=processed_events(pipeline, settings, schemas),
+            processed=processed_events(pipeline, settings, schemas, lookup),
             clock=clock,
             event_clock=event_clock,
             metrics=metrics,

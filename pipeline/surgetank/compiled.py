@@ -27,7 +27,7 @@ MODULES = (
     "surgetank.codec.avro.frames",
     "surgetank.codec.json.decode_loop",
     "surgetank.features.windows",
-    "surgetank.kafka.columnar.header_columns",
+    "surgetank.header_columns",
     "surgetank.kafka.columnar.producer",
     "surgetank.kafka.columnar.walk",
     "surgetank.serving.row_order",

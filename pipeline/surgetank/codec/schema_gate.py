@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from surgetank.codec.avro.id_headers import id_headers
 from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+from surgetank.codec.schema_ids import SchemaKey
 from surgetank.records import PartitionRecords, TopicPartition
 
 
@@ -14,7 +16,7 @@ class WatchedLookup(Protocol):
         """Call a function, in another thread, after each change."""
         ...
 
-    def why_waiting(self, ids: set[int]) -> str:
+    def why_waiting(self, ids: set[SchemaKey]) -> str:
         """Return why events of some ids wait, for people; empty if none of them waits."""
         ...
 
@@ -29,14 +31,14 @@ class RegisteredSchemaGate:
         self._lookup = lookup
         self._topics = topics
         self._value_bytes_max = value_bytes_max
-        self._waiting: dict[TopicPartition, list[int]] = {}  # replaced, never changed: other threads read it
+        self._waiting: dict[TopicPartition, list[SchemaKey]] = {}  # replaced, never changed: other threads read it
 
     def ready_rows(self, records: PartitionRecords) -> int:
         """Return how many of the first records can be decoded now; look the schemas of the others up."""
         schemas = self._topics.get(records.source.topic)
         if schemas is None:
             return len(records)
-        rows, ids = schemas.ready_rows(records.values, self._value_bytes_max)
+        rows, ids = schemas.ready_rows(records.values, id_headers(records), self._value_bytes_max)
         if ids != self._waiting.get(records.source, []):
             others = {source: each for source, each in self._waiting.items() if source != records.source}
             self._waiting = others | ({records.source: ids} if ids else {})

@@ -9,8 +9,9 @@ import logging
 import os
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from surgetank.codec.schema_ids import RegisteredSchema
+from surgetank.codec.schema_ids import RegisteredSchema, SchemaKey
 
 log = logging.getLogger(__name__)
 
@@ -21,18 +22,18 @@ class SchemaIdCache:
     def __init__(self, folder: Path, url: str) -> None:
         self.path = folder / f"schema-ids-{hashlib.sha256(url.encode()).hexdigest()[:12]}.json"
 
-    def read(self) -> dict[int, RegisteredSchema]:
+    def read(self) -> dict[SchemaKey, RegisteredSchema]:
         """Return the schemas by id; none if there is no file that can be read."""
         try:
             written: dict[str, Any] = json.loads(self.path.read_bytes())
-            return {int(number): RegisteredSchema(str(type_), str(text)) for number, (type_, text) in written.items()}
+            return {_key(name): RegisteredSchema(str(type_), str(text)) for name, (type_, text) in written.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s cannot be read (%s); schema ids are looked up again", self.path, error)
             return {}
 
-    def write(self, known: dict[int, RegisteredSchema]) -> None:
+    def write(self, known: dict[SchemaKey, RegisteredSchema]) -> None:
         """Replace the file. Several processes may do so at once: each writes what is true."""
         written = self.path.with_suffix(f".{os.getpid()}")
         try:
@@ -41,3 +42,7 @@ class SchemaIdCache:
             written.replace(self.path)
         except OSError as error:
             log.warning("%s cannot be written (%s); a restart looks schema ids up again", self.path, error.strerror)
+
+
+def _key(text: str) -> SchemaKey:
+    return int(text) if text.isdecimal() else UUID(text)

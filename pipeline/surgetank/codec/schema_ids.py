@@ -1,5 +1,7 @@
 """Decides what is known of the ids of a schema registry, and which ids to look up when. Pure.
 
+An id is a number, or the GUID that a registry gives a schema beside it.
+
 An id is *known* once the registry has returned its schema, and stays known while the registry is unavailable. It
 *waits* until then; an id that the registry denies for some time is *denied*, until the registry has it. A known id for
 which the registry returns another schema is *disputed*: it waits too, until the registry returns the first schema
@@ -8,6 +10,9 @@ again. Events of a waiting id must not be decoded.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from uuid import UUID
+
+SchemaKey = int | UUID
 
 BACKOFF_SECONDS = 0.25
 BACKOFF_SECONDS_MAX = 15.0
@@ -51,7 +56,7 @@ class SchemaIds:
 
     def __init__(
         self,
-        known: Mapping[int, RegisteredSchema],
+        known: Mapping[SchemaKey, RegisteredSchema],
         *,
         not_found_seconds: float,
         recheck_seconds: float,
@@ -61,19 +66,19 @@ class SchemaIds:
         self._not_found_seconds = not_found_seconds
         self._recheck_seconds = recheck_seconds
         self._is_same = is_same
-        self._ids = {number: _Id(schema, now) for number, schema in known.items()}
-        self._denied: dict[int, None] = {}  # in order
+        self._ids: dict[SchemaKey, _Id] = {number: _Id(schema, now) for number, schema in known.items()}
+        self._denied: dict[SchemaKey, None] = {}  # in order
         self._failures = 0
         self._not_before = now
         self.problem = ""  # why the registry is unavailable; empty if it answers
 
-    def ask(self, ids: Collection[int], now: float) -> None:
+    def ask(self, ids: Collection[SchemaKey], now: float) -> None:
         """Look these ids up, unless something is known of them."""
         for number in ids:
             if number not in self._ids:
                 self._ids[number] = _Id(None, now)
 
-    def due(self, now: float) -> list[int]:
+    def due(self, now: float) -> list[SchemaKey]:
         """Return the ids to look up now, those that wait first."""
         if now < self._not_before:
             return []
@@ -85,7 +90,7 @@ class SchemaIds:
         times = [each.due for each in self._ids.values()]
         return max(min(times), self._not_before) if times else None
 
-    def found(self, number: int, schema: RegisteredSchema, now: float) -> bool:
+    def found(self, number: SchemaKey, schema: RegisteredSchema, now: float) -> bool:
         """Take the registry's schema of an id; return whether that changed what is known of it."""
         each = self._answered(number)
         before = (each.schema, each.waits, each.denied)
@@ -99,7 +104,7 @@ class SchemaIds:
             each.due = now + min(self._recheck_seconds, BACKOFF_SECONDS_MAX)
         return before != (each.schema, each.waits, each.denied)
 
-    def not_found(self, number: int, now: float) -> bool:
+    def not_found(self, number: SchemaKey, now: float) -> bool:
         """Take the registry's denial of an id; return whether that changed what is known of it."""
         each = self._answered(number)
         each.due = now + self._recheck_seconds
@@ -123,27 +128,27 @@ class SchemaIds:
         self._not_before = now + backoff_seconds(self._failures)
         self.problem = why
 
-    def schema(self, number: int) -> RegisteredSchema | None:
+    def schema(self, number: SchemaKey) -> RegisteredSchema | None:
         """Return the schema of an id, also of a disputed one; None if it is not known."""
         each = self._ids.get(number)
         return each.schema if each else None
 
-    def is_denied(self, number: int) -> bool:
+    def is_denied(self, number: SchemaKey) -> bool:
         """Return whether the registry has denied the id for long enough."""
         each = self._ids.get(number)
         return each is not None and each.denied
 
-    def known(self) -> dict[int, RegisteredSchema]:
+    def known(self) -> dict[SchemaKey, RegisteredSchema]:
         """Return the schemas by id."""
         return {number: each.schema for number, each in self._ids.items() if each.schema is not None}
 
-    def disputed(self) -> list[int]:
+    def disputed(self) -> list[SchemaKey]:
         """Return the known ids for which the registry returned another schema last."""
         return [number for number, each in self._ids.items() if each.disputed]
 
-    def why_waiting(self, ids: Collection[int]) -> str:
+    def why_waiting(self, ids: Collection[SchemaKey]) -> str:
         """Return why events of some ids wait, for people; empty if none of them waits."""
-        waiting = sorted(number for number in ids if number not in self._ids or self._ids[number].waits)
+        waiting = sorted((each for each in ids if each not in self._ids or self._ids[each].waits), key=_order)
         disputed = [number for number in waiting if number in self._ids and self._ids[number].disputed]
         unknown = [number for number in waiting if number not in disputed]
         parts = []
@@ -156,11 +161,15 @@ class SchemaIds:
             )
         return "; ".join(parts)
 
-    def _answered(self, number: int) -> _Id:
+    def _answered(self, number: SchemaKey) -> _Id:
         self._failures = 0
         self.problem = ""
         return self._ids.setdefault(number, _Id(None, 0.0))
 
 
-def _listed(ids: list[int]) -> str:
+def _order(key: SchemaKey) -> tuple[bool, int]:
+    return isinstance(key, UUID), int(key)
+
+
+def _listed(ids: list[SchemaKey]) -> str:
     return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -9,7 +9,7 @@ from typing import Protocol
 from surgetank.clock import Clock
 from surgetank.codec.avro.equality import is_same_schema
 from surgetank.codec.schema_id_cache import SchemaIdCache
-from surgetank.codec.schema_ids import RegisteredSchema, SchemaIds
+from surgetank.codec.schema_ids import RegisteredSchema, SchemaIds, SchemaKey
 from surgetank.codec.schema_registry import NotRegisteredError, RegistryUnavailableError
 from surgetank.errors import StartupError
 from surgetank.settings import SchemaRegistrySettings
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class SchemaSource(Protocol):
     """Returns the schema of an id."""
 
-    def schema(self, schema_id: int) -> RegisteredSchema:
+    def schema(self, schema_id: SchemaKey) -> RegisteredSchema:
         """Return the schema. Raises NotRegisteredError and RegistryUnavailableError."""
         ...
 
@@ -46,7 +46,7 @@ class SchemaLookup:
         self._thread: threading.Thread | None = None
         self._on_change: Callable[[], None] = lambda: None
 
-    def ask(self, ids: Collection[int]) -> None:
+    def ask(self, ids: Collection[SchemaKey]) -> None:
         """Look these ids up, unless they are known."""
         with self._changed:
             self._ids.ask(ids, self._clock.monotonic())
@@ -59,27 +59,32 @@ class SchemaLookup:
             self._on_change = on_change
             self._start()
 
-    def schema(self, number: int) -> RegisteredSchema | None:
+    def schema(self, number: SchemaKey) -> RegisteredSchema | None:
         """Return the schema of an id; None if it is not known."""
         with self._changed:
             return self._ids.schema(number)
 
-    def is_denied(self, number: int) -> bool:
+    def known(self) -> dict[SchemaKey, RegisteredSchema]:
+        """Return the schemas by id."""
+        with self._changed:
+            return self._ids.known()
+
+    def is_denied(self, number: SchemaKey) -> bool:
         """Return whether the registry has denied the id for ``not_found_seconds``."""
         with self._changed:
             return self._ids.is_denied(number)
 
-    def disputed(self) -> list[int]:
+    def disputed(self) -> list[SchemaKey]:
         """Return the ids for which the registry returned another schema than before."""
         with self._changed:
             return self._ids.disputed()
 
-    def why_waiting(self, ids: Collection[int]) -> str:
+    def why_waiting(self, ids: Collection[SchemaKey]) -> str:
         """Return why events of some ids wait, for people; empty if none of them waits."""
         with self._changed:
             return self._ids.why_waiting(ids)
 
-    def resolve(self, ids: Collection[int], timeout: float) -> None:
+    def resolve(self, ids: Collection[SchemaKey], timeout: float) -> None:
         """Wait until something is known of all these ids. Raises StartupError if it is not after ``timeout`` seconds.
 
         For tools: a worker keeps such events back instead.
@@ -104,7 +109,7 @@ class SchemaLookup:
         while (ids := self._wait_for_due()) is not None:
             self._look_up(ids)
 
-    def _wait_for_due(self) -> list[int] | None:
+    def _wait_for_due(self) -> list[SchemaKey] | None:
         """Wait for ids to look up and return them; None at the end."""
         with self._changed:
             while not self._stopping:
@@ -115,7 +120,7 @@ class SchemaLookup:
                 self._changed.wait(None if at is None else max(0.0, at - now))
         return None
 
-    def _look_up(self, ids: Iterable[int]) -> None:
+    def _look_up(self, ids: Iterable[SchemaKey]) -> None:
         for number in ids:
             if self._stopping:
                 return

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
+from uuid import UUID
 
 from surgetank.codec.avro.references import inlined
-from surgetank.codec.schema_ids import RegisteredSchema
+from surgetank.codec.schema_ids import RegisteredSchema, SchemaKey
 from surgetank.errors import SettingsError, SurgetankError
 from surgetank.settings import SchemaRegistrySettings
 
@@ -51,9 +52,12 @@ class SchemaRegistry:
         except (OSError, ValueError) as error:
             raise SettingsError(f"schema_registry: the client cannot be made: {error}") from None
 
-    def schema(self, schema_id: int) -> RegisteredSchema:
+    def schema(self, schema_id: SchemaKey) -> RegisteredSchema:
         """Return the schema of an id, with the schemas that it refers to. Raises NotRegisteredError."""
-        found = self._ask(lambda: self._client.get_schema(schema_id))
+        by_guid = isinstance(schema_id, UUID)
+        found = self._ask(
+            lambda: self._client.get_schema_by_guid(str(schema_id)) if by_guid else self._client.get_schema(schema_id)
+        )
         return RegisteredSchema(found.schema_type or "AVRO", self._whole(found))
 
     def _whole(self, schema: Any) -> str:
@@ -70,6 +74,11 @@ class SchemaRegistry:
         except NotRegisteredError:
             return None
         return int(found.schema_id), int(found.version), str(found.schema.schema_str)
+
+    def id_of(self, subject: str, text: str) -> int:
+        """Return the id of an Avro schema under a subject. Raises NotRegisteredError."""
+        schema = self._library.Schema(text, "AVRO")
+        return int(self._ask(lambda: self._client.lookup_schema(subject, schema).schema_id))
 
     def register(self, subject: str, text: str) -> int:
         """Register an Avro schema, if it is not registered yet; return its id. Raises IncompatibleError."""

@@ -5,8 +5,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from surgetank.codec.avro.deserializer import AvroDeserializer
-from surgetank.codec.formats import project_deserializer, serializer_of
+from surgetank.codec.formats import project_deserializer, project_output_deserializer, serializer_of
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Events
 from surgetank.drills.recording import Encode
@@ -31,8 +30,8 @@ def encoder() -> Encode:
 
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
-    """Return a decoder for Avro values of a schema, which omits values that do not decode. Raises SchemaError."""
-    deserializer = AvroDeserializer(project_schemas(), schema, value_bytes_max=_VALUE_BYTES_MAX)
+    """Return a decoder for what the engine writes, which omits values that do not decode. Raises SchemaError."""
+    deserializer = project_output_deserializer(schema, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
     return lambda records: deserializer.deserialize(records)[0]
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surgetank.codec.avro.deserializer import AvroDeserializer
-from surgetank.codec.formats import project_deserializer
+from surgetank.codec.formats import project_deserializer, project_output_deserializer
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.topic_reader import TopicReader
@@ -92,7 +91,7 @@ class EventSources:
         self, task: int, report_read: RecordsReadCallback
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded scores of a task, each batch with a filter of the task's keys (None: all)."""
-        decoder = AvroDeserializer(self._contracts, "score", value_bytes_max=_VALUE_BYTES_MAX)
+        decoder = project_output_deserializer("score", self._contracts, value_bytes_max=_VALUE_BYTES_MAX)
         for each in self.source_ranges(self._pipeline.events.topic, task):
             partition_of_scores = TopicPartition(self._pipeline.scores.topic, each.partition)
             for records in self._read(partition_of_scores, *self._bounds[partition_of_scores], report_read):

@@ -6,10 +6,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from surgetank.clock import Clock
-from surgetank.codec.avro.deserializer import AvroDeserializer
-from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
-from surgetank.codec.formats import deserializer_of, registered_schemas
+from surgetank.codec.formats import deserializer_of, output_deserializer, output_serializer, registered_schemas
 from surgetank.codec.schema_repository import SchemaRepository, project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.kafka import provisioning, topic_configs
@@ -151,14 +149,26 @@ def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int |
     return largest_key(pipeline, record_bytes)
 
 
-def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
+def processed_events(
+    pipeline: Pipeline, settings: Settings, schemas: SchemaRepository, lookup: "SchemaLookup | None"
+) -> ProcessedEvents:
     """Return what finds how far events were processed, in the scores and dead letters."""
-    scores = AvroDeserializer(schemas, "score", value_bytes_max=MESSAGE_BYTES_MAX)
+    scores = output_deserializer("score", schemas, lookup, value_bytes_max=MESSAGE_BYTES_MAX)
     return ProcessedEvents(settings.kafka, pipeline, scores)
 
 
-def feature_log(pipeline: Pipeline, schemas: SchemaRepository, stateful: "StatefulFeatures | None") -> FeatureLog:
-    """Return the feature log of a pipeline. A pipeline without state reads no facts and needs no start offsets."""
-    return FeatureLog(
-        pipeline, AvroSerializer(schemas, "features"), stateful.committed if stateful is not None else lambda _: {}
-    )
+def feature_log(
+    pipeline: Pipeline,
+    settings: Settings,
+    schemas: SchemaRepository,
+    lookup: "SchemaLookup | None",
+    stateful: "StatefulFeatures | None",
+) -> FeatureLog | None:
+    """Return the feature log of a pipeline; None if features are not recorded.
+
+    A pipeline without state reads no facts and needs no start offsets.
+    """
+    if not settings.features.record:
+        return None
+    serializer = output_serializer("features", pipeline.recorded, schemas, settings, lookup)
+    return FeatureLog(pipeline, serializer, stateful.committed if stateful is not None else lambda _: {})

@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from surgetank.codec import base
 from surgetank.codec.avro import frames
+from surgetank.codec.avro.id_headers import NAME, id_headers, key_in
 from surgetank.codec.avro.local_schemas import LocalSchemas
 from surgetank.codec.avro.program import Int64s
 from surgetank.codec.avro.types import arrow_schema
@@ -36,21 +37,28 @@ class AvroDeserializer:
         Every record is in exactly one of the two, both in the order of the records. Raises nothing for any bytes, as
         long as they are less than 2 GiB in total.
         """
-        columns, rows, dead = self.deserialize_values(records.values)
+        headers = id_headers(records) if self._writers.in_headers else None
+        columns, rows, dead = self.deserialize_values(records.values, headers)
         return DecodedBatch(records, rows, columns), dead
 
-    def deserialize_values(self, values: pa.LargeBinaryArray) -> tuple[pa.RecordBatch, Int64s, tuple[DeadLetter, ...]]:
-        """Do the same for values; return columns of m rows, their row numbers, int64 [m], and the dead letters.
+    def deserialize_values(
+        self, values: pa.LargeBinaryArray, headers: pa.LargeBinaryArray | None = None
+    ) -> tuple[pa.RecordBatch, Int64s, tuple[DeadLetter, ...]]:
+        """Do the same for n values; return columns of m rows, their row numbers, int64 [m], and the dead letters.
 
+        ``headers`` [n] are the schema ids in headers, null where the id is in the value; None: all are.
         Raises ValueError if the values have 2 GiB or more in total.
         """
-        numbers, all_same = self._writers.reader_numbers(values, self._value_bytes_max)
+        numbers, all_same = self._writers.reader_numbers(values, headers, self._value_bytes_max)
         readers = self._writers.readers
         if all_same and len(numbers) and numbers[0] >= 0:
             columns, kept, failures = readers[numbers[0]].read(values, None)
             return columns, kept, tuple(DeadLetter(row, base.UNDECODABLE, why) for row, why in failures)
         parts = []
-        dead = [self._unframed(row, int(numbers[row]), values[row]) for row in np.flatnonzero(numbers < 0).tolist()]
+        dead = [
+            self._unframed(row, int(numbers[row]), values[row], None if headers is None else headers[row].as_py())
+            for row in np.flatnonzero(numbers < 0).tolist()
+        ]
         for number, reader in enumerate(readers):
             rows = np.flatnonzero(numbers == number)
             if len(rows):
@@ -59,7 +67,7 @@ class AvroDeserializer:
                 dead += [DeadLetter(row, base.UNDECODABLE, why) for row, why in failures]
         return *self._merge(parts), tuple(sorted(dead, key=lambda letter: letter.row))
 
-    def _unframed(self, row: int, fault: int, value: pa.LargeBinaryScalar) -> DeadLetter:
+    def _unframed(self, row: int, fault: int, value: pa.LargeBinaryScalar, header: bytes | None) -> DeadLetter:
         if fault == frames.NULL:
             return DeadLetter(row, base.NULL_VALUE, "the value is null")
         raw = value.as_buffer()
@@ -73,7 +81,11 @@ class AvroDeserializer:
                 return DeadLetter(row, base.NOT_FRAMED, f"{raw.size} bytes; the frame alone has {FRAME_BYTES}")
             case frames.OTHER_MAGIC:
                 return DeadLetter(row, base.NOT_FRAMED, f"the first byte is {raw[0]}, not {MAGIC[0]}")
-        reason, message = self._writers.refusal(int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big"))
+            case frames.OTHER_HEADER:
+                message = f"the header {NAME} has {len(header or b'')} bytes that are no schema id"
+                return DeadLetter(row, base.NOT_FRAMED, message)
+        framed = int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big")
+        reason, message = self._writers.refusal(framed if header is None else key_in(header) or 0)
         return DeadLetter(row, reason, message)
 
     def _merge(self, parts: list[tuple[Int64s, pa.RecordBatch]]) -> tuple[pa.RecordBatch, Int64s]:

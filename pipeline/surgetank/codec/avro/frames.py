@@ -13,7 +13,7 @@ from surgetank.compiled import compiled
 from surgetank.records import value_bytes
 
 # What a value is that is not one of a known schema, in place of the number of that schema's reader.
-NULL, EMPTY, TOO_LARGE, TOO_SHORT, OTHER_MAGIC, UNKNOWN_ID = range(-6, 0)
+NULL, EMPTY, TOO_LARGE, TOO_SHORT, OTHER_MAGIC, OTHER_HEADER, UNKNOWN_ID = range(-7, 0)
 
 _FRAME_BYTES = FRAME_BYTES
 _int64s = types.Array(int64, 1, "C")

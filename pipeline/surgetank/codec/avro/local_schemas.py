@@ -7,12 +7,15 @@ from surgetank.codec import base
 from surgetank.codec.avro.frames import reader_numbers
 from surgetank.codec.avro.program import Int64s
 from surgetank.codec.avro.version_reader import VersionReader
+from surgetank.codec.schema_ids import SchemaKey
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.records import DeadLetterReason
 
 
 class LocalSchemas:
     """The ``WriterSchemas`` of the schema ``name``. Raises SchemaError if there is no such schema."""
+
+    in_headers = False
 
     def __init__(self, contracts: SchemaRepository, name: str) -> None:
         current = contracts.current(name)
@@ -22,11 +25,16 @@ class LocalSchemas:
         self._ids = np.array([version.id for version in reversed(versions)], dtype=np.int64)
         self._numbers = np.arange(len(versions), dtype=np.int64)
 
-    def reader_numbers(self, values: pa.LargeBinaryArray, bytes_max: int) -> tuple[Int64s, bool]:
+    def reader_numbers(
+        self,
+        values: pa.LargeBinaryArray,
+        headers: pa.LargeBinaryArray | None,  # noqa: ARG002 - the ids of this project are in values
+        bytes_max: int,
+    ) -> tuple[Int64s, bool]:
         """Return int64 [n], as ``WriterSchemas`` says, and whether all numbers are the same."""
         return reader_numbers(values, self._ids, self._numbers, bytes_max)
 
-    def refusal(self, schema_id: int) -> tuple[DeadLetterReason, str]:
+    def refusal(self, schema_id: SchemaKey) -> tuple[DeadLetterReason, str]:
         """Return the reason and the message of an unknown id."""
         known = ", ".join(str(each) for each in sorted(self._ids.tolist()))
         return base.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}"

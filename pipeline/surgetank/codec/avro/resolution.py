@@ -30,10 +30,12 @@ class ParsedSchema(Protocol):
 class Resolution:
     """Conversion from one version of a schema to another.
 
-    Whole columns are converted. Where a row may not fit, fastavro resolves record by record.
+    Whole columns are converted. Where a row may not fit, fastavro resolves record by record. Before the body of each
+    value are ``frame_bytes``.
     """
 
-    def __init__(self, writer: ParsedSchema, reader: ParsedSchema) -> None:
+    def __init__(self, writer: ParsedSchema, reader: ParsedSchema, frame_bytes: int) -> None:
+        self._frame_bytes = frame_bytes
         self._schema = arrow_schema(reader.record)
         self._convert = columns_conversion(writer.record, reader.record, self._schema.types)
         self._writer, self._reader = fastavro_schema(writer.avro), fastavro_schema(reader.avro)
@@ -42,7 +44,7 @@ class Resolution:
     def fit(self, values: pa.LargeBinaryArray, rows: Int64s, columns: pa.RecordBatch) -> Fitted:
         """Return the rows in the reader's columns: parts as (start, stop, columns), and failures by index in ``rows``.
 
-        ``columns`` are those of the framed values of ``rows``, int64 [n].
+        ``columns`` are those of the values of ``rows``, int64 [n].
         """
         if self._convert is None:
             some = values.take(pa.array(rows)).to_pylist()
@@ -51,4 +53,4 @@ class Resolution:
         return [(0, len(rows), fitted)], []
 
     def _resolve(self, values: list[bytes]) -> pa.RecordBatch:
-        return self._rows.of([read_row(value, self._writer, self._reader) for value in values])
+        return self._rows.of([read_row(value, self._writer, self._reader, self._frame_bytes) for value in values])
