@@ -1,25 +1,29 @@
 """A small HTTP server in place of a schema registry, that fails as it is told to."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import UUID
 
 from surgetank.codec.avro.types import Json
+from surgetank.codec.schema_ids import SchemaKey
 
 
 class RegistryStub:
-    """Has the ``schemas`` by id, and types of those that are not Avro. Counts the lookups of each id.
+    """Has the ``schemas`` by id or GUID, types of those that are not Avro, and ids by subject. Counts lookups of ids.
 
     ``fault`` is called with each request's path; it may return a status and a body to answer with instead, or wait.
     """
 
-    def __init__(self, port: int = 0) -> None:
-        self.schemas: dict[int, Json] = {}
-        self.types: dict[int, str] = {}
-        self.lookups: dict[int, int] = {}
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self.schemas: dict[SchemaKey, Json] = {}
+        self.types: dict[SchemaKey, str] = {}
+        self.lookups: dict[SchemaKey, int] = {}
+        self.subjects: dict[str, int] = {}
         self.headers: list[dict[str, str]] = []
         self.fault: Callable[[str], tuple[int, bytes] | None] = lambda _: None
         stub = self
@@ -34,11 +38,18 @@ class RegistryStub:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -50,11 +61,17 @@ class RegistryStub:
     @property
     def url(self) -> str:
         """The address of the server."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def answer(self, path: str) -> tuple[int, bytes]:
-        """Return status and body of a request for the schema of an id."""
-        number = int(path.partition("?")[0].rpartition("/")[2])
+        """Return status and body of a request for the schema of an id, or for the id of a subject's schema."""
+        kind, _, name = path.partition("?")[0].rpartition("/")
+        if kind == "/subjects":
+            if name not in self.subjects:
+                return 404, b'{"error_code": 40401, "message": "Subject not found"}'
+            subject = {"subject": name, "id": self.subjects[name], "version": 1, "schema": "{}"}
+            return 200, json.dumps(subject).encode()
+        number: SchemaKey = UUID(name) if kind.endswith("guids") else int(name)
         self.lookups[number] = self.lookups.get(number, 0) + 1
         if number not in self.schemas:
             return 404, b'{"error_code": 40403, "message": "Schema not found"}'

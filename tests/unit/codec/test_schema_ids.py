@@ -2,12 +2,19 @@
 
 import pytest
 
-from surgetank.codec.schema_ids import BACKOFF_SECONDS_MAX, DENIED_MAX, RegisteredSchema, SchemaIds, backoff_seconds
+from surgetank.codec.schema_ids import (
+    BACKOFF_SECONDS_MAX,
+    DENIED_MAX,
+    RegisteredSchema,
+    SchemaIds,
+    SchemaKey,
+    backoff_seconds,
+)
 
 FIRST, OTHER = RegisteredSchema("AVRO", "1"), RegisteredSchema("AVRO", "2")
 
 
-def ids_of(known: dict[int, RegisteredSchema] | None = None) -> SchemaIds:
+def ids_of(known: dict[SchemaKey, RegisteredSchema] | None = None) -> SchemaIds:
     """Return ids at time 0."""
     return SchemaIds(
         known or {}, not_found_seconds=10, recheck_seconds=60, is_same=lambda a, b: a.text == b.text, now=0.0

@@ -3,103 +3,26 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from surgetank.clock import SystemClock
 from surgetank.codec import base
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.references import inlined
 from surgetank.codec.avro.registered_schemas import RegisteredSchemas
-from surgetank.codec.schema_gate import RegisteredSchemaGate
 from surgetank.codec.schema_id_cache import SchemaIdCache
-from surgetank.codec.schema_lookup import SchemaLookup
 from surgetank.codec.schema_registry import NotRegisteredError, RegistryUnavailableError, SchemaRegistry
 from surgetank.errors import StartupError
-from surgetank.records import PartitionRecords, TopicPartition
 from surgetank.settings import SchemaRegistrySettings
-from tests.support.registry_stub import RegistryStub, registry_stub
-from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, records_of, rows_of, written
-
-READER = record(("id", "int"), {"name": "new", "type": "string", "default": "-"})
-OLDER = record(("id", "int"), ("gone", "double"))
-SECONDS = 20.0
+from tests.support.registry_stub import RegistryStub
+from tests.unit.codec.avro_samples import contracts_of, record, records_of, rows_of, written
+from tests.unit.codec.registry_stage import OLDER, READER, SECONDS, RegistryStage, event
 
 
-class Stage:
-    """A stub, and what a worker makes of it: the schemas of one topic, its decoder and its gate."""
-
-    def __init__(self, stub: RegistryStub, folder: Path, cache: bool = True, **settings: Any) -> None:
-        self.settings = SchemaRegistrySettings(url=stub.url, **({"not_found_seconds": 0.0} | settings))
-        self.cache = SchemaIdCache(folder / "state", stub.url) if cache else None
-        self.lookup = SchemaLookup(self.settings, SchemaRegistry(self.settings), self.cache, SystemClock())
-        contracts = contracts_of(folder / "schemas", READER)
-        self.schemas = RegisteredSchemas(self.lookup, contracts.current("event"))
-        self.decoder = AvroDeserializer(contracts, "event", value_bytes_max=BYTES_MAX, writers=self.schemas)
-        self.gate = RegisteredSchemaGate(self.lookup, {"events": self.schemas}, BYTES_MAX)
-        self._changed = threading.Condition()
-        self.gate.when_changed(self._wake)
-
-    def ready(self, values: Sequence[bytes]) -> int:
-        """Return how many of the first values are ready."""
-        records = records_of(values)
-        return self.gate.ready_rows(
-            PartitionRecords(
-                TopicPartition("events", 0),
-                len(values),
-                records.offsets,
-                records.arrived_ms,
-                records.keys,
-                records.values,
-            )
-        )
-
-    def wait(self, happened: Callable[[], bool]) -> None:
-        """Wait until something has happened that a lookup brings about."""
-        with self._changed:
-            assert self._changed.wait_for(happened, SECONDS), self.gate.why_waiting()
-
-    def wait_until(self, happened: Callable[[], bool]) -> None:
-        """Wait until something has happened that changes nothing for the gate."""
-        with self._changed:
-            for _ in range(int(SECONDS / 0.02)):
-                if happened():
-                    return
-                self._changed.wait(0.02)
-        raise AssertionError(self.gate.why_waiting())
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-
-
-@pytest.fixture
-def stub() -> Iterator[RegistryStub]:
-    """Run a registry with two schemas, one of them under two ids."""
-    with registry_stub() as found:
-        found.schemas = {1: READER, 2: OLDER, 3: OLDER | {"doc": "registered twice"}}
-        yield found
-
-
-@pytest.fixture
-def stage(stub: RegistryStub, tmp_path: Path) -> Iterator[Stage]:
-    """Set a stage on the stub."""
-    found = Stage(stub, tmp_path)
-    yield found
-    found.lookup.stop()
-
-
-def event(number: int, schema_id: int) -> bytes:
-    """Return an event, as the schema of the id has it."""
-    rest = {"new": "n"} if schema_id == 1 else {"gone": 0.5}
-    return written(READER if schema_id == 1 else OLDER, {"id": number} | rest, schema_id)
-
-
-def test_several_writer_schemas_and_ids_in_one_batch(stage: Stage, stub: RegistryStub) -> None:
+def test_several_writer_schemas_and_ids_in_one_batch(stage: RegistryStage, stub: RegistryStub) -> None:
     """Rows keep their order, defaults fill in, each id is looked up once, and two ids of one schema share a reader."""
     order = [2, 1, 3, 3, 1, 2]
     batch, dead = stage.decoder.deserialize(records_of([event(i, each) for i, each in enumerate(order)]))
@@ -109,7 +32,7 @@ def test_several_writer_schemas_and_ids_in_one_batch(stage: Stage, stub: Registr
     assert stub.lookups == {1: 1, 2: 1, 3: 1}
 
 
-def test_an_event_has_a_schema_id_that_is_not_known_yet(stage: Stage) -> None:
+def test_an_event_has_a_schema_id_that_is_not_known_yet(stage: RegistryStage) -> None:
     """Events before it are ready; it and those behind it wait, and are ready once the registry has answered."""
     values = [event(0, 1), event(1, 1), event(2, 2), event(3, 1)]
     stage.wait(lambda: stage.ready(values[:2]) == 2)
@@ -121,7 +44,9 @@ def test_an_event_has_a_schema_id_that_is_not_known_yet(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "answer", [(500, b"{}"), (200, b"<html>"), (401, b"{}"), (404, b"no such path"), (429, b"{}"), (200, b"[]")]
 )
-def test_the_schema_registry_is_not_available(stage: Stage, stub: RegistryStub, answer: tuple[int, bytes]) -> None:
+def test_the_schema_registry_is_not_available(
+    stage: RegistryStage, stub: RegistryStub, answer: tuple[int, bytes]
+) -> None:
     """Known ids go on, unknown ones wait, with the reason; once it answers, all are ready."""
     stage.wait(lambda: stage.ready([event(0, 1)]) == 1)
     asked = []
@@ -142,12 +67,12 @@ def test_the_schema_registry_is_not_available(stage: Stage, stub: RegistryStub, 
 
 def test_the_schema_registry_refuses_connections(stub: RegistryStub, tmp_path: Path) -> None:
     """Also at the start: what the last run knew is decoded, the rest waits; a registry that starts is asked again."""
-    first = Stage(stub, tmp_path)
+    first = RegistryStage(stub, tmp_path)
     first.wait(lambda: first.ready([event(0, 1)]) == 1)
     first.lookup.stop()
     port, schemas = stub.port, stub.schemas
     stub.stop()
-    stage = Stage(stub, tmp_path)
+    stage = RegistryStage(stub, tmp_path)
     values = [event(0, 1), event(1, 2)]
     assert stage.ready(values) == 1
     assert stage.decoder.deserialize(records_of(values[:1]))[1] == ()
@@ -158,7 +83,7 @@ def test_the_schema_registry_refuses_connections(stub: RegistryStub, tmp_path: P
     again.stop()
 
 
-def test_the_schema_registry_answers_slowly(stage: Stage, stub: RegistryStub) -> None:
+def test_the_schema_registry_answers_slowly(stage: RegistryStage, stub: RegistryStub) -> None:
     """Who asks which rows are ready gets an answer at once; known ids go on."""
     stage.wait(lambda: stage.ready([event(0, 1)]) == 1)
     slow, answered = threading.Event(), threading.Event()
@@ -180,11 +105,11 @@ def test_the_schema_registry_has_another_schema_for_an_id(
     stub: RegistryStub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its events wait, also in a worker that restarts, and the log says so; they go on with the first schema again."""
-    first = Stage(stub, tmp_path)
+    first = RegistryStage(stub, tmp_path)
     first.wait(lambda: first.ready([event(0, 1)]) == 1)
     first.lookup.stop()
     stub.schemas[1] = OLDER
-    stage = Stage(stub, tmp_path, recheck_seconds=0.05)
+    stage = RegistryStage(stub, tmp_path, recheck_seconds=0.05)
     with caplog.at_level(logging.ERROR):
         stage.wait(lambda: stage.ready([event(0, 1)]) == 0)
     assert "another schema for ids 1" in stage.gate.why_waiting()
@@ -194,7 +119,7 @@ def test_the_schema_registry_has_another_schema_for_an_id(
     stage.lookup.stop()
 
 
-def test_the_schema_registry_denies_an_id(stage: Stage) -> None:
+def test_the_schema_registry_denies_an_id(stage: RegistryStage) -> None:
     """After a while its events are dead letters."""
     values = [event(0, 1), written(READER, {"id": 1, "new": ""}, 99)]
     stage.wait(lambda: stage.ready(values) == 2)
@@ -216,7 +141,7 @@ INCOMPATIBLE: list[tuple[Any, str, str]] = [
 
 @pytest.mark.parametrize(("schema", "kind", "words"), INCOMPATIBLE)
 def test_the_schema_of_an_id_cannot_be_read_as_ours(
-    stage: Stage, stub: RegistryStub, schema: Any, kind: str, words: str
+    stage: RegistryStage, stub: RegistryStub, schema: Any, kind: str, words: str
 ) -> None:
     """Its events are dead letters that say why; others of the batch are decoded."""
     stub.schemas[5], stub.types[5] = schema, kind
@@ -234,7 +159,7 @@ def test_a_declared_unit_makes_plain_numbers_times(stub: RegistryStub, tmp_path:
     reader = record(("at", {"type": "long", "logicalType": "timestamp-micros"}))
     plain = record(("at", "long"), name="Value") | {"namespace": "db.table"}
     stub.schemas[8] = plain
-    stage = Stage(stub, tmp_path)
+    stage = RegistryStage(stub, tmp_path)
     contracts = contracts_of(tmp_path / "times", reader)
     schemas = RegisteredSchemas(stage.lookup, contracts.current("event"))
     decoder = AvroDeserializer(contracts, "event", value_bytes_max=99, writers=schemas)
@@ -244,7 +169,7 @@ def test_a_declared_unit_makes_plain_numbers_times(stub: RegistryStub, tmp_path:
     stage.lookup.stop()
 
 
-def test_a_tool_waits_for_the_registry_and_says_why(stage: Stage, stub: RegistryStub) -> None:
+def test_a_tool_waits_for_the_registry_and_says_why(stage: RegistryStage, stub: RegistryStub) -> None:
     """A command without events to go on with ends with the reason."""
     stub.fault = lambda _: (503, b"{}")
     with pytest.raises(StartupError, match="schema ids 2 are not known"):
