@@ -66,6 +66,8 @@ class RegistryStub:
     def answer(self, path: str) -> tuple[int, bytes]:
         """Return status and body of a request for the schema of an id, or for the id of a subject's schema."""
         kind, _, name = path.partition("?")[0].rpartition("/")
+        if kind == "/config" or name == "latest":  # no subject has versions
+            return 404, b'{"error_code": 40401, "message": "Subject not found"}'
         if kind == "/subjects":
             if name not in self.subjects:
                 return 404, b'{"error_code": 40401, "message": "Subject not found"}'

@@ -1,6 +1,5 @@
 """``surgetank schemas``: check the schemas of the project, and bring them into a schema registry."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +75,7 @@ def apply_(pipeline: Name, compatibility: Level = None, as_json: Json = False, *
 
 
 def _planned(pipeline: str, level: str | None, given: SettingsOptions) -> "tuple[SchemaRegistry, list[PlannedSubject]]":
-    from surgetank.codec.schema_plan import TopicSchema, plan
+    from surgetank.codec.schema_plan import plan, topic_schemas
     from surgetank.codec.schema_registry import SchemaRegistry
     from surgetank.codec.schema_repository import project_schemas
     from surgetank.errors import SettingsError
@@ -85,12 +84,8 @@ def _planned(pipeline: str, level: str | None, given: SettingsOptions) -> "tuple
     if not settings.schema_registry.url:
         raise SettingsError("schema_registry.url is not set: there is no registry to compare with")
     contracts = project_schemas(settings.schemas.directory)
-    topics = {each.topic: each.schema for each in (chosen.events, *chosen.table_facts) if each.format != "json"}
-    topics[chosen.scores.topic] = "score"
-    if settings.features.record:
-        topics[chosen.recorded] = "features"
     registry = SchemaRegistry(settings.schema_registry)
-    wanted = [TopicSchema(topic, name, json.dumps(contracts.schema(name))) for topic, name in topics.items()]
+    wanted = topic_schemas(chosen, contracts, recording=settings.features.record)
     return registry, plan(registry, wanted, level.upper() if level else None)
 
 

@@ -1,5 +1,6 @@
 """Compares the schemas of a pipeline's topics with those of a registry, and registers what is missing."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +8,8 @@ from typing import Protocol
 
 from surgetank.codec.avro.equality import is_same_schema
 from surgetank.codec.schema_ids import RegisteredSchema
+from surgetank.codec.schema_repository import SchemaRepository
+from surgetank.declaration import Pipeline
 
 COMPATIBILITY = "FULL_TRANSITIVE"  # what `surgetank schemas check` demands of the files
 
@@ -77,6 +80,18 @@ class PlannedSubject:
     def changes(self) -> bool:
         """Whether the registry does not have it all yet."""
         return self.status is not SubjectStatus.REGISTERED or self.level != self.wanted_level
+
+
+def topic_schemas(pipeline: Pipeline, contracts: SchemaRepository, *, recording: bool) -> list[TopicSchema]:
+    """Return the schemas of a pipeline's topics that are Avro: events, facts, scores, and features with ``recording``.
+
+    Raises SchemaError if there is no such schema.
+    """
+    topics = {each.topic: each.schema for each in (pipeline.events, *pipeline.table_facts) if each.format != "json"}
+    topics[pipeline.scores.topic] = "score"
+    if recording:
+        topics[pipeline.recorded] = "features"
+    return [TopicSchema(topic, name, json.dumps(contracts.schema(name))) for topic, name in topics.items()]
 
 
 def plan(registry: Registry, schemas: Iterable[TopicSchema], level: str | None) -> list[PlannedSubject]:

@@ -117,7 +117,16 @@ class SchemaRegistry:
             raise RegistryUnavailableError(text) from None
         except Exception as error:  # noqa: BLE001 - the client raises the errors of its HTTP library and of its parsers
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise RegistryUnavailableError(f"{self._url}: {why}"[:_MESSAGE_MAX]) from None
+            raise RegistryUnavailableError(f"{self._url}: {why}"[:_MESSAGE_MAX] + _advice(why)) from None
+
+
+def _advice(why: str) -> str:
+    """Return what to correct if a connection failed because of a certificate."""
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        return "; check schema_registry.cafile, which names who vouches for the registry"
+    if "ALERT" in why and "SSL" in why:  # the registry ended the handshake
+        return "; check schema_registry.certfile and schema_registry.keyfile, the certificate of this client"
+    return ""
 
 
 def _options(settings: SchemaRegistrySettings) -> dict[str, Any]:

@@ -119,6 +119,25 @@ def test_the_schema_registry_has_another_schema_for_an_id(
     stage.lookup.stop()
 
 
+def test_the_schema_registry_was_set_up_anew_with_other_ids(stub: RegistryStub, tmp_path: Path) -> None:
+    """Ids that it lost or never had before go on or are looked up; one with another schema than before waits."""
+    stage = RegistryStage(stub, tmp_path, recheck_seconds=0.05)
+    first = [event(0, 1), event(1, 2)]
+    stage.wait(lambda: stage.ready(first) == 2)
+    port = stub.port
+    stub.stop()
+    again = RegistryStub(port)
+    again.schemas = {1: OLDER, 4: READER}  # 2 is not there any more
+    stage.wait(lambda: stage.ready([event(0, 1)]) == 0)
+    assert stage.ready([event(1, 2)]) == 1
+    value = written(READER, {"id": 7, "new": "n"}, 4)
+    stage.wait(lambda: stage.ready([value]) == 1)
+    batch, dead = stage.decoder.deserialize(records_of([event(1, 2), value]))
+    assert (dead, batch.columns["id"].to_pylist()) == ((), [1, 7])
+    stage.lookup.stop()
+    again.stop()
+
+
 def test_the_schema_registry_denies_an_id(stage: RegistryStage) -> None:
     """After a while its events are dead letters."""
     values = [event(0, 1), written(READER, {"id": 1, "new": ""}, 99)]
