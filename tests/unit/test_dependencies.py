@@ -6,7 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -127,6 +127,16 @@ def test_what_the_engine_imports_is_declared() -> None:
         if name not in known and name not in sys.stdlib_module_names
     }
     assert foreign == {}
+
+
+def test_the_image_has_the_client_of_a_schema_registry() -> None:
+    """Its workers take a registry without an install: the locked packages contain those of the extra ``registry``."""
+    locked = {
+        distribution(line) for line in (ROOT / "requirements/worker.txt").read_text().splitlines() if "==" in line
+    }
+    wanted = {distribution(each) for each in requires("confluent-kafka") or () if '"schemaregistry"' in each}
+    assert {"httpx2", "authlib"} <= {distribution(each) for each in requires("confluent-kafka") or ()}
+    assert wanted <= locked
 
 
 def test_imports_are_found_in_every_form(tmp_path: Path) -> None:

@@ -129,6 +129,12 @@ def _advice(why: str) -> str:
     return ""
 
 
+def _password(settings: SchemaRegistrySettings) -> str:
+    if settings.password_file is not None:
+        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    return settings.password.get_secret_value() if settings.password else ""
+
+
 def _options(settings: SchemaRegistrySettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "url": settings.url,
@@ -136,8 +142,7 @@ def _options(settings: SchemaRegistrySettings) -> dict[str, Any]:
         "max.retries": 0,  # when to ask again is decided here
     }
     if settings.user:
-        password = settings.password.get_secret_value() if settings.password else ""
-        options["basic.auth.user.info"] = f"{settings.user}:{password}"
+        options["basic.auth.user.info"] = f"{settings.user}:{_password(settings)}"
     files = {
         "ssl.ca.location": settings.cafile,
         "ssl.certificate.location": settings.certfile,

@@ -173,6 +173,7 @@ class SchemaRegistrySettings(Section):
     )
     user: str = Field(default="", description="name for HTTP basic authentication; default: none")
     password: SecretStr | None = Field(default=None, description="password of that user")
+    password_file: Path | None = Field(default=None, description="file that holds the password of that user")
     cafile: Path | None = Field(
         default=None, description="file of certificates that vouch for the registry; default: those of the machine"
     )
@@ -370,6 +371,8 @@ class Settings(BaseSettings):
             ("kafka.session_timeout_seconds", self.kafka.session_timeout_seconds),
             "or the group would lose a worker between two heartbeats",
         )
+        if self.schema_registry.password and self.schema_registry.password_file:
+            raise ValueError("set schema_registry.password or schema_registry.password_file, not both")
         if self.schema_registry.keyfile and not self.schema_registry.certfile:
             raise ValueError("schema_registry.keyfile needs schema_registry.certfile, the certificate of the key")
         if self.kafka.static_membership and not self.worker.name:

@@ -1,5 +1,6 @@
 """Events with ids of a schema registry: looked up, decoded, kept back, refused, with a stub in place of a registry."""
 
+import base64
 import json
 import logging
 import threading
@@ -15,7 +16,7 @@ from surgetank.codec.avro.references import inlined
 from surgetank.codec.avro.registered_schemas import RegisteredSchemas
 from surgetank.codec.schema_id_cache import SchemaIdCache
 from surgetank.codec.schema_registry import NotRegisteredError, RegistryUnavailableError, SchemaRegistry
-from surgetank.errors import StartupError
+from surgetank.errors import SettingsError, StartupError
 from surgetank.settings import SchemaRegistrySettings
 from tests.support.registry_stub import RegistryStub
 from tests.unit.codec.avro_samples import contracts_of, record, records_of, rows_of, written
@@ -223,6 +224,16 @@ def test_the_client_tells_denials_from_failures(stub: RegistryStub) -> None:
     stub.fault = lambda _: (401, b"{}")
     with pytest.raises(RegistryUnavailableError, match=r"check schema_registry\.user"):
         registry.schema(1)
+
+
+def test_the_password_may_be_in_a_file(stub: RegistryStub, tmp_path: Path) -> None:
+    """Without its line feed; a file that is not there ends the command with its name."""
+    file = tmp_path / "password"
+    file.write_text("s:cret\n")
+    SchemaRegistry(SchemaRegistrySettings(url=stub.url, user="me", password_file=file)).schema(1)
+    assert base64.b64decode(stub.headers[-1]["Authorization"].removeprefix("Basic ")) == b"me:s:cret"
+    with pytest.raises(SettingsError, match="no-such-file"):
+        SchemaRegistry(SchemaRegistrySettings(url=stub.url, user="me", password_file=tmp_path / "no-such-file"))
 
 
 def test_types_of_other_schemas_are_put_in() -> None:
