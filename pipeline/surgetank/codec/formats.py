@@ -78,7 +78,7 @@ def output_serializer(
     from surgetank.codec.schema_registry import SchemaRegistry
 
     number = output_id(SchemaRegistry(settings.schema_registry), lookup.known(), topic, contracts.current(name))
-    if number != contracts.current(name).id:
+    if number is not None:
         lookup.ask([number])  # the next run knows it without the registry
     return AvroSerializer(contracts, name, schema_id=number)
 

@@ -28,8 +28,8 @@ def output_id(
     topic: str,
     version: SchemaVersion,
     pause: Callable[[float], object] = lambda seconds: threading.Event().wait(seconds),
-) -> int:
-    """Return the id that the registry has for the values of a topic; that of the engine if they are not registered.
+) -> int | None:
+    """Return the id that the registry has for the values of a topic; None, with a warning, if they are not registered.
 
     While the registry is unavailable: an id of the same schema among the ``known`` ones; without one, wait. ``pause``
     waits for some seconds.
@@ -45,7 +45,7 @@ def output_id(
                 subject,
                 version.id,
             )
-            return version.id
+            return None
         except RegistryUnavailableError as error:
             for number, schema in known.items():
                 if isinstance(number, int) and is_same_schema(schema, RegisteredSchema("AVRO", text)):

@@ -55,8 +55,9 @@ def test_values_get_the_id_of_the_registry(version: SchemaVersion) -> None:
 
 
 def test_the_score_schema_is_not_registered(version: SchemaVersion, caplog: pytest.LogCaptureFixture) -> None:
-    """Scores keep the engine's id, and a warning says what to do."""
-    assert output_id(Subjects(NotRegisteredError("no")), {8: OURS}, "scores", version) == 1
+    """A warning says what to do, and with which id scores are written meanwhile."""
+    assert output_id(Subjects(NotRegisteredError("no")), {8: OURS}, "scores", version) is None
+    assert "values keep the id 1" in caplog.text
     assert "run surgetank schemas apply" in caplog.text
 
 
@@ -98,6 +99,18 @@ def test_scores_of_both_ids_are_read(stub: RegistryStub, tmp_path: Path) -> None
     again = output_serializer("event", "scores", contracts, settings, later)
     assert again.serialize(pa.RecordBatch.from_pylist(rows, schema=serializer.schema)).to_pylist() == values
     later.stop()
+
+
+def test_scores_that_are_not_registered_keep_the_id_of_the_engine(stub: RegistryStub, tmp_path: Path) -> None:
+    """They are readable here as before."""
+    settings = Settings(
+        schema_registry=SchemaRegistrySettings(url=stub.url), state=StateSettings(directory=tmp_path / "state")
+    )
+    contracts = contracts_of(tmp_path / "schemas", READER)
+    lookup = schema_lookup(settings, SystemClock())
+    serializer = output_serializer("event", "scores", contracts, settings, lookup)
+    rows = pa.RecordBatch.from_pylist([{"id": 1, "new": "a"}], schema=serializer.schema)
+    assert serializer.serialize(rows).to_pylist()[0].startswith(frame(1))
 
 
 def test_without_a_registry_scores_keep_the_ids_of_the_engine(tmp_path: Path) -> None:
