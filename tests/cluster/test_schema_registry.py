@@ -170,9 +170,9 @@ def test_schemas_of_a_pipeline_are_registered_once(registry: RealRegistry, monke
     assert json.loads(client.schema(found[0]).text) == project_schemas().schema("score")
     assert client.compatibility("flights.scores-value") == "FULL_TRANSITIVE"
 
-    client.set_compatibility("flights.scores-value", "NONE")
-    wrong = {"type": "record", "name": "Score", "fields": [{"name": "event_id", "type": "long"}]}
-    client.register("flights.scores-value", json.dumps(wrong))
-    client.set_compatibility("flights.scores-value", "FULL_TRANSITIVE")
+    wrong = {"type": "record", "name": "Features", "fields": [{"name": "event_id", "type": "long"}]}
+    client.register("flights.features-value", json.dumps(wrong))
+    client.set_compatibility("flights.features-value", "FULL_TRANSITIVE")
+    monkeypatch.setenv("SURGETANK_FEATURES__RECORD", "true")
     status, said = run("apply")
-    assert (status, "refused      flights.scores-value" in said) == (2, True)
+    assert (status, "refused      flights.features-value" in said) == (2, True)

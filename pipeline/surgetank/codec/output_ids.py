@@ -8,17 +8,17 @@ from typing import Protocol
 
 from surgetank.codec.avro.equality import is_same_schema
 from surgetank.codec.schema_ids import RegisteredSchema, SchemaKey, backoff_seconds
-from surgetank.codec.schema_registry import NotRegisteredError, RegistryUnavailableError
+from surgetank.codec.schema_registry import RegistryUnavailableError
 from surgetank.codec.schema_repository import SchemaVersion
 
 log = logging.getLogger(__name__)
 
 
 class SubjectSource(Protocol):
-    """Returns the id of a schema under a subject."""
+    """Finds a schema under a subject."""
 
-    def id_of(self, subject: str, text: str) -> int:
-        """Return the id. Raises NotRegisteredError and RegistryUnavailableError."""
+    def find(self, subject: str, text: str) -> tuple[int, int] | None:
+        """Return its id and version; None if it is in no version. Raises RegistryUnavailableError."""
         ...
 
 
@@ -37,8 +37,9 @@ def output_id(
     subject, text, failures = f"{topic}-value", json.dumps(version.avro), 0
     while True:
         try:
-            return registry.id_of(subject, text)
-        except NotRegisteredError:
+            found = registry.find(subject, text)
+            if found is not None:
+                return found[0]
             log.warning(
                 "the schema registry has no schema of ours for %s: values keep the id %d, by which other consumers "
                 "cannot read them; run surgetank schemas apply, then restart the workers",

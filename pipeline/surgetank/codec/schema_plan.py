@@ -30,6 +30,10 @@ class Registry(Protocol):
         """Return the id, version and text of a subject's latest schema; None if it has none."""
         ...
 
+    def find(self, subject: str, text: str) -> tuple[int, int] | None:
+        """Return the id and version of a schema under a subject; None if it is in none of its versions."""
+        ...
+
     def is_compatible(self, subject: str, text: str) -> bool:
         """Return whether the registry would take a schema as the next version of a subject that it has."""
         ...
@@ -122,6 +126,8 @@ def _planned(registry: Registry, schema: TopicSchema, level: str | None) -> Plan
     number, version, text = latest
     if is_same_schema(RegisteredSchema("AVRO", text), RegisteredSchema("AVRO", schema.text)):
         status = SubjectStatus.REGISTERED
+    elif (earlier := registry.find(schema.subject, schema.text)) is not None:  # a later version is another team's
+        (number, version), status = earlier, SubjectStatus.REGISTERED
     elif registry.is_compatible(schema.subject, schema.text):
         status = SubjectStatus.NEW_VERSION
     else:

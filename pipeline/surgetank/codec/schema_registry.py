@@ -75,10 +75,14 @@ class SchemaRegistry:
             return None
         return int(found.schema_id), int(found.version), str(found.schema.schema_str)
 
-    def id_of(self, subject: str, text: str) -> int:
-        """Return the id of an Avro schema under a subject. Raises NotRegisteredError."""
+    def find(self, subject: str, text: str) -> tuple[int, int] | None:
+        """Return the id and version of an Avro schema under a subject, in any version; None if it is in none."""
         schema = self._library.Schema(text, "AVRO")
-        return int(self._ask(lambda: self._client.lookup_schema(subject, schema).schema_id))
+        try:
+            found = self._ask(lambda: self._client.lookup_schema(subject, schema))
+        except NotRegisteredError:
+            return None
+        return int(found.schema_id), int(found.version)
 
     def register(self, subject: str, text: str) -> int:
         """Register an Avro schema, if it is not registered yet; return its id. Raises IncompatibleError."""

@@ -25,6 +25,11 @@ class Registry:
         texts = self.texts.get(subject)
         return (10 * len(texts), len(texts), texts[-1]) if texts else None
 
+    def find(self, subject: str, text: str) -> tuple[int, int] | None:
+        """Return id and version."""
+        versions = [version for version, each in enumerate(self.texts.get(subject, []), 1) if each == text]
+        return (10 * versions[0], versions[0]) if versions else None
+
     def is_compatible(self, subject: str, text: str) -> bool:
         """Return whether it is not the incompatible one."""
         return text != OTHER
@@ -63,6 +68,18 @@ def test_a_changed_schema_is_a_new_version_or_refused(text: str, status: Subject
     registry.register("t-value", FIRST)
     (planned,) = plan(registry, [TopicSchema("t", "event", text)], None)
     assert (planned.status, planned.changes) == (status, True)
+
+
+def test_a_schema_that_is_no_longer_the_latest_is_registered() -> None:
+    """Another team may have registered a later version, with which ours can be read."""
+    registry = Registry()
+    registry.register("t-value", FIRST)
+    registry.register("t-value", SECOND)
+    registry.set_compatibility("t-value", COMPATIBILITY)
+    (planned,) = plan(registry, [TopicSchema("t", "event", FIRST)], None)
+    assert (planned.status, planned.changes, planned.id) == (SubjectStatus.REGISTERED, False, 10)
+    assert apply(registry, [planned]) == {"t-value": 10}
+    assert registry.texts == {"t-value": [FIRST, SECOND]}
 
 
 def test_a_level_of_a_subject_stays_unless_it_is_named() -> None:
