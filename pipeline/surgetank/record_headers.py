@@ -7,12 +7,12 @@ little-endian int32; that of a null value is -1.
 import struct
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 
+from surgetank.header_views import JoinedHeaders, LaterHeaders
 from surgetank.records import (
     Headers,
-    JoinedHeaders,
-    LaterHeaders,
     PartitionRecords,
     RecordBatch,
     joined,
@@ -47,8 +47,9 @@ def _column(headers_of: Callable[[int], Headers], first: int, rows: int) -> pa.L
             return column.slice(first, rows)  # the first part of a split has the column of all
         case LaterHeaders(headers_of=others, rows=before):
             return _column(others, first + before, rows)
-        case JoinedHeaders(partitions=partitions):
-            return joined([encoded_headers(each) for each in partitions]).slice(first, rows)
+        case JoinedHeaders(parts=parts, starts=starts):
+            columns = [_column(each, 0, int(n)) for each, n in zip(parts, np.diff(starts), strict=True)]
+            return joined(columns).slice(first, rows)
     if headers_of is no_headers:
         return pa.nulls(rows, pa.large_binary())
     return large_binary([encode_headers(headers_of(row)) for row in range(first, first + rows)])

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from surgetank.header_views import JoinedHeaders, LaterHeaders
+
 Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -160,31 +162,6 @@ class PartitionRecords:
 
 
 @dataclass(frozen=True, slots=True)
-class LaterHeaders:
-    """The headers of records after the first ``rows`` of others. Call it with a row."""
-
-    headers_of: Callable[[int], Headers]
-    rows: int
-
-    def __call__(self, row: int) -> Headers:
-        """Return the headers of a row."""
-        return self.headers_of(row + self.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class JoinedHeaders:
-    """The headers of concatenated records. Call it with a row; those of ``partitions[i]`` start at ``starts[i]``."""
-
-    partitions: Sequence[PartitionRecords]
-    starts: Int64s
-
-    def __call__(self, row: int) -> Headers:
-        """Return the headers of a row."""
-        which = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return self.partitions[which].headers_of(row - int(self.starts[which]))
-
-
-@dataclass(frozen=True, slots=True)
 class TaskRecords:
     """Records of source partitions of one task, all fetched in one epoch of that task."""
 
@@ -262,7 +239,7 @@ class RecordBatch:
             arrived_ms=_joined([each.arrived_ms for each in partitions]),
             keys=joined([each.keys for each in partitions]),
             values=joined([each.values for each in partitions]),
-            headers_of=JoinedHeaders(partitions, starts) if some else no_headers,
+            headers_of=JoinedHeaders([each.headers_of for each in partitions], starts) if some else no_headers,
         )
 
 

@@ -11,13 +11,13 @@ from surgetank.settings.schema import (
     FeatureSettings,
     KafkaSettings,
     ModelSettings,
-    SchemaRegistrySettings,
     SchemaSettings,
     Settings,
     StateSettings,
     TelemetrySettings,
     WorkerSettings,
 )
+from surgetank.settings.schema_registry import SchemaRegistrySettings
 
 __all__ = [
     "DeadLetterSettings",

@@ -114,7 +114,7 @@ def test_scores_that_are_not_registered_keep_the_id_of_the_engine(stub: Registry
 
 
 def test_without_a_registry_scores_keep_the_ids_of_the_engine(tmp_path: Path) -> None:
-    """As before."""
+    """A project that sets no registry sees no difference."""
     contracts = contracts_of(tmp_path, READER)
     serializer = output_serializer("event", "scores", contracts, Settings(), None)
     values = serializer.serialize(pa.RecordBatch.from_pylist([{"id": 1, "new": "a"}], schema=serializer.schema))
