@@ -69,8 +69,9 @@ def test_an_unknown_id_in_a_header_makes_its_events_wait(stage: RegistryStage, s
     assert str(GUID) in stage.gate.why_waiting()
     stub.fault = lambda _: None
     stage.wait(lambda: stage.ready(values, headers) == 2)
-    assert stage.cache is not None
-    assert set(stage.cache.read()) == {1, GUID}
+    cache = stage.cache
+    assert cache is not None
+    stage.wait_until(lambda: set(cache.read()) == {1, GUID})
 
 
 def test_a_disputed_id_in_a_header_makes_its_events_wait(stub: RegistryStub, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from surgetank.clock import SystemClock
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.formats import output_deserializer, output_serializer, schema_lookup
 from surgetank.codec.output_ids import output_id
+from surgetank.codec.schema_id_cache import SchemaIdCache
 from surgetank.codec.schema_ids import RegisteredSchema
 from surgetank.codec.schema_registry import RegistryUnavailableError
 from surgetank.codec.schema_repository import SchemaVersion
 from surgetank.codec.wire import frame
+from surgetank.kafka.retry import wait_until
 from surgetank.settings import SchemaRegistrySettings, Settings, StateSettings
 from tests.support.registry_stub import RegistryStub
 from tests.unit.codec.avro_samples import contracts_of, records_of, rows_of
@@ -91,6 +93,8 @@ def test_scores_of_both_ids_are_read(stub: RegistryStub, tmp_path: Path) -> None
     batch, dead = reader.deserialize(records_of([old, *values]))
     assert (rows_of(batch.columns), dead) == ([rows[0], *rows], ())
     assert stub.lookups.get(1) is None
+    cache = SchemaIdCache(settings.state.folder / "schema-registry", stub.url)
+    assert wait_until(lambda: 77 in cache.read(), 20.0, 0.02)
     lookup.stop()
 
     stub.fault = lambda _: (500, b"{}")
