@@ -9,6 +9,7 @@ import faust
 
 from surgetank.anomalies.anomaly_monitor import AnomalyMonitor
 from surgetank.clock import SystemClock
+from surgetank.codec.formats import schema_lookup
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.codec.score_schema import score_serializer
 from surgetank.declaration import Pipeline
@@ -45,6 +46,8 @@ from surgetank.worker.processing_parts import (
     key_rules,
     load_model,
     processed_events,
+    registered_topics,
+    schema_gate,
     topic_limits,
 )
 from surgetank.worker.reported_start import reported_start
@@ -88,7 +91,11 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     timeline = TimelineReporter(writer, settings.kafka, pipeline)
     with reported_start(timeline):
         model, schemas = load_model(pipeline, settings, models), project_schemas(settings.schemas.directory)
-        events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max)
+        lookup = schema_lookup(settings, clock)
+        registered = registered_topics(pipeline, schemas, lookup)
+        events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max, registered)
+        gate = schema_gate(lookup, registered, settings.dead_letters.value_bytes_max)
+        scores = score_serializer(schemas, pipeline, settings, lookup)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
@@ -112,9 +119,9 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             events=events,
             facts=facts,
             stateful=stateful,
-            feature_log=feature_log(pipeline, schemas, stateful) if settings.features.record else None,
+            feature_log=feature_log(pipeline, settings, schemas, lookup, stateful),
             scorer=scorer,
-            scores=ScoreWriter(pipeline, score_serializer(schemas, pipeline), bytes_max=limits.score),
+            scores=ScoreWriter(pipeline, scores, bytes_max=limits.score),
             dead_letter_bytes_max=limits.dead_letter,
             key_rules=key_rules(pipeline, limits, metrics, warnings),
             key_bytes_max=limits.key,
@@ -128,6 +135,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
         health = Health(clock, conditions=("group", "tasks"))
+        if gate is not None:
+            health.set("schemas", True)
         server = monitoring_server(settings.telemetry, metrics, health, security)
         address = peer_address(settings, server.url)
         if stores is not None:
@@ -150,7 +159,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             address=address,
             model=ModelVersion(model.name, model.version),
             topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},
-            processed=processed_events(pipeline, settings, schemas),
+            processed=processed_events(pipeline, settings, schemas, lookup),
             clock=clock,
             event_clock=event_clock,
             metrics=metrics,
@@ -160,6 +169,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             model_calls=scorer,
             lag=lag,
             observer=WorkerListener(anomalies, timeline),
+            schema_gate=gate,
         )
         metrics.refresh = lambda: lag.refresh(runtime.positions())
         process_exit.before(runtime.abandon)

@@ -28,7 +28,7 @@ MODULES = (
     "surgetank.codec.json.decode_loop",
     "surgetank.features.decimals",
     "surgetank.features.windows",
-    "surgetank.kafka.columnar.header_columns",
+    "surgetank.header_columns",
     "surgetank.kafka.columnar.producer",
     "surgetank.kafka.columnar.walk",
     "surgetank.serving.row_order",

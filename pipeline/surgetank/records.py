@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from surgetank.header_views import JoinedHeaders, LaterHeaders
+
 Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -20,6 +22,11 @@ Bools = npt.NDArray[np.bool_]
 
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
 _NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+def no_headers(_: int) -> Headers:
+    """Return the headers of a row of records without headers."""
+    return ()
 
 
 def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
@@ -109,7 +116,7 @@ class PartitionRecords:
     arrived_ms: Int64s
     keys: pa.LargeBinaryArray
     values: pa.LargeBinaryArray
-    headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
+    headers_of: Callable[[int], Headers] = field(repr=False, default=no_headers)
     header_bytes: Int64s | None = field(repr=False, default=None)
 
     def __len__(self) -> int:
@@ -148,7 +155,7 @@ class PartitionRecords:
             self.arrived_ms[rows:],
             self.keys.slice(rows),
             self.values.slice(rows),
-            lambda row: headers_of(row + rows),
+            headers_of if headers_of is no_headers else LaterHeaders(headers_of, rows),
             None if header_bytes is None else header_bytes[rows:],
         )
         return head, tail
@@ -184,7 +191,7 @@ class RecordBatch:
     arrived_ms: Int64s
     keys: pa.LargeBinaryArray
     values: pa.LargeBinaryArray
-    headers_of: Callable[[int], Headers] = field(repr=False, default=lambda _: ())
+    headers_of: Callable[[int], Headers] = field(repr=False, default=no_headers)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -224,10 +231,7 @@ class RecordBatch:
         lengths = np.array([len(each) for each in partitions], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths))) if partitions else np.zeros(1, dtype=np.int64)
 
-        def headers_of(row: int) -> Headers:
-            which = int(np.searchsorted(starts, row, side="right")) - 1
-            return partitions[which].headers_of(row - int(starts[which]))
-
+        some = any(each.headers_of is not no_headers for each in partitions)
         return cls(
             sources=sources,
             source=np.repeat(np.arange(len(partitions), dtype=np.int32), lengths),
@@ -235,7 +239,7 @@ class RecordBatch:
             arrived_ms=_joined([each.arrived_ms for each in partitions]),
             keys=joined([each.keys for each in partitions]),
             values=joined([each.values for each in partitions]),
-            headers_of=headers_of,
+            headers_of=JoinedHeaders([each.headers_of for each in partitions], starts) if some else no_headers,
         )
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from surgetank.drills.wire import encoder
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_offsets import GroupOffsets
+from surgetank.records import Headers
 from surgetank.settings import KafkaSettings
 from tests.support.topologies.stateless_flights import ENVIRONMENT, prefixed
 from topology.recordings.flights import recording
@@ -98,7 +99,12 @@ class Stage:
         self._replays.append((replay, thread))
         return replay
 
-    def put(self, values: list[bytes | None], keys: list[bytes | None] | None = None) -> None:
+    def put(
+        self,
+        values: list[bytes | None],
+        keys: list[bytes | None] | None = None,
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
         """Send these bytes as events, to the partitions in turn."""
         producer = clients.producer(self.kafka, message_max_bytes=8_000_000)
         failed: list[object] = []
@@ -108,6 +114,7 @@ class Stage:
                 value,
                 keys[row] if keys else None,
                 row % self.pipeline.events.partitions,
+                headers=list(headers[row]) if headers else None,
                 on_delivery=lambda error, _: failed.append(error) if error else None,
             )
             producer.poll(0)

@@ -6,7 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ FOLDERS = {
     "training": ("ops/training",),
     "local": ("pipeline",),
     "offline": ("pipeline",),
+    "registry": ("pipeline",),
     "dev": (*ENGINE, "ops", "tests"),
 }
 # Tools that are run, not imported: the file that runs or configures each, and the words by which it does.
@@ -126,6 +127,17 @@ def test_what_the_engine_imports_is_declared() -> None:
         if name not in known and name not in sys.stdlib_module_names
     }
     assert foreign == {}
+
+
+def test_the_image_has_the_client_of_a_schema_registry() -> None:
+    """Its workers take a registry without an install: the locked packages contain those of the extra ``registry``."""
+    locked = {
+        distribution(line) for line in (ROOT / "requirements/worker.txt").read_text().splitlines() if "==" in line
+    }
+    extra = [each for each in requires("confluent-kafka") or () if 'extra == "schemaregistry"' in each]
+    wanted = {distribution(each) for each in extra if "python_version <" not in each}
+    assert wanted
+    assert wanted <= locked
 
 
 def test_imports_are_found_in_every_form(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ def doctor(
     """Check this machine, Kafka, and what a pipeline needs of both; say for each finding what to do.
 
     Python, Java, Kafka's jars, port, disk; brokers and their version; schemas, model, topics and rights of the
-    pipeline, and the clock, for which an event is written to its timeline. The exit status is 1 if there is a problem:
-    with warnings workers run.
+    pipeline, its schema registry, and the clock, for which an event is written to its timeline. The exit status is 1
+    if there is a problem: with warnings workers run.
     """
     from itertools import chain
 
     from surgetank.cli.pipeline_argument import located, models_beside
-    from surgetank.doctor.checkup import declaration_findings, kafka_findings, machine_findings
+    from surgetank.doctor.checkup import declaration_findings, kafka_findings, machine_findings, registry_findings
     from surgetank.doctor.finding import CheckSeverity
 
     settings = given.load()
@@ -41,6 +41,7 @@ def doctor(
     parts: list[Iterable[CheckFinding]] = [machine_findings(settings)]
     if pipeline is not None and module is not None:
         parts.append(declaration_findings(pipeline, settings, models_beside(module)))
+        parts.append(registry_findings(pipeline, settings))
     findings = list(chain(*parts, kafka_findings(settings, pipeline)))
     problems = sum(each.severity is CheckSeverity.PROBLEM for each in findings)
     if as_json:

@@ -39,6 +39,11 @@ EXAMPLES = {
     "topics check": ("surgetank topics check flights --json",),
     "schemas score": ("surgetank schemas score flights",),
     "schemas check": ("surgetank schemas check", "surgetank schemas check schemas"),
+    "schemas plan": ("surgetank schemas plan flights --json",),
+    "schemas apply": (
+        "surgetank schemas apply flights",
+        "surgetank schemas apply flights --compatibility backward",
+    ),
     "chaos exactly-once": ("surgetank chaos exactly-once --kills 100 --seed 1",),
     "chaos rebalance": ("surgetank chaos rebalance --rounds 3 --rate 1000",),
     "chaos restore": ("surgetank chaos restore --keys 100000 --brokers 1",),

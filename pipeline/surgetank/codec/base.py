@@ -12,7 +12,12 @@ EMPTY = DeadLetterReason(Step.DECODE, "empty", "the value has no bytes")
 VALUE_TOO_LARGE = DeadLetterReason(Step.DECODE, "too_large", "the value exceeds `dead_letters.value_bytes_max`")
 NOT_FRAMED = DeadLetterReason(Step.DECODE, "not_framed", "the value does not start with the Confluent frame")
 NOT_JSON = DeadLetterReason(Step.DECODE, "not_json", "the value is not JSON in UTF-8, or is nested too deeply")
-UNKNOWN_SCHEMA = DeadLetterReason(Step.DECODE, "unknown_schema", "`schemas/` has no such schema id for this topic")
+UNKNOWN_SCHEMA = DeadLetterReason(
+    Step.DECODE, "unknown_schema", "`schemas/`, or the schema registry, has no such schema id for this topic"
+)
+INCOMPATIBLE_SCHEMA = DeadLetterReason(
+    Step.DECODE, "incompatible_schema", "the registry's schema of the value cannot be read as that in `schemas/`"
+)
 UNDECODABLE = DeadLetterReason(Step.DECODE, "undecodable", "the bytes do not match the schema")
 
 

@@ -109,14 +109,15 @@ def _breaks(current: SchemaVersion, old: Path) -> list[str]:
     before = read_schema(old)
     mend = f"; {current.path}: keep the field's name and type, give what is added or removed a default"
     verdicts = {
-        f"{current.path} cannot read events of {old}": _unreadable(current.avro, before),
-        f"readers of {old} cannot read events of {current.path}": _unreadable(before, current.avro),
-        f"{current.path} takes events of {old} for something else": _reinterpreted(current.record, parse(before), ""),
+        f"{current.path} cannot read events of {old}": unreadable(current.avro, before),
+        f"readers of {old} cannot read events of {current.path}": unreadable(before, current.avro),
+        f"{current.path} takes events of {old} for something else": reinterpreted(current.record, parse(before)),
     }
     return [f"{verdict}: {why}{mend}" for verdict, whys in verdicts.items() for why in whys]
 
 
-def _unreadable(reader: Json, writer: Json) -> list[str]:
+def unreadable(reader: Json, writer: Json) -> list[str]:
+    """Return the reasons why events of a writer's schema cannot be read as a reader's, by the official library."""
     checker = ReaderWriterCompatibilityChecker()
     result = checker.get_compatibility(avro.schema.make_avsc_object(reader), avro.schema.make_avsc_object(writer))
     if result.compatibility is SchemaCompatibilityType.compatible:
@@ -134,20 +135,26 @@ def _field_at(reader: Json, place: str) -> str:
     return "the record"
 
 
-def _reinterpreted(new: AvroType, old: AvroType, path: str) -> Iterator[str]:
-    """Yield changed logical types: the bytes stay readable but change their meaning."""
+def reinterpreted(new: AvroType, old: AvroType, path: str = "", *, declares: bool = False) -> Iterator[str]:
+    """Yield changed logical types: the bytes stay readable but change their meaning. ``path``: of the type.
+
+    ``declares``: the new schema may declare the logical type of a number that is plain in the old one.
+    """
     match without_null(new), without_null(old):
-        case Record(fields=news), Record(fields=olds):
+        case Record(fields=news, rules=rules), Record(fields=olds):
             before = dict(olds)
-            for name, kind in news:
-                if name in before:
-                    yield from _reinterpreted(kind, before[name], f"{path}.{name}" if path else name)
+            for number, (name, kind) in enumerate(news):
+                names = (name, *rules[number].aliases) if rules else (name,)
+                if (known := next((each for each in names if each in before), None)) is not None:
+                    inner = f"{path}.{name}" if path else name
+                    yield from reinterpreted(kind, before[known], inner, declares=declares)
         case Array(items=a), Array(items=b):
-            yield from _reinterpreted(a, b, f"{path}[]")
+            yield from reinterpreted(a, b, f"{path}[]", declares=declares)
         case Map(values=a), Map(values=b):
-            yield from _reinterpreted(a, b, f"{path}{{}}")
+            yield from reinterpreted(a, b, f"{path}{{}}", declares=declares)
         case ((Primitive() | Fixed() as a), (Primitive() | Fixed() as b)):
-            if (a.logical, a.decimal) != (b.logical, b.decimal):
+            declared = declares and b.logical is None and a.decimal is None
+            if (a.logical, a.decimal) != (b.logical, b.decimal) and not declared:
                 yield f"field {path!r} was {_name(b)} and is {_name(a)}"
 
 

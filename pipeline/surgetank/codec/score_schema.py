@@ -3,32 +3,50 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.avro.types import Json, without_null
+from surgetank.codec.formats import output_deserializer, output_serializer, project_lookup
 from surgetank.codec.schema_repository import IDS, SchemaRepository, engine_schemas
 from surgetank.declaration import SCORE, Pipeline
 from surgetank.errors import SchemaError
+from surgetank.settings import Settings
+
+if TYPE_CHECKING:  # only for projects with a schema registry
+    from surgetank.codec.schema_lookup import SchemaLookup
 
 _NAMED = ("record", "enum", "fixed")
 _PARTS = ("type", "items", "values", "fields")
 
 
-def score_serializer(contracts: SchemaRepository, pipeline: Pipeline) -> AvroSerializer:
-    """Return the serializer of the pipeline's scores. Raises SchemaError if their schema does not fit the events."""
+def score_serializer(
+    contracts: SchemaRepository, pipeline: Pipeline, settings: Settings, lookup: "SchemaLookup | None"
+) -> AvroSerializer:
+    """Return the serializer of the pipeline's scores: ``output_serializer`` of their schema.
+
+    Raises SchemaError if their schema does not fit the events.
+    """
     check_score_schema(contracts, pipeline)
-    return AvroSerializer(contracts, pipeline.scores.schema)
+    return output_serializer(pipeline.scores.schema, pipeline.scores.topic, contracts, settings, lookup)
 
 
-def score_deserializer(contracts: SchemaRepository, pipeline: Pipeline, *, value_bytes_max: int) -> AvroDeserializer:
+def score_deserializer(
+    contracts: SchemaRepository, pipeline: Pipeline, lookup: "SchemaLookup | None", *, value_bytes_max: int
+) -> AvroDeserializer:
     """Return the deserializer of the pipeline's scores, also of those that were written in the engine's own schema."""
     check_score_schema(contracts, pipeline)
     schema = pipeline.scores.schema
-    return AvroDeserializer(
-        contracts, schema, also=() if schema == SCORE else (SCORE,), value_bytes_max=value_bytes_max
-    )
+    also = () if schema == SCORE else (SCORE,)
+    return output_deserializer(schema, contracts, lookup, also=also, value_bytes_max=value_bytes_max)
+
+
+def project_score_deserializer(
+    contracts: SchemaRepository, pipeline: Pipeline, *, value_bytes_max: int
+) -> AvroDeserializer:
+    """Return the same for a tool: with the registry of the settings file and the environment, for which it waits."""
+    return score_deserializer(contracts, pipeline, project_lookup(), value_bytes_max=value_bytes_max)
 
 
 def check_score_schema(contracts: SchemaRepository, pipeline: Pipeline) -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surgetank.kafka.columnar.header_columns import header_columns
-from surgetank.kafka.columnar.headers import encoded_headers
+from surgetank.header_columns import header_columns
 from surgetank.processing.dead_letter import (
     ARRIVED,
     MESSAGE,
@@ -18,6 +17,7 @@ from surgetank.processing.dead_letter import (
     TIME,
     TOPIC,
 )
+from surgetank.record_headers import encoded_headers
 from surgetank.records import PartitionRecords, byte_lengths
 
 SCHEMA = pa.schema(

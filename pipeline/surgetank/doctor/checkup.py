@@ -1,13 +1,14 @@
-"""The checks of `surgetank doctor`, in their order: the machine, Kafka, then a pipeline."""
+"""The checks of `surgetank doctor`, in their order: the machine, the declaration, the registry, then Kafka."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from surgetank.codec.schema_registry import RegistryUnavailableError
 from surgetank.declaration import Pipeline
-from surgetank.doctor import cluster, machine, probes
+from surgetank.doctor import cluster, machine, probes, registry
 from surgetank.doctor.finding import CheckFinding, ok, problem, skipped
-from surgetank.errors import BrokerError, StartupError
+from surgetank.errors import BrokerError, SchemaError, SettingsError, StartupError
 from surgetank.kafka import provisioning
 from surgetank.kafka.access_rights import Operation, Resource, rights
 from surgetank.kafka.authorized_operations import authorized_operations, broker_settings
@@ -35,6 +36,21 @@ def declaration_findings(pipeline: Pipeline, settings: Settings, models: Path) -
         yield problem("model", str(error), "correct the declaration, the schemas, or settings model.* and schemas.*")
     else:
         yield ok("model", f"{model.name} {model.version} and the schemas fit pipeline {pipeline.name!r}")
+
+
+def registry_findings(pipeline: Pipeline, settings: Settings) -> Iterator[CheckFinding]:
+    """Yield whether the schema registry answers, and has the schemas of the topics; nothing if none is set."""
+    url = settings.schema_registry.url
+    if not url:
+        return
+    try:
+        planned = probes.registered_subjects(pipeline, settings)
+    except (RegistryUnavailableError, SettingsError) as error:
+        yield registry.unavailable(url, str(error))
+    except SchemaError as error:
+        yield skipped("registry", str(error))
+    else:
+        yield registry.subjects(pipeline.name, url, planned)
 
 
 def kafka_findings(settings: Settings, pipeline: Pipeline | None) -> Iterator[CheckFinding]:

@@ -1,4 +1,4 @@
-"""Looks at this machine and at Kafka; judges nothing."""
+"""Looks at this machine, at Kafka and at a schema registry; judges nothing."""
 
 import os
 import shutil
@@ -7,6 +7,9 @@ import threading
 from pathlib import Path
 
 from surgetank.clock import SystemClock
+from surgetank.codec.schema_plan import PlannedSubject, plan, topic_schemas
+from surgetank.codec.schema_registry import SchemaRegistry
+from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import Pipeline
 from surgetank.doctor.machine import clock_difference
 from surgetank.errors import StartupError
@@ -14,7 +17,7 @@ from surgetank.kafka.local import jars
 from surgetank.kafka.local.java_runtime import find_java
 from surgetank.kafka.local.kafka_versions import newest_java, preferred_version
 from surgetank.kafka.local.maven_repository import maven_repository
-from surgetank.settings import KafkaSettings
+from surgetank.settings import KafkaSettings, Settings
 from surgetank.timeline.events import EventKind
 from surgetank.timeline.writer import TimelineWriter
 
@@ -52,6 +55,16 @@ def free_bytes(folder: Path) -> tuple[int, bool]:
     """Return the free bytes of the disk of a folder, which need not exist, and whether it can be written or made."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     return shutil.disk_usage(there).free, os.access(there, os.W_OK | os.X_OK)
+
+
+def registered_subjects(pipeline: Pipeline, settings: Settings) -> list[PlannedSubject]:
+    """Return what the schema registry has of the schemas of a pipeline's topics.
+
+    Raises RegistryUnavailableError, and SettingsError if its client is not installed.
+    """
+    contracts = project_schemas(settings.schemas.directory)
+    wanted = topic_schemas(pipeline, contracts, recording=settings.features.record)
+    return plan(SchemaRegistry(settings.schema_registry), wanted, None)
 
 
 def brokers_clock(kafka: KafkaSettings, pipeline: Pipeline) -> float | None:

@@ -5,11 +5,10 @@ from functools import cache
 
 import pyarrow as pa
 
-from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.base import Deserializer
-from surgetank.codec.formats import deserializer_of, serializer_of
+from surgetank.codec.formats import project_deserializer, project_output_deserializer, serializer_of
 from surgetank.codec.schema_repository import project_schemas
-from surgetank.codec.score_schema import score_deserializer
+from surgetank.codec.score_schema import project_score_deserializer
 from surgetank.declaration import Events, Pipeline
 from surgetank.drills.recording import Encode
 from surgetank.processing.event_filter import filter_events, filtering
@@ -33,14 +32,14 @@ def encoder() -> Encode:
 
 
 def decoder(schema: str) -> Callable[[RecordBatch], DecodedBatch]:
-    """Return a decoder for Avro values of a schema, which omits values that do not decode. Raises SchemaError."""
-    deserializer = AvroDeserializer(project_schemas(), schema, value_bytes_max=_VALUE_BYTES_MAX)
+    """Return a decoder for what the engine writes, which omits values that do not decode. Raises SchemaError."""
+    deserializer = project_output_deserializer(schema, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
     return lambda records: deserializer.deserialize(records)[0]
 
 
 def score_decoder(pipeline: Pipeline) -> Callable[[RecordBatch], DecodedBatch]:
     """Do the same for the scores of a pipeline, with the fields that it passes on."""
-    deserializer = score_deserializer(project_schemas(), pipeline, value_bytes_max=_VALUE_BYTES_MAX)
+    deserializer = project_score_deserializer(project_schemas(), pipeline, value_bytes_max=_VALUE_BYTES_MAX)
     return lambda records: deserializer.deserialize(records)[0]
 
 
@@ -76,4 +75,5 @@ def filtered_counter(pipeline: Pipeline) -> Callable[[RecordBatch], int]:
 
 
 def _deserializer(events: Events) -> Deserializer:
-    return filtering(deserializer_of(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX), events.only)
+    decoder = project_deserializer(events, project_schemas(), value_bytes_max=_VALUE_BYTES_MAX)
+    return filtering(decoder, events.only)

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surgetank.codec.formats import deserializer_of
+from surgetank.codec.formats import project_deserializer
 from surgetank.codec.schema_repository import project_schemas
-from surgetank.codec.score_schema import score_deserializer
+from surgetank.codec.score_schema import project_score_deserializer
 from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.migration.partition_history import OffsetRange, PartitionHistory, offset_ranges
@@ -81,7 +81,9 @@ class EventSources:
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded events that update a table, each batch with a filter of the task's keys (None: all)."""
         own = feed == self._pipeline.events
-        decoder = filtering(deserializer_of(feed, self._contracts, value_bytes_max=self._value_bytes_max), feed.only)
+        decoder = filtering(
+            project_deserializer(feed, self._contracts, value_bytes_max=self._value_bytes_max), feed.only
+        )
         for each in self.source_ranges(feed.topic, task):
             start = max(each.start, self._first_offset(feed.topic, each))
             for records in self._read(TopicPartition(feed.topic, each.partition), start, each.end, report_read):
@@ -94,7 +96,7 @@ class EventSources:
         self, task: int, report_read: RecordsReadCallback
     ) -> Iterator[tuple[DecodedBatch, KeyFilter | None]]:
         """Yield the decoded scores of a task, each batch with a filter of the task's keys (None: all)."""
-        decoder = score_deserializer(self._contracts, self._pipeline, value_bytes_max=_VALUE_BYTES_MAX)
+        decoder = project_score_deserializer(self._contracts, self._pipeline, value_bytes_max=_VALUE_BYTES_MAX)
         for each in self.source_ranges(self._pipeline.events.topic, task):
             partition_of_scores = TopicPartition(self._pipeline.scores.topic, each.partition)
             for records in self._read(partition_of_scores, *self._bounds[partition_of_scores], report_read):

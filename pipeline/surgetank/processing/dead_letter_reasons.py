@@ -12,6 +12,7 @@ REASONS = (
     base.NOT_FRAMED,
     base.NOT_JSON,
     base.UNKNOWN_SCHEMA,
+    base.INCOMPATIBLE_SCHEMA,
     base.UNDECODABLE,
     key_limit.KEY_TOO_LARGE,
     key_comparison.KEY_DIFFERS,

@@ -86,7 +86,7 @@ class BatchAssembler:
         If no record waits, wait up to ``timeout`` seconds for the first.
         """
         wait = 0.0 if self._records else timeout
-        while self._records.rows < 2 * self._batch_rows_max() and self._fetcher.poll(wait) >= READ_ROWS_MAX:
+        while self._records.ready_rows < 2 * self._batch_rows_max() and self._fetcher.poll(wait) >= READ_ROWS_MAX:
             wait = 0.0
 
     def _hand_out(self) -> TaskBatch | None:
@@ -102,7 +102,7 @@ class BatchAssembler:
     def _linger_seconds(self, manager: TaskManager) -> float:
         return manager.policy.linger_seconds(
             self._clock.monotonic(),
-            waiting_rows=self._records.rows,
+            waiting_rows=self._records.ready_rows,
             computed_batches=len(self._computed),
             committing=manager.committing,
         )

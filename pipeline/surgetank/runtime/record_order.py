@@ -24,7 +24,7 @@ class RecordOrder(Protocol):
         """Return the records to process next, and how many of their rows precede those of all other partitions.
 
         ``oldest`` has the oldest queued records of each partition of the task, at least one. There is at least one such
-        row unless the records are empty. None: the task waits until further records arrive.
+        row unless the records are empty. None: the task waits until further records arrive or the queues are woken.
         """
         ...
 
@@ -32,7 +32,7 @@ class RecordOrder(Protocol):
 class ArrivalOrder:
     """A ``RecordOrder``: records are processed as they were fetched, and no task waits."""
 
-    def next(self, oldest: Sequence[QueuedRecords]) -> tuple[QueuedRecords, int] | None:
+    def next(self, oldest: Sequence[QueuedRecords]) -> tuple[QueuedRecords, int]:
         """Return the records that were fetched first, whole."""
         first = min(oldest) if len(oldest) > 1 else oldest[0]
         return first, len(first.records)

@@ -66,12 +66,17 @@ class RecordQueues:
         self._room = threading.Condition(self._lock)
         self._tasks: dict[TaskEpoch, _TaskQueue] = {}
         self._arrivals = 0
-        self._rows = self._payload_bytes = 0
+        self._rows = self._ready_rows = self._payload_bytes = 0
 
     @property
     def rows(self) -> int:
         """The number of queued rows."""
         return self._rows
+
+    @property
+    def ready_rows(self) -> int:
+        """The number of queued rows of tasks that do not wait."""
+        return self._ready_rows
 
     @property
     def payload_bytes(self) -> int:
@@ -96,6 +101,18 @@ class RecordQueues:
         """Wait until the queues are below both bounds; return False if they are not within ``timeout`` seconds."""
         with self._room:
             return self._room.wait_for(self._has_room, timeout)
+
+    def wake(self) -> None:
+        """Let the tasks that wait try again: what their order waited for may have happened."""
+        with self._lock:
+            for queue in self._tasks.values():
+                queue.waiting = False
+            self._count()
+
+    def waiting(self) -> set[TaskId]:
+        """Return the tasks that wait although they have records."""
+        with self._lock:
+            return {key.task for key, queue in self._tasks.items() if queue.waiting}
 
     def paused(self) -> set[TaskId]:
         """Return the tasks of which no more records may be fetched now, because they wait."""
@@ -156,6 +173,7 @@ class RecordQueues:
     def _count(self) -> None:
         self._tasks = {key: queue for key, queue in self._tasks.items() if queue.partitions}
         self._rows = sum(queue.rows for queue in self._tasks.values())
+        self._ready_rows = sum(queue.rows for queue in self._tasks.values() if not queue.waiting)
         self._payload_bytes = sum(queue.payload_bytes for queue in self._tasks.values())
         self._room.notify_all()
 

@@ -178,7 +178,7 @@ class TransactionManager:
         if not self._mailbox.ask(lambda manager: manager.can_produce(batch.number)):
             return
         self._waiting.append((batch, output))
-        actions = self._mailbox.post(BatchProduced(batch.number, self._records.rows, self._state.full))
+        actions = self._mailbox.post(BatchProduced(batch.number, self._records.ready_rows, self._state.full))
         if any(isinstance(action, CommitTransaction) for action in actions):
             return
         try:

@@ -12,10 +12,11 @@ from confluent_kafka import KafkaException
 from surgetank.clock import Clock
 from surgetank.errors import Stuck
 from surgetank.kafka.group_client import GroupClient
-from surgetank.records import TopicPartition
+from surgetank.records import TaskId, TopicPartition
 from surgetank.runtime.fetcher import Fetcher
 from surgetank.runtime.foreign_members import ForeignMembersCheck
 from surgetank.runtime.held_positions import Positions, held_positions
+from surgetank.runtime.known_schemas_order import SchemaGate
 from surgetank.runtime.mailbox import Mailbox
 from surgetank.runtime.observer import RuntimeObserver
 from surgetank.runtime.record_queues import RecordQueues
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MONITOR_SECONDS = 2.0
 CALL_SECONDS = 5.0
+WAITING_SHOWN = 10
 STALL_SECONDS = 10.0  # longer than a leader election takes
 # The brokers expire offsets of topics without a subscribed member, after seven days by default, even if no record was
 # written meanwhile. No member subscribes to topics of facts.
@@ -78,7 +80,7 @@ class WorkerMonitor:
     """Monitors one worker.
 
     ``refresh``: whether offsets must be committed again periodically, because some topics are read without a
-    subscription.
+    subscription. ``schema_gate``: what tasks wait for that wait although they have records; None: nothing.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class WorkerMonitor:
         fetcher: Fetcher,
         state: StateLifecycle,
         refresh: bool,
+        schema_gate: SchemaGate | None,
         model_calls: ModelCalls,
         lag: LagReporter,
         foreign_members: ForeignMembersCheck,
@@ -108,6 +111,7 @@ class WorkerMonitor:
         self._fetcher = fetcher
         self._state = state
         self._refresh = refresh
+        self._schema_gate = schema_gate
         self._model_calls = model_calls
         self._lag = lag
         self._foreign_members = foreign_members
@@ -152,6 +156,8 @@ class WorkerMonitor:
         self._lag.look(sources, ends, high, held_positions(self._mailbox, self._records))
         self._observer.looked(ends)
         now = self._clock.monotonic()
+        waiting = self._waiting()
+        tasks = [each for each in tasks if each.task not in waiting]  # they make no progress for a known reason
         self._renew_stalled(tasks, ends, now)
         self._foreign_members.look(now)
         if self._refresh and now > self._refreshed_at + REFRESH_SECONDS:
@@ -188,6 +194,16 @@ class WorkerMonitor:
             log.warning("%s, and nothing of it arrives; reading on with a new consumer", stalled)
             self._fetcher.renew()
             self._renewed_at = now
+
+    def _waiting(self) -> set[TaskId]:
+        """Return the tasks that wait for the schemas of their records, after reporting them."""
+        if self._schema_gate is None:
+            return set()
+        waiting = self._records.waiting()
+        self._metrics.tasks_waiting.set(len(waiting))
+        names = ", ".join(map(str, sorted(waiting)[:WAITING_SHOWN])) + (", ..." if len(waiting) > WAITING_SHOWN else "")
+        self._health.set("schemas", not waiting, f"tasks {names} wait: {self._schema_gate.why_waiting()}")
+        return waiting
 
     def _report_refusal(self, *, answered: bool) -> None:
         refusal = self._refused_logins.current(answered=answered)

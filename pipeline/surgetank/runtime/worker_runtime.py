@@ -25,6 +25,7 @@ from surgetank.runtime.fetcher import Fetcher, FetchPosition
 from surgetank.runtime.foreign_members import ForeignMembersCheck
 from surgetank.runtime.group_membership import GroupMembership
 from surgetank.runtime.held_positions import Positions, held_positions
+from surgetank.runtime.known_schemas_order import KnownSchemasOrder, SchemaGate
 from surgetank.runtime.mailbox import Mailbox
 from surgetank.runtime.observer import RuntimeObserver
 from surgetank.runtime.rebalance_listener import TaskRebalanceListener
@@ -67,6 +68,7 @@ class WorkerRuntime:
     ``model`` the model that it serves. ``on_failure`` is called, from any thread, with the error that ends the worker.
     ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
+    ``schema_gate`` holds records back until their schemas are known; None: none is held back.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class WorkerRuntime:
         model_calls: ModelCalls,
         lag: LagReporter,
         observer: RuntimeObserver,
+        schema_gate: SchemaGate | None = None,
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -116,7 +119,10 @@ class WorkerRuntime:
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
-        self.records = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10, ArrivalOrder())
+        order = ArrivalOrder() if schema_gate is None else KnownSchemasOrder(schema_gate)
+        self.records = RecordQueues(worker.buffered_rows_max, worker.buffered_kilobytes_max << 10, order)
+        if schema_gate is not None:
+            schema_gate.when_changed(self.records.wake)
         self._listener = TaskRebalanceListener(
             mailbox,
             pipeline=pipeline,
@@ -196,7 +202,7 @@ class WorkerRuntime:
         self._producer = SerialExecutor(
             "transactions",
             due=self._commit_due,
-            on_due=lambda: mailbox.post(DeadlinePassed(self.records.rows)),
+            on_due=lambda: mailbox.post(DeadlinePassed(self.records.ready_rows)),
             beat=self._beat("transactions", worker.stuck_deadline_seconds),
             on_failure=on_failure,
         )
@@ -225,6 +231,7 @@ class WorkerRuntime:
             fetcher=self._fetcher,
             state=self._state,
             refresh=len(topics) > 1,
+            schema_gate=schema_gate,
             model_calls=model_calls,
             lag=lag,
             foreign_members=ForeignMembersCheck(
@@ -345,7 +352,7 @@ class WorkerRuntime:
         return {(topic, task.partition) for task in tasks for topic in self._outputs}
 
     def _commit_due(self) -> float | None:
-        due = self._mailbox.ask(lambda manager: manager.commit_due(self.records.rows))
+        due = self._mailbox.ask(lambda manager: manager.commit_due(self.records.ready_rows))
         return None if due is None else due - self._clock.monotonic()
 
     def _fetch_failed(self, source: TopicPartition, what: str) -> None:

@@ -18,6 +18,7 @@ from surgetank.settings.schema import (
     TelemetrySettings,
     WorkerSettings,
 )
+from surgetank.settings.schema_registry import SchemaRegistrySettings
 
 __all__ = [
     "DeadLetterSettings",
@@ -26,6 +27,7 @@ __all__ = [
     "HttpSettings",
     "KafkaSettings",
     "ModelSettings",
+    "SchemaRegistrySettings",
     "SchemaSettings",
     "Setting",
     "Settings",

@@ -11,7 +11,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from surgetank.settings.names import OPTIONS, variable_of
-from surgetank.settings.schema import Settings, Unit
+from surgetank.settings.schema import Settings
+from surgetank.settings.section import Unit
 
 _TYPES = {str: "text", SecretStr: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}  # by the attribute of the constraint

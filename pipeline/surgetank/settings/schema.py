@@ -7,14 +7,14 @@ Pure values: constructing a model reads neither the environment nor a file; ``lo
 import os
 import re
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
+from pydantic import Field, PlainValidator, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from surgetank.errors import SettingsError
+from surgetank.settings.schema_registry import SchemaRegistrySettings
 from surgetank.settings.secret_options import (
     file_clashes,
     protected,
@@ -22,30 +22,24 @@ from surgetank.settings.secret_options import (
     secret_of_file,
     with_secrets_of_files,
 )
+from surgetank.settings.section import (
+    Bytes,
+    Days,
+    Events,
+    Hours,
+    Kilobytes,
+    Mebibytes,
+    Partitions,
+    Records,
+    Rows,
+    Seconds,
+    Section,
+    Share,
+    Threads,
+)
 
 ENVIRONMENT_PREFIX = "SURGETANK_"
 SEPARATOR = "__"  # between section and name of a variable
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The unit of a setting, as metadata of its type."""
-
-    name: str
-
-
-Seconds = Annotated[float, Unit("seconds")]
-Hours = Annotated[float, Unit("hours")]
-Days = Annotated[float, Unit("days")]
-Share = Annotated[float, Unit("share")]
-Rows = Annotated[int, Unit("rows")]
-Events = Annotated[int, Unit("events")]
-Records = Annotated[int, Unit("records")]
-Partitions = Annotated[int, Unit("partitions")]
-Threads = Annotated[int, Unit("threads")]
-Bytes = Annotated[int, Unit("bytes")]
-Kilobytes = Annotated[int, Unit("kilobytes")]
-Mebibytes = Annotated[int, Unit("MiB")]
 
 
 def _option(value: object) -> str | SecretStr:
@@ -56,12 +50,6 @@ def _option(value: object) -> str | SecretStr:
 
 
 Option = Annotated[str | SecretStr, PlainValidator(_option)]
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, and strict about names. Errors do not repeat what was given: it may be secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class KafkaSettings(Section):
@@ -379,6 +367,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     worker: WorkerSettings = WorkerSettings()
     schemas: SchemaSettings = SchemaSettings()
+    schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     model: ModelSettings = ModelSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()
@@ -404,6 +393,10 @@ class Settings(BaseSettings):
             ("kafka.session_timeout_seconds", self.kafka.session_timeout_seconds),
             "or the group would lose a worker between two heartbeats",
         )
+        if self.schema_registry.password and self.schema_registry.password_file:
+            raise ValueError("set schema_registry.password or schema_registry.password_file, not both")
+        if self.schema_registry.keyfile and not self.schema_registry.certfile:
+            raise ValueError("schema_registry.keyfile needs schema_registry.certfile, the certificate of the key")
         if self.kafka.static_membership and not self.worker.name:
             raise ValueError(
                 "kafka.static_membership needs worker.name: a name that the worker has again after a restart"

@@ -15,7 +15,10 @@ TABLE = Label("table", shape=r"[a-z][a-z0-9-]{0,62}", bound=32)
 PARTITION = Label("partition", shape=r"[0-9]{1,6}", bound=10_000)
 STAGE = Label("stage", values=frozenset({"decode", "features", "infer", "emit", "commit"}))
 FAILED_STAGE = Label("stage", values=frozenset(Step))
-_DECODE_REASONS = "null_value empty too_large not_framed not_json unknown_schema undecodable key_too_large key_differs"
+_DECODE_REASONS = (
+    "null_value empty too_large not_framed not_json unknown_schema incompatible_schema undecodable key_too_large "
+    "key_differs"
+)
 _OTHER_REASONS = "no_features model_error not_a_number unencodable"
 REASON = Label("reason", values=frozenset(f"{_DECODE_REASONS} {_OTHER_REASONS}".split()))  # tested to be complete
 FILTER = Label("reason", values=frozenset({"only", "score_only"}))
@@ -78,6 +81,10 @@ class Metrics(Catalogue):
             "buffered",
             "Events fetched and not yet taken into a batch; worker.buffered_rows_max bounds it.",
             unit="rows",
+        )
+
+        self.tasks_waiting = Gauge(
+            "tasks_waiting", "Tasks whose next event has a schema id that is not known yet: /ready says why."
         )
 
         # Durations.

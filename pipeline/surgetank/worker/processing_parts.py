@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from surgetank.clock import Clock
-from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.base import Deserializer
-from surgetank.codec.formats import deserializer_of
+from surgetank.codec.formats import deserializer_of, output_serializer, registered_schemas
 from surgetank.codec.schema_repository import SchemaRepository, project_schemas
 from surgetank.codec.score_schema import check_score_schema, score_deserializer
 from surgetank.declaration import Events, Pipeline
@@ -22,13 +22,16 @@ from surgetank.processing.key_rule import KeyRule, Rekeying
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion
+from surgetank.runtime.known_schemas_order import SchemaGate
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.settings import Settings
 from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.processed_offsets import ProcessedEvents
 
-if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
+if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state, and for projects with a schema registry
+    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+    from surgetank.codec.schema_lookup import SchemaLookup
     from surgetank.processing.stateful_features import StatefulFeatures
 
 
@@ -63,6 +66,25 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
     return model
 
 
+def registered_topics(
+    pipeline: Pipeline, schemas: SchemaRepository, lookup: "SchemaLookup | None"
+) -> "Mapping[str, RegisteredSchemas]":
+    """Return by topic the writer schemas of events and facts whose values have ids of a schema registry."""
+    found = {each.topic: registered_schemas(each, schemas, lookup) for each in (pipeline.events, *pipeline.table_facts)}
+    return {topic: each for topic, each in found.items() if each is not None}
+
+
+def schema_gate(
+    lookup: "SchemaLookup | None", topics: "Mapping[str, RegisteredSchemas]", value_bytes_max: int
+) -> SchemaGate | None:
+    """Return what holds records back until their schemas are known; None without a schema registry."""
+    if lookup is None:
+        return None
+    from surgetank.codec.schema_gate import RegisteredSchemaGate
+
+    return RegisteredSchemaGate(lookup, topics, value_bytes_max)
+
+
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
     """Check what a worker needs besides Kafka: schemas with the declared fields, and a model of these features.
 
@@ -75,14 +97,22 @@ def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> O
 
 
 def deserializers(
-    pipeline: Pipeline, schemas: SchemaRepository, value_bytes_max: int
+    pipeline: Pipeline,
+    schemas: SchemaRepository,
+    value_bytes_max: int,
+    registered: "Mapping[str, RegisteredSchemas]" = MappingProxyType({}),
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
-    """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration."""
-    events, *facts_of = (
-        filtering(deserializer_of(each, schemas, value_bytes_max=value_bytes_max), each.only)
-        for each in (pipeline.events, *pipeline.table_facts)
-    )
-    facts = {each.topic: found for each, found in zip(pipeline.table_facts, facts_of, strict=True)}
+    """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration.
+
+    ``registered`` is what ``registered_topics`` returned.
+    """
+
+    def of(each: Events) -> Deserializer:
+        writers = registered.get(each.topic)
+        return filtering(deserializer_of(each, schemas, value_bytes_max=value_bytes_max, writers=writers), each.only)
+
+    events = of(pipeline.events)
+    facts = {each.topic: of(each) for each in pipeline.table_facts}
     pipeline.check(events.schema)
     pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
     return events, facts
@@ -158,14 +188,26 @@ def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int |
     return largest_key(pipeline, record_bytes)
 
 
-def processed_events(pipeline: Pipeline, settings: Settings, schemas: SchemaRepository) -> ProcessedEvents:
+def processed_events(
+    pipeline: Pipeline, settings: Settings, schemas: SchemaRepository, lookup: "SchemaLookup | None"
+) -> ProcessedEvents:
     """Return what finds how far events were processed, in the scores and dead letters."""
-    scores = score_deserializer(schemas, pipeline, value_bytes_max=MESSAGE_BYTES_MAX)
+    scores = score_deserializer(schemas, pipeline, lookup, value_bytes_max=MESSAGE_BYTES_MAX)
     return ProcessedEvents(settings.kafka, pipeline, scores)
 
 
-def feature_log(pipeline: Pipeline, schemas: SchemaRepository, stateful: "StatefulFeatures | None") -> FeatureLog:
-    """Return the feature log of a pipeline. A pipeline without state reads no facts and needs no start offsets."""
-    return FeatureLog(
-        pipeline, AvroSerializer(schemas, "features"), stateful.committed if stateful is not None else lambda _: {}
-    )
+def feature_log(
+    pipeline: Pipeline,
+    settings: Settings,
+    schemas: SchemaRepository,
+    lookup: "SchemaLookup | None",
+    stateful: "StatefulFeatures | None",
+) -> FeatureLog | None:
+    """Return the feature log of a pipeline; None if features are not recorded.
+
+    A pipeline without state reads no facts and needs no start offsets.
+    """
+    if not settings.features.record:
+        return None
+    serializer = output_serializer("features", pipeline.recorded, schemas, settings, lookup)
+    return FeatureLog(pipeline, serializer, stateful.committed if stateful is not None else lambda _: {})

@@ -9,6 +9,7 @@ from surgetank.cli import app
 from surgetank.doctor import checkup
 from surgetank.errors import BrokerError
 from surgetank.settings import KafkaSettings
+from tests.support.registry_stub import registry_stub
 
 
 @pytest.fixture
@@ -54,3 +55,20 @@ def test_a_doctor_for_a_pipeline_without_its_model(brokers: dict[str, str], monk
     (model,) = [each for each in json.loads(result.output)["findings"] if each["check"] == "model"]
     assert (result.exit_code, model["severity"]) == (1, "problem")
     assert "no-such-model" in model["found"]
+
+
+def test_a_doctor_asks_the_schema_registry(brokers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the subjects that are missing; a registry that fails is a problem."""
+    del brokers
+    monkeypatch.setattr(checkup, "_pipeline_findings", lambda *_: iter(()))
+
+    def finding() -> dict[str, str]:
+        answer = json.loads(CliRunner().invoke(app, ["doctor", "flights", "--json"]).output)
+        (found,) = [each for each in answer["findings"] if each["check"] == "registry"]
+        return {name: str(text) for name, text in found.items()}
+
+    with registry_stub() as stub:
+        monkeypatch.setenv("SURGETANK_SCHEMA_REGISTRY__URL", stub.url)
+        assert "flights.scores-value" in finding()["found"]
+        stub.fault = lambda _: (500, b"{}")
+        assert finding()["severity"] == "problem"

@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
+from surgetank.codec.avro.conversion import columns_conversion
 from surgetank.codec.avro.deserializer import AvroDeserializer
-from surgetank.codec.avro.rows import fastavro_schema, read_row
+from surgetank.codec.avro.rows import Rows, fastavro_schema, read_row
+from surgetank.codec.avro.types import Json, arrow_schema, parse
+from surgetank.codec.evolution import unreadable
+from surgetank.codec.schema_repository import SchemaRepository, SchemaVersion
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record, records_of, rows_of, written
+from tests.unit.codec.compatible_pairs import pairs_with_events
 
 VALUES: dict[str, list[float]] = {
     "int": [0, -5, 2**31 - 1],
@@ -103,3 +109,28 @@ def test_versions_in_any_order_keep_the_order_of_records(tmp_path: Path) -> None
         assert dead == ()
         assert batch.columns.column("id").to_pylist() == [0, 1, 2, 3]
         assert batch.columns.column("f1").to_pylist() == [9 if n == 2 else 1 for n in order]
+
+
+@settings(max_examples=300, deadline=None)
+@given(pairs_with_events())
+def test_columns_of_a_compatible_writer_are_those_of_the_library(
+    pair: tuple[Json, Json, list[dict[str, Any]]],
+) -> None:
+    """Of random pairs of schemas, at any depth: what fastavro resolves value by value, and whole columns only."""
+    writer, reader, events = pair
+    assert not unreadable(reader, writer)
+    versions = [
+        SchemaVersion("event", number, number, Path("event.avsc"), avro, parse(avro))
+        for number, avro in enumerate((writer, reader), 1)
+    ]
+    assert columns_conversion(versions[0].record, versions[1].record, arrow_schema(versions[1].record).types)
+    values = [written(fastavro_schema(writer), each) for each in events]
+    decoder = AvroDeserializer(SchemaRepository({"event": tuple(versions)}), "event", value_bytes_max=BYTES_MAX)
+    batch, dead = decoder.deserialize(records_of(values))
+    assert dead == ()
+    expected = Rows(versions[1].record).of(
+        [read_row(value, fastavro_schema(writer), fastavro_schema(reader)) for value in values]
+    )
+    assert batch.columns.schema == expected.schema
+    batch.columns.validate(full=True)
+    assert batch.columns.to_pylist() == expected.to_pylist()

@@ -28,6 +28,7 @@ from surgetank.declaration import SCORE
 from surgetank.errors import SchemaError, TopologyError
 from surgetank.processing.score_records import ScoreWriter
 from surgetank.records import DecodedBatch, ModelVersion, RecordBatch, ScoredRows, TopicPartition, large_binary
+from surgetank.settings import Settings
 from tests.unit.codec.avro_samples import BYTES_MAX, record, write_folder, written
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -99,7 +100,7 @@ def scores_of(contracts: SchemaRepository, pipeline: Pipeline) -> list[bytes]:
     """Return the values of the scores of all events."""
     rows = np.arange(len(EVENTS), dtype=np.int64)
     scored = ScoredRows(rows, np.array([0.5, 0.75]), (), (ModelVersion("m", "1"),), np.zeros(2, dtype=np.int32))
-    writer = ScoreWriter(pipeline, score_serializer(contracts, pipeline), bytes_max=BYTES_MAX)
+    writer = ScoreWriter(pipeline, score_serializer(contracts, pipeline, Settings(), None), bytes_max=BYTES_MAX)
     records, _, dead = writer.write(decoded(contracts), scored, 5_000)
     assert not dead
     values: list[bytes] = records.values.to_pylist()
@@ -129,7 +130,7 @@ def test_scores_of_both_schemas_are_read_from_one_topic(contracts: SchemaReposit
     """Those written before ``passthrough`` was declared have nulls."""
     before = replace(PIPELINE, scores=Scores("scores"))
     values = [*scores_of(contracts, before), *scores_of(contracts, PIPELINE)]
-    batch, dead = score_deserializer(contracts, PIPELINE, value_bytes_max=BYTES_MAX).deserialize(
+    batch, dead = score_deserializer(contracts, PIPELINE, None, value_bytes_max=BYTES_MAX).deserialize(
         records_of("scores", values)
     )
     assert not dead
@@ -153,7 +154,7 @@ def test_the_written_schema_may_change_as_any_other(folder: Path, contracts: Sch
 def test_scores_lack_their_schema(folder: Path) -> None:
     """The error is the command that writes it."""
     with pytest.raises(SchemaError, match="does not exist; write it with: surgetank schemas score shop"):
-        score_serializer(schemas(folder), PIPELINE)
+        score_serializer(schemas(folder), PIPELINE, Settings(), None)
 
 
 def _without(name: str) -> Callable[[Any], Any]:
@@ -190,7 +191,7 @@ def test_the_schema_of_scores_does_not_fit_the_events(
     """The error names the field, and what to write."""
     (folder / "shop_score.avsc").write_text(json.dumps(change(contracts.schema("shop_score"))))
     with pytest.raises(SchemaError, match=message):
-        score_serializer(schemas(folder), PIPELINE)
+        score_serializer(schemas(folder), PIPELINE, Settings(), None)
 
 
 def test_a_field_that_events_lack_cannot_be_passed_on(contracts: SchemaRepository) -> None:
@@ -201,7 +202,7 @@ def test_a_field_that_events_lack_cannot_be_passed_on(contracts: SchemaRepositor
     ):
         wrong = replace(PIPELINE, scores=replace(PIPELINE.scores, passthrough=(name,)))
         with pytest.raises(SchemaError, match=message):
-            score_serializer(contracts, wrong)
+            score_serializer(contracts, wrong, Settings(), None)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +228,6 @@ def test_a_schema_of_scores_is_not_overwritten(folder: Path, contracts: SchemaRe
 def test_the_engines_scores_need_no_file(folder: Path) -> None:
     """A pipeline without ``passthrough`` writes the engine's own schema."""
     plain = replace(PIPELINE, scores=Scores("scores"))
-    serializer = score_serializer(schemas(folder), plain)
+    serializer = score_serializer(schemas(folder), plain, Settings(), None)
     assert serializer.schema == AvroSerializer(schemas(folder), SCORE).schema
     assert pa.types.is_float64(serializer.schema.field("score").type)

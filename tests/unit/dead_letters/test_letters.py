@@ -12,9 +12,9 @@ from surgetank.codec.base import NOT_FRAMED, UNDECODABLE
 from surgetank.dead_letters.letters import SCHEMA, letter_columns
 from surgetank.dead_letters.selection import Selection
 from surgetank.dead_letters.statistics import Statistics
-from surgetank.kafka.columnar.headers import EncodedHeaders, encode_headers
 from surgetank.processing.dead_letter import NAMES, TIME, dead_letter_records, parse_dead_letter
 from surgetank.record_compression import RecordBytes
+from surgetank.record_headers import EncodedHeaders, encode_headers
 from surgetank.records import (
     DeadLetter,
     DeadLetterReason,

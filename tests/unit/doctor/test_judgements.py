@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from surgetank.doctor import cluster, machine
+from surgetank.codec.schema_plan import PlannedSubject, SubjectStatus, TopicSchema
+from surgetank.doctor import cluster, machine, registry
 from surgetank.doctor.checkup import required_rights
 from surgetank.doctor.finding import CheckFinding, CheckSeverity
 from topology.flights import flights
@@ -15,6 +16,13 @@ ALL: dict[str, set[str] | None] = {
     resource: {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS", "CREATE"} for resource in WORKER
 }
 NO_CONFIGS = {resource: {"READ", "WRITE", "DESCRIBE", "CREATE"} for resource in WORKER}
+
+
+def planned(status: SubjectStatus) -> list[PlannedSubject]:
+    """Return what a registry has of two schemas: one that is registered, and one with this status."""
+    schemas = [TopicSchema("events", "event", "{}"), TopicSchema("scores", "score", "{}")]
+    statuses = [SubjectStatus.REGISTERED, status]
+    return [PlannedSubject(*each, 1, 1, None, "FULL") for each in zip(schemas, statuses, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,11 @@ NO_CONFIGS = {resource: {"READ", "WRITE", "DESCRIBE", "CREATE"} for resource in 
         (cluster.rights(WORKER, ALL | {"topic flights.scores": {"READ", "DESCRIBE"}}), CheckSeverity.PROBLEM),
         (cluster.rights(WORKER, NO_CONFIGS), CheckSeverity.PROBLEM),
         (cluster.rights(WORKER, ALL | {"group flights": None}), CheckSeverity.SKIPPED),
+        (registry.unavailable("http://r", "refused"), CheckSeverity.PROBLEM),
+        (registry.subjects("flights", "http://r", planned(SubjectStatus.REGISTERED)), CheckSeverity.OK),
+        (registry.subjects("flights", "http://r", planned(SubjectStatus.NEW_SUBJECT)), CheckSeverity.WARNING),
+        (registry.subjects("flights", "http://r", planned(SubjectStatus.NEW_VERSION)), CheckSeverity.WARNING),
+        (registry.subjects("flights", "http://r", planned(SubjectStatus.REFUSED)), CheckSeverity.WARNING),
     ],
 )
 def test_findings_say_what_to_do(finding: CheckFinding, severity: CheckSeverity) -> None:
@@ -57,6 +70,14 @@ def test_findings_say_what_to_do(finding: CheckFinding, severity: CheckSeverity)
     assert finding.severity is severity
     assert finding.found
     assert bool(finding.advice) is (severity in (CheckSeverity.WARNING, CheckSeverity.PROBLEM))
+
+
+def test_subjects_that_the_registry_lacks_are_named() -> None:
+    """Only these, with the command that registers them."""
+    found = registry.subjects("flights", "http://r", planned(SubjectStatus.NEW_SUBJECT))
+    assert "scores-value" in found.found
+    assert "events-value" not in found.found
+    assert "surgetank schemas apply flights" in found.advice
 
 
 def test_the_side_of_a_wrong_clock_is_named() -> None:

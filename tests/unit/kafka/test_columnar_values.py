@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgetank.kafka.columnar.headers import decode_headers
+from surgetank.record_headers import decode_headers
 from surgetank.records import OutputRecords, PartitionRecords, TopicPartition, byte_lengths, large_binary, payload_bytes
 
 CELLS = st.lists(st.none() | st.binary(max_size=20), max_size=12)

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surgetank.kafka.columnar.header_columns import header_columns
-from surgetank.kafka.columnar.headers import EncodedHeaders, decode_headers, encode_headers, encoded_headers
+from surgetank.header_columns import header_columns
+from surgetank.record_headers import EncodedHeaders, decode_headers, encode_headers, encoded_headers
 from surgetank.records import Headers, PartitionRecords, TopicPartition, large_binary
 
 WANTED = ("surgetank.reason", "a", "", "é")

@@ -6,7 +6,8 @@ import pytest
 
 from surgetank.settings import describe
 from surgetank.settings.reference import render
-from surgetank.settings.schema import Settings, Unit
+from surgetank.settings.schema import Settings
+from surgetank.settings.section import Unit
 
 ROOT = Path(__file__).resolve().parents[3]
 UNITS = {"seconds": "seconds", "kilobytes": "kilobytes", "mib": "MiB", "hours": "hours", "days": "days", "rows": "rows"}

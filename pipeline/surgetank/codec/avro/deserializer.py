@@ -1,39 +1,35 @@
 """Decodes Avro values in the Confluent wire format to columns, in whole batches."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
 from surgetank.codec import base
 from surgetank.codec.avro import frames
-from surgetank.codec.avro.frames import schema_places
+from surgetank.codec.avro.id_headers import NAME, id_headers, key_in
+from surgetank.codec.avro.local_schemas import LocalSchemas
 from surgetank.codec.avro.program import Int64s
 from surgetank.codec.avro.types import arrow_schema
-from surgetank.codec.avro.version_reader import VersionReader, joined, take
+from surgetank.codec.avro.version_reader import joined, take
+from surgetank.codec.avro.writer_schemas import WriterSchemas
 from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.codec.wire import FRAME_BYTES, MAGIC
 from surgetank.records import DeadLetter, DecodedBatch, RecordBatch
 
 
 class AvroDeserializer:
-    """A ``Deserializer`` of one topic's values: the schema ``name``, in every version that ``contracts`` contains.
+    """A ``Deserializer`` of one topic's values: the current schema ``name`` in ``contracts``.
 
-    ``also`` are further schemas of values on the topic, whose versions can be resolved to ``name``. Values of more than
-    ``value_bytes_max`` bytes are not decoded. Raises SchemaError if there is no such schema. Use it in one thread at a
-    time.
+    ``writers`` are the schemas that values were written with; default: every version of it that ``contracts`` contains.
+    Values of more than ``value_bytes_max`` bytes are not decoded. Raises SchemaError if there is no such schema. Use it
+    in one thread at a time.
     """
 
     def __init__(
-        self, contracts: SchemaRepository, name: str, *, also: Sequence[str] = (), value_bytes_max: int
+        self, contracts: SchemaRepository, name: str, *, value_bytes_max: int, writers: WriterSchemas | None = None
     ) -> None:
-        current = contracts.current(name)
-        self.schema: pa.Schema = arrow_schema(current.record)
-        self._name = name
+        self.schema: pa.Schema = arrow_schema(contracts.current(name).record)
         self._value_bytes_max = value_bytes_max
-        versions = [version for each in (name, *also) for version in reversed(contracts.versions[each])]
-        self._readers = [VersionReader(version, current) for version in versions]  # the current version first
-        self._ids = np.array([version.id for version in versions], dtype=np.int64)
+        self._writers = LocalSchemas(contracts, name) if writers is None else writers
 
     def deserialize(self, records: RecordBatch) -> tuple[DecodedBatch, tuple[DeadLetter, ...]]:
         """Return the events in columns (``schema``), and a dead letter for each record that is not a valid event.
@@ -41,29 +37,37 @@ class AvroDeserializer:
         Every record is in exactly one of the two, both in the order of the records. Raises nothing for any bytes, as
         long as they are less than 2 GiB in total.
         """
-        columns, rows, dead = self.deserialize_values(records.values)
+        headers = id_headers(records) if self._writers.in_headers else None
+        columns, rows, dead = self.deserialize_values(records.values, headers)
         return DecodedBatch(records, rows, columns), dead
 
-    def deserialize_values(self, values: pa.LargeBinaryArray) -> tuple[pa.RecordBatch, Int64s, tuple[DeadLetter, ...]]:
-        """Do the same for values; return columns of m rows, their row numbers, int64 [m], and the dead letters.
+    def deserialize_values(
+        self, values: pa.LargeBinaryArray, headers: pa.LargeBinaryArray | None = None
+    ) -> tuple[pa.RecordBatch, Int64s, tuple[DeadLetter, ...]]:
+        """Do the same for n values; return columns of m rows, their row numbers, int64 [m], and the dead letters.
 
+        ``headers`` [n] are the schema ids in headers, null where the id is in the value; None: all are.
         Raises ValueError if the values have 2 GiB or more in total.
         """
-        places, all_current = schema_places(values, self._ids, self._value_bytes_max)
+        numbers, all_same = self._writers.reader_numbers(values, headers, self._value_bytes_max)
+        readers = self._writers.readers
+        if all_same and len(numbers) and numbers[0] >= 0:
+            columns, kept, failures = readers[numbers[0]].read(values, None)
+            return columns, kept, tuple(DeadLetter(row, base.UNDECODABLE, why) for row, why in failures)
         parts = []
-        dead = [self._unframed(row, int(places[row]), values[row]) for row in np.flatnonzero(places < 0).tolist()]
-        for place, reader in enumerate(self._readers):
-            rows = None if all_current else np.flatnonzero(places == place)
-            if rows is not None and not len(rows):
-                continue
-            columns, kept, failures = reader.read(values, rows)
-            parts.append((kept, columns))
-            dead += [DeadLetter(row, base.UNDECODABLE, why) for row, why in failures]
-            if all_current:
-                break
+        dead = [
+            self._unframed(row, int(numbers[row]), values[row], None if headers is None else headers[row].as_py())
+            for row in np.flatnonzero(numbers < 0).tolist()
+        ]
+        for number, reader in enumerate(readers):
+            rows = np.flatnonzero(numbers == number)
+            if len(rows):
+                columns, kept, failures = reader.read(values, rows)
+                parts.append((kept, columns))
+                dead += [DeadLetter(row, base.UNDECODABLE, why) for row, why in failures]
         return *self._merge(parts), tuple(sorted(dead, key=lambda letter: letter.row))
 
-    def _unframed(self, row: int, fault: int, value: pa.LargeBinaryScalar) -> DeadLetter:
+    def _unframed(self, row: int, fault: int, value: pa.LargeBinaryScalar, header: bytes | None) -> DeadLetter:
         if fault == frames.NULL:
             return DeadLetter(row, base.NULL_VALUE, "the value is null")
         raw = value.as_buffer()
@@ -77,9 +81,12 @@ class AvroDeserializer:
                 return DeadLetter(row, base.NOT_FRAMED, f"{raw.size} bytes; the frame alone has {FRAME_BYTES}")
             case frames.OTHER_MAGIC:
                 return DeadLetter(row, base.NOT_FRAMED, f"the first byte is {raw[0]}, not {MAGIC[0]}")
-        schema_id = int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big")
-        known = ", ".join(str(each) for each in sorted(self._ids.tolist()))
-        return DeadLetter(row, base.UNKNOWN_SCHEMA, f"schema id {schema_id}; those of {self._name!r}: {known}")
+            case frames.OTHER_HEADER:
+                message = f"the header {NAME} has {len(header or b'')} bytes that are no schema id"
+                return DeadLetter(row, base.NOT_FRAMED, message)
+        framed = int.from_bytes(raw[1:FRAME_BYTES].to_pybytes(), "big")
+        reason, message = self._writers.refusal(framed if header is None else key_in(header) or 0)
+        return DeadLetter(row, reason, message)
 
     def _merge(self, parts: list[tuple[Int64s, pa.RecordBatch]]) -> tuple[pa.RecordBatch, Int64s]:
         if not parts:

@@ -10,21 +10,22 @@ from surgetank.codec.avro.memory import load8, load64
 from surgetank.codec.avro.program import Int64s
 from surgetank.codec.wire import FRAME_BYTES
 from surgetank.compiled import compiled
+from surgetank.records import value_bytes
 
-# What a value is that is not one of a known schema, in place of that schema's place.
-NULL, EMPTY, TOO_LARGE, TOO_SHORT, OTHER_MAGIC, UNKNOWN_ID = range(-6, 0)
+# What a value is that is not one of a known schema, in place of the number of that schema's reader.
+NULL, EMPTY, TOO_LARGE, TOO_SHORT, OTHER_MAGIC, OTHER_HEADER, UNKNOWN_ID = range(-7, 0)
 
 _FRAME_BYTES = FRAME_BYTES
 _int64s = types.Array(int64, 1, "C")
 
 
-@compiled(int64(_int64s, int64, int64, _int64s, _int64s))
-def _sort(array: Any, rows: int, bytes_max: int, ids: Any, places: Any) -> int:
-    """Write the place of each row's schema among ``ids``, or what it is instead; return how many have the first id.
+@compiled(int64(_int64s, int64, int64, _int64s, _int64s, _int64s))
+def _sort(array: Any, rows: int, bytes_max: int, ids: Any, readers: Any, numbers: Any) -> int:
+    """Write the reader of each row, that of its id, or what it is instead; return how many have that of the first row.
 
     ``array``: the addresses of the validity bits (0: there are none), offsets and bytes; the array's offset.
     """
-    first = 0
+    same = 0
     for row in range(rows):
         place = row + array[3]
         begin = load64(array[1] + 8 * place)
@@ -45,20 +46,32 @@ def _sort(array: Any, rows: int, bytes_max: int, ids: Any, places: Any) -> int:
             schema_id = load8(at + 1) << 24 | load8(at + 2) << 16 | load8(at + 3) << 8 | load8(at + 4)
             for k in range(len(ids)):
                 if ids[k] == schema_id:
-                    found = k
+                    found = readers[k]
                     break
-        places[row] = found
-        if found == 0:
-            first += 1
-    return first
+        numbers[row] = found
+        if found == numbers[0]:
+            same += 1
+    return same
 
 
-def schema_places(values: pa.LargeBinaryArray, ids: Int64s, bytes_max: int) -> tuple[Int64s, bool]:
-    """Return int64 [n]: the place in ``ids`` of each value's schema id, or one of the negative numbers above.
+def schema_ids(values: pa.LargeBinaryArray, rows: Int64s) -> Int64s:
+    """Return int64 [k]: the schema ids of these rows, int64 [k], whose values are framed."""
+    data, starts = value_bytes(values)
+    at = starts[rows]
+    found = np.zeros(len(rows), dtype=np.int64)
+    for byte in range(1, _FRAME_BYTES):
+        found = found << 8 | data[at + byte]
+    return found
 
-    The second says whether all of them are 0. Values of more than ``bytes_max`` bytes are TOO_LARGE.
+
+def reader_numbers(values: pa.LargeBinaryArray, ids: Int64s, readers: Int64s, bytes_max: int) -> tuple[Int64s, bool]:
+    """Return int64 [n]: of each value's schema id in ``ids`` the number in ``readers``, both int64 [k].
+
+    Or one of the negative numbers above; values of more than ``bytes_max`` bytes are TOO_LARGE. The second says whether
+    all numbers are the same.
     """
-    places = np.empty(len(values), dtype=np.int64)
+    numbers = np.empty(len(values), dtype=np.int64)
     addresses = [0 if buffer is None else buffer.address for buffer in values.buffers()]
-    first = _sort(np.array([*addresses, values.offset], dtype=np.int64), len(values), bytes_max, ids, places)
-    return places, first == len(values)
+    array = np.array([*addresses, values.offset], dtype=np.int64)
+    same = _sort(array, len(values), bytes_max, ids, readers, numbers)
+    return numbers, same == len(values)

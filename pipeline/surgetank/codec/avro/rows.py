@@ -30,10 +30,10 @@ def fastavro_schema(avro: Json) -> Any:
     return parsed
 
 
-def read_row(value: bytes, writer: Any, reader: Any = None) -> dict[str, Any]:
-    """Decode one framed value. Raises an Exception of any kind if it does not decode."""
+def read_row(value: bytes, writer: Any, reader: Any = None, frame_bytes: int = FRAME_BYTES) -> dict[str, Any]:
+    """Decode one value after its frame. Raises an Exception of any kind if it does not decode."""
     body = io.BytesIO(value)
-    body.seek(FRAME_BYTES)
+    body.seek(frame_bytes)
     row: dict[str, Any] = fastavro.schemaless_reader(body, writer, reader)
     return row
 

@@ -14,15 +14,16 @@ from surgetank.errors import SchemaError
 class AvroSerializer:
     """A ``Serializer`` for the current version of the schema ``name``. Use it in one thread at a time.
 
-    Raises SchemaError if there is no such schema.
+    ``schema_id`` is the id in the values, that of ``contracts`` unless given. Raises SchemaError if there is no such
+    schema.
     """
 
-    def __init__(self, contracts: SchemaRepository, name: str) -> None:
+    def __init__(self, contracts: SchemaRepository, name: str, *, schema_id: int | None = None) -> None:
         current = contracts.current(name)
         self.schema: pa.Schema = arrow_schema(current.record)
         self._name = name
         self._names, self._types = self.schema.names, self.schema.types
-        self._encoder = BodyEncoder(current.record, current.id)
+        self._encoder = BodyEncoder(current.record, current.id if schema_id is None else schema_id)
 
     def serialize(self, columns: pa.RecordBatch) -> pa.LargeBinaryArray:
         """Return one framed value per row, none null. Raises SchemaError and Unencodable as ``Serializer`` says.

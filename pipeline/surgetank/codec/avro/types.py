@@ -59,9 +59,10 @@ class Primitive:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """One of several texts, encoded as its index."""
+    """One of several texts, encoded as its index. ``default`` stands for a writer's symbol that a reader lacks."""
 
     symbols: tuple[str, ...]
+    default: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,20 @@ class Nullable:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldRule:
+    """How a reader finds a field in what a writer wrote: other names, and the JSON default if ``has_default``."""
+
+    aliases: tuple[str, ...] = ()
+    default: Json = None
+    has_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """Named fields, in wire order."""
+    """Named fields, in wire order; ``rules`` has one entry a field, or none, and does not count for equality."""
 
     fields: tuple[tuple[str, "AvroType"], ...]
+    rules: tuple[FieldRule, ...] = field(default=(), compare=False)
 
 
 AvroType: TypeAlias = Primitive | Enum | Fixed | Array | Map | Nullable | Record
@@ -130,6 +141,11 @@ def arrow_struct(record: Record, *, logical: bool) -> pa.DataType:
 def without_null(kind: AvroType) -> AvroType:
     """Return the non-null type of a nullable type; any other type unchanged."""
     return kind.inner if isinstance(kind, Nullable) else kind
+
+
+def plain_type(kind: Primitive) -> pa.DataType:
+    """Return the Arrow type of a primitive type without its logical type."""
+    return _PLAIN[kind.name]
 
 
 def _arrow_field(name: str, kind: AvroType, *, logical: bool, absent: bool = False) -> pa.Field:
@@ -231,7 +247,7 @@ class _Parser:
         self._named[name] = None  # being defined: a reference to it now is recursive
         defined: AvroType
         if schema["type"] == "enum":
-            defined = Enum(tuple(schema["symbols"]))
+            defined = Enum(tuple(schema["symbols"]), schema.get("default"))
         elif schema["type"] == "fixed":
             decimal = _decimal(schema, path) if schema.get("logicalType") == "decimal" else None
             defined = Fixed(schema["size"], None, decimal)
@@ -245,7 +261,10 @@ class _Parser:
                 raise SchemaError(f"record {name!r} has the field {twice!r} twice")
             prefix = f"{path}." if path else ""
             defined = Record(
-                tuple((each["name"], self.parse(each["type"], namespace, prefix + each["name"])) for each in fields)
+                tuple((each["name"], self.parse(each["type"], namespace, prefix + each["name"])) for each in fields),
+                tuple(
+                    FieldRule(tuple(each.get("aliases", ())), each.get("default"), "default" in each) for each in fields
+                ),
             )
         self._named[name] = defined
         return defined

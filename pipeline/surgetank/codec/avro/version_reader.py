@@ -5,9 +5,8 @@ import pyarrow as pa
 
 from surgetank.codec.avro.body_decoder import BodyDecoder
 from surgetank.codec.avro.program import Int64s
-from surgetank.codec.avro.resolution import Resolution
+from surgetank.codec.avro.resolution import ParsedSchema, Resolution
 from surgetank.codec.avro.types import arrow_schema
-from surgetank.codec.schema_repository import SchemaVersion
 from surgetank.codec.wire import FRAME_BYTES
 
 Failures = list[tuple[int, str]]  # row numbers and reasons
@@ -17,19 +16,20 @@ MESSAGE_MAX = 200
 
 
 class VersionReader:
-    """Reads framed values of one version into the columns of the current one."""
+    """Reads values of one version into the columns of the current one. Before each body are ``frame_bytes``."""
 
-    def __init__(self, writer: SchemaVersion, reader: SchemaVersion) -> None:
+    def __init__(self, writer: ParsedSchema, reader: ParsedSchema, frame_bytes: int = FRAME_BYTES) -> None:
+        self._frame_bytes = frame_bytes
         self._schema = arrow_schema(reader.record)
         self._decoder = BodyDecoder(writer.record)
-        self._resolution = None if writer is reader else Resolution(writer, reader)
+        self._resolution = None if writer.record == reader.record else Resolution(writer, reader, frame_bytes)
 
     def read(self, values: pa.LargeBinaryArray, rows: Int64s | None) -> Read:
         """Return the columns of ``rows`` (int64, rising; None: all), the row numbers read, int64 [m], and the failures.
 
-        The values of those rows are framed with this version's id. Failures are in the order of the rows.
+        The values of those rows were written with this version. Failures are in the order of the rows.
         """
-        columns, kept, errors = self._decoder.decode(values, FRAME_BYTES, rows)
+        columns, kept, errors = self._decoder.decode(values, self._frame_bytes, rows)
         failures = [(error.row, str(error)[:MESSAGE_MAX]) for error in errors]
         if self._resolution is None:
             return columns, kept, failures

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from surgetank.kafka.columnar import walk
-from surgetank.kafka.columnar.headers import EncodedHeaders
 from surgetank.kafka.columnar.library import (
     CONF_OK,
     CONSUMER,
@@ -21,7 +20,8 @@ from surgetank.kafka.columnar.library import (
     raise_for_error,
 )
 from surgetank.kafka.columnar.results import POLL_INTERRUPTED, PartitionError, Polled
-from surgetank.records import Headers, Int64s, PartitionRecords, TopicPartition
+from surgetank.record_headers import EncodedHeaders
+from surgetank.records import Headers, Int64s, PartitionRecords, TopicPartition, no_headers
 
 Option = str | int | float | bool
 ROWS_MAX = 16_384  # per poll
@@ -166,7 +166,7 @@ class _Block:
         """Return the copied records."""
         offsets, timestamps = self._int64s(walk.AT_OFFSETS), self._int64s(walk.AT_TIMESTAMPS)
         null_values, null_keys = self._nulls
-        headers_of: Callable[[int], Headers] = _no_headers
+        headers_of: Callable[[int], Headers] = no_headers
         header_bytes = None
         if self._sizes[walk.AT_HEADERS]:
             ends: Int64s = np.frombuffer(self._memory, np.int64, self.rows + 1, self._starts[walk.AT_HEADER_OFFSETS])
@@ -196,10 +196,6 @@ class _Block:
 
     def _part(self, place: int) -> pa.Buffer:
         return self._memory.slice(self._starts[place], self._sizes[place])
-
-
-def _no_headers(_: int) -> Headers:
-    return ()
 
 
 def _new(options: Mapping[str, Option]) -> int:

@@ -147,7 +147,7 @@ def _write_length(address: int, length: int, scratch: Int64s) -> None:
 
 @compiled()
 def _write_headers(message: int, address: int, scratch: Int64s) -> int:
-    """Write the headers of a message as ``headers.decode_headers`` reads them; return the address after them."""
+    """Write the headers of a message as ``record_headers.decode_headers`` reads them; return the address after them."""
     at = scratch.ctypes.data
     message_headers(message, at)
     index = 0

@@ -5,10 +5,20 @@ little-endian int32; that of a null value is -1.
 """
 
 import struct
+from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 
-from surgetank.records import Headers, PartitionRecords, large_binary
+from surgetank.header_views import JoinedHeaders, LaterHeaders
+from surgetank.records import (
+    Headers,
+    PartitionRecords,
+    RecordBatch,
+    joined,
+    large_binary,
+    no_headers,
+)
 
 _LENGTH = struct.Struct("<i")
 
@@ -25,12 +35,24 @@ class EncodedHeaders:
         return () if encoded is None else decode_headers(encoded)
 
 
-def encoded_headers(records: PartitionRecords) -> pa.LargeBinaryArray:
+def encoded_headers(records: PartitionRecords | RecordBatch) -> pa.LargeBinaryArray:
     """Return the headers of n records as one column [n]; those that the ordinary client read are encoded for it."""
-    headers_of = records.headers_of
-    if isinstance(headers_of, EncodedHeaders):
-        return headers_of.column.slice(0, len(records))  # the first part of a split has the column of all
-    return large_binary([encode_headers(headers_of(row)) for row in range(len(records))])
+    return _column(records.headers_of, 0, len(records))
+
+
+def _column(headers_of: Callable[[int], Headers], first: int, rows: int) -> pa.LargeBinaryArray:
+    """Return the encoded headers of rows [first, first + rows)."""
+    match headers_of:
+        case EncodedHeaders(column=column):
+            return column.slice(first, rows)  # the first part of a split has the column of all
+        case LaterHeaders(headers_of=others, rows=before):
+            return _column(others, first + before, rows)
+        case JoinedHeaders(parts=parts, starts=starts):
+            columns = [_column(each, 0, int(n)) for each, n in zip(parts, np.diff(starts), strict=True)]
+            return joined(columns).slice(first, rows)
+    if headers_of is no_headers:
+        return pa.nulls(rows, pa.large_binary())
+    return large_binary([encode_headers(headers_of(row)) for row in range(first, first + rows)])
 
 
 def encode_headers(headers: Headers) -> bytes:

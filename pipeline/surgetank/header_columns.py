@@ -25,7 +25,8 @@ def header_columns(
 ) -> tuple[dict[str, pa.LargeBinaryArray], dict[str, Int64s]]:
     """Return of n records, by name, the value of the last header of that name, and the number of such headers.
 
-    ``headers`` [n] is encoded as ``headers.py`` says. A value is null if there is no such header or its value is null.
+    ``headers`` [n] is encoded as ``record_headers.py`` says. A value is null if there is no such header
+    or its value is null.
     """
     n = len(headers)
     _, ends, data = headers.buffers()
