@@ -9,9 +9,6 @@ import faust
 
 from surgetank.anomalies.anomaly_monitor import AnomalyMonitor
 from surgetank.clock import SystemClock
-from surgetank.codec.formats import schema_lookup
-from surgetank.codec.schema_repository import project_schemas
-from surgetank.codec.score_schema import score_serializer
 from surgetank.declaration import Pipeline
 from surgetank.http.endpoint_security import EndpointSecurity
 from surgetank.http.monitoring import monitoring_server
@@ -20,10 +17,7 @@ from surgetank.kafka import provisioning
 from surgetank.kafka.retry import retry_until_available
 from surgetank.lag.worker_lag import WorkerLag
 from surgetank.processing.commit_guard import CommitGuard
-from surgetank.processing.dead_letter_limit import DeadLetterLimit
-from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
-from surgetank.processing.score_records import ScoreWriter
 from surgetank.records import ModelVersion
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.faust_host import FaustProcess, HostedWorker, faust_app
@@ -36,22 +30,12 @@ from surgetank.state.file_limits import raise_limit
 from surgetank.telemetry import logs
 from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
-from surgetank.timeline.timeline_reporter import TimelineReporter
-from surgetank.timeline.writer import TimelineWriter
 from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
-from surgetank.worker.processing_parts import (
-    deserializers,
-    feature_log,
-    key_rules,
-    load_model,
-    processed_events,
-    registered_topics,
-    schema_gate,
-    topic_limits,
-)
-from surgetank.worker.reported_start import reported_start
+from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, load_model, topic_limits
+from surgetank.worker.reported_start import reported_start, timeline_reporter
 from surgetank.worker.state_parts import state_lookup, stateful_parts
+from surgetank.worker.wire_parts import wire_parts
 from surgetank.worker.worker_listener import WorkerListener
 
 log = logging.getLogger(__name__)
@@ -80,22 +64,9 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     security = EndpointSecurity(settings.http)
     security.check_exposure(settings.telemetry.host)
     event_clock = EventClock(clock, metrics)
-    writer = TimelineWriter(
-        settings.kafka,
-        pipeline,
-        who=identity,
-        clock=clock,
-        ended=lambda outcome: metrics.timeline_events.add(1, outcome=outcome),
-        appended=event_clock.appended,
-    )
-    timeline = TimelineReporter(writer, settings.kafka, pipeline)
+    timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
-        model, schemas = load_model(pipeline, settings, models), project_schemas(settings.schemas.directory)
-        lookup = schema_lookup(settings, clock)
-        registered = registered_topics(pipeline, schemas, lookup)
-        events, facts = deserializers(pipeline, schemas, settings.dead_letters.value_bytes_max, registered)
-        gate = schema_gate(lookup, registered, settings.dead_letters.value_bytes_max)
-        scores = score_serializer(schemas, pipeline, settings, lookup)
+        model, wire = load_model(pipeline, settings, models), wire_parts(pipeline, settings, clock)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
@@ -114,28 +85,22 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             warnings=warnings,
             clock=clock,
         )
-        processor = BatchProcessor(
+        processor = batch_processor(
             pipeline,
-            events=events,
-            facts=facts,
+            wire,
             stateful=stateful,
-            feature_log=feature_log(pipeline, settings, schemas, lookup, stateful),
             scorer=scorer,
-            scores=ScoreWriter(pipeline, scores, bytes_max=limits.score),
-            dead_letter_bytes_max=limits.dead_letter,
-            key_rules=key_rules(pipeline, limits, metrics, warnings),
-            key_bytes_max=limits.key,
+            limits=limits,
             clock=clock,
             metrics=metrics,
             warnings=warnings,
             on_scored=anomalies.record,
         )
-        rules = settings.dead_letters
-        limit = DeadLetterLimit(rules.share_max, rules.window_seconds, rules.minimum_events)
+        limit = dead_letter_limit(settings.dead_letters)
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
         health = Health(clock, conditions=("group", "tasks"))
-        if gate is not None:
+        if wire.gate is not None:
             health.set("schemas", True)
         server = monitoring_server(settings.telemetry, metrics, health, security)
         address = peer_address(settings, server.url)
@@ -159,7 +124,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             address=address,
             model=ModelVersion(model.name, model.version),
             topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},
-            processed=processed_events(pipeline, settings, schemas, lookup),
+            processed=wire.processed_events(),
             clock=clock,
             event_clock=event_clock,
             metrics=metrics,
@@ -169,7 +134,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             model_calls=scorer,
             lag=lag,
             observer=WorkerListener(anomalies, timeline),
-            schema_gate=gate,
+            schema_gate=wire.gate,
         )
         metrics.refresh = lambda: lag.refresh(runtime.positions())
         process_exit.before(runtime.abandon)

@@ -1,37 +1,34 @@
 """Builds the processing steps of a worker. Each function raises StartupError for an error of the setup."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from surgetank.clock import Clock
-from surgetank.codec.base import Deserializer
-from surgetank.codec.formats import deserializer_of, output_serializer, registered_schemas
-from surgetank.codec.schema_repository import SchemaRepository, project_schemas
-from surgetank.codec.score_schema import check_score_schema, score_deserializer
+from surgetank.codec.schema_repository import project_schemas
+from surgetank.codec.score_schema import check_score_schema
 from surgetank.declaration import Events, Pipeline
+from surgetank.features.spec import Float32s, Float64s
 from surgetank.kafka import provisioning, topic_configs
-from surgetank.kafka.clients import MESSAGE_BYTES_MAX
 from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.task_limit import TaskLimit, task_limit
 from surgetank.migration.partitioners import PARTITIONERS
-from surgetank.processing.event_filter import filtering
-from surgetank.processing.feature_log import FeatureLog
+from surgetank.processing.dead_letter_limit import DeadLetterLimit
 from surgetank.processing.key_rule import KeyRule, Rekeying
+from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
+from surgetank.processing.score_records import ScoreWriter
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion
-from surgetank.runtime.known_schemas_order import SchemaGate
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings
+from surgetank.settings.schema import DeadLetterSettings
 from surgetank.telemetry.metrics import Metrics
-from surgetank.worker.processed_offsets import ProcessedEvents
+from surgetank.worker.wire_parts import WireParts, deserializers
 
-if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state, and for projects with a schema registry
-    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
-    from surgetank.codec.schema_lookup import SchemaLookup
+if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
     from surgetank.processing.stateful_features import StatefulFeatures
 
 
@@ -66,25 +63,6 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
     return model
 
 
-def registered_topics(
-    pipeline: Pipeline, schemas: SchemaRepository, lookup: "SchemaLookup | None"
-) -> "Mapping[str, RegisteredSchemas]":
-    """Return by topic the writer schemas of events and facts whose values have ids of a schema registry."""
-    found = {each.topic: registered_schemas(each, schemas, lookup) for each in (pipeline.events, *pipeline.table_facts)}
-    return {topic: each for topic, each in found.items() if each is not None}
-
-
-def schema_gate(
-    lookup: "SchemaLookup | None", topics: "Mapping[str, RegisteredSchemas]", value_bytes_max: int
-) -> SchemaGate | None:
-    """Return what holds records back until their schemas are known; None without a schema registry."""
-    if lookup is None:
-        return None
-    from surgetank.codec.schema_gate import RegisteredSchemaGate
-
-    return RegisteredSchemaGate(lookup, topics, value_bytes_max)
-
-
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
     """Check what a worker needs besides Kafka: schemas with the declared fields, and a model of these features.
 
@@ -96,26 +74,9 @@ def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> O
     return load_model(pipeline, settings, folder)
 
 
-def deserializers(
-    pipeline: Pipeline,
-    schemas: SchemaRepository,
-    value_bytes_max: int,
-    registered: "Mapping[str, RegisteredSchemas]" = MappingProxyType({}),
-) -> tuple[Deserializer, Mapping[str, Deserializer]]:
-    """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration.
-
-    ``registered`` is what ``registered_topics`` returned.
-    """
-
-    def of(each: Events) -> Deserializer:
-        writers = registered.get(each.topic)
-        return filtering(deserializer_of(each, schemas, value_bytes_max=value_bytes_max, writers=writers), each.only)
-
-    events = of(pipeline.events)
-    facts = {each.topic: of(each) for each in pipeline.table_facts}
-    pipeline.check(events.schema)
-    pipeline.check_facts({topic: each.schema for topic, each in facts.items()})
-    return events, facts
+def dead_letter_limit(rules: DeadLetterSettings) -> DeadLetterLimit:
+    """Return the limit of the share of dead letters, as set."""
+    return DeadLetterLimit(rules.share_max, rules.window_seconds, rules.minimum_events)
 
 
 class TopicLimits(NamedTuple):
@@ -188,26 +149,32 @@ def _key_bytes_max(pipeline: Pipeline, record_bytes: Mapping[str, int]) -> int |
     return largest_key(pipeline, record_bytes)
 
 
-def processed_events(
-    pipeline: Pipeline, settings: Settings, schemas: SchemaRepository, lookup: "SchemaLookup | None"
-) -> ProcessedEvents:
-    """Return what finds how far events were processed, in the scores and dead letters."""
-    scores = score_deserializer(schemas, pipeline, lookup, value_bytes_max=MESSAGE_BYTES_MAX)
-    return ProcessedEvents(settings.kafka, pipeline, scores)
-
-
-def feature_log(
+def batch_processor(
     pipeline: Pipeline,
-    settings: Settings,
-    schemas: SchemaRepository,
-    lookup: "SchemaLookup | None",
+    wire: WireParts,
+    *,
     stateful: "StatefulFeatures | None",
-) -> FeatureLog | None:
-    """Return the feature log of a pipeline; None if features are not recorded.
-
-    A pipeline without state reads no facts and needs no start offsets.
-    """
-    if not settings.features.record:
-        return None
-    serializer = output_serializer("features", pipeline.recorded, schemas, settings, lookup)
-    return FeatureLog(pipeline, serializer, stateful.committed if stateful is not None else lambda _: {})
+    scorer: Scorer,
+    limits: TopicLimits,
+    clock: Clock,
+    metrics: Metrics,
+    warnings: RecordWarnings,
+    on_scored: Callable[[Float32s, Float64s], None],
+) -> BatchProcessor:
+    """Return the processing steps of a pipeline; ``stateful`` and ``on_scored`` as in ``BatchProcessor``."""
+    return BatchProcessor(
+        pipeline,
+        events=wire.events,
+        facts=wire.facts,
+        stateful=stateful,
+        feature_log=wire.feature_log(stateful),
+        scorer=scorer,
+        scores=ScoreWriter(pipeline, wire.scores, bytes_max=limits.score),
+        dead_letter_bytes_max=limits.dead_letter,
+        key_rules=key_rules(pipeline, limits, metrics, warnings),
+        key_bytes_max=limits.key,
+        clock=clock,
+        metrics=metrics,
+        warnings=warnings,
+        on_scored=on_scored,
+    )

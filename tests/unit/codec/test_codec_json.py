@@ -18,7 +18,7 @@ from surgetank.codec.base import EMPTY, NOT_FRAMED, NOT_JSON, NULL_VALUE, UNDECO
 from surgetank.codec.json.deserializer import JsonDeserializer
 from surgetank.errors import SchemaError
 from surgetank.records import DeadLetter, large_binary
-from surgetank.worker.processing_parts import deserializers
+from surgetank.worker.wire_parts import deserializers
 from tests.unit.codec.avro_samples import MILLIS, contracts_of, record, records_of
 
 BYTES_MAX = 100_000

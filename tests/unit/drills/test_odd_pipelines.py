@@ -41,7 +41,7 @@ from surgetank.serving.onnx_model import OnnxModel
 from surgetank.serving.router import SingleModelRouter
 from surgetank.serving.scorer import Scorer
 from surgetank.telemetry.metrics import Metrics
-from surgetank.worker.processing_parts import deserializers
+from surgetank.worker.wire_parts import deserializers
 
 DEAD_LETTER_BYTES_MAX = 100_000_000
 FRAME_BYTES = 256

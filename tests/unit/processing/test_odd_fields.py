@@ -32,7 +32,7 @@ from surgetank.records import (
 )
 from surgetank.serving.scorer import NOT_A_NUMBER
 from surgetank.telemetry.metrics import Metrics
-from surgetank.worker.processing_parts import deserializers
+from surgetank.worker.wire_parts import deserializers
 from tests.support.function_model import scorer_of
 from tests.unit.codec.avro_samples import BYTES_MAX, contracts_of, record
 
