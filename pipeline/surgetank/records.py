@@ -105,8 +105,7 @@ class PartitionRecords:
     follow the last record. There may be no records (only markers were read); then only ``next_offset`` matters.
 
     ``offsets`` is int64 [n]; ``arrived_ms`` is int64 [n], the record timestamps in milliseconds since the epoch, -1
-    where a record has none. ``keys`` and ``values`` have n entries.
-    ``headers_of(i)`` returns the headers of record i; it is called only when a record is dead-lettered.
+    where a record has none. ``keys`` and ``values`` have n entries. ``headers_of(i)`` returns the headers of record i.
     ``header_bytes`` is int64 [n], the size of each record's headers; None if no record has any.
     """
 
@@ -355,8 +354,7 @@ class OutputRecords:
 class StateChanges:
     """The changes of a batch to the state of tasks.
 
-    Each element of ``changelog_records`` is for one partition of a changelog. ``writes`` is the number of the last
-    write of each task epoch.
+    Each of ``changelog_records`` is for one partition of a changelog. ``writes``: the last write of each task epoch.
     """
 
     changelog_records: list[OutputRecords] = field(default_factory=list)
@@ -374,9 +372,8 @@ class ModelVersion(NamedTuple):
 class ScoredRows:
     """The scores of a batch of m rows.
 
-    ``kept`` is int64 [k], the batch positions (0 to m-1, ascending) that have a score; ``scores`` is float64 [k],
-    all finite. The other m-k rows are in ``dead``. ``model`` is int32 [k], an index into ``models``: the model that
-    computed the score.
+    ``kept`` is int64 [k], the batch positions, ascending, that have a score; ``scores`` is float64 [k], all finite. The
+    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``.
     """
 
     kept: npt.NDArray[np.int64]
@@ -390,9 +387,8 @@ class ScoredRows:
 class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 
-    ``outgoing`` includes the records of the dead letters and those that are sent again with another key, whose number
-    by topic is ``rekeyed``. ``arrived_ms`` is int64 [n], the timestamps of the events but these, in milliseconds since
-    the epoch.
+    ``outgoing`` includes dead letters and records sent again with another key, whose number by topic is ``rekeyed``.
+    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch.
     """
 
     rows: int

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from surgetank.settings import Settings, load
 from tests.unit.test_docs import EXAMPLES, LINKED, ROOT, commands, named
 
 PAGES = sorted({*EXAMPLES, *LINKED})
@@ -82,6 +83,14 @@ RUN = {
         CLUSTER + "test_new_project.py::test_a_new_user_has_first_scores_from_a_wheel",
         '"schemas", "check"',
     ),
+    "surgetank schemas apply": (
+        CLUSTER + "test_schema_registry.py::test_schemas_of_a_pipeline_are_registered_once",
+        'run("apply")',
+    ),
+    "surgetank schemas plan": (
+        CLUSTER + "test_schema_registry.py::test_schemas_of_a_pipeline_are_registered_once",
+        'run("plan")',
+    ),
     "surgetank scores": (CLUSTER + "test_access_rights.py::test_a_tool_lacks_a_right", '"scores", "any"'),
     "surgetank settings": (UNIT + "test_settings.py::test_the_command_gives_scripts_json", '"settings", "--json"'),
     "surgetank state export": (
@@ -132,6 +141,7 @@ NOT_RUN = {
     "make demo": "takes two minutes; test_demo_start.py, test_replay_audit.py and test_chaos.py run its parts",
     "make install": "makes the environment in which the tests run",
     "make test": "runs the tests",
+    "make test-kafka": "runs a part of the tests on another version of Kafka",
     "surgetank bench": "as make bench",
     "surgetank replay": "takes as long as the recording; test_replay_audit.py runs what the command calls",
     "curl": "asks a worker, an exporter or Prometheus; tests/unit/http asks for the same addresses",
@@ -146,7 +156,7 @@ PICTURES = {
 }
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-_TESTED = {"python", "sh", "promql", "json"}
+_TESTED = {"python", "sh", "promql", "json", "toml"}
 
 
 def command_of(line: str) -> str:
@@ -193,6 +203,15 @@ def test_each_block_of_a_page_is_of_a_language_that_tests_read(page: Path) -> No
     assert untested_blocks(page.read_text()) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_each_settings_file_of_a_page_can_be_loaded(page: Path, tmp_path: Path) -> None:
+    """Names and values are right; the files that they name are those of a user."""
+    for number, (_, body) in enumerate(each for each in _BLOCK.findall(page.read_text()) if each[0] == "toml"):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(body)
+        assert load(file=file) != Settings()
+
+
 def test_the_tests_that_run_commands_exist() -> None:
     """And run them."""
     assert missing_tests() == []
@@ -216,4 +235,4 @@ def test_an_example_that_nothing_runs_is_found() -> None:
     """A command and a block of another language."""
     assert command_of("surgetank lag-exporters --x") not in {*RUN, *NOT_RUN}
     assert command_of("surgetank --project here lag x   # a comment") == "surgetank lag"
-    assert untested_blocks("```toml\na = 1\n```\n\n```\nevents  187,843\n```\n") == ["a = 1"]
+    assert untested_blocks("```xml\na = 1\n```\n\n```\nevents  187,843\n```\n") == ["a = 1"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from surgetank.declaration import check_pipeline_name
 from surgetank.errors import StartupError, TopologyError
 from surgetank.kafka.local.broker import free_ports
-from surgetank.kafka.local.cluster import new_cluster_id
+from surgetank.kafka.local.cluster_layout import new_cluster_id
 
 TEMPLATE = Path(__file__).with_name("template")
 _LEFT_OUT = "__pycache__"  # pip compiles all Python files of a package

@@ -4,12 +4,12 @@ In the environment a setting is SURGETANK_<SECTION>__<NAME>; an empty variable c
 an error in every source. ``surgetank settings`` prints what is set, and by which source.
 """
 
+from surgetank.settings.http_endpoints import HttpSettings
 from surgetank.settings.loader import Setting, describe, load
 from surgetank.settings.schema import (
     DeadLetterSettings,
     ExporterSettings,
     FeatureSettings,
-    HttpSettings,
     KafkaSettings,
     ModelSettings,
     SchemaSettings,

@@ -18,7 +18,8 @@ from surgetank.errors import BrokerError, StartupError
 from surgetank.kafka.local import broker as broker_process
 from surgetank.kafka.local import cluster_layout, jars
 from surgetank.kafka.local.broker import Broker, choose_ports_from, free_ports, jvm_flags
-from surgetank.kafka.local.cluster import LocalCluster, new_cluster_id
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.local.cluster_layout import new_cluster_id
 from surgetank.kafka.local.ephemeral_ports import ephemeral_ports, port_warning
 from surgetank.kafka.local.kafka_versions import DEFAULT, lock_file, supported
 from surgetank.kafka.local.locked_files import read_lock

@@ -4,7 +4,6 @@ All data about a cluster is in its data folder, so that any process can inspect,
 its shape; broker.py describes the contents of broker-1/ and so on.
 """
 
-import base64
 import json
 import logging
 import shutil
@@ -24,7 +23,7 @@ from surgetank.errors import BrokerError, StartupError
 from surgetank.kafka import broker_inspection, clients
 from surgetank.kafka.local import jars
 from surgetank.kafka.local.broker import Broker, free_ports, stop_all
-from surgetank.kafka.local.cluster_layout import BROKERS, ClusterLayout, properties, render, settings
+from surgetank.kafka.local.cluster_layout import BROKERS, ClusterLayout, new_cluster_id, properties, render, settings
 from surgetank.kafka.local.file_lock import folder_lock
 from surgetank.kafka.local.kafka_versions import DEFAULT, VARIABLE, chosen_version, numbers, preferred_version
 from surgetank.kafka.local.scram_tls import BROKER, ScramTls
@@ -398,9 +397,3 @@ def _known(data: Path) -> dict[str, Any]:
     if known is None:
         raise BrokerError(f"no local Kafka in {data}; `surgetank kafka up --data {data}` starts one")
     return known
-
-
-def new_cluster_id(random: uuid.UUID) -> str:
-    """Return 16 random bytes as Kafka encodes them, never with a leading dash, which its tools take for an option."""
-    encoded = base64.urlsafe_b64encode(random.bytes).decode().rstrip("=")
-    return "A" + encoded[1:] if encoded.startswith("-") else encoded

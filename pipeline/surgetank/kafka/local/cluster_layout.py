@@ -3,6 +3,8 @@
 docker-compose.yml has the same settings; a test compares the two.
 """
 
+import base64
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -117,3 +119,9 @@ def _escaped(text: str) -> str:
 
 def _is_plain(character: str) -> bool:
     return "!" < character <= "~" and character not in "\\=:#"
+
+
+def new_cluster_id(random: uuid.UUID) -> str:
+    """Return 16 random bytes as Kafka encodes them, never with a leading dash, which its tools take for an option."""
+    encoded = base64.urlsafe_b64encode(random.bytes).decode().rstrip("=")
+    return "A" + encoded[1:] if encoded.startswith("-") else encoded
