@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from surgetank.clock import Clock, SystemClock
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.local_schemas import LocalSchemas
 from surgetank.codec.avro.serializer import AvroSerializer
-from surgetank.codec.avro.writer_schemas import WriterSchemas
 from surgetank.codec.base import Deserializer, Serializer
 from surgetank.codec.declared_columns import DeclaredColumnsDeserializer
 from surgetank.codec.schema_repository import SchemaRepository
@@ -19,11 +18,14 @@ from surgetank.settings import SchemaRegistrySettings, Settings, load
 
 if TYPE_CHECKING:  # only for projects with a schema registry
     from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+    from surgetank.codec.json.registered_json import RegisteredJson
     from surgetank.codec.schema_lookup import SchemaLookup
+
+    RegisteredTopic = RegisteredSchemas | RegisteredJson
 
 
 def deserializer_of(
-    events: Events, contracts: SchemaRepository, *, value_bytes_max: int, writers: WriterSchemas | None = None
+    events: Events, contracts: SchemaRepository, *, value_bytes_max: int, writers: "RegisteredTopic | None" = None
 ) -> Deserializer:
     """Return the deserializer of a topic's events, with the columns that their declaration can name.
 
@@ -114,10 +116,14 @@ def schema_lookup(settings: Settings, clock: Clock) -> "SchemaLookup | None":
 
 def registered_schemas(
     events: Events, contracts: SchemaRepository, lookup: "SchemaLookup | None"
-) -> "RegisteredSchemas | None":
-    """Return the writer schemas of a topic's events; None without a registry, and for events without schema ids."""
-    if lookup is None or events.format == "json":
+) -> "RegisteredTopic | None":
+    """Return what knows the ids that a registry gave the schemas of a topic's events; None without a registry."""
+    if lookup is None:
         return None
+    if events.format == "json":
+        from surgetank.codec.json.registered_json import RegisteredJson
+
+        return RegisteredJson(lookup, contracts.current(events.schema))
     from surgetank.codec.avro.registered_schemas import RegisteredSchemas
 
     return RegisteredSchemas(lookup, contracts.current(events.schema))
@@ -145,10 +151,12 @@ def serializer_of(events: Events, contracts: SchemaRepository) -> Serializer:
 
 
 def _decoder_of(
-    events: Events, contracts: SchemaRepository, *, value_bytes_max: int, writers: WriterSchemas | None
+    events: Events, contracts: SchemaRepository, *, value_bytes_max: int, writers: "RegisteredTopic | None"
 ) -> Deserializer:
     if events.format == "json":
         from surgetank.codec.json.deserializer import JsonDeserializer  # compiled code takes a moment to load
 
-        return JsonDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max)
-    return AvroDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max, writers=writers)
+        ids = cast("RegisteredJson | None", writers)
+        return JsonDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max, ids=ids)
+    schemas = cast("RegisteredSchemas | None", writers)
+    return AvroDeserializer(contracts, events.schema, value_bytes_max=value_bytes_max, writers=schemas)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from surgetank.codec.avro.id_headers import id_headers
-from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+from surgetank.codec.registered_ids import RegisteredIds
 from surgetank.codec.schema_ids import SchemaKey
 from surgetank.records import PartitionRecords, TopicPartition
 
@@ -27,7 +27,7 @@ class RegisteredSchemaGate:
     Call ``ready_rows`` in the thread that decodes; values of more than ``value_bytes_max`` bytes are not decoded.
     """
 
-    def __init__(self, lookup: WatchedLookup, topics: Mapping[str, RegisteredSchemas], value_bytes_max: int) -> None:
+    def __init__(self, lookup: WatchedLookup, topics: Mapping[str, RegisteredIds], value_bytes_max: int) -> None:
         self._lookup = lookup
         self._topics = topics
         self._value_bytes_max = value_bytes_max

@@ -61,8 +61,8 @@ class SchemaRegistry:
         return RegisteredSchema(found.schema_type or "AVRO", self._whole(found))
 
     def _whole(self, schema: Any) -> str:
-        """Return the text of a schema; the types of other subjects that it refers to are put in front."""
-        if not schema.references:
+        """Return the text of a schema; types of other subjects that an Avro schema refers to are put into it."""
+        if not schema.references or (schema.schema_type or "AVRO") != "AVRO":
             return str(schema.schema_str)
         named = [self._ask(partial(self._client.get_version, each.subject, each.version)) for each in schema.references]
         return inlined(str(schema.schema_str), [self._whole(each.schema) for each in named])

@@ -20,7 +20,7 @@ from surgetank.settings import Settings
 from surgetank.worker.processed_offsets import ProcessedEvents
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state, and for projects with a schema registry
-    from surgetank.codec.avro.registered_schemas import RegisteredSchemas
+    from surgetank.codec.formats import RegisteredTopic
     from surgetank.codec.schema_lookup import SchemaLookup
     from surgetank.processing.stateful_features import StatefulFeatures
 
@@ -76,7 +76,7 @@ def deserializers(
     pipeline: Pipeline,
     schemas: SchemaRepository,
     value_bytes_max: int,
-    registered: "Mapping[str, RegisteredSchemas]" = MappingProxyType({}),
+    registered: "Mapping[str, RegisteredTopic]" = MappingProxyType({}),
 ) -> tuple[Deserializer, Mapping[str, Deserializer]]:
     """Return the deserializer of the events, and those of the facts by topic; their columns fit the declaration.
 
@@ -96,14 +96,14 @@ def deserializers(
 
 def _registered_topics(
     pipeline: Pipeline, schemas: SchemaRepository, lookup: "SchemaLookup | None"
-) -> "Mapping[str, RegisteredSchemas]":
+) -> "Mapping[str, RegisteredTopic]":
     """Return by topic the writer schemas of events and facts whose values have ids of a schema registry."""
     found = {each.topic: registered_schemas(each, schemas, lookup) for each in (pipeline.events, *pipeline.table_facts)}
     return {topic: each for topic, each in found.items() if each is not None}
 
 
 def _schema_gate(
-    lookup: "SchemaLookup | None", topics: "Mapping[str, RegisteredSchemas]", value_bytes_max: int
+    lookup: "SchemaLookup | None", topics: "Mapping[str, RegisteredTopic]", value_bytes_max: int
 ) -> SchemaGate | None:
     """Return what holds records back until their schemas are known; None without a schema registry."""
     if lookup is None:

@@ -1,9 +1,12 @@
 """Decodes JSON values to columns, in whole batches."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 
 from surgetank.codec.avro.arena import Arena
+from surgetank.codec.avro.id_headers import id_headers
 from surgetank.codec.avro.program import Int64s
 from surgetank.codec.avro.types import arrow_schema
 from surgetank.codec.json.decode_loop import decode_rows
@@ -16,6 +19,9 @@ from surgetank.codec.schema_repository import SchemaRepository
 from surgetank.errors import SchemaError
 from surgetank.records import DeadLetter, DecodedBatch, RecordBatch, payload_bytes
 
+if TYPE_CHECKING:  # only for projects with a schema registry
+    from surgetank.codec.json.registered_json import RegisteredJson
+
 _BYTES_MAX = 2**31 - 1  # Arrow's offsets have 32 bits
 _LONGEST_ESCAPE = 6  # bytes that a byte of a text takes at most
 
@@ -23,11 +29,15 @@ _LONGEST_ESCAPE = 6  # bytes that a byte of a text takes at most
 class JsonDeserializer:
     """A ``Deserializer`` of one topic's values: objects with the fields of the current version of the schema ``name``.
 
-    Values of more than ``value_bytes_max`` bytes are not decoded. Raises SchemaError if there is no such schema, or if
-    it has a type that JSON events cannot have, with the field. Use it in one thread at a time.
+    Values of more than ``value_bytes_max`` bytes are not decoded. ``ids`` knows the ids of a schema registry, which
+    values may have; None: they are JSON texts. Raises SchemaError if there is no such schema, or if it has a type that
+    JSON events cannot have, with the field. Use it in one thread at a time.
     """
 
-    def __init__(self, contracts: SchemaRepository, name: str, *, value_bytes_max: int) -> None:
+    def __init__(
+        self, contracts: SchemaRepository, name: str, *, value_bytes_max: int, ids: "RegisteredJson | None" = None
+    ) -> None:
+        self._ids = ids
         current = contracts.current(name)
         self.schema: pa.Schema = arrow_schema(current.record)
         try:
@@ -51,9 +61,14 @@ class JsonDeserializer:
         Every record is in exactly one of the two, both in the order of the records. Raises nothing for any bytes, as
         long as they are less than 2 GiB in total.
         """
-        columns, rows, faults = self.deserialize_values(records.values)
-        dead = tuple(DeadLetter(row, fault.reason, str(fault)) for row, fault in faults)
-        return DecodedBatch(records, rows, columns), dead
+        if self._ids is None:
+            columns, rows, faults = self.deserialize_values(records.values)
+            return DecodedBatch(records, rows, columns), tuple(map(_dead_letter, faults))
+        texts, refused = self._ids.texts(records.values, id_headers(records), self._value_bytes_max)
+        columns, rows, faults = self.deserialize_values(texts)
+        without_text = {letter.row for letter in refused}
+        dead = [*refused, *(_dead_letter(each) for each in faults if each[0] not in without_text)]
+        return DecodedBatch(records, rows, columns), tuple(sorted(dead, key=lambda letter: letter.row))
 
     def deserialize_values(
         self, values: pa.LargeBinaryArray
@@ -108,6 +123,11 @@ class JsonDeserializer:
         row, number, position, field, what = failure
         name, kind = (self._program.field_names[field], self._program.types[field]) if field >= 0 else ("", "")
         return row, fault_of(number, position, name, what, kind, values[row], self._value_bytes_max)
+
+
+def _dead_letter(found: tuple[int, JsonFault]) -> DeadLetter:
+    row, fault = found
+    return DeadLetter(row, fault.reason, str(fault))
 
 
 def _context(program: JsonProgram, arena: Arena, scratch: pa.Buffer, successors: Int64s, seen: Int64s) -> Int64s:
