@@ -127,9 +127,9 @@ class SchemaRegistry:
 def _advice(why: str) -> str:
     """Return what to correct if a connection failed because of a certificate."""
     if "CERTIFICATE_VERIFY_FAILED" in why:
-        return "; check schema_registry.cafile, which names who vouches for the registry"
+        return "; check schema_registry.ca_file, the certificates of the authorities of the registry"
     if "ALERT" in why and "SSL" in why:  # the registry ended the handshake
-        return "; check schema_registry.certfile and schema_registry.keyfile, the certificate of this client"
+        return "; check schema_registry.cert_file and schema_registry.key_file, the certificate of this client"
     return ""
 
 
@@ -148,11 +148,11 @@ def _options(settings: SchemaRegistrySettings) -> dict[str, Any]:
     if settings.user:
         options["basic.auth.user.info"] = f"{settings.user}:{_password(settings)}"
     files = {
-        "ssl.ca.location": settings.cafile,
-        "ssl.certificate.location": settings.certfile,
-        "ssl.key.location": settings.keyfile,
+        "ssl.ca.location": settings.ca_file,
+        "ssl.certificate.location": settings.cert_file,
+        "ssl.key.location": settings.key_file,
     }
     options |= {name: os.fspath(path) for name, path in files.items() if path is not None}
-    if settings.keyfile_password:
-        options["ssl.key.password"] = settings.keyfile_password.get_secret_value()
+    if settings.key_file_password:
+        options["ssl.key.password"] = settings.key_file_password.get_secret_value()
     return options

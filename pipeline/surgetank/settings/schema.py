@@ -338,8 +338,8 @@ class Settings(BaseSettings):
         )
         if self.schema_registry.password and self.schema_registry.password_file:
             raise ValueError("set schema_registry.password or schema_registry.password_file, not both")
-        if self.schema_registry.keyfile and not self.schema_registry.certfile:
-            raise ValueError("schema_registry.keyfile needs schema_registry.certfile, the certificate of the key")
+        if self.schema_registry.key_file and not self.schema_registry.cert_file:
+            raise ValueError("schema_registry.key_file needs schema_registry.cert_file, the certificate of the key")
         if self.kafka.static_membership and not self.worker.name:
             raise ValueError(
                 "kafka.static_membership needs worker.name: a name that the worker has again after a restart"

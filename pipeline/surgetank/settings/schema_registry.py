@@ -17,12 +17,12 @@ class SchemaRegistrySettings(Section):
     user: str = Field(default="", description="name for HTTP basic authentication; default: none")
     password: SecretStr | None = Field(default=None, description="password of that user")
     password_file: Path | None = Field(default=None, description="file that holds the password of that user")
-    cafile: Path | None = Field(
-        default=None, description="file of certificates that vouch for the registry; default: those of the machine"
+    ca_file: Path | None = Field(
+        default=None, description="certificates (PEM) of the authorities of the registry; default: those of the machine"
     )
-    certfile: Path | None = Field(default=None, description="file of the client's own certificate, for mutual TLS")
-    keyfile: Path | None = Field(default=None, description="file of the private key of that certificate")
-    keyfile_password: SecretStr | None = Field(default=None, description="password of that file")
+    cert_file: Path | None = Field(default=None, description="file of the client's own certificate, for mutual TLS")
+    key_file: Path | None = Field(default=None, description="file of the private key of that certificate")
+    key_file_password: SecretStr | None = Field(default=None, description="password of that file")
     timeout_seconds: Seconds = Field(
         default=30.0, gt=0, description="a request without an answer fails after this long"
     )

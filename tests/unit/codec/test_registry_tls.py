@@ -76,24 +76,24 @@ def test_a_registry_with_mutual_tls(stub: RegistryStub, server: Identity, client
     """The schema is returned to a client that has a certificate, whose key is encrypted."""
     settings = SchemaRegistrySettings(
         url=stub.url,
-        cafile=server.certificate,
-        certfile=client.certificate,
-        keyfile=client.key,
-        keyfile_password=SecretStr(PASSWORD),
+        ca_file=server.certificate,
+        cert_file=client.certificate,
+        key_file=client.key,
+        key_file_password=SecretStr(PASSWORD),
     )
     assert "Event" in SchemaRegistry(settings).schema(1).text
 
 
 def test_the_certificate_of_the_schema_registry_is_refused(stub: RegistryStub, client: Identity) -> None:
     """As while it is not available; the reason says that it is the certificate, and which setting names its issuer."""
-    files = {"certfile": client.certificate, "keyfile": client.key, "keyfile_password": SecretStr(PASSWORD)}
+    files = {"cert_file": client.certificate, "key_file": client.key, "key_file_password": SecretStr(PASSWORD)}
     settings = SchemaRegistrySettings(url=stub.url, **files)
-    with pytest.raises(RegistryUnavailableError, match=r"(?s)CERTIFICATE_VERIFY_FAILED.*schema_registry\.cafile"):
+    with pytest.raises(RegistryUnavailableError, match=r"(?s)CERTIFICATE_VERIFY_FAILED.*schema_registry\.ca_file"):
         SchemaRegistry(settings).schema(1)
 
 
 def test_a_registry_refuses_a_client_without_a_certificate(stub: RegistryStub, server: Identity) -> None:
     """The reason names the setting."""
-    settings = SchemaRegistrySettings(url=stub.url, cafile=server.certificate)
-    with pytest.raises(RegistryUnavailableError, match=r"schema_registry\.certfile"):
+    settings = SchemaRegistrySettings(url=stub.url, ca_file=server.certificate)
+    with pytest.raises(RegistryUnavailableError, match=r"schema_registry\.cert_file"):
         SchemaRegistry(settings).schema(1)
