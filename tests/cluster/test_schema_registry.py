@@ -10,24 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import numpy as np
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from typer.testing import CliRunner
 
+from surgetank import Events
 from surgetank.cli import schemas
+from surgetank.clock import SystemClock
 from surgetank.codec.avro.id_headers import NAME
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.avro.types import Json
+from surgetank.codec.base import INCOMPATIBLE_SCHEMA
+from surgetank.codec.formats import deserializer_of, registered_schemas, schema_lookup
 from surgetank.codec.schema_plan import apply, plan, topic_schemas
 from surgetank.codec.schema_registry import SchemaRegistry
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.codec.wire import FRAME_BYTES, frame
 from surgetank.drills.fleet import Member
 from surgetank.kafka.topic_reader import TopicReader
-from surgetank.records import Headers
-from surgetank.settings import SchemaRegistrySettings
+from surgetank.records import Headers, PartitionRecords, RecordBatch, TopicPartition, large_binary
+from surgetank.settings import SchemaRegistrySettings, Settings
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import Stage, real_events
 from tests.support.real_registry import RealRegistry, real_registry
@@ -176,3 +182,52 @@ def test_schemas_of_a_pipeline_are_registered_once(registry: RealRegistry, monke
     monkeypatch.setenv("SURGETANK_FEATURES__RECORD", "true")
     status, said = run("apply")
     assert (status, "refused      flights.features-value" in said) == (2, True)
+
+
+def test_json_events_of_the_official_serializer(registry: RealRegistry, tmp_path: Path) -> None:
+    """With the id in the value or in a header, beside events without one; an Avro id is refused."""
+    topic, wanted = "json.events", [{"id": "a", "amount": 1.5}, {"id": "b", "amount": 2.0}, {"id": "c", "amount": 3.0}]
+    schema = {
+        "title": "Event",
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "amount": {"type": "number"}},
+        "required": ["id"],
+    }
+    official = JSONSerializer(json.dumps(schema), SchemaRegistryClient({"url": registry.url}))
+    client = SchemaRegistry(SchemaRegistrySettings(url=registry.url))
+    avro = client.register("flights.scores-value", json.dumps(project_schemas().schema("score")))
+    framed = official(wanted[0], SerializationContext(topic, MessageField.VALUE))
+    assert framed is not None
+    bare = json.dumps(wanted[1]).encode()
+    values = [framed, bare, json.dumps(wanted[2]).encode(), frame(avro) + bare]
+    headers: list[Headers] = [[], [(NAME, framed[:FRAME_BYTES])], [], []]
+
+    event = {
+        "type": "record",
+        "name": "Event",
+        "fields": [{"name": "id", "type": "string"}, {"name": "amount", "type": "double"}],
+    }
+    (tmp_path / "event.avsc").write_text(json.dumps(event))
+    (tmp_path / "ids.json").write_text(json.dumps({"70": {"schema": "event", "version": 1}}))
+    events = Events(topic, schema="event", id="id", time="id", format="json")
+    settings = Settings.model_validate(
+        {"schema_registry": {"url": registry.url, "not_found_seconds": 0}, "state": {"directory": tmp_path / "state"}}
+    )
+    contracts, lookup = project_schemas(tmp_path), schema_lookup(settings, SystemClock())
+    decoder = deserializer_of(
+        events, contracts, value_bytes_max=1_000, writers=registered_schemas(events, contracts, lookup)
+    )
+    records = PartitionRecords(
+        TopicPartition(topic, 0),
+        4,
+        np.arange(4),
+        np.zeros(4, dtype=np.int64),
+        large_binary([None] * 4),
+        large_binary(values),
+        headers.__getitem__,
+    )
+    batch, dead = decoder.deserialize(RecordBatch.of_partitions([records]))
+    assert batch.columns.to_pylist() == wanted
+    assert [(each.row, each.reason) for each in dead] == [(3, INCOMPATIBLE_SCHEMA)]
+    assert lookup is not None
+    lookup.stop()

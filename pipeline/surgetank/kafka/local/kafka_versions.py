@@ -7,7 +7,7 @@ from pathlib import Path
 from surgetank.errors import StartupError
 
 VARIABLE = "SURGETANK_KAFKA_VERSION"
-DEFAULT = "4.3.1"
+DEFAULT = "4.4.0"
 _FOLDER = Path(__file__).parent
 # Brokers of an older version ask the Java security manager who logs in by SASL; Java 24 has none (KAFKA-17078).
 _WITHOUT_SECURITY_MANAGER = (3, 9, 1)
