@@ -22,6 +22,7 @@ from surgetank.records import ModelVersion
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.faust_host import FaustProcess, HostedWorker, faust_app
 from surgetank.runtime.worker_runtime import WorkerRuntime
+from surgetank.runtime.written_partitions import WrittenPartitions
 from surgetank.serving.batch_sizer import FixedBatchSizer
 from surgetank.serving.router import SingleModelRouter
 from surgetank.serving.scorer import Scorer
@@ -96,7 +97,6 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             warnings=warnings,
             on_scored=anomalies.record,
         )
-        limit = dead_letter_limit(settings.dead_letters)
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
         health = Health(clock, conditions=("group", "tasks"))
@@ -114,7 +114,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             pipeline=pipeline.name,
             group=pipeline.group,
             topics=pipeline.sources,
-            outputs=pipeline.outputs(recording=settings.features.record),
+            written=WrittenPartitions(pipeline.outputs(recording=settings.features.record), limits.copies),
             dead_letters=pipeline.dead_letters,
             migration=pipeline.migration_topic,
             stores=stores,
@@ -140,7 +140,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         process_exit.before(runtime.abandon)
         return HostedWorker(
             runtime=runtime,
-            process=CommitGuard(processor, limit, stores, clock).process,
+            process=CommitGuard(processor, dead_letter_limit(settings.dead_letters), stores, clock).process,
             server=server,
             health=health,
             call_deadline_seconds=settings.model.call_deadline_seconds,

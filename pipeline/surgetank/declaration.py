@@ -195,6 +195,12 @@ class Pipeline:
             if table_state.table.facts is not None:
                 table_state.check(columns[table_state.table.facts.topic])
         for facts in self.table_facts:
+            kind = columns[facts.topic].field(facts.key).type if facts.key in columns[facts.topic].names else None
+            if kind is not None and not has_text(kind):
+                raise TopologyError(
+                    f"facts {facts.topic!r}: key names field {facts.key!r}, which is {kind}; "
+                    "name a field of another type"
+                )
             if facts.only is not None:
                 facts.only.check(columns[facts.topic])
 

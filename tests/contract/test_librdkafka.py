@@ -354,7 +354,7 @@ def test_pending_offsets_keep_a_question_waiting_until_their_producer_is_fenced(
     assert ground.committed([stable], 10) == {stable: 5}
     assert ground.committed([pending, stable], 1.0) is None
 
-    fence(ground, later, {(name, 0)}, 10)
+    fence(ground, later, {(name, 0)}, 10, output=name)
     assert ground.committed([pending, stable], 10) == {pending: 5, stable: 5}
     with pytest.raises(KafkaException) as fenced:
         second.commit_transaction(10)
@@ -380,7 +380,7 @@ def test_a_sweep_ends_what_lies_open_in_outputs_and_in_the_offsets_of_the_group(
     sources = [TopicPartition(name, 0), TopicPartition(name, 1)]
     before = ground.bounds(sources, 10)
 
-    end_hanging_transactions(producer, {(name, 0), (name, 1)}, ground.group, 10)
+    end_hanging_transactions(producer, {(name, 0), (name, 1)}, ground.group, 10, output=name)
 
     ends = {source: (low, high + 2) for source, (low, high) in before.items()}
     until(lambda: ground.bounds(sources, 10) == ends, "a record and its marker are behind what was there")

@@ -198,3 +198,18 @@ def test_a_time_in_whole_numbers_needs_a_unit() -> None:
         fed.check_facts({"told": NESTED})
     with pytest.raises(TopologyError, match=r"'op', which is not a timestamp$"):
         replace(declared, events=replace(CHANGES, time="op")).check(NESTED)
+
+
+def test_a_key_of_facts_that_has_no_text_is_refused() -> None:
+    """Records could not be compared with it."""
+    schema = pa.schema([("k", pa.list_(pa.string())), ("t", pa.timestamp("ms", "UTC")), ("a", pa.float64())])
+    facts = Events("facts", schema="s", time="t", key="k")
+    declared = Pipeline(
+        "p",
+        Events("e", schema="s", time="t", key="k"),
+        (Table("t", facts=facts, ttl=hours(1)).last("a"),),
+        "m",
+        Scores("s"),
+    )
+    with pytest.raises(TopologyError, match=r"facts 'facts': key names field 'k', which is list<.*; name a field of"):
+        declared.check_facts({"facts": schema})

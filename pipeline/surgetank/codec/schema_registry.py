@@ -65,7 +65,10 @@ class SchemaRegistry:
         if not schema.references or (schema.schema_type or "AVRO") != "AVRO":
             return str(schema.schema_str)
         named = [self._ask(partial(self._client.get_version, each.subject, each.version)) for each in schema.references]
-        return inlined(str(schema.schema_str), [self._whole(each.schema) for each in named])
+        try:
+            return inlined(str(schema.schema_str), [self._whole(each.schema) for each in named])
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            return str(schema.schema_str)  # which is refused, for a type that it does not define
 
     def latest(self, subject: str) -> tuple[int, int, str] | None:
         """Return the id, version and text of a subject's latest schema; None if it has none."""

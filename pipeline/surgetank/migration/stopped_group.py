@@ -11,6 +11,7 @@ from surgetank.kafka.group_client import GroupClient
 from surgetank.kafka.topic_reader import offsets
 from surgetank.records import TopicPartition
 from surgetank.runtime.fencing import fence
+from surgetank.runtime.written_partitions import WrittenPartitions, copies_of
 from surgetank.settings import KafkaSettings
 
 CALL_SECONDS = 10.0
@@ -32,13 +33,13 @@ class StoppedGroup:
     def fence(self) -> None:
         """Abort open transactions of former workers, and fence workers that still run somewhere."""
         pipeline, existing = self._pipeline, provisioning.existing(self._kafka)
-        outputs = pipeline.outputs(recording=True)
+        written = WrittenPartitions(pipeline.outputs(recording=True), copies_of(pipeline, existing))
         try:
             owners = self._client.owners(self.sources(existing), CALL_SECONDS)
             for owner in sorted({owner for owner in owners.values() if owner is not None}):
                 mine = {source.partition for source, its in owners.items() if its == owner}
-                written = {(topic, number) for topic in outputs for number in mine if number < existing.get(topic, 0)}
-                fence(self._client, owner, written, CALL_SECONDS)
+                swept = {each for each in written.swept_for(mine) if each[1] < existing.get(each[0], 0)}
+                fence(self._client, owner, swept, CALL_SECONDS, output=pipeline.scores.topic)
         except KafkaException as error:
             raise _broker_error(error) from None
 

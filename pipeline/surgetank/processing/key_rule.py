@@ -30,11 +30,12 @@ class KeyRuleResult(NamedTuple):
 
 
 class Rekeying(NamedTuple):
-    """How a pipeline sends records to a topic again: by which partitioner, and how large they may be."""
+    """How a pipeline sends records to a topic of so many partitions again; ``bytes_max`` is the size of the largest."""
 
     pipeline: str
     partitioner: Partitioner
     bytes_max: RecordBytes
+    partitions: int
 
 
 class KeyRule:
@@ -103,7 +104,7 @@ class KeyRule:
             found.keys.take(pa.array(sent)),
             headers,
             topic=events.topic,
-            partitions=events.partitions,
+            partitions=rekeying.partitions,
             partitioner=rekeying.partitioner,
         )
         return KeyRuleResult(rest, tuple(dead), copies)

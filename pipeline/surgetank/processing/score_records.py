@@ -81,6 +81,12 @@ class ScoreWriter:
         message = f"the score and its key have {size} bytes; topic {self._pipeline.scores.topic} takes"
         return DeadLetter(int(row), SCORE_TOO_LARGE, f"{message} {self._bytes_max}")
 
+    def _passed(self, name: str, column: pa.Array) -> pa.Array:
+        """Return a field of the events for the score: of a time with a declared unit its whole numbers."""
+        kind = self._serializer.schema.field(name).type
+        is_number = pa.types.is_integer(kind) and pa.types.is_timestamp(column.type)
+        return column.cast(pa.int64()).cast(kind) if is_number else column
+
     def _columns(self, events: DecodedBatch, scored: ScoredRows, now_ms: int) -> pa.RecordBatch:
         n = len(events)
         declared, columns = self._pipeline.events, events.columns
@@ -90,7 +96,7 @@ class ScoreWriter:
             "pipeline": pa.repeat(self._pipeline.name, n),
             "model": _taken([model.name for model in scored.models], scored.model),
             "model_version": _taken([model.version for model in scored.models], scored.model),
-            **{name: columns[name] for name in self._pipeline.scores.passthrough},
+            **{name: self._passed(name, columns[name]) for name in self._pipeline.scores.passthrough},
             "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
         }
         # In the order of the schema, which the serializer would otherwise establish.

@@ -19,12 +19,14 @@ def stale_owners(owners: Iterable[str | None], live: set[str], me: str) -> set[s
     return {owner for owner in owners if owner and owner != me and owner not in live}
 
 
-def fence(group: GroupClient, owner: str, outputs: set[OutputPartition], timeout: float) -> None:
+def fence(
+    group: GroupClient, owner: str, partitions: Iterable[OutputPartition], timeout: float, *, output: str
+) -> None:
     """Abort the open transaction of the transactional id ``owner``, and fence its producer.
 
-    Also ends hanging transactions in these output partitions. Raises KafkaException or BrokerError if that did not
-    succeed within ``timeout`` seconds.
+    Also ends hanging transactions in these partitions; ``output`` as in ``end_hanging_transactions``. Raises
+    KafkaException or BrokerError if that did not succeed within ``timeout`` seconds.
     """
     producer = clients.transactional(group.kafka, transactional_id=owner)
     producer.init_transactions(timeout)
-    end_hanging_transactions(producer, outputs, group.group, timeout)
+    end_hanging_transactions(producer, partitions, group.group, timeout, output=output)

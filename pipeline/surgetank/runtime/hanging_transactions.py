@@ -19,24 +19,24 @@ from surgetank.records import OutputPartition
 
 
 def end_hanging_transactions(
-    producer: Producer, outputs: Iterable[OutputPartition], group: Any, seconds: float
+    producer: Producer, partitions: Iterable[OutputPartition], group: Any, seconds: float, *, output: str
 ) -> None:
-    """Write an abort marker to every output partition, and one after the group's offsets.
+    """Write an abort marker to every one of these partitions, and one after the group's offsets.
 
-    ``group`` is the group metadata without a member. Partitions without a hanging transaction keep their content.
+    ``group`` is the group metadata without a member; ``output`` is an output topic of the pipeline. Partitions without
+    a hanging transaction keep their content.
     Raises KafkaException or BrokerError on failure or after ``seconds``; another producer can retry.
     """
-    outputs = sorted(outputs)
+    written = sorted(partitions)
     producer.begin_transaction()
-    for topic, partition in outputs:
+    for topic, partition in written:
         producer.produce(topic, None, b"", partition)  # a compacted topic rejects records without a key
     if producer.flush(seconds):
-        raise BrokerError(f"the brokers did not take a record for each of {outputs} within {seconds:g} s")
+        raise BrokerError(f"the brokers did not take a record for each of {written} within {seconds:g} s")
     try:
-        # The transaction must contain offsets, whichever they are. They are never committed; if they were, they would
-        # be the group's offsets of its own output topics, which nobody reads.
-        offsets = [KafkaTopicPartition(topic, partition, 0) for topic, partition in outputs]
-        producer.send_offsets_to_transaction(offsets, group, seconds)
+        # The transaction must contain an offset, whichever it is. It is never committed; if it were, it would be the
+        # group's offset of an output topic, which the group does not read.
+        producer.send_offsets_to_transaction([KafkaTopicPartition(output, 0, 0)], group, seconds)
     except KafkaException as error:
         if not error.args[0].txn_requires_abort():
             raise

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from surgetank.errors import BrokerError, OffsetsError, TopicsError
 from surgetank.kafka.group_client import GroupClient
 from surgetank.kafka.offset_owner import OffsetOwner
-from surgetank.records import OutputPartition, TaskEpoch, TopicPartition
+from surgetank.records import TaskEpoch, TopicPartition
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.fencing import fence, stale_owners
 from surgetank.runtime.mailbox import Mailbox
@@ -25,6 +25,7 @@ from surgetank.runtime.start_offsets import Bounds, Processed, Start, start_offs
 from surgetank.runtime.state_lifecycle import StateLifecycle
 from surgetank.runtime.task_actions import FenceOwner, FindOwners, ResolveOffsets, RestoreState
 from surgetank.runtime.task_events import InitializationFailed, OffsetsResolved, OwnerFenced, OwnersFound
+from surgetank.runtime.written_partitions import WrittenPartitions
 from surgetank.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,10 @@ class TaskInitializer:
 
     ``claims`` are the metadata that it commits with offsets, by source topic.
 
-    ``outputs`` are the output topics; a task writes to the partition with its own number. While the topic
-    ``migration`` exists no task is initialized, because the state is being migrated. ``processed`` returns how
-    far the events of partitions were processed, where that is known; it is called for offsets that no worker committed,
-    with a function to call when it makes progress. ``on_expired`` receives the
-    number of records of a partition that retention deleted before they were read.
+    ``written`` says where the tasks write. While the topic ``migration`` exists no task is initialized, because the
+    state is being migrated. ``processed`` returns how far the events of partitions were processed, where that is known;
+    it is called for offsets that no worker committed, with a function to call when it makes progress. ``on_expired``
+    receives the number of records of a partition that retention deleted before they were read.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TaskInitializer:
         *,
         identity: str,
         claims: Mapping[str, str],
-        outputs: tuple[str, ...],
+        written: WrittenPartitions,
         migration: str,
         reset: Literal["earliest", "latest"],
         topics: SourceTopics,
@@ -77,7 +77,7 @@ class TaskInitializer:
         self._state = state
         self._identity = identity
         self._claims = {topic: OffsetOwner.of(metadata) for topic, metadata in claims.items()}
-        self._outputs = outputs
+        self._written = written
         self._migration = migration
         self._reset = reset
         self._topics = topics
@@ -203,8 +203,8 @@ class TaskInitializer:
 
     def _fence(self, action: FenceOwner) -> None:
         try:
-            outputs = self._outputs_of(task.task.partition for task in action.tasks)
-            fence(self._group, action.owner, outputs, CALL_SECONDS)
+            swept = self._written.swept_for(task.task.partition for task in action.tasks)
+            fence(self._group, action.owner, swept, CALL_SECONDS, output=self._written.outputs[0])
         except (KafkaException, BrokerError) as error:
             log.warning("%s cannot be fenced yet: %s", action.owner, error)
             self._mailbox.post(InitializationFailed(action.tasks, action.owner))
@@ -213,10 +213,6 @@ class TaskInitializer:
         else:
             log.info("fenced %s, which is no longer in the group", action.owner)
             self._mailbox.post(OwnerFenced(action.owner, action.tasks))
-
-    def _outputs_of(self, partitions: Iterable[int]) -> set[OutputPartition]:
-        """Return the output partitions of the tasks with these partition numbers."""
-        return {(topic, partition) for partition in partitions for topic in self._outputs}
 
     def _resolve(self, tasks: list[TaskEpoch]) -> None:
         sources = self._sources(tasks)

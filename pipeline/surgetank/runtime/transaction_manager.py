@@ -79,7 +79,7 @@ class TransactionManager:
     ``membership`` supplies the group metadata for the offsets, ``group`` finds duplicate members. ``state`` is written
     to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic. Records are
     compressed, except those of the topics ``uncompressed``. Events come from the topic ``events``, facts from all
-    others.
+    others; ``scores`` is the topic of the scores.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class TransactionManager:
         records: RecordQueues,
         state: StateLifecycle,
         events: str,
+        scores: str,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -110,6 +111,7 @@ class TransactionManager:
         self._records = records
         self._state = state
         self._events = events
+        self._scores = scores
         self._clock = clock
         self._metrics = metrics
         self._producer: Producer | None = None
@@ -140,7 +142,7 @@ class TransactionManager:
             self._make()
             unswept = self._unswept | (mine - self._swept)
             if self._producer is not None and unswept:
-                end_hanging_transactions(self._producer, unswept, self._group.group, CALL_SECONDS)
+                end_hanging_transactions(self._producer, unswept, self._group.group, CALL_SECONDS, output=self._scores)
                 self._unswept, self._swept = set(), self._swept | unswept
             self._swept |= others
         except KafkaException as error:

@@ -16,7 +16,7 @@ from surgetank.kafka import provisioning
 from surgetank.kafka.group_client import GroupClient
 from surgetank.kafka.offset_owner import OffsetOwner, short
 from surgetank.kafka.task_limit import TaskLimit
-from surgetank.records import BatchOutput, ModelVersion, OutputPartition, TaskId, TopicPartition
+from surgetank.records import BatchOutput, ModelVersion, TaskId, TopicPartition
 from surgetank.runtime import task_actions as act
 from surgetank.runtime.batch_assembler import BatchAssembler
 from surgetank.runtime.event_clock import EventClock
@@ -49,6 +49,7 @@ from surgetank.runtime.task_initializer import ProcessedOffsets, TaskInitializer
 from surgetank.runtime.task_manager import TaskManager
 from surgetank.runtime.transaction_manager import TransactionManager
 from surgetank.runtime.worker_monitor import LagReporter, ModelCalls, WorkerMonitor
+from surgetank.runtime.written_partitions import WrittenPartitions
 from surgetank.settings import Settings
 from surgetank.state.state_manager import StateManager
 from surgetank.telemetry.health import Health
@@ -62,9 +63,9 @@ STOP_SECONDS = 5.0
 class WorkerRuntime:
     """Owns tasks of one pipeline.
 
-    ``topics`` are the source topics, the events first, ``topic_ids`` their ids; of the topics ``outputs`` only
-    ``dead_letters`` is compressed. ``task_limit`` bounds the number of tasks; ``processed`` is that of
-    ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address,
+    ``topics`` are the source topics, the events first, ``topic_ids`` their ids; ``written`` says where the tasks write.
+    Of the outputs only ``dead_letters`` is compressed. ``task_limit`` bounds the number of tasks; ``processed`` is that
+    of ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address,
     ``model`` the model that it serves. ``on_failure`` is called, from any thread, with the error that ends the worker.
     ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
@@ -78,7 +79,7 @@ class WorkerRuntime:
         pipeline: str,
         group: str,
         topics: tuple[str, ...],
-        outputs: tuple[str, ...],
+        written: WrittenPartitions,
         dead_letters: str,
         migration: str,
         stores: StateManager | None,
@@ -102,7 +103,7 @@ class WorkerRuntime:
     ) -> None:
         self._settings = settings
         self._topics = topics
-        self._outputs = outputs
+        self._written = written
         self._clock = clock
         self._metrics = metrics
         self._health = health
@@ -190,12 +191,13 @@ class WorkerRuntime:
             transactional_id=identity,
             claims=claims,
             batch_bytes_max=output_batch_bytes_max,
-            uncompressed=[topic for topic in outputs if topic != dead_letters],
+            uncompressed=[topic for topic in written.outputs if topic != dead_letters],
             membership=self._membership,
             group=GroupClient(kafka, group),
             records=self.records,
             state=self._state,
             events=topics[0],
+            scores=written.outputs[0],
             clock=event_clock,
             metrics=metrics,
         )
@@ -212,7 +214,7 @@ class WorkerRuntime:
             self._state,
             identity=identity,
             claims=claims,
-            outputs=outputs,
+            written=written,
             migration=migration,
             reset=kafka.reset,
             topics=self._source_topics,
@@ -344,12 +346,10 @@ class WorkerRuntime:
         self._transactions.produce(*self._assembler.computed(number))
 
     def _settle(self, action: act.SettleTransactions) -> None:
-        settled = self._transactions.settle(self._written(action.mine), self._written(action.others))
+        mine, others = ([task.partition for task in tasks] for tasks in (action.mine, action.others))
+        settled = self._transactions.settle(self._written.swept_for(mine), self._written.of_tasks(others))
         answer = TransactionsSettled(action.tasks) if settled else InitializationFailed(action.tasks)
         self._mailbox.post(answer)
-
-    def _written(self, tasks: Iterable[TaskId]) -> set[OutputPartition]:
-        return {(topic, task.partition) for task in tasks for topic in self._outputs}
 
     def _commit_due(self) -> float | None:
         due = self._mailbox.ask(lambda manager: manager.commit_due(self.records.ready_rows))

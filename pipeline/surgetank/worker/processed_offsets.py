@@ -25,7 +25,9 @@ class ProcessedEvents:
         self._kafka = kafka
         self._events = pipeline.events.topic
         self._outputs = (pipeline.scores.topic, pipeline.dead_letters)
-        self._rekeying = pipeline.events.differing_keys == "rekey"
+        # Events may have been processed that no output names.
+        filtering = pipeline.events.only is not None or pipeline.score_only is not None
+        self._without_outputs = filtering or pipeline.events.differing_keys == "rekey"
         self._scores = scores
 
     def __call__(
@@ -34,8 +36,8 @@ class ProcessedEvents:
         """Return the offset after the last event with a score or dead letter, by partition; omit what is not known.
 
         It is known only if the event is still in the topic, or was deleted by retention or compaction: after a topic
-        was created again its scores are those of other events. It is not exact if events are re-keyed, which no output
-        names, or if retention has deleted all records of one of the two outputs, which may have named later events.
+        was created again its scores are those of other events. It is not exact if events are filtered or re-keyed: no
+        output names them; or if retention has deleted all records of an output, which may have named later events.
         Raises BrokerError if a partition cannot be read for now, and TopicsError if the right Read of a topic that has
         records is missing. ``on_progress`` is called whenever the brokers have returned something.
         """
@@ -46,8 +48,12 @@ class ProcessedEvents:
             events = reader.first({source: offset for source, (offset, _) in named.items()})
         gaps = [source for source, (offset, _) in named.items() if _is_gap(events[source], offset)]
         compacts = bool(gaps) and compacted(self._kafka, self._events)
+
+        def exact(source: TopicPartition) -> bool:
+            return not (self._without_outputs or any(map(_emptied, self._of(source, last))))
+
         return {
-            source: Processed(offset + 1, exact=not (self._rekeying or any(map(_emptied, self._of(source, last)))))
+            source: Processed(offset + 1, exact=exact(source))
             for source, (offset, output) in named.items()
             if _is_of_this_topic(events[source], offset, output, compacts=compacts)
         }

@@ -19,7 +19,8 @@ from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
 from surgetank.record_compression import RecordBytes
-from surgetank.records import ModelVersion
+from surgetank.records import ModelVersion, OutputPartition
+from surgetank.runtime.written_partitions import copies_of
 from surgetank.serving import bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.serving.scorer import Scorer
@@ -82,15 +83,16 @@ def dead_letter_limit(rules: DeadLetterSettings) -> DeadLetterLimit:
 class TopicLimits(NamedTuple):
     """The largest score with its key, dead letter, and key of a row of state (None: there is no state), in bytes.
 
-    ``rekeyed`` is the same for records that are sent to a source topic again with the right key, by topic. ``batch`` is
-    the size of a batch of records that every topic takes that is written, in bytes; ``tasks`` is how many tasks the
-    topics allow.
+    ``rekeyed`` has the largest record and the number of partitions of each source topic to which records are sent
+    again; ``copies`` are these partitions. ``batch`` is the size of a batch of records that every topic takes that is
+    written, in bytes; ``tasks`` is how many tasks the topics allow.
     """
 
     score: int
     dead_letter: RecordBytes
     key: int | None
-    rekeyed: Mapping[str, RecordBytes]
+    rekeyed: Mapping[str, tuple[RecordBytes, int]]
+    copies: frozenset[OutputPartition]
     batch: int
     tasks: TaskLimit
 
@@ -119,7 +121,9 @@ def topic_limits(pipeline: Pipeline, settings: Settings, clock: Clock) -> TopicL
     dead_letter = compressed.pop(pipeline.dead_letters)
     tasks = task_limit(pipeline, partitions, recording=recording)
     batch = max(1, min(room[topic] for topic in (*pipeline.outputs(recording=recording), *pipeline.rekeyed)))
-    return TopicLimits(score, dead_letter, _key_bytes_max(pipeline, room), compressed, batch, tasks)
+    rekeyed = {topic: (largest, partitions[topic]) for topic, largest in compressed.items()}
+    copies = copies_of(pipeline, partitions)
+    return TopicLimits(score, dead_letter, _key_bytes_max(pipeline, room), rekeyed, copies, batch, tasks)
 
 
 def key_rules(
@@ -130,7 +134,7 @@ def key_rules(
     def rekeying(events: Events) -> Rekeying | None:
         if events.differing_keys != "rekey":
             return None
-        return Rekeying(pipeline.name, PARTITIONERS[events.partitioner], limits.rekeyed[events.topic])
+        return Rekeying(pipeline.name, PARTITIONERS[events.partitioner], *limits.rekeyed[events.topic])
 
     return {
         each.topic: KeyRule(

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -242,3 +243,14 @@ def test_types_of_other_schemas_are_put_in() -> None:
     text = json.dumps(record(("x", "Money"), ("y", ["null", "a.Money"])) | {"namespace": "a"})
     found = json.loads(inlined(text, [json.dumps(money)]))
     assert [each["type"] for each in found["fields"]] == [money, ["null", "a.Money"]]
+
+
+@pytest.mark.parametrize("other", ['["null", "string"]', '"string"', "{}", "[" * 5_000])
+def test_a_schema_that_refers_to_what_has_no_name(stub: RegistryStub, other: str) -> None:
+    """It is returned as it is, and refused where it is parsed; the thread that looks ids up goes on."""
+    registry = SchemaRegistry(SchemaRegistrySettings(url=stub.url))
+    reference = SimpleNamespace(subject="other", version=1)
+    schema = SimpleNamespace(schema_str='"Money"', schema_type=None, references=[reference])
+    found = SimpleNamespace(schema=SimpleNamespace(schema_str=other, schema_type=None, references=[]))
+    registry._client = SimpleNamespace(get_version=lambda *_: found, clear_caches=lambda: None)
+    assert registry._whole(schema) == '"Money"'

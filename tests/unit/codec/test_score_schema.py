@@ -17,6 +17,7 @@ from surgetank.codec import schema_repository
 from surgetank.codec.avro.deserializer import AvroDeserializer
 from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.evolution import problems
+from surgetank.codec.formats import deserializer_of
 from surgetank.codec.schema_repository import SchemaRepository, project_schemas
 from surgetank.codec.score_schema import (
     make_score_schema,
@@ -231,3 +232,27 @@ def test_the_engines_scores_need_no_file(folder: Path) -> None:
     serializer = score_serializer(schemas(folder), plain, Settings(), None)
     assert serializer.schema == AvroSerializer(schemas(folder), SCORE).schema
     assert pa.types.is_float64(serializer.schema.field("score").type)
+
+
+def test_times_in_whole_numbers_are_passed_as_numbers(tmp_path: Path) -> None:
+    """Their declared unit makes timestamps of them only for the pipeline, in 32 bits as in 64."""
+    event = record(("event_id", "string"), ("t", MILLIS), ("a", "double"), ("booked", "int"), ("paid", "long"))
+    pipeline = replace(
+        PIPELINE,
+        events=Events("events", schema="event", time="t", time_units={"booked": "s", "paid": "us"}),
+        scores=Scores("scores", passthrough=("booked", "paid"), schema="shop_score"),
+    )
+    folder = write_folder(tmp_path, event)
+    write_score_schema(folder, "shop_score", make_score_schema(schemas(folder), pipeline))
+    contracts = schemas(folder)
+    value = written(event, {"event_id": "e", "t": 1_000, "a": 0.5, "booked": 2**31 - 1, "paid": 8})
+    batch, dead = deserializer_of(pipeline.events, contracts, value_bytes_max=BYTES_MAX).deserialize(
+        records_of("events", [value])
+    )
+    writer = ScoreWriter(pipeline, score_serializer(contracts, pipeline, Settings(), None), bytes_max=BYTES_MAX)
+    one, first = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int32)
+    scored = ScoredRows(one, np.array([0.5]), (), (ModelVersion("m", "1"),), first)
+    records, _, unwritten = writer.write(batch, scored, 5_000)
+    assert (dead, unwritten) == ((), ())
+    row = fastavro.schemaless_reader(io.BytesIO(records.values[0].as_py()[5:]), contracts.schema("shop_score"), None)
+    assert (row["booked"], row["paid"]) == (2**31 - 1, 8)

@@ -1,5 +1,6 @@
 """Training data from change events: nested tables and files, decimals, and times in whole numbers."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,11 @@ def test_a_declared_unit_is_in_the_fingerprint_of_the_features_that_read_it() ->
     assert facts["time_unit"] == "us"
     plain = Table("t", facts=FLAT).fed_by
     assert plain == {"topic": "rows", "schema": "row", "key": "card", "time": "at"}
+
+
+def test_a_time_that_nothing_reads_need_not_be_in_the_training_data() -> None:
+    """Its unit is declared for the events of the topic; a table may have fewer columns."""
+    more = replace(FLAT, time_units={"at": "us", "updated": "ms"})
+    table = pa.table({"card": ["a", "b"], "at": [1, 2], "x": [0.5, 1.5]})
+    declared = Pipeline("p", more, (Field("x"), DayOfWeek("at")), model="m", scores=Scores("s"))
+    assert training_matrix(declared, {"rows": table}).matrix[:, 0].tolist() == [0.5, 1.5]

@@ -52,14 +52,14 @@ class Processed:
             schema="event",
             key="k",
             time="t",
-            partitions=PARTITIONS,
+            partitions=2 * PARTITIONS,  # the topic's own number counts
             differing_keys=how,
             partitioner=options.get("partitioner", "murmur2"),
         )
         pipeline = Pipeline(name="keyed", events=events, features=(Field("x"),), model="m", scores=Scores("scores"))
         warnings = RecordWarnings(clock)
         limit = RecordBytes(options.get("bytes_max", BYTES_MAX), 0)
-        rekeying = Rekeying("keyed", PARTITIONERS[events.partitioner], limit) if how == "rekey" else None
+        rekeying = Rekeying("keyed", PARTITIONERS[events.partitioner], limit, PARTITIONS) if how == "rekey" else None
         rule = KeyRule(
             events, rekeying=rekeying, warn=options.get("warn", True), metrics=self.metrics, warnings=warnings
         )

@@ -21,6 +21,7 @@ from surgetank.runtime.state_lifecycle import StateLifecycle
 from surgetank.runtime.task_actions import ManagerAction
 from surgetank.runtime.task_initializer import TaskInitializer
 from surgetank.runtime.task_manager import TaskManager
+from surgetank.runtime.written_partitions import WrittenPartitions
 from surgetank.telemetry.metrics import Metrics
 
 SOURCE = TopicPartition("events", 0)
@@ -88,7 +89,7 @@ class Opening:
             cast("StateLifecycle", None),
             identity="me",
             claims={"events": CLAIM.metadata()},
-            outputs=("scores",),
+            written=WrittenPartitions(("scores",)),
             migration="migration",
             reset="earliest",
             topics=SourceTopics({"events": "1"}, lambda _: {}),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError
 
+from surgetank import Above
 from surgetank.declaration import Pipeline
 from surgetank.errors import BrokerError, TopicsError
 from surgetank.kafka import clients
@@ -137,3 +138,14 @@ def test_re_keyed_events_may_follow_the_last_that_is_named(make: Make) -> None:
     rekeying = replace(flights, events=replace(flights.events, differing_keys="rekey"))
     assert make(logs)([at(0)]) == {at(0): Processed(2)}
     assert make(logs, pipeline=rekeying)([at(0)]) == {at(0): Processed(2, exact=False)}
+
+
+@pytest.mark.parametrize("condition", ["only", "score_only"])
+def test_filtered_events_may_follow_the_last_that_is_named(make: Make, condition: str) -> None:
+    """They were processed, and nothing says so."""
+    logs = {at(0): keys(at(0), "abc"), TopicPartition(SCORES, 0): score(0, 1, "b")}
+    holds = Above("distance_miles", 0)
+    filtering = replace(flights, score_only=holds)
+    if condition == "only":
+        filtering = replace(flights, events=replace(flights.events, only=holds))
+    assert make(logs, pipeline=filtering)([at(0)]) == {at(0): Processed(2, exact=False)}

@@ -18,7 +18,16 @@ def is_same_schema(first: RegisteredSchema, second: RegisteredSchema) -> bool:
         if first.type == second.type == "JSON":
             return bool(json.loads(first.text) == json.loads(second.text))
         return first.type == second.type == "AVRO" and identity(first.text) == identity(second.text)
-    except (SchemaError, SchemaParseException, UnknownType, KeyError, TypeError, ValueError, AttributeError):
+    except (
+        SchemaError,
+        SchemaParseException,
+        UnknownType,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ):
         return False
 
 
