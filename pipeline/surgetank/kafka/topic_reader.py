@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import OffsetSpec, TopicMetadata
 
 from surgetank.clock import SystemClock
 from surgetank.errors import BrokerError, TopicsError
@@ -36,6 +36,8 @@ _MOVING = {
     KafkaError.OFFSET_NOT_AVAILABLE,
 }
 _MOVING_STEP_SECONDS = 0.1
+_MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
+_NEW_TOPIC_SECONDS = 2.0
 
 Offsets = dict[TopicPartition, int]
 Where = Literal["earliest", "latest"] | int  # a number: the first record at or after that time, in ms since the epoch
@@ -144,7 +146,7 @@ def raise_if_unreadable(bootstrap: str, error: PartitionError) -> None:
     """
     topic, partition = error.source
     where = f"{topic}[{partition}] at {bootstrap}"
-    if error.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:
+    if error.error.code() in _MISSING:
         raise TopicsError(f"{where}: the topic was deleted while it was read")
     if topic and partition >= 0:
         raise BrokerError(f"{where} cannot be read: {error.error.str()}")
@@ -157,10 +159,7 @@ def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[Top
     """
     found = []
     for topic in topics:
-        try:
-            metadata = admin.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
-        except KafkaException as error:
-            raise admin.failure(f"{bootstrap} does not describe topic {topic!r}", error) from None
+        metadata = _described(admin, topic, bootstrap)
         if metadata.error is not None and metadata.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise TopicsError(
                 f"{bootstrap}: this user may not describe topic {topic!r}; grant it Describe and Read, to send Write "
@@ -170,6 +169,20 @@ def partitions(admin: Admin, topics: Sequence[str], bootstrap: str) -> tuple[Top
             raise TopicsError(f"{bootstrap} has no topic {topic!r}; create it with: surgetank topics apply")
         found += [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
     return tuple(found)
+
+
+def _described(admin: Admin, topic: str, bootstrap: str) -> TopicMetadata:
+    """Return what the brokers say of a topic; look again if it is missing, which a broker may say of a new topic."""
+    pause, attempts = threading.Event(), round(_NEW_TOPIC_SECONDS / _MOVING_STEP_SECONDS)
+    while True:
+        try:
+            metadata: TopicMetadata = admin.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise admin.failure(f"{bootstrap} does not describe topic {topic!r}", error) from None
+        attempts -= 1
+        if metadata.error is None or metadata.error.code() not in _MISSING or attempts <= 0:
+            return metadata
+        pause.wait(_MOVING_STEP_SECONDS)
 
 
 def offsets(admin: Admin, sources: Sequence[TopicPartition], which: Where) -> Offsets:

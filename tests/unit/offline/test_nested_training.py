@@ -99,6 +99,6 @@ def test_a_declared_unit_is_in_the_fingerprint_of_the_features_that_read_it() ->
 def test_a_time_that_nothing_reads_need_not_be_in_the_training_data() -> None:
     """Its unit is declared for the events of the topic; a table may have fewer columns."""
     more = replace(FLAT, time_units={"at": "us", "updated": "ms"})
-    table = pa.table({"card": ["a", "b"], "at": [1, 2], "x": [0.5, 1.5]})
+    table = pa.table({"id": ["1", "2"], "card": ["a", "b"], "at": [1, 2], "x": [0.5, 1.5]})
     declared = Pipeline("p", more, (Field("x"), DayOfWeek("at")), model="m", scores=Scores("s"))
     assert training_matrix(declared, {"rows": table}).matrix[:, 0].tolist() == [0.5, 1.5]

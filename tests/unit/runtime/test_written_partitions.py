@@ -17,6 +17,6 @@ def test_a_task_writes_to_its_own_number_and_to_every_partition_with_copies() ->
 def test_copies_are_in_all_partitions_that_a_re_keyed_topic_has() -> None:
     """Not as many as declared; a topic that does not exist has none."""
     topic = flights.events.topic
-    rekeying = replace(flights, events=replace(flights.events, differing_keys="rekey", partitions=1))
+    rekeying = replace(flights, events=replace(flights.events, differing_keys="rekey"))
     assert copies_of(rekeying, {topic: 3}) == {(topic, 0), (topic, 1), (topic, 2)}
     assert copies_of(rekeying, {}) == copies_of(flights, {topic: 3}) == frozenset()
