@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from surgetank.errors import TopologyError
-from surgetank.event_columns import EventColumns, TimeUnit, check_time_units, unit_hint
+from surgetank.event_columns import EventColumns, TimeUnit, check_time_units, root_columns, unit_hint
 from surgetank.features.spec import FeatureSpec, Input
 from surgetank.features.tables import TableState, table_states
 from surgetank.text_columns import has_text
@@ -76,9 +76,18 @@ class Events:
         check_time_units(self.time_units, self.topic)
         _check_condition(self.only, f"events {self.topic!r}: only")
 
-    def columns(self, schema: pa.Schema) -> EventColumns:
-        """Return what adds the columns that can be named to events with these columns. Raises TopologyError."""
-        return EventColumns(schema, self.time_units, self.topic)
+    def columns(self, schema: pa.Schema, *, partial: bool = False) -> EventColumns:
+        """Return what adds the columns that can be named to events with these columns. Raises TopologyError.
+
+        ``partial``: the schema may lack fields whose unit is declared.
+        """
+        present = set(schema.names)
+        units = {
+            name: unit
+            for name, unit in self.time_units.items()
+            if not partial or root_columns([name], schema)[0] in present
+        }
+        return EventColumns(schema, units, self.topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +170,12 @@ class Pipeline:
             _check_topic(topic)
         self._check_tables()
 
-    def check(self, schema: pa.Schema) -> None:
-        """Raise TopologyError, naming the field, unless the schema of the events has all declared fields."""
-        schema = self.events.columns(schema).schema
+    def check(self, schema: pa.Schema, *, partial: bool = False) -> None:
+        """Raise TopologyError, naming the field, unless the schema of the events has all declared fields.
+
+        ``partial``: the schema may lack fields that nothing reads.
+        """
+        schema = self.events.columns(schema, partial=partial).schema
         self.spec.check(schema)
         events = self.events
         for condition in (events.only, self.score_only):

@@ -102,7 +102,7 @@ def compute_aggregates(
     Raises TopologyError if the events cannot update the tables, StartupError if DuckDB is not installed.
     """
     own = history.topics[pipeline.events.topic]
-    pipeline.check(own.table.schema)
+    pipeline.check(own.table.schema, partial=True)
     found: dict[str, Float64s] = {}
     for table_state in pipeline.table_states:
         report_progress(f"table {table_state.table.name}", 0, len(own))

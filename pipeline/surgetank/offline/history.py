@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from surgetank.declaration import Events, Pipeline
+from surgetank.declaration import Pipeline
 from surgetank.drills.recording import Recording
 from surgetank.errors import TopologyError
-from surgetank.event_columns import EventColumns, root_columns
+from surgetank.event_columns import root_columns
 from surgetank.features.spec import Input
 from surgetank.processing.event_filter import holding
 
@@ -136,16 +136,9 @@ def _declared_columns(tables: Mapping[str, pa.Table], pipeline: Pipeline) -> dic
     """Return the tables with the columns that a declaration can name, by topic."""
     declared = {each.topic: each for each in (pipeline.events, *pipeline.table_facts)}
     return {
-        topic: _event_columns(declared[topic], table.schema).of(table) if topic in declared else table
+        topic: declared[topic].columns(table.schema, partial=True).of(table) if topic in declared else table
         for topic, table in tables.items()
     }
-
-
-def _event_columns(events: Events, schema: pa.Schema) -> EventColumns:
-    """Return the columns that can be named, of a table that may lack fields of the events that nothing reads."""
-    present = set(schema.names)
-    units = {name: unit for name, unit in events.time_units.items() if root_columns([name], schema)[0] in present}
-    return EventColumns(schema, units, events.topic)
 
 
 def rows_holding(condition: Input, table: pa.Table) -> Int64s:
