@@ -17,7 +17,7 @@ from surgetank.settings import TelemetrySettings
 
 FRAMES = 30  # innermost frames of a trace
 # Libraries whose INFO messages are of no use to operators.
-QUIET = ("faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "urllib3")
+QUIET = ("faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "urllib3", "httpx", "httpx2")
 
 
 def event(

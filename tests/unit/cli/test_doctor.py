@@ -24,7 +24,7 @@ def test_a_machine_without_problems(brokers: dict[str, str]) -> None:
     """Status 0; without a pipeline, its checks are skipped."""
     brokers["inter.broker.protocol.version"] = "3.9-IV0"
     result = CliRunner().invoke(app, ["doctor", "--json"])
-    answer = json.loads(result.output)
+    answer = json.loads(result.stdout)
     found = {each["check"]: each for each in answer["findings"]}
     assert (result.exit_code, answer["ok"]) == (0, True)
     assert found["topics"]["severity"] == "skipped"
@@ -52,7 +52,7 @@ def test_a_doctor_for_a_pipeline_without_its_model(brokers: dict[str, str], monk
     monkeypatch.setenv("SURGETANK_MODEL__NAME", "no-such-model")
     monkeypatch.setattr(checkup, "_pipeline_findings", lambda *_: iter(()))
     result = CliRunner().invoke(app, ["doctor", "flights", "--json"])
-    (model,) = [each for each in json.loads(result.output)["findings"] if each["check"] == "model"]
+    (model,) = [each for each in json.loads(result.stdout)["findings"] if each["check"] == "model"]
     assert (result.exit_code, model["severity"]) == (1, "problem")
     assert "no-such-model" in model["found"]
 
@@ -63,7 +63,7 @@ def test_a_doctor_asks_the_schema_registry(brokers: dict[str, str], monkeypatch:
     monkeypatch.setattr(checkup, "_pipeline_findings", lambda *_: iter(()))
 
     def finding() -> dict[str, str]:
-        answer = json.loads(CliRunner().invoke(app, ["doctor", "flights", "--json"]).output)
+        answer = json.loads(CliRunner().invoke(app, ["doctor", "flights", "--json"]).stdout)
         (found,) = [each for each in answer["findings"] if each["check"] == "registry"]
         return {name: str(text) for name, text in found.items()}
 
