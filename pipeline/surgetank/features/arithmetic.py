@@ -2,26 +2,18 @@
 
 from dataclasses import dataclass
 
-from surgetank.features.derived import Derived, Value, operand_name
+from surgetank.features.derived import Derived, Pair, Value, operand_name
 from surgetank.features.spec import Float64s
 
 
 @dataclass(frozen=True, slots=True)
-class Sum(Derived):
+class Sum(Pair):
     """``left`` plus ``right``."""
-
-    left: Value
-    right: Value
 
     @property
     def name(self) -> str:
         """The name, for example ``left_plus_right``."""
         return f"{operand_name(self.left)}_plus_{operand_name(self.right)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both operands."""
-        return (self.left, self.right)
 
     def compute(self, *operands: Float64s) -> Float64s:
         """Return float64 [m]: the sums."""
@@ -35,21 +27,13 @@ class Sum(Derived):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference(Derived):
+class Difference(Pair):
     """``left`` minus ``right``."""
-
-    left: Value
-    right: Value
 
     @property
     def name(self) -> str:
         """The name, for example ``left_minus_right``."""
         return f"{operand_name(self.left)}_minus_{operand_name(self.right)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both operands."""
-        return (self.left, self.right)
 
     def compute(self, *operands: Float64s) -> Float64s:
         """Return float64 [m]: the differences."""
@@ -63,21 +47,13 @@ class Difference(Derived):
 
 
 @dataclass(frozen=True, slots=True)
-class Product(Derived):
+class Product(Pair):
     """``left`` times ``right``."""
-
-    left: Value
-    right: Value
 
     @property
     def name(self) -> str:
         """The name, for example ``left_times_right``."""
         return f"{operand_name(self.left)}_times_{operand_name(self.right)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both operands."""
-        return (self.left, self.right)
 
     def compute(self, *operands: Float64s) -> Float64s:
         """Return float64 [m]: the products."""

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from surgetank.errors import TopologyError
 from surgetank.features.number_columns import doubles_of, is_number, is_plain_number
 from surgetank.features.spec import Feature, Float32s
+from surgetank.features.string_columns import is_string, without_dictionary
 
 Int64s = npt.NDArray[np.int64]
 
@@ -104,15 +105,11 @@ class Category(Feature):
 
     def takes(self, dtype: pa.DataType) -> bool:
         """Accept strings, plain or dictionary-encoded (as decoded Avro enums are)."""
-        if pa.types.is_dictionary(dtype):
-            dtype = dtype.value_type
-        return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+        return is_string(dtype)
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
         """Return float32 [m]: indexes into the vocabulary, ``unknown`` or NaN for strings outside it, NaN for null."""
-        texts = columns.column(self.field)
-        if pa.types.is_dictionary(texts.type):
-            texts = texts.dictionary_decode()
+        texts = without_dictionary(columns.column(self.field))
         if len(texts) <= FEW_ROWS:
             indexes = _indexes(self.vocabulary)
             other = np.nan if self.unknown is None else self.unknown

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgetank.errors import TopologyError
-from surgetank.features.derived import Derived, Value, operand_name
+from surgetank.features.derived import Derived, Pair, Value, operand_name
 from surgetank.features.spec import Feature, Float32s, Float64s
+from surgetank.features.string_columns import is_string, without_dictionary
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,11 @@ class OneOf(Feature):
 
     def takes(self, dtype: pa.DataType) -> bool:
         """Accept strings, plain or dictionary-encoded (as decoded Avro enums are)."""
-        if pa.types.is_dictionary(dtype):
-            dtype = dtype.value_type
-        return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype))
+        return is_string(dtype)
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
         """Return float32 [m]: 0 and 1, NaN for null."""
-        texts = columns.column(self.field)
-        if pa.types.is_dictionary(texts.type):
-            texts = texts.dictionary_decode()
+        texts = without_dictionary(columns.column(self.field))
         found = pc.is_in(texts, pa.array(self.texts, texts.type)).to_numpy(zero_copy_only=False).astype(np.float32)
         if texts.null_count:
             found[texts.is_null().to_numpy(zero_copy_only=False)] = np.nan
@@ -62,21 +59,13 @@ class OneOf(Feature):
 
 
 @dataclass(frozen=True, slots=True)
-class And(Derived):
+class And(Pair):
     """1 where both conditions hold, 0 where one does not; else missing. A number other than 0 holds."""
-
-    left: Value
-    right: Value
 
     @property
     def name(self) -> str:
         """The name, for example ``(amount_above_500)_and_(country_in_NL)``."""
         return f"{operand_name(self.left)}_and_{operand_name(self.right)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both conditions."""
-        return (self.left, self.right)
 
     def compute(self, *operands: Float64s) -> Float64s:
         """Return float64 [m]: 0 and 1, NaN where missing."""
@@ -91,21 +80,13 @@ class And(Derived):
 
 
 @dataclass(frozen=True, slots=True)
-class Or(Derived):
+class Or(Pair):
     """1 where one of two conditions holds, 0 where both do not; else missing. A number other than 0 holds."""
-
-    left: Value
-    right: Value
 
     @property
     def name(self) -> str:
         """The name, for example ``(amount_above_500)_or_(country_in_NL)``."""
         return f"{operand_name(self.left)}_or_{operand_name(self.right)}"
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Both conditions."""
-        return (self.left, self.right)
 
     def compute(self, *operands: Float64s) -> Float64s:
         """Return float64 [m]: 0 and 1, NaN where missing."""

@@ -88,6 +88,19 @@ Value = str | Input
 
 
 @dataclass(frozen=True, slots=True)
+class Pair(Derived):
+    """Base of what is computed from two operands."""
+
+    left: Value
+    right: Value
+
+    @property
+    def operands(self) -> tuple[Value, ...]:
+        """Both operands."""
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
 class Log1p(Derived):
     """The natural logarithm of 1 + ``value``, for amounts with a long tail. Missing for values of -1 and below."""
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from surgetank.errors import TopologyError
 from surgetank.features.columns import FEW_ROWS
 from surgetank.features.spec import Feature, Float32s
+from surgetank.features.string_columns import is_string, without_dictionary
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +83,11 @@ class Lookup(Feature):
 
     def takes(self, dtype: pa.DataType) -> bool:
         """Accept integers, and strings, plain or dictionary-encoded (as decoded Avro enums are)."""
-        if pa.types.is_dictionary(dtype):
-            dtype = dtype.value_type
-        return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_integer(dtype))
+        return is_string(dtype) or bool(pa.types.is_integer(dtype))
 
     def column(self, columns: pa.RecordBatch) -> Float32s:
         """Return float32 [m]: the numbers, the default for other keys, NaN for null and for missing numbers."""
-        keys = columns.column(self.field)
-        if pa.types.is_dictionary(keys.type):
-            keys = keys.dictionary_decode()
-        texts = keys.cast(pa.string())
+        texts = without_dictionary(columns.column(self.field)).cast(pa.string())
         if len(texts) <= FEW_ROWS:
             return self._values[[self._places.get(text, len(self.keys)) for text in texts.to_pylist()]]
         places = pc.index_in(texts, self._found).fill_null(len(self.keys)).to_numpy(zero_copy_only=False)

@@ -7,30 +7,32 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 
-class Refusal(NamedTuple):
+class AccessRefusal(NamedTuple):
     """Why a request is refused."""
 
     status: HTTPStatus
     reason: str
 
 
-def refusal(token: str | None, *, client_certificates: bool, authorization: str, certified: bool) -> Refusal | None:
+def refusal(
+    token: str | None, *, client_certificates: bool, authorization: str, certified: bool
+) -> AccessRefusal | None:
     """Return why a request is refused, None if it is not. Pure.
 
     ``token`` is the required one, ``authorization`` the header of the request; the duration of their comparison does
     not depend on the content. ``client_certificates``: whether one is required; ``certified``: whether it was sent.
     """
     if client_certificates and not certified:
-        return Refusal(HTTPStatus.FORBIDDEN, "this server requires a certificate of the client")
+        return AccessRefusal(HTTPStatus.FORBIDDEN, "this server requires a certificate of the client")
     if token is None:
         return None
     scheme, _, sent = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        return Refusal(
+        return AccessRefusal(
             HTTPStatus.UNAUTHORIZED, "this server requires a token: send the header Authorization: Bearer TOKEN"
         )
     if not hmac.compare_digest(sent.strip().encode(errors="surrogateescape"), token.encode()):
-        return Refusal(HTTPStatus.UNAUTHORIZED, "the bearer token is not the one of this server")
+        return AccessRefusal(HTTPStatus.UNAUTHORIZED, "the bearer token is not the one of this server")
     return None
 
 

@@ -82,7 +82,7 @@ class _Rows:
                 self.add(key, table, row)
 
 
-class Lookup:
+class StateLookup:
     """Answers lookups for one pipeline of ``partitions`` partitions.
 
     ``peers`` returns the addresses of the workers that committed last, including this worker's; ``me`` is this

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from surgetank.clock import SystemClock
 from surgetank.errors import StartupError
-from surgetank.http.access import Refusal, refusal
+from surgetank.http.access import AccessRefusal, refusal
 from surgetank.http.connections import Connections
 from surgetank.http.endpoint_security import CHECK_SECONDS, EndpointSecurity
 from surgetank.http.tls_listener import TlsListener
@@ -229,7 +229,7 @@ def _path(request: web.BaseRequest) -> str:
     return request.raw_path.partition("?")[0]
 
 
-def _refused(refused: Refusal) -> web.Response:
+def _refused(refused: AccessRefusal) -> web.Response:
     answer = json_response(refused.status, {"error": refused.reason})
     if refused.status == HTTPStatus.UNAUTHORIZED:
         answer.headers["WWW-Authenticate"] = "Bearer"

@@ -9,7 +9,7 @@ from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
 from surgetank.errors import SettingsError, StateError
 from surgetank.http.endpoint_security import EndpointSecurity
-from surgetank.http.lookup import Lookup
+from surgetank.http.lookup import StateLookup
 from surgetank.http.peers import PeerAddresses
 from surgetank.kafka import provisioning
 from surgetank.kafka.retry import retry_until_available
@@ -93,10 +93,10 @@ def state_lookup(
     address: str,
     security: EndpointSecurity,
     clock: Clock,
-) -> Lookup:
+) -> StateLookup:
     """Return the HTTP lookup of state by key."""
     spec, topic = stores.spec, pipeline.events.topic
-    return Lookup(
+    return StateLookup(
         pipeline,
         spec.serdes,
         stores,

@@ -14,7 +14,7 @@ from aiohttp import web
 from surgetank import Events, Pipeline, Scores, Table, hours
 from surgetank.http.endpoint_security import EndpointSecurity, client_access
 from surgetank.http.http_get import get
-from surgetank.http.lookup import KEYS_MAX, Lookup
+from surgetank.http.lookup import KEYS_MAX, StateLookup
 from surgetank.http.monitoring import monitoring_server
 from surgetank.http.server import HttpServer, response
 from surgetank.processing.stateful_features import row_serdes
@@ -69,7 +69,7 @@ class Worker:
         self.shelf = Shelf(rows)
         self.peers: set[str] = set()
         self.server = monitoring_server(TelemetrySettings(), Metrics(), Health(clock), security)
-        self.lookup = Lookup(
+        self.lookup = StateLookup(
             PIPELINE,
             FORMATS,
             self.shelf,

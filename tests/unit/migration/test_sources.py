@@ -54,11 +54,9 @@ class Reader:
         )
 
 
-def test_a_rebuild_omits_records_whose_key_was_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They became dead letters, and a row of such a key would be refused by the changelog."""
-    monkeypatch.setattr(sources, "TopicReader", Reader)
-    monkeypatch.setattr(sources, "project_schemas", lambda: contracts_of(tmp_path, EVENT))
-    read = EventSources(
+def sources_of(*, key_bytes_max: int) -> EventSources:
+    """Return the sources of PIPELINE, all of whose records are committed."""
+    return EventSources(
         KafkaSettings(),
         PIPELINE,
         committed={SOURCE: len(KEYS)},
@@ -66,8 +64,15 @@ def test_a_rebuild_omits_records_whose_key_was_too_large(tmp_path: Path, monkeyp
         partitions=1,
         growth=None,
         value_bytes_max=BYTES_MAX,
-        key_bytes_max=4,
+        key_bytes_max=key_bytes_max,
     )
+
+
+def test_a_rebuild_omits_records_whose_key_was_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They became dead letters, and a row of such a key would be refused by the changelog."""
+    monkeypatch.setattr(sources, "TopicReader", Reader)
+    monkeypatch.setattr(sources, "project_schemas", lambda: contracts_of(tmp_path, EVENT))
+    read = sources_of(key_bytes_max=4)
 
     ((batch, _),) = read.events(PIPELINE.events, 0, lambda _: None)
 
@@ -83,16 +88,7 @@ def test_a_rebuild_omits_records_that_were_refused_or_sent_again_for_their_key(
     monkeypatch.setattr(Reader, "value", written(keyed, {"t": 1_000, "a": 1.0, "key": "ab"}))
     monkeypatch.setattr(sources, "TopicReader", Reader)
     monkeypatch.setattr(sources, "project_schemas", lambda: contracts_of(tmp_path, keyed))
-    read = EventSources(
-        KafkaSettings(),
-        PIPELINE,
-        committed={SOURCE: len(KEYS)},
-        bounds={SOURCE: (0, len(KEYS))},
-        partitions=1,
-        growth=None,
-        value_bytes_max=BYTES_MAX,
-        key_bytes_max=9,
-    )
+    read = sources_of(key_bytes_max=9)
     rows = {}
     for how in get_args(DifferingKeys):
         ((batch, _),) = read.events(replace(PIPELINE.events, differing_keys=how), 0, lambda _: None)
@@ -104,16 +100,7 @@ def test_a_rebuild_reads_events_in_their_format(tmp_path: Path, monkeypatch: pyt
     """Avro values of events that are declared as JSON became dead letters and updated nothing."""
     monkeypatch.setattr(sources, "TopicReader", Reader)
     monkeypatch.setattr(sources, "project_schemas", lambda: contracts_of(tmp_path, EVENT))
-    read = EventSources(
-        KafkaSettings(),
-        PIPELINE,
-        committed={SOURCE: len(KEYS)},
-        bounds={SOURCE: (0, len(KEYS))},
-        partitions=1,
-        growth=None,
-        value_bytes_max=BYTES_MAX,
-        key_bytes_max=9,
-    )
+    read = sources_of(key_bytes_max=9)
 
     def rows(events: Events) -> list[int]:
         ((batch, _),) = read.events(events, 0, lambda _: None)
