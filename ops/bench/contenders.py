@@ -28,6 +28,8 @@ START_SECONDS = 60.0
 STALL_SECONDS = 30.0
 STOP_SECONDS = 20.0
 NOTHING: Mapping[str, str] = {}
+# A contender in an environment of its own has the libraries only; it finds this package and the engine here.
+SOURCES = os.pathsep.join([str(ROOT), str(ROOT / "pipeline")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def module_process(
         process = psutil.Popen(
             [str(python), "-m", module, *arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environment},
+            env=os.environ | {"PYTHONPATH": SOURCES, "PYTHONWARNINGS": "ignore", **environment},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

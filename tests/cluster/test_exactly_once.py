@@ -9,6 +9,7 @@ import pytest
 from surgetank.kafka.local.cluster import LocalCluster
 from surgetank.settings import KafkaSettings
 from surgetank.telemetry.exposition_parser import sample_total
+from tests.support.broker_log import markers_left_out
 from tests.support.kafka_under_test import KafkaUnderTest
 from tests.support.live_pipeline import IN_PLAY, Stage
 
@@ -141,7 +142,7 @@ def test_the_only_broker_goes_away_for_twenty_seconds(
 
         under.until(lambda: replay.acknowledged == 40_000, 120, "all was sent")
         found = under.audit(wait=60)
-        print(f"{fate}: markers the broker left out: {_left_out(cluster)}")
+        print(f"{fate}: markers the broker left out: {markers_left_out(cluster)}")
         assert found.ok, (found, under.logs())
         assert all(worker.running for worker in workers), under.logs()
 
@@ -167,12 +168,6 @@ def test_any_one_of_three_brokers_may_die(kafka3: KafkaUnderTest, tmp_path: Path
 
         assert found.ok, (found, under.logs())
         assert all(worker.running for worker in workers), under.logs()
-
-
-def _left_out(cluster: LocalCluster) -> int:
-    """Return how often the broker gave a transaction no marker, because a partition of it had no leader."""
-    log = (cluster.data / "broker-1" / "server.log").read_text(errors="replace")
-    return log.count("Couldn't find leader endpoint for partitions")
 
 
 def _received(page: str | None) -> float:

@@ -6,13 +6,17 @@ from pathlib import Path
 from surgetank.declaration import Pipeline
 from surgetank.drills.fleet import Member
 from surgetank.kafka import clients
+from surgetank.kafka.local.cluster import LocalCluster
+from surgetank.kafka.retry import wait_until
 from surgetank.kafka.topic_reader import TopicReader
-from surgetank.processing.rekeying import rekeyed_from
+from surgetank.processing.rekeying import REKEYED, RekeyedFrom, rekeyed_from
+from surgetank.settings import KafkaSettings
+from tests.support.broker_log import markers_left_out
 from tests.support.event_bytes import real
 from tests.support.stateful_pipeline import Remembered
 from tests.support.topologies.stateful_flights import CHANGE, REKEY, publish, remembering
 
-RIGHT, WRONG = 4_000, 6_000
+RIGHT, WRONG, FEW = 4_000, 6_000, 600
 
 
 class Rekeyed(Remembered):
@@ -29,11 +33,11 @@ class Rekeyed(Remembered):
         return super().worker(ready=ready, environment={CHANGE: REKEY} | (environment or {}), name=name)
 
 
-def put_with_wrong_keys(under: Rekeyed) -> None:
-    """Send events to the partitions in turn: without a key, and with the keys of other aircraft."""
+def put_with_wrong_keys(under: Rekeyed, count: int = WRONG) -> None:
+    """Send ``count`` events to the partitions in turn: without a key, and with the keys of other aircraft."""
     producer, failed = clients.producer(under.kafka), list[object]()
-    keyed = [event for event in real(2 * WRONG) if event.key is not None]  # a null field has no right key
-    for row, event in enumerate(keyed[:WRONG]):
+    keyed = [event for event in real(2 * count) if event.key is not None]  # a null field has no right key
+    for row, event in enumerate(keyed[:count]):
         key = None if row % 3 == 0 else f"other {row % 7}".encode()
         producer.produce(
             under.pipeline.events.topic,
@@ -74,3 +78,50 @@ def test_a_worker_is_killed_while_it_re_keys_events(remembered: Callable[..., Re
     assert (found.rekeyed, found.scores, found.dead_letters) == (WRONG, found.events - WRONG, 0)
     assert copies(under) == (WRONG, WRONG)
     under.check_states()
+
+
+def leave_aborted_copies(under: Rekeyed, cluster: LocalCluster, worker: str) -> None:
+    """Abort a transaction of this worker with a copy in each partition, so that the broker writes no marker there.
+
+    The broker is killed directly after the answer, and starts again without the leaders that a marker needs.
+    """
+    event = next(event for event in real(10) if event.key is not None)
+    for _ in range(5):
+        producer = clients.transactional(under.kafka, transactional_id=f"{under.pipeline.name}-{worker}")
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for partition in range(under.pipeline.events.partitions):
+            original = RekeyedFrom(under.pipeline.name, partition, 0).dump()
+            headers: list[tuple[str, str | bytes | None]] = [(REKEYED, original)]
+            producer.produce(under.pipeline.events.topic, event.value, event.key, partition, headers=headers)
+        assert producer.flush(30) == 0
+        producer.abort_transaction(30)
+        cluster.kill(1)
+        cluster.start(1)
+        cluster.wait()
+        if wait_until(lambda: markers_left_out(cluster) > 0, 5.0, 0.1):
+            return
+    raise AssertionError("the broker wrote every marker")
+
+
+def test_an_aborted_copy_without_a_marker_stays_aborted(
+    local_cluster: Callable[..., LocalCluster], tmp_path: Path
+) -> None:
+    """A worker ends hanging transactions also where only copies are written, before its next commit covers them."""
+    cluster = local_cluster()
+    cluster.up()
+    with Rekeyed(KafkaSettings(bootstrap=cluster.bootstrap), tmp_path) as under:
+        under.apply_topics()
+        under.send(200)
+        worker = under.worker(name="one")
+        under.until(lambda: under.lag() == 0, 60, "the events are scored")
+        under.fleet.stop(worker)
+        leave_aborted_copies(under, cluster, "one")
+
+        under.worker(name="one")
+        put_with_wrong_keys(under, FEW)
+
+        found = under.audit()
+        assert found.ok, (found, under.logs())
+        assert (found.rekeyed, found.dead_letters) == (FEW, 0)
+        assert copies(under) == (FEW, FEW)
