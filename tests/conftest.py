@@ -4,6 +4,7 @@
 test that uses one of them is marked ``cluster``, and ``cluster3`` too, automatically.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -92,6 +93,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("cluster3")
         if {"kafka", "kafka3", "clusters"} & set(fixtures):
             item.add_marker("cluster")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the objects of the collection out of the garbage collections, which would visit them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
