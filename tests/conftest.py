@@ -73,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the clusters of processes of pytest-xdist that had to be killed, as at Ctrl-C."""
+    gc.unfreeze()
     if config.getoption("numprocesses", None) and CLUSTERS.is_dir():
         sweep(CLUSTERS)
 
