@@ -27,7 +27,7 @@ SignKey = Annotated[
 ]
 Directory = Annotated[
     Path | None,
-    typer.Option(file_okay=False, help="Folder of bundles; default: model.directory, else models/ beside the topology."),
+    typer.Option(file_okay=False, help="Folder of bundles; default: model.directory, else models/ of the topology."),
 ]
 
 

@@ -137,8 +137,8 @@ class FolderRegistry:
         size = file.stat().st_size
         if (there := self._fs.info(path)["size"]) != size:
             raise RegistryError(
-                f"model registry {self.where}: {path} has {there} bytes instead of {size} after the upload; nothing was "
-                "published"
+                f"model registry {self.where}: {path} has {there} bytes instead of {size} after the upload; nothing "
+                "was published"
             )
 
     def _create(self, path: str, content: bytes) -> None:
@@ -195,7 +195,7 @@ class FolderRegistry:
         return [name for name in names if not name.startswith(".")]
 
     def _check_root(self) -> None:
-        """Raise RegistryError if the folder of a local registry is not there: it may be on a disk that is not mounted."""
+        """Raise RegistryError if the folder of a local registry is not there: its disk may not be mounted."""
         self._fs.invalidate_cache()
         if isinstance(self._fs, LocalFileSystem) and not self._fs.isdir(self._root):
             raise RegistryError(

@@ -69,7 +69,8 @@ class MlflowRegistry:
                 return str(self._client.get_model_version_by_alias(name, alias).version)
             except MlflowException as error:
                 if error.error_code in {_MISSING, _NO_ALIAS}:
-                    raise ModelError(f"the registry {self.where} has no models:/{name}@{alias}: {error.message}") from None
+                    missing = f"models:/{name}@{alias}"
+                    raise ModelError(f"the registry {self.where} has no {missing}: {error.message}") from None
                 raise
 
     def published(self, name: str, version: str) -> Published:
@@ -118,7 +119,8 @@ class MlflowRegistry:
                 return self._client.get_model_version(name, version)
             except MlflowException as error:
                 if error.error_code == _MISSING:
-                    raise ModelError(f"the registry {self.where} has no models:/{name}/{version}: {error.message}") from None
+                    missing = f"models:/{name}/{version}"
+                    raise ModelError(f"the registry {self.where} has no {missing}: {error.message}") from None
                 raise
 
     @contextmanager

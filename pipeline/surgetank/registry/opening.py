@@ -18,7 +18,7 @@ def open_folder_registry(url: str) -> "FolderRegistry":
     """Return the registry of a URL to which bundles are published. Raises SettingsError as ``open_registry``."""
     if url.startswith(MLFLOW):
         raise SettingsError(
-            "bundles are published to a location of fsspec, as s3://bucket/models; to MLflow, its own client logs models"
+            "bundles are published to a location of fsspec, as s3://bucket/models; MLflow's own client logs models"
         )
     if not url:
         raise SettingsError(_NONE)
@@ -46,4 +46,6 @@ def open_registry(url: str, *, spec: FeatureSpec | None = None, output: str = ""
 
 def _check_installed(module: str, extra: str, url: str) -> None:
     if importlib.util.find_spec(module) is None:
-        raise SettingsError(f"the model registry {shown(url)} needs the package {module}: pip install 'surgetank[{extra}]'")
+        raise SettingsError(
+            f"the model registry {shown(url)} needs the package {module}: pip install 'surgetank[{extra}]'"
+        )

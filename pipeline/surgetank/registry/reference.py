@@ -1,4 +1,7 @@
-"""How a version of a model is named: ``NAME:VERSION``, or as MLflow does, ``models:/NAME/VERSION``, ``models:/NAME@ALIAS``."""
+"""How a version of a model is named: ``NAME:VERSION``, or in MLflow's way.
+
+That is ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+"""
 
 from dataclasses import dataclass
 

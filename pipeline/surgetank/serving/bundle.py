@@ -1,7 +1,7 @@
 """A model as files: ``<directory>/<name>/<version>/`` with model.onnx, manifest.json, and what the model needs besides.
 
 The manifest lists the features that the model was trained on, in order, so that a pipeline with other features is
-rejected at start. It contains the checksum of each file and the training metrics. A file ``model.sig`` is the signature.
+rejected at start. It contains the checksum of each file and the training metrics. ``model.sig`` is the signature.
 """
 
 import hashlib

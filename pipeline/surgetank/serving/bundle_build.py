@@ -191,7 +191,9 @@ def _copy_files(request: Request, folder: Path) -> None:
     tensors = {path: request.model.parent / path for path in external_files(request.model)}
     for path, source in (*tensors.items(), *request.files.items()):
         if path in sources or path in UNLISTED:
-            raise ModelError(f"two files of the bundle would be {path!r}; rename {source} ({MODEL}, {MANIFEST} are taken)")
+            raise ModelError(
+                f"two files of the bundle would be {path!r}; rename {source} ({MODEL} and {MANIFEST} are taken)"
+            )
         sources[path] = source
     for path, source in sources.items():
         target = file_inside(folder, path)

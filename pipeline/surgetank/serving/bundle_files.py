@@ -48,7 +48,7 @@ def file_inside(folder: Path, path: str) -> Path:
     file = folder / path
     if not file.resolve().is_relative_to(folder.resolve()):
         raise ModelError(
-            f"model file {file} is a symbolic link out of the bundle, to {file.resolve()}; replace it by the file itself"
+            f"model file {file} is a symbolic link out of the bundle, to {file.resolve()}; replace it by the file"
         )
     return file
 

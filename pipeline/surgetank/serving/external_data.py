@@ -28,8 +28,8 @@ def parse_model(model: Path | bytes) -> onnx.ModelProto:
     for name, location in _external(proto):
         if isinstance(model, bytes):
             raise ModelError(
-                f"the model keeps {name!r} in another file, {location!r}: give its path instead of its content, or save "
-                "it as one file (onnx.save_model with save_as_external_data=False)"
+                f"the model keeps {name!r} in another file, {location!r}: give its path instead of its content, or "
+                "save it as one file (onnx.save_model with save_as_external_data=False)"
             )
         if fault := path_fault(location):
             raise ModelError(

@@ -30,8 +30,8 @@ def find_bundle(wanted: ModelVersion, spec: FeatureSpec, settings: ModelSettings
             return load(directory, *wanted, verify_key=key)
         except ModelError as error:
             raise SettingsError(
-                f"{error}. The registry {shown(settings.registry)} is asked for a named version only: set model.version, or "
-                "model_version in the declaration of the pipeline"
+                f"{error}. The registry {shown(settings.registry)} is asked for a named version only: set "
+                "model.version, or model_version in the declaration of the pipeline"
             ) from None
     found, pulled = pull(
         lambda: open_registry(settings.registry, spec=spec),
@@ -41,5 +41,6 @@ def find_bundle(wanted: ModelVersion, spec: FeatureSpec, settings: ModelSettings
         timeout=settings.registry_timeout_seconds,
     )
     if pulled:
-        log.info("pulled model %s %s from %s into %s", found.name, found.version, shown(settings.registry), found.folder)
+        source = shown(settings.registry)
+        log.info("pulled model %s %s from %s into %s", found.name, found.version, source, found.folder)
     return found
