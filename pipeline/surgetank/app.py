@@ -33,7 +33,13 @@ from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
-from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, load_model, topic_limits
+from surgetank.worker.processing_parts import (
+    batch_processor,
+    dead_letter_limit,
+    open_model,
+    pinned_bundle,
+    topic_limits,
+)
 from surgetank.worker.reported_start import reported_start, timeline_reporter
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.wire_parts import wire_parts
@@ -67,7 +73,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     event_clock = EventClock(clock, metrics)
     timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
-        model, wire = load_model(pipeline, settings, models), wire_parts(pipeline, settings, clock)
+        bundle = pinned_bundle(pipeline, settings, models)
+        model, wire = open_model(bundle, pipeline, settings), wire_parts(pipeline, settings, clock)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
@@ -99,6 +106,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         )
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
+        metrics.model_bundle_info.set(1, model=model.name, version=model.version, digest=bundle.digest)
         health = Health(clock, conditions=("group", "tasks"))
         if wire.gate is not None:
             health.set("schemas", True)

@@ -7,6 +7,7 @@ SurgetankError
 │   ├── TopologyError     the declaration of a pipeline is invalid
 │   ├── TopicsError       topics are missing or have a wrong shape
 │   ├── ModelError        a model is missing or does not fit the pipeline
+│   ├── RegistryError     a registry of models does not answer
 │   ├── BrokerError       no broker answers
 │   ├── OffsetsError      committed offsets do not fit the content of the topics
 │   └── StateMismatch     state does not belong to the declaration or offsets of the pipeline
@@ -52,6 +53,10 @@ class TopicsError(StartupError):
 
 class ModelError(StartupError):
     """A model is missing or does not fit the pipeline."""
+
+
+class RegistryError(StartupError):
+    """A registry of models does not answer, or not in time."""
 
 
 class BrokerError(StartupError):

@@ -23,6 +23,9 @@ FOLDERS = {
     "local": ("pipeline",),
     "offline": ("pipeline",),
     "registry": ("pipeline",),
+    "model-registry": ("pipeline",),
+    "mlflow": ("pipeline",),
+    "signing": ("pipeline",),
     "dev": (*ENGINE, "ops", "tests"),
 }
 # Tools that are run, not imported: the file that runs or configures each, and the words by which it does.

@@ -75,6 +75,34 @@ RUN = {
         CLUSTER + "test_lag_exporter.py::test_the_command_serves_until_it_is_told_to_stop",
         '"lag-exporter", "--bootstrap"',
     ),
+    "surgetank models build": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        '"build", PIPELINE',
+    ),
+    "surgetank models import-onnx": (
+        UNIT + "cli/test_models.py::test_a_model_from_elsewhere_is_imported",
+        '"import-onnx", PIPELINE',
+    ),
+    "surgetank models list": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("list")',
+    ),
+    "surgetank models publish": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("publish"',
+    ),
+    "surgetank models pull": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("pull"',
+    ),
+    "surgetank models show": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("show"',
+    ),
+    "surgetank models verify": (
+        UNIT + "cli/test_models.py::test_a_signed_bundle_is_verified",
+        'asked("verify"',
+    ),
     "surgetank new": (
         CLUSTER + "test_new_project.py::test_a_new_user_has_first_scores_from_a_wheel",
         '"surgetank", "new"',

@@ -62,6 +62,28 @@ EXAMPLES = {
         "surgetank features backfill flights --events recorded --arrived arrived_at",
     ),
     "features compare": ("surgetank features compare flights --json",),
+    "models build": (
+        "surgetank models build flights model.onnx --version 2 --figures figures.json",
+        "surgetank models build flights model.onnx --version 2 --sign-key signing.pem",
+    ),
+    "models import-onnx": (
+        "surgetank models import-onnx flights model.onnx --version 2",
+        "surgetank models import-onnx flights model.onnx --version 2 --output scores",
+    ),
+    "models list": (
+        "surgetank models list",
+        "surgetank models list flights-late --registry s3://bucket/models --json",
+    ),
+    "models show": ("surgetank models show flights-late:1",),
+    "models verify": (
+        "surgetank models verify flights-late:1 --pipeline flights",
+        "surgetank models verify flights-late:1 --verify-key signing.pub --json",
+    ),
+    "models publish": ("surgetank models publish flights-late:1 --registry s3://bucket/models",),
+    "models pull": (
+        "surgetank models pull flights-late:1 --registry s3://bucket/models",
+        "surgetank models pull models:/flights-late@champion --pipeline flights",
+    ),
     "state size": ("surgetank state size flights",),
     "state inspect": (
         "surgetank state inspect flights N14228",

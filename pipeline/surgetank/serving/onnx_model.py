@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from surgetank.errors import ModelError
+from surgetank.serving.external_data import external_files, parse_model
 from surgetank.serving.model import Float32s, Float64s
 from surgetank.serving.onnx_without_telemetry import ort
 from surgetank.serving.row_independence import check_row_independence, random_rows
 from surgetank.serving.row_order import ROWS_MIN, row_order
-from surgetank.serving.single_file import parse_single_file
 
 _LOG_FATAL = 4  # errors of calls are raised; ONNX Runtime would also write a line for each
 _SUM_TOLERANCE = 1e-3  # of the two probabilities of a row, which float16 models round
@@ -25,7 +25,7 @@ class OnnxModel:
     ``model`` is a path or the bytes of an ONNX file. ``input`` and ``output`` name a tensor each; the input is float32
     [rows, len(features)], the output is floats [rows], [rows, 1], or [rows, 2] with the probabilities of no and yes;
     the score is the probability of yes. Raises ModelError if the model cannot be loaded, has another signature, or
-    keeps weights in a second file.
+    keeps weights in a file outside its folder.
     """
 
     def __init__(
@@ -43,11 +43,12 @@ class OnnxModel:
         self.version = version
         self.rows_max = sys.maxsize
         self._what = f"model {model}" if isinstance(model, Path) else "model"
+        external_files(model)  # refused before ONNX Runtime reads a file outside the folder
         self._session = self._open(model, threads)
         self._input, self._output, self._features = input, output, tuple(features)
         self._check_input()
         self._check_output()
-        self._order = row_order(parse_single_file(model), input)
+        self._order = row_order(parse_model(model), input)
 
     def submit(self, matrix: Float32s) -> Future[Float64s]:
         """Compute and return a finished future."""

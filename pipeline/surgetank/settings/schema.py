@@ -157,6 +157,20 @@ class ModelSettings(Section):
         default="",
         description="version of the bundle; default: the version that the pipeline declares, else the only one present",
     )
+    registry: str = Field(
+        default="",
+        description="location of a registry of models, as s3://bucket/models, file:///mnt/models or "
+        "mlflow:http://mlflow:5000; a version that is not in the folder of bundles is pulled from it at start; "
+        "default: none",
+    )
+    registry_timeout_seconds: Seconds = Field(
+        default=300.0, gt=0, description="pulling a version fails after this long"
+    )
+    verify_key: Path | None = Field(
+        default=None,
+        description="file of a public key (PEM); only bundles with a signature of its private key are loaded; default: "
+        "signatures are not verified",
+    )
     threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")
     call_deadline_seconds: Seconds = Field(
         default=20.0, gt=0, description="a model call that takes longer ends the process with exit code 4"

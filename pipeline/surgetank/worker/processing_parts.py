@@ -21,12 +21,13 @@ from surgetank.processing.score_records import ScoreWriter
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion, OutputPartition
 from surgetank.runtime.written_partitions import copies_of
-from surgetank.serving import bundle
+from surgetank.serving.bundle import Bundle
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings
 from surgetank.settings.schema import DeadLetterSettings
 from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.model_bundle import find_bundle
 from surgetank.worker.wire_parts import WireParts, deserializers
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
@@ -43,25 +44,38 @@ def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
     return ModelVersion(name, settings.model.version or declared)
 
 
-def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pinned model, checked against the pipeline's features, and that scores do not depend on the batch.
+def pinned_bundle(pipeline: Pipeline, settings: Settings, folder: Path) -> Bundle:
+    """Return the bundle of the pinned model, verified, and checked against the pipeline's features.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    chosen = bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings))
-    chosen.check(pipeline.spec)
+    found = find_bundle(pinned_model(pipeline, settings), pipeline.spec, settings.model, folder)
+    found.check(pipeline.spec)
+    return found
+
+
+def open_model(bundle: Bundle, pipeline: Pipeline, settings: Settings) -> OnnxModel:
+    """Return the model of a bundle that fits the pipeline, checked that scores do not depend on the batch."""
     model = OnnxModel(
-        chosen.model,
-        name=chosen.name,
-        version=chosen.version,
-        input=chosen.manifest.input,
-        output=chosen.manifest.output,
+        bundle.model,
+        name=bundle.name,
+        version=bundle.version,
+        input=bundle.manifest.input,
+        output=bundle.manifest.output,
         features=pipeline.spec.names,
         threads=settings.model.threads,
     )
-    tolerance = chosen.manifest.tolerance
+    tolerance = bundle.manifest.tolerance
     model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
     return model
+
+
+def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+    """Return the pinned model, checked by ``pinned_bundle`` and ``open_model``.
+
+    ``folder``: the bundles, unless set otherwise.
+    """
+    return open_model(pinned_bundle(pipeline, settings, folder), pipeline, settings)
 
 
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:

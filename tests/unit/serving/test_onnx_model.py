@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from surgetank.errors import ModelError
+from surgetank.serving.external_data import parse_model
 from surgetank.serving.onnx_model import OnnxModel
-from surgetank.serving.single_file import parse_single_file
+from tests.support.model_bundles import relocated
 
 FEATURES = ("distance", "carrier", "hour")
 FLOAT, DOUBLE, INT64 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64
@@ -206,22 +207,22 @@ def test_a_list_of_maps_is_refused() -> None:
 
 
 def test_weights_of_the_model_are_in_a_second_file(tmp_path: Path) -> None:
-    """Refused with the name of the tensor and its file, though ONNX Runtime would load both."""
+    """They are loaded from its folder, and refused, with tensor and file, outside of it and for a model without one."""
     weights = onnx.numpy_helper.from_array(np.arange(3, dtype=np.float32), "weights")
     proto = onnx.load_model_from_string(model([*total(0)[:1], helper.make_node("Mul", ["x", "weights"], ["w"])]))
     proto.graph.initializer.append(weights)
     proto.graph.node.append(helper.make_node("ReduceSum", ["w", "axis"], ["y"], keepdims=0))
     path = tmp_path / "model.onnx"
     onnx.save_model(proto, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
-    message = refusal(path)
-    assert str(path) in message
-    assert "'weights' in another file, 'weights.bin'" in message
-    onnx.save_model(onnx.load_model(str(path)), str(path))
     assert opened(path).score(np.ones((1, 3), dtype=np.float32)).tolist() == [3.0]
+    message = refusal(path.read_bytes())
+    assert "the model keeps 'weights' in another file, 'weights.bin'" in message
+    moved = relocated(path, "../weights.bin")
+    assert f"model {path} keeps 'weights' in the file '../weights.bin', which leaves the folder" in refusal(moved)
 
 
 def test_tensors_of_inner_graphs_are_in_the_checksum_too() -> None:
-    """A branch of an If with its constant in another file is refused as well."""
+    """A branch of an If with its constant in another file is found as well."""
     constant = helper.make_tensor("inner", FLOAT, [1], [1.0])
     constant.ClearField("float_data")
     constant.data_location = onnx.TensorProto.EXTERNAL
@@ -234,7 +235,7 @@ def test_tensors_of_inner_graphs_are_in_the_checksum_too() -> None:
     )
     choice = helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)
     with pytest.raises(ModelError, match=r"'inner' in another file, 'inner\.bin'"):
-        parse_single_file(model([choice]))
+        parse_model(model([choice]))
 
 
 def test_onnx_runtime_sends_and_writes_no_telemetry(tmp_path: Path) -> None:
