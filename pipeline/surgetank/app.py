@@ -35,6 +35,7 @@ from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
 from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, load_model, topic_limits
 from surgetank.worker.reported_start import reported_start, timeline_reporter
+from surgetank.worker.rollout_parts import followed_rollout
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.wire_parts import wire_parts
 from surgetank.worker.worker_listener import WorkerListener
@@ -76,7 +77,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
-        warnings = RecordWarnings(clock)
+        warnings, health = RecordWarnings(clock), Health(clock, conditions=("group", "tasks"))
+        rollout = followed_rollout(pipeline, settings, model, metrics, health, clock)
         stores, stateful = stateful_parts(
             pipeline,
             settings,
@@ -98,8 +100,6 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             on_scored=anomalies.record,
         )
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
-        metrics.model_info.set(1, model=model.name, version=model.version)
-        health = Health(clock, conditions=("group", "tasks"))
         if wire.gate is not None:
             health.set("schemas", True)
         server = monitoring_server(settings.telemetry, metrics, health, security)
@@ -145,5 +145,5 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             health=health,
             call_deadline_seconds=settings.model.call_deadline_seconds,
             on_failure=process_exit.fail,
-            on_stopped=timeline.stopped,
+            on_stopped=rollout.closed_before(timeline.stopped),
         )

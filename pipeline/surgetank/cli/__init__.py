@@ -20,6 +20,8 @@ from surgetank.cli import (
     kafka,
     lag,
     lag_exporter,
+    models,
+    models_rollout,
     monitoring,
     new,
     replay,
@@ -50,6 +52,8 @@ app.add_typer(timeline.app, name="timeline")
 app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
 app.add_typer(state.app, name="state")
+models_rollout.add_commands(models.app)
+app.add_typer(models.app, name="models")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command("new")(new.new)
 app.command("monitoring")(monitoring.monitoring)
