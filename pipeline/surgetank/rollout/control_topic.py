@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
+from typing import Protocol
 
 from surgetank.errors import BrokerError, RolloutRefused
 from surgetank.kafka.columnar.plain import PlainConsumer
@@ -21,6 +22,18 @@ STEP_SECONDS = 0.5
 # A fetch waits at the broker until there is a record: a command arrives at once, and an idle topic costs two requests a
 # second.
 FETCH_WAIT_MS = 500
+
+
+class RecordReader(Protocol):
+    """What reads the topic: a ``TopicReader``."""
+
+    def catch_up(self) -> Iterator[RecordBatch]:
+        """Read up to the present end."""
+        ...
+
+    def read(self, *, timeout: float) -> RecordBatch:
+        """Return the records that arrive within ``timeout`` seconds, as soon as there are any."""
+        ...
 
 
 @contextmanager
@@ -70,7 +83,7 @@ def give_command(
     return entry
 
 
-def _caught_up(reader: TopicReader, model: str) -> RolloutLog:
+def _caught_up(reader: RecordReader, model: str) -> RolloutLog:
     log = RolloutLog(model)
     for records in reader.catch_up():
         add_records(log, records)
@@ -92,7 +105,7 @@ def _append(kafka: KafkaSettings, topic: str, command: Command) -> None:
         producer.close()
 
 
-def _read_again(kafka: KafkaSettings, reader: TopicReader, log: RolloutLog, id_: str) -> Entry:
+def _read_again(kafka: KafkaSettings, reader: RecordReader, log: RolloutLog, id_: str) -> Entry:
     """Return the entry of a command that was written. Other readers see what this one sees."""
     for _ in range(round(READ_SECONDS / STEP_SECONDS)):
         if (entry := log.entry(id_)) is not None:

@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager
 
 from surgetank.clock import Clock
 from surgetank.errors import BrokerError, SurgetankError, TopicsError
-from surgetank.kafka.topic_reader import TopicReader
-from surgetank.rollout.control_topic import add_records
+from surgetank.rollout.control_topic import RecordReader, add_records
 from surgetank.rollout.followed_plan import FollowedPlan, KnownPlan, PlanSource, followed_plan
 from surgetank.rollout.kept_plan import KeptPlan
 from surgetank.rollout.rollout_log import RolloutLog
@@ -33,7 +32,7 @@ class RolloutTopic:
     """
 
     def __init__(
-        self, open_topic: Callable[[], AbstractContextManager[TopicReader]], identity: Callable[[], str | None]
+        self, open_topic: Callable[[], AbstractContextManager[RecordReader]], identity: Callable[[], str | None]
     ) -> None:
         self.open = open_topic
         self.identity = identity
@@ -121,7 +120,7 @@ class RolloutFollower:
                 pause = AGAIN_SECONDS if followed else min(2 * pause, AGAIN_SECONDS_MAX)
                 self._closed.wait(pause)
 
-    def _read(self, reader: TopicReader) -> None:
+    def _read(self, reader: RecordReader) -> None:
         """Read the topic from its start until it is deleted or the follower is closed."""
         identity, rollout = self._topic.identity(), RolloutLog(self._model)
         for records in reader.catch_up():
