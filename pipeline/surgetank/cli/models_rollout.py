@@ -380,7 +380,7 @@ def _served(pipeline: "Pipeline", settings: "Settings") -> dict[str, str] | None
 
 def _keys(given: list[str] | None) -> "Keys | None":
     """Return a list of keys as a command has them; None if none is given, an empty list for an empty text."""
-    if given is None:
+    if not given:
         return None
     try:
         raw = [bytes.fromhex(each.removeprefix(HEX)) if each.startswith(HEX) else each.encode() for each in given]

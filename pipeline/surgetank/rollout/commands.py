@@ -87,11 +87,6 @@ def decode(value: bytes | None) -> Command:
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
-def key_digits(key: bytes) -> str:
-    """Return a key of an event as it stands in a command."""
-    return key.hex()
-
-
 def key_bytes(keys: Keys) -> frozenset[bytes]:
     """Return the keys of a list of a command."""
     return frozenset(map(bytes.fromhex, keys))

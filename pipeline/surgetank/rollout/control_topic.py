@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import TimeoutError as NotInTime
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -96,9 +95,9 @@ def _append(kafka: KafkaSettings, topic: str, command: Command) -> None:
         # The key is as unique as the id: compaction keeps all commands.
         written = producer.send(topic, command.encode(), command.at, key=f"{command.model}/{command.id}".encode())
         written.result(WRITE_SECONDS)
-    except (NotWritten, NotInTime) as error:
+    except (NotWritten, TimeoutError) as error:
         raise BrokerError(
-            f"{kafka.bootstrap} did not confirm the command within {WRITE_SECONDS:.0f} s ({error or 'no answer'}): look "
+            f"{kafka.bootstrap} did not confirm the command within {WRITE_SECONDS:.0f} s ({str(error) or 'no answer'}): look "
             "at `surgetank models history` before you repeat it"
         ) from None
     finally:

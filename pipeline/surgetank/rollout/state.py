@@ -163,6 +163,7 @@ def _without_candidate(state: RolloutState) -> RolloutState:
 
 
 Rule = Callable[[RolloutState, Command], RolloutState | Refusal] | str
+Rules = Mapping[Action, Rule]
 
 _OTHER_VERSION = "deploy the version that is to answer"
 _NO_PRIMARY = "no version was deployed yet: deploy one first"
@@ -174,33 +175,22 @@ _AGAIN = (
     "version {state.withdrawn} was taken back already, and version {state.primary} answers; to go further back, deploy "
     "the version that is to answer"
 )
-_BEGIN: Mapping[Action, Rule] = {Action.DEPLOY: _deploy, Action.SHADOW: _shadow, Action.CANARY: _canary}
-_PAUSED: Mapping[Action, Rule] = dict.fromkeys(Action, _RESUME_FIRST) | {
-    Action.ROLLBACK: _withdraw,
-    Action.RESUME: _resume,
-}
-TABLE: Mapping[Phase, Mapping[Action, Rule]] = {
-    Phase.EMPTY: dict.fromkeys(Action, _NO_PRIMARY) | {Action.DEPLOY: _deploy},
-    Phase.STABLE: dict.fromkeys(Action, _NO_CANDIDATE) | _BEGIN | {Action.ROLLBACK: _return},
-    Phase.ROLLED_BACK: dict.fromkeys(Action, _NO_CANDIDATE) | _BEGIN | {Action.ROLLBACK: _AGAIN},
-    Phase.SHADOW: {
-        Action.DEPLOY: _FIRST,
-        Action.SHADOW: _shadow,
-        Action.CANARY: _canary,
-        Action.PROMOTE: _promote,
-        Action.ROLLBACK: _withdraw,
-        Action.PAUSE: _pause,
-        Action.RESUME: _RUNS,
-    },
-    Phase.CANARY: {
-        Action.DEPLOY: _FIRST,
-        Action.SHADOW: _FIRST,
-        Action.CANARY: _canary,
-        Action.PROMOTE: _promote,
-        Action.ROLLBACK: _withdraw,
-        Action.PAUSE: _pause,
-        Action.RESUME: _RUNS,
-    },
-    Phase.SHADOW_PAUSED: _PAUSED,
-    Phase.CANARY_PAUSED: _PAUSED,
+
+
+def _rules(rules: Rules, otherwise: str) -> Rules:
+    """Return a rule for each command: a refusal with the reason ``otherwise`` where ``rules`` has none."""
+    return {action: rules.get(action, otherwise) for action in Action}
+
+
+_BEGIN: Rules = {Action.DEPLOY: _deploy, Action.SHADOW: _shadow, Action.CANARY: _canary}
+_GO_ON: Rules = {Action.CANARY: _canary, Action.PROMOTE: _promote, Action.ROLLBACK: _withdraw, Action.PAUSE: _pause}
+_PAUSED: Rules = {Action.ROLLBACK: _withdraw, Action.RESUME: _resume}
+TABLE: Mapping[Phase, Rules] = {
+    Phase.EMPTY: _rules({Action.DEPLOY: _deploy}, _NO_PRIMARY),
+    Phase.STABLE: _rules({**_BEGIN, Action.ROLLBACK: _return}, _NO_CANDIDATE),
+    Phase.ROLLED_BACK: _rules({**_BEGIN, Action.ROLLBACK: _AGAIN}, _NO_CANDIDATE),
+    Phase.SHADOW: _rules({**_GO_ON, Action.SHADOW: _shadow, Action.RESUME: _RUNS}, _FIRST),
+    Phase.CANARY: _rules({**_GO_ON, Action.RESUME: _RUNS}, _FIRST),
+    Phase.SHADOW_PAUSED: _rules(_PAUSED, _RESUME_FIRST),
+    Phase.CANARY_PAUSED: _rules(_PAUSED, _RESUME_FIRST),
 }

@@ -81,7 +81,7 @@ def status_table(pipeline: str, rollout: RolloutLog, pinned: str | None, workers
         "at": "" if last is None else _iso(last.command.at, "seconds"),
         "reason": "" if last is None else last.command.reason,
         "workers": UNKNOWN if workers is None else _workers_in_words(workers),
-        "no commands": f"{len(rollout.mangled)} records" if rollout.mangled else "",
+        "mangled": f"{len(rollout.mangled)} records" if rollout.mangled else "",
     }
     table = Table(title=f"rollout of {pipeline}", show_header=False)
     table.add_column(no_wrap=True)

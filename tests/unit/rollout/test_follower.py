@@ -28,38 +28,44 @@ class ScriptedTopic:
         self.values: list[bytes | None] = list(values)
         self.failing: Exception | None = None
         self.identity = "one"
-        self._new: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.changed = threading.Condition()
 
     def append(self, value: bytes | None) -> None:
         """Write a record."""
-        self.values.append(value)
-        self._new.put(value)
+        with self.changed:
+            self.values.append(value)
+            self.changed.notify_all()
 
     @contextmanager
-    def open(self) -> Iterator["ScriptedTopic"]:
+    def open(self) -> Iterator["ScriptedReader"]:
         """Open the topic at its start."""
         if self.failing is not None:
             raise self.failing
-        while not self._new.empty():
-            self._new.get()
-        yield self
+        yield ScriptedReader(self)
+
+
+class ScriptedReader:
+    """Reads a topic in memory."""
+
+    def __init__(self, topic: ScriptedTopic) -> None:
+        self._topic = topic
+        self._offset = 0
 
     def catch_up(self) -> Iterator[RecordBatch]:
         """Yield the present records, one at a time."""
-        self.offset = len(self.values)
-        for offset, value in enumerate(self.values[:]):
-            yield batch([value], offset)
+        for value in self._topic.values[:]:
+            self._offset += 1
+            yield batch([value], self._offset - 1)
 
     def read(self, *, timeout: float) -> RecordBatch:
-        """Return the next record."""
-        if self.failing is not None:
-            raise self.failing
-        try:
-            value = self._new.get(timeout=0.01)
-        except queue.Empty:
-            return batch([])
-        self.offset += 1
-        return batch([value], self.offset - 1)
+        """Return the next records; this topic is not waited for as long as a real one."""
+        if self._topic.failing is not None:
+            raise self._topic.failing
+        with self._topic.changed:
+            self._topic.changed.wait_for(lambda: len(self._topic.values) > self._offset, timeout / 20)
+            new, first = self._topic.values[self._offset :], self._offset
+        self._offset += len(new)
+        return batch(new, first)
 
 
 class Followed:
@@ -126,6 +132,7 @@ def test_the_plan_of_the_whole_topic_is_the_first_one(following: Following) -> N
     found.follower.follow(found.plans.put)
     topic.append(command("rollback", revision=3).encode())
     assert found.plan() == ServingPlan("2")
+    found.until(lambda each: each.revision == 4)
     assert [each.source for each in found.reports] == [PlanSource.TOPIC, PlanSource.TOPIC]
 
 
