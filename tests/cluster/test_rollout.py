@@ -14,10 +14,12 @@ from surgetank.cli import app
 from surgetank.errors import RolloutRefused
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.topic_identity import topic_identity
-from surgetank.rollout.control_topic import open_rollout
+from surgetank.rollout.commands import Action, Command
+from surgetank.rollout.control_topic import give_command, open_rollout
 from surgetank.rollout.followed_plan import PlanSource
 from surgetank.rollout.follower import RolloutFollower, RolloutTopic
 from surgetank.rollout.kept_plan import KeptPlan
+from surgetank.rollout.state import RolloutState
 from surgetank.serving_plan import Canary, ServingPlan
 from surgetank.timeline.events import EventKind
 from surgetank.timeline.reader import read_history
@@ -91,7 +93,14 @@ def test_the_rollout_topic_is_deleted_while_workers_follow_it(
         mangle(under)
         run("models", "pause", "any")
         run("models", "resume", "any", "--revision", "3")
-        run("models", "promote", "any", "2", "--revision", "4")
+
+        def while_promoted(state: RolloutState, id_: str) -> Command:
+            run("models", "promote", "any", "2", "--revision", "4")
+            fields: dict[str, Any] = {"id": id_, "model": under.pipeline.model, "who": "bob", "at": 0, "revision": state.revision}
+            return Command(action=Action.ROLLBACK, **fields)
+
+        with pytest.raises(RolloutRefused, match="since then: alice: promote 2"):  # written, and too late
+            give_command(under.kafka, under.pipeline.rollout, under.pipeline.model, while_promoted)
         assert running.plan() == promoted
         with pytest.raises(RolloutRefused, match="since then: alice: promote 2"):
             run("models", "rollback", "any", "--revision", "4")
@@ -110,6 +119,7 @@ def test_the_rollout_topic_is_deleted_while_workers_follow_it(
         assert (shown["revision"], shown["last"]["who"], len(shown["mangled"])) == (7, "alice", 1)
         assert len(shown["workers"]) == 1
         commands = run("models", "history", "any")["commands"]
+        assert [(each["who"], each["action"]) for each in commands if not each["accepted"]] == [("bob", "rollback")]
         assert [each["action"] for each in commands if each["accepted"]] == [
             *("shadow", "canary", "pause", "resume", "promote", "rollback", "deploy"),
         ]
