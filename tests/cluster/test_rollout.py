@@ -96,7 +96,13 @@ def test_the_rollout_topic_is_deleted_while_workers_follow_it(
 
         def while_promoted(state: RolloutState, id_: str) -> Command:
             run("models", "promote", "any", "2", "--revision", "4")
-            fields: dict[str, Any] = {"id": id_, "model": under.pipeline.model, "who": "bob", "at": 0, "revision": state.revision}
+            fields: dict[str, Any] = {
+                "id": id_,
+                "model": under.pipeline.model,
+                "who": "bob",
+                "at": 0,
+                "revision": state.revision,
+            }
             return Command(action=Action.ROLLBACK, **fields)
 
         with pytest.raises(RolloutRefused, match="since then: alice: promote 2"):  # written, and too late

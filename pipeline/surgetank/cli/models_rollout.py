@@ -18,9 +18,7 @@ Revision = Annotated[
     typer.Option(min=0, help="The revision that you saw in the status: refused if a command came since."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Also if a command came since --revision.")]
-Check = Annotated[
-    bool, typer.Option("--check/--no-check", help="First check the bundle in the folder of models here.")
-]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="First check the bundle in the folder of models here.")]
 AllowKeys = Annotated[
     list[str] | None,
     typer.Option(help=f"Key that always gets the canary; repeatable; {HEX}4e31 for any bytes. '': none."),

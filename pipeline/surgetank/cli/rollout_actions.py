@@ -132,7 +132,7 @@ def pinned_version(name: str, pipeline: "Pipeline", settings: "Settings") -> str
     from surgetank.serving import bundle
     from surgetank.worker.processing_parts import pinned_model
 
-    model = pinnedmodel_name(pipeline, settings)
+    model = pinned_model(pipeline, settings)
     if model.version:
         return model.version
     try:

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-FORMAT = 1
 KEYS_MAX = 1000  # of a list: a record has at most a megabyte
 KEY_BYTES_MAX = 400
 
@@ -48,7 +47,7 @@ class Command(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     id: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     model: Annotated[str, StringConstraints(min_length=1, max_length=249)]
     action: Action

@@ -97,8 +97,8 @@ def _append(kafka: KafkaSettings, topic: str, command: Command) -> None:
         written.result(WRITE_SECONDS)
     except (NotWritten, TimeoutError) as error:
         raise BrokerError(
-            f"{kafka.bootstrap} did not confirm the command within {WRITE_SECONDS:.0f} s ({str(error) or 'no answer'}): look "
-            "at `surgetank models history` before you repeat it"
+            f"{kafka.bootstrap} did not confirm the command within {WRITE_SECONDS:.0f} s ({str(error) or 'no answer'}): "
+            "look at `surgetank models history` before you repeat it"
         ) from None
     finally:
         producer.close()

@@ -53,9 +53,7 @@ def followed_plan(model: str, log: RolloutLog | None, known: KnownPlan | None, p
         return FollowedPlan(PlanSource.TOPIC, log.state.revision, plan, mangled=mangled)
     if known is None or known.model != model:
         return FollowedPlan(PlanSource.PINNED, warning=_pinned(problem), mangled=mangled)
-    return FollowedPlan(
-        PlanSource.LAST_KNOWN, known.revision, known.plan, _last_known(known, problem), mangled
-    )
+    return FollowedPlan(PlanSource.LAST_KNOWN, known.revision, known.plan, _last_known(known, problem), mangled)
 
 
 def _pinned(problem: str) -> str:

@@ -109,7 +109,7 @@ class RolloutFollower:
             try:
                 with self._topic.open() as reader:
                     self._read(reader)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with the topic, the worker goes on
+            except Exception as error:  # whatever is wrong with the topic, the worker goes on
                 if not isinstance(error, SurgetankError):
                     log.warning("the rollout topic cannot be followed", exc_info=error)
                 with self._lock:

@@ -83,8 +83,8 @@ class RolloutLog:
         since = [each for each in self.entries if each.accepted and each.state.revision > command.revision]
         if not since:
             return (
-                f"it was made against revision {command.revision}, but the topic has only {self.state.revision}: it was "
-                "made again since; look at the status, and repeat the command"
+                f"it was made against revision {command.revision}, but the topic has only {self.state.revision}: it "
+                "was made again since; look at the status, and repeat the command"
             )
         happened = "; ".join(f"{describe(each.command)}, revision {each.state.revision}" for each in since[-3:])
         return f"it was made against revision {command.revision}; since then: {happened}"

@@ -120,7 +120,9 @@ def _canary(state: RolloutState, command: Command) -> RolloutState | Refusal:
         allow=state.allow if command.allow is None else key_bytes(command.allow),
         deny=state.deny if command.deny is None else key_bytes(command.deny),
     )
-    return Refusal(f"the canary of version {version} has this share and these keys already") if after == state else after
+    return (
+        Refusal(f"the canary of version {version} has this share and these keys already") if after == state else after
+    )
 
 
 def _promote(state: RolloutState, command: Command) -> RolloutState | Refusal:
@@ -152,9 +154,7 @@ def _resume(state: RolloutState, _: Command) -> RolloutState:
 
 
 def _answered_by(state: RolloutState, version: str) -> RolloutState:
-    return replace(
-        _without_candidate(state), phase=Phase.STABLE, primary=version, previous=state.primary, withdrawn=""
-    )
+    return replace(_without_candidate(state), phase=Phase.STABLE, primary=version, previous=state.primary, withdrawn="")
 
 
 def _without_candidate(state: RolloutState) -> RolloutState:

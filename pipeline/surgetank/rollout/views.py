@@ -118,7 +118,9 @@ def _workers_in_words(workers: Mapping[str, str]) -> str:
     by_version: dict[str, int] = {}
     for version in workers.values():
         by_version[version] = by_version.get(version, 0) + 1
-    found = [f"{number} serve{'s' if number == 1 else ''} version {each}" for each, number in sorted(by_version.items())]
+    found = [
+        f"{number} serve{'s' if number == 1 else ''} version {each}" for each, number in sorted(by_version.items())
+    ]
     return ", ".join(found) or "none that owns a partition"
 
 

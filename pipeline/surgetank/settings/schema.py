@@ -172,8 +172,8 @@ class RolloutSettings(Section):
     wait_seconds: Seconds = Field(
         default=10.0,
         ge=0,
-        description="a worker waits this long at its start for the topic PIPELINE.rollout; then it starts with the last "
-        "known versions, or the pinned one",
+        description="a worker waits this long at its start for the topic PIPELINE.rollout; then it starts with the "
+        "last known versions, or the pinned one",
     )
 
 

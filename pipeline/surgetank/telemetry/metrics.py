@@ -251,7 +251,8 @@ class Metrics(Catalogue):
         )
         self.rollout_revision = Gauge("rollout_revision", "Number of commands in the rollout that this worker follows.")
         self.rollout_followed = Gauge(
-            "rollout_followed", "1 if the worker reads the commands of the rollout, 0 if it goes on without their topic."
+            "rollout_followed",
+            "1 if the worker reads the commands of the rollout, 0 if it goes on without their topic.",
         )
         self.rollout_mangled_records = Gauge(
             "rollout_mangled", "Records of the rollout's topic that are no commands and are skipped.", unit="records"

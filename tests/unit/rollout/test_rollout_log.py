@@ -146,7 +146,7 @@ class TwoOperators(RuleBasedStateMachine):
 
 
 TestTwoOperators = TwoOperators.TestCase
-TestTwoOperators.settings = settings(max_examples=60, stateful_step_count=25)
+TestTwoOperators.settings = settings(max_examples=40, stateful_step_count=20)
 
 
 def test_two_operators_give_opposite_commands() -> None:
