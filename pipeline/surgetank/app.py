@@ -41,6 +41,7 @@ from surgetank.worker.processing_parts import (
     topic_limits,
 )
 from surgetank.worker.reported_start import reported_start, timeline_reporter
+from surgetank.worker.rollout_parts import followed_rollout
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.wire_parts import wire_parts
 from surgetank.worker.worker_listener import WorkerListener
@@ -83,7 +84,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
-        warnings = RecordWarnings(clock)
+        warnings, health = RecordWarnings(clock), Health(clock, conditions=("group", "tasks"))
+        rollout = followed_rollout(pipeline, settings, model, metrics, health, clock)
         stores, stateful = stateful_parts(
             pipeline,
             settings,
@@ -105,9 +107,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             on_scored=anomalies.record,
         )
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
-        metrics.model_info.set(1, model=model.name, version=model.version)
         metrics.model_bundle_info.set(1, model=model.name, version=model.version, digest=bundle.digest)
-        health = Health(clock, conditions=("group", "tasks"))
         if wire.gate is not None:
             health.set("schemas", True)
         server = monitoring_server(settings.telemetry, metrics, health, security)
@@ -153,5 +153,5 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             health=health,
             call_deadline_seconds=settings.model.call_deadline_seconds,
             on_failure=process_exit.fail,
-            on_stopped=timeline.stopped,
+            on_stopped=rollout.closed_before(timeline.stopped),
         )

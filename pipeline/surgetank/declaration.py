@@ -158,6 +158,7 @@ class Pipeline:
             self.dead_letters,
             self.replayed_letters,
             self.timeline,
+            self.rollout,
             self.migration_topic,
             self.recorded,
             *(fact.topic for fact in self.facts),
@@ -303,6 +304,11 @@ class Pipeline:
     def timeline(self) -> str:
         """The topic of timeline events: deploys, rebalances, alerts and so on."""
         return f"{self.name}.timeline"
+
+    @property
+    def rollout(self) -> str:
+        """The topic of commands that say which versions of the model answer."""
+        return f"{self.name}.rollout"
 
     @property
     def migration_topic(self) -> str:

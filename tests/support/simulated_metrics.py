@@ -34,6 +34,7 @@ class Worker:
     copartitioning: Floats
     clock_difference: Floats  # seconds
     model_version: Floats  # whole numbers
+    canary: Floats  # 1 while the plan has one
     born: list[int] = field(default_factory=lambda: [0])
 
 
@@ -72,6 +73,7 @@ class World:
             copartitioning=np.zeros(self.steps),
             clock_difference=np.zeros(self.steps),
             model_version=np.ones(self.steps),
+            canary=np.full(self.steps, np.nan),
         )
 
     def at(self, second: float, seconds: float = np.inf) -> slice:
@@ -159,6 +161,7 @@ class World:
         for version in np.unique(worker.model_version):
             served = np.where(worker.model_version == version, 1.0, np.nan)
             told[f'model_info,model="flights-late",version="{version:.0f}"'] = served
+        told['rollout_plan_info,role="canary",version="2"'] = worker.canary
         told["process_start_time_seconds"] = np.zeros(self.steps)
         for start in worker.born:
             told["process_start_time_seconds"][start:] = self.seconds[min(start, self.steps - 1)]

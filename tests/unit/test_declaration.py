@@ -21,6 +21,7 @@ HAVE = {"payments": 8, "blocks": 8, "scores": 8, "p.dead-letters": 8, "p.cards.c
     "p.blocked.changelog": 8,
     "p.predictions.changelog": 8,
     "p.timeline": 1,
+    "p.rollout": 1,
 }
 
 

@@ -16,6 +16,7 @@ from tests.unit.test_docs import EXAMPLES, LINKED, ROOT, commands, named
 
 PAGES = sorted({*EXAMPLES, *LINKED})
 CLUSTER, UNIT = "tests/cluster/", "tests/unit/"
+ROLLOUT = "test_rollout.py::test_the_rollout_topic_is_deleted_while_workers_follow_it"
 
 # By command: the test that runs it, and the words by which its file does.
 RUN = {
@@ -103,6 +104,12 @@ RUN = {
         UNIT + "cli/test_models.py::test_a_signed_bundle_is_verified",
         'asked("verify"',
     ),
+    "surgetank models shadow": (CLUSTER + ROLLOUT, '"models", "shadow"'),
+    "surgetank models canary": (CLUSTER + ROLLOUT, '"models", "canary"'),
+    "surgetank models promote": (CLUSTER + ROLLOUT, '"models", "promote"'),
+    "surgetank models rollback": (CLUSTER + ROLLOUT, '"models", "rollback"'),
+    "surgetank models status": (CLUSTER + ROLLOUT, '"models", "status"'),
+    "surgetank models history": (CLUSTER + ROLLOUT, '"models", "history"'),
     "surgetank new": (
         CLUSTER + "test_new_project.py::test_a_new_user_has_first_scores_from_a_wheel",
         '"surgetank", "new"',

@@ -31,6 +31,18 @@ EXAMPLES = {
     "kafka down": ("surgetank kafka down",),
     "kafka status": ("surgetank kafka status --json",),
     "kafka wait": ("surgetank kafka wait --timeout 30",),
+    "models deploy": ("surgetank models deploy flights 2 --reason 'trained on October'",),
+    "models shadow": ("surgetank models shadow flights 2",),
+    "models canary": (
+        "surgetank models canary flights 2 --percent 5",
+        "surgetank models canary flights --percent 25 --allow-keys N14228 --deny-keys N24211",
+    ),
+    "models promote": ("surgetank models promote flights 2",),
+    "models rollback": ("surgetank models rollback flights --reason 'scores are too low'",),
+    "models pause": ("surgetank models pause flights",),
+    "models resume": ("surgetank models resume flights --revision 7",),
+    "models status": ("surgetank models status flights --json",),
+    "models history": ("surgetank models history flights",),
     "topics apply": ("surgetank topics apply flights", "surgetank topics apply flights --features --replication 3"),
     "topics acls": (
         "surgetank topics acls flights --principal User:scoring",

@@ -51,7 +51,7 @@ class ConfirmedProducer:
         self._thread = threading.Thread(target=self._run, name="confirmed producer", daemon=True)
         self._thread.start()
 
-    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
+    def send(self, topic: str, value: bytes, at_ms: int, *, key: bytes | None = None) -> "Future[int | None]":
         """Send a record to partition 0 with its time in milliseconds since the epoch. Returns at once.
 
         The result is the time at which a broker appended it, in milliseconds since the epoch; None if the topic does
@@ -72,7 +72,7 @@ class ConfirmedProducer:
                 future.set_exception(NotWritten("the producer is closed", for_good=False))
                 return future
             try:
-                self._producer.produce(topic, value, partition=0, timestamp=at_ms, on_delivery=delivered)
+                self._producer.produce(topic, value, key, partition=0, timestamp=at_ms, on_delivery=delivered)
             except BufferError:
                 future.set_exception(NotWritten("too many records wait for the brokers", for_good=False))
             except KafkaException as error:

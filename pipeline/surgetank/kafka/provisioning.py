@@ -66,6 +66,8 @@ def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, .
             {"retention.ms": str(100 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
             optional=True,
         ),
+        # Each command has a key of its own: all of them are kept, however old.
+        TopicSpec(pipeline.rollout, 1, "rollout", {"cleanup.policy": "compact"}, optional=True),
     )
 
 
@@ -107,7 +109,7 @@ def problems(
             found.append(
                 f"topic {spec.name!r} ({spec.role}) may not be described by this user: whether it exists is unknown; "
                 "grant the user Describe on it (a worker reads all but features and timeline, and writes all but "
-                "events and facts)"
+                "events, facts and rollout)"
             )
         elif have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
@@ -202,6 +204,11 @@ def anchor(kafka: KafkaSettings, pipeline: Pipeline) -> tuple[str, int]:
     """
     cluster_id, partitions = _cluster(kafka)
     return cluster_id, tasks(pipeline, partitions)
+
+
+def cluster_id(kafka: KafkaSettings) -> str:
+    """Return the id of the cluster. Raises BrokerError if no broker answers."""
+    return _cluster(kafka)[0]
 
 
 def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:

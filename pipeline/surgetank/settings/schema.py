@@ -177,6 +177,20 @@ class ModelSettings(Section):
     )
 
 
+class RolloutSettings(Section):
+    """The commands that say which versions of the model answer."""
+
+    operator: str = Field(
+        default="", max_length=200, description="who gives commands; default: the user and the host name"
+    )
+    wait_seconds: Seconds = Field(
+        default=10.0,
+        ge=0,
+        description="a worker waits this long at its start for the topic PIPELINE.rollout; then it starts with the "
+        "last known versions, or the pinned one",
+    )
+
+
 class SchemaSettings(Section):
     """The schemas of the project. Those of what the engine writes come with the engine."""
 
@@ -326,6 +340,7 @@ class Settings(BaseSettings):
     schemas: SchemaSettings = SchemaSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     model: ModelSettings = ModelSettings()
+    rollout: RolloutSettings = RolloutSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()
     features: FeatureSettings = FeatureSettings()

@@ -30,6 +30,7 @@ REBALANCE = Label("change", values=frozenset({"assigned", "revoked", "lost"}))
 MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
 DIGEST = Label("digest", shape=r"[0-9a-f]{64}", bound=16)
+ROLE = Label("role", values=frozenset({"primary", "canary", "shadow", "loaded"}))
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
@@ -246,5 +247,21 @@ class Metrics(Catalogue):
             (MODEL, VERSION, DIGEST),
         )
         self.ready = Gauge("ready", "1 if /ready answers with 200, else 0.")
+
+        # The rollout.
+        self.rollout_plan_info = Gauge(
+            "rollout_plan_info",
+            "Always 1; names the versions of the model in the plan of the rollout, by role. Absent while no command "
+            "was given.",
+            (ROLE, VERSION),
+        )
+        self.rollout_revision = Gauge("rollout_revision", "Number of commands in the rollout that this worker follows.")
+        self.rollout_followed = Gauge(
+            "rollout_followed",
+            "1 if the worker reads the commands of the rollout, 0 if it goes on without their topic.",
+        )
+        self.rollout_mangled_records = Gauge(
+            "rollout_mangled", "Records of the rollout's topic that are no commands and are skipped.", unit="records"
+        )
 
         super().__init__()

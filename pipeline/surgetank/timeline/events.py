@@ -26,6 +26,7 @@ class EventKind(StrEnum):
     EVENTS_EXPIRED = "events_expired"  # deleted by retention before they were read
     ANOMALY = "anomaly"  # begins or ends
     ALERT = "alert"  # fired or resolved
+    ROLLOUT = "rollout"  # a command about the versions of the model
     OPERATOR_COMMAND = "operator_command"
 
 

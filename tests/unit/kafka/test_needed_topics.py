@@ -12,6 +12,14 @@ def test_the_timeline_is_missed_by_a_check_and_not_by_a_worker() -> None:
     assert problems(flights, there, optional=False) == []
 
 
+def test_commands_of_a_rollout_are_kept_for_good() -> None:
+    """Their topic has one partition, which keeps their order; workers run without it."""
+    (spec,) = (each for each in needed(flights) if each.name == flights.rollout)
+    assert (spec.partitions, spec.optional, spec.config) == (1, True, {"cleanup.policy": "compact"})
+    there = {each.name: each.partitions for each in needed(flights) if each != spec}
+    assert problems(flights, there) == [f"topic {flights.rollout!r} (rollout) is missing"]
+
+
 def test_what_holds_scores_is_missed_by_both() -> None:
     """Nothing else is optional."""
     for spec in needed(flights):
