@@ -160,6 +160,7 @@ class Pipeline:
             self.timeline,
             self.migration_topic,
             self.recorded,
+            self.shadow_scores,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
         ]
@@ -298,6 +299,11 @@ class Pipeline:
     def recorded(self) -> str:
         """The topic of the logged features of scored events."""
         return f"{self.name}.features"
+
+    @property
+    def shadow_scores(self) -> str:
+        """The topic of the scores of a shadow: a version that scores beside the one that answers."""
+        return f"{self.name}.shadow-scores"
 
     @property
     def timeline(self) -> str:

@@ -18,6 +18,7 @@ from surgetank.processing.key_rule import KeyRule, Rekeying
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion, OutputPartition
 from surgetank.runtime.written_partitions import copies_of
@@ -43,12 +44,13 @@ def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
     return ModelVersion(name, settings.model.version or declared)
 
 
-def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pinned model, checked against the pipeline's features, and that scores do not depend on the batch.
+def load_model(pipeline: Pipeline, settings: Settings, folder: Path, *, version: str = "") -> OnnxModel:
+    """Return a model, checked against the pipeline's features, and that scores do not depend on the batch.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    chosen = bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings))
+    name, pinned = pinned_model(pipeline, settings)
+    chosen = bundle.load(settings.model.directory or folder, name, version or pinned)
     chosen.check(pipeline.spec)
     model = OnnxModel(
         chosen.model,
@@ -164,8 +166,9 @@ def batch_processor(
     metrics: Metrics,
     warnings: RecordWarnings,
     on_scored: Callable[[Float32s, Float64s], None],
+    shadow: ShadowScoring | None,
 ) -> BatchProcessor:
-    """Return the processing steps of a pipeline; ``stateful`` and ``on_scored`` as in ``BatchProcessor``."""
+    """Return the processing steps of a pipeline; ``stateful``, ``on_scored`` and ``shadow`` as in ``BatchProcessor``."""
     return BatchProcessor(
         pipeline,
         events=wire.events,
@@ -181,4 +184,5 @@ def batch_processor(
         metrics=metrics,
         warnings=warnings,
         on_scored=on_scored,
+        shadow=shadow,
     )
