@@ -158,7 +158,7 @@ class World:
             told[f'worker_info,worker="{number}-{birth}",pipeline="flights"'] = task_epochs
         for version in np.unique(worker.model_version):
             served = np.where(worker.model_version == version, 1.0, np.nan)
-            told[f'model_info,model="flights-late",version="{version:.0f}"'] = served
+            told[f'model_info,model="flights-late",version="{version:.0f}",role="primary"'] = served
         told["process_start_time_seconds"] = np.zeros(self.steps)
         for start in worker.born:
             told["process_start_time_seconds"][start:] = self.seconds[min(start, self.steps - 1)]

@@ -131,7 +131,7 @@ class ShadowScoring:
         records = running.writer.write(batch.events, batch.served, shadow, int(self._clock.now() * 1000))
         sent = self._send(records)
         self._metrics.shadow_rows_scored.add(len(shadow.kept))
-        self._metrics.shadow_rows_skipped.add(len(batch) - sent, reason=Skipped.NOT_WRITTEN)
+        self._metrics.shadow_rows_skipped.add(len(records) - sent, reason=Skipped.NOT_WRITTEN)
 
 
 class _ShadowThread:

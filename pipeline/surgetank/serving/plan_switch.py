@@ -67,7 +67,7 @@ class PlanSwitch:
         if fault := plan_fault(plan):
             return [RefusePlan(plan, "", fault)]
         self.pending = plan
-        return self._advance()
+        return [*self._dropped(), *self._advance()]
 
     def version_loaded(self, version: str) -> list[SwitchAction]:
         """Take a loaded version, unless no plan needs it any more."""
@@ -108,7 +108,8 @@ class PlanSwitch:
         return [RefusePlan(plan, version, why), *self._dropped()]
 
     def _dropped(self) -> list[SwitchAction]:
-        unneeded = self.loaded - self.in_force.versions
+        pending = frozenset[str]() if self.pending is None else self.pending.versions
+        unneeded = self.loaded - self.in_force.versions - pending
         self.loaded -= unneeded
         return [DropVersions(unneeded)] if unneeded else []
 
