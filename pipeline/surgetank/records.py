@@ -373,8 +373,8 @@ class ScoredRows:
     """The scores of a batch of m rows.
 
     ``kept`` is int64 [k], the batch positions, ascending, that have a score; ``scores`` is float64 [k], all finite. The
-    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``. ``failed`` has
-    for each model how many of its rows got no score; empty: none did.
+    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``. ``failed``
+    has for each model the number of its rows without a score; empty: there are none.
     """
 
     kept: npt.NDArray[np.int64]
@@ -390,8 +390,8 @@ class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 
     ``outgoing`` includes dead letters and records sent again with another key, whose number by topic is ``rekeyed``.
-    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch. ``on_committed`` is
-    called at most once, in another thread, after the outputs were committed; it must return quickly and raise nothing.
+    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch. ``on_committed``
+    is called at most once, in another thread, after the commit of the outputs; it must return quickly and not raise.
     """
 
     rows: int

@@ -23,7 +23,6 @@ NO_ID = str(Uuid(0, 0))
 CHANGELOG = "changelog"
 FEATURES = "features"
 SHADOW = "shadow scores"
-TIMELINE = "timeline"
 LARGE = str(16 * 1024 * 1024)
 # A table is restored from the last record of each key. Older records are compacted early and in small segments, because
 # each restore reads them again.
@@ -60,15 +59,13 @@ def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, .
         ),
         *([TopicSpec(pipeline.recorded, events.partitions, FEATURES, {"max.message.bytes": LARGE})] * recording),
         # Read by the comparison of two versions while a shadow runs; only a plan with a shadow needs it.
-        TopicSpec(
-            pipeline.shadow_scores, events.partitions, SHADOW, {"retention.ms": str(7 * DAY_MS)}, optional=True
-        ),
+        TopicSpec(pipeline.shadow_scores, events.partitions, SHADOW, {"retention.ms": str(7 * DAY_MS)}, optional=True),
         # Long enough for a report about an incident a quarter later; the topic is small. An event has its own time in
         # its value; the brokers' time shows a worker whether its clock is right.
         TopicSpec(
             pipeline.timeline,
             1,
-            TIMELINE,
+            "timeline",
             {"retention.ms": str(100 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
             optional=True,
         ),
@@ -245,7 +242,7 @@ def apply(
     have = existing(kafka)
     events = have.get(pipeline.events.topic, pipeline.events.partitions)  # it may have been given more partitions
     missing = [
-        spec if spec.role == TIMELINE else replace(spec, partitions=events)
+        replace(spec, partitions=events) if spec.role == SHADOW or not spec.optional else spec
         for spec in needed(pipeline, recording=recording)
         if spec.name not in have
     ]

@@ -144,9 +144,7 @@ class BatchProcessor:
         on_committed = None
         if self._shadow is not None:
             on_committed = self._shadow.after_commit(events, matrix, scored, len(records), arrived_ms)
-        return BatchOutput(
-            len(records), outgoing, dead, len(scores), arrived_ms, changes, sent_again, on_committed
-        )
+        return BatchOutput(len(records), outgoing, dead, len(scores), arrived_ms, changes, sent_again, on_committed)
 
     def _arrived_ms(self, records: RecordBatch, rekeyed: Sequence[RekeyedRecords]) -> npt.NDArray[np.int64]:
         """Return int64 [n], in milliseconds since the epoch: the arrival of the events that are not sent again."""

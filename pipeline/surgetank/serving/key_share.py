@@ -35,7 +35,7 @@ class KeyShare:
         self._allow, self._deny = _column(canary.allow), _column(canary.deny)
 
     def chosen(self, keys: pa.LargeBinaryArray, rows: Int64s) -> Bools:
-        """Return bool [m]: whether ``keys[rows[i]]`` is chosen. ``rows`` is int64 [m], places in the column ``keys``."""
+        """Return bool [m]: whether ``keys[rows[i]]`` is chosen; ``rows`` is int64 [m], places in the column."""
         found = np.empty(len(rows), dtype=np.bool_)
         _below(*value_bytes(keys), np.ascontiguousarray(rows), self._seed, self._share, found)
         if self._allow is not None:
@@ -57,9 +57,7 @@ def _is_in(keys: pa.LargeBinaryArray, listed: pa.LargeBinaryArray) -> Bools:
 
 
 @compiled(void(_BYTES, _INTS, _INTS, int64, float64, boolean[::1]))
-def _below(
-    data: npt.NDArray[np.uint8], ends: Int64s, rows: Int64s, seed: int, share: float, found: Bools
-) -> None:
+def _below(data: npt.NDArray[np.uint8], ends: Int64s, rows: Int64s, seed: int, share: float, found: Bools) -> None:
     """Write whether the number of each key is below the share.
 
     The hash is mixed once more by the finaliser of MurmurHash3 (Austin Appleby, public domain): every bit of it depends

@@ -35,12 +35,8 @@ ROLE = Label("role", values=frozenset({"primary", "canary", "shadow"}))
 SCORED = Label("outcome", values=frozenset({"scored", "failed"}))
 PLAN = Label("outcome", values=frozenset({"served", "refused"}))
 MODEL_REASON = Label("reason", values=frozenset({"model_error", "not_a_number"}))
-SKIPPED = Label(
-    "reason",
-    values=frozenset(
-        "full_batch backlog late waiting hanging not_ready replaced error not_written".split()  # tested to be complete
-    ),
-)
+_SKIPPED = "full_batch backlog late waiting hanging not_ready replaced error not_written"
+SKIPPED = Label("reason", values=frozenset(_SKIPPED.split()))  # tested to be complete
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
@@ -133,7 +129,7 @@ class Metrics(Catalogue):
         # Versions of the model.
         self.model_rows = Counter(
             "model_rows",
-            "Rows that a version of the model has scored, or for which it gave no score; again after a task is rewound.",
+            "Rows that a version of the model has scored, or for which it gave no score; again after a rewind.",
             (MODEL, COUNTED_VERSION, SCORED),
         )
         self.model_plans = Counter(
@@ -152,7 +148,7 @@ class Metrics(Catalogue):
         )
         self.shadow_rows_skipped = Counter(
             "shadow_rows_skipped",
-            "Committed rows that the shadow did not score, because the worker or the shadow was busy, or whose score was "
+            "Committed rows that the shadow did not score because the worker or it was busy, or whose score was "
             "not written.",
             (SKIPPED,),
         )

@@ -168,7 +168,7 @@ def batch_processor(
     on_scored: Callable[[Float32s, Float64s], None],
     shadow: ShadowScoring | None,
 ) -> BatchProcessor:
-    """Return the processing steps of a pipeline; ``stateful``, ``on_scored`` and ``shadow`` as in ``BatchProcessor``."""
+    """Return the processing steps of a pipeline; the optional parts as in ``BatchProcessor``."""
     return BatchProcessor(
         pipeline,
         events=wire.events,

@@ -44,9 +44,7 @@ class ServingReporter:
         self._claim: Callable[[ModelVersion], None] | None = None
         self._primary: ModelVersion | None = None
 
-    def connect(
-        self, shadow: ShadowScoring, timeline: TimelineReporter, claim: Callable[[ModelVersion], None]
-    ) -> None:
+    def connect(self, shadow: ShadowScoring, timeline: TimelineReporter, claim: Callable[[ModelVersion], None]) -> None:
         """Report later changes to these too. ``claim`` names the primary in the metadata of offsets."""
         self._shadow, self._timeline, self._claim = shadow, timeline, claim
 
@@ -145,11 +143,18 @@ class ServingParts:
 
 
 def serving_parts(
-    pipeline: Pipeline, settings: Settings, folder: Path, identity: str, clock: Clock, metrics: Metrics
+    pipeline: Pipeline,
+    settings: Settings,
+    folder: Path,
+    identity: str,
+    clock: Clock,
+    metrics: Metrics,
+    version: str = "",
 ) -> ServingParts:
-    """Return what answers, with the pinned version loaded. ``folder``: the bundles, unless set otherwise.
+    """Return what answers, with one version loaded: ``version``, by default the pinned one.
 
-    ``clock`` agrees with the timestamps of the events. Raises ModelError if the pinned version cannot be served.
+    ``folder``: the bundles, unless set otherwise. ``clock`` agrees with the timestamps of the events. Raises ModelError
+    if the version cannot be served.
     """
     sizer = FixedBatchSizer(settings.worker.batch_rows_max)
 
@@ -160,11 +165,9 @@ def serving_parts(
         model.warm_up(sizer.rows_max())
         return model
 
-    first = load("")
+    first = load(version)
     reporter = ServingReporter(metrics)
-    models = LoadedModels(
-        ServingPlan(first.version), {first.version: first}, load, listener=reporter, clock=clock
-    )
+    models = LoadedModels(ServingPlan(first.version), {first.version: first}, load, listener=reporter, clock=clock)
     reporter.show(models.current())
     return ServingParts(settings, models, reporter, sizer, identity=identity, clock=clock, metrics=metrics)
 

@@ -21,9 +21,7 @@ def test_records_beyond_the_queue_are_dropped(
     """Without a broker the queue takes its size, and says so once; what was never used has no client to close."""
     monkeypatch.setattr(optional_columns, "PENDING_MAX", 100)
     monkeypatch.setattr(optional_columns, "FLUSH_SECONDS", 0.0)
-    sender = OptionalColumns(
-        KafkaSettings(bootstrap=f"127.0.0.1:{free_ports(1)}"), client_id="c", lost=lambda _: None
-    )
+    sender = OptionalColumns(KafkaSettings(bootstrap=f"127.0.0.1:{free_ports(1)}"), client_id="c", lost=lambda _: None)
     sender.close()
     assert sender.send(records(0)) == 0
     assert sender.send(records(60)) == 60

@@ -78,7 +78,9 @@ class Topic:
             decoded = decoder(SHADOW_SCORE)(batch).columns
             assert decoded.num_rows == len(each)
             assert each.partitions.tolist() == [3] * len(each)
-            found += [row | {"record_key": key} for row, key in zip(decoded.to_pylist(), each.keys.to_pylist(), strict=True)]
+            found += [
+                row | {"record_key": key} for row, key in zip(decoded.to_pylist(), each.keys.to_pylist(), strict=True)
+            ]
         return found
 
 

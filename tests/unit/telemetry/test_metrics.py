@@ -154,7 +154,10 @@ def test_a_page_is_parsed_back(accept: str, parse: Callable[[str], Iterator[Metr
     assert samples["surgetank_lag_records", ("partition", "3"), ("topic", "flights.boarding")] == 12
     assert samples["surgetank_end_to_end_seconds_bucket", ("le", "0.005")] == 2
     assert samples["surgetank_end_to_end_seconds_count",] == 3
-    assert samples["surgetank_model_info", ("model", "flights-late"), ("role", "primary"), ("version", '1.0 "quoted"\\')] == 1
+    assert (
+        samples["surgetank_model_info", ("model", "flights-late"), ("role", "primary"), ("version", '1.0 "quoted"\\')]
+        == 1
+    )
     assert samples["process_cpu_seconds_total",] > 0
 
 
