@@ -6,8 +6,7 @@ from ops.alerts.alert import INFO, AlertRule, RuleGroup, Severity, by_pipeline
 _ENDED = "rate(surgetank_transactions_total[5m])"
 _ABORTED = by_pipeline('rate(surgetank_transactions_total{outcome!="committed"}[5m])')
 _REBALANCES = 'increase(surgetank_rebalances_total{change="assigned"}[15m])'
-MODELS = f"count by (pipeline, model, version) (surgetank_model_info * {INFO})"
-_CANARIES = f'surgetank_rollout_plan_info{{role="canary"}} * {INFO}'
+MODELS = f'count by (pipeline, model, version) (surgetank_model_info{{role="primary"}} * {INFO})'
 _HALF_FULL = o.STATE_DISK_BYTES_MAX // 2
 
 RULES = RuleGroup(
@@ -52,8 +51,7 @@ RULES = RuleGroup(
         AlertRule(
             "ModelVersionsMixed",
             Severity.TICKET,
-            # A canary serves two versions on purpose.
-            f"count by (pipeline) ({MODELS}) > 1 unless on (pipeline) ({_CANARIES})",
+            f"count by (pipeline) ({MODELS}) > 1",
             o.MODEL_ROLLOUT_SECONDS,
             "Workers of {{ $labels.pipeline }} serve {{ $value }} versions of its model",
             "Workers of pipeline {{ $labels.pipeline }} have served {{ $value }} different models or versions for more "

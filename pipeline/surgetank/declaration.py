@@ -161,6 +161,7 @@ class Pipeline:
             self.rollout,
             self.migration_topic,
             self.recorded,
+            self.shadow_scores,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
         ]
@@ -299,6 +300,11 @@ class Pipeline:
     def recorded(self) -> str:
         """The topic of the logged features of scored events."""
         return f"{self.name}.features"
+
+    @property
+    def shadow_scores(self) -> str:
+        """The topic of the scores of a shadow: a version that scores beside the one that answers."""
+        return f"{self.name}.shadow-scores"
 
     @property
     def timeline(self) -> str:

@@ -373,7 +373,8 @@ class ScoredRows:
     """The scores of a batch of m rows.
 
     ``kept`` is int64 [k], the batch positions, ascending, that have a score; ``scores`` is float64 [k], all finite. The
-    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``.
+    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``. ``failed``
+    has for each model the number of its rows without a score; empty: there are none.
     """
 
     kept: npt.NDArray[np.int64]
@@ -381,6 +382,7 @@ class ScoredRows:
     dead: tuple[DeadLetter, ...]
     models: tuple[ModelVersion, ...]
     model: Int32s
+    failed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +390,8 @@ class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 
     ``outgoing`` includes dead letters and records sent again with another key, whose number by topic is ``rekeyed``.
-    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch.
+    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch. ``on_committed``
+    is called at most once, in another thread, after the commit of the outputs; it must return quickly and not raise.
     """
 
     rows: int
@@ -398,3 +401,4 @@ class BatchOutput:
     arrived_ms: Int64s
     changes: StateChanges = field(default_factory=StateChanges)
     rekeyed: Mapping[str, int] = field(default_factory=dict)
+    on_committed: Callable[[], None] | None = None

@@ -152,12 +152,10 @@ def a_day_without_an_event() -> World:
 
 
 def a_canary_for_hours() -> World:
-    """Return four hours with a canary in two of them, during which workers name both versions."""
+    """Return four hours with a canary in two of them; the same version is the primary of all workers."""
     world = World(4 * HOUR, 60)
-    when = world.at(HOUR, 2 * HOUR)
-    world.workers[1].model_version[when] = 2
     for worker in world.workers:
-        worker.canary[when] = 1
+        worker.canary[world.at(HOUR, 2 * HOUR)] = 1
     return world
 
 

@@ -117,9 +117,7 @@ def publish(
 
 
 def pull(
-    version: Annotated[
-        str, typer.Argument(metavar="NAME:VERSION", help="Or as MLflow names it: models:/NAME@ALIAS.")
-    ],
+    version: Annotated[str, typer.Argument(metavar="NAME:VERSION", help="Or as MLflow names it: models:/NAME@ALIAS.")],
     pipeline: PipelineName = None,
     output: Annotated[str, typer.Option(help="The output with the score, for a model of MLflow with several.")] = "",
     registry: RegistryUrl = None,

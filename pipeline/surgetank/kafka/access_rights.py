@@ -122,7 +122,7 @@ def _worker(pipeline: Pipeline, recording: bool) -> _Rights:
         *_topics(pipeline.rekeyed, Operation.WRITE),
         *_topics(outputs, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
         *_topics([pipeline.recorded] * recording, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
-        *_topics([pipeline.timeline], Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+        *_topics([pipeline.shadow_scores, pipeline.timeline], Operation.WRITE, Operation.DESCRIBE_CONFIGS),
         *_topics([pipeline.rollout], Operation.READ),
         # It is there while the state is migrated; a worker that does not see it would start meanwhile.
         *_topics([pipeline.migration_topic], Operation.DESCRIBE),

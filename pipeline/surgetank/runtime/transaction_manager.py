@@ -77,9 +77,9 @@ class TransactionManager:
     """One transactional producer and its open transaction. Call everything in one thread.
 
     ``membership`` supplies the group metadata for the offsets, ``group`` finds duplicate members. ``state`` is written
-    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic. Records are
-    compressed, except those of the topics ``uncompressed``. Events come from the topic ``events``, facts from all
-    others; ``scores`` is the topic of the scores.
+    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic; they may change.
+    Records are compressed, except those of the topics ``uncompressed``. Events come from the topic ``events``, facts
+    from all others; ``scores`` is the topic of the scores.
     """
 
     def __init__(
@@ -223,6 +223,8 @@ class TransactionManager:
         self._mailbox.post(TransactionCommitted(sending.transaction))
         self._refusals.committed(each.task for each in sending.offsets)
         self._report(opened, started)
+        for on_committed in opened.on_committed:
+            on_committed()
         return True
 
     def abort(self, reason: str) -> None:
@@ -263,6 +265,8 @@ class TransactionManager:
         opened.writes |= output.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(output.arrived_ms)
+        if output.on_committed is not None:
+            opened.on_committed.append(output.on_committed)
         for topic, rows in batch.rows_by_topic().items():
             opened.scored[topic] = opened.scored.get(topic, 0) + rows - output.rekeyed.get(topic, 0)
         for topic, rows in output.rekeyed.items():

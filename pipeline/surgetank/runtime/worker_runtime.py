@@ -42,6 +42,7 @@ from surgetank.runtime.task_events import (
     DeadlinePassed,
     FetchFailed,
     InitializationFailed,
+    OffsetsExpiring,
     StopAsked,
     TransactionsSettled,
 )
@@ -66,8 +67,8 @@ class WorkerRuntime:
     ``topics`` are the source topics, the events first, ``topic_ids`` their ids; ``written`` says where the tasks write.
     Of the outputs only ``dead_letters`` is compressed. ``task_limit`` bounds the number of tasks; ``processed`` is that
     of ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address,
-    ``model`` the model that it serves. ``on_failure`` is called, from any thread, with the error that ends the worker.
-    ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
+    ``model`` the model that it serves at first. ``on_failure`` is called, from any thread, with the error that ends the
+    worker. ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
     ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
     ``schema_gate`` holds records back until their schemas are known; None: none is held back.
     """
@@ -181,15 +182,16 @@ class WorkerRuntime:
         self._group = GroupClient(kafka, group)
         self._identity = identity
         self._tables = {} if stores is None else {t: short(f) for t, f in stores.spec.fingerprints.items()}
+        self._address, self._topic_ids = address, topic_ids
+        self._claims: dict[str, str] = {}  # the metadata of committed offsets, by source topic
+        self._claim(model)
+        self._running = False
         self._source_topics = SourceTopics(topic_ids, partial(provisioning.ids, kafka))
-        claims = {
-            topic: OffsetOwner(identity, address, topic_ids[topic], self._tables, model).metadata() for topic in topics
-        }
         self._transactions = TransactionManager(
             kafka,
             mailbox,
             transactional_id=identity,
-            claims=claims,
+            claims=self._claims,
             batch_bytes_max=output_batch_bytes_max,
             uncompressed=[topic for topic in written.outputs if topic != dead_letters],
             membership=self._membership,
@@ -213,7 +215,7 @@ class WorkerRuntime:
             mailbox,
             self._state,
             identity=identity,
-            claims=claims,
+            claims=self._claims,
             written=written,
             migration=migration,
             reset=kafka.reset,
@@ -261,10 +263,20 @@ class WorkerRuntime:
         self._fetcher.look_up(list(self._topics))
         self._fetching.start()
         prepared.result()
+        self._running = True  # before any task runs, which commits the claims of that moment
         self._state.start()
         self._initializer.start()
         self._membership.start()
         self._monitor.start()
+
+    def serve(self, model: ModelVersion) -> None:
+        """Name this model in the metadata of all offsets from now on, and commit those of running tasks again.
+
+        For any thread.
+        """
+        self._claim(model)
+        if self._running:
+            self._mailbox.post(OffsetsExpiring())
 
     def positions(self) -> Positions:
         """Return the position of each partition of a running task."""
@@ -272,6 +284,7 @@ class WorkerRuntime:
 
     def stop(self) -> None:
         """Commit the open transaction, leave the group and end the threads, so that no work must be repeated."""
+        self._running = False
         self._monitor.stop()
         self._mailbox.post(StopAsked())
         self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
@@ -293,6 +306,11 @@ class WorkerRuntime:
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
         """Put the outputs of a batch into the open transaction; None: rewind its tasks to the committed offsets."""
         self._assembler.submit(batch, output)
+
+    def _claim(self, model: ModelVersion) -> None:
+        for topic in self._topics:
+            owner = OffsetOwner(self._identity, self._address, self._topic_ids[topic], self._tables, model)
+            self._claims[topic] = owner.metadata()
 
     # Actions of the manager. They must not block and must not post events, because the mailbox is locked.
 

@@ -89,4 +89,5 @@ def _combine(
         else DeadLetter(int(rows[position]), NOT_A_NUMBER, f"the model's score is {scores[position]}")
         for position in np.flatnonzero(~finite).tolist()
     )
-    return ScoredRows(np.flatnonzero(finite), scores[finite], dead, models, model[finite])
+    failed = tuple(np.bincount(model[~finite], minlength=len(models)).tolist())
+    return ScoredRows(np.flatnonzero(finite), scores[finite], dead, models, model[finite], failed)

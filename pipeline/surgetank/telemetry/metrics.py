@@ -30,7 +30,14 @@ REBALANCE = Label("change", values=frozenset({"assigned", "revoked", "lost"}))
 MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
 DIGEST = Label("digest", shape=r"[0-9a-f]{64}", bound=16)
+VERSIONS_COUNTED = 16  # versions with counts at a time: those of the longest plan
+COUNTED_VERSION = Label("version", shape=r"[ -~]{1,100}", bound=VERSIONS_COUNTED)
 ROLE = Label("role", values=frozenset({"primary", "canary", "shadow", "loaded"}))
+SCORED = Label("outcome", values=frozenset({"scored", "failed"}))
+PLAN = Label("outcome", values=frozenset({"served", "refused"}))
+MODEL_REASON = Label("reason", values=frozenset({"model_error", "not_a_number"}))
+_SKIPPED = "full_batch backlog late waiting hanging not_ready replaced error not_written"
+SKIPPED = Label("reason", values=frozenset(_SKIPPED.split()))  # tested to be complete
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
@@ -118,6 +125,33 @@ class Metrics(Catalogue):
         )
         self.producer_restarts = Counter(
             "producer_restarts", "Transactional producers replaced after a fatal or fencing error."
+        )
+
+        # Versions of the model.
+        self.model_rows = Counter(
+            "model_rows",
+            "Rows that a version of the model has scored, or for which it gave no score; again after a rewind.",
+            (MODEL, COUNTED_VERSION, SCORED),
+        )
+        self.model_plans = Counter(
+            "model_plans",
+            "Plans of versions that came into force, or were refused because a version does not load.",
+            (PLAN,),
+        )
+        self.model_switch_seconds = Gauge(
+            "model_switch",
+            "From the request of the plan in force to its use, with the time to load its versions.",
+            unit="seconds",
+        )
+        self.shadow_rows_scored = Counter("shadow_rows_scored", "Rows that the shadow has scored.")
+        self.shadow_rows_failed = Counter(
+            "shadow_rows_failed", "Rows for which the shadow raised an error or gave no number.", (MODEL_REASON,)
+        )
+        self.shadow_rows_skipped = Counter(
+            "shadow_rows_skipped",
+            "Committed rows that the shadow did not score because the worker or it was busy, or whose score was "
+            "not written.",
+            (SKIPPED,),
         )
 
         # Anomalies and timeline events.
@@ -240,7 +274,11 @@ class Metrics(Catalogue):
 
         # Identity.
         self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))
-        self.model_info = Gauge("model_info", "Always 1; names the model that scores.", (MODEL, VERSION))
+        self.model_info = Gauge(
+            "model_info",
+            "Always 1; names the versions of the plan in force: primary, canary and shadow.",
+            (MODEL, VERSION, ROLE),
+        )
         self.model_bundle_info = Gauge(
             "model_bundle_info",
             "Always 1; the digest of a loaded bundle, the SHA-256 of its manifest, which names all its files.",

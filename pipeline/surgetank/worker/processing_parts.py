@@ -18,6 +18,7 @@ from surgetank.processing.key_rule import KeyRule, Rekeying
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion, OutputPartition
 from surgetank.runtime.written_partitions import copies_of
@@ -44,12 +45,13 @@ def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
     return ModelVersion(name, settings.model.version or declared)
 
 
-def pinned_bundle(pipeline: Pipeline, settings: Settings, folder: Path) -> Bundle:
-    """Return the bundle of the pinned model, verified, and checked against the pipeline's features.
+def find_model(pipeline: Pipeline, settings: Settings, folder: Path, version: str = "") -> Bundle:
+    """Return the bundle of a version, the pinned one by default, verified, and checked against the features.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    found = find_bundle(pinned_model(pipeline, settings), pipeline.spec, settings.model, folder)
+    name, pinned = pinned_model(pipeline, settings)
+    found = find_bundle(ModelVersion(name, version or pinned), pipeline.spec, settings.model, folder)
     found.check(pipeline.spec)
     return found
 
@@ -71,11 +73,11 @@ def open_model(bundle: Bundle, pipeline: Pipeline, settings: Settings) -> OnnxMo
 
 
 def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pinned model, checked by ``pinned_bundle`` and ``open_model``.
+    """Return the pinned model, checked by ``find_model`` and ``open_model``.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    return open_model(pinned_bundle(pipeline, settings, folder), pipeline, settings)
+    return open_model(find_model(pipeline, settings, folder), pipeline, settings)
 
 
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
@@ -178,8 +180,9 @@ def batch_processor(
     metrics: Metrics,
     warnings: RecordWarnings,
     on_scored: Callable[[Float32s, Float64s], None],
+    shadow: ShadowScoring | None,
 ) -> BatchProcessor:
-    """Return the processing steps of a pipeline; ``stateful`` and ``on_scored`` as in ``BatchProcessor``."""
+    """Return the processing steps of a pipeline; the optional parts as in ``BatchProcessor``."""
     return BatchProcessor(
         pipeline,
         events=wire.events,
@@ -195,4 +198,5 @@ def batch_processor(
         metrics=metrics,
         warnings=warnings,
         on_scored=on_scored,
+        shadow=shadow,
     )

@@ -14,48 +14,44 @@ from surgetank.rollout.control_topic import open_rollout
 from surgetank.rollout.followed_plan import FollowedPlan
 from surgetank.rollout.follower import RolloutFollower, RolloutTopic
 from surgetank.rollout.kept_plan import KeptPlan
-from surgetank.serving.model import Model
 from surgetank.serving_plan import ServingPlan
 from surgetank.settings import Settings
 from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.processing_parts import pinned_model
 
 log = logging.getLogger(__name__)
 
 
 class FollowedRollout:
-    """The rollout that a worker follows. ``first`` is what it followed when it started."""
+    """The rollout that a worker follows. ``first`` is the plan when it started, None if the pinned version answers."""
 
-    def __init__(self, follower: RolloutFollower, first: FollowedPlan) -> None:
-        self.follower = follower
+    def __init__(self, follower: RolloutFollower, first: ServingPlan | None) -> None:
+        self._follower = follower
         self.first = first
+
+    def follow(self, apply: Callable[[ServingPlan], None]) -> None:
+        """Pass the first plan and each later one to ``apply``."""
+        if self.first is not None:
+            apply(self.first)
+        self._follower.follow(apply)
 
     def closed_before(self, call: Callable[[], None]) -> Callable[[], None]:
         """Return a function that stops following and then makes the call."""
 
         def close() -> None:
-            self.follower.close()
+            self._follower.close()
             call()
 
         return close
 
 
 def followed_rollout(
-    pipeline: Pipeline, settings: Settings, model: Model, metrics: Metrics, health: Health, clock: Clock
+    pipeline: Pipeline, settings: Settings, metrics: Metrics, health: Health, clock: Clock
 ) -> FollowedRollout:
-    """Follow the rollout of a pipeline whose loaded model is ``model``; wait for its first plan, but not long."""
-    follower = rollout_follower(pipeline, settings, model.name, metrics, health, clock)
-    first = follower.start(settings.rollout.wait_seconds)
-    if first.plan is not None and first.plan.primary != model.version:
-        log.warning(
-            "the rollout names version %s of model %s, and version %s is loaded",
-            first.plan.primary,
-            model.name,
-            model.version,
-        )
-    metrics.model_info.set(1, model=model.name, version=model.version)
-    follower.follow(_planned)
-    return FollowedRollout(follower, first)
+    """Follow the rollout of a pipeline; wait for its first plan, but not long."""
+    follower = rollout_follower(pipeline, settings, pinned_model(pipeline, settings).name, metrics, health, clock)
+    return FollowedRollout(follower, follower.start(settings.rollout.wait_seconds).plan)
 
 
 def rollout_follower(
@@ -120,7 +116,3 @@ def plan_in_words(plan: ServingPlan) -> str:
     if plan.loaded:
         words.append(f"loaded: {', '.join(sorted(plan.loaded))}")
     return ", ".join(words)
-
-
-def _planned(plan: ServingPlan) -> None:
-    log.info("the plan of versions is now: %s", plan_in_words(plan))
