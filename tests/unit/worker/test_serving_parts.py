@@ -11,6 +11,7 @@ import pytest
 from ops.training.flights_schedule import flights
 from surgetank.clock import SystemClock
 from surgetank.errors import ModelError
+from surgetank.features.spec import fingerprint
 from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.records import ModelVersion
 from surgetank.serving import bundle
@@ -110,7 +111,7 @@ def test_versions_that_cannot_be_served_are_refused(tmp_path: Path, caplog: pyte
         update={
             "version": "features",
             "features": fewer,
-            "fingerprint": bundle.fingerprint(fewer),
+            "fingerprint": fingerprint(fewer),
             "sha256": bundle.sha256(misbehaving_models.good()),
         }
     )
@@ -163,5 +164,5 @@ def test_the_pinned_version_answers_if_that_of_the_rollout_cannot_be_served(
     serving = serving_parts(flights, Settings(), tmp_path, ServingPlan("9"), "w", SystemClock(), Metrics())
     assert serving.model.version == "1"
     assert "version 9 of the rollout is not served: " in caplog.text
-    with pytest.raises(ModelError, match="no model"):
+    with pytest.raises(ModelError, match="does not exist"):
         serving_parts(flights, Settings(), tmp_path / "1", ServingPlan("9"), "w", SystemClock(), Metrics())
