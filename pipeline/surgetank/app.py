@@ -23,9 +23,6 @@ from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.faust_host import FaustProcess, HostedWorker, faust_app
 from surgetank.runtime.worker_runtime import WorkerRuntime
 from surgetank.runtime.written_partitions import WrittenPartitions
-from surgetank.serving.batch_sizer import FixedBatchSizer
-from surgetank.serving.router import SingleModelRouter
-from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings, load
 from surgetank.state.file_limits import raise_limit
 from surgetank.telemetry import logs
@@ -35,6 +32,7 @@ from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
 from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, load_model, topic_limits
 from surgetank.worker.reported_start import reported_start, timeline_reporter
+from surgetank.worker.serving_parts import batch_sizer, model_scorer
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.wire_parts import wire_parts
 from surgetank.worker.worker_listener import WorkerListener
@@ -73,7 +71,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
         )
         CopartitioningCheck(settings.kafka, pipeline, metrics).at_start()
-        sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
+        sizer, scorer = batch_sizer(settings, model, metrics), model_scorer(settings, model, clock, metrics)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
         warnings = RecordWarnings(clock)
@@ -130,7 +128,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             metrics=metrics,
             health=health,
             on_failure=process_exit.fail,
-            batch_rows_max=sizer.rows_max,
+            batch_sizer=sizer,
             model_calls=scorer,
             lag=lag,
             observer=WorkerListener(anomalies, timeline),

@@ -31,6 +31,7 @@ MODULES = (
     "surgetank.header_columns",
     "surgetank.kafka.columnar.producer",
     "surgetank.kafka.columnar.walk",
+    "surgetank.serving.prediction_cache.row_table",
     "surgetank.serving.row_order",
     "surgetank.state.key_hash",
     "surgetank.state.row_cache",
