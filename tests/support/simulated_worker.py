@@ -40,7 +40,7 @@ class _Batch:
 
 
 class SimulatedWorker:
-    """Processes rows that arrive at ``arrivals``, float64 [n], ascending seconds. ``ages`` are those at their commit."""
+    """Processes rows that arrive at ``arrivals``, float64 [n], ascending seconds; ``ages`` are those at the commit."""
 
     def __init__(self, machine: Machine, sizer: BatchSizer, arrivals: Floats, seed: int = 1) -> None:
         self.machine = machine

@@ -42,7 +42,10 @@ class BatchTimer:
         with self._lock:
             done = [self._open.pop(number) for number in numbers if number in self._open]
         self._sizer.committed(
-            [BatchTimes(each.rows, each.taken_at, each.taken_age, each.taken_age + now - each.taken_at) for each in done],
+            [
+                BatchTimes(each.rows, each.taken_at, each.taken_age, each.taken_age + now - each.taken_at)
+                for each in done
+            ],
             seconds,
         )
 

@@ -14,7 +14,8 @@ Three sizes bound that one from below, because a smaller batch would make rows o
 
 A backlog is more waiting rows than the worker can compute within the target: then no size holds the target for the rows
 that arrive now, and what counts is the time until the backlog is gone. Batches are as large as pays: at this size the
-fixed part is a small share of a batch. Larger ones would only delay the first rows within the target again.
+fixed part is a small share of a batch. Larger ones would only delay the first rows within the target again. A batch
+takes as long as the target at least, so that the fixed part is measured with larger batches even if all were small.
 """
 
 import math
@@ -44,7 +45,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """The latency target in seconds; the largest batch (``cap``), the largest call of the model and the buffer, in rows.
+    """The latency target in seconds; in rows the largest batch (``cap``), the largest call of the model, the buffer.
 
     More than half a buffer of waiting rows is a backlog in any case, since the buffer does not show the rest.
     """
@@ -95,13 +96,13 @@ def choose(limits: BatchLimits, measured: Measured, waiting_rows: int) -> BatchS
     rows, reason = (measured.safety, Reason.SAFETY) if measured.safety < by_cost else (by_cost, Reason.COST)
     least = min(least_rows(line, measured.commit, measured.arrivals), limits.cap)
     if rows < least:
-        rows, reason = least, Reason.LOAD
+        rows, reason = math.ceil(least), Reason.LOAD
     seconds_per_row = line.seconds(rows) / rows if rows < inf else line.row_seconds
     backlog = max(1.0, min(rows, limits.cap))
     if seconds_per_row:
         backlog = max(backlog, min(BACKLOG_TARGETS * limits.target / seconds_per_row, limits.buffer_rows / 2))
     lagging = waiting_rows >= backlog
-    if lagging and (large := paying_rows(line)) > rows:
+    if lagging and (large := max(paying_rows(line), rows_within(line, limits.target))) > rows:
         rows, reason = large, Reason.BACKLOG
     if rows > (known := max(START_ROWS, GROWTH * measured.largest)):
         rows, reason = known, Reason.UNKNOWN

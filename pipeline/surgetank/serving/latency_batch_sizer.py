@@ -3,8 +3,8 @@
 The safety loop corrects what the model of the cost does not know (AIMD, Chiu and Jain 1989): a batch whose oldest row
 was older than the target at its commit takes away 30 % of the size, each batch within the target gives back a little.
 So a bound that is too large is exceeded by one batch in hundreds. Batches are judged that could have been in time only:
-a row that was too old already when its batch was taken, as in a backlog or with timestamps of the past, says nothing
-about sizes.
+a row that was too old already when its batch was taken, as with timestamps of the past, says nothing about sizes, and
+neither does a large batch of a backlog.
 """
 
 import math
@@ -40,6 +40,7 @@ class LatencyBatchSizer:
         self._safety = inf
         self._now = 0.0  # when a batch was taken last
         self._decreased_at = -inf
+        self._calm_since = -inf  # when a batch was taken without a backlog for the first time; inf in a backlog
         self._left = 0  # rows that waited when a batch was taken last, less the rows of the batches since
         self._choice = choose(self._limits, Measured(None), 0)
 
@@ -64,6 +65,7 @@ class LatencyBatchSizer:
                 self._safety,
             )
             self._choice = choose(self._limits, measured, rows)
+            self._calm_since = inf if self._choice.lagging else min(self._calm_since, now)
             self._on_chosen(self._choice, self._cost.line)
 
     def computed(self, rows: int, seconds: float) -> None:
@@ -82,7 +84,7 @@ class LatencyBatchSizer:
 
     def _judge(self, batch: BatchTimes) -> None:
         line, target = self._cost.line, self._limits.target
-        if line is None or batch.taken_at < self._decreased_at:
+        if line is None or batch.taken_at < max(self._decreased_at, self._calm_since):
             return
         if batch.taken_age + line.seconds(1) + self._commit.mean > target:
             return

@@ -143,9 +143,7 @@ class Metrics(Catalogue):
         self.cache_saved_seconds = Counter(
             "cache_saved", "Estimated time of the model calls that the prediction cache saved.", unit="seconds"
         )
-        self.cache_spent_seconds = Counter(
-            "cache_spent", "Time that the prediction cache took itself.", unit="seconds"
-        )
+        self.cache_spent_seconds = Counter("cache_spent", "Time that the prediction cache took itself.", unit="seconds")
         self.cache_bytes = Gauge("cache", "Size of the rows in the prediction cache.", unit="bytes")
 
         # Transactions.

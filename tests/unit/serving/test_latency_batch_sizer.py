@@ -60,16 +60,14 @@ def loaded(machine: Machine, sizer: BatchSizer, *steps: tuple[float, float]) -> 
 @MACHINES
 @pytest.mark.parametrize("target", [0.025, 0.05, 0.1])
 def test_a_target_is_held_at_70_percent_load(machine: Machine, target: float) -> None:
-    """Or, where commits do not allow it, the size for the least age is found: no constant size is better by a fifth."""
-    chosen: list[BatchSize] = []
-    worker, times = loaded(machine, sizer_for(target, chosen), (0.7, 5.0))
+    """Or, where no constant size holds it, no constant size is better by more than a fifth."""
+    worker, times = loaded(machine, sizer_for(target), (0.7, 5.0))
     late = p99(worker.ages[times > 2.0])
 
-    if chosen[-1].least_seconds * 1.5 < target:
-        assert late <= target, (late, chosen[-1])
-    else:
+    if late > target:
+        assert target < 0.1
         fixed = [loaded(machine, FixedBatchSizer(rows), (0.7, 5.0))[0].ages[times > 2.0] for rows in sizes(machine)]
-        assert late <= max(target, 1.2 * min(map(p99, fixed)))
+        assert min(map(p99, fixed)) > max(target, late / 1.2)
 
 
 @MACHINES
@@ -108,11 +106,8 @@ def test_steps_of_the_load_leave_the_target_held(machine: Machine) -> None:
 @MACHINES
 def test_overload_does_not_shrink_batches(machine: Machine) -> None:
     """At 130 % the queue grows for ever; the rows that are processed are as many as can be."""
-    chosen: list[BatchSize] = []
-    worker, times = loaded(machine, sizer_for(0.025, chosen), (1.3, 6.0))
-    rate = len(times) / float(worker.committed_at.max())
-    assert rate >= 0.9 * best_throughput(machine)
-    assert chosen[-1].rows >= chosen[len(chosen) // 2].rows * 0.5
+    worker, times = loaded(machine, sizer_for(0.025), (1.3, 6.0))
+    assert len(times) / float(worker.committed_at.max()) >= 0.9 * best_throughput(machine)
 
 
 def test_events_with_old_timestamps_do_not_shrink_batches() -> None:

@@ -118,9 +118,7 @@ def batches(draw: st.DrawFn) -> list[Float32s]:
 
 
 @given(matrices=batches(), hash_bits=HASH_BITS, room=st.integers(1, 40))
-def test_every_score_is_that_of_the_exact_bits_of_the_row(
-    matrices: list[Float32s], hash_bits: int, room: int
-) -> None:
+def test_every_score_is_that_of_the_exact_bits_of_the_row(matrices: list[Float32s], hash_bits: int, room: int) -> None:
     """For hashes that all collide, and tables that are always full."""
     features = matrices[0].shape[1]
     table = RowTable(features, room * RowTable(features, 0).row_bytes, hash_bits=hash_bits)

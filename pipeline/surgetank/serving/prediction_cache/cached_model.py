@@ -134,6 +134,8 @@ class CachedModel:
             self._switch.used(now, spent=spent, saved=saved)
             stored = self._bytes
         self._on_batch(
-            CachedBatch(known, rows - known - misses, misses, spent=max(0.0, spent), saved=max(0.0, saved), bytes=stored)
+            CachedBatch(
+                known, rows - known - misses, misses, spent=max(0.0, spent), saved=max(0.0, saved), bytes=stored
+            )
         )
         return scores

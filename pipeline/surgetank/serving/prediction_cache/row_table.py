@@ -1,8 +1,8 @@
 """A table of the scores of feature rows: bounded, without a Python object per row. Compiled with numba.
 
 A row is found by a hash, and is the same only if all its bytes are the same: NaNs with different bits are different
-rows, and so are 0.0 and -0.0. Open addressing with a bounded search: a row may be in one of ``WAYS`` neighbouring slots,
-where the oldest one gives way to a new row. So a hash that collides costs hits, never a wrong score.
+rows, and so are 0.0 and -0.0. Open addressing with a bounded search: a row may be in one of ``WAYS`` neighbouring
+slots, where the oldest one gives way to a new row. So a hash that collides costs hits, never a wrong score.
 """
 
 import os
@@ -31,8 +31,8 @@ _WORDS = types.Array(int64, 2, "C", readonly=True)
 class Lookup(NamedTuple):
     """What a table knows of the m rows of a batch.
 
-    ``scores`` is float64 [m], those of the rows that were found. ``missing`` is int64 [n], the positions of the distinct
-    rows that were not; ``source`` is int64 [m], for each row its index in ``missing``, -1 for a row that was found.
+    ``scores`` is float64 [m], those of the rows that were found. ``missing`` is int64 [n], the positions of the
+    distinct rows that were not; ``source`` is int64 [m], for each row its index in ``missing``, -1 for a found row.
     ``words`` and ``hashes`` are for ``RowTable.store``.
     """
 
@@ -138,9 +138,9 @@ def _equal(a: Int64s, row: int, b: Int64s, other: int, first: int) -> bool:
 
 
 @compiled()
-def _begin(tag: int, slots: int, ways: int) -> int:
+def _begin(tag: np.int64, slots: int, ways: int) -> int:
     """Return the first slot in which a row may be."""
-    return ((tag >> int64(33)) & int64(0x3FFFFFFF)) % (slots - ways + 1)
+    return ((tag >> int64(33)) & int64(0x3FFFFFFF)) % (slots - ways + 1)  # type: ignore[return-value] # int64
 
 
 @compiled(
@@ -202,7 +202,7 @@ def _find(
                 slots[slot] = count
             count += 1
         source[row] = other
-    return count
+    return count  # type: ignore[return-value] # int64 in compiled code
 
 
 @compiled(int64(_WORDS, _INTS, _INTS, _INTS, int64[::1], int64[:, ::1], int64, int64))
@@ -238,7 +238,7 @@ def _store(
         entries[slot, 0] = fresh[k]
         for at in range(words.shape[1]):
             entries[slot, 1 + at] = words[row, at]
-    return taken
+    return taken  # type: ignore[return-value] # int64 in compiled code
 
 
 @compiled(void(_INTS, types.Array(types.float64, 1, "C", readonly=True), types.float64[::1]))
