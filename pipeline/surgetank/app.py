@@ -127,7 +127,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             metrics=metrics,
             health=health,
             on_failure=process_exit.fail,
-            batch_rows_max=serving.sizer.rows_max,
+            batch_sizer=serving.sizer,
             model_calls=serving.scorer,
             lag=lag,
             observer=WorkerListener(anomalies, timeline),

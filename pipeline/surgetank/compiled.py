@@ -32,6 +32,7 @@ MODULES = (
     "surgetank.kafka.columnar.producer",
     "surgetank.kafka.columnar.walk",
     "surgetank.serving.key_share",
+    "surgetank.serving.prediction_cache.row_table",
     "surgetank.serving.row_order",
     "surgetank.state.key_hash",
     "surgetank.state.row_cache",

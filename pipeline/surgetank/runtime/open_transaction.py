@@ -18,6 +18,7 @@ class OpenTransaction:
     since: float
     tasks: set[TaskEpoch] = field(default_factory=set)
     touched: set[OutputPartition] = field(default_factory=set)
+    batches: list[int] = field(default_factory=list)  # their numbers
     arrived_ms: list[npt.NDArray[np.int64]] = field(default_factory=list)
     scored: dict[str, int] = field(default_factory=dict)
     rekeyed: dict[str, int] = field(default_factory=dict)

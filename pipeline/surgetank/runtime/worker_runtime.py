@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from surgetank.batch_sizing import BatchSizer
 from surgetank.clock import Clock
 from surgetank.errors import LostIdentity
 from surgetank.kafka import provisioning
@@ -19,6 +20,7 @@ from surgetank.kafka.task_limit import TaskLimit
 from surgetank.records import BatchOutput, ModelVersion, TaskId, TopicPartition
 from surgetank.runtime import task_actions as act
 from surgetank.runtime.batch_assembler import BatchAssembler
+from surgetank.runtime.batch_timer import BatchTimer
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.fetch_thread import FetchThread
 from surgetank.runtime.fetcher import Fetcher, FetchPosition
@@ -69,7 +71,7 @@ class WorkerRuntime:
     of ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address,
     ``model`` the model that it serves at first. ``on_failure`` is called, from any thread, with the error that ends the
     worker. ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
-    ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
+    ``batch_sizer`` decides the size of the next batch; ``lag`` evaluates the positions of tasks.
     ``schema_gate`` holds records back until their schemas are known; None: none is held back.
     """
 
@@ -96,7 +98,7 @@ class WorkerRuntime:
         health: Health,
         on_failure: Callable[[BaseException], None],
         output_batch_bytes_max: int,
-        batch_rows_max: Callable[[], int],
+        batch_sizer: BatchSizer,
         model_calls: ModelCalls,
         lag: LagReporter,
         observer: RuntimeObserver,
@@ -117,7 +119,8 @@ class WorkerRuntime:
             {pipeline: topics},
             identity=identity,
             interval_seconds=worker.commit_interval_seconds,
-            batch_rows_max=batch_rows_max,
+            batch_rows_max=batch_sizer.rows_max,
+            backlog_rows=batch_sizer.backlog_rows,
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
@@ -159,12 +162,14 @@ class WorkerRuntime:
             clock=clock,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
+        timer = BatchTimer(batch_sizer, topics[0], event_clock)
         self._assembler = BatchAssembler(
             worker,
             mailbox,
             self._fetching,
             self.records,
-            batch_rows_max=batch_rows_max,
+            sizer=batch_sizer,
+            timer=timer,
             clock=clock,
             metrics=metrics,
         )
@@ -200,6 +205,7 @@ class WorkerRuntime:
             state=self._state,
             events=topics[0],
             scores=written.outputs[0],
+            timer=timer,
             clock=event_clock,
             metrics=metrics,
         )

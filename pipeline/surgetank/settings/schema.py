@@ -172,6 +172,20 @@ class ModelSettings(Section):
         "signatures are not verified",
     )
     threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")
+    latency_target_seconds: Seconds = Field(
+        default=0.0,
+        ge=0,
+        description="from the arrival of an event in Kafka to the commit of its score: batches are as large as this "
+        "allows for their oldest event. A backlog is processed in large batches. 0: none, and batches have up to "
+        "worker.batch_rows_max rows",
+    )
+    cache_bytes: Bytes = Field(
+        default=0,
+        ge=0,
+        description="memory for the scores of rows that the model has scored, for each version in memory; equal rows "
+        "are scored once. Batches bypass the cache while it takes more time than it saves. 0: no cache",
+    )
+    cache_ttl_seconds: Seconds = Field(default=300.0, gt=0, description="a score is kept for this long at most")
     call_deadline_seconds: Seconds = Field(
         default=20.0, gt=0, description="a model call that takes longer ends the process with exit code 4"
     )

@@ -42,6 +42,8 @@ WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
 WRITTEN = Label("outcome", values=frozenset({"written", "lost"}))
+CACHED = Label("outcome", values=frozenset({"hit", "repeat", "miss", "bypass"}))
+LIMIT = Label("reason", values=frozenset({"cost", "safety", "load", "backlog", "cap", "unknown"}))  # tested
 PIPELINE = Label("pipeline", shape=r"[ -~]{1,100}", bound=1)
 
 # Fine around the latency objectives (tens of milliseconds), coarse above.
@@ -114,6 +116,44 @@ class Metrics(Catalogue):
             "behind.",
             unit="seconds",
         )
+
+        # Sizes of batches.
+        self.batch_limit_rows = Gauge("batch_limit", "Largest number of rows of the next batch.", unit="rows")
+        self.batch_limits = Counter(
+            "batch_limits",
+            "Sizes chosen for model.latency_target_seconds, one for each batch, by what bounds the size: `cost` the "
+            "target, `safety` the target after batches that exceeded it, `load` smaller batches would not help, "
+            "`backlog` throughput, `cap` worker.batch_rows_max, `unknown` larger batches were not measured yet.",
+            (LIMIT,),
+        )
+        self.batch_row_seconds = Gauge(
+            "batch_row", "Estimated time that each further row adds to a batch.", unit="seconds"
+        )
+        self.batch_fixed_seconds = Gauge(
+            "batch_fixed", "Estimated time of a batch that does not depend on its rows.", unit="seconds"
+        )
+        self.latency_target_seconds = Gauge(
+            "latency_target", "The setting model.latency_target_seconds; 0 is none.", unit="seconds"
+        )
+        self.latency_least_seconds = Gauge(
+            "latency_least",
+            "Least latency target within reach at the present cost of one row and of a commit; a smaller target is "
+            "missed.",
+            unit="seconds",
+        )
+
+        # Prediction cache.
+        self.cache_rows = Counter(
+            "cache_rows",
+            "Rows to score with a prediction cache: `hit` was known, `repeat` is equal to another row of its batch, "
+            "`miss` was scored, `bypass` was not looked up because the cache does not pay.",
+            (CACHED,),
+        )
+        self.cache_saved_seconds = Counter(
+            "cache_saved", "Estimated time of the model calls that the prediction cache saved.", unit="seconds"
+        )
+        self.cache_spent_seconds = Counter("cache_spent", "Time that the prediction cache took itself.", unit="seconds")
+        self.cache_bytes = Gauge("cache", "Size of the rows in the prediction cache.", unit="bytes")
 
         # Transactions.
         self.transactions = Counter("transactions", "Transactions ended, by outcome.", (OUTCOME,))

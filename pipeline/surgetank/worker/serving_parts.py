@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from surgetank.batch_sizing import BatchSizer
 from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
 from surgetank.errors import StartupError
@@ -13,7 +14,6 @@ from surgetank.processing.shadow_admission import Skipped
 from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.records import ModelVersion
 from surgetank.runtime.worker_runtime import WorkerRuntime
-from surgetank.serving.batch_sizer import BatchSizer, FixedBatchSizer
 from surgetank.serving.loaded_models import LoadedModels
 from surgetank.serving.model import Model
 from surgetank.serving.router import PlanRouter, ServedModels
@@ -23,6 +23,7 @@ from surgetank.settings import Settings
 from surgetank.state.predictions import encode_version
 from surgetank.telemetry.metrics import Metrics
 from surgetank.timeline.timeline_reporter import TimelineReporter, describe_plan
+from surgetank.worker.batch_parts import batch_sizer, cached
 from surgetank.worker.processing_parts import find_model, open_model
 from surgetank.worker.wire_parts import WireParts
 
@@ -152,18 +153,18 @@ def serving_parts(
     with the timestamps of the events. The pinned version answers too if the primary of the plan cannot be served.
     Raises ModelError if the pinned version cannot be served either.
     """
-    sizer = FixedBatchSizer(settings.worker.batch_rows_max)
 
     def load(version: str) -> Model:
         bundle = find_model(pipeline, settings, folder, version)
         model = open_model(bundle, pipeline, settings)
         if pipeline.changelogs:
             encode_version(model.version)  # raises if the table of last scores cannot store it
-        model.warm_up(sizer.rows_max())
+        model.warm_up(settings.worker.batch_rows_max)
         metrics.model_bundle_info.set(1, model=bundle.name, version=bundle.version, digest=bundle.digest)
-        return model
+        return cached(settings, model, clock, metrics)
 
     first = _first(plan, load)
+    sizer = batch_sizer(settings, first, metrics)
     reporter = ServingReporter(metrics)
     models = LoadedModels(ServingPlan(first.version), {first.version: first}, load, listener=reporter, clock=clock)
     reporter.show(models.current())
