@@ -56,7 +56,7 @@ def test_rows_of_a_worker_reach_a_verdict(factor: float, decision: Decision) -> 
     random = np.random.default_rng(11)
     keys = random.integers(0, 2**63, 4000).astype(np.uint64)
     mine = random.random(4000) < 0.05
-    rates = random.beta(0.2, 0.2 * 19, 4000) * np.where(mine, factor, 1.0)
+    rates = random.beta(2, 2 * 19, 4000) * np.where(mine, factor, 1.0)
     worker = StepMeasurements(ScoreScale(), latency_bound=0.1)
     for second in range(30):
         for part in range(4):

@@ -104,9 +104,7 @@ def test_a_stream_of_errors_gives_the_e_process_of_ville() -> None:
     """Error by error: which of the versions had it."""
     mine = np.random.default_rng(1).random(300) < 0.1
     by_ville = BernoulliTest(0.05, prior=(5.0, 95.0)).fit(mine.astype(float)).log_e_values_
-    ours = [
-        count_test.log_e_value(int(mine[:n].sum()), n - int(mine[:n].sum()), 0.05) for n in range(1, len(mine) + 1)
-    ]
+    ours = [count_test.log_e_value(int(mine[:n].sum()), n - int(mine[:n].sum()), 0.05) for n in range(1, len(mine) + 1)]
     assert ours == pytest.approx(by_ville.tolist(), abs=1e-8)
 
 

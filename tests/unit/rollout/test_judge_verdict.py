@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from surgetank.rollout.judge.counts import ShadowCounts, StepCounts, VersionCounts
 from surgetank.rollout.judge.metrics import GUARD_RAILS, GuardRail, Metric
 from surgetank.rollout.judge.next_command import CommandKind, Progress, next_command
-from surgetank.rollout.judge.paired_test import PairSums
+from surgetank.rollout.judge.paired_test import NO_PAIRS, PairSums
 from surgetank.rollout.judge.plan import Plan, Step, parse_plan
 from surgetank.rollout.judge.share_check import check_share
 from surgetank.rollout.judge.sums import KeySums
@@ -42,7 +42,7 @@ def version(rows: int, errors: int, mean: float = 0.0, not_a_number: int = 0) ->
     )
 
 
-def canary(candidate: VersionCounts, primary: VersionCounts, slow: PairSums = PairSums()) -> StepCounts:
+def canary(candidate: VersionCounts, primary: VersionCounts, slow: PairSums = NO_PAIRS) -> StepCounts:
     """Return the counts of a step without shadow rows."""
     return StepCounts(candidate, primary, slow=slow)
 
@@ -145,9 +145,9 @@ def test_other_distributions_and_losses_roll_back() -> None:
     extreme = moved + VersionCounts(bins=(3000, 500, 500, 500, 500, 500, 500, 500, 500, 3000))
     assert "distributed differently" in judge(canary(extreme, primary), STEP, 5).why
     losses = [KeySums.of_independent(1000, 1000 * mean, 1000 * (mean * mean + 0.01)) for mean in (0.3, 0.2)]
-    worse = [each + VersionCounts(losses=sums) for each, sums in zip((candidate, primary), losses, strict=True)]
-    assert "loss against labels differs by +0.0" in judge(canary(*worse), STEP, 5).why
-    assert judge(canary(*reversed(worse)), STEP, 5).decision is not Decision.ROLL_BACK
+    high, low = (VersionCounts(losses=sums) for sums in losses)
+    assert "loss against labels differs by +0.0" in judge(canary(candidate + high, primary + low), STEP, 5).why
+    assert judge(canary(candidate + low, primary + high), STEP, 5).decision is not Decision.ROLL_BACK
 
 
 def test_a_tolerated_difference_of_scores_is_no_harm() -> None:
@@ -182,7 +182,15 @@ def test_a_wrong_share_of_keys_pauses() -> None:
 
 @pytest.mark.parametrize(
     ("candidate", "primary", "trusted"),
-    [(0, 0, True), (0, 100, True), (0, 1000, False), (5, 95, True), (540, 9460, True), (700, 9300, False), (1000, 0, False)],
+    [
+        (0, 0, True),
+        (0, 100, True),
+        (0, 1000, False),
+        (5, 95, True),
+        (540, 9460, True),
+        (700, 9300, False),
+        (1000, 0, False),
+    ],
 )
 def test_a_share_is_trusted_within_chance_and_tolerance(candidate: int, primary: int, trusted: bool) -> None:
     """Of 5 %; also where one version has no keys at all."""

@@ -1,4 +1,4 @@
-"""Counts of blocks: a key counts once in a window of time, however many rows it has there. Bounded memory, whole columns.
+"""Counts of blocks: a key counts once in a window of time, however many rows it has there. Bounded memory.
 
 A table has the keys that one version scored since the start of a step. When it is full, it keeps those whose hash is
 in the lower half, and from then on ignores the others: a sample of keys, chosen without regard to what they did. The

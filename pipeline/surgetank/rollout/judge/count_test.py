@@ -1,7 +1,7 @@
 """An e-process for counts: is the candidate's share of all errors larger than its share of the rows seen?
 
-If both versions err alike, an error belongs to the candidate with the probability rho, its share of the blocks seen. The
-Bayes factor of a Beta(rho m, (1 - rho) m) mixture against that, for S errors of the candidate and F others,
+If both versions err alike, an error belongs to the candidate with the probability rho, its share of the blocks seen.
+The Bayes factor of a Beta(rho m, (1 - rho) m) mixture against that, for S errors of the candidate and F others,
 
     E = B(rho m + S, (1 - rho) m + F) / B(rho m, (1 - rho) m) / (rho^S (1 - rho)^F)
 
@@ -21,8 +21,8 @@ PRIOR_ERRORS = 100.0  # m: the mixture is as wide as the doubtful shares after s
 class CountEvidence:
     """Evidence that the candidate errs more often.
 
-    ``log_e``: logarithm of the e-value, 0 without errors. ``worse``: the candidate's share of the errors exceeds its share
-    of the blocks; only then ``log_e`` is evidence of harm. ``share``: of the candidate in the blocks seen, 0 to 1.
+    ``log_e``: logarithm of the e-value, 0 without errors. ``worse``: the candidate's share of the errors exceeds its
+    share of the blocks; only then ``log_e`` is evidence of harm. ``share``: of the candidate in the blocks seen, 0 to 1.
     ``design``: the factor by which errors of alike rows were discounted.
     """
 
@@ -45,7 +45,9 @@ def log_e_value(candidate: float, others: float, share: float, prior: float = PR
     if not 0 < share < 1:
         raise ValueError(f"the share of the candidate must be between 0 and 1 (exclusive), not {share}")
     a, b = share * prior, (1 - share) * prior
-    return log_beta(a + candidate, b + others) - log_beta(a, b) - candidate * math.log(share) - others * math.log1p(-share)
+    return (
+        log_beta(a + candidate, b + others) - log_beta(a, b) - candidate * math.log(share) - others * math.log1p(-share)
+    )
 
 
 def evidence(candidate: KeySums, others: KeySums) -> CountEvidence:

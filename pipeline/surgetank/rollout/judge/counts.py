@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from surgetank.rollout.judge.paired_test import PairSums
-from surgetank.rollout.judge.sums import KeySums
+from surgetank.rollout.judge.paired_test import NO_PAIRS, PairSums
+from surgetank.rollout.judge.sums import NO_KEYS, KeySums
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,17 @@ class VersionCounts:
 
     ``rows``: all of them. ``keys``: distinct keys, of the part of all keys that both versions' counts compare.
     ``errors``: blocks in which the model raised for a row, ``not_a_number``: in which it gave NaN or infinity.
-    ``scores``: of the first score of each block, on the ``ScoreScale``, in standard deviations. ``bins``: keys by the bin of
-    their first score in the step; empty if the scale has none. ``losses``: of blocks whose label came.
+    ``scores``: of the first score of each block, on the ``ScoreScale``, in standard deviations. ``bins``: keys by the bin
+    of their first score in the step; empty if the scale has none. ``losses``: of blocks whose label came.
     """
 
     rows: int = 0
     keys: int = 0
-    errors: KeySums = KeySums()
-    not_a_number: KeySums = KeySums()
-    scores: KeySums = KeySums()
+    errors: KeySums = NO_KEYS
+    not_a_number: KeySums = NO_KEYS
+    scores: KeySums = NO_KEYS
     bins: tuple[int, ...] = ()
-    losses: KeySums = KeySums()
+    losses: KeySums = NO_KEYS
 
     def __add__(self, other: "VersionCounts") -> "VersionCounts":
         """Return the counts of both. Raises ValueError if their bins differ in number."""
@@ -52,9 +52,9 @@ class ShadowCounts:
     """
 
     rows: int = 0
-    errors: PairSums = PairSums()
-    not_a_number: PairSums = PairSums()
-    differences: KeySums = KeySums()
+    errors: PairSums = NO_PAIRS
+    not_a_number: PairSums = NO_PAIRS
+    differences: KeySums = NO_KEYS
 
     def __add__(self, other: "ShadowCounts") -> "ShadowCounts":
         """Return the counts of both."""
@@ -66,6 +66,9 @@ class ShadowCounts:
         )
 
 
+NO_ROWS, NO_SHADOW = VersionCounts(), ShadowCounts()
+
+
 @dataclass(frozen=True, slots=True)
 class StepCounts:
     """All counts of one step of a rollout.
@@ -74,10 +77,10 @@ class StepCounts:
     the seconds in which both versions were called.
     """
 
-    candidate: VersionCounts = VersionCounts()
-    primary: VersionCounts = VersionCounts()
-    shadow: ShadowCounts = ShadowCounts()
-    slow: PairSums = PairSums()
+    candidate: VersionCounts = NO_ROWS
+    primary: VersionCounts = NO_ROWS
+    shadow: ShadowCounts = NO_SHADOW
+    slow: PairSums = NO_PAIRS
 
     def __add__(self, other: "StepCounts") -> "StepCounts":
         """Return the counts of both, for example of two workers. Raises ValueError if their bins differ in number."""

@@ -71,5 +71,5 @@ def rate_difference(candidate: KeySums, primary: KeySums, alpha: float) -> Inter
 
 
 def paired_rate(sums: KeySums, alpha: float) -> Interval:
-    """Return the interval of a mean of differences -1, 0, 1; one difference of each sign is added, for the same reason."""
+    """Return the interval of a mean of differences -1, 0, 1; one of each sign is added, for the same reason."""
     return mean(sums + KeySums.of_independent(2, 0, 2), alpha)

@@ -93,8 +93,10 @@ def harms(counts: StepCounts, rails: Sequence[GuardRail], alpha: float, *, shado
     return tuple(_harm(counts, rail, each, shadow=shadow) for rail in rails)
 
 
-def acceptances(counts: StepCounts, rails: Sequence[GuardRail], alpha: float, *, shadow: bool) -> tuple[Acceptance, ...]:
-    """Return the finding of each rail that has a ``delta``, each at level ``alpha``: all must pass, so none is corrected."""
+def acceptances(
+    counts: StepCounts, rails: Sequence[GuardRail], alpha: float, *, shadow: bool
+) -> tuple[Acceptance, ...]:
+    """Return the finding of each rail that has a ``delta``, each at level ``alpha``: all must pass, so no correction."""
     return tuple(
         _acceptance(_excess(counts, rail.metric, alpha, shadow=shadow), rail, rail.delta)
         for rail in rails

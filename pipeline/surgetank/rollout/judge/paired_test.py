@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from surgetank.rollout.judge.count_test import log_beta
-from surgetank.rollout.judge.sums import KeySums
+from surgetank.rollout.judge.sums import NO_KEYS, KeySums
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class PairSums:
 
     only_candidate: int = 0
     only_primary: int = 0
-    difference: KeySums = KeySums()
+    difference: KeySums = NO_KEYS
 
     def __add__(self, other: "PairSums") -> "PairSums":
         """Return the sums of both."""
@@ -40,9 +40,12 @@ class PairSums:
 
     @property
     def design(self) -> float:
-        """Return the factor by which blocks of the same keys are discounted, at least 1: all errors of a key may agree."""
+        """Return the factor by which blocks of the same keys are discounted, at least 1."""
         discordant = self.only_candidate + self.only_primary
         return max(1.0, self.difference.squares / discordant) if discordant else 1.0
+
+
+NO_PAIRS = PairSums()
 
 
 def log_e_value(only_candidate: float, only_primary: float) -> float:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 ROWS_MIN = 1000
 PATTERN = re.compile(
@@ -53,7 +54,7 @@ def parse_plan(text: str) -> Plan:
     """
     steps = tuple(_step(part.strip(), text) for part in text.split(","))
     shares = [-1.0 if step.share is None else step.share for step in steps]
-    if any(after <= before for before, after in zip(shares, shares[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(shares)):
         raise _wrong(text, "a shadow comes first, and each share is larger than the one before")
     if shares[-1] != 1:
         raise _wrong(text, "the last step must be 100%")

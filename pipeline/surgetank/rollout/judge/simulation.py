@@ -1,8 +1,8 @@
-"""Simulated steps of a rollout, second by second: how soon the judge sees a bad version, how often it blames a good one.
+"""Simulated steps of a rollout: how soon the judge sees a bad version, how often it blames a good one.
 
 Whole columns of one run are drawn at once, as the counts that workers would report; the judge itself is the real one.
-Rows are of two kinds. Independent: each row has a key of its own. Sticky: some thousand keys return again and again, each
-with its own rate of errors, its own mean score and its own traffic, several rows in a window.
+Rows are of two kinds. Independent: each row has a key of its own. Sticky: some thousand keys return again and again,
+each with its own rate of errors, its own mean score and its own traffic, several rows in a window.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from surgetank.rollout.judge.counts import ShadowCounts, StepCounts, VersionCoun
 from surgetank.rollout.judge.paired_test import PairSums
 from surgetank.rollout.judge.plan import Step
 from surgetank.rollout.judge.sums import KeySums
-from surgetank.rollout.judge.verdict import Decision, Rules, judge
+from surgetank.rollout.judge.verdict import RULES, Decision, Rules, judge
 
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -36,8 +36,8 @@ class Scenario:
 
     ``rate``: rows per second. ``share`` of the rows that the candidate answers for; None for a shadow of all rows.
     ``errors``: the primary's share of rows with an error, ``factor``: the candidate's is so many times as high; on
-    shadow rows the candidate has all errors of the primary and new ones, unless the factor is 1: then half of the errors
-    of each are its own. ``shift``: of the candidate's scores, in standard deviations. ``keys``: 0 for independent rows,
+    shadow rows the candidate has all errors of the primary and new ones, unless the factor is 1: then half of the
+    errors of each are its own. ``shift``: of the candidate's scores, in standard deviations. ``keys``: 0 for independent rows,
     else the number of sticky keys, which count once per ``window`` seconds.
     """
 
@@ -56,7 +56,7 @@ class Scenario:
         return Step(self.share, ENDLESS)
 
 
-def seconds_until_alarm(scenario: Scenario, seed: int, rules: Rules = Rules()) -> int | None:
+def seconds_until_alarm(scenario: Scenario, seed: int, rules: Rules = RULES) -> int | None:
     """Return after how many seconds the judge, asked each second, rolls back or pauses; None if it does not."""
     step = scenario.step
     for second, counts in enumerate(looks(scenario, seed), 1):
@@ -215,9 +215,9 @@ def _sticky(random: np.random.Generator, scenario: Scenario, rows: Int64s) -> li
     both = []
     for each, seconds in ((mine, rows[0]), (~mine, rows[1])):
         part = _Blocks(blocks.rows[each], blocks.first[each], blocks.start, blocks.window)
-        sums = (_flag_sums(part, flags[each], at[each], scenario.seconds) for flags, at in (errors, others))
+        raised, bad = (_flag_sums(part, flags[each], at[each], scenario.seconds) for flags, at in (errors, others))
         values, bins = _value_sums(part, scores[each], scenario.seconds)
-        both.append(_versions(random, seconds, *sums, values, bins))
+        both.append(_versions(random, seconds, raised, bad, values, bins))
     return both
 
 
@@ -244,7 +244,7 @@ def _flag_sums(blocks: _Blocks, flags: npt.NDArray[np.bool_], at: Int64s, second
 
 
 def _change_sums(blocks: _Blocks, change: Int64s, at: Int64s, seconds: int) -> list[KeySums]:
-    """Return the sums after each second, if a block changes its key's total by ``change``, int64 [K, W], at a second."""
+    """Return the sums after each second; a block changes its key's total by ``change``, int64 [K, W], at a second."""
     seen = blocks.seen
     n, total = _before(seen.astype(np.int64)), _before(change)
     changed = change != 0
@@ -283,7 +283,8 @@ def _value_sums(blocks: _Blocks, values: Float64s, seconds: int) -> tuple[list[K
 
 def _before(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the sums of each key's earlier windows, [K, W]."""
-    return np.cumsum(values, axis=1) - values
+    before: npt.NDArray[Any] = np.cumsum(values, axis=1) - values
+    return before
 
 
 def _cumulated(seconds: int, **changes: tuple[tuple[Int64s, npt.NDArray[Any]], ...]) -> list[KeySums]:

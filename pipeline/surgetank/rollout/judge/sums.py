@@ -58,6 +58,9 @@ class KeySums:
         return max(0.0, self.squares - 2 * mean * self.products + mean * mean * self.blocks_squared)
 
 
+NO_KEYS = KeySums()
+
+
 def design_effect(first: KeySums, second: KeySums) -> float:
     """Return by which factor a flag's counts have more variance than counts of independent blocks; at least 1.
 

@@ -30,6 +30,9 @@ class Rules:
     alpha: float = 0.01
 
 
+RULES = Rules()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A decision, why, and the findings behind it; ``acceptances`` is empty before the minimum of the step."""
@@ -40,7 +43,7 @@ class Verdict:
     acceptances: tuple[Acceptance, ...] = ()
 
 
-def judge(counts: StepCounts, step: Step, seconds: float, rules: Rules = Rules()) -> Verdict:
+def judge(counts: StepCounts, step: Step, seconds: float, rules: Rules = RULES) -> Verdict:
     """Return the verdict about a step with share below 1, after ``seconds`` of it. It may be asked at any time.
 
     Harm is the first question, because going back is safe even if the measurement is doubtful. Then the share of keys
@@ -49,7 +52,9 @@ def judge(counts: StepCounts, step: Step, seconds: float, rules: Rules = Rules()
     shadow = step.share is None
     found = harms(counts, rules.rails, rules.alpha, shadow=shadow)
     if guilty := [harm for harm in found if harm.found]:
-        return Verdict(Decision.ROLL_BACK, "; ".join(harm_sentence(counts, harm, shadow=shadow) for harm in guilty), found)
+        return Verdict(
+            Decision.ROLL_BACK, "; ".join(harm_sentence(counts, harm, shadow=shadow) for harm in guilty), found
+        )
     if step.share is not None:
         share = check_share(counts.candidate.keys, counts.primary.keys, step.share)
         if not share.trusted:
@@ -79,8 +84,8 @@ def harm_sentence(counts: StepCounts, harm: Harm, *, shadow: bool) -> str:
             return f"scores are distributed differently ({e_value})"
         case Metric.LATENCY:
             return (
-                f"calls of the candidate alone were slow in {counts.slow.only_candidate:,} seconds, of the primary alone "
-                f"in {counts.slow.only_primary:,} ({e_value})"
+                f"calls of the candidate alone were slow in {counts.slow.only_candidate:,} seconds, of the primary "
+                f"alone in {counts.slow.only_primary:,} ({e_value})"
             )
         case Metric.ERRORS | Metric.NOT_A_NUMBER if shadow:
             pairs = counts.shadow.errors if harm.metric is Metric.ERRORS else counts.shadow.not_a_number
