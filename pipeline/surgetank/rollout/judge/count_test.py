@@ -22,8 +22,8 @@ class CountEvidence:
     """Evidence that the candidate errs more often.
 
     ``log_e``: logarithm of the e-value, 0 without errors. ``worse``: the candidate's share of the errors exceeds its
-    share of the blocks; only then ``log_e`` is evidence of harm. ``share``: of the candidate in the blocks seen, 0 to 1.
-    ``design``: the factor by which errors of alike rows were discounted.
+    share of the blocks; only then ``log_e`` is evidence of harm. ``share``: of the candidate in the blocks seen, 0 to
+    1. ``design``: the factor by which errors of alike rows were discounted.
     """
 
     log_e: float

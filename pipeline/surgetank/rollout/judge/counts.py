@@ -18,8 +18,8 @@ class VersionCounts:
 
     ``rows``: all of them. ``keys``: distinct keys, of the part of all keys that both versions' counts compare.
     ``errors``: blocks in which the model raised for a row, ``not_a_number``: in which it gave NaN or infinity.
-    ``scores``: of the first score of each block, on the ``ScoreScale``, in standard deviations. ``bins``: keys by the bin
-    of their first score in the step; empty if the scale has none. ``losses``: of blocks whose label came.
+    ``scores``: of the first score of each block, on the ``ScoreScale``, in standard deviations. ``bins``: keys by the
+    bin of their first score in the step; empty if the scale has none. ``losses``: of blocks whose label came.
     """
 
     rows: int = 0

@@ -96,7 +96,7 @@ def harms(counts: StepCounts, rails: Sequence[GuardRail], alpha: float, *, shado
 def acceptances(
     counts: StepCounts, rails: Sequence[GuardRail], alpha: float, *, shadow: bool
 ) -> tuple[Acceptance, ...]:
-    """Return the finding of each rail that has a ``delta``, each at level ``alpha``: all must pass, so no correction."""
+    """Return the finding of each rail that has a ``delta``, each at level ``alpha``: as all must pass, not divided."""
     return tuple(
         _acceptance(_excess(counts, rail.metric, alpha, shadow=shadow), rail, rail.delta)
         for rail in rails

@@ -37,8 +37,8 @@ class Scenario:
     ``rate``: rows per second. ``share`` of the rows that the candidate answers for; None for a shadow of all rows.
     ``errors``: the primary's share of rows with an error, ``factor``: the candidate's is so many times as high; on
     shadow rows the candidate has all errors of the primary and new ones, unless the factor is 1: then half of the
-    errors of each are its own. ``shift``: of the candidate's scores, in standard deviations. ``keys``: 0 for independent rows,
-    else the number of sticky keys, which count once per ``window`` seconds.
+    errors of each are its own. ``shift``: of the candidate's scores, in standard deviations. ``keys``: 0 for
+    independent rows, else the number of sticky keys, which count once per ``window`` seconds.
     """
 
     seconds: int
