@@ -63,7 +63,7 @@ REQUIRED = (
     Row("errors 5 % to 10 %", Scenario(30, errors=0.05, factor=2), share_min=0.95),
     Row("errors 1 % to 3 %", Scenario(30, errors=0.01, factor=3), share_min=0.95),
     Row("errors 1 % to 2 %", Scenario(60, errors=0.01, factor=2), share_min=0.95),
-    Row("scores +0.1 deviations", Scenario(45, shift=0.1), share_min=0.95),
+    Row("scores +0.1 sd", Scenario(45, shift=0.1), share_min=0.95),
     Row("shadow, errors 1 % to 1.2 %", Scenario(30, share=None, factor=1.2), share_min=0.95, median_max=5),
     Row("alike", Scenario(600), share_max=0.01),
     Row("alike, sticky keys", Scenario(600, keys=STICKY), share_max=0.01),
@@ -74,10 +74,11 @@ REQUIRED = (
 TOLD = (
     Row("errors 1 % to 1.2 %", Scenario(60, factor=1.2)),
     Row("errors 10 % to 12 %", Scenario(60, errors=0.1, factor=1.2)),
-    Row("scores -0.05 deviations", Scenario(60, shift=-0.05)),
+    Row("scores -0.05 sd", Scenario(60, shift=-0.05)),
     Row("sticky, errors 5 % to 10 %", Scenario(60, errors=0.05, factor=2, keys=STICKY)),
     Row("sticky, errors 1 % to 3 %", Scenario(60, factor=3, keys=STICKY)),
-    Row("sticky, scores +0.3 deviations", Scenario(60, shift=0.3, keys=STICKY)),
+    Row("sticky, scores +0.3 sd", Scenario(60, shift=0.3, keys=STICKY)),
+    Row("sticky, shadow, 1 % to 1.2 %", Scenario(60, share=None, factor=1.2, keys=STICKY)),
 )
 
 

@@ -1,6 +1,6 @@
 """What a worker measures for the judge: its batches, in whole columns, become counts of one step of a rollout.
 
-Rows are buffered for a second and then counted at once, so that a batch costs little more than copies of its columns.
+Rows are buffered for a second and then counted at once, so that a batch costs little more than a place in a list.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ UInt64s = npt.NDArray[np.uint64]
 Float64s = npt.NDArray[np.float64]
 
 WINDOW_SECONDS = 10.0  # a key counts once in it
-BUFFERED_ROWS_MAX = 1 << 16
+ROWS_PER_SECOND_MAX = 1 << 15  # of a version; of more rows, a part of the keys is counted
 PRIMARY, CANDIDATE = 0, 1
 RAISED, NOT_FINITE = 0, 1
 ONLY_CANDIDATE_RAISED, ONLY_PRIMARY_RAISED, ONLY_CANDIDATE_NOT_FINITE, ONLY_PRIMARY_NOT_FINITE = range(4)
@@ -117,13 +117,22 @@ class _Buffered:
         self._since, self._window = -np.inf, 0
 
     def add(self, now: float, window: int, keys: UInt64s, flags: Bools, values: Float64s) -> None:
-        """Keep rows; count those that wait if they are a second old, of another window, or many."""
-        if window != self._window or now - self._since >= 1 or self._waiting + len(keys) > BUFFERED_ROWS_MAX:
+        """Keep rows; count those that wait if they are a second old or of another window.
+
+        If they are too many before that, the table goes on with half of its keys: for the whole step, since a sample
+        of some seconds only would compare times with more and with fewer errors.
+        """
+        self.rows += len(keys)
+        if (chosen := self.table.sampled(keys)) is not None:
+            keys, flags, values = keys[chosen], flags[:, chosen], values[chosen]
+        if window != self._window or now - self._since >= 1:
             self.flush()
             self._since, self._window = now, window
+        elif self._waiting + len(keys) > ROWS_PER_SECOND_MAX:
+            self.flush()
+            self.table.halve()
         self._columns.append((keys, flags, values))
         self._waiting += len(keys)
-        self.rows += len(keys)
 
     def flush(self) -> BlockTable:
         """Count the rows that wait."""

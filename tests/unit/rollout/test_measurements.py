@@ -73,6 +73,24 @@ def test_losses_are_those_of_the_version_that_scored() -> None:
     assert (counts.candidate.losses.total, counts.primary.losses.blocks) == (1.5, 0)
 
 
+def test_very_many_rows_are_counted_by_a_sample_of_the_keys() -> None:
+    """Of 200,000 rows of the primary in a second; the candidate's few rows are all counted, and no row is unknown."""
+    random = np.random.default_rng(2)
+    worker = StepMeasurements(ScoreScale(), latency_bound=1)
+    hashes = random.integers(0, 2**63, 50_000).astype(np.uint64)
+    for part in range(50):
+        version = (random.random(4000) < 0.01).astype(np.int32)
+        raised = random.random(4000) < 0.1
+        chosen = random.integers(0, 25_000, 4000) + 25_000 * version
+        worker.add_answers(part / 50, hashes[chosen], version, np.ones(4000), raised)
+    counts = worker.counts()
+    assert counts.primary.rows + counts.candidate.rows == 200_000
+    assert 2000 < counts.primary.errors.keys < 10_000
+    assert counts.candidate.errors.keys > 1500
+    assert counts.candidate.keys < counts.candidate.errors.keys
+    assert 0.05 < counts.primary.keys / (counts.primary.keys + counts.candidate.keys) < 0.95
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1), st.booleans()), max_size=50), st.integers(1, 50))
 def test_counts_do_not_depend_on_the_size_of_batches(rows: list[tuple[int, int, bool]], size: int) -> None:
     """Ten rows a second, cut into batches of any size, asked for after each or only at the end."""

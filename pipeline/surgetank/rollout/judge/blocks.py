@@ -19,6 +19,7 @@ UInt64s = npt.NDArray[np.uint64]
 Float64s = npt.NDArray[np.float64]
 
 KEYS_MAX = 1 << 16
+COLUMNS = 64  # at first
 NEVER = np.iinfo(np.int64).min
 ALL_KEYS = (1 << 64) - 1
 
@@ -53,7 +54,7 @@ class ScoreScale:
 class BlockTable:
     """Blocks of one version's rows, or of rows that two versions scored: ``flags`` flags and one value of each.
 
-    Memory: ``keys_max`` keys of (50 + 16 flags) bytes. For one thread.
+    Memory: at most about ``keys_max`` keys of (116 + 32 flags) bytes. For one thread.
     """
 
     def __init__(self, flags: int, scale: ScoreScale, keys_max: int = KEYS_MAX) -> None:
@@ -61,11 +62,12 @@ class BlockTable:
         self._keys_max = keys_max
         self._limit = ALL_KEYS
         self._keys: UInt64s = np.empty(0, dtype=np.uint64)  # mixed hashes, ascending
-        # By count and key: blocks seen, blocks with a value, and blocks with each flag.
-        self._counts: Int64s = np.empty((2 + flags, 0), dtype=np.int64)
-        self._counted_in: Int64s = np.empty((2 + flags, 0), dtype=np.int64)  # the last window of each
-        self._values: Float64s = np.empty(0, dtype=np.float64)
-        self._bins: npt.NDArray[np.int16] = np.empty(0, dtype=np.int16)
+        self._column: Int64s = np.empty(0, dtype=np.int64)  # the column of each key, in the arrays below
+        # By count and column: blocks seen, blocks with a value, and blocks with each flag.
+        self._counts: Int64s = np.zeros((2 + flags, COLUMNS), dtype=np.int64)
+        self._counted_in: Int64s = np.full((2 + flags, COLUMNS), NEVER)  # the last window of each
+        self._values: Float64s = np.zeros(COLUMNS)
+        self._bins: npt.NDArray[np.int16] = np.full(COLUMNS, -1, dtype=np.int16)
 
     @property
     def limit(self) -> int:
@@ -78,10 +80,9 @@ class BlockTable:
         NaN and infinity are no values. Windows are numbers that do not decrease. A block has a flag if one of its rows
         has, and the value of its first row that has one; in which calls the rows arrive does not matter.
         """
+        if (chosen := self.sampled(keys)) is not None:
+            keys, flags, values = keys[chosen], flags[:, chosen], values[chosen]
         mixed = mix(keys)
-        if self._limit != ALL_KEYS:
-            chosen = np.flatnonzero(mixed <= np.uint64(self._limit))
-            mixed, flags, values = mixed[chosen], flags[:, chosen], values[chosen]
         m = len(mixed)
         if not m:
             return
@@ -99,12 +100,11 @@ class BlockTable:
         )
         self._count(window, ordered[starts], happened, np.append(values, 0.0)[first])
         while len(self._keys) > self._keys_max:
-            self._limit //= 2
-            self._keep(self._keys <= np.uint64(self._limit))
+            self.halve()
 
     def _count(self, window: int, keys: UInt64s, happened: Bools, values: Float64s) -> None:
         """Count what happened to distinct keys, bool [2 + f, k], in a window; each once per window."""
-        at = self._places(keys)
+        at = self._columns(keys)
         new = happened & (self._counted_in[:, at] != window)
         self._counts[:, at] += new
         self._counted_in[:, at] = np.where(happened, window, self._counted_in[:, at])
@@ -114,45 +114,70 @@ class BlockTable:
             first = np.flatnonzero(new[1] & (self._bins[at] < 0))
             self._bins[at[first]] = np.searchsorted(self._scale.edges, values[first], side="left")
 
-    def _places(self, keys: UInt64s) -> Int64s:
-        """Return where ascending distinct keys are in the table; those that it lacks are inserted."""
+    def _columns(self, keys: UInt64s) -> Int64s:
+        """Return the columns of ascending distinct keys; those that are not in the table get new ones."""
         at = np.searchsorted(self._keys, keys)
         known = np.zeros(len(keys), dtype=np.bool_)
         inside = at < len(self._keys)
         known[inside] = self._keys[at[inside]] == keys[inside]
-        if known.all():
-            return at
-        before = at[~known]
-        self._keys = np.insert(self._keys, before, keys[~known])
-        self._counts = np.insert(self._counts, before, 0, axis=1)
-        self._counted_in = np.insert(self._counted_in, before, NEVER, axis=1)
-        self._values = np.insert(self._values, before, 0.0)
-        self._bins = np.insert(self._bins, before, -1)
-        return np.searchsorted(self._keys, keys)
+        columns = np.empty(len(keys), dtype=np.int64)
+        columns[known] = self._column[at[known]]
+        if not known.all():
+            used, more = len(self._keys), len(keys) - int(known.sum())
+            columns[~known] = np.arange(used, used + more)
+            self._keys = np.insert(self._keys, at[~known], keys[~known])
+            self._column = np.insert(self._column, at[~known], columns[~known])
+            self._grow(used + more)
+        return columns
 
-    def _keep(self, kept: Bools) -> None:
-        self._keys = self._keys[kept]
+    def _grow(self, columns: int) -> None:
+        """Make room for at least so many columns."""
+        have = len(self._values)
+        if columns <= have:
+            return
+        more = max(columns, 2 * have) - have
+        self._counts = np.pad(self._counts, ((0, 0), (0, more)))
+        self._counted_in = np.pad(self._counted_in, ((0, 0), (0, more)), constant_values=NEVER)
+        self._values = np.pad(self._values, (0, more))
+        self._bins = np.pad(self._bins, (0, more), constant_values=-1)
+
+    def halve(self) -> None:
+        """Keep, and from now on count, the keys in the lower half of the hashes only."""
+        self._limit //= 2
+        kept = self._column[: self.keys_up_to(self._limit)]
+        self._keys, self._column = self._keys[: len(kept)], np.arange(len(kept))
         self._counts, self._counted_in = self._counts[:, kept], self._counted_in[:, kept]
         self._values, self._bins = self._values[kept], self._bins[kept]
+
+    def sampled(self, keys: UInt64s) -> Int64s | None:
+        """Return which rows are counted, int64 [k], by their keys' hashes; None if all are."""
+        return None if self._limit == ALL_KEYS else np.flatnonzero(mix(keys) <= np.uint64(self._limit))
 
     def keys_up_to(self, limit: int) -> int:
         """Return the number of keys whose mixed hash is at most ``limit``."""
         return int(np.searchsorted(self._keys, np.uint64(limit), side="right"))
 
+    @property
+    def _used(self) -> Int64s:
+        return self._counts[:, : len(self._keys)]
+
     def flag_sums(self, flag: int) -> KeySums:
         """Return the sums of a flag's blocks."""
-        return _sums(self._counts[0], self._counts[2 + flag].astype(np.float64))
+        counts = self._used
+        return _sums(counts[0], counts[2 + flag].astype(np.float64))
 
     def pair_sums(self, candidate: int, primary: int) -> PairSums:
         """Return the comparison of two flags that no row has both: what only the candidate, or the primary, did."""
-        mine, theirs = self._counts[2 + candidate], self._counts[2 + primary]
-        difference = _sums(self._counts[0], (mine - theirs).astype(np.float64))
+        counts = self._used
+        mine, theirs = counts[2 + candidate], counts[2 + primary]
+        difference = _sums(counts[0], (mine - theirs).astype(np.float64))
         return PairSums(int(mine.sum()), int(theirs.sum()), difference)
 
     def value_sums(self) -> KeySums:
         """Return the sums of the scaled values of blocks that have one."""
-        some = self._counts[1] > 0
-        return _sums(self._counts[1][some], self._values[some])
+        blocks, values = self._used[1], self._values[: len(self._keys)]
+        some = blocks > 0
+        return _sums(blocks[some], values[some])
 
     def bins(self) -> tuple[int, ...]:
         """Return the keys by the bin of their first value; empty without a scale that has edges."""
