@@ -8,7 +8,7 @@ IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 LOCKS := pipeline/surgetank/kafka/local
 LOCKED_KAFKAS := $(patsubst $(LOCKS)/kafka-%.lock,%,$(wildcard $(LOCKS)/kafka-*.lock))
 
-.PHONY: help demo test test-kafka unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
+.PHONY: help demo test test-kafka unit weeks judge check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ unit: install  ## The tests that need no Kafka and no Prometheus, in two process
 
 weeks: install  ## Quiet weeks and faults of simulated traffic: false alarms, and delays until faults are seen
 	@$(BIN)/python -m tests.support.simulated_traffic $(ARGS)
+
+judge: install  ## Simulated rollouts: how soon bad versions are rolled back, how often good ones are blamed
+	@$(BIN)/python -m tests.support.judge_simulation $(ARGS)
 
 check: install  ## Format, lint, types, import rules, schema compatibility
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }

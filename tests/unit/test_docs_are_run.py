@@ -188,6 +188,7 @@ PICTURES = {
     "worker (one process": "a diagram",
     "Kafka: events, facts": "a diagram",
     "events 187,843": "what the demo printed",
+    "errors of the model in": "what the judge said in test_judge_verdict.py",
 }
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
