@@ -24,6 +24,7 @@ from surgetank.cli import (
     new,
     replay,
     schemas,
+    score,
     scores,
     settings,
     state,
@@ -57,6 +58,7 @@ app.command("dev")(dev.dev)
 app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
+app.command("score")(score.score)
 app.command("scores")(scores.scores)
 app.command("lag")(lag.lag)
 app.command("lag-exporter")(lag_exporter.lag_exporter)

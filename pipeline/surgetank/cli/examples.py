@@ -16,6 +16,10 @@ EXAMPLES = {
         "surgetank worker flights --port 9100 --set worker.batch_rows_max=1024",
     ),
     "replay": ("surgetank replay flights --rate 2000", "surgetank replay flights --rate 500 --spike 10x@20s+15s"),
+    "score": (
+        "surgetank score --bundle models/flights-late/1 --in boardings.avro --out scores.avro",
+        "surgetank score --bundle model --in - --out scores.avro --pipeline payments --state state --json",
+    ),
     "scores": ("surgetank scores flights --count 10", "surgetank scores flights --follow --json"),
     "lag": ("surgetank lag flights --watch", "surgetank lag --group another-application --json"),
     "lag-exporter": (

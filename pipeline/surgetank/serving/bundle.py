@@ -134,6 +134,16 @@ def load(directory: Path, name: str, version: str = "") -> Bundle:
     return bundle
 
 
+def read(folder: Path) -> Bundle:
+    """Return the verified bundle of a folder of any name, as it was copied to a device.
+
+    Raises ModelError if a file is missing or broken, or if model.onnx does not match the manifest.
+    """
+    bundle = Bundle(folder, _manifest(folder / MANIFEST))
+    _verify(bundle, bundle.name, bundle.version)
+    return bundle
+
+
 def write(directory: Path, manifest: Manifest, model: bytes, *, replace: bool = False) -> Bundle:
     """Write a bundle atomically, and return it as loaded.
 

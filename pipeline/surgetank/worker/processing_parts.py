@@ -27,6 +27,7 @@ from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings
 from surgetank.settings.schema import DeadLetterSettings
 from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.model_parts import model_of
 from surgetank.worker.wire_parts import WireParts, deserializers
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
@@ -48,20 +49,7 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
 
     ``folder``: the bundles, unless set otherwise.
     """
-    chosen = bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings))
-    chosen.check(pipeline.spec)
-    model = OnnxModel(
-        chosen.model,
-        name=chosen.name,
-        version=chosen.version,
-        input=chosen.manifest.input,
-        output=chosen.manifest.output,
-        features=pipeline.spec.names,
-        threads=settings.model.threads,
-    )
-    tolerance = chosen.manifest.tolerance
-    model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
-    return model
+    return model_of(bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings)), pipeline, settings)
 
 
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
