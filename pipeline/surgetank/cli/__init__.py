@@ -20,6 +20,7 @@ from surgetank.cli import (
     kafka,
     lag,
     lag_exporter,
+    models,
     monitoring,
     new,
     replay,
@@ -52,6 +53,7 @@ app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
 app.add_typer(state.app, name="state")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(models.app, name="models")
 app.command("new")(new.new)
 app.command("monitoring")(monitoring.monitoring)
 app.command("dev")(dev.dev)

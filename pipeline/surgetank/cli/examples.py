@@ -30,6 +30,10 @@ EXAMPLES = {
     "demo": ("surgetank demo", "surgetank demo flights --rate 1000 --seconds 60 --workers 2"),
     "bench": ("surgetank bench --quick", "surgetank bench --job payments --rounds 5"),
     "settings": ("surgetank settings --changed", "surgetank settings --config surgetank.toml --json"),
+    "models quantize": (
+        "surgetank models quantize flights-late:network --calibrate-from flights-features.parquet",
+        "surgetank models quantize flights-late:network --calibrate-from f.parquet --label late --attach int8 --json",
+    ),
     "monitoring": ("surgetank monitoring ops",),
     "kafka up": ("surgetank kafka up", "surgetank kafka up --brokers 3 --port 19092 --data .surgetank/three"),
     "kafka down": ("surgetank kafka down",),

@@ -17,7 +17,7 @@ ABSENT = ("faust", "mode", "confluent_kafka", "aiohttp", "aiokafka")
 # Runs the command where every package that is not named on the first line of the standard input cannot be imported.
 WITH_ONLY = """
 import sys
-allowed = set(sys.stdin.readline().split())
+allowed = set(sys.stdin.buffer.readline().decode().split())
 class Refuse:
     def find_spec(self, module, path=None, target=None):
         root = module.partition(".")[0]
