@@ -68,11 +68,12 @@ class Encoding:
             return output
 
         parts = []
-        zero = constant("zero", np.float32([0]))
+        zero = constant("zero", np.array([0], np.float32))
         for column, rates in self.rates.items():
             name = f"category_{column}"
-            value = node("Gather", (source, constant(f"{name}_at", np.int64([column]))), f"{name}_value", axis=1)
-            other = constant(f"{name}_other", np.float32([len(rates) - 1]))
+            place = constant(f"{name}_at", np.array([column], np.int64))
+            value = node("Gather", (source, place), f"{name}_value", axis=1)
+            other = constant(f"{name}_other", np.array([len(rates) - 1], np.float32))
             not_below = node("GreaterOrEqual", (value, zero), f"{name}_not_below")
             known = node("And", (not_below, node("Less", (value, other), f"{name}_below")), f"{name}_known")
             index = node("Where", (known, value, other), f"{name}_number")
@@ -83,7 +84,10 @@ class Encoding:
         filled = node("Where", (node("IsNaN", (numbers,), "numbers_missing"), means, numbers), "numbers_filled")
         centred = node("Sub", (filled, means), "numbers_centred")
         scaled = node("Mul", (centred, constant("scales", self.scales)), "numbers_scaled")
-        bounds = (constant("least", np.array(-SIZE_MAX, np.float32)), constant("greatest", np.array(SIZE_MAX, np.float32)))
+        bounds = (
+            constant("least", np.array(-SIZE_MAX, np.float32)),
+            constant("greatest", np.array(SIZE_MAX, np.float32)),
+        )
         parts.append(node("Clip", (scaled, *bounds), "numbers"))
         if len(self.missing):
             raw = node("Gather", (source, constant("missing_at", self.missing)), "missing_raw", axis=1)

@@ -13,7 +13,7 @@ from onnx import TensorProto, checker, helper, numpy_helper
 from ops.training.encoded_inputs import Encoding
 from surgetank.serving.scikit_trees import INPUT, OUTPUT
 
-Layer = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Layer = tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]
 
 _OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
 _SIDE = 64  # of the square matrices that the slow model multiplies
@@ -56,11 +56,11 @@ def slowed(model: bytes, features: int) -> bytes:
         *graph.initializer,
         numpy_helper.from_array(np.float32(0.2) * np.sin(number), "mixing"),
         numpy_helper.from_array(np.cos(number)[None], "start"),
-        numpy_helper.from_array(np.int64([-1, 1, 1]), "each_row"),
+        numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "each_row"),
         numpy_helper.from_array(np.array(_ROUNDS, np.int64), "rounds"),
         numpy_helper.from_array(np.array(True), "always"),
-        numpy_helper.from_array(np.int64([1, 2]), "sides"),
-        numpy_helper.from_array(np.int64([-1, 1]), "column"),
+        numpy_helper.from_array(np.array([1, 2], np.int64), "sides"),
+        numpy_helper.from_array(np.array([-1, 1], np.int64), "column"),
         numpy_helper.from_array(np.array(0.5, np.float32), "half"),
     ]
     nodes += [

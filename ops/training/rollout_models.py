@@ -1,4 +1,4 @@
-"""Make versions of the flights model for tests of a rollout and for its demo: ``python -m ops.training.rollout_models``.
+"""Make versions of the flights model for rollouts in tests and demo: ``python -m ops.training.rollout_models``.
 
 All are versions of one model and read the same features, so that each can replace each. They lie in a folder of their
 own, ops/training/rollout-models/: workers of the flights pipeline find one version only in topology/models/.
@@ -160,9 +160,8 @@ def main() -> int:
     differing = []
     for manifest, model in trained(PIPELINES[arguments.model]):
         (measured,) = manifest.figures.values()
-        print(
-            f"{manifest.version:9} {len(model):7,} bytes, AUC {measured['auc']:.4f}, log loss {measured['log_loss']:.4f}"
-        )
+        quality = f"AUC {measured['auc']:.4f}, log loss {measured['log_loss']:.4f}"
+        print(f"{manifest.version:9} {len(model):7,} bytes, {quality}")
         if not arguments.check:
             write(arguments.directory, manifest, model, replace=True)
         elif load(arguments.directory, manifest.name, manifest.version).manifest.sha256 != manifest.sha256:

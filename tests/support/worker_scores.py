@@ -66,9 +66,7 @@ def worker_scores(
         wire_parts(pipeline, settings, clock),
         stateful=stateful,
         scorer=Scorer(SingleModelRouter(model_of(bundle.read(folder), pipeline, settings)), clock),
-        limits=TopicLimits(
-            BYTES_MAX, RecordBytes(BYTES_MAX, 0), None, {}, frozenset(), BYTES_MAX, TaskLimit(1, "")
-        ),
+        limits=TopicLimits(BYTES_MAX, RecordBytes(BYTES_MAX, 0), None, {}, frozenset(), BYTES_MAX, TaskLimit(1, "")),
         clock=clock,
         metrics=metrics,
         warnings=warnings,

@@ -49,7 +49,8 @@ def quantize(
         float, typer.Option(min=0, help="Refuse a form with a score that differs by more than this.")
     ] = 0.02,
     directory: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder of bundles; default: model.directory, else topology/models.")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder of bundles; default: model.directory, else topology/models."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +80,9 @@ def quantize(
         command = f"surgetank models quantize {model} --calibrate-from {calibrate_from.name} --attach {form.kind}"
         written = write_version(folder, chosen, form, version or f"{wanted}-{form.kind}", command)
     if as_json:
-        print_json({"model": model, "rows": len(recorded.matrix), "forms": _objects(forms), "written": _folder(written)})
+        print_json(
+            {"model": model, "rows": len(recorded.matrix), "forms": _objects(forms), "written": _folder(written)}
+        )
     else:
         _print(model, len(recorded.matrix), forms)
         if written is not None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a progress bar on stderr; yield a callback that takes the current step, the amount done and the total, or None."""
+    """Show a progress bar on stderr; yield a callback for the current step, the amount done, and the total or None."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

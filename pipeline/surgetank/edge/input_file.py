@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -80,12 +80,13 @@ def open_stream(name: str, option: str) -> Iterator[CountedStream]:
     if name == STANDARD_INPUT:
         yield CountedStream(sys.stdin.buffer)
         return
-    try:
-        stream, size = Path(name).open("rb"), Path(name).stat().st_size
-    except OSError as error:
-        raise SettingsError(f"{option} {name}: {error.strerror}") from None
-    with stream:
-        yield CountedStream(stream, size)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(name).open("rb"))
+            counted = CountedStream(stream, Path(name).stat().st_size)
+        except OSError as error:
+            raise SettingsError(f"{option} {name}: {error.strerror}") from None
+        yield counted
 
 
 def json_lines(stream: CountedStream, what: str) -> Iterator[pa.LargeBinaryArray]:

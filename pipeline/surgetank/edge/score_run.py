@@ -62,7 +62,7 @@ class ScoreFiles:
 
 @dataclass(frozen=True, slots=True)
 class ScoreReport:
-    """What a run did. ``events`` are those read, each a score, filtered, or a dead letter; facts may be dead letters too.
+    """What a run did. Each of ``events`` is a score, filtered, or a dead letter; facts may be dead letters too.
 
     ``dead_letters`` counts them by step and reason, as ``infer: not_a_number``.
     """
@@ -112,9 +112,7 @@ def score_files(
         processor = BatchProcessor(
             pipeline,
             events=filtering(opened[pipeline.events.topic].deserializer, pipeline.events.only),
-            facts={
-                each.topic: filtering(opened[each.topic].deserializer, each.only) for each in pipeline.table_facts
-            },
+            facts={each.topic: filtering(opened[each.topic].deserializer, each.only) for each in pipeline.table_facts},
             stateful=_stateful(pipeline, state, settings, metrics, warnings),
             feature_log=None,
             scorer=Scorer(SingleModelRouter(model), clock),
@@ -234,7 +232,7 @@ def _inputs(pipeline: Pipeline, files: ScoreFiles) -> Iterator[tuple[Events, str
     wanted = {each.topic: each for each in pipeline.table_facts}
     if missing := [topic for topic in wanted if topic not in files.facts]:
         raise TopologyError(
-            f"pipeline {pipeline.name!r} has features of the facts on {missing[0]!r}: name the file of these facts with "
+            f"pipeline {pipeline.name!r} has features of the facts on {missing[0]!r}: name their file with "
             f"--facts {missing[0]}=FILE"
         )
     if unknown := [topic for topic in files.facts if topic not in wanted]:

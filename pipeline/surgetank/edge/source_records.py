@@ -8,6 +8,7 @@ events come before facts, as in ``surgetank.offline.history``.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -152,7 +153,7 @@ def _interleaved(taken: Sequence[tuple[_Waiting, int, int]], rows_max: int) -> I
     runs = [*edges.tolist(), len(of)]
     at = [start for _, start, _ in taken]
     batch: list[PartitionRecords] = []
-    for begin, end in zip(runs, runs[1:], strict=False):
+    for begin, end in pairwise(runs):
         number = int(of[begin])
         each, size = taken[number][0], end - begin
         if batch and begin % rows_max == 0:

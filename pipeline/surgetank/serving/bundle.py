@@ -48,6 +48,7 @@ class Manifest(BaseModel):
     )
     figures: dict[str, Any] = Field(description="how good it is, on which data")
     created_by: str = Field(description="the command that makes this bundle again")
+    parent: str = Field(default="", description="the version that it replaces or was made from, as flights-late:1")
 
     @field_validator("features")
     @classmethod

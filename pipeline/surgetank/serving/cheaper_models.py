@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from surgetank.clock import Clock
 from surgetank.errors import ModelError
-from surgetank.serving.bundle import Bundle, sha256, write
+from surgetank.serving.bundle import Bundle, Manifest, sha256, write
 from surgetank.serving.model import Float32s
 from surgetank.serving.model_comparison import ModelCost, ScoreDifference, compare_scores, open_and_measure
 from surgetank.serving.onnx_model import OnnxModel
@@ -103,9 +103,15 @@ def write_version(directory: Path, bundle: Bundle, form: CheaperModel, version: 
         if value is not None
     }
     figures = {**bundle.manifest.figures, f"{form.kind} against {bundle.version}": difference}
-    manifest = bundle.manifest.model_copy(
-        update={"version": version, "sha256": sha256(form.model), "figures": figures, "created_by": command}
-    )
+    changed = {
+        "version": version,
+        "sha256": sha256(form.model),
+        "figures": figures,
+        "created_by": command,
+        "parent": f"{bundle.name}:{bundle.version}",
+    }
+    # Checksums by file are those of the other model.
+    manifest = Manifest.model_validate(bundle.manifest.model_dump(exclude={"files"}) | changed)
     return write(directory, manifest, form.model)
 
 
@@ -118,7 +124,7 @@ def _dependence(bundle: Bundle, model: OnnxModel, kind: str) -> str:
         if kind == DYNAMIC:
             return (
                 "it scales activations by the values of the whole batch, so that the score of an event depends on the "
-                "others; use int8, which is scaled by recorded inputs. It suits only models that score one event at a time"
+                "others; use int8, which is scaled by recorded inputs. It suits models that score one event at a time"
             )
         return str(error)
     return ""

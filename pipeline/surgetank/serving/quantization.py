@@ -39,6 +39,8 @@ def make_variant(kind: str, model: bytes, *, input_name: str, calibration: Float
     ``calibration`` is float32 [n, F], recorded inputs; int8 uses up to 1,000 of its rows. Raises ModelError, which says
     what cannot be changed so, and why.
     """
+    if kind not in KINDS:
+        raise ValueError(f"no kind {kind!r}; there is: {', '.join(KINDS)}")
     proto = onnx.load_model_from_string(model)
     if kind != "optimized":
         _check_has_products(kind, proto)
@@ -52,14 +54,10 @@ def make_variant(kind: str, model: bytes, *, input_name: str, calibration: Float
                     _halve(proto, target)
                 case "int8":
                     _quantize(_prepared(proto, Path(folder)), target, input_name, calibration)
-                case "int8-dynamic":
-                    _quantize_dynamically(_prepared(proto, Path(folder)), target)
                 case _:
-                    raise ValueError(f"no kind {kind!r}; there is: {', '.join(KINDS)}")
+                    _quantize_dynamically(_prepared(proto, Path(folder)), target)
             return target.read_bytes()
-    except ValueError as error:
-        raise ModelError(f"{kind}: {error}") from None
-    except Exception as error:  # the tools raise errors of many types
+    except Exception as error:  # noqa: BLE001 - the tools raise errors of many types
         raise ModelError(f"{kind}: ONNX Runtime cannot make it: {type(error).__name__}: {error}") from None
 
 
@@ -104,7 +102,7 @@ def _quantize(prepared: Path, target: Path, input_name: str, calibration: Float3
     from onnxruntime import quantization
 
     if not len(calibration):
-        raise ValueError("there are no recorded inputs to scale by")
+        raise ModelError("there are no recorded inputs to scale by")
     step = max(1, len(calibration) // _CALIBRATION_ROWS)
     rows = calibration[::step][:_CALIBRATION_ROWS]
 

@@ -7,7 +7,7 @@ from surgetank.settings import Settings
 
 
 def model_of(chosen: Bundle, pipeline: Pipeline, settings: Settings) -> OnnxModel:
-    """Return the model of a bundle, checked against the pipeline's features, and that scores do not depend on the batch.
+    """Return the model of a bundle, checked against the features, and that scores do not depend on the batch.
 
     Raises ModelError, which names the first difference.
     """

@@ -49,7 +49,9 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
 
     ``folder``: the bundles, unless set otherwise.
     """
-    return model_of(bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings)), pipeline, settings)
+    return model_of(
+        bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings)), pipeline, settings
+    )
 
 
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:

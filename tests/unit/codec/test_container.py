@@ -62,6 +62,14 @@ def bodies(content: bytes) -> list[bytes]:
     return [body for part in ContainerReader(io.BytesIO(content), "events").values() for body in part.to_pylist()]
 
 
+def bodies_or_refusal(content: bytes) -> list[bytes] | StartupError:
+    """Return the same, or why the file is refused."""
+    try:
+        return bodies(content)
+    except StartupError as error:
+        return error
+
+
 @given(st.lists(events, max_size=30), st.sampled_from(["null", "deflate", "bzip2", "xz"]))
 def test_the_records_of_a_file_are_found_as_bytes(values: list[Any], codec: str) -> None:
     """Each has the bytes that the record alone has."""
@@ -72,13 +80,8 @@ def test_the_records_of_a_file_are_found_as_bytes(values: list[Any], codec: str)
 def test_a_cut_file_is_an_error(values: list[Any], data: st.DataObject) -> None:
     """It names the file; a file without its last blocks cannot be told from a whole one."""
     whole = container(values, sync_interval=10**6)
-    cut = data.draw(st.integers(5, len(whole) - 1))
-    try:
-        found = bodies(whole[:cut])
-    except (StartupError, SchemaError) as error:
-        assert str(error).startswith("events")
-    else:
-        assert found == []  # cut after the header
+    found = bodies_or_refusal(whole[: data.draw(st.integers(5, len(whole) - 1))])
+    assert found == [] or str(found).startswith("events")  # nothing is left where it is cut after the header
 
 
 @given(st.lists(events, min_size=1, max_size=5), st.integers(0, 10**6), st.integers(0, 255))
@@ -86,15 +89,13 @@ def test_a_changed_byte_is_an_error_or_another_value(values: list[Any], place: i
     """Nothing hangs, and no memory is read that is not of the file."""
     content = bytearray(container(values))
     content[place % len(content)] = byte
-    try:
-        bodies(bytes(content))
-    except (StartupError, SchemaError) as error:
-        assert str(error).startswith("events")
+    found = bodies_or_refusal(bytes(content))
+    assert isinstance(found, list) or str(found).startswith("events")
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
     """With its name."""
-    with pytest.raises(SchemaError, match="lines.csv is no Avro object container file"):
+    with pytest.raises(SchemaError, match=r"lines\.csv is no Avro object container file"):
         ContainerReader(io.BytesIO(b"Obj\x01 and no header"), "lines.csv")
     out = io.BytesIO()
     fastavro.writer(out, "string", ["a"])
@@ -104,8 +105,9 @@ def test_a_file_of_another_kind_is_refused() -> None:
 
 def test_a_file_of_an_earlier_schema_is_read_as_the_current_one(tmp_path: Path) -> None:
     """By the rules of Avro; a schema that does not fit is refused with the reason."""
-    old, new = record(("event_id", "string"), ("a", "int"), name="Payment"), record(
-        ("event_id", "string"), ("a", "long"), {"name": "b", "type": "string", "default": "none"}, name="Event"
+    old, new = (
+        record(("event_id", "string"), ("a", "int"), name="Payment"),
+        record(("event_id", "string"), ("a", "long"), {"name": "b", "type": "string", "default": "none"}, name="Event"),
     )
     current = contracts_of(tmp_path, new).current("event")
     deserializer = ContainerDeserializer(old, current, value_bytes_max=BYTES_MAX)

@@ -56,7 +56,12 @@ def test_a_file_is_scored_without_kafka_client_and_faust(tmp_path: Path) -> None
     arguments += ["--in", "-", "--out", str(tmp_path / "scores.avro"), "--state", str(tmp_path / "state"), "--json"]
 
     done = subprocess.run(
-        [sys.executable, "-c", WITH_ONLY, *arguments], input=script, capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", WITH_ONLY, *arguments],
+        input=script,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
 
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Scores of files are those of a worker, value by value; what has no score is a dead letter; errors leave all as it was."""
+"""Scores of files are those of a worker, value by value; what has no score is a dead letter; errors change nothing."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_flights_with_facts_have_the_scores_of_a_worker(tmp_path: Path) -> None:
         files[topics[number]] = str(container(tmp_path / f"{events.schema}.avro", events, values))
     runs, offsets = [], dict.fromkeys(topics, 0)
     edges = [0, *(np.flatnonzero(np.diff(chunk.kind)) + 1).tolist(), len(chunk)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         events = recording().events[chunk.kind[start]]
         first = offsets[events.topic]
         offsets[events.topic] += stop - start

@@ -14,7 +14,9 @@ from surgetank.edge.source_records import SourceRecords, batches
 from surgetank.records import DeadLetter, DecodedBatch, RecordBatch, large_binary
 
 # A file in parts; an event is its time, or None if it cannot be decoded.
-files = st.lists(st.lists(st.lists(st.none() | st.integers(0, 12), min_size=1, max_size=6), max_size=4), min_size=1, max_size=3)
+files = st.lists(
+    st.lists(st.lists(st.none() | st.integers(0, 12), min_size=1, max_size=6), max_size=4), min_size=1, max_size=3
+)
 
 
 class Times:

@@ -50,7 +50,7 @@ class ContainerReader:
         try:
             self._blocks: Any = fastavro.block_reader(stream)
             self.avro: Json = json.loads(self._blocks.metadata["avro.schema"])
-        except Exception as error:  # fastavro's errors have no common base
+        except Exception as error:  # noqa: BLE001 - fastavro's errors have no common base
             raise SchemaError(f"{what} is no Avro object container file: {type(error).__name__}: {error}") from None
         if not isinstance(self.avro, dict) or self.avro.get("type") != "record":
             raise SchemaError(f"{what}: its schema is not that of a record")
@@ -73,7 +73,7 @@ class ContainerReader:
                 data = block.bytes_.read()
             except StopIteration:
                 return
-            except Exception as error:  # as zlib.error, or EOFError for a file that is cut
+            except Exception as error:  # noqa: BLE001 - as zlib.error, or EOFError for a file that is cut
                 raise StartupError(
                     f"{self._what} cannot be read after block {number}: {type(error).__name__}: {error}"
                 ) from None
