@@ -62,7 +62,7 @@ def cheaper_models(
         except ModelError as error:
             found.append(CheaperModel(kind, b"", None, None, str(error).removeprefix(f"{kind}: ")))
             continue
-        refused = beyond(difference, limits) or _dependence(bundle, model, kind)
+        refused = _dependence(bundle, model, kind) or beyond(difference, limits)
         found.append(CheaperModel(kind, made, cost, difference, refused))
     return found
 
