@@ -8,7 +8,7 @@ IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 LOCKS := pipeline/surgetank/kafka/local
 LOCKED_KAFKAS := $(patsubst $(LOCKS)/kafka-%.lock,%,$(wildcard $(LOCKS)/kafka-*.lock))
 
-.PHONY: help demo test test-kafka unit weeks judge check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
+.PHONY: help demo test test-kafka unit weeks judge check bench chaos install clean rules reference edge-lock kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ reference: install  ## Write docs/settings.md and docs/metrics.md from the setti
 	@mkdir -p docs
 	@$(BIN)/python -m surgetank.settings.reference > docs/settings.md
 	@$(BIN)/python -m surgetank.telemetry.reference > docs/metrics.md
+
+edge-lock: install  ## Write requirements/edge.txt, what `surgetank score` needs, from requirements/worker.txt
+	@$(BIN)/python -m ops.edge_requirements
 
 # In an environment of its own: pip-audit is none of the locked packages. It skips a package that the database does not
 # know, which --strict makes an error, so that "no known vulnerabilities" means all of them.

@@ -22,6 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Every module that has a function with a signature; a test compares the list with the source tree.
 MODULES = (
     "surgetank.codec.avro.arena",
+    "surgetank.codec.avro.container_loop",
     "surgetank.codec.avro.decode_loop",
     "surgetank.codec.avro.encode_loop",
     "surgetank.codec.avro.frames",

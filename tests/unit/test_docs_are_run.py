@@ -51,6 +51,10 @@ RUN = {
         '"surgetank", "dev"',
     ),
     "surgetank doctor": (UNIT + "cli/test_doctor.py::test_no_broker_answers_the_doctor", '"doctor", "flights"'),
+    "surgetank features backfill": (
+        UNIT + "offline/test_backfill.py::test_the_command_tells_what_it_wrote",
+        '"features", "backfill", "flights"',
+    ),
     "surgetank features compare": (
         CLUSTER + "test_skew.py::test_what_departures_told_to_boardings",
         '"features", "compare"',
@@ -110,6 +114,10 @@ RUN = {
     "surgetank models rollback": (CLUSTER + ROLLOUT, '"models", "rollback"'),
     "surgetank models status": (CLUSTER + ROLLOUT, '"models", "status"'),
     "surgetank models history": (CLUSTER + ROLLOUT, '"models", "history"'),
+    "surgetank models quantize": (
+        UNIT + "cli/test_models_quantize.py::test_a_form_is_measured_and_written",
+        '"models", "quantize"',
+    ),
     "surgetank new": (
         CLUSTER + "test_new_project.py::test_a_new_user_has_first_scores_from_a_wheel",
         '"surgetank", "new"',
@@ -125,6 +133,10 @@ RUN = {
     "surgetank schemas plan": (
         CLUSTER + "test_schema_registry.py::test_schemas_of_a_pipeline_are_registered_once",
         'run("plan")',
+    ),
+    "surgetank score": (
+        UNIT + "edge/test_score_run.py::test_events_come_from_the_standard_input",
+        '"score", "--bundle"',
     ),
     "surgetank scores": (CLUSTER + "test_access_rights.py::test_a_tool_lacks_a_right", '"scores", "any"'),
     "surgetank settings": (UNIT + "test_settings.py::test_the_command_gives_scripts_json", '"settings", "--json"'),

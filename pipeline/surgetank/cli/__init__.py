@@ -25,6 +25,7 @@ from surgetank.cli import (
     new,
     replay,
     schemas,
+    score,
     scores,
     settings,
     state,
@@ -53,12 +54,14 @@ app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(state.app, name="state")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(models.app, name="models")
 app.command("new")(new.new)
 app.command("monitoring")(monitoring.monitoring)
 app.command("dev")(dev.dev)
 app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
+app.command("score")(score.score)
 app.command("scores")(scores.scores)
 app.command("lag")(lag.lag)
 app.command("lag-exporter")(lag_exporter.lag_exporter)

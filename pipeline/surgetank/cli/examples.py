@@ -16,6 +16,10 @@ EXAMPLES = {
         "surgetank worker flights --port 9100 --set worker.batch_rows_max=1024",
     ),
     "replay": ("surgetank replay flights --rate 2000", "surgetank replay flights --rate 500 --spike 10x@20s+15s"),
+    "score": (
+        "surgetank score --bundle models/flights-late/1 --in boardings.avro --out scores.avro",
+        "surgetank score --bundle model --in - --out scores.avro --pipeline payments --state state --json",
+    ),
     "scores": ("surgetank scores flights --count 10", "surgetank scores flights --follow --json"),
     "lag": ("surgetank lag flights --watch", "surgetank lag --group another-application --json"),
     "lag-exporter": (
@@ -26,6 +30,10 @@ EXAMPLES = {
     "demo": ("surgetank demo", "surgetank demo flights --rate 1000 --seconds 60 --workers 2"),
     "bench": ("surgetank bench --quick", "surgetank bench --job payments --rounds 5"),
     "settings": ("surgetank settings --changed", "surgetank settings --config surgetank.toml --json"),
+    "models quantize": (
+        "surgetank models quantize flights-late:network --calibrate-from flights-features.parquet",
+        "surgetank models quantize flights-late:network --calibrate-from f.parquet --label late --attach int8 --json",
+    ),
     "monitoring": ("surgetank monitoring ops",),
     "kafka up": ("surgetank kafka up", "surgetank kafka up --brokers 3 --port 19092 --data .surgetank/three"),
     "kafka down": ("surgetank kafka down",),

@@ -2,7 +2,7 @@
 
 import typer
 
-from surgetank.cli import models_bundles, models_registry, models_rollout
+from surgetank.cli import models_bundles, models_quantize, models_registry, models_rollout
 
 app = typer.Typer(help="Make, check and publish models, and say which versions answer.", no_args_is_help=True)
 app.command("build")(models_bundles.build)
@@ -12,4 +12,5 @@ app.command("show")(models_registry.show)
 app.command("verify")(models_registry.verify)
 app.command("publish")(models_registry.publish)
 app.command("pull")(models_registry.pull)
+app.command("quantize")(models_quantize.quantize)
 models_rollout.add_commands(app)

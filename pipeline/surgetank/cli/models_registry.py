@@ -154,11 +154,11 @@ def pull(
 def _check_for(bundle: "Bundle", pipeline: str) -> None:
     from surgetank.cli.pipeline_argument import resolve
     from surgetank.settings import load
-    from surgetank.worker.processing_parts import open_model
+    from surgetank.worker.model_parts import model_of
 
     chosen = resolve(pipeline)
     bundle.check(chosen.spec)
-    open_model(bundle, chosen, load())
+    model_of(bundle, chosen, load())
 
 
 def _print_versions(found: "list[ListedVersion]") -> None:

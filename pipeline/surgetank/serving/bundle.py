@@ -220,6 +220,12 @@ def verified(folder: Path, name: str, version: str, *, verify_key: Path | None =
     return bundle
 
 
+def read(folder: Path) -> Bundle:
+    """Return the verified bundle of a folder of any name, as it was copied to a device. Raises as ``verified``."""
+    manifest = parse_manifest(_content(folder / MANIFEST), str(folder / MANIFEST))
+    return verified(folder, manifest.name, manifest.version)
+
+
 def write(
     directory: Path,
     manifest: Manifest,

@@ -29,6 +29,7 @@ from surgetank.settings import Settings
 from surgetank.settings.schema import DeadLetterSettings
 from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.model_bundle import find_bundle
+from surgetank.worker.model_parts import model_of
 from surgetank.worker.wire_parts import WireParts, deserializers
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
@@ -46,38 +47,20 @@ def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
 
 
 def find_model(pipeline: Pipeline, settings: Settings, folder: Path, version: str = "") -> Bundle:
-    """Return the bundle of a version, the pinned one by default, verified, and checked against the features.
+    """Return the verified bundle of a version, the pinned one by default.
 
     ``folder``: the bundles, unless set otherwise.
     """
     name, pinned = pinned_model(pipeline, settings)
-    found = find_bundle(ModelVersion(name, version or pinned), pipeline.spec, settings.model, folder)
-    found.check(pipeline.spec)
-    return found
-
-
-def open_model(bundle: Bundle, pipeline: Pipeline, settings: Settings) -> OnnxModel:
-    """Return the model of a bundle that fits the pipeline, checked that scores do not depend on the batch."""
-    model = OnnxModel(
-        bundle.model,
-        name=bundle.name,
-        version=bundle.version,
-        input=bundle.manifest.input,
-        output=bundle.manifest.output,
-        features=pipeline.spec.names,
-        threads=settings.model.threads,
-    )
-    tolerance = bundle.manifest.tolerance
-    model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
-    return model
+    return find_bundle(ModelVersion(name, version or pinned), pipeline.spec, settings.model, folder)
 
 
 def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pinned model, checked by ``find_model`` and ``open_model``.
+    """Return the pinned model, checked by ``find_model`` and ``model_of``.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    return open_model(find_model(pipeline, settings, folder), pipeline, settings)
+    return model_of(find_model(pipeline, settings, folder), pipeline, settings)
 
 
 def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:

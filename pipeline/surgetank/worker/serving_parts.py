@@ -24,7 +24,8 @@ from surgetank.state.predictions import encode_version
 from surgetank.telemetry.metrics import Metrics
 from surgetank.timeline.timeline_reporter import TimelineReporter, describe_plan
 from surgetank.worker.batch_parts import batch_sizer, cached
-from surgetank.worker.processing_parts import find_model, open_model
+from surgetank.worker.model_parts import model_of
+from surgetank.worker.processing_parts import find_model
 from surgetank.worker.wire_parts import WireParts
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def serving_parts(
 
     def load(version: str) -> Model:
         bundle = find_model(pipeline, settings, folder, version)
-        model = open_model(bundle, pipeline, settings)
+        model = model_of(bundle, pipeline, settings)
         if pipeline.changelogs:
             encode_version(model.version)  # raises if the table of last scores cannot store it
         model.warm_up(settings.worker.batch_rows_max)
