@@ -73,7 +73,8 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
         )
         CopartitioningCheck(settings.kafka, pipeline, metrics).at_start()
-        sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
+        sizer = FixedBatchSizer(settings.worker.batch_rows_max)
+        scorer = Scorer(SingleModelRouter(model), clock, pipeline.scores.kind)
         model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
         warnings = RecordWarnings(clock)

@@ -104,6 +104,39 @@ def hangs_beyond(miles: float) -> bytes:
     )
 
 
+def three_classes() -> bytes:
+    """Return a classifier as skl2onnx writes it by default: a text label, and maps of probabilities."""
+    classes = ["early", "on time", "late"]
+    weights = [0.001 * (each - 1) for each in range(3) for _ in flights.spec.names]
+    scores = helper.make_node(
+        "LinearClassifier",
+        ["features"],
+        ["output_label", "raw"],
+        domain="ai.onnx.ml",
+        coefficients=weights,
+        intercepts=[0.0, 0.5, 0.0],
+        classlabels_strings=classes,
+        post_transform="SOFTMAX",
+    )
+    normalized = helper.make_node("Normalizer", ["raw"], ["probabilities"], domain="ai.onnx.ml", norm="L1")
+    zipped = helper.make_node(
+        "ZipMap", ["probabilities"], ["output_probability"], domain="ai.onnx.ml", classlabels_strings=classes
+    )
+    of_text = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    graph = helper.make_graph(
+        [scores, normalized, zipped],
+        "classifier",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(flights.spec.names)])],
+        [
+            helper.make_tensor_value_info("output_label", TensorProto.STRING, [None]),
+            helper.make_value_info("output_probability", helper.make_sequence_type_proto(of_text)),
+        ],
+    )
+    opsets = [helper.make_opsetid("ai.onnx.ml", 1)]
+    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    return content
+
+
 def with_input(width: int, dtype: int = TensorProto.FLOAT) -> bytes:
     """Return a model that takes this many columns of this type, and scores by their sum."""
     axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])

@@ -158,6 +158,12 @@ class ModelSettings(Section):
         description="version of the bundle; default: the version that the pipeline declares, else the only one present",
     )
     threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")
+    provider: str = Field(
+        default="CPU",
+        min_length=1,
+        description="execution provider of ONNX Runtime: CPU, CUDA, OpenVINO, TensorRT ...; all but CPU need another "
+        "package than onnxruntime",
+    )
     call_deadline_seconds: Seconds = Field(
         default=20.0, gt=0, description="a model call that takes longer ends the process with exit code 4"
     )
