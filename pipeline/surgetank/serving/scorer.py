@@ -88,9 +88,8 @@ def _combine(
         scores[route.positions], model[route.positions] = part.scores(), number
     models = tuple(ModelVersion(route.model.name, route.model.version) for route in routes)
     finite = np.isfinite(scores)
-    if finite.all():
-        kept, dead = np.arange(len(rows), dtype=np.int64), ()
-    else:
+    kept, dead = np.arange(len(rows), dtype=np.int64), tuple[DeadLetter, ...]()
+    if not finite.all():
         kept = np.flatnonzero(finite)
         dead = tuple(
             DeadLetter.of(rows[position], MODEL_ERROR, raised[position])
