@@ -17,6 +17,8 @@ class Answers:
     the first answer.
     """
 
+    __slots__ = ("_kind", "_width", "values")
+
     def __init__(self, kind: ScoreKind, rows: int) -> None:
         self._kind = kind
         self._width = 2 if kind == "label" else 0  # of numbers, and of vectors before the first answer
@@ -29,7 +31,7 @@ class Answers:
             if answer.shape != (rows,):
                 raise ValueError(f"the model gave scores of shape {answer.shape} for {rows} rows")
         else:
-            if answer.ndim != 2 or len(answer) != rows or answer.shape[1] != (self._width or answer.shape[1]):
+            if answer.ndim != 2 or len(answer) != rows or answer.shape[1] != (self._width or answer.shape[1] or 1):
                 wanted = f"[{rows}, {self._width or 'k'}]"
                 raise ValueError(f"the model gave {self._kind}s of shape {answer.shape}; it must be {wanted}")
             if not self._width:

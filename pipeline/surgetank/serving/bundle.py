@@ -42,7 +42,8 @@ class Manifest(BaseModel):
     fingerprint: str = Field(description="SHA-256 of the declarations, see surgetank.features.spec")
     sha256: str = Field(description="SHA-256 of model.onnx")
     input: str = Field(
-        default="", description="name of the input tensor [rows, features]; empty: the only one, or one for each feature"
+        default="",
+        description="name of the input tensor [rows, features]; empty: the only one, or one for each feature",
     )
     output: str = Field(default="", description="name of the output tensor with the scores; empty: the only one")
     tolerance: Tolerance = Field(

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 _ML = "ai.onnx.ml"
-_OPSET = 13  # of Identity, for a graph that uses no operator of the default domain
+_OPSET = 13  # of Cast, for a graph that uses no operator of the default domain
 Labels = tuple[str, ...]
 
 
@@ -22,7 +22,8 @@ def replace_zip_maps(model: onnx.ModelProto) -> dict[str, Labels]:
             continue
         name = node.output[0]
         found[name] = next(iter(_attributes(node)), ())
-        node.CopyFrom(helper.make_node("Identity", [node.input[0]], [name]))
+        # skl2onnx writes maps of float64 for inputs of float64, which no runtime takes: they become float32 too.
+        node.CopyFrom(helper.make_node("Cast", [node.input[0]], [name], to=TensorProto.FLOAT))
         outputs[name].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
     if found and not any(each.domain == "" for each in model.opset_import):
         model.opset_import.append(helper.make_opsetid("", _OPSET))

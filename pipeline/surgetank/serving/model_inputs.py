@@ -61,9 +61,12 @@ class ModelInputs:
         self._inputs = tuple(inputs)
         self.rows = rows
         self.matrix_name = inputs[0].name if len(inputs) == 1 else None
+        self._is_plain = len(inputs) == 1 and inputs[0].dtype == np.float32
 
     def feeds(self, matrix: Float32s) -> dict[str, npt.NDArray[Any]]:
         """Return the inputs by name for a matrix float32 [m, F]. Raises ValueError as an input of integers does."""
+        if self._is_plain:
+            return {self._inputs[0].name: matrix}
         return {each.name: each.of(matrix) for each in self._inputs}
 
     def rounded(self, matrix: Float32s) -> Float32s:

@@ -91,7 +91,8 @@ def output_of_scores(what: str, outputs: Sequence[Output], name: str) -> Output:
     fitting = [each for each in outputs if each.has_numbers]
     if not fitting:
         raise ModelError(
-            f"{what} gives {_listed(outputs)}; a score must be a tensor of floats [rows] or [rows, columns]{_cure(outputs)}"
+            f"{what} gives {_listed(outputs)}; a score must be a tensor of floats [rows] or [rows, columns]"
+            f"{_cure(outputs)}"
         )
     if len(fitting) > 1:
         raise ModelError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from surgetank.errors import ModelError
 from surgetank.records import ScoreKind
@@ -62,12 +63,10 @@ class OnnxModel:
         self.rows_max = sys.maxsize
         self._what = f"model {model}" if isinstance(model, Path) else "model"
         self._features = tuple(features)
-        self._session = open_session(self._what, model, threads=threads, provider=provider)
-        proto = parse_single_file(model)
+        proto = self._parse(model)
         zipped = replace_zip_maps(proto)
-        if zipped:
-            content = proto.SerializeToString()
-            self._session = open_session(self._what, content, threads=threads, provider=provider)
+        content = proto.SerializeToString() if zipped else model
+        self._session = open_session(self._what, content, threads=threads, provider=provider)
         self._inputs = find_inputs(self._what, self._session.get_inputs(), input, self._features)
         source = ScoreSource(output, column, tuple(classes), label)
 
@@ -110,9 +109,15 @@ class OnnxModel:
 
         check_row_independence(self._what, values, len(self._features), relative=relative, absolute=absolute)
 
-    def _ordered(
-        self, matrix: Float32s, read: Callable[[Answers], npt.NDArray[np.floating[Any]]]
-    ) -> Float64s:
+    def _parse(self, model: Path | bytes) -> onnx.ModelProto:
+        try:
+            return parse_single_file(model)
+        except ModelError:
+            raise
+        except Exception as error:  # of the file, or of the format's own library
+            raise ModelError(f"{self._what} cannot be read as ONNX: {error}") from error
+
+    def _ordered(self, matrix: Float32s, read: Callable[[Answers], npt.NDArray[np.floating[Any]]]) -> Float64s:
         names = self._reader.names
         if self._order is None or len(matrix) < ROWS_MIN:
             return read(self._run(names, matrix)).astype(np.float64)

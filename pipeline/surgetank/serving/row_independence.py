@@ -67,7 +67,7 @@ def check_row_independence(what: str, score: Score, features: int, *, relative: 
             element = f", element {at[1]}," if len(at) > 1 else ""
             raise ModelError(
                 f"{what}: the score of an event depends on the rest of its batch: of {ROWS} random rows, row {at[0]}"
-                f"{element} has the score {expected[at]:.9g} with the others and {scores[at]:.9g} {how}; the tolerance is "
-                f"{relative:g} relative + {absolute:g} absolute (`tolerance` in the bundle's manifest). Export the "
+                f"{element} has the score {expected[at]:.9g} with the others and {scores[at]:.9g} {how}; the tolerance "
+                f"is {relative:g} relative + {absolute:g} absolute (`tolerance` in the bundle's manifest). Export the "
                 "model for inference, without operations over the rows"
             )

@@ -90,7 +90,9 @@ class LabelReader:
     ``values`` are what the output ``label`` has for each of ``labels``.
     """
 
-    def __init__(self, output: str, labels: Labels, label: str = "", values: Sequence[int] | Sequence[str] = ()) -> None:
+    def __init__(
+        self, output: str, labels: Labels, label: str = "", values: Sequence[int] | Sequence[str] = ()
+    ) -> None:
         self.names = [output, label] if label else [output]
         self.labels = labels
         known = np.array(values)
@@ -128,7 +130,8 @@ def find_reader(
     output = output_of_scores(what, outputs, source.output)
     if source.classes and len(source.classes) != output.width:
         raise ModelError(
-            f"{what}: `classes` in the manifest are {list(source.classes)}, and output {output} has {output.width} columns"
+            f"{what}: `classes` in the manifest are {list(source.classes)}, and output {output} has {output.width} "
+            "columns"
         )
     if kind == "vector":
         return VectorReader(output.name)
@@ -170,13 +173,13 @@ def _label_reader(
 ) -> ScoreReader:
     if output.width < 2:
         raise ModelError(
-            f"{what}: output {output} has one number, and a label needs the probability of each class: export these, or "
-            "declare Scores(kind='number')"
+            f"{what}: output {output} has one number, and a label needs the probability of each class: export these, "
+            "or declare Scores(kind='number')"
         )
     if wrong := _no_probabilities(sample([output.name])):
         raise ModelError(
-            f"{what}: output {output} has no probabilities of classes, of which each row has the sum 1, as {wrong}: end "
-            "the model with a softmax, name another output, or declare Scores(kind='vector')"
+            f"{what}: output {output} has no probabilities of classes, of which each row has the sum 1, as {wrong}: "
+            "end the model with a softmax, name another output, or declare Scores(kind='vector')"
         )
     labels = source.classes or output.labels
     chosen = output_of_labels(what, outputs, source.label)

@@ -190,7 +190,7 @@ def test_scores_of_vectors_and_labels_are_printed(
     monkeypatch.setenv("COLUMNS", "125")
     contracts = schemas(folder)
     for kind in ("label", "vector"):
-        pipeline = pipeline_of(kind)  # type: ignore[arg-type]
+        pipeline = pipeline_of(kind)
         reader = score_deserializer(contracts, pipeline, None, value_bytes_max=BYTES_MAX)
         batch, _ = reader.deserialize(records_of("scores", values_of(contracts, pipeline, [0])))
         print_table(batch.columns, True)

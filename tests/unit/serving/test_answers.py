@@ -94,9 +94,7 @@ def test_each_row_has_its_vector_or_is_a_dead_letter(kinds: list[int], widths: l
     assert found.labels is None
     assert found.vectors is not None
     assert found.vectors.type == VECTOR
-    assert found.vectors.to_pylist() == [
-        [at / (1 + place) for place in range(widths[at % len(widths)])] for at in fine
-    ]
+    assert found.vectors.to_pylist() == [[at / (1 + place) for place in range(widths[at % len(widths)])] for at in fine]
     _check_dead(found, kinds)
 
 
@@ -140,6 +138,7 @@ def test_numbers_have_no_further_columns() -> None:
     [
         ("vector", np.zeros(2), r"vectors of shape \(2,\); it must be \[2, k\]"),
         ("vector", np.zeros((3, 2)), r"it must be \[2, k\]"),
+        ("vector", np.zeros((2, 0)), r"vectors of shape \(2, 0\); it must be \[2, k\]"),
         ("label", np.zeros((2, 3)), r"labels of shape \(2, 3\); it must be \[2, 2\]"),
         ("number", np.zeros((2, 1)), r"scores of shape \(2, 1\) for 2 rows"),
     ],

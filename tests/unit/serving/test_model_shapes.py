@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -84,7 +85,8 @@ def test_classifiers_of_scikit_learn_are_understood(name: str, options: dict[str
 @pytest.mark.parametrize("columns", [False, True])
 def test_a_binary_classifier_needs_no_word(double: bool, columns: bool) -> None:
     """Of two probabilities the second is the score; float64 and one input for each feature work."""
-    classifier = LogisticRegression().fit(ROWS, CLASSES > 0)
+    scaled = ColumnTransformer([("numbers", StandardScaler(), [0, 1, 2])])
+    classifier = make_pipeline(scaled, LogisticRegression()).fit(ROWS, (CLASSES > 0).astype(int))
     content = converted(classifier, double=double, columns=columns)
     scores = opened(content).score(ROWS)
     assert (str(scores.dtype), scores.shape) == ("float64", (60,))
@@ -93,7 +95,7 @@ def test_a_binary_classifier_needs_no_word(double: bool, columns: bool) -> None:
 
 def test_columns_are_found_by_name_in_any_order() -> None:
     """The inputs of a model may be in another order than the features."""
-    regression = LinearRegression().fit(ROWS, ROWS @ [1.0, 2.0, 3.0])
+    regression = make_pipeline(StandardScaler(), LinearRegression()).fit(ROWS, ROWS @ [1.0, 2.0, 3.0])
     content = converted(regression, columns=True)
     model = OnnxModel(content, name="m", version="1", features=("hour", "distance", "carrier"))
     np.testing.assert_allclose(model.score(ROWS[:, [2, 0, 1]]), ROWS @ [1.0, 2.0, 3.0], rtol=1e-4)
@@ -114,7 +116,7 @@ def test_regressors_of_scikit_learn_are_understood() -> None:
 
 def test_outliers_and_clusters_of_scikit_learn_are_understood() -> None:
     """Their labels are no candidates for a number; the distances to clusters are a vector."""
-    forest = IsolationForest(5, random_state=0).fit(ROWS)
+    forest = IsolationForest(n_estimators=5, random_state=0).fit(ROWS)
     content = converted(forest)
     np.testing.assert_allclose(opened(content).score(ROWS), forest.decision_function(ROWS), rtol=1e-3, atol=1e-5)
 

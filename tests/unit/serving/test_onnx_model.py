@@ -156,14 +156,17 @@ def test_a_width_that_is_only_found_by_trying_is_found_at_start() -> None:
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (model([helper.make_node("Cast", ["x"], ["y"], to=FLOAT)], dtype=BOOL), "input 'x' is tensor(bool); it must be float32, float64"),
+        (
+            model([helper.make_node("Cast", ["x"], ["y"], to=FLOAT)], dtype=BOOL),
+            "input 'x' is tensor(bool); it must be float32, float64",
+        ),
         (model(total(0), extra_input=True), "takes the inputs 'x', 'z'; it must take one matrix named 'x'"),
         (model([helper.make_node("Identity", ["x"], ["y"])]), "output 'y' tensor(float) [rows, 3] has 3 columns"),
         (
             model([helper.make_node("Cast", ["x"], ["y"], to=INT64)], out=INT64),
             "output 'y' is tensor(int64); it must be a tensor of floats",
         ),
-        (b"this is no model", "ONNX Runtime cannot load it"),
+        (b"this is no model", "cannot be read as ONNX"),
     ],
     ids=["boolean input", "two inputs", "output shape", "integer output", "garbage"],
 )
