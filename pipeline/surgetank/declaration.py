@@ -11,7 +11,7 @@ from surgetank.errors import TopologyError
 from surgetank.event_columns import EventColumns, TimeUnit, check_time_units, root_columns, unit_hint
 from surgetank.features.spec import FeatureSpec, Input
 from surgetank.features.tables import TableState, table_states
-from surgetank.records import ScoreKind
+from surgetank.scored_rows import ScoreKind
 from surgetank.text_columns import has_text
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")

@@ -7,7 +7,7 @@ letter is produced.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,6 @@ Headers = Sequence[tuple[str, bytes | None]]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
-
-ScoreKind = Literal["number", "vector", "label"]  # what a model says of an event
-VECTOR = pa.list_(pa.field("item", pa.float64(), nullable=False))  # the column of vectors
 
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
 _NO_ROWS = np.zeros(0, dtype=np.int64)
@@ -369,25 +366,6 @@ class ModelVersion(NamedTuple):
 
     name: str
     version: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredRows:
-    """The scores of a batch of m rows.
-
-    ``kept`` is int64 [k], the batch positions, ascending, that have a score; ``scores`` is float64 [k], all finite. The
-    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``.
-    ``vectors`` [k] of type ``VECTOR`` has what a model of vectors said, and ``scores`` the largest element of each;
-    ``labels`` [k], text, has the classes of a model of labels, and ``scores`` their probabilities.
-    """
-
-    kept: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    dead: tuple[DeadLetter, ...]
-    models: tuple[ModelVersion, ...]
-    model: Int32s
-    vectors: pa.Array | None = None
-    labels: pa.Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,17 @@ from surgetank.codec.base import Serializer
 from surgetank.declaration import Pipeline
 from surgetank.processing.event_reference import event_reference
 from surgetank.records import (
-    VECTOR,
     DeadLetter,
     DeadLetterReason,
     DecodedBatch,
     Int32s,
     Int64s,
     OutputRecords,
-    ScoredRows,
     Step,
     byte_lengths,
     joined,
 )
+from surgetank.scored_rows import VECTOR, ScoredRows
 from surgetank.text_columns import as_text
 
 UNENCODABLE = DeadLetterReason(Step.EMIT, "unencodable", "the score could not be encoded")

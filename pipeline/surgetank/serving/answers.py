@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from surgetank.records import VECTOR, Int64s, ScoreKind
+from surgetank.records import Int64s
+from surgetank.scored_rows import VECTOR, ScoreKind
 from surgetank.serving.model import Float64s, LabelModel, Model
 from surgetank.serving.router import Route
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from surgetank.errors import ModelError
-from surgetank.records import ScoreKind
+from surgetank.scored_rows import ScoreKind
 from surgetank.serving.class_labels import Labels, class_labels, replace_zip_maps
 from surgetank.serving.execution_providers import CPU
 from surgetank.serving.fixed_batch import run_in_batches

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surgetank.errors import ModelError
-from surgetank.records import ScoreKind
+from surgetank.scored_rows import ScoreKind
 from surgetank.serving.class_labels import Labels
 from surgetank.serving.model import Float64s
 from surgetank.serving.model_outputs import Output, output_of_labels, output_of_scores

@@ -6,22 +6,14 @@ import numpy as np
 
 from surgetank.bisection import bisect_failures
 from surgetank.clock import Clock
-from surgetank.records import (
-    DeadLetter,
-    DeadLetterReason,
-    DecodedBatch,
-    Int64s,
-    ModelVersion,
-    ScoredRows,
-    ScoreKind,
-    Step,
-)
+from surgetank.records import DeadLetter, DeadLetterReason, DecodedBatch, Int64s, ModelVersion, Step
+from surgetank.scored_rows import ScoredRows, ScoreKind
 from surgetank.serving.answers import Answers, labels_of, vectors_of
 from surgetank.serving.model import CompletionGate, Float32s, Model
 from surgetank.serving.router import Route, Router
 
 MODEL_ERROR = DeadLetterReason(Step.INFER, "model_error", "the model raised an error for this event alone")
-NOT_A_NUMBER = DeadLetterReason(Step.INFER, "not_a_number", "the score, or an element of it, is NaN or infinite")
+NOT_A_NUMBER = DeadLetterReason(Step.INFER, "not_a_number", "the score is NaN or infinite")
 
 
 class Scorer:
@@ -88,8 +80,10 @@ def _combine(
         scores[route.positions], model[route.positions] = part.scores(), number
     models = tuple(ModelVersion(route.model.name, route.model.version) for route in routes)
     finite = np.isfinite(scores)
-    kept, dead = np.arange(len(rows), dtype=np.int64), tuple[DeadLetter, ...]()
-    if not finite.all():
+    dead: tuple[DeadLetter, ...] = ()
+    if finite.all():
+        kept = np.arange(len(rows), dtype=np.int64)
+    else:
         kept = np.flatnonzero(finite)
         dead = tuple(
             DeadLetter.of(rows[position], MODEL_ERROR, raised[position])

@@ -22,16 +22,8 @@ from surgetank.codec.score_schema import make_score_schema, score_deserializer, 
 from surgetank.declaration import SCORE, SCORE_DETAILS
 from surgetank.errors import SchemaError, TopologyError
 from surgetank.processing.score_records import ScoreWriter
-from surgetank.records import (
-    VECTOR,
-    DecodedBatch,
-    ModelVersion,
-    RecordBatch,
-    ScoredRows,
-    ScoreKind,
-    TopicPartition,
-    large_binary,
-)
+from surgetank.records import DecodedBatch, ModelVersion, RecordBatch, TopicPartition, large_binary
+from surgetank.scored_rows import VECTOR, ScoredRows, ScoreKind
 from surgetank.settings import Settings
 from tests.unit.codec.avro_samples import BYTES_MAX, record, write_folder, written
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgetank.clock import SystemClock
-from surgetank.records import VECTOR, DecodedBatch, RecordBatch, ScoredRows, ScoreKind
+from surgetank.records import DecodedBatch, RecordBatch
+from surgetank.scored_rows import VECTOR, ScoredRows, ScoreKind
 from surgetank.serving.answers import Answers
 from surgetank.serving.router import Route
 from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER, Scorer
