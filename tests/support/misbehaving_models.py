@@ -19,8 +19,8 @@ _OPSETS = [helper.make_opsetid("", 18)]
 _FOREVER = 2**60  # iterations of a loop
 
 
-def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
-    """Write a bundle of flights-late with this model."""
+def publish(directory: Path, version: str, model: bytes, *, output: str = "score") -> bundle.Bundle:
+    """Write a bundle of flights-late with this model. Without a name for the ``output`` a worker finds it."""
     declaration = flights.spec.declaration()
     manifest = bundle.Manifest(
         name=NAME,
@@ -30,7 +30,7 @@ def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
         fingerprint=flights.spec.fingerprint(),
         sha256=bundle.sha256(model),
         input="features",
-        output="score",
+        output=output,
         figures={},
         created_by="tests/misbehaving_models.py",
     )
@@ -105,16 +105,20 @@ def hangs_beyond(miles: float) -> bytes:
 
 
 def three_classes() -> bytes:
-    """Return a classifier as skl2onnx writes it by default: a text label, and maps of probabilities."""
+    """Return a classifier as skl2onnx writes it by default: a text label, and maps of probabilities.
+
+    Flights over 2,000 miles are late, the others on time.
+    """
     classes = ["early", "on time", "late"]
-    weights = [0.001 * (each - 1) for each in range(3) for _ in flights.spec.names]
+    column = helper.make_node("Constant", [], ["columns"], value_ints=[_DISTANCE])
+    distances = helper.make_node("Gather", ["features", "columns"], ["distance"], axis=1)
     scores = helper.make_node(
         "LinearClassifier",
-        ["features"],
+        ["distance"],
         ["output_label", "raw"],
         domain="ai.onnx.ml",
-        coefficients=weights,
-        intercepts=[0.0, 0.5, 0.0],
+        coefficients=[-0.001, 0.0, 0.001],
+        intercepts=[0.0, 2.0, 0.0],
         classlabels_strings=classes,
         post_transform="SOFTMAX",
     )
@@ -124,7 +128,7 @@ def three_classes() -> bytes:
     )
     of_text = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
     graph = helper.make_graph(
-        [scores, normalized, zipped],
+        [column, distances, scores, normalized, zipped],
         "classifier",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(flights.spec.names)])],
         [
@@ -132,7 +136,7 @@ def three_classes() -> bytes:
             helper.make_value_info("output_probability", helper.make_sequence_type_proto(of_text)),
         ],
     )
-    opsets = [helper.make_opsetid("ai.onnx.ml", 1)]
+    opsets = [*_OPSETS, helper.make_opsetid("ai.onnx.ml", 1)]
     content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
     return content
 

@@ -290,6 +290,22 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
     )
 
 
+def test_a_graph_without_the_default_operators_is_understood() -> None:
+    """To take out a map needs one of these, which a graph of classifiers alone does not import."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Normalizer", ["x"], ["parts"], domain="ai.onnx.ml", norm="L1"),
+            helper.make_node("ZipMap", ["parts"], ["y"], domain="ai.onnx.ml", classlabels_strings=["a", "b", "c"]),
+        ],
+        "graph",
+        [tensor("x", shape=["n", 3])],
+        [maps("y", TensorProto.STRING)],
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)], ir_version=9)
+    model = opened(content.SerializeToString(), column="b")
+    np.testing.assert_allclose(model.score(np.array([[1, 2, 5]], dtype=np.float32)), [0.25])
+
+
 def test_maps_that_no_zip_map_makes_are_refused() -> None:
     """A sequence of maps inside of another operation cannot be taken apart; the message says what to do."""
     content = serialized(
