@@ -369,23 +369,6 @@ class ModelVersion(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRows:
-    """The scores of a batch of m rows.
-
-    ``kept`` is int64 [k], the batch positions, ascending, that have a score; ``scores`` is float64 [k], all finite. The
-    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``. ``failed``
-    has for each model the number of its rows without a score; empty: there are none.
-    """
-
-    kept: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    dead: tuple[DeadLetter, ...]
-    models: tuple[ModelVersion, ...]
-    model: Int32s
-    failed: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 

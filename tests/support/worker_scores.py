@@ -71,6 +71,7 @@ def worker_scores(
         metrics=metrics,
         warnings=warnings,
         on_scored=lambda _matrix, _scores: None,
+        shadow=None,
     )
     found = []
     for batch in batches:

@@ -156,9 +156,7 @@ def _check_for(bundle: "Bundle", pipeline: str) -> None:
     from surgetank.settings import load
     from surgetank.worker.model_parts import model_of
 
-    chosen = resolve(pipeline)
-    bundle.check(chosen.spec)
-    model_of(bundle, chosen, load())
+    model_of(bundle, resolve(pipeline), load())
 
 
 def _print_versions(found: "list[ListedVersion]") -> None:

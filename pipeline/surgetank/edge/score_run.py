@@ -115,7 +115,7 @@ def score_files(
             facts={each.topic: filtering(opened[each.topic].deserializer, each.only) for each in pipeline.table_facts},
             stateful=_stateful(pipeline, state, settings, metrics, warnings),
             feature_log=None,
-            scorer=Scorer(SingleModelRouter(model), clock),
+            scorer=Scorer(SingleModelRouter(model), clock, pipeline.scores.kind),
             scores=ScoreWriter(pipeline, AvroSerializer(contracts, pipeline.scores.schema), bytes_max=_BYTES_MAX),
             dead_letter_bytes_max=RecordBytes(_BYTES_MAX, 0),
             key_rules={},  # a key is made of its field: it repeats it

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from surgetank.records import ModelVersion, ScoredRows
+from surgetank.records import ModelVersion
+from surgetank.scored_rows import ScoredRows
 from surgetank.telemetry.metrics import VERSIONS_COUNTED, Metrics
 
 

@@ -7,7 +7,8 @@ from surgetank.bisection import bisect_failures
 from surgetank.codec.base import Serializer
 from surgetank.declaration import Pipeline
 from surgetank.processing.event_reference import event_reference
-from surgetank.records import DecodedBatch, Int32s, OutputRecords, ScoredRows, joined
+from surgetank.records import DecodedBatch, Int32s, OutputRecords, joined
+from surgetank.scored_rows import ScoredRows
 from surgetank.text_columns import as_text
 
 SHADOW_SCORE = "shadow_score"  # the engine's schema

@@ -15,7 +15,8 @@ from functools import partial
 from surgetank.clock import Clock
 from surgetank.processing.shadow_admission import Skipped, WorkerLoad, reason_to_skip
 from surgetank.processing.shadow_records import ShadowWriter
-from surgetank.records import DecodedBatch, Int64s, OutputRecords, ScoredRows
+from surgetank.records import DecodedBatch, Int64s, OutputRecords
+from surgetank.scored_rows import ScoredRows, ScoreKind
 from surgetank.serving.model import Float32s, Model
 from surgetank.serving.router import SingleModelRouter
 from surgetank.serving.scorer import Scorer
@@ -58,8 +59,10 @@ class ShadowScoring:
         call_deadline_seconds: float,
         clock: Clock,
         metrics: Metrics,
+        kind: ScoreKind = "number",
     ) -> None:
         self._writer = writer
+        self._kind = kind
         self._send = send
         self._rows_max = rows_max
         self._call_deadline_seconds = call_deadline_seconds
@@ -81,7 +84,7 @@ class ShadowScoring:
         if before is not None:
             before.stop()
         if model is not None:
-            self._running = _ShadowThread(model, self._score, self._clock, self._metrics)
+            self._running = _ShadowThread(model, self._kind, self._score, self._clock, self._metrics)
 
     def after_commit(
         self, events: DecodedBatch, matrix: Float32s, served: ScoredRows, records: int, arrived_ms: Int64s
@@ -140,12 +143,13 @@ class _ShadowThread:
     def __init__(
         self,
         model: Model,
+        kind: ScoreKind,
         score: "Callable[[_ShadowThread, ShadowBatch], None]",
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self.model = model
-        self.scorer = Scorer(SingleModelRouter(model), clock)
+        self.scorer = Scorer(SingleModelRouter(model), clock, kind)
         self.writer: ShadowWriter | None = None
         self.stopped = False
         self._score = score

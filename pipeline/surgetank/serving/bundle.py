@@ -61,8 +61,11 @@ class Manifest(BaseModel):
     features: list[dict[str, Any]] = Field(description="declarations of the features, in the model's order")
     fingerprint: str = Field(description="SHA-256 of the declarations, see surgetank.features.spec")
     sha256: str = Field(description="SHA-256 of model.onnx")
-    input: str = Field(description="name of the input tensor, float32 [rows, features]")
-    output: str = Field(description="name of the output tensor with the scores")
+    input: str = Field(
+        default="",
+        description="name of the input tensor [rows, features]; empty: the only one, or one for each feature",
+    )
+    output: str = Field(default="", description="name of the output tensor with the scores; empty: the only one")
     tolerance: Tolerance = Field(
         default=Tolerance(), description="how much the score of a row may differ between batches"
     )
@@ -76,6 +79,15 @@ class Manifest(BaseModel):
     created: str = Field(default="", description="when it was made, as 2026-11-28T12:00:00Z")
     parent: str = Field(default="", description="the version that it replaces or was made from, as flights-late:1")
     licence: str = Field(default="", description="SPDX expression, as Apache-2.0, or the name of a licence")
+    column: str = Field(
+        default="", description="the column of the output that is the score of kind number: a class, or a number from 0"
+    )
+    classes: list[str] = Field(
+        default=[], description="names of the columns of the output; empty: those in the model, else numbers from 0"
+    )
+    label: str = Field(
+        default="", description="name of the output tensor with the class that the model chose; empty: the only one"
+    )
 
     @field_validator("features")
     @classmethod

@@ -172,6 +172,12 @@ class ModelSettings(Section):
         "signatures are not verified",
     )
     threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")
+    provider: str = Field(
+        default="CPU",
+        min_length=1,
+        description="execution provider of ONNX Runtime: CPU, CUDA, OpenVINO, TensorRT ...; all but CPU need another "
+        "package than onnxruntime",
+    )
     latency_target_seconds: Seconds = Field(
         default=0.0,
         ge=0,

@@ -20,6 +20,11 @@ def model_of(chosen: Bundle, pipeline: Pipeline, settings: Settings) -> OnnxMode
         output=chosen.manifest.output,
         features=pipeline.spec.names,
         threads=settings.model.threads,
+        kind=pipeline.scores.kind,
+        column=chosen.manifest.column,
+        classes=chosen.manifest.classes,
+        label=chosen.manifest.label,
+        provider=settings.model.provider,
     )
     tolerance = chosen.manifest.tolerance
     model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)

@@ -8,12 +8,13 @@ from pathlib import Path
 from surgetank.batch_sizing import BatchSizer
 from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
-from surgetank.errors import StartupError
+from surgetank.errors import SettingsError, StartupError
 from surgetank.kafka.optional_columns import OptionalColumns
 from surgetank.processing.shadow_admission import Skipped
 from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.records import ModelVersion
 from surgetank.runtime.worker_runtime import WorkerRuntime
+from surgetank.scored_rows import ScoreKind
 from surgetank.serving.loaded_models import LoadedModels
 from surgetank.serving.model import Model
 from surgetank.serving.router import PlanRouter, ServedModels
@@ -88,13 +89,15 @@ class ServingParts:
         reporter: ServingReporter,
         sizer: BatchSizer,
         *,
+        kind: ScoreKind,
         identity: str,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self.models = models
         self.sizer = sizer
-        self.scorer = Scorer(PlanRouter(models.current), clock)
+        self.scorer = Scorer(PlanRouter(models.current), clock, kind)
+        self._kind = kind
         self._settings = settings
         self._reporter = reporter
         self._clock = clock
@@ -117,6 +120,7 @@ class ServingParts:
             call_deadline_seconds=self._settings.model.call_deadline_seconds,
             clock=self._clock,
             metrics=self._metrics,
+            kind=self._kind,
         )
         return self._shadow
 
@@ -150,10 +154,16 @@ def serving_parts(
 ) -> ServingParts:
     """Return what answers, with the primary of the plan loaded, else the pinned version.
 
-    ``folder``: the bundles, unless set otherwise; ``plan``: that of the rollout, None if there is none; ``clock`` agrees
-    with the timestamps of the events. The pinned version answers too if the primary of the plan cannot be served.
-    Raises ModelError if the pinned version cannot be served either.
+    ``folder``: the bundles, unless set otherwise; ``plan``: that of the rollout, if there is one; ``clock`` agrees with
+    the timestamps of the events. The pinned version answers too if the primary of the plan cannot be served.
+    Raises ModelError if the pinned version cannot be served either, and SettingsError for a cache of other scores than
+    numbers.
     """
+    if settings.model.cache_bytes and pipeline.scores.kind != "number":
+        raise SettingsError(
+            f"model.cache_bytes is {settings.model.cache_bytes}, but the scores of pipeline {pipeline.name!r} are of kind "
+            f"{pipeline.scores.kind!r}, and the cache keeps numbers only; set it to 0"
+        )
 
     def load(version: str) -> Model:
         bundle = find_model(pipeline, settings, folder, version)
@@ -169,7 +179,8 @@ def serving_parts(
     reporter = ServingReporter(metrics)
     models = LoadedModels(ServingPlan(first.version), {first.version: first}, load, listener=reporter, clock=clock)
     reporter.show(models.current())
-    return ServingParts(settings, models, reporter, sizer, identity=identity, clock=clock, metrics=metrics)
+    kind = pipeline.scores.kind
+    return ServingParts(settings, models, reporter, sizer, kind=kind, identity=identity, clock=clock, metrics=metrics)
 
 
 def _first(plan: ServingPlan | None, load: Callable[[str], Model]) -> Model:
@@ -178,8 +189,9 @@ def _first(plan: ServingPlan | None, load: Callable[[str], Model]) -> Model:
     try:
         return load(plan.primary)
     except StartupError as error:
-        log.error("version %s of the rollout is not served: %s; the pinned version answers", plan.primary, error)
-        return load("")
+        why = str(error)
+    log.error("version %s of the rollout is not served: %s; the pinned version answers", plan.primary, why)
+    return load("")
 
 
 def version_of(model: Model) -> ModelVersion:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from surgetank.processing.model_rows import ModelRows
-from surgetank.records import ModelVersion, ScoredRows
+from surgetank.records import ModelVersion
+from surgetank.scored_rows import ScoredRows
 from surgetank.telemetry.metrics import VERSIONS_COUNTED, Metrics
 
 
@@ -11,7 +12,7 @@ def scored_by(*versions: str, failed: tuple[int, ...] = ()) -> ScoredRows:
     """Return scores of these versions: one of the first, two of the second and so on."""
     model = np.repeat(np.arange(len(versions), dtype=np.int32), np.arange(1, len(versions) + 1))
     models = tuple(ModelVersion("m", version) for version in versions)
-    return ScoredRows(np.arange(len(model)), np.zeros(len(model)), (), models, model, failed)
+    return ScoredRows(np.arange(len(model)), np.zeros(len(model)), (), models, model, failed=failed)
 
 
 def test_rows_are_counted_by_version_and_outcome() -> None:

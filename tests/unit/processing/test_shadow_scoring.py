@@ -16,7 +16,8 @@ from surgetank.errors import SchemaError
 from surgetank.processing.shadow_admission import Skipped
 from surgetank.processing.shadow_records import SHADOW_SCORE, ShadowWriter
 from surgetank.processing.shadow_scoring import ShadowScoring
-from surgetank.records import Int64s, ModelVersion, OutputRecords, RecordBatch, ScoredRows, TopicPartition
+from surgetank.records import Int64s, ModelVersion, OutputRecords, RecordBatch, TopicPartition
+from surgetank.scored_rows import ScoredRows
 from surgetank.serving.model import Float32s, Float64s
 from surgetank.telemetry.metrics import Metrics
 from tests.support.function_model import FunctionModel

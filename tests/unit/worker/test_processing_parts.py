@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ops.training.flights_schedule import flights
-from surgetank.errors import ModelError
+from surgetank.errors import ModelError, SettingsError
 from surgetank.serving import bundle
-from surgetank.serving.bundle import Tolerance
+from surgetank.serving.bundle import Manifest, Tolerance
 from surgetank.settings import Settings
 from surgetank.settings.schema import ModelSettings
 from surgetank.worker.processing_parts import load_model, pinned_model
@@ -74,3 +75,33 @@ def test_a_worker_loads_no_model_of_other_features(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="does not declare"):
         load_model(fewer, Settings(), tmp_path)
+
+
+def test_the_declaration_and_the_manifest_say_what_the_score_is(tmp_path: Path) -> None:
+    """Of three outputs the manifest names one and its column; names of inputs and classes may be left out."""
+    misbehaving_models.publish(tmp_path, "1", misbehaving_models.three_classes())
+    by_kind = {kind: replace(flights, scores=replace(flights.scores, kind=kind)) for kind in ("vector", "label")}
+
+    with pytest.raises(ModelError, match=r"it has no output 'score'"):
+        load_model(flights, Settings(), tmp_path)
+    written = bundle.load(tmp_path, flights.model).manifest
+    silent = {each: value for each, value in written.model_dump().items() if each not in {"input", "output"}}
+    model = misbehaving_models.three_classes()
+    bundle.write(tmp_path, Manifest(**silent), model, replace=True)
+    with pytest.raises(ModelError, match=r"to one of 'early', 'on time', 'late', or declare"):
+        load_model(flights, Settings(), tmp_path)
+    assert load_model(by_kind["vector"], Settings(), tmp_path).labels == ()
+    assert load_model(by_kind["label"], Settings(), tmp_path).labels == ("early", "on time", "late")
+
+    bundle.write(tmp_path, Manifest(**silent | {"version": "2", "column": "late"}), model)
+    row = np.ones((1, len(flights.spec.names)), dtype=np.float32)
+    number = load_model(flights, serving("2"), tmp_path).score(row)
+    assert number.tolist() == load_model(by_kind["vector"], serving("2"), tmp_path).score(row)[:, 2].tolist()
+
+
+def test_a_worker_does_not_start_without_the_execution_provider_that_is_set(tmp_path: Path) -> None:
+    """The message says what to install."""
+    misbehaving_models.publish(tmp_path, "1", misbehaving_models.good())
+    on_device = Settings(model=ModelSettings(provider="OpenVINO"))
+    with pytest.raises(SettingsError, match="install onnxruntime-openvino"):
+        load_model(flights, on_device, tmp_path)
