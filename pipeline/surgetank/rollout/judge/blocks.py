@@ -199,12 +199,12 @@ def mix(keys: UInt64s) -> UInt64s:
 
 
 def _sums(blocks: Int64s, totals: Float64s) -> KeySums:
-    """Return the sums over keys: ``blocks`` int64 [k], ``totals`` float64 [k]."""
+    """Return the sums over keys: ``blocks`` int64 [k], ``totals`` float64 [k]. Not by BLAS, which starts threads."""
     return KeySums(
         len(blocks),
         int(blocks.sum()),
         float(totals.sum()),
-        float(totals @ totals),
-        float(totals @ blocks),
-        int(blocks @ blocks),
+        float((totals * totals).sum()),
+        float((totals * blocks).sum()),
+        int((blocks * blocks).sum()),
     )
