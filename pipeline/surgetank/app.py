@@ -99,6 +99,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         )
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
         metrics.model_info.set(1, model=model.name, version=model.version)
+        metrics.model_engine_info.set(1, model=model.name, version=model.version, engine=model.engine)
         health = Health(clock, conditions=("group", "tasks"))
         if wire.gate is not None:
             health.set("schemas", True)
@@ -106,7 +107,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         address = peer_address(settings, server.url)
         if stores is not None:
             state_lookup(pipeline, settings, stores, address=address, security=security, clock=clock).register(server)
-        log.info("worker %s: model %s %s", identity, model.name, model.version)
+        log.info("worker %s: model %s %s by %s", identity, model.name, model.version, model.engine)
         timeline.started(model=model.name, model_version=model.version, url=server.url, pid=os.getpid())
         process_exit, lag = ProcessExit(timeline), WorkerLag(metrics, health, event_clock)
         runtime = WorkerRuntime(

@@ -32,6 +32,7 @@ MODULES = (
     "surgetank.kafka.columnar.producer",
     "surgetank.kafka.columnar.walk",
     "surgetank.serving.row_order",
+    "surgetank.serving.trees.loops",
     "surgetank.state.key_hash",
     "surgetank.state.row_cache",
     "surgetank.state.sparse_serde",

@@ -10,7 +10,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -19,6 +19,8 @@ from surgetank.features.spec import FeatureSpec, fingerprint
 
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
+
+Engine = Literal["onnxruntime", "compiled-trees"]
 
 
 class Tolerance(BaseModel):
@@ -48,6 +50,9 @@ class Manifest(BaseModel):
     )
     figures: dict[str, Any] = Field(description="how good it is, on which data")
     created_by: str = Field(description="the command that makes this bundle again")
+    engine: Engine = Field(
+        default="onnxruntime", description="what computes the scores, chosen once by surgetank.serving.engine_choice"
+    )
 
     @field_validator("features")
     @classmethod

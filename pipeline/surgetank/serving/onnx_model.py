@@ -28,6 +28,8 @@ class OnnxModel:
     keeps weights in a second file.
     """
 
+    engine = "onnxruntime"
+
     def __init__(
         self,
         model: Path | bytes,

@@ -29,6 +29,7 @@ TO = Label("to_state", shape=r"[a-z_]{1,32}", bound=16)
 REBALANCE = Label("change", values=frozenset({"assigned", "revoked", "lost"}))
 MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
+ENGINE = Label("engine", values=frozenset({"onnxruntime", "compiled-trees"}))
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
@@ -239,6 +240,9 @@ class Metrics(Catalogue):
         # Identity.
         self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))
         self.model_info = Gauge("model_info", "Always 1; names the model that scores.", (MODEL, VERSION))
+        self.model_engine_info = Gauge(
+            "model_engine_info", "Always 1; names the engine that computes a model's scores.", (MODEL, VERSION, ENGINE)
+        )
         self.ready = Gauge("ready", "1 if /ready answers with 200, else 0.")
 
         super().__init__()

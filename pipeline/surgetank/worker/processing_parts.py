@@ -22,7 +22,7 @@ from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion, OutputPartition
 from surgetank.runtime.written_partitions import copies_of
 from surgetank.serving import bundle
-from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.model_engine import ServedModel, open_model
 from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings
 from surgetank.settings.schema import DeadLetterSettings
@@ -43,28 +43,20 @@ def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
     return ModelVersion(name, settings.model.version or declared)
 
 
-def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:
     """Return the pinned model, checked against the pipeline's features, and that scores do not depend on the batch.
 
     ``folder``: the bundles, unless set otherwise.
     """
     chosen = bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings))
     chosen.check(pipeline.spec)
-    model = OnnxModel(
-        chosen.model,
-        name=chosen.name,
-        version=chosen.version,
-        input=chosen.manifest.input,
-        output=chosen.manifest.output,
-        features=pipeline.spec.names,
-        threads=settings.model.threads,
-    )
+    model = open_model(chosen, pipeline.spec.names, threads=settings.model.threads)
     tolerance = chosen.manifest.tolerance
     model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
     return model
 
 
-def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:
     """Check what a worker needs besides Kafka: schemas with the declared fields, and a model of these features.
 
     ``folder``: the bundles, unless set otherwise. Returns the model.
