@@ -13,8 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ops.bench.hand_trees import TreesJob
 from ops.bench.hand_state_trees import PaymentsTreesJob
+from ops.bench.hand_trees import TreesJob
 from ops.bench.job import BUNDLE, BenchJob, Scoring
 from ops.bench.payments_job import BUNDLE as PAYMENTS_BUNDLE
 from ops.bench.payments_job import PaymentsJob

@@ -34,6 +34,7 @@ def with_engine(manifest: Manifest, model: bytes, matrix: Matrix) -> Manifest:
 
 def main() -> int:
     """Choose for each checked-in bundle, and write its manifest."""
+    from ops.bench.payments import payments as pipeline
     from ops.training import flights, payments
 
     def of_flights(name: str) -> Callable[[], Matrix]:
@@ -41,7 +42,7 @@ def main() -> int:
 
     bundles: list[tuple[Path, str, Callable[[], Matrix]]] = [
         *((flights.MODELS, name, of_flights(name)) for name in flights.PIPELINES),
-        (payments.MODELS, payments.payments.model, lambda: payments.examples()[0]),
+        (payments.MODELS, pipeline.model, lambda: payments.examples()[0]),
     ]
     for directory, name, matrix in bundles:
         bundle = load(directory, name)

@@ -88,9 +88,7 @@ def regressor(of: Attributes, random: Random, *, targets: int = 1, **more: Any) 
     )
 
 
-def classifier(
-    of: Attributes, random: Random, *, classes: int, weighted: Sequence[int], **more: Any
-) -> onnx.NodeProto:
+def classifier(of: Attributes, random: Random, *, classes: int, weighted: Sequence[int], **more: Any) -> onnx.NodeProto:
     """Return a TreeEnsembleClassifier from INPUT to "label" and "sums"."""
     return helper.make_node(
         "TreeEnsembleClassifier",

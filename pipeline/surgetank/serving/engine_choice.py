@@ -70,8 +70,8 @@ def choose_engine(
 
     Equal: the scores of random, boundary, infinite and missing rows, and of ``rows`` (float32 [m, F], recorded features
     if there are any), differ by at most ``absolute + relative * abs(score of ONNX Runtime)``. Sums are equal to the
-    last bit; a logistic or softmax is rounded differently, by about 1e-7. Faster: not slower for one row, faster for 64 and
-    1,024. It takes about a second. Raises ModelError if ONNX Runtime cannot load the model.
+    last bit; a logistic or softmax is rounded differently, by about 1e-7. Faster: not slower for 1, 64 and 1,024 rows.
+    It takes about a second. Raises ModelError if ONNX Runtime cannot load the model.
     """
     names: dict[str, Any] = {"name": "compared", "version": "0", "input": input, "output": output, "features": features}
     reference = OnnxModel(model, **names)

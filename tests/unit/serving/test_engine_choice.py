@@ -35,7 +35,7 @@ def forest(trees: int = 60) -> bytes:
 
 def linear() -> bytes:
     """Return a model without trees."""
-    return graph([helper.make_node("ReduceMax", [INPUT], [OUTPUT], keepdims=1)], 3)
+    return graph([helper.make_node("ReduceMax", [INPUT, "axes"], [OUTPUT])], 3, {"axes": np.array([1])})
 
 
 def published(folder: Path, model: bytes, engine: Engine = "onnxruntime") -> Bundle:

@@ -77,6 +77,7 @@ def no_trees(of: Any) -> None:
         (attribute("nodes_falsenodeids", [99] * 14), "tree 0 has no node 99"),
         (attribute("aggregate_function", "MIN"), "the aggregate MIN of the trees is not known"),
         (attribute("post_transform", "ODD"), "the transform ODD is not known"),
+        (attribute("post_transform", "PROBIT"), "the transform PROBIT is not known"),
         (attribute("base_values", [1.0, 2.0]), "2 base values for 1 targets"),
         (attribute("target_weights", [float("inf")] * 8), "a weight is not finite"),
         (attribute("target_ids", [4] * 8), "a weight for target 4 of 1"),

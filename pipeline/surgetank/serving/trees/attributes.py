@@ -1,7 +1,8 @@
 """Reads the trees of one ONNX node: TreeEnsembleRegressor, TreeEnsembleClassifier, TreeEnsemble of ai.onnx.ml 5.
 
 Where the specification is vague, ONNX Runtime decides: a regressor with one target ignores every transform but PROBIT,
-and a binary classifier whose weights are all for one class makes two columns by rules of its own.
+and a binary classifier whose weights are all for one class makes two columns from one sum. PROBIT is refused: ONNX
+Runtime's approximation of it keeps three digits near one half, so equal scores could not be promised.
 """
 
 from collections import defaultdict
@@ -61,12 +62,13 @@ def _classifier(of: Attributes, features: int) -> Ensemble:
         if base or not _in_every_leaf(of, weights, 1):
             raise CannotCompile("a classifier of two classes with base values, or with leaves that lack a class")
         return _made(of, features, weights, 2, name)
-    if base > 1 or name == "PROBIT":
-        raise CannotCompile(f"a binary classifier with {base} base values and the transform {name} is not known")
-    made = _made(of, features, weights, 1, "NONE")
+    if base > 1:
+        raise CannotCompile(f"a binary classifier with {base} base values is not known")
+    made = _made(of, features, weights, 1, name)
+    if name == "LOGISTIC":
+        return replace(made, transform=Transform.PAIR_LOGISTIC)
     positive = all(weight >= 0 for each in weights.values() for weight in each.values())
-    pair = Transform.PAIR_LOGISTIC if name == "LOGISTIC" else Transform.PAIR_SIGNED
-    return replace(made, transform=Transform.PAIR_COMPLEMENT if positive else pair)
+    return replace(made, transform=Transform.PAIR_COMPLEMENT if positive else Transform.PAIR_SIGNED)
 
 
 def _made(
@@ -160,9 +162,9 @@ def _ensemble(
 ) -> Ensemble:
     if aggregate not in {"SUM", "AVERAGE"}:
         raise CannotCompile(f"the aggregate {aggregate} of the trees is not known")
-    if transform not in _TRANSFORMS:
+    if transform not in Transform.__members__:
         raise CannotCompile(f"the transform {transform} is not known")
-    if targets == 1 and transform != "PROBIT":
+    if targets == 1:
         transform = "NONE"
         if any(len(each) != 1 for each in leaves):
             raise CannotCompile("a leaf has no weight")
@@ -207,8 +209,10 @@ def _in_every_leaf(of: Attributes, weights: dict[tuple[int, int], Weights], targ
 def _floats(of: Attributes, name: str) -> Float32s:
     """Return an attribute of floats, [] if it is not there, whether it is a list or a tensor of float32."""
     if f"{name}_as_tensor" in of:
-        return _tensor(of, f"{name}_as_tensor")
-    return np.array(of.get(name, ()), dtype=np.float32)
+        given: Float32s = _tensor(of, f"{name}_as_tensor")
+        return given
+    found: Float32s = np.array(of.get(name, ()), dtype=np.float32)
+    return found
 
 
 def _tensor(of: Attributes, name: str) -> Any:

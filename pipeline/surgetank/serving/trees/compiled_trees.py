@@ -43,9 +43,7 @@ class CompiledTrees:
         self.rows_max = sys.maxsize
         self._what = f"model {model}" if isinstance(model, Path) else "model"
         self._features = len(features)
-        graph = read_graph(
-            parse_single_file(model), input_name=input, output_name=output, features=len(features)
-        )
+        graph = read_graph(parse_single_file(model), input_name=input, output_name=output, features=len(features))
         self.graph = graph
         found = layout(graph.ensemble)
         self._searchable = found.searchable

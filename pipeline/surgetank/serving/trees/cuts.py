@@ -16,6 +16,7 @@ from surgetank.serving.trees.ensemble import CannotCompile, Condition
 
 MISSING = 65_535
 CUTS_MAX = MISSING - 1
+FEATURES_MAX = 32_767
 
 
 class CodeRange(NamedTuple):
@@ -26,7 +27,7 @@ class CodeRange(NamedTuple):
 
 
 def cuts_of(conditions: Iterable[Condition]) -> dict[int, Float32s]:
-    """Return the cuts, float32 ascending, of each tested feature. Raises CannotCompile if one has too many."""
+    """Return the cuts, float32 ascending, of each tested feature. Raises CannotCompile if there are too many."""
     found: dict[int, set[float]] = defaultdict(set)
     for each in conditions:
         bounds = (bound for interval in each.intervals for bound in (interval.low, interval.high))
@@ -34,6 +35,8 @@ def cuts_of(conditions: Iterable[Condition]) -> dict[int, Float32s]:
     for feature, cuts in found.items():
         if len(cuts) > CUTS_MAX:
             raise CannotCompile(f"feature {feature} has {len(cuts):,} distinct thresholds, more than {CUTS_MAX:,}")
+    if len(found) > FEATURES_MAX:
+        raise CannotCompile(f"{len(found):,} features are tested, more than {FEATURES_MAX:,}")
     return {feature: np.array(sorted(cuts), dtype=np.float32) for feature, cuts in sorted(found.items())}
 
 

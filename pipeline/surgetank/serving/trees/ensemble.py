@@ -28,10 +28,9 @@ class Transform(IntEnum):
     LOGISTIC = 1
     SOFTMAX = 2
     SOFTMAX_ZERO = 3
-    PROBIT = 4
-    PAIR_COMPLEMENT = 5  # [1 - s, s]
-    PAIR_LOGISTIC = 6  # [logistic(-s), logistic(s)]
-    PAIR_SIGNED = 7  # [-abs(s), abs(s)] with the sign of the first column changed for s <= 0
+    PAIR_COMPLEMENT = 4  # [1 - s, s]
+    PAIR_LOGISTIC = 5  # [logistic(-s), logistic(s)]
+    PAIR_SIGNED = 6  # [-s, s]
 
     @property
     def is_pair(self) -> bool:

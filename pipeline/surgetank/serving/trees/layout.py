@@ -40,8 +40,8 @@ class Layout:
       next node if passed, if failed. A leaf is ``~place`` in ``weights``. ``roots`` int32 [trees].
     - ``weights`` float32 [places, targets].
     - ``tests`` int16 [tests, 4]: tested feature, low and width as above, bits to clear. ``words`` int32 [words, 4], the
-      last word of a tree first: first test, end of its tests, place of its first weight, FIRST_READ and LAST_READ of the
-      tree's words. Both are empty if the trees are to be walked always.
+      last word of a tree first: first test, end of its tests, place of its first weight, FIRST_READ and LAST_READ of
+      the tree's words. Both are empty if the trees are to be walked always.
     """
 
     bounds: Int32s
