@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from surgetank.serving.onnx_without_telemetry import ort
 from surgetank.serving.trees.boundary_rows import boundary_rows
 from surgetank.serving.trees.compiled_trees import SEARCH_ROWS_MIN, CompiledTrees
+from surgetank.serving.trees.ensemble import CannotCompile
 from surgetank.serving.trees.layout import TESTS_PER_TREE_MAX, WORD_LEAVES
 from tests.support.random_trees import (
     INPUT,
@@ -160,7 +161,7 @@ def test_classifiers_give_the_probabilities_of_onnx_runtime(
     check_equal(graph([node, identity()], FEATURES), rows(random, 400, FEATURES), within=within)
 
 
-def leaves_apart(random: np.random.Generator, *, members: bool) -> onnx.NodeProto:
+def leaves_apart(random: np.random.Generator, members: list[float]) -> onnx.NodeProto:
     """Return a TreeEnsemble of ai.onnx.ml 5: two trees, and one that is a leaf."""
     modes = [0, 1, 2, 3, 4, 6 if members else 5]
     weights = random.normal(size=9).astype(np.float32)
@@ -186,16 +187,24 @@ def leaves_apart(random: np.random.Generator, *, members: bool) -> onnx.NodeProt
         nodes_missing_value_tracks_true=[1, 0, 0, 1, 0, 0, 0],
         leaf_targetids=[0] * 9,
         leaf_weights=tensor(weights),
-        **({"membership_values": tensor([2.0, 1.0, -1.0, np.nan])} if members else {}),
+        **({"membership_values": tensor([*members, np.nan])} if members else {}),
     )
 
 
-@pytest.mark.parametrize("members", [False, True])
-def test_ensembles_of_opset_5_have_the_sums_of_onnx_runtime(members: bool) -> None:
+@pytest.mark.parametrize("members", [[], [2.0], [2.0, 1.0, 30.0]])
+def test_ensembles_of_opset_5_have_the_sums_of_onnx_runtime(members: list[float]) -> None:
     """Leaves in a list of their own, a tree that is a leaf, and nodes that ask for the members of a set."""
     random = np.random.default_rng(9)
-    model = graph([leaves_apart(random, members=members), identity()], FEATURES)
+    model = graph([leaves_apart(random, members), identity()], FEATURES)
     check_equal(model, rows(random, 2_000, FEATURES))
+
+
+@pytest.mark.parametrize("member", [0.0, -1.0, 31.0, 1.5])
+def test_sets_that_onnx_runtime_reads_in_its_own_way_are_refused(member: float) -> None:
+    """It takes 1.5 for 1 if a set has a member beyond 1 to 30, and refuses fractions."""
+    model = graph([leaves_apart(np.random.default_rng(9), [1.0, member]), identity()], FEATURES)
+    with pytest.raises(CannotCompile, match=f"a set has the member {member:g}"):
+        opened(model)
 
 
 def test_steps_around_the_trees_are_computed_alike() -> None:

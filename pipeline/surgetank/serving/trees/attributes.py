@@ -20,6 +20,7 @@ OPERATORS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble")
 
 _LEAF = "LEAF"
 _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")
+_MEMBERS = range(1, 31)  # of sets for which ONNX Runtime does what the specification says
 _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 _TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 
@@ -145,6 +146,8 @@ def _members(values: Float32s) -> Iterator[list[float]]:
         if np.isnan(value):
             yield found
             found = []
+        elif value not in _MEMBERS:
+            raise CannotCompile(f"a set has the member {value:g}: beyond 1 to 30, ONNX Runtime cuts off fractions")
         else:
             found.append(value)
     yield found

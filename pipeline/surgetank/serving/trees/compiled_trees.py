@@ -16,7 +16,7 @@ from surgetank.serving.trees.layout import layout
 
 ENGINE = "compiled-trees"
 # From this many rows the trees are searched, below they are walked; the scores are the same.
-SEARCH_ROWS_MIN = 6
+SEARCH_ROWS_MIN = 4
 
 
 class CompiledTrees:
