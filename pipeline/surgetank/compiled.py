@@ -35,6 +35,7 @@ MODULES = (
     "surgetank.serving.key_share",
     "surgetank.serving.prediction_cache.row_table",
     "surgetank.serving.row_order",
+    "surgetank.serving.trees.loops",
     "surgetank.state.key_hash",
     "surgetank.state.row_cache",
     "surgetank.state.sparse_serde",

@@ -165,7 +165,7 @@ class FolderRegistry:
         """Write a file under another name and link it: the file system refuses a second link of that name."""
         unfinished = f"{path}.{secrets.token_hex(4)}"
         try:
-            with open(unfinished, "wb") as file:  # noqa: PTH123 - a path of fsspec
+            with open(unfinished, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

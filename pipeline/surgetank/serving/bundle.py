@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -29,6 +29,8 @@ from surgetank.serving.bundle_files import (
 from surgetank.serving.external_data import external_files
 from surgetank.serving.signature import verify_signature
 from surgetank.serving.version_folder import new_version_folder
+
+Engine = Literal["onnxruntime", "compiled-trees"]
 
 
 class Tolerance(BaseModel):
@@ -87,6 +89,9 @@ class Manifest(BaseModel):
     )
     label: str = Field(
         default="", description="name of the output tensor with the class that the model chose; empty: the only one"
+    )
+    engine: Engine = Field(
+        default="onnxruntime", description="what computes the scores, chosen once by surgetank.serving.engine_choice"
     )
 
     @field_validator("features")

@@ -14,8 +14,8 @@ from surgetank.errors import ModelError
 from surgetank.scored_rows import ScoreKind
 from surgetank.serving.class_labels import Labels, class_labels, replace_zip_maps
 from surgetank.serving.execution_providers import CPU
-from surgetank.serving.fixed_batch import run_in_batches
 from surgetank.serving.external_data import parse_model
+from surgetank.serving.fixed_batch import run_in_batches
 from surgetank.serving.model import Float32s, Float64s
 from surgetank.serving.model_inputs import find_inputs, listed
 from surgetank.serving.model_outputs import Output, try_outputs
@@ -41,6 +41,8 @@ class OnnxModel:
     Raises ModelError if the model cannot be loaded, has another signature, or keeps weights in a file outside its folder;
     SettingsError if there is no such execution ``provider``.
     """
+
+    engine = "onnxruntime"
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ PLAN = Label("outcome", values=frozenset({"served", "refused"}))
 MODEL_REASON = Label("reason", values=frozenset({"model_error", "not_a_number"}))
 _SKIPPED = "full_batch backlog late waiting hanging not_ready replaced error not_written"
 SKIPPED = Label("reason", values=frozenset(_SKIPPED.split()))  # tested to be complete
+ENGINE = Label("engine", values=frozenset({"onnxruntime", "compiled-trees"}))
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
@@ -323,6 +324,9 @@ class Metrics(Catalogue):
             "model_bundle_info",
             "Always 1; the digest of a loaded bundle, the SHA-256 of its manifest, which names all its files.",
             (MODEL, VERSION, DIGEST),
+        )
+        self.model_engine_info = Gauge(
+            "model_engine_info", "Always 1; names the engine that computes a model's scores.", (MODEL, VERSION, ENGINE)
         )
         self.ready = Gauge("ready", "1 if /ready answers with 200, else 0.")
 

@@ -2,28 +2,21 @@
 
 from surgetank.declaration import Pipeline
 from surgetank.serving.bundle import Bundle
-from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.model_engine import ServedModel, open_model
 from surgetank.settings import Settings
 
 
-def model_of(chosen: Bundle, pipeline: Pipeline, settings: Settings) -> OnnxModel:
+def model_of(chosen: Bundle, pipeline: Pipeline, settings: Settings) -> ServedModel:
     """Return the model of a bundle, checked against the features, and that scores do not depend on the batch.
 
     Raises ModelError, which names the first difference.
     """
     chosen.check(pipeline.spec)
-    model = OnnxModel(
-        chosen.model,
-        name=chosen.name,
-        version=chosen.version,
-        input=chosen.manifest.input,
-        output=chosen.manifest.output,
-        features=pipeline.spec.names,
-        threads=settings.model.threads,
+    model = open_model(
+        chosen,
+        pipeline.spec.names,
         kind=pipeline.scores.kind,
-        column=chosen.manifest.column,
-        classes=chosen.manifest.classes,
-        label=chosen.manifest.label,
+        threads=settings.model.threads,
         provider=settings.model.provider,
     )
     tolerance = chosen.manifest.tolerance

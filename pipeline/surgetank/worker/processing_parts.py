@@ -23,7 +23,7 @@ from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion, OutputPartition
 from surgetank.runtime.written_partitions import copies_of
 from surgetank.serving.bundle import Bundle
-from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.model_engine import ServedModel
 from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings
 from surgetank.settings.schema import DeadLetterSettings
@@ -55,7 +55,7 @@ def find_model(pipeline: Pipeline, settings: Settings, folder: Path, version: st
     return find_bundle(ModelVersion(name, version or pinned), pipeline.spec, settings.model, folder)
 
 
-def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:
     """Return the pinned model, checked by ``find_model`` and ``model_of``.
 
     ``folder``: the bundles, unless set otherwise.
@@ -63,7 +63,7 @@ def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxMode
     return model_of(find_model(pipeline, settings, folder), pipeline, settings)
 
 
-def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:
     """Check what a worker needs besides Kafka: schemas with the declared fields, and a model of these features.
 
     ``folder``: the bundles, unless set otherwise. Returns the model.

@@ -171,6 +171,7 @@ def serving_parts(
         if pipeline.changelogs:
             encode_version(model.version)  # raises if the table of last scores cannot store it
         model.warm_up(settings.worker.batch_rows_max)
+        metrics.model_engine_info.set(1, model=bundle.name, version=bundle.version, engine=model.engine)
         metrics.model_bundle_info.set(1, model=bundle.name, version=bundle.version, digest=bundle.digest)
         return cached(settings, model, clock, metrics)
 

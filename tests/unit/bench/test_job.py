@@ -63,6 +63,9 @@ def test_contenders_that_disagree_are_found() -> None:
     check({"a": same, "b": dict(same), "c": {(0, 1): (b"k", 0.25)}})
     with pytest.raises(SurgetankError, match=r"a and b did not do the same job: event \(0, 1\)"):
         check({"a": same, "b": same | {(0, 1): (b"k", 0.26)}})
+    check({"a": same, "b": same | {(0, 1): (b"k", 0.25 + 2e-7)}})  # within the tolerance of a manifest
+    with pytest.raises(SurgetankError, match="a and b did not do the same job"):
+        check({"a": same, "b": same | {(0, 1): (b"l", 0.25)}})
 
 
 def test_every_setting_is_printed() -> None:
