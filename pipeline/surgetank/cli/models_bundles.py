@@ -145,5 +145,5 @@ def _read_figures(file: Path | None) -> dict[str, Any]:
     except ValueError as error:
         raise SettingsError(f"--figures {file}: not JSON: {error}") from None
     if not isinstance(read, dict):
-        raise SettingsError(f"--figures {file}: it must be an object, as {{\"auc\": 0.71}}")
+        raise SettingsError(f'--figures {file}: it must be an object, as {{"auc": 0.71}}')
     return read

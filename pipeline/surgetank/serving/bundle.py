@@ -30,6 +30,7 @@ from surgetank.serving.external_data import external_files
 from surgetank.serving.signature import verify_signature
 from surgetank.serving.version_folder import new_version_folder
 
+
 class Tolerance(BaseModel):
     """How much two scores of the same row may differ: ``abs(a - b) <= absolute + relative * abs(b)``."""
 

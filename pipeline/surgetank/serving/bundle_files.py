@@ -79,9 +79,7 @@ def checksums(folder: Path) -> dict[str, str]:
     Manifest and signature are left out. Raises ModelError for a symbolic link that leads out of the folder.
     """
     paths = sorted(
-        (Path(parent) / name).relative_to(folder).as_posix()
-        for parent, _, names in os.walk(folder)
-        for name in names
+        (Path(parent) / name).relative_to(folder).as_posix() for parent, _, names in os.walk(folder) for name in names
     )
     listed = sorted((path for path in paths if path not in UNLISTED), key=lambda path: path != MODEL)
     return {path: checksum(file_inside(folder, path)) for path in listed}
