@@ -23,7 +23,7 @@ RegistryUrl = Annotated[
     typer.Option("--registry", metavar="URL", help="As s3://bucket/models; default: the setting model.registry."),
 ]
 VerifyKey = Annotated[
-    Path | None, typer.Option(help="Public key (PEM) of the signature; default: the setting model.verify_key.")
+    Path | None, typer.Option(help="Public key (PEM) of the signature; default: the setting model.verify_key_file.")
 ]
 
 
@@ -33,7 +33,11 @@ def model_settings(
     """Return the settings of models with the options of a command over them. Raises SettingsError."""
     from surgetank.settings import load
 
-    given: dict[str, Any] = {"model.directory": directory, "model.registry": registry, "model.verify_key": verify_key}
+    given: dict[str, Any] = {
+        "model.directory": directory,
+        "model.registry": registry,
+        "model.verify_key_file": verify_key,
+    }
     return load({name: str(value) for name, value in given.items() if value is not None}).model
 
 

@@ -72,7 +72,7 @@ def verify(
 
     wanted, settings = parse_reference(version), model_settings(directory, verify_key=verify_key)
     try:
-        bundle = load(folder_of(settings), wanted.name, wanted.version, verify_key=settings.verify_key)
+        bundle = load(folder_of(settings), wanted.name, wanted.version, verify_key=settings.verify_key_file)
         if pipeline is not None:
             _check_for(bundle, pipeline)
     except ModelError as error:
@@ -81,10 +81,10 @@ def verify(
         print_json({"ok": False, "problem": str(error)})
         raise typer.Exit(2) from None
     if as_json:
-        print_json({"ok": True, "digest": bundle.digest, "signature_verified": settings.verify_key is not None})
+        print_json({"ok": True, "digest": bundle.digest, "signature_verified": settings.verify_key_file is not None})
         return
     print_bundle(bundle, "verified", as_json=False)
-    if settings.verify_key is None:
+    if settings.verify_key_file is None:
         typer.echo("  the signature was not verified: no key is set (--verify-key)")
 
 
@@ -105,7 +105,7 @@ def publish(
 
     wanted, settings = parse_reference(version), model_settings(directory, registry, verify_key)
     opened = open_folder_registry(settings.registry)
-    bundle = load(folder_of(settings), wanted.name, wanted.version, verify_key=settings.verify_key)
+    bundle = load(folder_of(settings), wanted.name, wanted.version, verify_key=settings.verify_key_file)
     published = opened.publish(bundle)
     print_bundle(
         bundle,
@@ -146,7 +146,7 @@ def pull(
         if not as_json:
             typer.echo(f"{wanted} is version {found}")
     bundle, pulled = pull_version(
-        lambda: opened, wanted.name, found, folder_of(settings), verify_key=settings.verify_key, timeout=timeout
+        lambda: opened, wanted.name, found, folder_of(settings), verify_key=settings.verify_key_file, timeout=timeout
     )
     print_bundle(bundle, "pulled" if pulled else "already there:", as_json=as_json, pulled=pulled, alias=wanted.alias)
 

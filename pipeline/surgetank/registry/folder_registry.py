@@ -26,7 +26,7 @@ _CREATING = threading.Lock()  # for stores in the memory of this process
 
 
 class FolderRegistry:
-    """The registry below a URL, as ``s3://bucket/models`` or ``/mnt/models``. Options of the store come from fsspec's.
+    """The registry below a URL, as ``s3://bucket/models``, or a folder. Options of the store come from fsspec's.
 
     Raises SettingsError if fsspec does not know the store, or the package for it is not installed.
     """
@@ -36,7 +36,7 @@ class FolderRegistry:
         try:
             self._fs, root = url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise SettingsError(f"the model registry {self.where} cannot be used: {error}") from None
+            raise SettingsError(f"the model registry {self.where} cannot be used: {shown(str(error))}") from None
         self._root = root.rstrip("/")
 
     def names(self) -> list[str]:
@@ -211,7 +211,7 @@ class FolderRegistry:
         except SurgetankError:
             raise
         except Exception as error:
+            reason = f"{type(error).__name__}: {shown(str(error))}"
             raise RegistryError(
-                f"model registry {self.where}: {what} failed: {type(error).__name__}: {error}; check the address, the "
-                "rights and the network"
+                f"model registry {self.where}: {what} failed: {reason}; check the address, the rights and the network"
             ) from error

@@ -31,15 +31,10 @@ def list_versions(directory: Path, registry: Registry | None, name: str = "") ->
     for model in sorted({name} if name else local | remote):
         here = versions_in(directory, model) if model in local else []
         there = registry.versions(model) if registry is not None and model in remote else []
-        for version in sorted({*here, *there}, key=natural):
-            found.append(
-                _listed(
-                    model,
-                    version,
-                    directory if version in here else None,
-                    registry if version in there else None,
-                )
-            )
+        found += [
+            _listed(model, version, directory if version in here else None, registry if version in there else None)
+            for version in sorted({*here, *there}, key=natural)
+        ]
     return found
 
 

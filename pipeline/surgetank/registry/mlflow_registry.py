@@ -131,9 +131,9 @@ class MlflowRegistry:
         except SurgetankError:
             raise
         except Exception as error:
+            reason = f"{type(error).__name__}: {shown(str(error))}"
             raise RegistryError(
-                f"model registry {self.where}: {what} failed: {type(error).__name__}: {error}; check the address, the "
-                "rights and the network"
+                f"model registry {self.where}: {what} failed: {reason}; check the address, the rights and the network"
             ) from error
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
-def shown(url: str) -> str:
-    """Return an address without user and password, for messages and logs. Pure."""
-    return re.sub(r"//[^/@]*@", "//", url)
+def shown(text: str) -> str:
+    """Return a text without user and password in the addresses that it has, for messages and logs. Pure."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 class Published(NamedTuple):

@@ -43,7 +43,7 @@ class Request:
     created: str
     input: str = ""
     output: str = ""
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = field(default_factory=Tolerance)
     figures: Mapping[str, Any] = field(default_factory=dict)
     parent: str = ""
     licence: str = ""

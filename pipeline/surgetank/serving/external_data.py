@@ -31,7 +31,8 @@ def parse_model(model: Path | bytes) -> onnx.ModelProto:
                 f"the model keeps {name!r} in another file, {location!r}: give its path instead of its content, or "
                 "save it as one file (onnx.save_model with save_as_external_data=False)"
             )
-        if fault := path_fault(location):
+        fault = path_fault(location)
+        if fault:
             raise ModelError(
                 f"model {model} keeps {name!r} in the file {location!r}, which {fault}; save the model and its tensors "
                 "in one folder (onnx.save_model with location=NAME)"

@@ -19,6 +19,7 @@ def sign(folder: Path, private_key: Path) -> None:
     _check_installed("--sign-key")
     from model_signing import hashing, signing  # a second of imports, for few users
 
+    folder = folder.resolve()  # model-signing does not find relative paths that it should ignore
     signature = folder / SIGNATURE
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -37,11 +38,11 @@ def verify_signature(folder: Path, public_key: Path) -> None:
 
     ``public_key``: PEM. Raises SettingsError if the key cannot be used, or model-signing is not installed.
     """
-    _check_installed("model.verify_key")
+    _check_installed("model.verify_key_file")
     signature = folder / SIGNATURE
     if not signature.is_file():
         raise ModelError(
-            f"model bundle {folder} is not signed, and model.verify_key is set: sign it (surgetank models build "
+            f"model bundle {folder} is not signed, and model.verify_key_file is set: sign it (surgetank models build "
             "--sign-key), or serve a signed version"
         )
     from model_signing import hashing, verifying
@@ -49,10 +50,12 @@ def verify_signature(folder: Path, public_key: Path) -> None:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
     except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(f"model.verify_key: the public key {public_key} cannot be used: {_reason(error)}") from None
-    config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=False))
+        raise SettingsError(
+            f"model.verify_key_file: the public key {public_key} cannot be used: {_reason(error)}"
+        ) from None
+    config.set_hashing_config(hashing.Config().set_ignored_paths(paths=[signature.resolve()], ignore_git_paths=False))
     try:
-        config.verify(folder, signature)
+        config.verify(folder.resolve(), signature.resolve())
     except Exception as error:  # noqa: BLE001 - the signature is foreign data: any error refuses it
         raise ModelError(
             f"model bundle {folder}: the signature does not verify with {public_key}: {_reason(error)}; the bundle was "
@@ -61,7 +64,8 @@ def verify_signature(folder: Path, public_key: Path) -> None:
 
 
 def _check_installed(user: str) -> None:
-    if importlib.util.find_spec("model_signing") is None:
+    # model-signing 1.1 imports pyOpenSSL without declaring it.
+    if importlib.util.find_spec("model_signing") is None or importlib.util.find_spec("OpenSSL") is None:
         raise SettingsError(f"{user} needs the package model-signing: pip install 'surgetank[signing]'")
 
 

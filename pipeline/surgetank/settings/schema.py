@@ -159,16 +159,16 @@ class ModelSettings(Section):
     )
     registry: str = Field(
         default="",
-        description="location of a registry of models, as s3://bucket/models, file:///mnt/models or "
+        description="location of a registry of models, as s3://bucket/models, a folder or "
         "mlflow:http://mlflow:5000; a version that is not in the folder of bundles is pulled from it at start; "
         "default: none",
     )
     registry_timeout_seconds: Seconds = Field(
         default=300.0, gt=0, description="pulling a version fails after this long"
     )
-    verify_key: Path | None = Field(
+    verify_key_file: Path | None = Field(
         default=None,
-        description="file of a public key (PEM); only bundles with a signature of its private key are loaded; default: "
+        description="public key (PEM); only bundles with a signature of its private key are loaded; default: "
         "signatures are not verified",
     )
     threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")

@@ -22,7 +22,7 @@ def find_bundle(wanted: ModelVersion, spec: FeatureSpec, settings: ModelSettings
     asking the registry. ``folder``: the bundles, unless ``model.directory`` is set. ``spec``: the pipeline's features.
     Raises ModelError, RegistryError or SettingsError with what is missing.
     """
-    directory, key = settings.directory or folder, settings.verify_key
+    directory, key = settings.directory or folder, settings.verify_key_file
     if not settings.registry:
         return load(directory, *wanted, verify_key=key)
     if not wanted.version:

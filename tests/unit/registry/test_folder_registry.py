@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -201,11 +201,13 @@ def test_a_registry_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """A folder that is not there, and a server that refuses connections; without the password of its address."""
     ours = made(tmp_path / "a")
     missing = FolderRegistry(str(tmp_path / "none"))
-    for call in (missing.names, lambda: missing.fetch(NAME, "1", tmp_path)):
-        with pytest.raises(RegistryError, match="the folder does not exist, or its disk is not mounted"):
-            call()
+    with pytest.raises(RegistryError, match="the folder does not exist, or its disk is not mounted"):
+        missing.names()
+    with pytest.raises(RegistryError, match="the folder does not exist, or its disk is not mounted"):
+        missing.fetch(NAME, "1", tmp_path)
     away = FolderRegistry("http://me:secret@127.0.0.1:1/models")
-    for call in (lambda: away.fetch(NAME, "1", tmp_path), lambda: away.publish(ours)):
+    calls: tuple[Callable[[], object], ...] = (lambda: away.fetch(NAME, "1", tmp_path), lambda: away.publish(ours))
+    for call in calls:
         with pytest.raises(RegistryError, match="check the address, the rights and the network") as caught:
             call()
         assert "registry http://127.0.0.1:1/models" in str(caught.value)

@@ -98,7 +98,7 @@ def test_a_bundle_that_does_not_verify_is_not_pulled(scenario: Scenario) -> None
 def test_an_unsigned_bundle_is_not_pulled_where_a_key_is_set(scenario: Scenario, tmp_path: Path) -> None:
     """A signed one is; a local one with another signature is replaced by it."""
     private, public = key_pair(tmp_path / "keys")
-    with pytest.raises(ModelError, match="does not verify, and is not used: .*is not signed"):
+    with pytest.raises(ModelError, match=r"does not verify, and is not used: .*is not signed"):
         scenario.pull(key=public)
     scenario.pull()
     signature.sign(scenario.ours.folder, private)

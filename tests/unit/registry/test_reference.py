@@ -33,4 +33,4 @@ def test_references_are_shown_as_they_are_written() -> None:
     assert str(Reference("a", version="1")) == "a:1"
     assert str(Reference("a", alias="b")) == "a@b"
     assert shown("s3://key:secret@host/models@1") == "s3://host/models@1"
-    assert shown("/mnt/models") == "/mnt/models"
+    assert shown("models/of/mine") == "models/of/mine"

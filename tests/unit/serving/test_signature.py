@@ -44,7 +44,7 @@ def test_a_signed_bundle_is_loaded(signed: Bundle, keys: tuple[Path, Path], tmp_
 def test_a_bundle_without_a_signature_is_refused_where_a_key_is_set(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     """It is loaded where none is set."""
     assert not made(tmp_path).signed
-    assert "is not signed, and model.verify_key is set" in refusal(tmp_path, keys[1])
+    assert "is not signed, and model.verify_key_file is set" in refusal(tmp_path, keys[1])
 
 
 def test_the_signature_of_another_key_is_refused(signed: Bundle, tmp_path: Path) -> None:

@@ -58,9 +58,9 @@ def test_a_worker_with_a_key_serves_no_unsigned_bundle(registry: Path, tmp_path:
     """Neither from its folder nor from the registry."""
     _, public = key_pair(tmp_path)
     with pytest.raises(ModelError, match="is not signed"):
-        found(tmp_path / "made", "1", verify_key=public)
-    with pytest.raises(ModelError, match="is not used: .*is not signed"):
-        found(tmp_path / "local", "1", verify_key=public, registry=str(registry))
+        found(tmp_path / "made", "1", verify_key_file=public)
+    with pytest.raises(ModelError, match=r"is not used: .*is not signed"):
+        found(tmp_path / "local", "1", verify_key_file=public, registry=str(registry))
 
 
 def test_a_folder_that_is_set_is_that_of_the_pulled_version(registry: Path, tmp_path: Path) -> None:
