@@ -1,4 +1,4 @@
-"""The flights pipeline without memory that leaves out short flights, scores long ones, and passes fields on; scores are labels."""
+"""The flights pipeline without memory: it leaves out short flights, and gives labels and fields of the others."""
 
 import os
 from dataclasses import replace
