@@ -83,6 +83,7 @@ def test_the_rollout_topic_is_deleted_while_workers_follow_it(
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
+    worker = under.worker(ready=False)  # it starts while commands are given
     promoted = ServingPlan("2", loaded=frozenset({"1"}))
     with following(under, tmp_path / "running") as running:
         assert (running.first.source, running.first.warning) == (PlanSource.PINNED, "")
@@ -117,7 +118,7 @@ def test_the_rollout_topic_is_deleted_while_workers_follow_it(
 
         with following(under, tmp_path / "late") as late:
             assert (late.first.source, late.first.plan, late.first.mangled) == (PlanSource.TOPIC, promoted, 1)
-        worker = under.worker()
+        under.fleet.wait_ready(worker)
         under.until(lambda: 'rollout_plan_info{role="primary",version="2"} 1' in page(worker), 20, "the worker follows")
 
         shown = run("models", "status", "any")

@@ -43,7 +43,7 @@ EXAMPLES = {
     "models shadow": ("surgetank models shadow flights 2",),
     "models canary": (
         "surgetank models canary flights 2 --percent 5",
-        "surgetank models canary flights --percent 25 --allow-keys N14228 --deny-keys N24211",
+        "surgetank models canary flights --percent 25 --allow-keys N14228",
     ),
     "models promote": ("surgetank models promote flights 2",),
     "models rollback": ("surgetank models rollback flights --reason 'scores are too low'",),

@@ -37,14 +37,18 @@ class NotWritten(SurgetankError):  # noqa: N818 - the name is what happened
 class ConfirmedProducer:
     """An idempotent producer with a thread that receives delivery reports. Any thread may call ``send``.
 
-    A queued record is written at most once, also across an outage. Callbacks of the futures run in the producer's
-    thread.
+    A queued record is written at most once, also across an outage; one that is not ``idempotent`` may be written twice,
+    but half a second earlier: librdkafka asks for the id of a new idempotent producer again only after that time.
+    Callbacks of the futures run in the producer's thread.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, client_id: str, pending_max: int = PENDING_MAX) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, *, client_id: str, pending_max: int = PENDING_MAX, idempotent: bool = True
+    ) -> None:
         self._kafka = kafka
         self._client_id = client_id
         self._pending_max = pending_max
+        self._idempotent = idempotent
         self._lock = threading.Lock()
         self._producer = self._new()
         self._closed = threading.Event()
@@ -94,6 +98,7 @@ class ConfirmedProducer:
         return clients.producer(
             self._kafka,
             client_id=self._client_id,
+            enable_idempotence=self._idempotent,
             message_timeout_ms=KEPT_SECONDS * 1000,
             queue_buffering_max_messages=self._pending_max,
             queue_buffering_max_kbytes=PENDING_KILOBYTES_MAX,

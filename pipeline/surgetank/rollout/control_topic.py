@@ -90,14 +90,15 @@ def _caught_up(reader: RecordReader, model: str) -> RolloutLog:
 
 
 def _append(kafka: KafkaSettings, topic: str, command: Command) -> None:
-    producer = ConfirmedProducer(kafka, client_id="surgetank-rollout")
+    # The id of a command makes it count once, however often it is written.
+    producer = ConfirmedProducer(kafka, client_id="surgetank-rollout", idempotent=False)
     try:
         # The key is as unique as the id: compaction keeps all commands.
         written = producer.send(topic, command.encode(), command.at, key=f"{command.model}/{command.id}".encode())
         written.result(WRITE_SECONDS)
     except (NotWritten, TimeoutError) as error:
         raise BrokerError(
-            f"{kafka.bootstrap} did not confirm the command within {WRITE_SECONDS:.0f} s ({str(error) or 'no answer'}): "
+            f"{kafka.bootstrap} did not confirm the command within {WRITE_SECONDS:.0f} s ({str(error) or 'silence'}): "
             "look at `surgetank models history` before you repeat it"
         ) from None
     finally:

@@ -122,7 +122,7 @@ class RolloutFollower:
 
     def _read(self, reader: RecordReader) -> None:
         """Read the topic from its start until it is deleted or the follower is closed."""
-        identity, rollout = self._topic.identity(), RolloutLog(self._model)
+        identity, rollout = self._identity_or(None), RolloutLog(self._model)
         for records in reader.catch_up():
             add_records(rollout, records)
         self._found(rollout)
@@ -133,10 +133,11 @@ class RolloutFollower:
                 add_records(rollout, records)
                 self._found(rollout)
             if self._clock.monotonic() - checked >= self._identity_seconds:
-                if self._identity_or(identity) != identity:
+                now = self._identity_or(identity)
+                if identity is not None and now != identity:
                     log.warning("the rollout topic was deleted or made again; it is read from its start")
                     return
-                checked = self._clock.monotonic()
+                identity, checked = now, self._clock.monotonic()
 
     def _identity_or(self, known: str | None) -> str | None:
         """Return the id of the topic; the known one if the brokers do not answer."""

@@ -28,6 +28,8 @@ class ScriptedTopic:
         self.values: list[bytes | None] = list(values)
         self.failing: Exception | None = None
         self.identity = "one"
+        self.silent = False  # whether the brokers do not tell the identity
+        self.told = threading.Event()  # set when they have told it
         self.changed = threading.Condition()
 
     def append(self, value: bytes | None) -> None:
@@ -35,6 +37,14 @@ class ScriptedTopic:
         with self.changed:
             self.values.append(value)
             self.changed.notify_all()
+
+    def ask_identity(self) -> str:
+        """Return the id of the topic."""
+        if self.silent:
+            raise BrokerError("no broker answers")
+        answer = self.identity
+        self.told.set()
+        return answer
 
     @contextmanager
     def open(self) -> Iterator["ScriptedReader"]:
@@ -76,7 +86,7 @@ class Followed:
         self.reports: list[FollowedPlan] = []
         self._more = threading.Condition()
         self.follower = RolloutFollower(
-            RolloutTopic(topic.open, lambda: topic.identity),
+            RolloutTopic(topic.open, topic.ask_identity),
             MODEL,
             KeptPlan(folder / "flights.json"),
             SystemClock(),
@@ -200,6 +210,22 @@ def test_a_topic_that_is_made_again_is_read_from_its_start(following: Following)
     assert found.until(lambda each: bool(each.warning)).plan == ServingPlan("2", loaded=frozenset({"1"}))
     topic.append(deploy("3", 0))
     assert found.plan() == ServingPlan("3")
+
+
+def test_an_unknown_identity_of_the_topic_does_not_matter(following: Following) -> None:
+    """Its commands are followed; the first id that the brokers tell is taken for that of the topic."""
+    topic = ScriptedTopic(deploy("1", 0))
+    topic.silent = True
+    found = following(topic)
+    assert found.follower.start(SECONDS).source is PlanSource.TOPIC
+    found.follower.follow(found.plans.put)
+    topic.silent = False
+    topic.append(deploy("2", 1))
+    assert found.plan().primary == "2"
+    assert topic.told.wait(SECONDS)
+    topic.values[:] = [deploy("3", 0)]
+    topic.identity = "two"
+    assert found.plan().primary == "3"
 
 
 def test_a_receiver_that_raises_does_not_end_the_following(
