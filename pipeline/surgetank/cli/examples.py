@@ -17,8 +17,8 @@ EXAMPLES = {
     ),
     "replay": ("surgetank replay flights --rate 2000", "surgetank replay flights --rate 500 --spike 10x@20s+15s"),
     "score": (
-        "surgetank score --bundle models/flights-late/1 --in boardings.avro --out scores.avro",
-        "surgetank score --bundle model --in - --out scores.avro --pipeline payments --state state --json",
+        "surgetank score --bundle model --in payments.avro --out scores.avro",
+        "surgetank score --bundle model --in - --out scores.avro --state state",
     ),
     "scores": ("surgetank scores flights --count 10", "surgetank scores flights --follow --json"),
     "lag": ("surgetank lag flights --watch", "surgetank lag --group another-application --json"),
@@ -31,8 +31,8 @@ EXAMPLES = {
     "bench": ("surgetank bench --quick", "surgetank bench --job payments --rounds 5"),
     "settings": ("surgetank settings --changed", "surgetank settings --config surgetank.toml --json"),
     "models quantize": (
-        "surgetank models quantize flights-late:network --calibrate-from flights-features.parquet",
-        "surgetank models quantize flights-late:network --calibrate-from f.parquet --label late --attach int8 --json",
+        "surgetank models quantize fraud:2 --calibrate-from features.parquet",
+        "surgetank models quantize fraud:2 --calibrate-from f.parquet --attach int8",
     ),
     "monitoring": ("surgetank monitoring ops",),
     "kafka up": ("surgetank kafka up", "surgetank kafka up --brokers 3 --port 19092 --data .surgetank/three"),

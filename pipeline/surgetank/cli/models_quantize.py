@@ -28,8 +28,7 @@ def quantize(
     calibrate_from: Annotated[
         Path,
         typer.Option(
-            exists=True,
-            dir_okay=False,
+            metavar="FILE",
             help="Parquet file of recorded features, as `surgetank features backfill PIPELINE` writes it.",
         ),
     ],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def score(
     bundle: Annotated[
         Path,
-        typer.Option(file_okay=False, exists=True, help="Folder of one version of a model, with its manifest.json."),
+        typer.Option(metavar="FOLDER", help="Folder of one version of a model, with its manifest.json."),
     ],
     events: Annotated[
         str,
@@ -51,14 +51,6 @@ def score(
     dead_letters: Annotated[
         Path | None, typer.Option(help="File of the events without a score: .parquet or .jsonl.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Settings file; default: SURGETANK_CONFIG, or surgetank.toml in this folder."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, as worker.batch_rows_max=1024."),
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a file of events as a worker scores a topic, without Kafka.
@@ -66,7 +58,7 @@ def score(
     The scores have the values that a worker gives: the same code decodes, computes features and runs the model. Tables
     see the events in the order of the file. The exit status is 1 if an event or a fact is a dead letter.
     """
-    from surgetank.cli.pipeline_argument import assigned, resolve
+    from surgetank.cli.pipeline_argument import resolve
     from surgetank.cli.progress_bar import progress_bar
     from surgetank.clock import SystemClock
     from surgetank.edge.score_run import ScoreFiles, score_files
@@ -75,11 +67,10 @@ def score(
 
     chosen = read(bundle)
     files = ScoreFiles(events, out, _by_topic(facts or ()), dead_letters, state, arrived)
-    settings = load(assigned(set_ or ()), file=config)
     declared = _with_model(chosen) if pipeline is None else resolve(pipeline)
     with progress_bar() as show:
         report = score_files(
-            declared, chosen, files, settings, SystemClock(), lambda done, size: show("scoring", done, size)
+            declared, chosen, files, load(), SystemClock(), lambda done, size: show("scoring", done, size)
         )
     if as_json:
         print_json(report)

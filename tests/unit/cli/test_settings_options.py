@@ -19,6 +19,8 @@ WITHOUT: Mapping[str, str] = {
     "schemas check": "reads files only",
     "schemas score": "writes files only",
     "features backfill": "reads and writes files only",
+    "models quantize": "reads and writes files only",
+    "score": "reads and writes files only",
     "kafka up": "starts Kafka in a folder",
     "kafka down": "finds Kafka by its folder",
     "kafka status": "finds Kafka by its folder",
