@@ -48,16 +48,20 @@ def external_files(model: Path | bytes) -> tuple[str, ...]:
     model cannot be read.
     """
     try:
-        if _KEY not in (model if isinstance(model, bytes) else model.read_bytes()):
+        if _KEY not in _content(model):
             return ()
         proto = parse_model(model)
     except OSError as error:
-        raise ModelError(f"model file {model}: {error.strerror}") from None
+        raise ModelError(f"model file {error.filename}: {error.strerror}") from None
     except ModelError:
         raise
     except Exception:  # noqa: BLE001 - protobuf's errors have no public base
         return ()
     return tuple(dict.fromkeys(location for _, location in _external(proto)))
+
+
+def _content(model: Path | bytes) -> bytes:
+    return model if isinstance(model, bytes) else model.read_bytes()
 
 
 def _external(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:

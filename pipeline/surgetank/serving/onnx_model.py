@@ -38,8 +38,8 @@ class OnnxModel:
     those of no and yes, or a ``column``; a vector is all columns; a label is the class that the model chose, else that
     with the largest probability. ``output``, ``column``, ``classes`` and ``label``: as in ``ScoreSource``.
 
-    Raises ModelError if the model cannot be loaded, has another signature, or keeps weights in a file outside its folder;
-    SettingsError if there is no such execution ``provider``.
+    Raises ModelError if the model cannot be loaded, has another signature, or keeps weights in a file outside its
+    folder; SettingsError if there is no such execution ``provider``.
     """
 
     engine = "onnxruntime"

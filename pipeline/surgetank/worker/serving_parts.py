@@ -161,8 +161,8 @@ def serving_parts(
     """
     if settings.model.cache_bytes and pipeline.scores.kind != "number":
         raise SettingsError(
-            f"model.cache_bytes is {settings.model.cache_bytes}, but the scores of pipeline {pipeline.name!r} are of kind "
-            f"{pipeline.scores.kind!r}, and the cache keeps numbers only; set it to 0"
+            f"model.cache_bytes is {settings.model.cache_bytes}, but the scores of pipeline {pipeline.name!r} are of "
+            f"kind {pipeline.scores.kind!r}, and the cache keeps numbers only; set it to 0"
         )
 
     def load(version: str) -> Model:
