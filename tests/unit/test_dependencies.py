@@ -143,6 +143,15 @@ def test_the_image_has_the_client_of_a_schema_registry() -> None:
     assert wanted <= locked
 
 
+def test_the_image_can_pull_from_a_registry_of_models() -> None:
+    """A folder or a share is enough; object stores need the package of their protocol."""
+    worker, dev = (
+        {line for line in (ROOT / "requirements" / name).read_text().splitlines() if line.startswith("fsspec==")}
+        for name in ("worker.txt", "dev.txt")
+    )
+    assert worker == dev != set()
+
+
 def test_imports_are_found_in_every_form(tmp_path: Path) -> None:
     """Imports inside functions, of submodules and by name count; relative ones and mere text do not."""
     path = tmp_path / "a.py"

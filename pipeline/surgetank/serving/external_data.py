@@ -31,8 +31,7 @@ def parse_model(model: Path | bytes) -> onnx.ModelProto:
                 f"the model keeps {name!r} in another file, {location!r}: give its path instead of its content, or "
                 "save it as one file (onnx.save_model with save_as_external_data=False)"
             )
-        fault = path_fault(location)
-        if fault:
+        if fault := path_fault(location):
             raise ModelError(
                 f"model {model} keeps {name!r} in the file {location!r}, which {fault}; save the model and its tensors "
                 "in one folder (onnx.save_model with location=NAME)"
@@ -47,12 +46,10 @@ def external_files(model: Path | bytes) -> tuple[str, ...]:
     What is not ONNX has none: ONNX Runtime says what is wrong with it. Raises ModelError as ``parse_model``, and if the
     model cannot be read.
     """
+    if _KEY not in _content(model):
+        return ()
     try:
-        if _KEY not in _content(model):
-            return ()
         proto = parse_model(model)
-    except OSError as error:
-        raise ModelError(f"model file {error.filename}: {error.strerror}") from None
     except ModelError:
         raise
     except Exception:  # noqa: BLE001 - protobuf's errors have no public base
@@ -61,7 +58,12 @@ def external_files(model: Path | bytes) -> tuple[str, ...]:
 
 
 def _content(model: Path | bytes) -> bytes:
-    return model if isinstance(model, bytes) else model.read_bytes()
+    if isinstance(model, bytes):
+        return model
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise ModelError(f"model file {model}: {error.strerror}") from None
 
 
 def _external(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
