@@ -90,9 +90,8 @@ class StepMeasurements:
     def counts(self) -> StepCounts:
         """Return all counts since the start of the step."""
         primary, candidate = self._versions
-        for rows in self._versions:
-            rows.flush()
-        limit = min(rows.answers.table.limit for rows in self._versions)
+        _same_sample(primary.answers.flush(), candidate.answers.flush())
+        _same_sample(primary.losses.flush(), candidate.losses.flush())
         table = self._shadow.flush()
         shadow = ShadowCounts(
             self._shadow.rows,
@@ -100,7 +99,7 @@ class StepMeasurements:
             table.pair_sums(ONLY_CANDIDATE_NOT_FINITE, ONLY_PRIMARY_NOT_FINITE),
             table.value_sums(),
         )
-        return StepCounts(candidate.counts(limit), primary.counts(limit), shadow, self._slow.pairs())
+        return StepCounts(candidate.counts(), primary.counts(), shadow, self._slow.pairs())
 
     def _window(self, now: float) -> int:
         return int(now // self._window_seconds)
@@ -143,6 +142,16 @@ class _Buffered:
         return self.table
 
 
+def _same_sample(first: BlockTable, second: BlockTable) -> None:
+    """Let both tables count the same part of the keys.
+
+    Otherwise a version would have less weight in this worker than in others, whose rows may have more errors or fewer.
+    """
+    for table in (first, second):
+        while table.limit > min(first.limit, second.limit):
+            table.halve()
+
+
 class _VersionRows:
     """The answers of one version, and the losses of those whose labels came."""
 
@@ -154,17 +163,14 @@ class _VersionRows:
         flags = np.stack((raised, ~np.isfinite(scores) & ~raised))
         self.answers.add(now, window, keys, flags, np.where(raised, np.nan, scores))
 
-    def flush(self) -> None:
-        self.answers.flush()
-        self.losses.flush()
-
-    def counts(self, limit: int) -> VersionCounts:
-        """Return the counts; ``limit`` of the keys that both versions compare."""
+    def counts(self) -> VersionCounts:
+        """Return the counts of rows that do not wait."""
         table = self.answers.table
+        errors = table.flag_sums(RAISED)
         return VersionCounts(
             self.answers.rows,
-            table.keys_up_to(limit),
-            table.flag_sums(RAISED),
+            errors.keys,
+            errors,
             table.flag_sums(NOT_FINITE),
             table.value_sums(),
             table.bins(),

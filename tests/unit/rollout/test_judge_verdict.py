@@ -82,7 +82,7 @@ def test_a_good_version_is_promoted_with_its_numbers() -> None:
     """All metrics that have a limit are below it for sure."""
     verdict = judge(GOOD, STEP, 60)
     assert verdict.decision is Decision.PROMOTE
-    assert "errors of the model differs by" in verdict.why
+    assert "errors of the model: difference" in verdict.why
     assert "10,000 rows in 60 seconds" in verdict.why
 
 
@@ -123,8 +123,8 @@ def test_what_must_be_measured_and_is_not_keeps_the_step_open() -> None:
     [
         (canary(version(10_000, 200), version(190_000, 1900)), "errors of the model in 2.000% of 10,000 blocks"),
         (canary(version(10_000, 100, not_a_number=50), version(190_000, 1900)), "NaN or infinite in 0.500%"),
-        (canary(version(10_000, 100, mean=0.1), version(190_000, 1900)), "mean score differs by +0."),
-        (canary(version(10_000, 100, mean=-0.1), version(190_000, 1900)), "mean score differs by -0."),
+        (canary(version(10_000, 100, mean=0.1), version(190_000, 1900)), "mean score: difference +0."),
+        (canary(version(10_000, 100, mean=-0.1), version(190_000, 1900)), "mean score: difference -0."),
         (
             canary(version(10_000, 100), version(190_000, 1900), PairSums.of_independent(20, 0, 60)),
             "candidate alone were slow in 20 seconds, of the primary alone in 0",
@@ -146,7 +146,7 @@ def test_other_distributions_and_losses_roll_back() -> None:
     assert "distributed differently" in judge(canary(extreme, primary), STEP, 5).why
     losses = [KeySums.of_independent(1000, 1000 * mean, 1000 * (mean * mean + 0.01)) for mean in (0.3, 0.2)]
     high, low = (VersionCounts(losses=sums) for sums in losses)
-    assert "loss against labels differs by +0.0" in judge(canary(candidate + high, primary + low), STEP, 5).why
+    assert "loss against labels: difference +0.0" in judge(canary(candidate + high, primary + low), STEP, 5).why
     assert judge(canary(candidate + low, primary + high), STEP, 5).decision is not Decision.ROLL_BACK
 
 

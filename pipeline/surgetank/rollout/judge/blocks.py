@@ -144,7 +144,7 @@ class BlockTable:
     def halve(self) -> None:
         """Keep, and from now on count, the keys in the lower half of the hashes only."""
         self._limit //= 2
-        kept = self._column[: self.keys_up_to(self._limit)]
+        kept = self._column[: self._keys_up_to(self._limit)]
         self._keys, self._column = self._keys[: len(kept)], np.arange(len(kept))
         self._counts, self._counted_in = self._counts[:, kept], self._counted_in[:, kept]
         self._values, self._bins = self._values[kept], self._bins[kept]
@@ -153,7 +153,7 @@ class BlockTable:
         """Return which rows are counted, int64 [k], by their keys' hashes; None if all are."""
         return None if self._limit == ALL_KEYS else np.flatnonzero(mix(keys) <= np.uint64(self._limit))
 
-    def keys_up_to(self, limit: int) -> int:
+    def _keys_up_to(self, limit: int) -> int:
         """Return the number of keys whose mixed hash is at most ``limit``."""
         return int(np.searchsorted(self._keys, np.uint64(limit), side="right"))
 

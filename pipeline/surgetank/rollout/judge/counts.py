@@ -16,10 +16,11 @@ from surgetank.rollout.judge.sums import NO_KEYS, KeySums
 class VersionCounts:
     """Counts of the rows that one version scored.
 
-    ``rows``: all of them. ``keys``: distinct keys, of the part of all keys that both versions' counts compare.
-    ``errors``: blocks in which the model raised for a row, ``not_a_number``: in which it gave NaN or infinity.
-    ``scores``: of the first score of each block, on the ``ScoreScale``, in standard deviations. ``bins``: keys by the
-    bin of their first score in the step; empty if the scale has none. ``losses``: of blocks whose label came.
+    ``rows``: all of them. ``keys``: distinct keys, of the part of all keys that is counted, the same one for both
+    versions in each worker. ``errors``: blocks in which the model raised for a row, ``not_a_number``: in which it gave
+    NaN or infinity. ``scores``: of the first score of each block, on the ``ScoreScale``, in standard deviations.
+    ``bins``: keys by the bin of their first score in the step; empty if the scale has none. ``losses``: of blocks whose
+    label came.
     """
 
     rows: int = 0

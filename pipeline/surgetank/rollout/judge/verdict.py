@@ -76,7 +76,7 @@ def judge(counts: StepCounts, step: Step, seconds: float, rules: Rules = RULES) 
 def harm_sentence(counts: StepCounts, harm: Harm, *, shadow: bool) -> str:
     """Return what was found, with its numbers."""
     if harm.interval is not None:
-        return f"{_name(harm.metric)} {_between(harm.metric, harm.interval.low, harm.interval.high)}"
+        return f"{_name(harm.metric)}: {_between(harm.metric, harm.interval.low, harm.interval.high)}"
     assert harm.log_e is not None
     e_value = f"e-value {_power(harm.log_e)}, limit {_power(harm.log_limit)}"
     match harm.metric:
@@ -111,7 +111,9 @@ def acceptance_sentence(each: Acceptance) -> str:
     state = "is below" if each.passed else "must be below"
     if not math.isfinite(each.interval.margin):
         return f"{_name(each.metric)}: too few keys to say anything; the difference must be below {limit}"
-    return f"{_name(each.metric)} {_between(each.metric, each.interval.low, each.interval.high)}, which {state} {limit}"
+    return (
+        f"{_name(each.metric)}: {_between(each.metric, each.interval.low, each.interval.high)}, which {state} {limit}"
+    )
 
 
 def _name(metric: Metric) -> str:
@@ -126,7 +128,7 @@ def _name(metric: Metric) -> str:
 
 
 def _between(metric: Metric, low: float, high: float) -> str:
-    return f"differs by {_value(metric, low, sign=True)} to {_value(metric, high, sign=True)}"
+    return f"difference {_value(metric, low, sign=True)} to {_value(metric, high, sign=True)}"
 
 
 def _value(metric: Metric, value: float, *, sign: bool = False) -> str:
