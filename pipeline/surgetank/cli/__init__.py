@@ -34,8 +34,11 @@ from surgetank.cli import (
     worker,
 )
 from surgetank.cli.examples import add_examples
-from surgetank.errors import SurgetankError
+from surgetank.errors import StartupError, SurgetankError
 from surgetank.settings.environment import PROJECT
+
+# What requirements/edge.txt leaves out, by module.
+NOT_AT_THE_EDGE = ("aiohttp", "confluent_kafka", "faust", "mode", "psutil")
 
 app = typer.Typer(
     name="surgetank",
@@ -110,3 +113,12 @@ def main() -> None:
     except SurgetankError as error:
         print(f"surgetank: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        if error.name not in NOT_AT_THE_EDGE:
+            raise
+        print(
+            f"surgetank: this command needs {error.name}, which is not installed; an install for `surgetank score` "
+            "alone leaves it out: pip install surgetank",
+            file=sys.stderr,
+        )
+        raise SystemExit(StartupError.exit_code) from None
