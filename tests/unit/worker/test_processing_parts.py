@@ -69,7 +69,7 @@ def test_a_worker_loads_no_model_whose_scores_depend_on_the_batch(tmp_path: Path
 
 
 def test_a_worker_scores_by_the_engine_of_the_manifest(tmp_path: Path) -> None:
-    """The checked-in model by compiled trees; a manifest that asks for them without trees is refused, with the cause."""
+    """The checked-in model by compiled trees; a manifest that asks for them without trees is refused with the cause."""
     assert load_model(flights, Settings(), MODELS).engine == "compiled-trees"
     published = misbehaving_models.publish(tmp_path, "1", misbehaving_models.good())
     assert load_model(flights, Settings(), tmp_path).engine == "onnxruntime"
