@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ops.training.flights import MODELS
 from ops.training.flights_schedule import flights
 from surgetank.errors import ModelError, SettingsError
 from surgetank.serving import bundle
@@ -74,6 +75,19 @@ def test_a_worker_loads_no_model_whose_scores_depend_on_the_batch(tmp_path: Path
     bundle.write(tmp_path, tolerant, model)
 
     assert load_model(flights, serving("2"), tmp_path).version == "2"
+
+
+def test_a_worker_scores_by_the_engine_of_the_manifest(tmp_path: Path) -> None:
+    """The checked-in model by compiled trees; a manifest that asks for them without trees is refused with the cause."""
+    assert load_model(flights, Settings(), MODELS).engine == "compiled-trees"
+    published = misbehaving_models.publish(tmp_path, "1", misbehaving_models.good())
+    assert load_model(flights, Settings(), tmp_path).engine == "onnxruntime"
+
+    asks = published.manifest.model_copy(update={"engine": "compiled-trees"})
+    bundle.write(tmp_path, asks, misbehaving_models.good(), replace=True)
+
+    with pytest.raises(ModelError, match="asks for the engine 'compiled-trees', which cannot score this graph: an op"):
+        load_model(flights, Settings(), tmp_path)
 
 
 def test_a_worker_loads_no_model_of_other_features(tmp_path: Path) -> None:
