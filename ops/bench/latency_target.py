@@ -10,8 +10,10 @@ import argparse
 import contextlib
 import json
 import shutil
-import sys
-from collections.abc import Mapping
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from surgetank.settings import KafkaSettings
 
 ROWS_VARIABLE = "SURGETANK_WORKER__BATCH_ROWS_MAX"
 TARGET_VARIABLE = "SURGETANK_MODEL__LATENCY_TARGET_SECONDS"
+PORT_VARIABLE = "SURGETANK_TELEMETRY__PORT"
 TARGETS_MS = (25, 50, 100)
 LOAD = 0.7
 FEW = 50.0  # events per second: each is a batch by itself
@@ -53,16 +56,18 @@ def measured(model: MeasuredModel, target: BenchEnvironment, seconds: float) -> 
 
     def latencies(rate: float, environment: Mapping[str, str]) -> dict[str, Any]:
         target.reporter.doing(f"{model.name} model: latency at {rate:,.0f}/s, {dict(environment)}")
-        (found,) = latency.measure(
-            contender,
-            target.kafka,
-            target.admin,
-            [latency.Load(rate, seconds)],
-            Flights(),
-            target.home,
-            environment,
-        )
-        return {name: found[name] for name in ("p50", "p99", "max", "achieved_rate", "worker_cpu_share")}
+        with _watched_sizes() as (port, sizes):
+            (found,) = latency.measure(
+                contender,
+                target.kafka,
+                target.admin,
+                [latency.Load(rate, seconds)],
+                Flights(),
+                target.home,
+                {**environment, PORT_VARIABLE: str(port)},
+            )
+        shown = {name: found[name] for name in ("p50", "p99", "max", "achieved_rate", "worker_cpu_share")}
+        return shown | {"sizes": dict(sizes)}
 
     few = latencies(FEW, {})
     rates: dict[str, float] = {}
@@ -90,6 +95,32 @@ def measured(model: MeasuredModel, target: BenchEnvironment, seconds: float) -> 
     }
 
 
+@contextlib.contextmanager
+def _watched_sizes() -> Iterator[tuple[int, dict[str, float]]]:
+    """Return a free port, and the metrics of the batch sizes that a worker shows there, as of its last second."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    sizes: dict[str, float] = {}
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1.0):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+                for line in page.read().decode().splitlines():
+                    if line.startswith(("surgetank_batch_", "surgetank_latency_")) and not line.endswith(" 0.0"):
+                        name, _, value = line.rpartition(" ")
+                        sizes[name.removeprefix("surgetank_")] = float(value)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield port, sizes
+    finally:
+        done.set()
+        watching.join()
+
+
 def _constant(sizes: tuple[int, ...]) -> dict[str, dict[str, str]]:
     return {f"{size} rows": {ROWS_VARIABLE: str(size)} for size in sizes}
 
@@ -108,7 +139,7 @@ def main() -> None:
     home = Path(".surgetank") / "latency-target"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    reporter = Reporter(say=_say, doing=lambda line: print(f"... {line}", file=sys.stderr, flush=True))
+    reporter = Reporter(say=_say, doing=lambda _: None)
     found = {}
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(temporary_cluster(home / "kafka", 1))

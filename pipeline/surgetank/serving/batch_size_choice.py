@@ -8,8 +8,9 @@ Three sizes bound that one from below, because a smaller batch would make rows o
 
 - *as long as a commit*: (c - b) / a rows. Commits follow one another; batches that are computed faster than that wait
   for the next commit, so smaller ones gain nothing;
-- *what keeps up*: the fixed part b is paid more often by smaller batches. At r rows a second n rows must be computed
-  before n more have arrived: n = r b / (1 - r a). Smaller batches let the queue grow without end;
+- *what keeps up*: the fixed part b is paid more often by smaller batches. At R rows a second n rows must be computed
+  before n more have arrived: n = R b / (1 - R a). R lies between the arrival rate r and 1 / a, the most that any size
+  can do: close to r, rows would wait in the queue for longer than smaller batches save;
 - 1.
 
 A backlog is more waiting rows than the worker can compute within the target: then no size holds the target for the rows
@@ -28,7 +29,7 @@ from surgetank.serving.batch_cost import CostLine
 START_ROWS = 64  # before anything was measured
 GROWTH = 2  # a batch has at most this many times the rows of the largest one that was measured
 FIXED_SHARE = 0.03  # of the seconds of a batch: at this size a larger batch gains at most 3 % of throughput
-HEADROOM = 1.1  # arrivals may grow by 10 % before the size follows
+SPARE_SHARE = 0.5  # of the capacity that the arrivals leave: so much of it every size keeps
 BACKLOG_TARGETS = 1.5  # seconds of waiting work that are a backlog, in latency targets
 
 
@@ -91,25 +92,26 @@ def choose(limits: BatchLimits, measured: Measured, waiting_rows: int) -> BatchS
     """Return the size of the next batch when so many rows wait."""
     line = measured.line
     if line is None:
-        return BatchSize(min(START_ROWS, limits.cap), Reason.UNKNOWN, limits.cap)
+        rows = _whole_calls(min(START_ROWS, limits.cap), limits.model_rows_max)
+        return BatchSize(rows, Reason.UNKNOWN, limits.cap)
     by_cost = rows_within(line, limits.target / 2 - measured.slow_commit)
-    rows, reason = (measured.safety, Reason.SAFETY) if measured.safety < by_cost else (by_cost, Reason.COST)
+    bound, reason = (measured.safety, Reason.SAFETY) if measured.safety < by_cost else (by_cost, Reason.COST)
     least = min(least_rows(line, measured.commit, measured.arrivals), limits.cap)
-    if rows < least:
-        rows, reason = math.ceil(least), Reason.LOAD
-    seconds_per_row = line.seconds(rows) / rows if rows < inf else line.row_seconds
-    backlog = max(1.0, min(rows, limits.cap))
+    if bound < least:
+        bound, reason = math.ceil(least), Reason.LOAD
+    seconds_per_row = line.seconds(bound) / bound if bound < inf else line.row_seconds
+    backlog = max(1.0, min(bound, limits.cap))
     if seconds_per_row:
         backlog = max(backlog, min(BACKLOG_TARGETS * limits.target / seconds_per_row, limits.buffer_rows / 2))
     lagging = waiting_rows >= backlog
-    if lagging and (large := max(paying_rows(line), rows_within(line, limits.target))) > rows:
-        rows, reason = large, Reason.BACKLOG
-    if rows > (known := max(START_ROWS, GROWTH * measured.largest)):
-        rows, reason = known, Reason.UNKNOWN
-    if rows >= limits.cap:
-        rows, reason = limits.cap, Reason.CAP
+    if lagging and (large := max(paying_rows(line), rows_within(line, limits.target))) > bound:
+        bound, reason = large, Reason.BACKLOG
+    if bound > (known := max(START_ROWS, GROWTH * measured.largest)):
+        bound, reason = known, Reason.UNKNOWN
+    if bound >= limits.cap:
+        bound, reason = limits.cap, Reason.CAP
     return BatchSize(
-        _whole_calls(max(1, int(rows)), limits.model_rows_max),
+        _whole_calls(max(1, int(bound)), limits.model_rows_max),
         reason,
         math.ceil(backlog),
         lagging,
@@ -134,9 +136,11 @@ def paying_rows(line: CostLine) -> float:
 
 def least_rows(line: CostLine, commit: float, arrivals: float) -> float:
     """Return the size below which batches make rows older: see the top of this file."""
-    rate = HEADROOM * arrivals
-    left = 1 - rate * line.row_seconds
-    keeps_up = rate * line.fixed_seconds / left if left > 0 else inf
+    spare = 1 - arrivals * line.row_seconds  # the share of the time in which no row must be computed
+    # R b / (1 - R a) with R = r + SPARE_SHARE (1 / a - r)
+    rows = SPARE_SHARE / line.row_seconds + (1 - SPARE_SHARE) * arrivals if line.row_seconds else arrivals
+    left = (1 - SPARE_SHARE) * spare if line.row_seconds else 1.0
+    keeps_up = rows * line.fixed_seconds / left if left > 0 else inf
     return max(1.0, rows_within(line, commit), min(keeps_up, paying_rows(line)))
 
 

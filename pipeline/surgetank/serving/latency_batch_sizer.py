@@ -3,8 +3,9 @@
 The safety loop corrects what the model of the cost does not know (AIMD, Chiu and Jain 1989): a batch whose oldest row
 was older than the target at its commit takes away 30 % of the size, each batch within the target gives back a little.
 So a bound that is too large is exceeded by one batch in hundreds. Batches are judged that could have been in time only:
-a row that was too old already when its batch was taken, as with timestamps of the past, says nothing about sizes, and
-neither does a large batch of a backlog.
+a row that was too old already when its batch was taken, as with timestamps of the past, says nothing about sizes.
+Neither does a large batch of a backlog, nor a batch that waited for something else for most of the time: for a broker,
+or for a processor.
 """
 
 import math
@@ -19,6 +20,7 @@ from surgetank.serving.recent_mean import RecentMean
 
 DECREASE = 0.7
 INCREASE = 1 / 512  # of the size by cost, for each batch within the target
+SIZE_SHARE = 0.5  # of the age of a row: what two batches take is the cause if it is so much
 ARRIVALS_SECONDS = 0.5  # time constant of the arrival rate
 SLOW = 2.0  # mean deviations by which a slow commit is longer than the mean one
 
@@ -87,6 +89,8 @@ class LatencyBatchSizer:
         if line is None or batch.taken_at < max(self._decreased_at, self._calm_since):
             return
         if batch.taken_age + line.seconds(1) + self._commit.mean > target:
+            return
+        if batch.committed_age > target and 2 * line.seconds(batch.rows) < SIZE_SHARE * batch.committed_age:
             return
         by_cost = rows_within(line, target / 2 - self._commit.mean)
         if batch.committed_age > target:

@@ -86,7 +86,7 @@ def test_known_rows_and_equal_rows_are_not_scored_again() -> None:
 
 
 def test_a_score_is_computed_again_after_its_time() -> None:
-    """60 s."""
+    """After 60 s here."""
     counted = Counted()
     for at in (0.0, 59.0, 61.0):
         counted.clock.at = at

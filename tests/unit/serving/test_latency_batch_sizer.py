@@ -131,7 +131,7 @@ def held_and_missed(sizer: LatencyBatchSizer, held: int, missed: int) -> list[in
         sizer.waiting(20, now)
         sizes.append(sizer.rows_max())
         sizer.computed(sizes[-1], SLOW.row * sizes[-1] + SLOW.fixed)
-        age = 0.05 if number < held else 0.5
+        age = 0.05 if number < held else 0.12
         sizer.committed([BatchTimes(sizes[-1], now, 0.01, age)], SLOW.commit)
     return sizes
 
@@ -158,7 +158,7 @@ def test_batches_that_were_on_their_way_shrink_the_size_once() -> None:
     sizer = sizer_for(0.1)
     held_and_missed(sizer, 30, 0)
     sizer.waiting(20, 50.0)
-    late = [BatchTimes(10, 49.0 + number / 10, 0.01, 0.5) for number in range(8)]
+    late = [BatchTimes(20, 49.0 + number / 10, 0.01, 0.12) for number in range(8)]
     sizer.committed(late, SLOW.commit)
     sizer.waiting(20, 50.1)
     once = sizer.rows_max()
@@ -167,8 +167,17 @@ def test_batches_that_were_on_their_way_shrink_the_size_once() -> None:
     assert sizer.rows_max() == once
 
 
+def test_a_batch_that_waited_for_something_else_does_not_shrink_the_next_one() -> None:
+    """Twenty rows take 41 ms, twice, of half a second."""
+    sizer = sizer_for(0.1)
+    sizes = held_and_missed(sizer, 30, 0)
+    sizer.committed([BatchTimes(20, 50.0, 0.01, 0.5)], SLOW.commit)
+    sizer.waiting(20, 51.0)
+    assert sizer.rows_max() == sizes[-1]
+
+
 def test_a_worker_without_a_target_has_batches_of_a_constant_size() -> None:
-    """Whatever happens."""
+    """Whatever happens to its batches."""
     sizer = FixedBatchSizer(100)
     steps: list[Callable[[], None]] = [
         lambda: sizer.waiting(10_000, 1.0),

@@ -15,7 +15,7 @@ MODEL = FunctionModel(lambda matrix: matrix[:, 0].astype(np.float64))
 
 
 def test_without_a_target_a_batch_has_the_rows_that_are_set() -> None:
-    """The default."""
+    """It is the default."""
     metrics = Metrics()
     sizer = batch_sizer(Settings(worker=WorkerSettings(batch_rows_max=77)), MODEL, metrics)
     assert isinstance(sizer, FixedBatchSizer)
@@ -39,12 +39,12 @@ def test_with_a_target_sizes_and_their_reasons_are_counted() -> None:
 
 
 def test_without_cache_bytes_the_model_is_called_as_it_is() -> None:
-    """The default."""
+    """It is the default."""
     assert cached(Settings(), MODEL, SystemClock(), Metrics()) is MODEL
 
 
 def test_a_cache_counts_its_rows_and_what_it_saves() -> None:
-    """By outcome."""
+    """Rows are counted by outcome."""
     metrics = Metrics()
     model = cached(Settings(model=ModelSettings(cache_bytes=1 << 20)), MODEL, SystemClock(), metrics)
     for values in ([1, 2, 2], [2, 3]):
