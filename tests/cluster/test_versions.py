@@ -25,8 +25,15 @@ from tests.support.topologies.stateless_flights import ENVIRONMENT
 
 StageFactory = Callable[..., Stage]
 
-EVENTS, AFTERWARDS = 12_000, 1_000
+PART, EVENTS = 1_500, 9_000  # six parts
 LAST = Canary("3", 0.3, salt="3")
+PLANS: tuple[dict[str, object], ...] = (
+    {"primary": "2", "loaded": ["1"]},
+    {"primary": "2", "canary": ["3", 0.5], "loaded": ["1"]},
+    {"primary": "1", "shadow": "2", "loaded": ["3"]},
+    {"primary": "3", "loaded": ["2"]},
+    {"primary": "2", "canary": [LAST.version, LAST.share, LAST.salt], "shadow": "2"},
+)
 
 
 class Controlled:
@@ -69,25 +76,18 @@ def test_five_switches_under_load_lose_and_repeat_no_event(stage: StageFactory, 
         misbehaving_models.publish(models, version, misbehaving_models.good())
     under = stage()
     with controlled(under, models) as worker:
-        under.sending(EVENTS, 3_000)
-        under.until(lambda: under.scores() > 1_000, 60, "version 1 scores")
-        for plan in (
-            {"primary": "2", "loaded": ["1"]},
-            {"primary": "2", "canary": ["3", 0.5], "loaded": ["1"]},
-            {"primary": "1", "shadow": "2", "loaded": ["3"]},
-            {"primary": "3", "loaded": ["2"]},
-            {"primary": "2", "canary": [LAST.version, LAST.share, LAST.salt], "shadow": "2"},
-        ):
-            scored = under.scores()
+        under.send(PART)
+        under.until(lambda: under.scores() == PART, 60, "version 1 scores")
+        for number, plan in enumerate(PLANS, 1):
+            under.sending(PART, 1_500)
+            under.until(lambda part=number: under.scores() > part * PART, 30, "some are scored")  # type: ignore[misc]
             worker.apply(**plan)
-            under.until(lambda scored=scored: under.scores() > scored + 500, 30, f"{plan} scores")  # type: ignore[misc]
-        under.until(lambda: under.scores() == EVENTS, 60, "all are scored")
-        assert under.audit().ok
+            under.until(lambda part=number: under.scores() == (part + 1) * PART, 60, f"{plan}: all are scored")  # type: ignore[misc]
         before = ends(under, under.pipeline.scores.topic)
-        under.send(AFTERWARDS)
+        under.send(PART)
         found = under.audit()
         assert found.ok, found
-        assert (found.scores, found.dead_letters) == (EVENTS + AFTERWARDS, 0)
+        assert (found.scores, found.dead_letters) == (EVENTS + PART, 0)
         sources = [TopicPartition(under.pipeline.events.topic, number) for number in range(4)]
         owners = GroupClient(under.kafka, under.pipeline.group).offset_owners(sources, 10.0)
         assert {owner.model.version for owner in owners.values() if owner and owner.model} == {"2"}

@@ -26,6 +26,7 @@ def test_the_packaged_schemas_are_there() -> None:
         [2],
         [5],
         [3],
+        [1000001],
     ]
     assert contracts.columns("departure").field("departed_at").type == pa.timestamp("ms", "UTC")
 

@@ -10,6 +10,7 @@ import pytest
 
 from ops.training.flights_schedule import flights
 from surgetank.clock import SystemClock
+from surgetank.features.spec import fingerprint
 from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.records import ModelVersion
 from surgetank.serving import bundle
@@ -109,7 +110,7 @@ def test_versions_that_cannot_be_served_are_refused(tmp_path: Path, caplog: pyte
         update={
             "version": "features",
             "features": fewer,
-            "fingerprint": bundle.fingerprint(fewer),
+            "fingerprint": fingerprint(fewer),
             "sha256": bundle.sha256(misbehaving_models.good()),
         }
     )
