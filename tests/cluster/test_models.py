@@ -112,7 +112,7 @@ def test_going_back_to_an_older_version_is_one_restart(stage: StageFactory, tmp_
         (f"{under.pipeline.name}-{successor.name}", "1"),
     }
     page = successor.ask("/metrics", timeout=5) or ""
-    assert f'surgetank_model_info{{model="{misbehaving_models.NAME}",version="1",role="primary"}} 1.0' in page
+    assert f'surgetank_model_info{{model="{misbehaving_models.NAME}",role="primary",version="1"}} 1.0' in page
     assert under.fleet.stop(worker) == 0
 
     under.send(7_000)
