@@ -31,8 +31,8 @@ from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
 from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, topic_limits
 from surgetank.worker.reported_start import reported_start, timeline_reporter
-from surgetank.worker.serving_parts import Follow, no_plans, serving_parts
 from surgetank.worker.state_parts import state_lookup, stateful_parts
+from surgetank.worker.version_parts import Follow, no_plans, version_parts
 from surgetank.worker.wire_parts import wire_parts
 from surgetank.worker.worker_listener import WorkerListener
 
@@ -66,7 +66,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path, follow: Follow 
     event_clock = EventClock(clock, metrics)
     timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
-        serving = serving_parts(pipeline, settings, models, identity, event_clock, metrics)
+        serving = version_parts(pipeline, settings, models, identity, event_clock, metrics)
         model, wire = serving.model, wire_parts(pipeline, settings, clock)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(

@@ -81,7 +81,7 @@ class ServingReporter:
             self._timeline.model_refused(name, plan, version, why)
 
 
-class ServingParts:
+class VersionParts:
     """What answers in a worker. ``models`` takes plans, ``sizer`` decides the size of a batch."""
 
     def __init__(
@@ -142,7 +142,7 @@ class ServingParts:
         return close
 
 
-def serving_parts(
+def version_parts(
     pipeline: Pipeline,
     settings: Settings,
     folder: Path,
@@ -150,7 +150,7 @@ def serving_parts(
     clock: Clock,
     metrics: Metrics,
     version: str = "",
-) -> ServingParts:
+) -> VersionParts:
     """Return what answers, with one version loaded: ``version``, by default the pinned one.
 
     ``folder``: the bundles, unless set otherwise. ``clock`` agrees with the timestamps of the events. Raises ModelError
@@ -169,7 +169,7 @@ def serving_parts(
     reporter = ServingReporter(metrics)
     models = LoadedModels(ServingPlan(first.version), {first.version: first}, load, listener=reporter, clock=clock)
     reporter.show(models.current())
-    return ServingParts(settings, models, reporter, sizer, identity=identity, clock=clock, metrics=metrics)
+    return VersionParts(settings, models, reporter, sizer, identity=identity, clock=clock, metrics=metrics)
 
 
 def version_of(model: Model) -> ModelVersion:

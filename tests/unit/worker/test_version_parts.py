@@ -1,4 +1,4 @@
-"""surgetank.worker.serving_parts: a worker loads versions of its model, and reports what it serves."""
+"""surgetank.worker.version_parts: a worker loads versions of its model, and reports what it serves."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ from surgetank.settings import Settings
 from surgetank.settings.schema import ModelSettings
 from surgetank.telemetry.metrics import Metrics
 from surgetank.timeline.timeline_reporter import TimelineReporter
-from surgetank.worker.serving_parts import ServingParts, serving_parts
+from surgetank.worker.version_parts import VersionParts, version_parts
 from surgetank.worker.wire_parts import WireParts
 from tests.support import misbehaving_models
 
@@ -53,12 +53,12 @@ class Timeline:
             self._changed.notify_all()
 
 
-def parts(folder: Path, metrics: Metrics) -> tuple[ServingParts, Timeline, list[ModelVersion]]:
+def parts(folder: Path, metrics: Metrics) -> tuple[VersionParts, Timeline, list[ModelVersion]]:
     """Return the parts of a worker that serves version 1, what they tell a timeline, and the offsets' metadata."""
     for version in ("1", "2"):
         misbehaving_models.publish(folder, version, misbehaving_models.good())
     settings = Settings(model=ModelSettings(version="1"))
-    serving = serving_parts(flights, settings, folder, "w", SystemClock(), metrics)
+    serving = version_parts(flights, settings, folder, "w", SystemClock(), metrics)
     serving.shadow_scoring(cast("WireParts", SimpleNamespace(shadow_writer=None)))
     timeline, claimed = Timeline(), list[ModelVersion]()
     runtime = SimpleNamespace(records=SimpleNamespace(ready_rows=0), serve=claimed.append)
