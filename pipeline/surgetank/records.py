@@ -1,7 +1,6 @@
 """The value types of processing: TaskRecords as input, RecordBatch between the steps, OutputRecords as output.
 
-All data is columnar. A row number refers to the same record from the time its batch is taken until its score or dead
-letter is produced.
+All data is columnar. A row number refers to the same record from the start of its batch to its score or dead letter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +228,6 @@ class RecordBatch:
         sources = tuple(each.source for each in partitions)
         lengths = np.array([len(each) for each in partitions], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths))) if partitions else np.zeros(1, dtype=np.int64)
-
         some = any(each.headers_of is not no_headers for each in partitions)
         return cls(
             sources=sources,
@@ -373,8 +371,7 @@ class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 
     ``outgoing`` includes dead letters and records sent again with another key, whose number by topic is ``rekeyed``.
-    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch. ``on_committed``
-    is called at most once, in another thread, after the commit of the outputs; it must return quickly and not raise.
+    ``arrived_ms`` is int64 [n], the timestamps of the other events, in milliseconds since the epoch.
     """
 
     rows: int
@@ -384,4 +381,4 @@ class BatchOutput:
     arrived_ms: Int64s
     changes: StateChanges = field(default_factory=StateChanges)
     rekeyed: Mapping[str, int] = field(default_factory=dict)
-    on_committed: Callable[[], None] | None = None
+    on_committed: Callable[[], None] | None = None  # called once after the commit, in another thread; must not raise
