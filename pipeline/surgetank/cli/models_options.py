@@ -9,7 +9,7 @@ from surgetank.cli.options import print_json
 
 if TYPE_CHECKING:
     from surgetank.serving.bundle import Bundle
-    from surgetank.settings.schema import ModelSettings
+    from surgetank.settings.models import ModelSettings
 
 MODELS = Path("topology") / "models"  # of a project without the setting
 

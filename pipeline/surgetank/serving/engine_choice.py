@@ -81,6 +81,8 @@ def choose_engine(
         trees = CompiledTrees(model, **names)
     except CannotCompile as error:
         return EngineChoice("onnxruntime", f"not compiled because {error}")
+    if trees.columns > 2:
+        return EngineChoice("onnxruntime", f"not compiled because its output has {trees.columns} columns")
     near = boundary_rows(trees.graph, len(features))
     compared = near if rows is None else np.concatenate([near, rows.astype(np.float32)])
     worst = worst_difference(trees.score(compared), reference.score(compared), tolerance)

@@ -10,7 +10,7 @@ from surgetank.registry.opening import open_registry
 from surgetank.registry.pull import pull
 from surgetank.registry.registry import shown
 from surgetank.serving.bundle import Bundle, load
-from surgetank.settings.schema import ModelSettings
+from surgetank.settings.models import ModelSettings
 
 log = logging.getLogger(__name__)
 

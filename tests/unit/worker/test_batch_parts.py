@@ -6,7 +6,8 @@ from surgetank.clock import SystemClock
 from surgetank.serving.batch_size_choice import Reason
 from surgetank.serving.batch_sizer import FixedBatchSizer
 from surgetank.settings import Settings
-from surgetank.settings.schema import ModelSettings, WorkerSettings
+from surgetank.settings.models import ModelSettings
+from surgetank.settings.schema import WorkerSettings
 from surgetank.telemetry.metrics import LIMIT, Metrics
 from surgetank.worker.batch_parts import batch_sizer, cached
 from tests.support.function_model import FunctionModel

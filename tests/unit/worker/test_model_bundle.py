@@ -12,7 +12,7 @@ from surgetank.records import ModelVersion
 from surgetank.registry.folder_registry import FolderRegistry
 from surgetank.serving.bundle import Bundle
 from surgetank.settings import Settings
-from surgetank.settings.schema import ModelSettings
+from surgetank.settings.models import ModelSettings
 from surgetank.worker.model_bundle import find_bundle
 from surgetank.worker.processing_parts import load_model
 from tests.support.model_bundles import NAME, key_pair, made

@@ -14,7 +14,7 @@ from surgetank.serving.bundle import Manifest, Tolerance
 from surgetank.serving.model_engine import ServedModel
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.settings import Settings
-from surgetank.settings.schema import ModelSettings
+from surgetank.settings.models import ModelSettings
 from surgetank.worker.processing_parts import load_model, pinned_model
 from tests.support import misbehaving_models
 

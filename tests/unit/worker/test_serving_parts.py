@@ -17,7 +17,7 @@ from surgetank.records import ModelVersion
 from surgetank.serving import bundle
 from surgetank.serving_plan import Canary, ServingPlan
 from surgetank.settings import Settings
-from surgetank.settings.schema import ModelSettings
+from surgetank.settings.models import ModelSettings
 from surgetank.telemetry.metrics import Metrics
 from surgetank.timeline.timeline_reporter import TimelineReporter
 from surgetank.worker.serving_parts import ServingParts, serving_parts

@@ -23,6 +23,8 @@ SEARCH_ROWS_MIN = 4
 class CompiledTrees:
     """A ``Model`` of the trees of an ONNX file. It computes in the calling thread; several threads may call it at once.
 
+    ``columns`` is the number of columns of the answer, of which the last one is the score.
+
     The arguments are those of ``OnnxModel``. Raises CannotCompile, a ModelError with the cause, if the graph has
     anything that the loops do not know.
     """
@@ -53,9 +55,7 @@ class CompiledTrees:
         self._arrays = (found.bounds, found.cuts, found.nodes, found.roots, found.weights, found.tests, found.words)
         self._base = np.array(graph.ensemble.base)
         self._divisor, self._transform = graph.ensemble.divisor, int(graph.ensemble.transform)
-        columns = self.answer(np.zeros((1, self._features), dtype=np.float32)).shape[1]
-        if columns > 2:
-            raise CannotCompile(f"its output has {columns} columns, of which one must be chosen")
+        self.columns = self.answer(np.zeros((1, self._features), dtype=np.float32)).shape[1]
 
     def submit(self, matrix: Float32s) -> Future[Float64s]:
         """Compute and return a finished future."""
