@@ -14,6 +14,7 @@ ModelName = Annotated[str | None, typer.Option("--name", help="Default: the mode
 Meaning = Annotated[str | None, typer.Option(help="What a score says, in a sentence; default: that of the parent.")]
 Input = Annotated[str, typer.Option("--input", help="The input for the features, if there are several.")]
 Output = Annotated[str, typer.Option("--output", help="The output with the score, if there are several.")]
+Column = Annotated[str, typer.Option(help="The column of the output that is the score: a class, or a number from 0.")]
 Figures = Annotated[
     Path | None, typer.Option(dir_okay=False, help="JSON file with an object: how good it is, on which data.")
 ]
@@ -40,6 +41,7 @@ def build(
     figures: Figures = None,
     input_: Input = "",
     output: Output = "",
+    column: Column = "",
     parent: Parent = "",
     licence: Licence = "",
     file: Files = None,
@@ -50,6 +52,7 @@ def build(
     """Make a bundle from an ONNX file, with the features of a pipeline and a checksum of each file.
 
     The model is loaded and tried: a bundle that a worker would refuse is not made. A version that exists is refused.
+    Trees are compiled if that gives the same scores faster; the manifest says which engine answers.
     """
     _make(
         *(pipeline, model, version, name, meaning, directory, sign_key, as_json),
@@ -57,6 +60,7 @@ def build(
         figures=_read_figures(figures),
         input=input_,
         output=output,
+        column=column,
         parent=parent,
         licence=licence,
         files={each.name: each for each in file or ()},
@@ -71,6 +75,7 @@ def import_onnx(
     meaning: Meaning = None,
     input_: Input = "",
     output: Output = "",
+    column: Column = "",
     licence: Licence = "",
     sign_key: SignKey = None,
     directory: Directory = None,
@@ -86,6 +91,7 @@ def import_onnx(
         command="import-onnx",
         input=input_,
         output=output,
+        column=column,
         licence=licence,
     )
 
@@ -121,6 +127,7 @@ def _make(
         version=version,
         model=model,
         spec=chosen.spec,
+        kind=chosen.scores.kind,
         meaning=meaning or f"the score of {name}",
         created_by=f"surgetank models {command} {pipeline} {model} --version {version}",
         created=utc_text(SystemClock().now()),

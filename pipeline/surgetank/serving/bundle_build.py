@@ -13,8 +13,10 @@ from typing import Any
 
 from surgetank.errors import ModelError
 from surgetank.features.spec import FeatureSpec
+from surgetank.scored_rows import ScoreKind
 from surgetank.serving.bundle import Bundle, Manifest, Tensor, Tolerance, load, verified, write_manifest
 from surgetank.serving.bundle_files import MANIFEST, MODEL, UNLISTED, checksum, checksums, file_inside
+from surgetank.serving.engine_choice import choose_engine
 from surgetank.serving.external_data import external_files
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.serving.onnx_without_telemetry import ort
@@ -30,8 +32,8 @@ class Request:
     """What a bundle is made of.
 
     ``model``: an ONNX file; the files of its external tensors are copied too. ``files``: others, by path in the bundle.
-    ``input`` and ``output``: the tensors with features and score; empty: the only ones that can be. ``created``: UTC,
-    ISO 8601. The other fields are those of ``Manifest``.
+    ``input`` and ``output``: the tensors with features and score; empty: the only ones that can be. ``kind``: what a
+    score of the pipeline is. ``created``: UTC, ISO 8601. The other fields are those of ``Manifest``.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Request:
     created: str
     input: str = ""
     output: str = ""
+    column: str = ""
+    kind: ScoreKind = "number"
     tolerance: Tolerance = field(default_factory=Tolerance)
     figures: Mapping[str, Any] = field(default_factory=dict)
     parent: str = ""
@@ -57,6 +61,7 @@ class Draft:
     folder: Path
     manifest: Manifest
     spec: FeatureSpec
+    kind: ScoreKind
 
     @property
     def model(self) -> Path:
@@ -79,13 +84,15 @@ def describe_tensors(draft: Draft) -> Manifest:
 def choose_score(draft: Draft) -> Manifest:
     """Write the names of the input and of the output with the score into the manifest, unless they were asked for.
 
-    Raises ModelError, with a list, if there is a choice.
+    Inputs that are the features, one each, need no name; nor does the output of scores that are not one number, which
+    ``OnnxModel`` finds. Raises ModelError, with a list, if there is a choice.
     """
     manifest = draft.manifest
-    chosen = {
-        "input": choose_input(manifest.inputs, manifest.input),
-        "output": choose_output(manifest.outputs, manifest.output),
-    }
+    chosen = {}
+    if manifest.input or {each.name for each in manifest.inputs} != set(draft.spec.names):
+        chosen["input"] = choose_input(manifest.inputs, manifest.input)
+    if manifest.output or draft.kind == "number":
+        chosen["output"] = choose_output(manifest.outputs, manifest.output)
     return manifest.model_copy(update=chosen)
 
 
@@ -99,11 +106,29 @@ def check_scores(draft: Draft) -> Manifest:
         input=manifest.input,
         output=manifest.output,
         features=draft.spec.names,
+        kind=draft.kind,
+        column=manifest.column,
     )
     model.check_row_independence(relative=manifest.tolerance.relative, absolute=manifest.tolerance.absolute)
     return manifest
 
 
+def measure_engines(draft: Draft) -> Manifest:
+    """Write the engine into the manifest: compiled trees where they are equal to ONNX Runtime and faster."""
+    manifest = draft.manifest
+    if draft.kind != "number" or manifest.column or not manifest.input or not manifest.output:
+        return manifest
+    choice = choose_engine(
+        draft.model,
+        input=manifest.input,
+        output=manifest.output,
+        features=draft.spec.names,
+        tolerance=manifest.tolerance,
+    )
+    return choice.written_to(manifest)
+
+
+# What every machine does alike; which engine is faster depends on the machine, and is asked once, by ``build``.
 BUILD_STEPS: tuple[BuildStep, ...] = (describe_tensors, choose_score, check_scores)
 
 
@@ -114,7 +139,7 @@ def build(directory: Path, request: Request, *, sign_key: Path | None = None) ->
     SettingsError if the key cannot be used.
     """
     with new_version_folder(directory, request.name, request.version) as folder:
-        assemble(folder, request)
+        assemble(folder, request, (*BUILD_STEPS, measure_engines))
         if sign_key is not None:
             sign(folder, sign_key)
         verified(folder, request.name, request.version)
@@ -122,7 +147,9 @@ def build(directory: Path, request: Request, *, sign_key: Path | None = None) ->
 
 
 def assemble(folder: Path, request: Request, steps: tuple[BuildStep, ...] = BUILD_STEPS) -> None:
-    """Write the files of a bundle, without a signature, into an empty folder. The same request gives the same bytes.
+    """Write the files of a bundle, without a signature, into an empty folder.
+
+    With ``BUILD_STEPS`` the same request gives the same bytes on every machine.
 
     Raises ModelError if a file cannot be read, or as the steps do.
     """
@@ -130,7 +157,7 @@ def assemble(folder: Path, request: Request, steps: tuple[BuildStep, ...] = BUIL
     _copy_files(request, folder)
     try:
         for step in steps:
-            manifest = step(Draft(folder, manifest, request.spec))
+            manifest = step(Draft(folder, manifest, request.spec, request.kind))
     except ModelError as error:  # it names the copy, which is removed
         raise ModelError(str(error).replace(str(folder / MODEL), str(request.model))) from error
     files = checksums(folder)
@@ -173,6 +200,7 @@ def _first_manifest(request: Request) -> Manifest:
             sha256=content,
             input=request.input,
             output=request.output,
+            column=request.column,
             tolerance=request.tolerance,
             figures=dict(request.figures),
             created_by=request.created_by,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from surgetank.errors import ModelError
 from surgetank.serving.bundle import Tensor
 
+_MAPS = "seq(map("  # of a ZipMap, which is taken out of the model when it is loaded
 _FLOATS = {"tensor(float)", "tensor(double)", "tensor(float16)"}
 
 
@@ -17,12 +18,12 @@ def choose_input(inputs: Sequence[Tensor], asked: str = "") -> str:
 
 
 def choose_output(outputs: Sequence[Tensor], asked: str = "") -> str:
-    """Return the name of the output with the score: ``asked``, else the only one of floats. Pure.
+    """Return the name of the output with the score: ``asked``, else the only one of floats or of maps to them. Pure.
 
     A classifier of scikit-learn has a label of integers and the probabilities: the latter are chosen. Raises
     ModelError, with the list of the outputs, if there is no such output or several.
     """
-    floats = [each.name for each in outputs if each.type in _FLOATS]
+    floats = [each.name for each in outputs if each.type in _FLOATS or each.type.startswith(_MAPS)]
     return _chosen("output", outputs, floats, asked)
 
 

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper
 
 from ops.training.flights_schedule import flights
 from surgetank.errors import ModelError
-from surgetank.serving.bundle import Tensor, versions_in
-from surgetank.serving.bundle_build import Request, build, utc_text
+from surgetank.serving.bundle import Tensor, parse_manifest, versions_in
+from surgetank.serving.bundle_build import Request, assemble, build, utc_text
 from surgetank.serving.onnx_model import OnnxModel
 from surgetank.serving.score_output import choose_input, choose_output
-from tests.support import model_bundles
+from tests.support import misbehaving_models, model_bundles
 from tests.support.model_bundles import WEIGHTS, linear_model
 
 NAME = "flights-late"
@@ -72,6 +72,28 @@ def test_the_same_request_gives_the_same_digest(tmp_path: Path) -> None:
     """On each machine."""
     wanted = request(linear_model(tmp_path / "made.onnx"))
     assert build(tmp_path / "a", wanted).digest == build(tmp_path / "b", wanted).digest
+
+
+def test_the_engine_of_trees_is_chosen_once_and_written_down(tmp_path: Path) -> None:
+    """Its figures are those of the machine that made the bundle; what is pulled from MLflow has no such choice."""
+    trees = Path("topology/models/flights-late/1/model.onnx")
+    manifest = build(tmp_path / "models", request(trees)).manifest
+    assert manifest.engine == "compiled-trees"
+    assert set(manifest.figures["engine"]["nanoseconds_per_row"]) == {"onnxruntime", "compiled-trees"}
+    (tmp_path / "made").mkdir()
+    assemble(tmp_path / "made", request(trees))
+    assert parse_manifest((tmp_path / "made" / "manifest.json").read_bytes(), "made").engine == "onnxruntime"
+
+
+def test_a_column_or_all_of_an_output_is_the_score(tmp_path: Path) -> None:
+    """As the pipeline declares; without a choice of three classes no number is the score."""
+    file = tmp_path / "classes.onnx"
+    file.write_bytes(misbehaving_models.three_classes())
+    assert "to one of 'early', 'on time', 'late'" in refusal(tmp_path / "models", request(file))
+    made = build(tmp_path / "models", request(file, column="late")).manifest
+    assert (made.output, made.column) == ("output_probability", "late")
+    vector = request(file, version="3", kind="vector")
+    assert build(tmp_path / "models", vector).manifest.engine == "onnxruntime"
 
 
 def test_external_tensors_are_copied_into_the_bundle(tmp_path: Path) -> None:
