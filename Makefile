@@ -8,7 +8,7 @@ IN_TWO := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 LOCKS := pipeline/surgetank/kafka/local
 LOCKED_KAFKAS := $(patsubst $(LOCKS)/kafka-%.lock,%,$(wildcard $(LOCKS)/kafka-*.lock))
 
-.PHONY: help demo test test-kafka unit weeks check bench chaos install clean rules reference kafka-lock audit-dependencies needs-python needs-programs
+.PHONY: help demo test test-kafka unit weeks judge check bench chaos install clean rules reference edge-lock kafka-lock audit-dependencies needs-python needs-programs
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ unit: install  ## The tests that need no Kafka and no Prometheus, in two process
 weeks: install  ## Quiet weeks and faults of simulated traffic: false alarms, and delays until faults are seen
 	@$(BIN)/python -m tests.support.simulated_traffic $(ARGS)
 
+judge: install  ## Simulated rollouts: how soon bad versions are rolled back, how often good ones are blamed
+	@$(BIN)/python -m tests.support.judge_simulation $(ARGS)
+
 check: install  ## Format, lint, types, import rules, schema compatibility
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
@@ -47,6 +50,9 @@ reference: install  ## Write docs/settings.md and docs/metrics.md from the setti
 	@mkdir -p docs
 	@$(BIN)/python -m surgetank.settings.reference > docs/settings.md
 	@$(BIN)/python -m surgetank.telemetry.reference > docs/metrics.md
+
+edge-lock: install  ## Write requirements/edge.txt, what `surgetank score` needs, from requirements/worker.txt
+	@$(BIN)/python -m ops.edge_requirements
 
 # In an environment of its own: pip-audit is none of the locked packages. It skips a package that the database does not
 # know, which --strict makes an error, so that "no known vulnerabilities" means all of them.

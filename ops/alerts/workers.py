@@ -6,7 +6,7 @@ from ops.alerts.alert import INFO, AlertRule, RuleGroup, Severity, by_pipeline
 _ENDED = "rate(surgetank_transactions_total[5m])"
 _ABORTED = by_pipeline('rate(surgetank_transactions_total{outcome!="committed"}[5m])')
 _REBALANCES = 'increase(surgetank_rebalances_total{change="assigned"}[15m])'
-MODELS = f"count by (pipeline, model, version) (surgetank_model_info * {INFO})"
+MODELS = f'count by (pipeline, model, version) (surgetank_model_info{{role="primary"}} * {INFO})'
 _HALF_FULL = o.STATE_DISK_BYTES_MAX // 2
 
 RULES = RuleGroup(

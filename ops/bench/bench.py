@@ -60,6 +60,7 @@ def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
         all_of_them = [
             one("hand_state", "hand loop, state", 2_000_000),
             one("hand_state_transactions", "hand loop, state, tx", 2_000_000, "exactly once"),
+            one("hand_state_trees", "hand loop, state, trees", 2_000_000),
             one("surgetank", "Surgetank", 2_000_000, "exactly once", module="surgetank_payments"),
             one("faust_table", "Faust agent, Table", 40_000),
             one("quix_state", "Quix, state", 120_000, python=quix),
@@ -68,6 +69,7 @@ def contenders(plan: BenchPlan, quix: Path) -> list[Contender]:
         all_of_them = [
             one("hand_loop", "hand loop", 2_000_000),
             one("hand_transactions", "hand loop, tx", 2_000_000, "exactly once"),
+            one("hand_trees", "hand loop, trees", 2_000_000),
             one("surgetank", "Surgetank", 2_000_000, "exactly once", module="surgetank_worker"),
             one("plain_faust", "Faust agent", 40_000),
             one("quix", "Quix, batching sink", 500_000, module="quix_sink", python=quix),

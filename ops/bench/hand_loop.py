@@ -38,8 +38,8 @@ def assigned(consumer: Consumer, job: ContenderArgs) -> list[int]:
     return partitions
 
 
-def main(job: ContenderArgs) -> None:
-    """Run until SIGTERM."""
+def main(job: ContenderArgs, scoring: type[BenchJob] = BenchJob) -> None:
+    """Run until SIGTERM; ``scoring`` does the work of a batch."""
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     failed: list[Any] = []
@@ -47,7 +47,7 @@ def main(job: ContenderArgs) -> None:
     producer = Producer(
         {"bootstrap.servers": job.bootstrap, "on_delivery": lambda error, _: failed.append(error), **HAND_PRODUCER}
     )
-    scorer = BenchJob(job.name, job.events)
+    scorer = scoring(job.name, job.events)
     assigned(consumer, job)
     parts = cpu_parts.from_environment()
     gc.disable()  # nothing here makes cycles, and each message of a batch would count towards a collection

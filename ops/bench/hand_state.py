@@ -165,8 +165,8 @@ def produce_rows(producer: Producer, topic: str, keys: list[bytes], values: list
                 producer.poll(0.01)
 
 
-def main(job: ContenderArgs) -> None:
-    """Run until SIGTERM."""
+def main(job: ContenderArgs, scoring: type[PaymentsJob] = PaymentsJob) -> None:
+    """Run until SIGTERM; ``scoring`` does the work of a batch."""
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     failed: list[Any] = []
@@ -181,7 +181,7 @@ def main(job: ContenderArgs) -> None:
         began = time.monotonic()
         records = restore(cards, job, partitions)
         print(json.dumps({"restored": records, "seconds": time.monotonic() - began}), flush=True)
-    scorer = PaymentsJob(job.name, job.events)
+    scorer = scoring(job.name, job.events)
     parts = cpu_parts.from_environment()
     gc.disable()
     done: dict[int, int] = {}

@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ops.bench import arrivals, sender
 from ops.bench.backlog import PARTITIONS, ends, make_topics, remove_topics_of
 from ops.bench.benchmark_run import topics_of
 from ops.bench.contender_args import ContenderArgs
-from ops.bench.contenders import Contender, cpu_seconds, module_process, running, tail
+from ops.bench.contenders import NOTHING, Contender, cpu_seconds, module_process, running, tail
 from ops.bench.jobs import Workload
 from surgetank.errors import SurgetankError
 from surgetank.settings import KafkaSettings
@@ -57,9 +57,17 @@ def figures(due_ms: Floats, took_ms: Floats, *, begin_ms: float, end_ms: float) 
 
 
 def measure(
-    contender: Contender, kafka: KafkaSettings, admin: AdminClient, loads: Sequence[Load], work: Workload, folder: Path
+    contender: Contender,
+    kafka: KafkaSettings,
+    admin: AdminClient,
+    loads: Sequence[Load],
+    work: Workload,
+    folder: Path,
+    environment: Mapping[str, str] = NOTHING,
 ) -> list[dict[str, Any]]:
     """Run a contender under each load in turn, on its own topics; return the results of each, in milliseconds.
+
+    ``environment``: further environment variables of the contender.
 
     Raises SurgetankError if it does not start, or if the sender or the reader fails.
     """
@@ -75,7 +83,7 @@ def measure(
         stack.callback(shutil.rmtree, job.folder, ignore_errors=True)
         stack.callback(remove_topics_of, kafka, name)
         make_topics(kafka, [job.events, *topics_of(job, work)])
-        worker = stack.enter_context(running(contender, job, logs["worker"]))
+        worker = stack.enter_context(running(contender, job, logs["worker"], environment))
         _greet(contender, job, admin, work, worker, logs["worker"])
         read = module_process("ops.bench.arrivals", [kafka.bootstrap, job.scores, str(found)], logs["reader"])
         with read as reader:

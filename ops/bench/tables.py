@@ -13,8 +13,10 @@ WIDTH = 80
 TITLES = {
     "hand_loop": "hand loop",
     "hand_transactions": "hand loop, tx",
+    "hand_trees": "hand loop, trees",
     "hand_state": "hand loop, state",
     "hand_state_transactions": "hand loop, state, tx",
+    "hand_state_trees": "hand, state, trees",
     "surgetank": "Surgetank",
     "faust_table": "Faust agent, Table",
     "quix_state": "Quix, state",

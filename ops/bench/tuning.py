@@ -126,6 +126,8 @@ PRINTED: dict[str, Settings] = {
         "garbage collector": "off",
         "threads": 1,
     },
+    "hand_trees": {"as": "hand loop", "model": "compiled trees"},
+    "hand_state_trees": {"as": "hand loop, state", "model": "compiled trees"},
     "faust_table": {**FAUST, "take_events": FAUST_TAKE_ROWS, "within": FAUST_TAKE_SECONDS, "store": FAUST_STORE},
     "quix_state": {**QUIX_STATE, **FETCHING, **DELIVERING},
     "plain_faust": {**FAUST, "take_events": FAUST_TAKE_ROWS, "within": FAUST_TAKE_SECONDS},

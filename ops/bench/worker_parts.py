@@ -33,9 +33,12 @@ def install(parts: CpuParts, *, tables: bool) -> None:
     """
     if not parts.enabled:
         return
+    from surgetank.serving.trees.compiled_trees import CompiledTrees  # loads compiled code
+
     for owner, name, part in METHODS:
         parts.wrap(owner, name, part)
-    parts.wrap(OnnxModel, "score", "infer", events=lambda _, matrix: len(matrix))
+    for model in (OnnxModel, CompiledTrees):
+        parts.wrap(model, "score", "infer", events=lambda _, matrix: len(matrix))
     if tables:
         from surgetank.processing.stateful_features import StatefulFeatures  # loads compiled code
 

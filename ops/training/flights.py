@@ -19,6 +19,7 @@ import sklearn
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from ops.training.engines import with_engine
 from ops.training.figures import figures, markdown
 from ops.training.flights_schedule import flights as schedule
 from surgetank.declaration import Pipeline
@@ -105,13 +106,16 @@ def train(pipeline: Pipeline, version: str) -> tuple[Manifest, bytes]:
         figures=numbers,
         created_by=f"{COMMAND}{chosen} --version {version} (scikit-learn {sklearn.__version__})",
     )
-    return manifest, model
+    return with_engine(manifest, model, matrix), model
 
 
 def page(manifests: list[Manifest]) -> str:
     """Return the figures of some models side by side as a Markdown page."""
     parts = {
-        f"{each.name} {each.version}, {part}": numbers for each in manifests for part, numbers in each.figures.items()
+        f"{each.name} {each.version}, {part}": numbers
+        for each in manifests
+        for part, numbers in each.figures.items()
+        if part != "engine"
     }
     return markdown("Figures of " + " and ".join(f"{each.name} {each.version}" for each in manifests), parts)
 

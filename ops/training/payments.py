@@ -12,8 +12,9 @@ import numpy as np
 import sklearn
 
 from ops.bench.payments import layout, made_up, payments, warm
+from ops.training.engines import with_engine
 from ops.training.figures import figures
-from ops.training.flights import fit
+from ops.training.flights import Labels, Matrix, fit
 from surgetank.features.windows import advance
 from surgetank.serving.bundle import Manifest, load, sha256, write
 from surgetank.serving.onnx_model import OnnxModel
@@ -25,8 +26,8 @@ CARDS, PAYMENTS = 2_000, 200_000
 LAST_MS = 1_750_000_000_000
 
 
-def train() -> tuple[Manifest, bytes]:
-    """Return manifest and model, trained on the first three quarters and tested on the last."""
+def examples() -> tuple[Matrix, Labels]:
+    """Return features float32 [n, F] and odd bool [n] of the payments, in their order."""
     rows = layout.rows(CARDS)
     place: dict[bytes, int] = {}
     parts, labels = [], []
@@ -38,7 +39,12 @@ def train() -> tuple[Manifest, bytes]:
         seen, _ = advance(layout, rows, index, paid.times_ms, amount.reshape(-1, 1), always, always)
         parts.append(np.column_stack([amount, seen]).astype(np.float32))
         labels.append(paid.odd)
-    matrix, odd = np.concatenate(parts)[warm(CARDS) :], np.concatenate(labels)[warm(CARDS) :]
+    return np.concatenate(parts)[warm(CARDS) :], np.concatenate(labels)[warm(CARDS) :]
+
+
+def train() -> tuple[Manifest, bytes]:
+    """Return manifest and model, trained on the first three quarters and tested on the last."""
+    matrix, odd = examples()
     past = len(odd) * 3 // 4
     model = onnx_bytes(fit(matrix[:past], odd[:past]), len(payments.spec.names))
     scores = OnnxModel(
@@ -56,7 +62,7 @@ def train() -> tuple[Manifest, bytes]:
         figures={"test, the last quarter": figures(odd[past:], scores[past:])},
         created_by=f"{COMMAND} (scikit-learn {sklearn.__version__})",
     )
-    return manifest, model
+    return with_engine(manifest, model, matrix), model
 
 
 def main() -> int:

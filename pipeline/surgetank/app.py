@@ -18,14 +18,10 @@ from surgetank.kafka.retry import retry_until_available
 from surgetank.lag.worker_lag import WorkerLag
 from surgetank.processing.commit_guard import CommitGuard
 from surgetank.processing.record_warnings import RecordWarnings
-from surgetank.records import ModelVersion
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.faust_host import FaustProcess, HostedWorker, faust_app
 from surgetank.runtime.worker_runtime import WorkerRuntime
 from surgetank.runtime.written_partitions import WrittenPartitions
-from surgetank.serving.batch_sizer import FixedBatchSizer
-from surgetank.serving.router import SingleModelRouter
-from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings, load
 from surgetank.state.file_limits import raise_limit
 from surgetank.telemetry import logs
@@ -33,8 +29,10 @@ from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
-from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, load_model, topic_limits
+from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, topic_limits
 from surgetank.worker.reported_start import reported_start, timeline_reporter
+from surgetank.worker.rollout_parts import followed_rollout
+from surgetank.worker.serving_parts import serving_parts
 from surgetank.worker.state_parts import state_lookup, stateful_parts
 from surgetank.worker.wire_parts import wire_parts
 from surgetank.worker.worker_listener import WorkerListener
@@ -64,17 +62,17 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     raise_limit()
     security = EndpointSecurity(settings.http)
     security.check_exposure(settings.telemetry.host)
-    event_clock = EventClock(clock, metrics)
+    event_clock, health = EventClock(clock, metrics), Health(clock, conditions=("group", "tasks"))
     timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
-        model, wire = load_model(pipeline, settings, models), wire_parts(pipeline, settings, clock)
+        rollout = followed_rollout(pipeline, settings, metrics, health, clock)
+        serving = serving_parts(pipeline, settings, models, rollout.first, identity, event_clock, metrics)
+        model, wire = serving.model, wire_parts(pipeline, settings, clock)
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
         )
         CopartitioningCheck(settings.kafka, pipeline, metrics).at_start()
-        sizer, scorer = FixedBatchSizer(settings.worker.batch_rows_max), Scorer(SingleModelRouter(model), clock)
-        model.warm_up(sizer.rows_max())
         anomalies = AnomalyMonitor(pipeline.events.topic, pipeline.spec.names, metrics, clock)
         warnings = RecordWarnings(clock)
         stores, stateful = stateful_parts(
@@ -90,16 +88,15 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             pipeline,
             wire,
             stateful=stateful,
-            scorer=scorer,
+            scorer=serving.scorer,
             limits=limits,
             clock=clock,
             metrics=metrics,
             warnings=warnings,
             on_scored=anomalies.record,
+            shadow=serving.shadow_scoring(wire),
         )
         metrics.worker_info.set(1, worker=identity, pipeline=pipeline.name)
-        metrics.model_info.set(1, model=model.name, version=model.version)
-        health = Health(clock, conditions=("group", "tasks"))
         if wire.gate is not None:
             health.set("schemas", True)
         server = monitoring_server(settings.telemetry, metrics, health, security)
@@ -122,7 +119,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             output_batch_bytes_max=limits.batch,
             identity=identity,
             address=address,
-            model=ModelVersion(model.name, model.version),
+            model=model,
             topic_ids={topic: topic_ids[topic] for topic in pipeline.sources},
             processed=wire.processed_events(),
             clock=clock,
@@ -130,14 +127,15 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             metrics=metrics,
             health=health,
             on_failure=process_exit.fail,
-            batch_rows_max=sizer.rows_max,
-            model_calls=scorer,
+            batch_sizer=serving.sizer,
+            model_calls=serving.scorer,
             lag=lag,
             observer=WorkerListener(anomalies, timeline),
             schema_gate=wire.gate,
         )
         metrics.refresh = lambda: lag.refresh(runtime.positions())
         process_exit.before(runtime.abandon)
+        rollout.follow(serving.connect(timeline, runtime).apply)
         return HostedWorker(
             runtime=runtime,
             process=CommitGuard(processor, dead_letter_limit(settings.dead_letters), stores, clock).process,
@@ -145,5 +143,5 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
             health=health,
             call_deadline_seconds=settings.model.call_deadline_seconds,
             on_failure=process_exit.fail,
-            on_stopped=timeline.stopped,
+            on_stopped=serving.closing(rollout.closed_before(timeline.stopped)),
         )

@@ -22,6 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Every module that has a function with a signature; a test compares the list with the source tree.
 MODULES = (
     "surgetank.codec.avro.arena",
+    "surgetank.codec.avro.container_loop",
     "surgetank.codec.avro.decode_loop",
     "surgetank.codec.avro.encode_loop",
     "surgetank.codec.avro.frames",
@@ -31,7 +32,10 @@ MODULES = (
     "surgetank.header_columns",
     "surgetank.kafka.columnar.producer",
     "surgetank.kafka.columnar.walk",
+    "surgetank.serving.key_share",
+    "surgetank.serving.prediction_cache.row_table",
     "surgetank.serving.row_order",
+    "surgetank.serving.trees.loops",
     "surgetank.state.key_hash",
     "surgetank.state.row_cache",
     "surgetank.state.sparse_serde",

@@ -11,6 +11,7 @@ from surgetank.errors import TopologyError
 from surgetank.event_columns import EventColumns, TimeUnit, check_time_units, root_columns, unit_hint
 from surgetank.features.spec import FeatureSpec, Input
 from surgetank.features.tables import TableState, table_states
+from surgetank.scored_rows import ScoreKind
 from surgetank.text_columns import has_text
 
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
@@ -19,6 +20,8 @@ DifferingKeys = Literal["count", "refuse", "rekey"]
 PartitionerName = Literal["murmur2", "crc32"]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 SCORE = "score"  # the engine's own schema of scores
+SCORE_DETAILS = "score_details"  # the same with a vector or a label
+ENGINE_SCORES = (SCORE, SCORE_DETAILS)
 PREDICTIONS = "predictions"  # the table of each key's last score
 
 
@@ -94,6 +97,11 @@ class Events:
 class Scores:
     """The topic of scores. It has as many partitions as the events: a score is in the partition of its event.
 
+    ``kind`` is what the model says of an event: a ``number``, the probability of one class or a regression; a
+    ``vector``, the probabilities of all classes or an embedding; or a ``label`` with its probability. A score has the
+    vector or the label in a field of its own, and in the field ``score`` one number: the largest element of the vector,
+    or the probability of the label.
+
     ``passthrough`` names fields of the events that scores have too, with the same names and values. ``schema`` is then
     the name of a schema of the project with these fields behind those of the engine's schema of scores.
     """
@@ -101,9 +109,16 @@ class Scores:
     topic: str
     passthrough: tuple[str, ...] = ()
     schema: str = SCORE
+    kind: ScoreKind = "number"
 
     def __post_init__(self) -> None:
         _check_topic(self.topic)
+        if self.kind not in get_args(ScoreKind):
+            raise TopologyError(
+                f"scores {self.topic!r}: kind is {self.kind!r}; it must be one of {', '.join(get_args(ScoreKind))}"
+            )
+        if self.schema in ENGINE_SCORES:
+            object.__setattr__(self, "schema", self.engine_schema)
         given: object = self.passthrough
         if isinstance(given, str):
             raise TopologyError(f"scores {self.topic!r}: passthrough is one text; write ({given!r},)")
@@ -111,11 +126,16 @@ class Scores:
         if len(set(self.passthrough)) < len(self.passthrough):
             twice = next(name for name in self.passthrough if self.passthrough.count(name) > 1)
             raise TopologyError(f"scores {self.topic!r}: passthrough names {twice!r} twice")
-        if self.passthrough and self.schema == SCORE:
+        if self.passthrough and self.schema in ENGINE_SCORES:
             raise TopologyError(
                 f"scores {self.topic!r}: passthrough needs a schema of your own; give schema= a name, and write the "
                 "schema with: surgetank schemas score PIPELINE"
             )
+
+    @property
+    def engine_schema(self) -> str:
+        """The name of the engine's schema of scores of this kind."""
+        return SCORE if self.kind == "number" else SCORE_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +178,10 @@ class Pipeline:
             self.dead_letters,
             self.replayed_letters,
             self.timeline,
+            self.rollout,
             self.migration_topic,
             self.recorded,
+            self.shadow_scores,
             *(fact.topic for fact in self.facts),
             *self.changelogs.values(),
         ]
@@ -300,9 +322,19 @@ class Pipeline:
         return f"{self.name}.features"
 
     @property
+    def shadow_scores(self) -> str:
+        """The topic of the scores of a shadow: a version that scores beside the one that answers."""
+        return f"{self.name}.shadow-scores"
+
+    @property
     def timeline(self) -> str:
         """The topic of timeline events: deploys, rebalances, alerts and so on."""
         return f"{self.name}.timeline"
+
+    @property
+    def rollout(self) -> str:
+        """The topic of commands that say which versions of the model answer."""
+        return f"{self.name}.rollout"
 
     @property
     def migration_topic(self) -> str:

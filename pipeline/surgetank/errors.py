@@ -7,12 +7,14 @@ SurgetankError
 │   ├── TopologyError     the declaration of a pipeline is invalid
 │   ├── TopicsError       topics are missing or have a wrong shape
 │   ├── ModelError        a model is missing or does not fit the pipeline
+│   ├── RegistryError     a registry of models does not answer
 │   ├── BrokerError       no broker answers
 │   ├── OffsetsError      committed offsets do not fit the content of the topics
 │   └── StateMismatch     state does not belong to the declaration or offsets of the pipeline
 ├── TooManyDeadLetters    the share of bad events exceeds its limit (exit 3)
 ├── Stuck                 an operation made no progress within its deadline (exit 4)
 ├── LostIdentity          another live worker has the name of this worker (exit 5)
+├── RolloutRefused        a command does not fit the state of a rollout (exit 1)
 ├── OutputRefused         the brokers reject the output of a task repeatedly (exit 7)
 └── StateError            the state of a task cannot be read or written
     ├── StateCorrupt      the content of the disk or changelog is not the content that was written
@@ -54,6 +56,10 @@ class ModelError(StartupError):
     """A model is missing or does not fit the pipeline."""
 
 
+class RegistryError(StartupError):
+    """A registry of models does not answer, or not in time."""
+
+
 class BrokerError(StartupError):
     """No broker answers."""
 
@@ -74,6 +80,10 @@ class LostIdentity(SurgetankError):  # noqa: N818 - the name is what happened
     """Another live worker has the name of this worker."""
 
     exit_code = 5
+
+
+class RolloutRefused(SurgetankError):  # noqa: N818 - the name is what happened
+    """A command does not fit the state of a rollout; nothing was changed."""
 
 
 class OutputRefused(SurgetankError):  # noqa: N818 - the name is what happened

@@ -1,7 +1,6 @@
 """The value types of processing: TaskRecords as input, RecordBatch between the steps, OutputRecords as output.
 
-All data is columnar. A row number refers to the same record from the time its batch is taken until its score or dead
-letter is produced.
+All data is columnar. A row number refers to the same record from the start of its batch to its score or dead letter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +228,6 @@ class RecordBatch:
         sources = tuple(each.source for each in partitions)
         lengths = np.array([len(each) for each in partitions], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths))) if partitions else np.zeros(1, dtype=np.int64)
-
         some = any(each.headers_of is not no_headers for each in partitions)
         return cls(
             sources=sources,
@@ -369,21 +367,6 @@ class ModelVersion(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredRows:
-    """The scores of a batch of m rows.
-
-    ``kept`` is int64 [k], the batch positions, ascending, that have a score; ``scores`` is float64 [k], all finite. The
-    other rows are in ``dead``. ``model`` is int32 [k], the model of each score as an index into ``models``.
-    """
-
-    kept: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    dead: tuple[DeadLetter, ...]
-    models: tuple[ModelVersion, ...]
-    model: Int32s
-
-
-@dataclass(frozen=True, slots=True)
 class BatchOutput:
     """The outputs of a batch of ``rows`` records: the records to produce, and the figures to count after the commit.
 
@@ -398,3 +381,4 @@ class BatchOutput:
     arrived_ms: Int64s
     changes: StateChanges = field(default_factory=StateChanges)
     rekeyed: Mapping[str, int] = field(default_factory=dict)
+    on_committed: Callable[[], None] | None = None  # called once after the commit, in another thread; must not raise

@@ -164,6 +164,8 @@ def test_a_tool_lacks_a_right(live: Secured, monkeypatch: pytest.MonkeyPatch) ->
         ("lag-exporter", "lag-exporter", "--once", "--json"),
         ("audit", "audit", "any", "--json"),
         ("timeline", "timeline", "any"),
+        ("models", "models", "deploy", "any", "1", "--no-check"),
+        ("models-status", "models", "status", "any", "--json"),
         ("dead-letters", "dead-letters", "stats", "any"),
         ("dead-letters-replay", "dead-letters", "replay", "any", "--send"),
         ("state", "state", "restoring", "any", "--json"),

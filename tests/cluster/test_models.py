@@ -14,6 +14,7 @@ from surgetank.kafka.topic_reader import TopicReader
 from surgetank.lag.group_monitor import GroupMonitor
 from surgetank.lag.offset_collector_process import OffsetCollectorProcess
 from surgetank.records import DeadLetterReason, ModelVersion
+from surgetank.registry.folder_registry import FolderRegistry
 from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support import misbehaving_models
 from tests.support.consumer_group import until
@@ -88,12 +89,16 @@ def test_a_model_call_that_hangs_ends_the_worker_and_commits_nothing(stage: Stag
 
 
 def test_going_back_to_an_older_version_is_one_restart(stage: StageFactory, tmp_path: Path) -> None:
-    """The version that is set answers, not the highest, beside workers that serve another. Each score says which."""
+    """The version that is set answers, not the highest, beside workers that serve another. Each score says which.
+
+    It is pulled from the registry at start; its digest is that of the published bundle.
+    """
     models = tmp_path / "models"
     shutil.copytree(Path(__file__).parents[2] / "topology" / "models", models)
-    misbehaving_models.publish(models, "9", misbehaving_models.good())
+    registry = FolderRegistry(str(tmp_path / "registry"))
+    registry.publish(misbehaving_models.publish(tmp_path / "made", "9", misbehaving_models.good()))
     misbehaving_models.publish(models, "10", misbehaving_models.not_a_number_for_far_rows())
-    under = stage(**IN_PLAY, **{"model.directory": models})
+    under = stage(**IN_PLAY, **{"model.directory": models, "model.registry": registry.where})
     worker = under.worker(environment={"SURGETANK_MODEL__VERSION": "9"})
     under.send(5_000)
     assert under.audit().scores == 5_000
@@ -112,7 +117,9 @@ def test_going_back_to_an_older_version_is_one_restart(stage: StageFactory, tmp_
         (f"{under.pipeline.name}-{successor.name}", "1"),
     }
     page = successor.ask("/metrics", timeout=5) or ""
-    assert f'surgetank_model_info{{model="{misbehaving_models.NAME}",version="1"}} 1.0' in page
+    assert f'surgetank_model_info{{model="{misbehaving_models.NAME}",role="primary",version="1"}} 1.0' in page
+    digest = registry.published(misbehaving_models.NAME, "9").digest
+    assert f'digest="{digest}"' in (worker.ask("/metrics", timeout=5) or "")
     assert under.fleet.stop(worker) == 0
 
     under.send(7_000)

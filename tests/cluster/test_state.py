@@ -51,7 +51,10 @@ def proxy(kafka: KafkaUnderTest) -> Iterator[Proxy]:
 
 
 def test_the_state_of_every_key_is_what_its_events_make_it(remembered: RememberedFactory) -> None:
-    """One worker, boardings and departures: every event has its score, every key of every table its state."""
+    """One worker, boardings and departures: every event has its score, every key of every table its state.
+
+    Files of the same events have the same scores, without Kafka.
+    """
     under = remembered(**IN_PLAY)
     under.send(EVENTS)
     worker = under.worker()
@@ -61,6 +64,7 @@ def test_the_state_of_every_key_is_what_its_events_make_it(remembered: Remembere
     assert found.ok, found
     under.check_states()
     under.check_scores()
+    under.check_scores_of_files()
     assert under.fleet.stop(worker) == 0
     assert under.lag() == 0
 

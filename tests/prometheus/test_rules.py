@@ -151,6 +151,14 @@ def a_day_without_an_event() -> World:
     return world
 
 
+def a_canary_for_hours() -> World:
+    """Return four hours with a canary in two of them; the same version is the primary of all workers."""
+    world = World(4 * HOUR, 60)
+    for worker in world.workers:
+        worker.canary[world.at(HOUR, 2 * HOUR)] = 1
+    return world
+
+
 def a_quiet_week() -> World:
     """Return seven days of traffic with a deploy on each working day, a surge a day and one scale-up."""
     world = World(7 * DAY, 60)
@@ -173,6 +181,7 @@ def a_quiet_week() -> World:
         a_planned_scale_up,
         a_worker_killed_in_a_surge,
         a_day_without_an_event,
+        a_canary_for_hours,
         a_quiet_week,
     ],
 )

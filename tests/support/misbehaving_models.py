@@ -19,8 +19,8 @@ _OPSETS = [helper.make_opsetid("", 18)]
 _FOREVER = 2**60  # iterations of a loop
 
 
-def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
-    """Write a bundle of flights-late with this model."""
+def publish(directory: Path, version: str, model: bytes, *, output: str = "score") -> bundle.Bundle:
+    """Write a bundle of flights-late with this model. Without a name for the ``output`` a worker finds it."""
     declaration = flights.spec.declaration()
     manifest = bundle.Manifest(
         name=NAME,
@@ -30,7 +30,7 @@ def publish(directory: Path, version: str, model: bytes) -> bundle.Bundle:
         fingerprint=flights.spec.fingerprint(),
         sha256=bundle.sha256(model),
         input="features",
-        output="score",
+        output=output,
         figures={},
         created_by="tests/misbehaving_models.py",
     )
@@ -102,6 +102,43 @@ def hangs_beyond(miles: float) -> bytes:
             helper.make_node("Add", ["scaled", "looped"], ["score"]),
         ]
     )
+
+
+def three_classes() -> bytes:
+    """Return a classifier as skl2onnx writes it by default: a text label, and maps of probabilities.
+
+    Flights over 2,000 miles are late, the others on time.
+    """
+    classes = ["early", "on time", "late"]
+    column = helper.make_node("Constant", [], ["columns"], value_ints=[_DISTANCE])
+    distances = helper.make_node("Gather", ["features", "columns"], ["distance"], axis=1)
+    scores = helper.make_node(
+        "LinearClassifier",
+        ["distance"],
+        ["output_label", "raw"],
+        domain="ai.onnx.ml",
+        coefficients=[-0.001, 0.0, 0.001],
+        intercepts=[0.0, 2.0, 0.0],
+        classlabels_strings=classes,
+        post_transform="SOFTMAX",
+    )
+    normalized = helper.make_node("Normalizer", ["raw"], ["probabilities"], domain="ai.onnx.ml", norm="L1")
+    zipped = helper.make_node(
+        "ZipMap", ["probabilities"], ["output_probability"], domain="ai.onnx.ml", classlabels_strings=classes
+    )
+    of_text = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    graph = helper.make_graph(
+        [column, distances, scores, normalized, zipped],
+        "classifier",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(flights.spec.names)])],
+        [
+            helper.make_tensor_value_info("output_label", TensorProto.STRING, [None]),
+            helper.make_value_info("output_probability", helper.make_sequence_type_proto(of_text)),
+        ],
+    )
+    opsets = [*_OPSETS, helper.make_opsetid("ai.onnx.ml", 1)]
+    content: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    return content
 
 
 def with_input(width: int, dtype: int = TensorProto.FLOAT) -> bytes:

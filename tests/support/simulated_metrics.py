@@ -34,6 +34,7 @@ class Worker:
     copartitioning: Floats
     clock_difference: Floats  # seconds
     model_version: Floats  # whole numbers
+    canary: Floats  # 1 while it serves one
     born: list[int] = field(default_factory=lambda: [0])
 
 
@@ -72,6 +73,7 @@ class World:
             copartitioning=np.zeros(self.steps),
             clock_difference=np.zeros(self.steps),
             model_version=np.ones(self.steps),
+            canary=np.full(self.steps, np.nan),
         )
 
     def at(self, second: float, seconds: float = np.inf) -> slice:
@@ -158,7 +160,8 @@ class World:
             told[f'worker_info,worker="{number}-{birth}",pipeline="flights"'] = task_epochs
         for version in np.unique(worker.model_version):
             served = np.where(worker.model_version == version, 1.0, np.nan)
-            told[f'model_info,model="flights-late",version="{version:.0f}"'] = served
+            told[f'model_info,model="flights-late",version="{version:.0f}",role="primary"'] = served
+        told['model_info,model="flights-late",version="2",role="canary"'] = worker.canary
         told["process_start_time_seconds"] = np.zeros(self.steps)
         for start in worker.born:
             told["process_start_time_seconds"][start:] = self.seconds[min(start, self.steps - 1)]

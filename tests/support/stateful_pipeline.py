@@ -5,20 +5,26 @@ from functools import lru_cache
 from pathlib import Path
 
 import duckdb
+import fastavro
 import numpy as np
 import pyarrow as pa
 
+from surgetank.clock import SystemClock
+from surgetank.codec.avro.container import ContainerWriter
+from surgetank.codec.schema_repository import project_schemas
 from surgetank.declaration import SCORE, Pipeline
 from surgetank.drills.fleet import Member
 from surgetank.drills.recording import Recording
 from surgetank.drills.state_check import compare_states
 from surgetank.drills.wire import decoder
+from surgetank.edge.score_run import ScoreFiles, score_files
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.offline import feature_sql
 from surgetank.processing.event_sequence import milliseconds
 from surgetank.processing.stateful_features import plausible_times
 from surgetank.records import TopicPartition
-from surgetank.settings import StateSettings
+from surgetank.serving import bundle
+from surgetank.settings import Settings, StateSettings
 from tests.support.live_pipeline import Stage
 from tests.support.topologies.stateful_flights import ENVIRONMENT, MISSING, publish, remembering, weights
 from topology.recordings.flights import recording
@@ -75,6 +81,27 @@ class Remembered(Stage):
         scores = dict(zip(*self._scored(), strict=True))
         numbers = np.array([scores[ordinal] for ordinal in events["ordinal"].take(order).to_pylist()])
         np.testing.assert_allclose(numbers, expected, rtol=1e-5)
+
+    def check_scores_of_files(self) -> None:
+        """Fail unless files of the same events have the same scores, bit by bit, without Kafka."""
+        files, out = {}, self.folder / "scores.avro"
+        for events in (self.pipeline.events, *self.pipeline.facts):
+            files[events.topic] = str(self.folder / f"{events.schema}.avro")
+            with Path(files[events.topic]).open("wb") as stream, TopicReader(self.kafka, [events.topic]) as reader:
+                writer = ContainerWriter(stream, project_schemas().schema(events.schema))
+                for records in reader.catch_up():
+                    writer.write(records.values)
+        scored = ScoreFiles(files.pop(self.pipeline.events.topic), out, facts=files)
+        model = bundle.read(self.models / self.pipeline.model / "1")
+        score_files(self.pipeline, model, scored, Settings(), SystemClock(), lambda *_: None)
+        with out.open("rb") as stream:
+            found = {each["event_id"]: each["score"] for each in fastavro.reader(stream)}
+        decode, expected = decoder(SCORE), dict[str, float]()
+        with TopicReader(self.kafka, [self.pipeline.scores.topic]) as reader:
+            for records in reader.catch_up():
+                columns = decode(records).columns
+                expected |= dict(zip(columns["event_id"].to_pylist(), columns["score"].to_pylist(), strict=True))
+        assert found == expected
 
     def last_scores(self) -> dict[str, float]:
         """Return the last score of each key."""

@@ -20,7 +20,9 @@ BLOCKED = Table("blocked", facts=BLOCKS)
 HAVE = {"payments": 8, "blocks": 8, "scores": 8, "p.dead-letters": 8, "p.cards.changelog": 8} | {
     "p.blocked.changelog": 8,
     "p.predictions.changelog": 8,
+    "p.shadow-scores": 8,
     "p.timeline": 1,
+    "p.rollout": 1,
 }
 
 

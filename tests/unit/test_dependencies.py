@@ -23,6 +23,9 @@ FOLDERS = {
     "local": ("pipeline",),
     "offline": ("pipeline",),
     "registry": ("pipeline",),
+    "model-registry": ("pipeline",),
+    "mlflow": ("pipeline",),
+    "signing": ("pipeline",),
     "dev": (*ENGINE, "ops", "tests"),
 }
 # Tools that are run, not imported: the file that runs or configures each, and the words by which it does.
@@ -138,6 +141,15 @@ def test_the_image_has_the_client_of_a_schema_registry() -> None:
     wanted = {distribution(each) for each in extra if "python_version <" not in each}
     assert wanted
     assert wanted <= locked
+
+
+def test_the_image_can_pull_from_a_registry_of_models() -> None:
+    """A folder or a share is enough; object stores need the package of their protocol."""
+    worker, dev = (
+        {line for line in (ROOT / "requirements" / name).read_text().splitlines() if line.startswith("fsspec==")}
+        for name in ("worker.txt", "dev.txt")
+    )
+    assert worker == dev != set()
 
 
 def test_imports_are_found_in_every_form(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.unit.test_docs import EXAMPLES, LINKED, ROOT, commands, named
 
 PAGES = sorted({*EXAMPLES, *LINKED})
 CLUSTER, UNIT = "tests/cluster/", "tests/unit/"
+ROLLOUT = "test_rollout.py::test_the_rollout_topic_is_deleted_while_workers_follow_it"
 
 # By command: the test that runs it, and the words by which its file does.
 RUN = {
@@ -50,6 +51,10 @@ RUN = {
         '"surgetank", "dev"',
     ),
     "surgetank doctor": (UNIT + "cli/test_doctor.py::test_no_broker_answers_the_doctor", '"doctor", "flights"'),
+    "surgetank features backfill": (
+        UNIT + "offline/test_backfill.py::test_the_command_tells_what_it_wrote",
+        '"features", "backfill", "flights"',
+    ),
     "surgetank features compare": (
         CLUSTER + "test_skew.py::test_what_departures_told_to_boardings",
         '"features", "compare"',
@@ -75,6 +80,44 @@ RUN = {
         CLUSTER + "test_lag_exporter.py::test_the_command_serves_until_it_is_told_to_stop",
         '"lag-exporter", "--bootstrap"',
     ),
+    "surgetank models build": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        '"build", PIPELINE',
+    ),
+    "surgetank models import-onnx": (
+        UNIT + "cli/test_models.py::test_a_model_from_elsewhere_is_imported",
+        '"import-onnx", PIPELINE',
+    ),
+    "surgetank models list": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("list")',
+    ),
+    "surgetank models publish": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("publish"',
+    ),
+    "surgetank models pull": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("pull"',
+    ),
+    "surgetank models show": (
+        UNIT + "cli/test_models.py::test_a_bundle_is_built_published_and_pulled",
+        'asked("show"',
+    ),
+    "surgetank models verify": (
+        UNIT + "cli/test_models.py::test_a_signed_bundle_is_verified",
+        'asked("verify"',
+    ),
+    "surgetank models shadow": (CLUSTER + ROLLOUT, '"models", "shadow"'),
+    "surgetank models canary": (CLUSTER + ROLLOUT, '"models", "canary"'),
+    "surgetank models promote": (CLUSTER + ROLLOUT, '"models", "promote"'),
+    "surgetank models rollback": (CLUSTER + ROLLOUT, '"models", "rollback"'),
+    "surgetank models status": (CLUSTER + ROLLOUT, '"models", "status"'),
+    "surgetank models history": (CLUSTER + ROLLOUT, '"models", "history"'),
+    "surgetank models quantize": (
+        UNIT + "cli/test_models_quantize.py::test_a_form_is_measured_and_written",
+        '"models", "quantize"',
+    ),
     "surgetank new": (
         CLUSTER + "test_new_project.py::test_a_new_user_has_first_scores_from_a_wheel",
         '"surgetank", "new"',
@@ -90,6 +133,10 @@ RUN = {
     "surgetank schemas plan": (
         CLUSTER + "test_schema_registry.py::test_schemas_of_a_pipeline_are_registered_once",
         'run("plan")',
+    ),
+    "surgetank score": (
+        UNIT + "edge/test_score_run.py::test_events_come_from_the_standard_input",
+        '"score", "--bundle"',
     ),
     "surgetank scores": (CLUSTER + "test_access_rights.py::test_a_tool_lacks_a_right", '"scores", "any"'),
     "surgetank settings": (UNIT + "test_settings.py::test_the_command_gives_scripts_json", '"settings", "--json"'),
@@ -153,6 +200,7 @@ PICTURES = {
     "worker (one process": "a diagram",
     "Kafka: events, facts": "a diagram",
     "events 187,843": "what the demo printed",
+    "errors of the model in": "what the judge said in test_judge_verdict.py",
 }
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)

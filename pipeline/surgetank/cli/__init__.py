@@ -20,10 +20,12 @@ from surgetank.cli import (
     kafka,
     lag,
     lag_exporter,
+    models,
     monitoring,
     new,
     replay,
     schemas,
+    score,
     scores,
     settings,
     state,
@@ -32,8 +34,11 @@ from surgetank.cli import (
     worker,
 )
 from surgetank.cli.examples import add_examples
-from surgetank.errors import SurgetankError
+from surgetank.errors import StartupError, SurgetankError
 from surgetank.settings.environment import PROJECT
+
+# What requirements/edge.txt leaves out, by module.
+NOT_AT_THE_EDGE = ("aiohttp", "confluent_kafka", "faust", "mode", "psutil")
 
 app = typer.Typer(
     name="surgetank",
@@ -49,14 +54,17 @@ app.add_typer(chaos.app, name="chaos")
 app.add_typer(timeline.app, name="timeline")
 app.add_typer(incident.app, name="incident")
 app.add_typer(features.app, name="features")
+app.add_typer(models.app, name="models")
 app.add_typer(state.app, name="state")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(models.app, name="models")
 app.command("new")(new.new)
 app.command("monitoring")(monitoring.monitoring)
 app.command("dev")(dev.dev)
 app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.command("replay")(replay.replay)
+app.command("score")(score.score)
 app.command("scores")(scores.scores)
 app.command("lag")(lag.lag)
 app.command("lag-exporter")(lag_exporter.lag_exporter)
@@ -105,3 +113,12 @@ def main() -> None:
     except SurgetankError as error:
         print(f"surgetank: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except ModuleNotFoundError as error:
+        if error.name not in NOT_AT_THE_EDGE:
+            raise
+        print(
+            f"surgetank: this command needs {error.name}, which is not installed; an install for `surgetank score` "
+            "alone leaves it out: pip install surgetank",
+            file=sys.stderr,
+        )
+        raise SystemExit(StartupError.exit_code) from None

@@ -16,6 +16,10 @@ EXAMPLES = {
         "surgetank worker flights --port 9100 --set worker.batch_rows_max=1024",
     ),
     "replay": ("surgetank replay flights --rate 2000", "surgetank replay flights --rate 500 --spike 10x@20s+15s"),
+    "score": (
+        "surgetank score --bundle model --in payments.avro --out scores.avro",
+        "surgetank score --bundle model --in - --out scores.avro --state state",
+    ),
     "scores": ("surgetank scores flights --count 10", "surgetank scores flights --follow --json"),
     "lag": ("surgetank lag flights --watch", "surgetank lag --group another-application --json"),
     "lag-exporter": (
@@ -26,11 +30,27 @@ EXAMPLES = {
     "demo": ("surgetank demo", "surgetank demo flights --rate 1000 --seconds 60 --workers 2"),
     "bench": ("surgetank bench --quick", "surgetank bench --job payments --rounds 5"),
     "settings": ("surgetank settings --changed", "surgetank settings --config surgetank.toml --json"),
+    "models quantize": (
+        "surgetank models quantize fraud:2 --calibrate-from features.parquet",
+        "surgetank models quantize fraud:2 --calibrate-from f.parquet --attach int8",
+    ),
     "monitoring": ("surgetank monitoring ops",),
     "kafka up": ("surgetank kafka up", "surgetank kafka up --brokers 3 --port 19092 --data .surgetank/three"),
     "kafka down": ("surgetank kafka down",),
     "kafka status": ("surgetank kafka status --json",),
     "kafka wait": ("surgetank kafka wait --timeout 30",),
+    "models deploy": ("surgetank models deploy flights 2 --reason 'trained on October'",),
+    "models shadow": ("surgetank models shadow flights 2",),
+    "models canary": (
+        "surgetank models canary flights 2 --percent 5",
+        "surgetank models canary flights --percent 25 --allow-keys N14228",
+    ),
+    "models promote": ("surgetank models promote flights 2",),
+    "models rollback": ("surgetank models rollback flights --reason 'scores are too low'",),
+    "models pause": ("surgetank models pause flights",),
+    "models resume": ("surgetank models resume flights --revision 7",),
+    "models status": ("surgetank models status flights --json",),
+    "models history": ("surgetank models history flights",),
     "topics apply": ("surgetank topics apply flights", "surgetank topics apply flights --features --replication 3"),
     "topics acls": (
         "surgetank topics acls flights --principal User:scoring",
@@ -62,6 +82,28 @@ EXAMPLES = {
         "surgetank features backfill flights --events recorded --arrived arrived_at",
     ),
     "features compare": ("surgetank features compare flights --json",),
+    "models build": (
+        "surgetank models build flights model.onnx --version 2 --figures figures.json",
+        "surgetank models build flights model.onnx --version 2 --sign-key signing.pem",
+    ),
+    "models import-onnx": (
+        "surgetank models import-onnx flights model.onnx --version 2",
+        "surgetank models import-onnx flights model.onnx --version 2 --output scores",
+    ),
+    "models list": (
+        "surgetank models list",
+        "surgetank models list flights-late --registry s3://bucket/models --json",
+    ),
+    "models show": ("surgetank models show flights-late:1",),
+    "models verify": (
+        "surgetank models verify flights-late:1 --pipeline flights",
+        "surgetank models verify flights-late:1 --verify-key signing.pub --json",
+    ),
+    "models publish": ("surgetank models publish flights-late:1 --registry s3://bucket/models",),
+    "models pull": (
+        "surgetank models pull flights-late:1 --registry s3://bucket/models",
+        "surgetank models pull models:/flights-late@champion --pipeline flights",
+    ),
     "state size": ("surgetank state size flights",),
     "state inspect": (
         "surgetank state inspect flights N14228",

@@ -48,13 +48,13 @@ def score(name: Name, as_json: Json = False) -> None:
     from surgetank.cli.pipeline_argument import resolve
     from surgetank.codec.schema_repository import project_schemas
     from surgetank.codec.score_schema import make_score_schema, write_score_schema
-    from surgetank.declaration import SCORE
+    from surgetank.declaration import ENGINE_SCORES
     from surgetank.errors import TopologyError
     from surgetank.settings import load
 
     pipeline, folder = resolve(name), load().schemas.directory
     schema = pipeline.scores.schema
-    if schema == SCORE:
+    if schema in ENGINE_SCORES:
         raise TopologyError(
             f"the scores of pipeline {pipeline.name!r} have the schema of the engine; declare "
             "Scores(..., passthrough=(FIELD, ...), schema=NAME) first"

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # The columns of the table and their widths, then those that fit in the order of choice; --json prints all fields.
-_SHOWN = {"event_id": 40, "key": 8, "score": 6, "model_version": 13, "event_time": 24, "scored_at": 24}
-_IMPORTANCE = ("score", "event_id", "key", "scored_at", "model_version", "event_time")
+_SHOWN = {"event_id": 40, "key": 8, "score": 6, "label": 12, "model_version": 13, "event_time": 24, "scored_at": 24}
+_IMPORTANCE = ("score", "label", "event_id", "key", "scored_at", "model_version", "event_time")
 
 
 class From(StrEnum):
@@ -74,7 +74,8 @@ def print_table(columns: "pa.RecordBatch", first: bool) -> None:
     from surgetank.columns_to_fit import columns_to_fit
 
     console = output_console()
-    shown = columns_to_fit(_SHOWN, _IMPORTANCE, console.width + 2, gap=2)
+    present = [name for name in _IMPORTANCE if name in columns.schema.names]  # scores of numbers have no label
+    shown = columns_to_fit(_SHOWN, present, console.width + 2, gap=2)
     table = Table(box=None, show_header=first, pad_edge=False)
     add_columns(table, {name.replace("_", " "): _SHOWN[name] for name in shown}, console)
     for row in with_texts_of_times(columns.select(shown)).to_pylist():

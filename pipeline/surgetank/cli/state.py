@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -213,7 +213,8 @@ def rebuild(
     if not dry_run:
         counts = Counter(f"{step.table} {step.action}" for step in steps if step.action is not RebuildAction.NOTHING)
         what = ", ".join(f"{what} in {number} partitions" for what, number in counts.items()) or "had nothing to do"
-        write_timeline_event(settings.kafka, pipeline, f"state rebuild: {what}", command="state rebuild", **counts)
+        details: dict[str, Any] = {"command": "state rebuild", **counts}
+        write_timeline_event(settings.kafka, pipeline, f"state rebuild: {what}", **details)
     if as_json:
         print_json({"done": not dry_run, "steps": steps})
     for each in dict.fromkeys(step.table for step in steps) if not as_json else ():

@@ -23,6 +23,7 @@ _STYLES = {
     "alert": "red",
     "anomaly": "yellow",
     "deploy": "bold cyan",
+    "rollout": "bold cyan",
     "operator_command": "cyan",
     "task_opened": "dim",
 }

@@ -34,7 +34,16 @@ def deserializer_of(
     Raises SchemaError if there is no such schema, or if the format cannot have one of its types; SchemaError or
     TopologyError if a declared time unit contradicts the schema.
     """
-    decoder = _decoder_of(events, contracts, value_bytes_max=value_bytes_max, writers=writers)
+    return with_declared_columns(
+        events, contracts, _decoder_of(events, contracts, value_bytes_max=value_bytes_max, writers=writers)
+    )
+
+
+def with_declared_columns(events: Events, contracts: SchemaRepository, decoder: Deserializer) -> Deserializer:
+    """Return a deserializer of the current schema of a topic's events with the columns that a declaration can name.
+
+    Raises SchemaError or TopologyError if a declared time unit contradicts the schema.
+    """
     check_time_names(events, contracts.current(events.schema).record)
     columns = events.columns(decoder.schema)
     return DeclaredColumnsDeserializer(decoder, columns) if columns.changes else decoder

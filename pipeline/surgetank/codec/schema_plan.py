@@ -87,12 +87,13 @@ class PlannedSubject:
 
 
 def topic_schemas(pipeline: Pipeline, contracts: SchemaRepository, *, recording: bool) -> list[TopicSchema]:
-    """Return the schemas of a pipeline's topics that are Avro: events, facts, scores, and features with ``recording``.
+    """Return the schemas of a pipeline's topics that are Avro: events, facts, scores, shadow scores, recorded features.
 
     Raises SchemaError if there is no such schema.
     """
     topics = {each.topic: each.schema for each in (pipeline.events, *pipeline.table_facts) if each.format != "json"}
     topics[pipeline.scores.topic] = pipeline.scores.schema
+    topics[pipeline.shadow_scores] = "shadow_score"
     if recording:
         topics[pipeline.recorded] = "features"
     return [TopicSchema(topic, name, json.dumps(contracts.schema(name))) for topic, name in topics.items()]

@@ -10,7 +10,7 @@ from surgetank.codec.avro.serializer import AvroSerializer
 from surgetank.codec.avro.types import Json, without_null
 from surgetank.codec.formats import output_deserializer, output_serializer, project_lookup
 from surgetank.codec.schema_repository import IDS, SchemaRepository, engine_schemas
-from surgetank.declaration import SCORE, Pipeline
+from surgetank.declaration import ENGINE_SCORES, Pipeline
 from surgetank.errors import SchemaError
 from surgetank.settings import Settings
 
@@ -35,10 +35,10 @@ def score_serializer(
 def score_deserializer(
     contracts: SchemaRepository, pipeline: Pipeline, lookup: "SchemaLookup | None", *, value_bytes_max: int
 ) -> AvroDeserializer:
-    """Return the deserializer of the pipeline's scores, also of those that were written in the engine's own schema."""
+    """Return the deserializer of the pipeline's scores, also of those that were written in the engine's own schemas."""
     check_score_schema(contracts, pipeline)
     schema = pipeline.scores.schema
-    also = () if schema == SCORE else (SCORE,)
+    also = tuple(each for each in ENGINE_SCORES if each != schema)
     return output_deserializer(schema, contracts, lookup, also=also, value_bytes_max=value_bytes_max)
 
 
@@ -52,11 +52,11 @@ def project_score_deserializer(
 def check_score_schema(contracts: SchemaRepository, pipeline: Pipeline) -> None:
     """Raise SchemaError, which names field and cure, unless the schema has the engine's fields and those passed on."""
     scores, what = pipeline.scores, f"schema {pipeline.scores.schema!r} of the scores of pipeline {pipeline.name!r}"
-    if scores.schema == SCORE:
+    if scores.schema in ENGINE_SCORES:
         return
     if scores.schema not in contracts.names:
         raise SchemaError(f"{what} does not exist; write it with: surgetank schemas score {pipeline.name}")
-    own, base = contracts.current(scores.schema), engine_schemas().current(SCORE)
+    own, base = contracts.current(scores.schema), engine_schemas().current(scores.engine_schema)
     events = contracts.current(pipeline.events.schema)
     if (own.avro.get("namespace"), own.avro["name"]) != (base.avro["namespace"], base.avro["name"]):
         raise SchemaError(
@@ -69,7 +69,7 @@ def check_score_schema(contracts: SchemaRepository, pipeline: Pipeline) -> None:
         if name in passed:
             raise SchemaError(f"{what}: every score has the field {name!r} itself; take it out of passthrough")
         if fields.get(name) != kind:
-            raise SchemaError(f"{what}: the field {name!r} must be as in the schema 'score' of the engine")
+            raise SchemaError(f"{what}: the field {name!r} must be as in the schema {base.name!r} of the engine")
     event_fields = dict(events.record.fields)
     for name in passed:
         if name not in event_fields:
@@ -94,7 +94,7 @@ def make_score_schema(contracts: SchemaRepository, pipeline: Pipeline) -> Json:
     Each added field may be null and has the default null, so that it can be added and removed later. Raises
     SchemaError if the events lack a field.
     """
-    base, events = engine_schemas().schema(SCORE), contracts.current(pipeline.events.schema)
+    base, events = engine_schemas().schema(pipeline.scores.engine_schema), contracts.current(pipeline.events.schema)
     if missing := [name for name in pipeline.scores.passthrough if name not in dict(events.record.fields)]:
         raise SchemaError(f"passthrough names field {missing[0]!r}, which schema {events.name!r} does not have")
     written: set[str] = set()

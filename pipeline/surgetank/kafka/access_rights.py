@@ -122,7 +122,8 @@ def _worker(pipeline: Pipeline, recording: bool) -> _Rights:
         *_topics(pipeline.rekeyed, Operation.WRITE),
         *_topics(outputs, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
         *_topics([pipeline.recorded] * recording, Operation.READ, Operation.WRITE, Operation.DESCRIBE_CONFIGS),
-        *_topics([pipeline.timeline], Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+        *_topics([pipeline.shadow_scores, pipeline.timeline], Operation.WRITE, Operation.DESCRIBE_CONFIGS),
+        *_topics([pipeline.rollout], Operation.READ),
         # It is there while the state is migrated; a worker that does not see it would start meanwhile.
         *_topics([pipeline.migration_topic], Operation.DESCRIBE),
         _group(pipeline, Operation.READ),
@@ -183,6 +184,18 @@ def _dead_letters_replay(pipeline: Pipeline, _: bool) -> _Rights:
     ]
 
 
+def _models(pipeline: Pipeline, _: bool) -> _Rights:
+    return [
+        *_topics([pipeline.rollout], Operation.READ, Operation.WRITE),
+        *_topics([pipeline.timeline], Operation.WRITE),
+        *_lag(pipeline, _),
+    ]
+
+
+def _models_status(pipeline: Pipeline, _: bool) -> _Rights:
+    return [*_topics([pipeline.rollout], Operation.READ), *_lag(pipeline, _)]
+
+
 def _features(pipeline: Pipeline, _: bool) -> _Rights:
     return _topics([*_sources(pipeline), pipeline.recorded], Operation.READ)
 
@@ -206,6 +219,8 @@ TOOLS: Mapping[str, Callable[[Pipeline, bool], _Rights]] = {
     "timeline-receive": _timeline_receive,
     "dead-letters": _dead_letters,
     "dead-letters-replay": _dead_letters_replay,
+    "models": _models,
+    "models-status": _models_status,
     "features": _features,
     "state": _state,
 }

@@ -37,21 +37,25 @@ class NotWritten(SurgetankError):  # noqa: N818 - the name is what happened
 class ConfirmedProducer:
     """An idempotent producer with a thread that receives delivery reports. Any thread may call ``send``.
 
-    A queued record is written at most once, also across an outage. Callbacks of the futures run in the producer's
-    thread.
+    A queued record is written at most once, also across an outage; one that is not ``idempotent`` may be written twice,
+    but half a second earlier: librdkafka asks for the id of a new idempotent producer again only after that time.
+    Callbacks of the futures run in the producer's thread.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, client_id: str, pending_max: int = PENDING_MAX) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, *, client_id: str, pending_max: int = PENDING_MAX, idempotent: bool = True
+    ) -> None:
         self._kafka = kafka
         self._client_id = client_id
         self._pending_max = pending_max
+        self._idempotent = idempotent
         self._lock = threading.Lock()
         self._producer = self._new()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="confirmed producer", daemon=True)
         self._thread.start()
 
-    def send(self, topic: str, value: bytes, at_ms: int) -> "Future[int | None]":
+    def send(self, topic: str, value: bytes, at_ms: int, *, key: bytes | None = None) -> "Future[int | None]":
         """Send a record to partition 0 with its time in milliseconds since the epoch. Returns at once.
 
         The result is the time at which a broker appended it, in milliseconds since the epoch; None if the topic does
@@ -72,7 +76,7 @@ class ConfirmedProducer:
                 future.set_exception(NotWritten("the producer is closed", for_good=False))
                 return future
             try:
-                self._producer.produce(topic, value, partition=0, timestamp=at_ms, on_delivery=delivered)
+                self._producer.produce(topic, value, key, partition=0, timestamp=at_ms, on_delivery=delivered)
             except BufferError:
                 future.set_exception(NotWritten("too many records wait for the brokers", for_good=False))
             except KafkaException as error:
@@ -94,6 +98,7 @@ class ConfirmedProducer:
         return clients.producer(
             self._kafka,
             client_id=self._client_id,
+            enable_idempotence=self._idempotent,
             message_timeout_ms=KEPT_SECONDS * 1000,
             queue_buffering_max_messages=self._pending_max,
             queue_buffering_max_kbytes=PENDING_KILOBYTES_MAX,

@@ -22,6 +22,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 NO_ID = str(Uuid(0, 0))
 CHANGELOG = "changelog"
 FEATURES = "features"
+SHADOW = "shadow scores"
 LARGE = str(16 * 1024 * 1024)
 # A table is restored from the last record of each key. Older records are compacted early and in small segments, because
 # each restore reads them again.
@@ -57,6 +58,8 @@ def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, .
             {"retention.ms": str(30 * DAY_MS), "max.message.bytes": LARGE},
         ),
         *([TopicSpec(pipeline.recorded, events.partitions, FEATURES, {"max.message.bytes": LARGE})] * recording),
+        # Read by the comparison of two versions while a shadow runs; only a plan with a shadow needs it.
+        TopicSpec(pipeline.shadow_scores, events.partitions, SHADOW, {"retention.ms": str(7 * DAY_MS)}, optional=True),
         # Long enough for a report about an incident a quarter later; the topic is small. An event has its own time in
         # its value; the brokers' time shows a worker whether its clock is right.
         TopicSpec(
@@ -66,6 +69,8 @@ def needed(pipeline: Pipeline, *, recording: bool = False) -> tuple[TopicSpec, .
             {"retention.ms": str(100 * DAY_MS), "message.timestamp.type": "LogAppendTime"},
             optional=True,
         ),
+        # Each command has a key of its own: all of them are kept, however old.
+        TopicSpec(pipeline.rollout, 1, "rollout", {"cleanup.policy": "compact"}, optional=True),
     )
 
 
@@ -86,7 +91,7 @@ def problems(
 ) -> list[str]:
     """Return the problems of the existing topics, given as name to number of partitions. Pure.
 
-    ``optional``: whether a missing optional topic is a problem too; ``recording`` as in ``needed``. ``drain``: whether
+    ``optional``: whether optional topics are checked too; ``recording`` as in ``needed``. ``drain``: whether
     topics may have more partitions than the state. ``hidden`` as returned by ``hidden``.
     """
     events = pipeline.events.topic
@@ -101,17 +106,17 @@ def problems(
         )
     for spec in needed(pipeline, recording=recording):
         have = partitions.get(spec.name)
-        if have is None and spec.optional and not optional:
+        if spec.optional and not optional:
             continue
         if spec.name in hidden:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) may not be described by this user: whether it exists is unknown; "
-                "grant the user Describe on it (a worker reads all but features and timeline, and writes all but "
-                "events and facts)"
+                "grant the user Describe on it (a worker reads all but features, shadow scores and timeline, and "
+                "writes all but events, facts and rollout)"
             )
         elif have is None:
             found.append(f"topic {spec.name!r} ({spec.role}) is missing")
-        elif spec.role in {"scores", "dead letters", FEATURES} and events in partitions and have < fewest:
+        elif spec.role in {"scores", "dead letters", FEATURES, SHADOW} and events in partitions and have < fewest:
             found.append(
                 f"topic {spec.name!r} ({spec.role}) has {have} partitions, but {events!r} has {partitions[events]}: "
                 "a score lies in the partition of its event's number"
@@ -204,6 +209,11 @@ def anchor(kafka: KafkaSettings, pipeline: Pipeline) -> tuple[str, int]:
     return cluster_id, tasks(pipeline, partitions)
 
 
+def cluster_id(kafka: KafkaSettings) -> str:
+    """Return the id of the cluster. Raises BrokerError if no broker answers."""
+    return _cluster(kafka)[0]
+
+
 def ids(kafka: KafkaSettings, names: Collection[str]) -> dict[str, str]:
     """Return the id of each topic: a topic that is deleted and created again under the same name gets another id.
 
@@ -239,7 +249,7 @@ def apply(
     have = existing(kafka)
     events = have.get(pipeline.events.topic, pipeline.events.partitions)  # it may have been given more partitions
     missing = [
-        spec if spec.optional else replace(spec, partitions=events)
+        replace(spec, partitions=events) if spec.role == SHADOW or not spec.optional else spec
         for spec in needed(pipeline, recording=recording)
         if spec.name not in have
     ]
@@ -268,7 +278,7 @@ def _grow_outputs(kafka: KafkaSettings, pipeline: Pipeline, *, recording: bool) 
         )
     events = existing(kafka).get(pipeline.events.topic)
     if events is not None:
-        grow(kafka, pipeline.outputs(recording=recording), events)
+        grow(kafka, (*pipeline.outputs(recording=recording), pipeline.shadow_scores), events)
 
 
 def stopped(kafka: KafkaSettings, pipeline: Pipeline) -> None:

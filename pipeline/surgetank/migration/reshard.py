@@ -246,7 +246,8 @@ class Reshard:
         except TopicsError:
             self._lock.remove()  # lets workers that drain start; others are refused by the partition counts
             raise
-        provisioning.grow(self._kafka, [pipeline.scores.topic, pipeline.dead_letters, pipeline.recorded], move.new)
+        outputs = [pipeline.scores.topic, pipeline.dead_letters, pipeline.recorded, pipeline.shadow_scores]
+        provisioning.grow(self._kafka, outputs, move.new)
         provisioning.grow(self._kafka, list(pipeline.changelogs.values()), move.new)
 
     def _start_new_partitions(self, move: ReshardStep, rewriter: TopicRewriter) -> None:

@@ -22,9 +22,11 @@ from surgetank.processing.facts import decode_facts
 from surgetank.processing.feature_matrix import FeaturedBatch, compute_features
 from surgetank.processing.key_limit import within_key_limit
 from surgetank.processing.key_rule import KeyRule
+from surgetank.processing.model_rows import ModelRows
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.rekeying import RekeyedRecords
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.record_compression import RecordBytes
 from surgetank.records import (
     BatchOutput,
@@ -54,6 +56,7 @@ class BatchProcessor:
     repeat a field. Records with a key of more than ``key_bytes_max`` bytes are dead-lettered; None: no key is too
     large. A dead letter that does not fit ``dead_letter_bytes_max`` is reduced (``dead_letter_records``). ``on_scored``
     is called with the inputs float32 [m, F] and the scores float64 [k] of each batch, and must return quickly.
+    ``shadow`` scores committed events with a second version; None: none does.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class BatchProcessor:
         metrics: Metrics,
         warnings: RecordWarnings,
         on_scored: Callable[[Float32s, npt.NDArray[np.float64]], None],
+        shadow: ShadowScoring | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._events = events
@@ -89,6 +93,8 @@ class BatchProcessor:
         self._metrics = metrics
         self._warnings = warnings
         self._on_scored = on_scored
+        self._shadow = shadow
+        self._model_rows = ModelRows(metrics)
 
     def process(self, tasks: Sequence[TaskRecords]) -> BatchOutput:
         """Process the records through all steps. Raises the errors of ``stateful``; no output may be committed then."""
@@ -107,6 +113,7 @@ class BatchProcessor:
         events, matrix, aggregates, unfeatured = self._timed("features", len(batch), features)
         scored = self._timed("infer", len(events), lambda: self._scorer.score(events, matrix))
         self._on_scored(matrix, scored.scores)
+        self._model_rows.count(scored)
         now_ms = int(self._clock.now() * 1000)
         scores, positions, unwritten = self._scores.write(events, scored, now_ms)
         kept, produced = scored.kept[positions], [scores, *(each.copies for each in rekeyed)]
@@ -133,9 +140,11 @@ class BatchProcessor:
             produced.append(self._dead_letters(records, dead))
         outgoing = tuple(out for out in produced if len(out))
         sent_again = {each.copies.topic: len(each.rows) for each in rekeyed}
-        return BatchOutput(
-            len(records), outgoing, dead, len(scores), self._arrived_ms(records, rekeyed), changes, sent_again
-        )
+        arrived_ms = self._arrived_ms(records, rekeyed)
+        on_committed = None
+        if self._shadow is not None:
+            on_committed = self._shadow.after_commit(events, matrix, scored, len(records), arrived_ms)
+        return BatchOutput(len(records), outgoing, dead, len(scores), arrived_ms, changes, sent_again, on_committed)
 
     def _arrived_ms(self, records: RecordBatch, rekeyed: Sequence[RekeyedRecords]) -> npt.NDArray[np.int64]:
         """Return int64 [n], in milliseconds since the epoch: the arrival of the events that are not sent again."""

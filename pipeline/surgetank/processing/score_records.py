@@ -16,11 +16,11 @@ from surgetank.records import (
     Int32s,
     Int64s,
     OutputRecords,
-    ScoredRows,
     Step,
     byte_lengths,
     joined,
 )
+from surgetank.scored_rows import VECTOR, ScoredRows
 from surgetank.text_columns import as_text
 
 UNENCODABLE = DeadLetterReason(Step.EMIT, "unencodable", "the score could not be encoded")
@@ -46,6 +46,7 @@ class ScoreWriter:
         self._pipeline = pipeline
         self._serializer = serializer
         self._bytes_max = bytes_max
+        self._detailed = pipeline.scores.kind != "number"
 
     def write(self, batch: DecodedBatch, scored: ScoredRows, now_ms: int) -> WrittenScores:
         """Return a record for each score of a batch of events, and a dead letter for each score without a record.
@@ -99,6 +100,9 @@ class ScoreWriter:
             **{name: self._passed(name, columns[name]) for name in self._pipeline.scores.passthrough},
             "scored_at": pa.repeat(pa.scalar(now_ms, pa.timestamp("ms", tz="UTC")), n),
         }
+        if self._detailed:
+            made["label"] = pa.nulls(n, pa.string()) if scored.labels is None else scored.labels
+            made["vector"] = pa.nulls(n, VECTOR) if scored.vectors is None else scored.vectors
         # In the order of the schema, which the serializer would otherwise establish.
         return pa.RecordBatch.from_pydict({name: made[name] for name in self._serializer.schema.names if name in made})
 

@@ -4,12 +4,14 @@ Call all methods except ``computed`` in the thread that computes.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
+from surgetank.batch_sizing import BatchSizer
 from surgetank.clock import Clock
 from surgetank.records import BatchOutput, TaskRecords
 from surgetank.runtime import task_actions as act
+from surgetank.runtime.batch_timer import BatchTimer
 from surgetank.runtime.fetcher import READ_ROWS_MAX
 from surgetank.runtime.mailbox import Mailbox
 from surgetank.runtime.record_queues import RecordQueues
@@ -36,7 +38,7 @@ class RecordSource(Protocol):
 class BatchAssembler:
     """Returns one batch at a time and holds computed batches until the producer takes them.
 
-    ``batch_rows_max`` returns the largest number of rows of the next batch.
+    ``sizer`` decides the size of the next batch, and ``timer`` reports the times of the batches to it.
     """
 
     def __init__(
@@ -46,7 +48,8 @@ class BatchAssembler:
         fetcher: RecordSource,
         records: RecordQueues,
         *,
-        batch_rows_max: Callable[[], int],
+        sizer: BatchSizer,
+        timer: BatchTimer,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -54,7 +57,8 @@ class BatchAssembler:
         self._mailbox = mailbox
         self._fetcher = fetcher
         self._records = records
-        self._batch_rows_max = batch_rows_max
+        self._sizer = sizer
+        self._timer = timer
         self._clock = clock
         self._metrics = metrics
         self._computed: dict[int, tuple[TaskBatch, BatchOutput]] = {}
@@ -86,11 +90,12 @@ class BatchAssembler:
         If no record waits, wait up to ``timeout`` seconds for the first.
         """
         wait = 0.0 if self._records else timeout
-        while self._records.ready_rows < 2 * self._batch_rows_max() and self._fetcher.poll(wait) >= READ_ROWS_MAX:
+        while self._records.ready_rows < 2 * self._sizer.rows_max() and self._fetcher.poll(wait) >= READ_ROWS_MAX:
             wait = 0.0
 
     def _hand_out(self) -> TaskBatch | None:
-        taken = self._records.take(self._batch_rows_max(), self._worker.batch_kilobytes_max << 10)
+        self._sizer.waiting(self._records.ready_rows, self._clock.monotonic())
+        taken = self._records.take(self._sizer.rows_max(), self._worker.batch_kilobytes_max << 10)
         actions = self._mailbox.post(RecordsFetched(tuple((records.key, _spans(records)) for records in taken)))
         for action in actions:
             if isinstance(action, act.DropOverlay):
@@ -112,6 +117,7 @@ class BatchAssembler:
 
         ``output`` None: no output may be committed, and the tasks of the batch return to their committed offsets.
         """
+        self._timer.computed(batch.number)
         if output is not None:
             self._computed[batch.number] = (batch, output)
         actions = self._mailbox.post(BatchComputed(batch.number, usable=output is not None))
@@ -125,6 +131,7 @@ class BatchAssembler:
     def _batch(self, action: act.ProcessBatch, taken: Iterable[TaskRecords]) -> TaskBatch:
         kept = set(action.tasks)
         batch = TaskBatch(action.batch, tuple(records for records in taken if records.key in kept))
+        self._timer.taken(batch)
         for topic, rows in batch.rows_by_topic().items():
             self._metrics.events_received.add(rows, topic=topic)
         return batch

@@ -11,13 +11,19 @@ RETRY_SECONDS_MAX = 5.0  # upper bound of the backoff, so that a permanent failu
 class CommitPolicy:
     """Decides for one worker, from the beginning of its last commit. Times are monotonic seconds.
 
-    A commit is due after ``interval_seconds`` if at least as many rows wait as the next batch may have, sooner
-    otherwise. ``batch_rows_max`` returns the largest number of rows of the next batch.
+    A commit is due after ``interval_seconds`` if at least ``backlog_rows()`` rows wait, sooner otherwise.
+    ``batch_rows_max`` returns the largest number of rows of the next batch; by default more rows are a backlog.
     """
 
-    def __init__(self, interval_seconds: float, batch_rows_max: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        interval_seconds: float,
+        batch_rows_max: Callable[[], int],
+        backlog_rows: Callable[[], int] | None = None,
+    ) -> None:
         self._interval = interval_seconds
         self._batch_rows_max = batch_rows_max
+        self._backlog_rows = backlog_rows or batch_rows_max
         self._began_at = 0.0  # the last commit
 
     def commit_began(self, now: float) -> None:
@@ -30,7 +36,7 @@ class CommitPolicy:
             opened_at=opened_at,
             last_commit_at=self._began_at,
             interval_seconds=self._interval,
-            flooded=waiting_rows >= self._batch_rows_max(),
+            flooded=waiting_rows >= self._backlog_rows(),
         )
 
     def linger_seconds(self, now: float, *, waiting_rows: int, computed_batches: int, committing: bool) -> float:

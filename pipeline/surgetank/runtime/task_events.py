@@ -165,7 +165,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class OffsetsExpiring:
-    """The committed offsets must be committed again before the brokers expire them."""
+    """The committed offsets must be committed again: the brokers would expire them, or their metadata has changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ Question = FindOwners | ResolveOffsets | RestoreState
 class TaskInitializer:
     """Executes the queries of initialization. ``identity`` is this worker's name as an owner of offsets.
 
-    ``claims`` are the metadata that it commits with offsets, by source topic.
+    ``claims`` are the metadata that it commits with offsets, by source topic; they may change.
 
     ``written`` says where the tasks write. While the topic ``migration`` exists no task is initialized, because the
     state is being migrated. ``processed`` returns how far the events of partitions were processed, where that is known;
@@ -76,7 +76,7 @@ class TaskInitializer:
         self._mailbox = mailbox
         self._state = state
         self._identity = identity
-        self._claims = {topic: OffsetOwner.of(metadata) for topic, metadata in claims.items()}
+        self._claims = claims
         self._written = written
         self._migration = migration
         self._reset = reset
@@ -246,6 +246,7 @@ class TaskInitializer:
         bounds = self._bounds([source for at in committed.values() for source in at])
         unclaimed = [source for task, at in committed.items() for source in at if self._owners[task][source] is None]
         processed = self._processed(unclaimed, self._beat) if unclaimed else {}
+        claims = {topic: OffsetOwner.of(metadata) for topic, metadata in self._claims.items()}
         starts: dict[TaskEpoch, dict[TopicPartition, int]] = {}
         outdated: set[TaskEpoch] = set()
         for task, offsets in committed.items():
@@ -274,7 +275,7 @@ class TaskInitializer:
                 self._metrics.events_skipped.add(start.skipped, topic=source.topic)
                 self._metrics.events_repeated.add(start.repeated, topic=source.topic)
             starts[task] = {source: start.offset for source, start in found.items() if start.offset is not None}
-            if starts[task] != offsets or any(owners[source] != self._claims[source.topic] for source in offsets):
+            if starts[task] != offsets or any(owners[source] != claims[source.topic] for source in offsets):
                 outdated.add(task)
         return starts, outdated
 

@@ -30,7 +30,7 @@ class TaskManager:
     """The tasks of a worker, of any number of pipelines.
 
     ``topics`` are the source topics of each pipeline, ``identity`` is the name under which this worker commits offsets.
-    ``interval_seconds`` and ``batch_rows_max`` are those of ``CommitPolicy``.
+    ``interval_seconds``, ``batch_rows_max`` and ``backlog_rows`` are those of ``CommitPolicy``.
     """
 
     def __init__(
@@ -41,13 +41,14 @@ class TaskManager:
         interval_seconds: float,
         batch_rows_max: Callable[[], int],
         close_deadline_seconds: float,
+        backlog_rows: Callable[[], int] | None = None,
     ) -> None:
         self._identity = identity
         self._close_deadline = close_deadline_seconds
         self.tasks = TaskRegistry(topics)
         self._initialization = Initialization(identity)
         self._batches = BatchesInFlight()
-        self.policy = CommitPolicy(interval_seconds, batch_rows_max)
+        self.policy = CommitPolicy(interval_seconds, batch_rows_max, backlog_rows)
         self._opened_at: float | None = None  # when the first batch of the open transaction went to the producer
         self._commit_asked = False
         self._abort_asked = False  # the open transaction holds, or will hold, outputs that must not be committed

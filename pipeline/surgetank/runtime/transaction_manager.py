@@ -23,6 +23,7 @@ from surgetank.kafka.columnar.select import batch_producer
 from surgetank.kafka.group_client import GroupClient
 from surgetank.kafka.refusal_causes import causes_of_refusal
 from surgetank.records import BatchOutput, OutputPartition, OutputRecords
+from surgetank.runtime.batch_timer import BatchTimer
 from surgetank.runtime.group_membership import GroupMembership
 from surgetank.runtime.hanging_transactions import end_hanging_transactions
 from surgetank.runtime.mailbox import Mailbox
@@ -77,9 +78,9 @@ class TransactionManager:
     """One transactional producer and its open transaction. Call everything in one thread.
 
     ``membership`` supplies the group metadata for the offsets, ``group`` finds duplicate members. ``state`` is written
-    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic. Records are
-    compressed, except those of the topics ``uncompressed``. Events come from the topic ``events``, facts from all
-    others; ``scores`` is the topic of the scores.
+    to the disk after each commit. ``claims`` are the metadata of committed offsets by source topic; they may change.
+    Records are compressed, except those of the topics ``uncompressed``. Events come from the topic ``events``, facts
+    from all others; ``scores`` is the topic of the scores. ``timer`` is told when batches are committed.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class TransactionManager:
         state: StateLifecycle,
         events: str,
         scores: str,
+        timer: BatchTimer,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -112,6 +114,7 @@ class TransactionManager:
         self._state = state
         self._events = events
         self._scores = scores
+        self._timer = timer
         self._clock = clock
         self._metrics = metrics
         self._producer: Producer | None = None
@@ -223,6 +226,8 @@ class TransactionManager:
         self._mailbox.post(TransactionCommitted(sending.transaction))
         self._refusals.committed(each.task for each in sending.offsets)
         self._report(opened, started)
+        for on_committed in opened.on_committed:
+            on_committed()
         return True
 
     def abort(self, reason: str) -> None:
@@ -253,6 +258,7 @@ class TransactionManager:
 
     def _put(self, opened: OpenTransaction, batch: TaskBatch, output: BatchOutput) -> None:
         opened.tasks |= {records.key for records in batch.tasks}
+        opened.batches.append(batch.number)
         started = self._clock.monotonic()
         for outgoing in output.outgoing:
             written = np.flatnonzero(np.bincount(outgoing.partitions))
@@ -263,6 +269,8 @@ class TransactionManager:
         opened.writes |= output.changes.writes
         self._metrics.stage_seconds.observe(self._clock.monotonic() - started, stage="emit")
         opened.arrived_ms.append(output.arrived_ms)
+        if output.on_committed is not None:
+            opened.on_committed.append(output.on_committed)
         for topic, rows in batch.rows_by_topic().items():
             opened.scored[topic] = opened.scored.get(topic, 0) + rows - output.rekeyed.get(topic, 0)
         for topic, rows in output.rekeyed.items():
@@ -318,6 +326,7 @@ class TransactionManager:
         """
         opened, self._open = self._open, None
         self._waiting.clear()
+        self._timer.aborted()
         if opened is not None:
             log.warning("transaction aborted: %s", failure)
             self._metrics.transactions.add(1, outcome="fenced" if failure.fenced else "aborted")
@@ -368,6 +377,7 @@ class TransactionManager:
         self._metrics.transactions.add(1, outcome="committed")
         self._metrics.transaction_seconds.observe(now - opened.since)
         self._metrics.stage_seconds.observe(now - started, stage="commit")
+        self._timer.committed(opened.batches, now - started)
         for topic, rows in opened.scored.items():
             counter = self._metrics.events_scored if topic == self._events else self._metrics.facts_applied
             counter.add(rows, topic=topic)

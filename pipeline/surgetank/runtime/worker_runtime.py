@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from surgetank.batch_sizing import BatchSizer
 from surgetank.clock import Clock
 from surgetank.errors import LostIdentity
 from surgetank.kafka import provisioning
@@ -19,6 +20,7 @@ from surgetank.kafka.task_limit import TaskLimit
 from surgetank.records import BatchOutput, ModelVersion, TaskId, TopicPartition
 from surgetank.runtime import task_actions as act
 from surgetank.runtime.batch_assembler import BatchAssembler
+from surgetank.runtime.batch_timer import BatchTimer
 from surgetank.runtime.event_clock import EventClock
 from surgetank.runtime.fetch_thread import FetchThread
 from surgetank.runtime.fetcher import Fetcher, FetchPosition
@@ -42,6 +44,7 @@ from surgetank.runtime.task_events import (
     DeadlinePassed,
     FetchFailed,
     InitializationFailed,
+    OffsetsExpiring,
     StopAsked,
     TransactionsSettled,
 )
@@ -66,9 +69,9 @@ class WorkerRuntime:
     ``topics`` are the source topics, the events first, ``topic_ids`` their ids; ``written`` says where the tasks write.
     Of the outputs only ``dead_letters`` is compressed. ``task_limit`` bounds the number of tasks; ``processed`` is that
     of ``TaskInitializer``. ``stores`` is None for a pipeline without tables; ``address`` is this worker's HTTP address,
-    ``model`` the model that it serves. ``on_failure`` is called, from any thread, with the error that ends the worker.
-    ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
-    ``batch_rows_max`` returns the largest number of rows of the next batch; ``lag`` evaluates the positions of tasks.
+    ``model`` the model that it serves at first. ``on_failure`` is called, from any thread, with the error that ends the
+    worker. ``output_batch_bytes_max`` is the size of a batch of records that every output topic takes;
+    ``batch_sizer`` decides the size of the next batch; ``lag`` evaluates the positions of tasks.
     ``schema_gate`` holds records back until their schemas are known; None: none is held back.
     """
 
@@ -95,7 +98,7 @@ class WorkerRuntime:
         health: Health,
         on_failure: Callable[[BaseException], None],
         output_batch_bytes_max: int,
-        batch_rows_max: Callable[[], int],
+        batch_sizer: BatchSizer,
         model_calls: ModelCalls,
         lag: LagReporter,
         observer: RuntimeObserver,
@@ -116,7 +119,8 @@ class WorkerRuntime:
             {pipeline: topics},
             identity=identity,
             interval_seconds=worker.commit_interval_seconds,
-            batch_rows_max=batch_rows_max,
+            batch_rows_max=batch_sizer.rows_max,
+            backlog_rows=batch_sizer.backlog_rows,
             close_deadline_seconds=worker.close_deadline_seconds,
         )
         self._mailbox = mailbox = Mailbox(manager, clock.monotonic)
@@ -158,12 +162,14 @@ class WorkerRuntime:
             clock=clock,
         )
         self._fetching = FetchThread(self._fetcher, self.records, beat=self._beat("fetcher", 10), on_failure=on_failure)
+        timer = BatchTimer(batch_sizer, topics[0], event_clock)
         self._assembler = BatchAssembler(
             worker,
             mailbox,
             self._fetching,
             self.records,
-            batch_rows_max=batch_rows_max,
+            sizer=batch_sizer,
+            timer=timer,
             clock=clock,
             metrics=metrics,
         )
@@ -181,15 +187,16 @@ class WorkerRuntime:
         self._group = GroupClient(kafka, group)
         self._identity = identity
         self._tables = {} if stores is None else {t: short(f) for t, f in stores.spec.fingerprints.items()}
+        self._address, self._topic_ids = address, topic_ids
+        self._claims: dict[str, str] = {}  # the metadata of committed offsets, by source topic
+        self._claim(model)
+        self._running = False
         self._source_topics = SourceTopics(topic_ids, partial(provisioning.ids, kafka))
-        claims = {
-            topic: OffsetOwner(identity, address, topic_ids[topic], self._tables, model).metadata() for topic in topics
-        }
         self._transactions = TransactionManager(
             kafka,
             mailbox,
             transactional_id=identity,
-            claims=claims,
+            claims=self._claims,
             batch_bytes_max=output_batch_bytes_max,
             uncompressed=[topic for topic in written.outputs if topic != dead_letters],
             membership=self._membership,
@@ -198,6 +205,7 @@ class WorkerRuntime:
             state=self._state,
             events=topics[0],
             scores=written.outputs[0],
+            timer=timer,
             clock=event_clock,
             metrics=metrics,
         )
@@ -213,7 +221,7 @@ class WorkerRuntime:
             mailbox,
             self._state,
             identity=identity,
-            claims=claims,
+            claims=self._claims,
             written=written,
             migration=migration,
             reset=kafka.reset,
@@ -261,10 +269,20 @@ class WorkerRuntime:
         self._fetcher.look_up(list(self._topics))
         self._fetching.start()
         prepared.result()
+        self._running = True  # before any task runs, which commits the claims of that moment
         self._state.start()
         self._initializer.start()
         self._membership.start()
         self._monitor.start()
+
+    def serve(self, model: ModelVersion) -> None:
+        """Name this model in the metadata of all offsets from now on, and commit those of running tasks again.
+
+        For any thread.
+        """
+        self._claim(model)
+        if self._running:
+            self._mailbox.post(OffsetsExpiring())
 
     def positions(self) -> Positions:
         """Return the position of each partition of a running task."""
@@ -272,6 +290,7 @@ class WorkerRuntime:
 
     def stop(self) -> None:
         """Commit the open transaction, leave the group and end the threads, so that no work must be repeated."""
+        self._running = False
         self._monitor.stop()
         self._mailbox.post(StopAsked())
         self._membership.stop(self._settings.worker.close_deadline_seconds + STOP_SECONDS)
@@ -293,6 +312,11 @@ class WorkerRuntime:
     def submit(self, batch: TaskBatch, output: BatchOutput | None) -> None:
         """Put the outputs of a batch into the open transaction; None: rewind its tasks to the committed offsets."""
         self._assembler.submit(batch, output)
+
+    def _claim(self, model: ModelVersion) -> None:
+        for topic in self._topics:
+            owner = OffsetOwner(self._identity, self._address, self._topic_ids[topic], self._tables, model)
+            self._claims[topic] = owner.metadata()
 
     # Actions of the manager. They must not block and must not post events, because the mailbox is locked.
 

@@ -1,14 +1,10 @@
-"""Decides how many rows a batch may have."""
+"""Batches of a constant size at most. ``latency_batch_sizer.py`` has batches that hold a latency target."""
 
-from typing import Protocol
+from collections.abc import Sequence
 
+from surgetank.batch_sizing import BatchSizer, BatchTimes
 
-class BatchSizer(Protocol):
-    """Decides the size of the next batch. Several threads may call it at a time."""
-
-    def rows_max(self) -> int:
-        """Return the largest number of rows of the next batch, at least 1."""
-        ...
+__all__ = ["BatchSizer", "FixedBatchSizer"]
 
 
 class FixedBatchSizer:
@@ -20,3 +16,16 @@ class FixedBatchSizer:
     def rows_max(self) -> int:
         """Return the constant."""
         return self._rows_max
+
+    def backlog_rows(self) -> int:
+        """Return the constant: more rows than one batch can take."""
+        return self._rows_max
+
+    def waiting(self, rows: int, now: float) -> None:
+        """Ignore it."""
+
+    def computed(self, rows: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def committed(self, batches: Sequence[BatchTimes], seconds: float) -> None:
+        """Ignore it."""

@@ -2,7 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,10 @@ Float64s = npt.NDArray[np.float64]
 
 
 class Model(Protocol):
-    """One version of a model: a float32 matrix in, one float64 score per row out."""
+    """One version of a model: a float32 matrix in, float64 out: one score, or one vector, per row.
+
+    A model of labels is a ``LabelModel``.
+    """
 
     @property
     def name(self) -> str:
@@ -34,9 +37,23 @@ class Model(Protocol):
     def submit(self, matrix: Float32s) -> Future[Float64s]:
         """Return the scores float64 [m] of a matrix float32 [m, F], 1 <= m <= ``rows_max``.
 
-        The score of a row depends on this row alone. Whatever the model raises is set on the future, and nothing is
-        raised here. A model that computes in the calling thread returns a finished future.
+        A model of vectors returns float64 [m, k], with the same k for each call. The score of a row depends on this row
+        alone. Whatever the model raises is set on the future, and nothing is raised here. A model that computes in the
+        calling thread returns a finished future.
         """
+        ...
+
+
+@runtime_checkable
+class LabelModel(Model, Protocol):
+    """A ``Model`` that chooses a label for each row.
+
+    ``submit`` returns float64 [m, 2]: the probability of the label, and the index of the label in ``labels``.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels by index."""
         ...
 
 
@@ -68,7 +85,7 @@ class CompletionGate:
         self._started_at = self._oldest()
 
     def take(self) -> Float64s:
-        """Wait for the oldest call and return its scores, or raise the exception of its future."""
+        """Wait for the oldest call and return its answer, or raise the exception of its future."""
         _, future = self._calls[0]
         try:
             return future.result()

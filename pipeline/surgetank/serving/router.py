@@ -1,6 +1,6 @@
 """Decides which model scores which rows of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from surgetank.records import DecodedBatch
+from surgetank.serving.key_share import KeyShare
 from surgetank.serving.model import Model
+from surgetank.serving_plan import ServingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +38,45 @@ class SingleModelRouter:
     def primary(self, events: DecodedBatch) -> Sequence[Route]:
         """Return one route with all events."""
         return (Route(self._model, slice(0, len(events))),)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModels:
+    """The models of a plan in force. ``canary`` is None if no second version answers, ``canary_keys`` then too."""
+
+    plan: ServingPlan
+    primary: Model
+    canary: Model | None = None
+    canary_keys: KeyShare | None = None
+    shadow: Model | None = None
+
+    @classmethod
+    def of(cls, plan: ServingPlan, models: Mapping[str, Model]) -> "ServedModels":
+        """Return the models of a plan; ``models`` has all of its versions."""
+        primary, canary = models[plan.primary], plan.canary
+        shadow = None if plan.shadow is None else models[plan.shadow]
+        if canary is None or canary.version == plan.primary:
+            return cls(plan, primary, shadow=shadow)
+        return cls(plan, primary, models[canary.version], KeyShare(canary), shadow)
+
+
+class PlanRouter:
+    """A ``Router`` that obeys the plan in force. ``served`` returns its models and is called once for each batch.
+
+    So a switch is between two batches, and no batch is answered by two plans.
+    """
+
+    def __init__(self, served: Callable[[], ServedModels]) -> None:
+        self._served = served
+
+    def primary(self, events: DecodedBatch) -> Sequence[Route]:
+        """Return the routes of primary and canary; one that would have no event is left out."""
+        served = self._served()
+        if served.canary is None or served.canary_keys is None:
+            return (Route(served.primary, slice(0, len(events))),)
+        chosen = served.canary_keys.chosen(events.records.keys, events.rows)
+        if not chosen.any():
+            return (Route(served.primary, slice(0, len(events))),)
+        if chosen.all():
+            return (Route(served.canary, slice(0, len(events))),)
+        return (Route(served.primary, np.flatnonzero(~chosen)), Route(served.canary, np.flatnonzero(chosen)))

@@ -35,6 +35,8 @@ def random_rows(features: int) -> Float32s:
 def check_row_independence(what: str, score: Score, features: int, *, relative: float, absolute: float) -> None:
     """Score random rows alone, together, permuted and twice; raise ModelError if the scores of a row differ.
 
+    Of scores that are vectors, each element is compared.
+
     Scores a and b differ if ``abs(a - b) > absolute + relative * (abs(b) + m)``, where m is the median of the absolute
     scores: the kernels of ONNX Runtime round one row differently from several, and a small sum of large terms keeps the
     error of its terms. A model that raises for these rows is not checked; a warning reports that. ``what`` names the
@@ -42,10 +44,10 @@ def check_row_independence(what: str, score: Score, features: int, *, relative: 
     """
     rows = random_rows(features)
     order = np.random.default_rng(2).permutation(ROWS)
-    permuted = np.empty(ROWS)
     try:
         together = score(rows)
         again = score(rows)
+        permuted = np.empty_like(together)
         permuted[order] = score(rows[order])
         alone = np.concatenate([score(rows[row : row + 1]) for row in range(ALONE)])
     except Exception as error:  # noqa: BLE001 - the runtime's errors have no common base
@@ -61,10 +63,11 @@ def check_row_independence(what: str, score: Score, features: int, *, relative: 
         with np.errstate(invalid="ignore"):  # inf - inf
             differs = ~np.isclose(scores, expected, rtol=relative, atol=absolute + relative * typical, equal_nan=True)
         if differs.any():
-            row = int(np.argmax(differs))
+            at = tuple(np.argwhere(differs)[0])
+            element = f", element {at[1]}," if len(at) > 1 else ""
             raise ModelError(
-                f"{what}: the score of an event depends on the rest of its batch: of {ROWS} random rows, row {row} has "
-                f"the score {expected[row]:.9g} with the others and {scores[row]:.9g} {how}; the tolerance is "
-                f"{relative:g} relative + {absolute:g} absolute (`tolerance` in the bundle's manifest). Export the "
+                f"{what}: the score of an event depends on the rest of its batch: of {ROWS} random rows, row {at[0]}"
+                f"{element} has the score {expected[at]:.9g} with the others and {scores[at]:.9g} {how}; the tolerance "
+                f"is {relative:g} relative + {absolute:g} absolute (`tolerance` in the bundle's manifest). Export the "
                 "model for inference, without operations over the rows"
             )

@@ -6,12 +6,12 @@ an error in every source. ``surgetank settings`` prints what is set, and by whic
 
 from surgetank.settings.http_endpoints import HttpSettings
 from surgetank.settings.loader import Setting, describe, load
+from surgetank.settings.models import ModelSettings
 from surgetank.settings.schema import (
     DeadLetterSettings,
     ExporterSettings,
     FeatureSettings,
     KafkaSettings,
-    ModelSettings,
     SchemaSettings,
     Settings,
     StateSettings,

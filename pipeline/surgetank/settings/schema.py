@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from surgetank.errors import SettingsError
 from surgetank.settings.http_endpoints import HttpSettings
+from surgetank.settings.models import ModelSettings, RolloutSettings
 from surgetank.settings.schema_registry import SchemaRegistrySettings
 from surgetank.settings.secret_options import file_clashes, protected, revealed, with_secrets_of_files
 from surgetank.settings.section import (
@@ -30,7 +31,6 @@ from surgetank.settings.section import (
     Seconds,
     Section,
     Share,
-    Threads,
 )
 
 ENVIRONMENT_PREFIX = "SURGETANK_"
@@ -143,23 +143,6 @@ class WorkerSettings(Section):
         default=60.0,
         gt=0,
         description="a task that lags and makes no progress for this long ends the process with exit code 4",
-    )
-
-
-class ModelSettings(Section):
-    """The model that scores. To return to an older version, change the setting here and restart."""
-
-    directory: Path | None = Field(
-        default=None, description="folder of model bundles; default: models/ beside the topology file"
-    )
-    name: str = Field(default="", description="name of the bundle; default: the model that the pipeline declares")
-    version: str = Field(
-        default="",
-        description="version of the bundle; default: the version that the pipeline declares, else the only one present",
-    )
-    threads: Threads = Field(default=1, ge=1, description="intra-op threads of ONNX Runtime")
-    call_deadline_seconds: Seconds = Field(
-        default=20.0, gt=0, description="a model call that takes longer ends the process with exit code 4"
     )
 
 
@@ -312,6 +295,7 @@ class Settings(BaseSettings):
     schemas: SchemaSettings = SchemaSettings()
     schema_registry: SchemaRegistrySettings = SchemaRegistrySettings()
     model: ModelSettings = ModelSettings()
+    rollout: RolloutSettings = RolloutSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     state: StateSettings = StateSettings()
     features: FeatureSettings = FeatureSettings()

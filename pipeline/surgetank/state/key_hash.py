@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import boolean, int32, int64, types, uint8, void
 
+from surgetank.byte_hash import hash_bytes
 from surgetank.compiled import compiled
 from surgetank.records import Int64s, large_binary, value_bytes
 
@@ -67,16 +68,6 @@ def group_keys(
 def table_slots(entries: int) -> int:
     """Return the size of an open-addressing table for so many entries: a power of two, at most two thirds full."""
     return 1 << max(3, (entries * 3 // 2).bit_length())
-
-
-@compiled()
-def hash_bytes(data: UInt8s, start: int, stop: int, seed: int) -> int:
-    """Return a 64-bit hash of the bytes [start, stop): FNV-1a from ``seed``, with its bits mixed at the end."""
-    state, part = int64(seed), data[start:stop]  # indexes of a slice from 0 on are never negative: no check per byte
-    for at in range(len(part)):
-        state = (state ^ int64(part[at])) * int64(0x100000001B3)
-    state = (state ^ (state >> int64(32))) * int64(0x2545F4914F6CDD1D)
-    return state ^ (state >> int64(29))  # type: ignore[return-value] # int64 in compiled code
 
 
 @compiled()

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numba import boolean, int64, types, uint8, void
 
+from surgetank.byte_hash import hash_bytes
 from surgetank.compiled import compiled
 from surgetank.records import Int64s, large_binary_of, payload_bytes, value_bytes
 from surgetank.state.key_hash import (
@@ -21,7 +22,6 @@ from surgetank.state.key_hash import (
     UInt8s,
     copy_bytes,
     equal_bytes,
-    hash_bytes,
     table_slots,
 )
 

@@ -29,10 +29,22 @@ TO = Label("to_state", shape=r"[a-z_]{1,32}", bound=16)
 REBALANCE = Label("change", values=frozenset({"assigned", "revoked", "lost"}))
 MODEL = Label("model", shape=r"[ -~]{1,100}", bound=8)
 VERSION = Label("version", shape=r"[ -~]{1,100}", bound=8)
+DIGEST = Label("digest", shape=r"[0-9a-f]{64}", bound=16)
+VERSIONS_COUNTED = 16  # versions with counts at a time: those of the longest plan
+COUNTED_VERSION = Label("version", shape=r"[ -~]{1,100}", bound=VERSIONS_COUNTED)
+ROLE = Label("role", values=frozenset({"primary", "canary", "shadow", "loaded"}))
+SCORED = Label("outcome", values=frozenset({"scored", "failed"}))
+PLAN = Label("outcome", values=frozenset({"served", "refused"}))
+MODEL_REASON = Label("reason", values=frozenset({"model_error", "not_a_number"}))
+_SKIPPED = "full_batch backlog late waiting hanging not_ready replaced error not_written"
+SKIPPED = Label("reason", values=frozenset(_SKIPPED.split()))  # tested to be complete
+ENGINE = Label("engine", values=frozenset({"onnxruntime", "compiled-trees"}))
 WORKER = Label("worker", shape=r"[ -~]{1,255}", bound=1)
 SIGNAL = Label("signal", shape=r"[a-z_]+(:.{1,1000})?", bound=4096)
 MISMATCH = Label("kind", values=frozenset({"missing", "different"}))
 WRITTEN = Label("outcome", values=frozenset({"written", "lost"}))
+CACHED = Label("outcome", values=frozenset({"hit", "repeat", "miss", "bypass"}))
+LIMIT = Label("reason", values=frozenset({"cost", "safety", "load", "backlog", "cap", "unknown"}))  # tested
 PIPELINE = Label("pipeline", shape=r"[ -~]{1,100}", bound=1)
 
 # Fine around the latency objectives (tens of milliseconds), coarse above.
@@ -106,6 +118,44 @@ class Metrics(Catalogue):
             unit="seconds",
         )
 
+        # Sizes of batches.
+        self.batch_limit_rows = Gauge("batch_limit", "Largest number of rows of the next batch.", unit="rows")
+        self.batch_limits = Counter(
+            "batch_limits",
+            "Sizes chosen for model.latency_target_seconds, one for each batch, by what bounds the size: `cost` the "
+            "target, `safety` the target after batches that exceeded it, `load` smaller batches would not help, "
+            "`backlog` throughput, `cap` worker.batch_rows_max, `unknown` larger batches were not measured yet.",
+            (LIMIT,),
+        )
+        self.batch_row_seconds = Gauge(
+            "batch_row", "Estimated time that each further row adds to a batch.", unit="seconds"
+        )
+        self.batch_fixed_seconds = Gauge(
+            "batch_fixed", "Estimated time of a batch that does not depend on its rows.", unit="seconds"
+        )
+        self.latency_target_seconds = Gauge(
+            "latency_target", "The setting model.latency_target_seconds; 0 is none.", unit="seconds"
+        )
+        self.latency_least_seconds = Gauge(
+            "latency_least",
+            "Least latency target within reach at the present cost of one row and of a commit; a smaller target is "
+            "missed.",
+            unit="seconds",
+        )
+
+        # Prediction cache.
+        self.cache_rows = Counter(
+            "cache_rows",
+            "Rows to score with a prediction cache: `hit` was known, `repeat` is equal to another row of its batch, "
+            "`miss` was scored, `bypass` was not looked up because the cache does not pay.",
+            (CACHED,),
+        )
+        self.cache_saved_seconds = Counter(
+            "cache_saved", "Estimated time of the model calls that the prediction cache saved.", unit="seconds"
+        )
+        self.cache_spent_seconds = Counter("cache_spent", "Time that the prediction cache took itself.", unit="seconds")
+        self.cache_bytes = Gauge("cache", "Size of the rows in the prediction cache.", unit="bytes")
+
         # Transactions.
         self.transactions = Counter("transactions", "Transactions ended, by outcome.", (OUTCOME,))
         self.transaction_seconds = Histogram(
@@ -116,6 +166,33 @@ class Metrics(Catalogue):
         )
         self.producer_restarts = Counter(
             "producer_restarts", "Transactional producers replaced after a fatal or fencing error."
+        )
+
+        # Versions of the model.
+        self.model_rows = Counter(
+            "model_rows",
+            "Rows that a version of the model has scored, or for which it gave no score; again after a rewind.",
+            (MODEL, COUNTED_VERSION, SCORED),
+        )
+        self.model_plans = Counter(
+            "model_plans",
+            "Plans of versions that came into force, or were refused because a version does not load.",
+            (PLAN,),
+        )
+        self.model_switch_seconds = Gauge(
+            "model_switch",
+            "From the request of the plan in force to its use, with the time to load its versions.",
+            unit="seconds",
+        )
+        self.shadow_rows_scored = Counter("shadow_rows_scored", "Rows that the shadow has scored.")
+        self.shadow_rows_failed = Counter(
+            "shadow_rows_failed", "Rows for which the shadow raised an error or gave no number.", (MODEL_REASON,)
+        )
+        self.shadow_rows_skipped = Counter(
+            "shadow_rows_skipped",
+            "Committed rows that the shadow did not score because the worker or it was busy, or whose score was "
+            "not written.",
+            (SKIPPED,),
         )
 
         # Anomalies and timeline events.
@@ -238,7 +315,35 @@ class Metrics(Catalogue):
 
         # Identity.
         self.worker_info = Gauge("worker_info", "Always 1; names the worker and its pipeline.", (WORKER, PIPELINE))
-        self.model_info = Gauge("model_info", "Always 1; names the model that scores.", (MODEL, VERSION))
+        self.model_info = Gauge(
+            "model_info",
+            "Always 1; names the versions of the plan in force: primary, canary and shadow.",
+            (MODEL, VERSION, ROLE),
+        )
+        self.model_bundle_info = Gauge(
+            "model_bundle_info",
+            "Always 1; the digest of a loaded bundle, the SHA-256 of its manifest, which names all its files.",
+            (MODEL, VERSION, DIGEST),
+        )
+        self.model_engine_info = Gauge(
+            "model_engine_info", "Always 1; names the engine that computes a model's scores.", (MODEL, VERSION, ENGINE)
+        )
         self.ready = Gauge("ready", "1 if /ready answers with 200, else 0.")
+
+        # The rollout.
+        self.rollout_plan_info = Gauge(
+            "rollout_plan_info",
+            "Always 1; names the versions of the model in the plan of the rollout, by role. Absent while no command "
+            "was given.",
+            (ROLE, VERSION),
+        )
+        self.rollout_revision = Gauge("rollout_revision", "Number of commands in the rollout that this worker follows.")
+        self.rollout_followed = Gauge(
+            "rollout_followed",
+            "1 if the worker reads the commands of the rollout, 0 if it goes on without their topic.",
+        )
+        self.rollout_mangled_records = Gauge(
+            "rollout_mangled", "Records of the rollout's topic that are no commands and are skipped.", unit="records"
+        )
 
         super().__init__()

@@ -21,11 +21,14 @@ class EventKind(StrEnum):
     WORKER_STOPPED = "worker_stopped"  # on request
     WORKER_FAILED = "worker_failed"  # with exit code and reason
     DEPLOY = "deploy"  # a changed model or code version
+    MODEL_SWITCHED = "model_switched"  # a worker serves another plan of versions
+    MODEL_REFUSED = "model_refused"  # a version that a plan needs does not load
     REBALANCE = "rebalance"  # a worker gained, gave up or lost partitions
     TASK_OPENED = "task_opened"
     EVENTS_EXPIRED = "events_expired"  # deleted by retention before they were read
     ANOMALY = "anomaly"  # begins or ends
     ALERT = "alert"  # fired or resolved
+    ROLLOUT = "rollout"  # a command about the versions of the model
     OPERATOR_COMMAND = "operator_command"
 
 

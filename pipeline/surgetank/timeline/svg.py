@@ -16,7 +16,13 @@ TICKS_MAX = 8
 STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600)
 FILLS = {"worker": "#4c78a8", "anomaly": "#eeca3b", "alert": "#e45756"}
 FAILED = "#d62728"
-STROKES = {"deploy": "#54a24b", "rebalance": "#b0b0b0", "worker_failed": FAILED, "operator_command": "#9d57c9"}
+STROKES = {
+    "deploy": "#54a24b",
+    "rebalance": "#b0b0b0",
+    "worker_failed": FAILED,
+    "operator_command": "#9d57c9",
+    "rollout": "#54a24b",
+}
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#9d57c9", "#72b7b2", "#eeca3b", "#9d755d")
 LABEL_MAX = 34
 

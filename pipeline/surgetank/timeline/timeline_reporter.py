@@ -12,6 +12,7 @@ from typing import Any
 from surgetank.declaration import Pipeline
 from surgetank.errors import SurgetankError
 from surgetank.records import TopicPartition
+from surgetank.serving_plan import ServingPlan
 from surgetank.settings import KafkaSettings
 from surgetank.timeline.events import EventKind, TimelineEvent, format_ranges
 from surgetank.timeline.reader import open_timeline
@@ -79,6 +80,21 @@ class TimelineReporter:
             {"signal": signal, "state": state, "score": round(score, 3), "why": why},
         )
 
+    def model_switched(self, model: str, plan: ServingPlan, seconds: float) -> None:
+        """Report the versions that the worker serves from the next batch on, ``seconds`` after they were requested."""
+        self._timeline.write(
+            EventKind.MODEL_SWITCHED,
+            f"serves {model} {describe_plan(plan)}",
+            {"model": model, "seconds": round(seconds, 3), **versions_of(plan)},
+        )
+
+    def model_refused(self, model: str, plan: ServingPlan, version: str, why: str) -> None:
+        """Report that a plan of versions does not come into force; the one before it goes on."""
+        what = f"does not serve {model} {describe_plan(plan)}: "
+        what += f"version {version} does not load: {why}" if version else why
+        details = {"model": model, "failed_version": version, "why": why, **versions_of(plan)}
+        self._timeline.write(EventKind.MODEL_REFUSED, what, details)
+
     def close(self) -> None:
         """Wait a few seconds until all events are written."""
         self._timeline.close()
@@ -92,6 +108,26 @@ class TimelineReporter:
             return
         if (what := describe_deploy(last, versions)) is not None:
             self._timeline.write(EventKind.DEPLOY, what, versions | {"before": last})
+
+
+def describe_plan(plan: ServingPlan) -> str:
+    """Describe who answers by a plan: 2, canary 3 (5 % of the keys), shadow 4. Pure."""
+    canary, shadow = plan.canary, plan.shadow
+    parts = [plan.primary]
+    parts += [] if canary is None else [f"canary {canary.version} ({canary.share * 100:g} % of the keys)"]
+    parts += [] if shadow is None else [f"shadow {shadow}"]
+    return ", ".join(parts)
+
+
+def versions_of(plan: ServingPlan) -> dict[str, Any]:
+    """Return the versions of a plan as JSON values, without the lists of keys. Pure."""
+    canary = plan.canary
+    return {
+        "model_version": plan.primary,
+        "canary": None if canary is None else {"version": canary.version, "share": canary.share},
+        "shadow": plan.shadow,
+        "loaded": sorted(plan.loaded),
+    }
 
 
 def last_deploy(events: Iterable[TimelineEvent]) -> dict[str, str] | None:

@@ -18,15 +18,18 @@ from surgetank.processing.key_rule import KeyRule, Rekeying
 from surgetank.processing.processor import BatchProcessor
 from surgetank.processing.record_warnings import RecordWarnings
 from surgetank.processing.score_records import ScoreWriter
+from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.record_compression import RecordBytes
 from surgetank.records import ModelVersion, OutputPartition
 from surgetank.runtime.written_partitions import copies_of
-from surgetank.serving import bundle
-from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.bundle import Bundle
+from surgetank.serving.model_engine import ServedModel
 from surgetank.serving.scorer import Scorer
 from surgetank.settings import Settings
 from surgetank.settings.schema import DeadLetterSettings
 from surgetank.telemetry.metrics import Metrics
+from surgetank.worker.model_bundle import find_bundle
+from surgetank.worker.model_parts import model_of
 from surgetank.worker.wire_parts import WireParts, deserializers
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
@@ -43,28 +46,24 @@ def pinned_model(pipeline: Pipeline, settings: Settings) -> ModelVersion:
     return ModelVersion(name, settings.model.version or declared)
 
 
-def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
-    """Return the pinned model, checked against the pipeline's features, and that scores do not depend on the batch.
+def find_model(pipeline: Pipeline, settings: Settings, folder: Path, version: str = "") -> Bundle:
+    """Return the verified bundle of a version, the pinned one by default.
 
     ``folder``: the bundles, unless set otherwise.
     """
-    chosen = bundle.load(settings.model.directory or folder, *pinned_model(pipeline, settings))
-    chosen.check(pipeline.spec)
-    model = OnnxModel(
-        chosen.model,
-        name=chosen.name,
-        version=chosen.version,
-        input=chosen.manifest.input,
-        output=chosen.manifest.output,
-        features=pipeline.spec.names,
-        threads=settings.model.threads,
-    )
-    tolerance = chosen.manifest.tolerance
-    model.check_row_independence(relative=tolerance.relative, absolute=tolerance.absolute)
-    return model
+    name, pinned = pinned_model(pipeline, settings)
+    return find_bundle(ModelVersion(name, version or pinned), pipeline.spec, settings.model, folder)
 
 
-def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> OnnxModel:
+def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:
+    """Return the pinned model, checked by ``find_model`` and ``model_of``.
+
+    ``folder``: the bundles, unless set otherwise.
+    """
+    return model_of(find_model(pipeline, settings, folder), pipeline, settings)
+
+
+def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:
     """Check what a worker needs besides Kafka: schemas with the declared fields, and a model of these features.
 
     ``folder``: the bundles, unless set otherwise. Returns the model.
@@ -164,8 +163,9 @@ def batch_processor(
     metrics: Metrics,
     warnings: RecordWarnings,
     on_scored: Callable[[Float32s, Float64s], None],
+    shadow: ShadowScoring | None,
 ) -> BatchProcessor:
-    """Return the processing steps of a pipeline; ``stateful`` and ``on_scored`` as in ``BatchProcessor``."""
+    """Return the processing steps of a pipeline; the optional parts as in ``BatchProcessor``."""
     return BatchProcessor(
         pipeline,
         events=wire.events,
@@ -181,4 +181,5 @@ def batch_processor(
         metrics=metrics,
         warnings=warnings,
         on_scored=on_scored,
+        shadow=shadow,
     )

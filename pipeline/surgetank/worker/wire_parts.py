@@ -15,6 +15,7 @@ from surgetank.declaration import Events, Pipeline
 from surgetank.kafka.clients import MESSAGE_BYTES_MAX
 from surgetank.processing.event_filter import filtering
 from surgetank.processing.feature_log import FeatureLog
+from surgetank.processing.shadow_records import SHADOW_SCORE, ShadowWriter
 from surgetank.runtime.known_schemas_order import SchemaGate
 from surgetank.settings import Settings
 from surgetank.worker.processed_offsets import ProcessedEvents
@@ -45,6 +46,12 @@ class WireParts:
         """Return what finds how far events were processed, in the scores and dead letters."""
         scores = score_deserializer(self._schemas, self._pipeline, self._lookup, value_bytes_max=MESSAGE_BYTES_MAX)
         return ProcessedEvents(self._settings.kafka, self._pipeline, scores)
+
+    def shadow_writer(self) -> ShadowWriter:
+        """Return what writes the records of the shadow topic. Waits for a schema registry as ``output_serializer``."""
+        topic = self._pipeline.shadow_scores
+        serializer = output_serializer(SHADOW_SCORE, topic, self._schemas, self._settings, self._lookup)
+        return ShadowWriter(self._pipeline, serializer)
 
     def feature_log(self, stateful: "StatefulFeatures | None") -> FeatureLog | None:
         """Return the feature log of the pipeline; None if features are not recorded.

@@ -1,4 +1,4 @@
-"""The flights pipeline without memory that leaves out short flights, scores long ones, and passes fields on."""
+"""The flights pipeline without memory: it leaves out short flights, and gives labels and fields of the others."""
 
 import os
 from dataclasses import replace
@@ -16,7 +16,7 @@ def prefixed(prefix: str, partitions: int = 4) -> Pipeline:
         plain,
         events=replace(plain.events, only=Above("distance", MINIMUM)),
         score_only=Above("distance", LONG),
-        scores=replace(plain.scores, passthrough=("distance", "origin"), schema="flight_score"),
+        scores=replace(plain.scores, passthrough=("distance", "origin"), schema="flight_score", kind="label"),
     )
 
 

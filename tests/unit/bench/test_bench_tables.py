@@ -13,8 +13,8 @@ from ops.bench.tables import TITLES, WIDTH, tables
 from ops.bench.tuning import PRINTED
 
 LOOPS = {
-    "flights": ["hand_loop", "hand_transactions", "surgetank", "plain_faust", "quix", "quix_dataframe"],
-    "payments": ["hand_state", "hand_state_transactions", "surgetank", "faust_table", "quix_state"],
+    "flights": ["hand_loop", "hand_transactions", "surgetank", "hand_trees", "plain_faust", "quix", "quix_dataframe"],
+    "payments": ["hand_state", "hand_state_transactions", "surgetank", "hand_state_trees", "faust_table", "quix_state"],
 }
 
 

@@ -3,12 +3,14 @@
 import json
 from io import StringIO
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from ops.bench.hand_trees import TreesJob
 from ops.bench.job import BUNDLE, Avro, BenchJob, Features
-from ops.bench.output_check import check
+from ops.bench.output_check import TOLERANCE, check
 from ops.bench.tables import tables
 from ops.bench.tuning import BATCH_ROWS_MAX, PRINTED
 from ops.training.flights_schedule import flights
@@ -57,12 +59,22 @@ def test_a_score_says_where_its_event_lies(events: pa.RecordBatch) -> None:
     assert {(score["pipeline"], score["source_topic"]) for score in scores} == {("bench", "some.events")}
 
 
+def test_the_loop_with_compiled_trees_gives_the_same_scores(events: pa.RecordBatch) -> None:
+    """Within the tolerance that the comparison of contenders allows."""
+    matrix = flights.spec.matrix(events)
+    by_onnx_runtime, by_trees = BenchJob("bench", "events").infer(matrix), TreesJob("bench", "events").infer(matrix)
+    np.testing.assert_allclose(by_trees, by_onnx_runtime, rtol=TOLERANCE.relative, atol=TOLERANCE.absolute)
+
+
 def test_contenders_that_disagree_are_found() -> None:
     """A bench in which one of them does another job gives no figures."""
     same = {(0, 0): (b"k", 0.5), (0, 1): (b"k", 0.25)}
     check({"a": same, "b": dict(same), "c": {(0, 1): (b"k", 0.25)}})
     with pytest.raises(SurgetankError, match=r"a and b did not do the same job: event \(0, 1\)"):
         check({"a": same, "b": same | {(0, 1): (b"k", 0.26)}})
+    check({"a": same, "b": same | {(0, 1): (b"k", 0.25 + 2e-7)}})  # within the tolerance of a manifest
+    with pytest.raises(SurgetankError, match="a and b did not do the same job"):
+        check({"a": same, "b": same | {(0, 1): (b"l", 0.25)}})
 
 
 def test_every_setting_is_printed() -> None:

@@ -23,7 +23,7 @@ COLUMNS = pa.RecordBatch.from_pylist(
             "scored_at": datetime(2026, 1, 1, 5, tzinfo=UTC),
         }
     ],
-    schema=pa.schema([SCHEMA.field(name) for name in scores._SHOWN]),
+    schema=pa.schema([SCHEMA.field(name) for name in scores._SHOWN if name in SCHEMA.names]),
 )
 
 

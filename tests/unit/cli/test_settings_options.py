@@ -19,6 +19,8 @@ WITHOUT: Mapping[str, str] = {
     "schemas check": "reads files only",
     "schemas score": "writes files only",
     "features backfill": "reads and writes files only",
+    "models quantize": "reads and writes files only",
+    "score": "reads and writes files only",
     "kafka up": "starts Kafka in a folder",
     "kafka down": "finds Kafka by its folder",
     "kafka status": "finds Kafka by its folder",
@@ -28,6 +30,13 @@ WITHOUT: Mapping[str, str] = {
     "chaos restore": "starts a Kafka of its own",
     "chaos odd": "starts a Kafka of its own",
     "bench": "compares with programs that take an address only",
+    "models build": "reads and writes bundles only",
+    "models import-onnx": "reads and writes bundles only",
+    "models list": "reads bundles and their registry only",
+    "models publish": "copies bundles to their registry only",
+    "models pull": "copies bundles from their registry only",
+    "models show": "reads bundles only",
+    "models verify": "reads bundles only",
 }
 
 

@@ -15,6 +15,8 @@ from surgetank.dead_letters.letters import SCHEMA
 from surgetank.drills import audit
 from surgetank.drills.audit_comparison import AuditReport
 from surgetank.lag.table import table
+from surgetank.rollout.views import history_table, status_table
+from tests.support.rollout_commands import command, log_of
 from tests.unit.lag.test_lag_table import Cluster
 
 LETTERS = pa.RecordBatch.from_pylist(
@@ -52,12 +54,26 @@ def lag() -> None:
     print_table(table(Cluster().poll(), width=80))
 
 
+def rollout(kind: str) -> None:
+    """Print the status or the history of a rollout with long texts."""
+    who, why = "alice.of.the.models.team@a-host-with-a-long-name.example.org", "less drift on the flights of October"
+    log = log_of(
+        command("canary", version="2", primary="1", who=who, reason=why, allow=("4e31",), at=1_795_865_131_250),
+        command("deploy", version="3", who=who, reason=why),
+    )
+    log.add(2, b"mangled")
+    workers = {f"flights-worker-{number}": str(number) for number in range(3)}
+    print_table(status_table("flights", log, "1", workers) if kind == "status" else history_table("flights", log))
+
+
 TABLES: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "settings": (lambda: ran("settings"), ("kafka.bootstrap", "worker.stuck_deadline_seconds")),
     "audit": (lambda: ran("audit", "flights"), ("out of order", "1,234,567", "flights.boarding-0:17")),
     "lag": (lag, ("orders[0]", "behind")),
     "kafka": (lambda: kafka._print_tables("127.0.0.1:9092", [BROKER], [SETTING]), ("4194304", LONG)),
     "stats": (lambda: ran("dead-letters", "stats", "flights"), ("unreadable_record", "3:1234567890")),
+    "rollout": (lambda: rollout("status"), ("5 % of the keys (1 allowed)", "1 serves version 2", "1 records")),
+    "commands": (lambda: rollout("history"), ("canary 2 5 % allow 1", "refused: version 2 is in canary")),
     "list": (lambda: ran("dead-letters", "list", "flights"), ("unreadable_record", "3:1234567890")),
 }
 

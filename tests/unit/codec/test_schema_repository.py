@@ -19,13 +19,23 @@ ONE, TWO = record(("a", "int")), record(("a", "int"), {"name": "b", "type": "int
 def test_the_packaged_schemas_are_there() -> None:
     """The project's own contracts load, each with one id."""
     contracts = project_schemas()
-    assert contracts.names == ("boarding", "card_payment", "departure", "features", "score")
+    assert contracts.names == (
+        "boarding",
+        "card_payment",
+        "departure",
+        "features",
+        "score",
+        "score_details",
+        "shadow_score",
+    )
     assert [[version.id for version in contracts.versions[name]] for name in contracts.names] == [
         [1],
         [4],
         [2],
         [5],
         [3],
+        [1_000_003],
+        [1_000_001],
     ]
     assert contracts.columns("departure").field("departed_at").type == pa.timestamp("ms", "UTC")
 
@@ -35,7 +45,9 @@ def test_the_packaged_schemas_are_read_once_per_process() -> None:
     assert project_schemas() is project_schemas()
 
 
-@pytest.mark.parametrize("name", ["boarding", "card_payment", "departure", "features", "score"])
+@pytest.mark.parametrize(
+    "name", ["boarding", "card_payment", "departure", "features", "score", "score_details", "shadow_score"]
+)
 def test_every_field_is_documented(name: str) -> None:
     """Each record and each of its fields has a doc string."""
     schema = project_schemas().schema(name)
@@ -45,8 +57,8 @@ def test_every_field_is_documented(name: str) -> None:
 def test_the_schemas_of_a_project_and_of_the_engine_are_one_repository(tmp_path: Path) -> None:
     """A project has files for its own schemas only, and reads and writes the engine's."""
     schemas = project_schemas(write_folder(tmp_path, ONE, TWO))
-    assert schemas.names == ("event", "features", "score")
-    assert [schemas.current(name).id for name in schemas.names] == [2, 5, 3]
+    assert schemas.names == ("event", "features", "score", "score_details", "shadow_score")
+    assert [schemas.current(name).id for name in schemas.names] == [2, 5, 3, 1_000_003, 1_000_001]
 
 
 def test_a_project_has_an_id_of_the_engine(tmp_path: Path) -> None:
@@ -77,7 +89,7 @@ def test_the_folder_of_schemas_is_a_setting(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "avro", ONE)
     (tmp_path / "surgetank.toml").write_text('[schemas]\ndirectory = "avro"\n')
-    assert project_schemas().names == ("event", "features", "score")
+    assert project_schemas().names == ("event", "features", "score", "score_details", "shadow_score")
 
 
 def test_a_boarding_says_nothing_that_is_known_later() -> None:

@@ -28,7 +28,8 @@ from surgetank.codec.score_schema import (
 from surgetank.declaration import SCORE
 from surgetank.errors import SchemaError, TopologyError
 from surgetank.processing.score_records import ScoreWriter
-from surgetank.records import DecodedBatch, ModelVersion, RecordBatch, ScoredRows, TopicPartition, large_binary
+from surgetank.records import DecodedBatch, ModelVersion, RecordBatch, TopicPartition, large_binary
+from surgetank.scored_rows import ScoredRows
 from surgetank.settings import Settings
 from tests.unit.codec.avro_samples import BYTES_MAX, record, write_folder, written
 

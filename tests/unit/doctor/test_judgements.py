@@ -106,6 +106,7 @@ def test_the_rights_of_a_worker() -> None:
     settings = {"DESCRIBE", "DESCRIBE_CONFIGS"}
     assert WORKER["topic flights.boarding"] == WORKER["topic flights.departures"] == {"READ", *settings}
     assert WORKER["topic flights.timeline"] == {"WRITE", *settings}
+    assert WORKER["topic flights.rollout"] == {"READ", "DESCRIBE"}
     assert WORKER["topic flights.scores"] == WORKER["topic flights.aircraft.changelog"] == {"READ", "WRITE", *settings}
     assert WORKER["topic flights.features"] == {"READ", "WRITE", *settings}
     assert "topic flights.features" not in required_rights(flights, recording=False)

@@ -12,7 +12,7 @@ from surgetank.errors import SettingsError
 from surgetank.kafka.access_rights import TOOLS, Operation, Resource, Right, bindings, kafka_acls, rights
 from topology.flights import flights
 
-WRITES = {"worker", "topics", "replay", "timeline-receive", "dead-letters-replay"}
+WRITES = {"worker", "topics", "replay", "timeline-receive", "dead-letters-replay", "models"}
 
 
 def test_only_tools_that_write_have_a_right_to_change_something() -> None:

@@ -1,15 +1,34 @@
 """Which topics a pipeline needs, and which it can do without."""
 
+import pytest
+
 from surgetank.kafka.provisioning import needed, problems
 from topology.flights import flights
 
 
-def test_the_timeline_is_missed_by_a_check_and_not_by_a_worker() -> None:
+@pytest.mark.parametrize(("topic", "role"), [(flights.timeline, "timeline"), (flights.shadow_scores, "shadow scores")])
+def test_an_optional_topic_is_missed_by_a_check_and_not_by_a_worker(topic: str, role: str) -> None:
     """``topics check`` names it; a worker, which asks for what it cannot do without, starts."""
     there = {spec.name: spec.partitions for spec in needed(flights)}
-    assert there.pop(flights.timeline) == 1
-    assert problems(flights, there) == [f"topic {flights.timeline!r} (timeline) is missing"]
+    assert there.pop(topic) == (1 if role == "timeline" else flights.events.partitions)
+    assert problems(flights, there) == [f"topic {topic!r} ({role}) is missing"]
     assert problems(flights, there, optional=False) == []
+
+
+def test_shadow_scores_need_the_partitions_of_the_events() -> None:
+    """A record lies in the partition of its event; a worker starts all the same."""
+    there = {spec.name: spec.partitions for spec in needed(flights)} | {flights.shadow_scores: 1}
+    (few,) = problems(flights, there)
+    assert f"topic {flights.shadow_scores!r} (shadow scores) has 1 partitions, but" in few
+    assert problems(flights, there, optional=False) == []
+
+
+def test_commands_of_a_rollout_are_kept_for_good() -> None:
+    """Their topic has one partition, which keeps their order; workers run without it."""
+    (spec,) = (each for each in needed(flights) if each.name == flights.rollout)
+    assert (spec.partitions, spec.optional, spec.config) == (1, True, {"cleanup.policy": "compact"})
+    there = {each.name: each.partitions for each in needed(flights) if each != spec}
+    assert problems(flights, there) == [f"topic {flights.rollout!r} (rollout) is missing"]
 
 
 def test_what_holds_scores_is_missed_by_both() -> None:

@@ -9,12 +9,14 @@ from surgetank.clock import SystemClock
 from surgetank.records import BatchOutput, PartitionRecords, TaskId, TopicPartition, large_binary
 from surgetank.runtime import task_events as on
 from surgetank.runtime.batch_assembler import BatchAssembler
+from surgetank.runtime.batch_timer import BatchTimer
 from surgetank.runtime.commit_policy import WORTHWHILE_ROWS
 from surgetank.runtime.mailbox import Mailbox
 from surgetank.runtime.record_order import ArrivalOrder
 from surgetank.runtime.record_queues import RecordQueues
 from surgetank.runtime.task_batch import TaskBatch
 from surgetank.runtime.task_manager import TaskManager
+from surgetank.serving.batch_sizer import FixedBatchSizer
 from surgetank.settings import WorkerSettings
 from surgetank.telemetry.metrics import Metrics
 
@@ -49,12 +51,14 @@ class World:
         self.clock = ShiftedClock()
         self.mailbox = Mailbox(manager, self.clock.monotonic)
         self.records = RecordQueues(100_000, 1 << 30, ArrivalOrder())
+        sizer = FixedBatchSizer(self.worker.batch_rows_max)
         self.assembler = BatchAssembler(
             self.worker,
             self.mailbox,
             self,
             self.records,
-            batch_rows_max=lambda: self.worker.batch_rows_max,
+            sizer=sizer,
+            timer=BatchTimer(sizer, "events", self.clock),
             clock=self.clock,
             metrics=Metrics(),
         )

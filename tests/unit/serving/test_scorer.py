@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surgetank.clock import SystemClock
-from surgetank.records import DecodedBatch, RecordBatch, ScoredRows, Step
+from surgetank.records import DecodedBatch, RecordBatch, Step
+from surgetank.scored_rows import ScoredRows
 from surgetank.serving.scorer import MODEL_ERROR, NOT_A_NUMBER
 from tests.support.function_model import scorer_of
 

@@ -14,9 +14,12 @@ from onnx import helper
 
 from surgetank.clock import SystemClock
 from surgetank.records import DecodedBatch, ModelVersion, RecordBatch
+from surgetank.serving.batch_size_choice import BatchLimits
 from surgetank.serving.batch_sizer import BatchSizer, FixedBatchSizer
+from surgetank.serving.latency_batch_sizer import LatencyBatchSizer
 from surgetank.serving.model import CompletionGate, Float32s, Float64s, Model
 from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.prediction_cache.cached_model import CachedModel
 from surgetank.serving.router import Route, Router, SingleModelRouter
 from surgetank.serving.scorer import MODEL_ERROR, Scorer
 from tests.support.function_model import FunctionModel
@@ -50,7 +53,14 @@ def function_model() -> Model:
     return FunctionModel(total, name="sum", version="7")
 
 
-@pytest.fixture(params=[onnx_model, function_model])
+def cached_model() -> Model:
+    """Return a model with a prediction cache."""
+    return CachedModel(
+        function_model(), bytes_max=1 << 16, ttl_seconds=60, clock=SystemClock(), on_batch=lambda _: None
+    )
+
+
+@pytest.fixture(params=[onnx_model, function_model, cached_model])
 def model(request: pytest.FixtureRequest) -> Model:
     """Return each model in turn: it sums three features."""
     make: Callable[[], Model] = request.param
@@ -188,7 +198,14 @@ def test_each_score_names_the_model_that_computed_it() -> None:
     assert scored.model.tolist() == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("sizer", [FixedBatchSizer(1), FixedBatchSizer(4096)])
+@pytest.mark.parametrize(
+    "sizer",
+    [
+        FixedBatchSizer(1),
+        FixedBatchSizer(4096),
+        LatencyBatchSizer(BatchLimits(0.001, 1, 1, 1), on_chosen=lambda size, cost: None),
+    ],
+)
 def test_a_batch_has_room_for_at_least_one_row(sizer: BatchSizer) -> None:
     """Otherwise a worker would never make progress."""
     assert sizer.rows_max() >= 1

@@ -142,7 +142,7 @@ def test_a_page_is_parsed_back(accept: str, parse: Callable[[str], Iterator[Metr
     metrics.events_scored.add(7, topic="flights.boarding")
     metrics.lag_records.replace({("flights.boarding", 3): 12})
     metrics.end_to_end_seconds.observe_many(np.array([0.004, 0.004, 0.2]))
-    metrics.model_info.replace({("flights-late", '1.0 "quoted"\\'): 1})
+    metrics.model_info.replace({("flights-late", '1.0 "quoted"\\', "primary"): 1})
     body, content_type = metrics.expose(accept)
     assert content_type.startswith(accept.partition(";")[0] or "text/plain")
     samples = {
@@ -154,7 +154,10 @@ def test_a_page_is_parsed_back(accept: str, parse: Callable[[str], Iterator[Metr
     assert samples["surgetank_lag_records", ("partition", "3"), ("topic", "flights.boarding")] == 12
     assert samples["surgetank_end_to_end_seconds_bucket", ("le", "0.005")] == 2
     assert samples["surgetank_end_to_end_seconds_count",] == 3
-    assert samples["surgetank_model_info", ("model", "flights-late"), ("version", '1.0 "quoted"\\')] == 1
+    assert (
+        samples["surgetank_model_info", ("model", "flights-late"), ("role", "primary"), ("version", '1.0 "quoted"\\')]
+        == 1
+    )
     assert samples["process_cpu_seconds_total",] > 0
 
 

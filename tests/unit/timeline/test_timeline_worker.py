@@ -1,12 +1,20 @@
 """Deploy events: a deploy is a difference from the last deploy."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
 
 from surgetank import Pipeline
+from surgetank.serving_plan import Canary, ServingPlan
 from surgetank.timeline.events import EventKind, TimelineEvent
-from surgetank.timeline.timeline_reporter import code_version, describe_deploy, last_deploy
+from surgetank.timeline.timeline_reporter import (
+    code_version,
+    describe_deploy,
+    describe_plan,
+    last_deploy,
+    versions_of,
+)
 from topology.flights import flights
 
 NOW = {"model": "m", "model_version": "2", "code": "0.1.0+aa"}
@@ -50,3 +58,19 @@ def test_the_code_version_does_not_depend_on_the_names_of_our_classes() -> None:
     renamed = Renamed(**{each.name: getattr(flights, each.name) for each in fields(flights)})
     assert repr(renamed) != repr(flights)
     assert code_version(renamed) == code_version(flights)
+
+
+@pytest.mark.parametrize(
+    ("plan", "what"),
+    [
+        (ServingPlan("2", loaded=frozenset({"1"})), "2"),
+        (ServingPlan("2", Canary("3", 0.05), shadow="4"), "2, canary 3 (5 % of the keys), shadow 4"),
+        (ServingPlan("2", Canary("3", 0.0001)), "2, canary 3 (0.01 % of the keys)"),
+    ],
+)
+def test_a_plan_is_described_by_who_answers(plan: ServingPlan, what: str) -> None:
+    """Versions that only stay in memory are in the details, which are JSON values without the lists of keys."""
+    assert describe_plan(plan) == what
+    found = json.loads(json.dumps(versions_of(plan)))
+    assert (found["model_version"], found["shadow"], set(found["loaded"])) == ("2", plan.shadow, set(plan.loaded))
+    assert set(found["canary"] or ()) <= {"version", "share"}

@@ -2,25 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from surgetank.codec.avro.any_writer import reader_of_writer
 from surgetank.codec.avro.equality import identity
-from surgetank.codec.avro.types import Json, Record, parse
+from surgetank.codec.avro.types import Record
 from surgetank.codec.avro.version_reader import VersionReader
-from surgetank.codec.evolution import reinterpreted, unreadable
 from surgetank.codec.registered_ids import FoundId, RegisteredIds, SchemasById
 from surgetank.codec.schema_ids import RegisteredSchema
 from surgetank.codec.schema_repository import SchemaVersion
 from surgetank.codec.wire import FRAME_BYTES
 from surgetank.errors import SchemaError
-
-
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """The schema of a writer."""
-
-    avro: Json
-    record: Record
 
 
 class RegisteredSchemas(RegisteredIds):
@@ -47,19 +38,6 @@ class RegisteredSchemas(RegisteredIds):
         same = identity(schema.text), frame_bytes
         if (known := self._number_of.get(same)) is not None:
             return known
-        avro = json.loads(schema.text)
-        avro["name"] = _with_last_part(avro["name"], self._reader.avro["name"])  # what a record is called is no matter
-        writer = _Writer(avro, parse(avro))
-        reasons = unreadable(self._reader.avro, avro)
-        reasons += reinterpreted(self._reader.record, writer.record, declares=True)
-        if reasons:
-            raise SchemaError(f"it cannot be read as {self._reader.name!r}: {'; '.join(reasons)}")
-        self.readers.append(VersionReader(writer, self._reader, frame_bytes))
+        self.readers.append(reader_of_writer(json.loads(schema.text), self._reader, frame_bytes))
         self._number_of[same] = len(self.readers) - 1
         return len(self.readers) - 1
-
-
-def _with_last_part(name: str, other: str) -> str:
-    """Return a full name with the last part of another one."""
-    space, dot, _ = name.rpartition(".")
-    return f"{space}{dot}{other.rpartition('.')[2]}"

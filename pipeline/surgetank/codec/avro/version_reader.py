@@ -20,7 +20,7 @@ class VersionReader:
 
     def __init__(self, writer: ParsedSchema, reader: ParsedSchema, frame_bytes: int = FRAME_BYTES) -> None:
         self._frame_bytes = frame_bytes
-        self._schema = arrow_schema(reader.record)
+        self.schema: pa.Schema = arrow_schema(reader.record)
         self._decoder = BodyDecoder(writer.record)
         self._resolution = None if writer.record == reader.record else Resolution(writer, reader, frame_bytes)
 
@@ -34,7 +34,7 @@ class VersionReader:
         if self._resolution is None:
             return columns, kept, failures
         parts, failed = self._resolution.fit(values, kept, columns)
-        fitted = [part for _, _, part in parts] or [pa.RecordBatch.from_pylist([], schema=self._schema)]
+        fitted = [part for _, _, part in parts] or [pa.RecordBatch.from_pylist([], schema=self.schema)]
         failures += [(int(kept[position]), message_of(error)) for position, error in failed]
         good = [np.arange(start, stop, dtype=np.int64) for start, stop, _ in parts]
         return joined(fitted), kept[np.concatenate([np.zeros(0, dtype=np.int64), *good])], sorted(failures)

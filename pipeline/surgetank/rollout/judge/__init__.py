@@ -1,0 +1,1 @@
+"""The judge of a rollout: measurements of two versions in, a verdict with its reasons out. Pure functions of values."""

@@ -1,0 +1,1 @@
+"""Scores of rows that a model has scored before, kept in memory."""
