@@ -1,4 +1,4 @@
-"""Which versions of a pipeline's model answer: made by the control side, obeyed by the serving side."""
+"""The versions of a model that a worker serves: primary, canary, shadow, loaded."""
 
 from dataclasses import dataclass
 

@@ -17,7 +17,9 @@ Revision = Annotated[
     int | None,
     typer.Option(min=0, help="The revision that you saw in the status: refused if a command came since."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Also if a command came since --revision.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Accept the command even if others were accepted after --revision.")
+]
 Check = Annotated[bool, typer.Option("--check/--no-check", help="First check the bundle in the folder of models here.")]
 AllowKeys = Annotated[
     list[str] | None,

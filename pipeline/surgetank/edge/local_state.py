@@ -62,7 +62,7 @@ class LocalState:
         self._store.close()
 
 
-class StateFolder:
+class RunState:
     """A folder of state. ``local`` is the copy that a run works on; ``keep`` makes it the state of the folder."""
 
     def __init__(self, base: Path, pipeline: Pipeline, memory_mib: int) -> None:
@@ -96,7 +96,7 @@ def _copy(source: str, target: str) -> None:
 
 
 @contextmanager
-def state_folder(folder: Path | None, pipeline: Pipeline, memory_mib: int) -> Iterator[StateFolder]:
+def state_folder(folder: Path | None, pipeline: Pipeline, memory_mib: int) -> Iterator[RunState]:
     """Yield the state in a folder, locked against other processes; None: in a folder of this run only, empty at first.
 
     Raises SettingsError if the folder is in use or cannot be used, and the errors of ``LocalState``.
@@ -115,8 +115,8 @@ def state_folder(folder: Path | None, pipeline: Pipeline, memory_mib: int) -> It
         directory.release()
 
 
-def _opened(base: Path, pipeline: Pipeline, memory_mib: int) -> Iterator[StateFolder]:
-    opened = StateFolder(base, pipeline, memory_mib)
+def _opened(base: Path, pipeline: Pipeline, memory_mib: int) -> Iterator[RunState]:
+    opened = RunState(base, pipeline, memory_mib)
     try:
         yield opened
     finally:

@@ -39,7 +39,7 @@ from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.model_parts import model_of
 
 if TYPE_CHECKING:  # compiled code is loaded only for pipelines with state
-    from surgetank.edge.local_state import LocalState, StateFolder
+    from surgetank.edge.local_state import LocalState, RunState
     from surgetank.processing.stateful_features import StatefulFeatures
 
 _BYTES_MAX = 2**31 - 1  # no topic limits a record here
@@ -245,7 +245,7 @@ def _inputs(pipeline: Pipeline, files: ScoreFiles) -> Iterator[tuple[Events, str
         yield events, files.facts[topic], f"--facts {topic}"
 
 
-def _state(pipeline: Pipeline, files: ScoreFiles, settings: Settings, stack: ExitStack) -> "StateFolder | None":
+def _state(pipeline: Pipeline, files: ScoreFiles, settings: Settings, stack: ExitStack) -> "RunState | None":
     """Return the state of the run; None for a pipeline without tables. Raises SettingsError for options about it."""
     if pipeline.changelogs:
         from surgetank.edge.local_state import state_folder
@@ -258,7 +258,7 @@ def _state(pipeline: Pipeline, files: ScoreFiles, settings: Settings, stack: Exi
 
 
 def _stateful(
-    pipeline: Pipeline, state: "StateFolder | None", settings: Settings, metrics: Metrics, warnings: RecordWarnings
+    pipeline: Pipeline, state: "RunState | None", settings: Settings, metrics: Metrics, warnings: RecordWarnings
 ) -> "StatefulFeatures | None":
     if state is None:
         return None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgetank.errors import ModelError
-from surgetank.registry.registry import Published, Registry
+from surgetank.registry.registry import ModelRegistry, Published
 from surgetank.serving.bundle import models_in, natural, parse_manifest, sha256, versions_in
 from surgetank.serving.bundle_files import MANIFEST, SIGNATURE
 
@@ -23,7 +23,7 @@ class ListedVersion:
     problem: str = ""
 
 
-def list_versions(directory: Path, registry: Registry | None, name: str = "") -> list[ListedVersion]:
+def list_versions(directory: Path, registry: ModelRegistry | None, name: str = "") -> list[ListedVersion]:
     """Return the versions of all models, or of one, in order. Raises RegistryError if the registry does not answer."""
     local = set(models_in(directory)) if directory.is_dir() else set()
     remote = set() if registry is None else {name} if name else set(registry.names())
@@ -38,7 +38,7 @@ def list_versions(directory: Path, registry: Registry | None, name: str = "") ->
     return found
 
 
-def _listed(model: str, version: str, directory: Path | None, registry: Registry | None) -> ListedVersion:
+def _listed(model: str, version: str, directory: Path | None, registry: ModelRegistry | None) -> ListedVersion:
     problem, known, copy = "", Published(), Published()
     try:
         known = registry.published(model, version) if registry is not None else known

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from surgetank.errors import SettingsError
 from surgetank.features.spec import FeatureSpec
-from surgetank.registry.registry import Registry, shown
+from surgetank.registry.registry import ModelRegistry, shown
 
 if TYPE_CHECKING:
     from surgetank.registry.folder_registry import FolderRegistry
@@ -28,7 +28,7 @@ def open_folder_registry(url: str) -> "FolderRegistry":
     return FolderRegistry(url)
 
 
-def open_registry(url: str, *, spec: FeatureSpec | None = None, output: str = "") -> Registry:
+def open_registry(url: str, *, spec: FeatureSpec | None = None, output: str = "") -> ModelRegistry:
     """Return the registry of a URL: ``mlflow:`` and the address of a tracking server, or any location of fsspec.
 
     ``spec`` and ``output``: the features and the output with the score, for models of MLflow that are no bundles.

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from surgetank.errors import ModelError, RegistryError
 from surgetank.registry.deadline import within
-from surgetank.registry.registry import Registry
+from surgetank.registry.registry import ModelRegistry
 from surgetank.serving.bundle import Bundle, load, verified
 from surgetank.serving.version_folder import VersionExists, new_version_folder
 
 
 def pull(
-    registry: Callable[[], Registry],
+    registry: Callable[[], ModelRegistry],
     name: str,
     version: str,
     directory: Path,
@@ -46,7 +46,7 @@ def pull(
     return load(directory, name, version, verify_key=verify_key), True
 
 
-def _verify(registry: Registry, folder: Path, name: str, version: str, verify_key: Path | None) -> None:
+def _verify(registry: ModelRegistry, folder: Path, name: str, version: str, verify_key: Path | None) -> None:
     try:
         verified(folder, name, version, verify_key=verify_key)
     except ModelError as error:  # it names the copy, which is removed

@@ -18,7 +18,7 @@ class Published(NamedTuple):
     signed: bool | None = None
 
 
-class Registry(Protocol):
+class ModelRegistry(Protocol):
     """A place that has versions of models. A version never changes.
 
     Each method raises RegistryError if the registry does not answer.

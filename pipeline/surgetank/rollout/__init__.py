@@ -1,1 +1,1 @@
-"""Which version of a model answers: commands of operators, the states they lead to, and what follows them."""
+"""Rollout commands, the table of states that they drive, and the follower in each worker."""

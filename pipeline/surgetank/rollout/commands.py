@@ -16,7 +16,7 @@ KEY_BYTES_MAX = 400
 
 
 class Action(StrEnum):
-    """What an operator, or a judge in his place, can say."""
+    """The actions of a rollout command."""
 
     DEPLOY = "deploy"  # this version answers from now on
     SHADOW = "shadow"  # this version scores beside the one that answers

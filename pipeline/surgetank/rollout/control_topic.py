@@ -12,7 +12,7 @@ from surgetank.kafka.topic_reader import TopicReader
 from surgetank.records import RecordBatch
 from surgetank.rollout.commands import Command
 from surgetank.rollout.rollout_log import Entry, RolloutLog
-from surgetank.rollout.state import Refusal, RolloutState
+from surgetank.rollout.state import CommandRefusal, RolloutState
 from surgetank.settings import KafkaSettings
 
 WRITE_SECONDS = 15.0
@@ -73,7 +73,7 @@ def give_command(
         log = _caught_up(reader, model)
         command = command_for(log.state, uuid.uuid4().hex)
         foreseen = log.outcome(command)
-        if isinstance(foreseen, Refusal):
+        if isinstance(foreseen, CommandRefusal):
             raise RolloutRefused(f"{command.action} is refused: {foreseen.reason}")
         _append(kafka, topic, command)
         entry = _read_again(kafka, reader, log, command.id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from surgetank.rollout.commands import Command, decode
-from surgetank.rollout.state import Refusal, RolloutState, transition
+from surgetank.rollout.state import CommandRefusal, RolloutState, transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class RolloutLog:
             return None
         self._ids.add(command.id)
         outcome = self.outcome(command)
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, CommandRefusal):
             entry = Entry(offset, command, self.state, outcome.reason)
         else:
             entry = Entry(offset, command, outcome)
@@ -63,10 +63,10 @@ class RolloutLog:
         self.entries.append(entry)
         return entry
 
-    def outcome(self, command: Command) -> RolloutState | Refusal:
+    def outcome(self, command: Command) -> RolloutState | CommandRefusal:
         """Return the state that a command leads to now, or why it would be refused. Nothing is changed."""
         if command.revision != self.state.revision and not command.force:
-            return Refusal(self._stale(command))
+            return CommandRefusal(self._stale(command))
         return transition(self.state, command)
 
     def entry(self, id_: str) -> Entry | None:

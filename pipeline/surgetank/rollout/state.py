@@ -54,21 +54,21 @@ class RolloutState:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CommandRefusal:
     """Why a command changes nothing, in one sentence that says what can be done."""
 
     reason: str
 
 
-def transition(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def transition(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     """Return the state after a command, or why it is refused. The command's revision is not looked at."""
     if state.phase is Phase.EMPTY and command.primary is not None:
         state = replace(state, phase=Phase.STABLE, primary=command.primary)
     rule = TABLE[state.phase][command.action]
     if isinstance(rule, str):
-        return Refusal(rule.format(state=state))
+        return CommandRefusal(rule.format(state=state))
     after = rule(state, command)
-    return after if isinstance(after, Refusal) else replace(after, revision=state.revision + 1)
+    return after if isinstance(after, CommandRefusal) else replace(after, revision=state.revision + 1)
 
 
 def serving_plan(state: RolloutState) -> ServingPlan | None:
@@ -87,30 +87,30 @@ def serving_plan(state: RolloutState) -> ServingPlan | None:
     return ServingPlan(state.primary, canary, shadow, frozenset({state.previous} - {""}))
 
 
-def _deploy(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def _deploy(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     version = command.version or ""
     if version == state.primary:
-        return Refusal(f"version {version} answers already")
+        return CommandRefusal(f"version {version} answers already")
     return _answered_by(state, version)
 
 
-def _shadow(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def _shadow(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     version = command.version or ""
     if version == state.primary:
-        return Refusal(f"version {version} answers already; shadow another one")
+        return CommandRefusal(f"version {version} answers already; shadow another one")
     if version == state.candidate:
-        return Refusal(f"version {version} is in shadow already")
+        return CommandRefusal(f"version {version} is in shadow already")
     return replace(_without_candidate(state), phase=Phase.SHADOW, candidate=version)
 
 
-def _canary(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def _canary(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     version = command.version or state.candidate
     if not version:
-        return Refusal("name the version of the canary: none is in shadow or canary")
+        return CommandRefusal("name the version of the canary: none is in shadow or canary")
     if version == state.primary:
-        return Refusal(f"version {version} answers already; use another one as canary")
+        return CommandRefusal(f"version {version} answers already; use another one as canary")
     if state.candidate and version != state.candidate:
-        return Refusal(f"version {state.candidate} is in {state.phase}: promote it or roll it back first")
+        return CommandRefusal(f"version {state.candidate} is in {state.phase}: promote it or roll it back first")
     after = replace(
         state,
         phase=Phase.CANARY,
@@ -121,27 +121,29 @@ def _canary(state: RolloutState, command: Command) -> RolloutState | Refusal:
         deny=state.deny if command.deny is None else key_bytes(command.deny),
     )
     return (
-        Refusal(f"the canary of version {version} has this share and these keys already") if after == state else after
+        CommandRefusal(f"the canary of version {version} has this share and these keys already")
+        if after == state
+        else after
     )
 
 
-def _promote(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def _promote(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     if command.version not in (None, state.candidate):
-        return Refusal(f"version {state.candidate} is in {state.phase}, not {command.version}")
+        return CommandRefusal(f"version {state.candidate} is in {state.phase}, not {command.version}")
     return _answered_by(state, state.candidate)
 
 
-def _withdraw(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def _withdraw(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     if command.version not in (None, state.primary):
-        return Refusal(f"a rollback leaves version {state.primary}, not {command.version}: {_OTHER_VERSION}")
+        return CommandRefusal(f"a rollback leaves version {state.primary}, not {command.version}: {_OTHER_VERSION}")
     return replace(_without_candidate(state), phase=Phase.ROLLED_BACK, withdrawn=state.candidate)
 
 
-def _return(state: RolloutState, command: Command) -> RolloutState | Refusal:
+def _return(state: RolloutState, command: Command) -> RolloutState | CommandRefusal:
     if not state.previous:
-        return Refusal(f"no version answered before {state.primary}: {_OTHER_VERSION}")
+        return CommandRefusal(f"no version answered before {state.primary}: {_OTHER_VERSION}")
     if command.version not in (None, state.previous):
-        return Refusal(f"a rollback leads to version {state.previous}, not {command.version}: {_OTHER_VERSION}")
+        return CommandRefusal(f"a rollback leads to version {state.previous}, not {command.version}: {_OTHER_VERSION}")
     return replace(state, phase=Phase.ROLLED_BACK, primary=state.previous, previous="", withdrawn=state.primary)
 
 
@@ -162,7 +164,7 @@ def _without_candidate(state: RolloutState) -> RolloutState:
     return replace(state, candidate="", withdrawn="", percent=0.0, allow=nobody, deny=nobody)
 
 
-Rule = Callable[[RolloutState, Command], RolloutState | Refusal] | str
+Rule = Callable[[RolloutState, Command], RolloutState | CommandRefusal] | str
 Rules = Mapping[Action, Rule]
 
 _OTHER_VERSION = "deploy the version that is to answer"

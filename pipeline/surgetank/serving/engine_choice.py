@@ -106,19 +106,19 @@ def verdict(nanoseconds: dict[str, dict[str, float]]) -> tuple[Engine, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class EngineDifference:
     """How far two engines are apart: the number of scores beyond the tolerance, and the largest difference."""
 
     beyond: int
     largest: float
 
 
-def worst_difference(scores: Float64s, expected: Float64s, tolerance: Tolerance) -> Difference:
+def worst_difference(scores: Float64s, expected: Float64s, tolerance: Tolerance) -> EngineDifference:
     """Compare scores float64 [m]. NaN equals NaN, and an infinity itself. Pure."""
     close = np.isclose(scores, expected, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True)
     with np.errstate(invalid="ignore"):
         apart = np.abs(scores - expected)
-    return Difference(int((~close).sum()), float(np.max(apart[np.isfinite(apart)], initial=0.0)))
+    return EngineDifference(int((~close).sum()), float(np.max(apart[np.isfinite(apart)], initial=0.0)))
 
 
 def measure(engines: dict[str, Score], rows: Float32s, batches: Sequence[int] = BATCHES) -> dict[str, dict[str, float]]:

@@ -19,7 +19,7 @@ _DTYPES: dict[str, npt.DTypeLike] = {
 }
 
 
-class Tensor(Protocol):
+class SessionTensor(Protocol):
     """An input of a session, as ONNX Runtime describes it; a size in ``shape`` that is no int may vary."""
 
     name: str
@@ -78,7 +78,7 @@ class ModelInputs:
         return rounded
 
 
-def find_inputs(what: str, tensors: Sequence[Tensor], name: str, features: Sequence[str]) -> ModelInputs:
+def find_inputs(what: str, tensors: Sequence[SessionTensor], name: str, features: Sequence[str]) -> ModelInputs:
     """Return how the ``features`` go into the inputs ``tensors`` of a model. ``what`` names the model.
 
     ``name`` is the input that takes all features as a matrix; if it is empty, that is the only input, or each feature
@@ -107,7 +107,7 @@ def find_inputs(what: str, tensors: Sequence[Tensor], name: str, features: Seque
     return ModelInputs([_Input(tensor.name, _dtype(tensor), slice(None), tuple(features))], _rows(what, tensors))
 
 
-def _column(what: str, tensor: Tensor, at: int) -> _Input:
+def _column(what: str, tensor: SessionTensor, at: int) -> _Input:
     """Return the input that takes one feature, of shape [rows] or [rows, 1]."""
     if len(tensor.shape) == 1:
         return _Input(tensor.name, _dtype(tensor), at, (tensor.name,))
@@ -119,11 +119,11 @@ def _column(what: str, tensor: Tensor, at: int) -> _Input:
     return _Input(tensor.name, _dtype(tensor), slice(at, at + 1), (tensor.name,))
 
 
-def _dtype(tensor: Tensor) -> "np.dtype[Any]":
+def _dtype(tensor: SessionTensor) -> "np.dtype[Any]":
     return np.dtype(_DTYPES[tensor.type])
 
 
-def _check_type(what: str, tensor: Tensor) -> None:
+def _check_type(what: str, tensor: SessionTensor) -> None:
     if tensor.type == "tensor(string)":
         raise ModelError(
             f"{what}: input {tensor.name!r} takes text, and features are numbers: declare the field as Category(...), "
@@ -136,7 +136,7 @@ def _check_type(what: str, tensor: Tensor) -> None:
         )
 
 
-def _check_width(what: str, tensor: Tensor, features: Sequence[str]) -> None:
+def _check_width(what: str, tensor: SessionTensor, features: Sequence[str]) -> None:
     width = tensor.shape[1]
     if not isinstance(width, int) or width == len(features):
         return  # for a model without a declared width, a trial finds it
@@ -150,7 +150,7 @@ def _check_width(what: str, tensor: Tensor, features: Sequence[str]) -> None:
     )
 
 
-def _rows(what: str, tensors: Sequence[Tensor]) -> int | None:
+def _rows(what: str, tensors: Sequence[SessionTensor]) -> int | None:
     """Return the fixed number of rows; None: any number."""
     fixed = {size for tensor in tensors if isinstance(size := tensor.shape[0], int)}
     if len(fixed) > 1 or any(size < 1 for size in fixed):

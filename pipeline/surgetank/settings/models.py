@@ -8,7 +8,7 @@ from surgetank.settings.section import Bytes, Seconds, Section, Threads
 
 
 class ModelSettings(Section):
-    """The model that scores. To return to an older version, change the setting here and restart."""
+    """The model that scores. Rollout commands have priority; without them, change the version here and restart."""
 
     directory: Path | None = Field(
         default=None, description="folder of model bundles; default: models/ beside the topology file"
@@ -21,7 +21,7 @@ class ModelSettings(Section):
     registry: str = Field(
         default="",
         description="location of a registry of models, as s3://bucket/models, a folder or "
-        "mlflow:http://mlflow:5000; a version that is not in the folder of bundles is pulled from it at start; "
+        "mlflow:http://mlflow:5000; a version that is not in the folder of bundles is pulled from it; "
         "default: none",
     )
     registry_timeout_seconds: Seconds = Field(

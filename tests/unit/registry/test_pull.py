@@ -13,7 +13,7 @@ from surgetank.errors import ModelError, RegistryError
 from surgetank.registry.deadline import within
 from surgetank.registry.folder_registry import FolderRegistry
 from surgetank.registry.pull import pull
-from surgetank.registry.registry import Registry
+from surgetank.registry.registry import ModelRegistry
 from surgetank.serving import bundle, signature
 from surgetank.serving.bundle import Bundle, versions_in
 from tests.support.model_bundles import NAME, key_pair, made
@@ -35,7 +35,7 @@ class Scenario:
         self.opened += 1
         return FolderRegistry(str(self.root))
 
-    def pull(self, opening: Callable[[], Registry] | None = None, key: Path | None = None) -> tuple[Bundle, bool]:
+    def pull(self, opening: Callable[[], ModelRegistry] | None = None, key: Path | None = None) -> tuple[Bundle, bool]:
         """Pull version 1."""
         return pull(opening or self.open, NAME, "1", self.local, verify_key=key, timeout=30.0)
 

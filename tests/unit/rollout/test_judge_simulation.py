@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from surgetank.rollout.judge.blocks import ScoreScale
-from surgetank.rollout.judge.plan import Step
+from surgetank.rollout.judge.plan import RolloutStep
 from surgetank.rollout.judge.simulation import Scenario, looks
-from surgetank.rollout.judge.verdict import Decision, judge
+from surgetank.rollout.judge.verdict import StepDecision, judge
 from surgetank.rollout.measurements import StepMeasurements
 from tests.support import judge_simulation
 
@@ -50,8 +50,8 @@ def test_simulated_sums_are_those_of_counted_blocks(share: float | None) -> None
             assert sums.products**2 <= sums.squares * sums.blocks_squared * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("factor", "decision"), [(1.0, Decision.CONTINUE), (3.0, Decision.ROLL_BACK)])
-def test_rows_of_a_worker_reach_a_verdict(factor: float, decision: Decision) -> None:
+@pytest.mark.parametrize(("factor", "decision"), [(1.0, StepDecision.CONTINUE), (3.0, StepDecision.ROLL_BACK)])
+def test_rows_of_a_worker_reach_a_verdict(factor: float, decision: StepDecision) -> None:
     """Whole columns of rows of sticky keys, counted as a worker counts them, for half a minute."""
     random = np.random.default_rng(11)
     keys = random.integers(0, 2**63, 4000).astype(np.uint64)
@@ -64,5 +64,5 @@ def test_rows_of_a_worker_reach_a_verdict(factor: float, decision: Decision) -> 
             raised = random.random(500) < rates[chosen]
             scores = random.normal(size=500)
             worker.add_answers(second + part / 4, keys[chosen], mine[chosen].astype(np.int32), scores, raised)
-    verdict = judge(worker.counts(), Step(0.05, 600), 30)
+    verdict = judge(worker.counts(), RolloutStep(0.05, 600), 30)
     assert verdict.decision is decision, verdict.why

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgetank.rollout.judge.counts import ShadowCounts, StepCounts, VersionCounts
-from surgetank.rollout.judge.metrics import GUARD_RAILS, GuardRail, Metric
+from surgetank.rollout.judge.metrics import GUARD_RAILS, GuardMetric, GuardRail
 from surgetank.rollout.judge.next_command import CommandKind, Progress, next_command
 from surgetank.rollout.judge.paired_test import NO_PAIRS, PairSums
-from surgetank.rollout.judge.plan import Plan, Step, parse_plan
+from surgetank.rollout.judge.plan import Plan, RolloutStep, parse_plan
 from surgetank.rollout.judge.share_check import check_share
 from surgetank.rollout.judge.sums import KeySums
-from surgetank.rollout.judge.verdict import Decision, Rules, Verdict, judge
+from surgetank.rollout.judge.verdict import Rules, StepDecision, Verdict, judge
 
-STEP = Step(0.05, seconds=60, rows_min=1000)
+STEP = RolloutStep(0.05, seconds=60, rows_min=1000)
 PLAN = parse_plan("shadow 5m, 1% 5m, 5% 10m, 25% 10m, 100%")
 NUMBERS = st.integers(0, 10**9)
 SUMS = st.builds(KeySums, *[NUMBERS.map(float) if name in "tsp" else NUMBERS for name in "kbtspn"])
@@ -81,7 +81,7 @@ def test_histograms_of_different_scales_are_not_added() -> None:
 def test_a_good_version_is_promoted_with_its_numbers() -> None:
     """All metrics that have a limit are below it for sure."""
     verdict = judge(GOOD, STEP, 60)
-    assert verdict.decision is Decision.PROMOTE
+    assert verdict.decision is StepDecision.PROMOTE
     assert "errors of the model: difference" in verdict.why
     assert "10,000 rows in 60 seconds" in verdict.why
 
@@ -89,7 +89,7 @@ def test_a_good_version_is_promoted_with_its_numbers() -> None:
 @given(COUNTS, st.floats(0, 59.9))
 def test_nothing_is_promoted_before_the_time_of_the_step(counts: StepCounts, seconds: float) -> None:
     """Whatever the counts say."""
-    assert judge(counts, STEP, seconds).decision is not Decision.PROMOTE
+    assert judge(counts, STEP, seconds).decision is not StepDecision.PROMOTE
 
 
 @given(st.integers(0, 999))
@@ -97,24 +97,24 @@ def test_nothing_is_promoted_before_the_rows_of_the_step(rows: int) -> None:
     """However long it takes."""
     counts = canary(version(rows, 0), version(19 * rows, 0))
     verdict = judge(counts, STEP, 1e9)
-    assert verdict.decision is Decision.CONTINUE
+    assert verdict.decision is StepDecision.CONTINUE
     assert f"{rows} of 1,000 rows" in verdict.why
 
 
 def test_no_alarm_is_no_promotion() -> None:
     """A version that may be 2 percentage points worse continues, though there is no evidence against it."""
     verdict = judge(canary(version(1000, 14), version(19_000, 190)), STEP, 60)
-    assert verdict.decision is Decision.CONTINUE
+    assert verdict.decision is StepDecision.CONTINUE
     assert "must be below 1.000%" in verdict.why
 
 
 def test_what_must_be_measured_and_is_not_keeps_the_step_open() -> None:
     """Errors are required; a rail without limit, or without data, promotes nothing."""
-    nothing = Rules((GuardRail(Metric.SCORE_DISTRIBUTION, None),))
-    assert judge(GOOD, STEP, 60, nothing).decision is Decision.CONTINUE
-    unlabelled = Rules((GuardRail(Metric.QUALITY, 0.1, required=True),))
+    nothing = Rules((GuardRail(GuardMetric.SCORE_DISTRIBUTION, None),))
+    assert judge(GOOD, STEP, 60, nothing).decision is StepDecision.CONTINUE
+    unlabelled = Rules((GuardRail(GuardMetric.QUALITY, 0.1, required=True),))
     verdict = judge(GOOD, STEP, 60, unlabelled)
-    assert verdict.decision is Decision.CONTINUE
+    assert verdict.decision is StepDecision.CONTINUE
     assert "loss against labels not measured" in verdict.why
 
 
@@ -134,7 +134,7 @@ def test_what_must_be_measured_and_is_not_keeps_the_step_open() -> None:
 def test_a_bad_version_is_rolled_back_with_its_numbers(counts: StepCounts, words: str) -> None:
     """At any time, by each metric."""
     verdict = judge(counts, STEP, 5)
-    assert verdict.decision is Decision.ROLL_BACK
+    assert verdict.decision is StepDecision.ROLL_BACK
     assert words in verdict.why
 
 
@@ -147,37 +147,37 @@ def test_other_distributions_and_losses_roll_back() -> None:
     losses = [KeySums.of_independent(1000, 1000 * mean, 1000 * (mean * mean + 0.01)) for mean in (0.3, 0.2)]
     high, low = (VersionCounts(losses=sums) for sums in losses)
     assert "loss against labels: difference +0.0" in judge(canary(candidate + high, primary + low), STEP, 5).why
-    assert judge(canary(candidate + low, primary + high), STEP, 5).decision is not Decision.ROLL_BACK
+    assert judge(canary(candidate + low, primary + high), STEP, 5).decision is not StepDecision.ROLL_BACK
 
 
 def test_a_tolerated_difference_of_scores_is_no_harm() -> None:
     """A version that is meant to score a little differently."""
     rails = tuple(
-        GuardRail(rail.metric, rail.delta, tolerated=0.15) if rail.metric is Metric.SCORE_MEAN else rail
+        GuardRail(rail.metric, rail.delta, tolerated=0.15) if rail.metric is GuardMetric.SCORE_MEAN else rail
         for rail in GUARD_RAILS
     )
     counts = canary(version(10_000, 100, mean=0.1), version(190_000, 1900))
-    assert judge(counts, STEP, 60, Rules(rails)).decision is Decision.PROMOTE
+    assert judge(counts, STEP, 60, Rules(rails)).decision is StepDecision.PROMOTE
 
 
 def test_shadow_rows_are_judged_in_pairs() -> None:
     """Twenty errors that only the candidate has are enough; equal scores without new errors pass."""
-    step = Step(None, seconds=60, rows_min=1000)
+    step = RolloutStep(None, seconds=60, rows_min=1000)
     rows, alike = 5000, PairSums.of_independent(0, 0, 5000)
     same = KeySums.of_independent(rows, 0.0, 50.0)
     bad = StepCounts(shadow=ShadowCounts(rows, PairSums.of_independent(20, 0, rows), alike, same))
     good = StepCounts(shadow=ShadowCounts(rows, PairSums.of_independent(3, 2, rows), alike, same))
     assert "20 of the candidate alone, 0 of the primary alone, in 5,000 blocks" in judge(bad, step, 5).why
-    assert judge(good, step, 60).decision is Decision.PROMOTE
+    assert judge(good, step, 60).decision is StepDecision.PROMOTE
 
 
 def test_a_wrong_share_of_keys_pauses() -> None:
     """The measurement is not to be trusted; evidence of harm still rolls back."""
     verdict = judge(canary(version(10_000, 100), version(50_000, 500)), STEP, 60)
-    assert verdict.decision is Decision.PAUSE
+    assert verdict.decision is StepDecision.PAUSE
     assert "16.67% of 60,000 keys instead of 5.00%" in verdict.why
     assert "not to be trusted" in verdict.why
-    assert judge(canary(version(10_000, 500), version(50_000, 500)), STEP, 60).decision is Decision.ROLL_BACK
+    assert judge(canary(version(10_000, 500), version(50_000, 500)), STEP, 60).decision is StepDecision.ROLL_BACK
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,9 @@ def test_a_share_is_trusted_within_chance_and_tolerance(candidate: int, primary:
 def test_a_plan_is_read_with_its_times_and_rows() -> None:
     """Units and spaces as people write them; what is written out reads the same."""
     plan = parse_plan("shadow 5 min,1% 90s,  2.5 % 1h 20000 rows, 100 %")
-    assert plan == Plan((Step(None, 300, 1000), Step(0.01, 90, 1000), Step(0.025, 3600, 20_000), Step(1.0)))
+    assert plan == Plan(
+        (RolloutStep(None, 300, 1000), RolloutStep(0.01, 90, 1000), RolloutStep(0.025, 3600, 20_000), RolloutStep(1.0))
+    )
     assert parse_plan(plan.text) == plan
 
 
@@ -229,7 +231,7 @@ def test_a_plan_that_cannot_be_followed_is_refused_with_an_example(text: str, wo
 
 def test_a_plan_runs_step_by_step_to_its_end() -> None:
     """Passed steps advance, the last share before 100 % promotes, then it waits."""
-    passed = Verdict(Decision.PROMOTE, "good")
+    passed = Verdict(StepDecision.PROMOTE, "good")
     kinds = [next_command(PLAN, Progress(step, 0), passed, 600).kind for step in range(5)]
     assert kinds == [*[CommandKind.ADVANCE] * 3, CommandKind.PROMOTE, CommandKind.WAIT]
     assert next_command(PLAN, Progress(1, 0), passed, 600).to_step == 2
@@ -240,25 +242,25 @@ def test_a_plan_runs_step_by_step_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("decision", "kind"),
     [
-        (Decision.CONTINUE, CommandKind.WAIT),
-        (Decision.ROLL_BACK, CommandKind.ROLL_BACK),
-        (Decision.PAUSE, CommandKind.PAUSE),
+        (StepDecision.CONTINUE, CommandKind.WAIT),
+        (StepDecision.ROLL_BACK, CommandKind.ROLL_BACK),
+        (StepDecision.PAUSE, CommandKind.PAUSE),
     ],
 )
-def test_a_verdict_becomes_a_command_for_its_step(decision: Decision, kind: CommandKind) -> None:
+def test_a_verdict_becomes_a_command_for_its_step(decision: StepDecision, kind: CommandKind) -> None:
     """With the reason of the verdict."""
     command = next_command(PLAN, Progress(1, 0), Verdict(decision, "because"), 1)
     assert (command.kind, command.why, command.from_step) == (kind, "because", 1)
 
 
-@given(st.sampled_from(Decision), st.integers(0, 4), st.floats(0, 1e9))
-def test_a_paused_plan_gives_no_command(decision: Decision, step: int, now: float) -> None:
+@given(st.sampled_from(StepDecision), st.integers(0, 4), st.floats(0, 1e9))
+def test_a_paused_plan_gives_no_command(decision: StepDecision, step: int, now: float) -> None:
     """Whatever the verdict is."""
     assert next_command(PLAN, Progress(step, 0, paused=True), Verdict(decision, ""), now).kind is CommandKind.WAIT
 
 
-@given(st.sampled_from(Decision), st.integers(0, 3), st.floats(0, 299))
-def test_no_step_ends_well_before_its_time(decision: Decision, step: int, now: float) -> None:
+@given(st.sampled_from(StepDecision), st.integers(0, 3), st.floats(0, 299))
+def test_no_step_ends_well_before_its_time(decision: StepDecision, step: int, now: float) -> None:
     """Also if a verdict says so."""
     kind = next_command(PLAN, Progress(step, 0), Verdict(decision, ""), now).kind
     assert kind not in {CommandKind.ADVANCE, CommandKind.PROMOTE}
@@ -267,7 +269,7 @@ def test_no_step_ends_well_before_its_time(decision: Decision, step: int, now: f
 @given(COUNTS)
 def test_every_verdict_says_why(counts: StepCounts) -> None:
     """Of any counts, without an error."""
-    for step in (STEP, Step(None, 60, 1000)):
+    for step in (STEP, RolloutStep(None, 60, 1000)):
         verdict = judge(counts, step, 1e6)
         assert verdict.why
         assert all(harm.log_e is None or math.isfinite(harm.log_e) for harm in verdict.harms)

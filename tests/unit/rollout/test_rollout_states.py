@@ -3,7 +3,7 @@
 import pytest
 
 from surgetank.rollout.commands import Action, Command
-from surgetank.rollout.state import TABLE, Phase, Refusal, RolloutState, serving_plan, transition
+from surgetank.rollout.state import TABLE, CommandRefusal, Phase, RolloutState, serving_plan, transition
 from surgetank.serving_plan import Canary, ServingPlan
 from tests.support.rollout_commands import command, log_of
 
@@ -37,8 +37,8 @@ def test_each_command_has_an_outcome_in_each_state(phase: Phase, action: Action)
     percent = {"percent": 25.0} if action is Action.CANARY else {}
     found = transition(STATES[phase], command(action, version=VERSIONS.get(action), **percent))
     expected = AFTER[phase][list(Action).index(action)]
-    assert (None if isinstance(found, Refusal) else found.phase) == expected
-    if isinstance(found, Refusal):
+    assert (None if isinstance(found, CommandRefusal) else found.phase) == expected
+    if isinstance(found, CommandRefusal):
         assert "{" not in found.reason
     else:
         assert found.revision == STATES[phase].revision + 1
@@ -103,12 +103,12 @@ def test_a_pause_changes_no_plan() -> None:
 def test_a_refusal_says_what_can_be_done(phase: Phase, given: Command, says: str) -> None:
     """With the versions that it is about."""
     found = transition(STATES[phase], given)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, CommandRefusal)
     assert says in found.reason
 
 
 def test_nothing_to_return_to_is_said() -> None:
     """After the first deployment there is no version before it."""
     found = transition(log_of(command("deploy", version="1")).state, command("rollback"))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, CommandRefusal)
     assert "no version answered before 1" in found.reason

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surgetank.serving.trees.cuts import CUTS_MAX, MISSING, cuts_of, failing_ranges, positions
-from surgetank.serving.trees.ensemble import CannotCompile, Condition, Interval, condition
+from surgetank.serving.trees.ensemble import CannotCompile, SplitCondition, ValueRange, condition
 
 OPERATORS = {
     "BRANCH_LEQ": lambda x, t: x <= t,
@@ -54,10 +54,10 @@ def test_a_condition_on_a_threshold_fails_on_one_range() -> None:
     """So that a search makes one test for it, whatever NaN does; but for two ranges a set needs two."""
     place = {1.0: 0, 2.0: 1}
     for missing in (False, True):
-        for intervals in ((Interval(None, 1.0),), (Interval(1.0, None),)):
-            assert len(failing_ranges(Condition(0, intervals, missing), place)) == 1
-    assert len(failing_ranges(Condition(0, (Interval(1.0, 2.0),), missing=False), place)) == 1
-    assert len(failing_ranges(Condition(0, (Interval(1.0, 2.0),), missing=True), place)) == 2
+        for intervals in ((ValueRange(None, 1.0),), (ValueRange(1.0, None),)):
+            assert len(failing_ranges(SplitCondition(0, intervals, missing), place)) == 1
+    assert len(failing_ranges(SplitCondition(0, (ValueRange(1.0, 2.0),), missing=False), place)) == 1
+    assert len(failing_ranges(SplitCondition(0, (ValueRange(1.0, 2.0),), missing=True), place)) == 2
 
 
 def test_too_many_thresholds_of_a_feature_are_refused() -> None:

@@ -16,7 +16,7 @@ KEYS_MIN = 30  # of each version: with fewer keys, their variance is not known w
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ConfidenceInterval:
     """An estimate and its margin, both in the unit of the value. The margin is infinite where too little is known."""
 
     estimate: float
@@ -44,23 +44,23 @@ def margin(variance: float, units: float, alpha: float, units_at_verdict: float 
     return math.sqrt(variance * 2 * (x + 1) / x * (0.5 * math.log1p(x) - math.log(alpha)))
 
 
-def mean(sums: KeySums, alpha: float) -> Interval:
+def mean(sums: KeySums, alpha: float) -> ConfidenceInterval:
     """Return the interval of a mean per block, with keys as independent units."""
     if sums.keys < KEYS_MIN:
-        return Interval(sums.mean, math.inf)
-    return Interval(sums.mean, margin(sums.variance_of_mean, sums.blocks, alpha))
+        return ConfidenceInterval(sums.mean, math.inf)
+    return ConfidenceInterval(sums.mean, margin(sums.variance_of_mean, sums.blocks, alpha))
 
 
-def difference(candidate: KeySums, primary: KeySums, alpha: float) -> Interval:
+def difference(candidate: KeySums, primary: KeySums, alpha: float) -> ConfidenceInterval:
     """Return the interval of the candidate's mean minus the primary's, from two groups of keys."""
     estimate = candidate.mean - primary.mean
     if min(candidate.keys, primary.keys) < KEYS_MIN:
-        return Interval(estimate, math.inf)
+        return ConfidenceInterval(estimate, math.inf)
     units = 1 / (1 / candidate.blocks + 1 / primary.blocks)
-    return Interval(estimate, margin(candidate.variance_of_mean + primary.variance_of_mean, units, alpha))
+    return ConfidenceInterval(estimate, margin(candidate.variance_of_mean + primary.variance_of_mean, units, alpha))
 
 
-def rate_difference(candidate: KeySums, primary: KeySums, alpha: float) -> Interval:
+def rate_difference(candidate: KeySums, primary: KeySums, alpha: float) -> ConfidenceInterval:
     """Return the interval of a difference of rates of flagged blocks.
 
     Each version gets one flagged and one other block more (Agresti and Caffo 2000): without them, no error at all
@@ -70,6 +70,6 @@ def rate_difference(candidate: KeySums, primary: KeySums, alpha: float) -> Inter
     return difference(candidate + more, primary + more, alpha)
 
 
-def paired_rate(sums: KeySums, alpha: float) -> Interval:
+def paired_rate(sums: KeySums, alpha: float) -> ConfidenceInterval:
     """Return the interval of a mean of differences -1, 0, 1; one of each sign is added, for the same reason."""
     return mean(sums + KeySums.of_independent(2, 0, 2), alpha)

@@ -12,12 +12,12 @@ from enum import StrEnum
 
 from surgetank.rollout.judge import count_test, mean_test, paired_test
 from surgetank.rollout.judge.counts import StepCounts
-from surgetank.rollout.judge.mean_test import Interval
+from surgetank.rollout.judge.mean_test import ConfidenceInterval
 from surgetank.rollout.judge.paired_test import PairSums
 from surgetank.rollout.judge.sums import KeySums
 
 
-class Metric(StrEnum):
+class GuardMetric(StrEnum):
     """What is compared."""
 
     ERRORS = "errors"
@@ -40,19 +40,19 @@ class GuardRail:
     deviation of the primary's scores, of quality the unit of the loss.
     """
 
-    metric: Metric
+    metric: GuardMetric
     delta: float | None
     tolerated: float = 0.0
     required: bool = False
 
 
 GUARD_RAILS = (
-    GuardRail(Metric.ERRORS, delta=0.01, required=True),
-    GuardRail(Metric.NOT_A_NUMBER, delta=0.01, required=True),
-    GuardRail(Metric.LATENCY, delta=0.1),
-    GuardRail(Metric.SCORE_MEAN, delta=0.2),
-    GuardRail(Metric.SCORE_DISTRIBUTION, delta=None),
-    GuardRail(Metric.QUALITY, delta=0.05),
+    GuardRail(GuardMetric.ERRORS, delta=0.01, required=True),
+    GuardRail(GuardMetric.NOT_A_NUMBER, delta=0.01, required=True),
+    GuardRail(GuardMetric.LATENCY, delta=0.1),
+    GuardRail(GuardMetric.SCORE_MEAN, delta=0.2),
+    GuardRail(GuardMetric.SCORE_DISTRIBUTION, delta=None),
+    GuardRail(GuardMetric.QUALITY, delta=0.05),
 )
 
 
@@ -64,11 +64,11 @@ class Harm:
     the primary's, to be compared with the tolerated difference.
     """
 
-    metric: Metric
+    metric: GuardMetric
     found: bool
     log_e: float | None = None
     log_limit: float = math.inf
-    interval: Interval | None = None
+    interval: ConfidenceInterval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class Acceptance:
     ``interval`` is of how much more the candidate has than the primary; all of it must be below ``delta``.
     """
 
-    metric: Metric
+    metric: GuardMetric
     passed: bool | None
     delta: float
-    interval: Interval | None = None
+    interval: ConfidenceInterval | None = None
 
 
 def harms(counts: StepCounts, rails: Sequence[GuardRail], alpha: float, *, shadow: bool) -> tuple[Harm, ...]:
@@ -107,13 +107,13 @@ def acceptances(
 def _harm(counts: StepCounts, rail: GuardRail, alpha: float, *, shadow: bool) -> Harm:
     limit = -math.log(alpha)
     match rail.metric:
-        case Metric.SCORE_MEAN | Metric.QUALITY:
+        case GuardMetric.SCORE_MEAN | GuardMetric.QUALITY:
             interval = _excess(counts, rail.metric, alpha, shadow=shadow)
             if interval is None:
                 return Harm(rail.metric, False)
-            lower = rail.metric is Metric.SCORE_MEAN and interval.high < -rail.tolerated
+            lower = rail.metric is GuardMetric.SCORE_MEAN and interval.high < -rail.tolerated
             return Harm(rail.metric, interval.low > rail.tolerated or lower, interval=interval)
-        case Metric.SCORE_DISTRIBUTION:
+        case GuardMetric.SCORE_DISTRIBUTION:
             if shadow:
                 return Harm(rail.metric, False)
             log_e = count_test.distribution_log_e(counts.candidate.bins, counts.primary.bins)
@@ -127,26 +127,26 @@ def _harm(counts: StepCounts, rail: GuardRail, alpha: float, *, shadow: bool) ->
             return Harm(rail.metric, found.worse and found.log_e >= limit, found.log_e, limit)
 
 
-def _pairs(counts: StepCounts, metric: Metric, *, shadow: bool) -> PairSums | None:
+def _pairs(counts: StepCounts, metric: GuardMetric, *, shadow: bool) -> PairSums | None:
     """Return the pairs of a metric that is compared pair by pair."""
-    if metric is Metric.LATENCY:
+    if metric is GuardMetric.LATENCY:
         return counts.slow
     if not shadow:
         return None
-    return counts.shadow.errors if metric is Metric.ERRORS else counts.shadow.not_a_number
+    return counts.shadow.errors if metric is GuardMetric.ERRORS else counts.shadow.not_a_number
 
 
-def _flags(counts: StepCounts, metric: Metric) -> tuple[KeySums, KeySums]:
-    if metric is Metric.ERRORS:
+def _flags(counts: StepCounts, metric: GuardMetric) -> tuple[KeySums, KeySums]:
+    if metric is GuardMetric.ERRORS:
         return counts.candidate.errors, counts.primary.errors
     return counts.candidate.not_a_number, counts.primary.not_a_number
 
 
-def _excess(counts: StepCounts, metric: Metric, alpha: float, *, shadow: bool) -> Interval | None:
+def _excess(counts: StepCounts, metric: GuardMetric, alpha: float, *, shadow: bool) -> ConfidenceInterval | None:
     """Return the interval of how much more the candidate has; None if it is not measured."""
-    if metric is Metric.QUALITY:
+    if metric is GuardMetric.QUALITY:
         return _two_groups(counts.candidate.losses, counts.primary.losses, alpha)
-    if metric is Metric.SCORE_MEAN:
+    if metric is GuardMetric.SCORE_MEAN:
         if shadow:
             return mean_test.mean(counts.shadow.differences, alpha) if counts.shadow.differences.blocks else None
         return _two_groups(counts.candidate.scores, counts.primary.scores, alpha)
@@ -158,14 +158,14 @@ def _excess(counts: StepCounts, metric: Metric, alpha: float, *, shadow: bool) -
     return mean_test.rate_difference(candidate, primary, alpha)
 
 
-def _two_groups(candidate: KeySums, primary: KeySums, alpha: float) -> Interval | None:
+def _two_groups(candidate: KeySums, primary: KeySums, alpha: float) -> ConfidenceInterval | None:
     if not candidate.blocks or not primary.blocks:
         return None
     return mean_test.difference(candidate, primary, alpha)
 
 
-def _acceptance(excess: Interval | None, rail: GuardRail, delta: float) -> Acceptance:
+def _acceptance(excess: ConfidenceInterval | None, rail: GuardRail, delta: float) -> Acceptance:
     if excess is None:
         return Acceptance(rail.metric, None if not rail.required else False, delta)
-    higher = rail.metric is Metric.SCORE_MEAN and excess.low <= -delta
+    higher = rail.metric is GuardMetric.SCORE_MEAN and excess.low <= -delta
     return Acceptance(rail.metric, excess.high < delta and not higher, delta, excess)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from surgetank.rollout.judge.plan import Plan
-from surgetank.rollout.judge.verdict import Decision, Verdict
+from surgetank.rollout.judge.verdict import StepDecision, Verdict
 
 
 class CommandKind(StrEnum):
@@ -27,7 +27,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class NextAction:
     """A command for the rollout. ``from_step``: it holds only while the rollout is still in this step.
 
     ``to_step``: of ADVANCE, the number of the next step.
@@ -39,7 +39,7 @@ class Command:
     to_step: int | None = None
 
 
-def next_command(plan: Plan, progress: Progress, verdict: Verdict, now: float) -> Command:
+def next_command(plan: Plan, progress: Progress, verdict: Verdict, now: float) -> NextAction:
     """Return what follows from a verdict about the step in progress; ``now`` is of the clock of ``progress.since``.
 
     Raises ValueError if the plan does not have the step. A paused plan, and one at its end, wait for an operator.
@@ -49,17 +49,17 @@ def next_command(plan: Plan, progress: Progress, verdict: Verdict, now: float) -
         raise ValueError(f"the rollout is in step {number}, the plan has the steps 0 to {len(plan.steps) - 1}")
     step, last = plan.steps[number], number == len(plan.steps) - 1
     if progress.paused:
-        return Command(CommandKind.WAIT, number, "the plan is paused")
+        return NextAction(CommandKind.WAIT, number, "the plan is paused")
     if last:
-        return Command(CommandKind.WAIT, number, "the plan is at its end")
-    if verdict.decision is Decision.ROLL_BACK:
-        return Command(CommandKind.ROLL_BACK, number, verdict.why)
-    if verdict.decision is Decision.PAUSE:
-        return Command(CommandKind.PAUSE, number, verdict.why)
-    if verdict.decision is Decision.CONTINUE:
-        return Command(CommandKind.WAIT, number, verdict.why)
+        return NextAction(CommandKind.WAIT, number, "the plan is at its end")
+    if verdict.decision is StepDecision.ROLL_BACK:
+        return NextAction(CommandKind.ROLL_BACK, number, verdict.why)
+    if verdict.decision is StepDecision.PAUSE:
+        return NextAction(CommandKind.PAUSE, number, verdict.why)
+    if verdict.decision is StepDecision.CONTINUE:
+        return NextAction(CommandKind.WAIT, number, verdict.why)
     if now - progress.since < step.seconds:
-        return Command(CommandKind.WAIT, number, f"{step.text} has begun {now - progress.since:,.0f} seconds ago")
+        return NextAction(CommandKind.WAIT, number, f"{step.text} has begun {now - progress.since:,.0f} seconds ago")
     if number == len(plan.steps) - 2:
-        return Command(CommandKind.PROMOTE, number, verdict.why)
-    return Command(CommandKind.ADVANCE, number, verdict.why, number + 1)
+        return NextAction(CommandKind.PROMOTE, number, verdict.why)
+    return NextAction(CommandKind.ADVANCE, number, verdict.why, number + 1)

@@ -15,7 +15,7 @@ EXAMPLE = "shadow 5m, 1% 5m, 5% 10m, 25% 10m, 100%"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RolloutStep:
     """One step. ``share`` of the keys that the candidate answers for, 0 to 1; None: it scores all rows as a shadow.
 
     It takes at least ``seconds`` and ``rows_min`` rows of the candidate. The step with share 1 ends the rollout.
@@ -38,7 +38,7 @@ class Step:
 class Plan:
     """The steps of a rollout, at least one; the last one has share 1."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[RolloutStep, ...]
 
     @property
     def text(self) -> str:
@@ -61,7 +61,7 @@ def parse_plan(text: str) -> Plan:
     return Plan(steps)
 
 
-def _step(part: str, text: str) -> Step:
+def _step(part: str, text: str) -> RolloutStep:
     found = PATTERN.fullmatch(part)
     if found is None:
         raise _wrong(text, f"'{part}' is no step")
@@ -71,11 +71,11 @@ def _step(part: str, text: str) -> Step:
     if share == 1:
         if found["time"] or found["rows"]:
             raise _wrong(text, f"'{part}' has no end: 100% takes neither time nor rows")
-        return Step(1.0)
+        return RolloutStep(1.0)
     if not found["time"]:
         raise _wrong(text, f"'{part}' does not say how long it takes")
     seconds = float(found["time"]) * SECONDS[found["unit"]]
-    return Step(share, seconds, int(found["rows"]) if found["rows"] else ROWS_MIN)
+    return RolloutStep(share, seconds, int(found["rows"]) if found["rows"] else ROWS_MIN)
 
 
 def _wrong(text: str, why: str) -> ValueError:

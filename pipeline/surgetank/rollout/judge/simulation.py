@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from surgetank.rollout.judge.counts import ShadowCounts, StepCounts, VersionCounts
 from surgetank.rollout.judge.paired_test import PairSums
-from surgetank.rollout.judge.plan import Step
+from surgetank.rollout.judge.plan import RolloutStep
 from surgetank.rollout.judge.sums import KeySums
-from surgetank.rollout.judge.verdict import RULES, Decision, Rules, judge
+from surgetank.rollout.judge.verdict import RULES, Rules, StepDecision, judge
 
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -51,16 +51,16 @@ class Scenario:
     window: int = 10
 
     @property
-    def step(self) -> Step:
+    def step(self) -> RolloutStep:
         """The step of a plan that never ends by itself."""
-        return Step(self.share, ENDLESS)
+        return RolloutStep(self.share, ENDLESS)
 
 
 def seconds_until_alarm(scenario: Scenario, seed: int, rules: Rules = RULES) -> int | None:
     """Return after how many seconds the judge, asked each second, rolls back or pauses; None if it does not."""
     step = scenario.step
     for second, counts in enumerate(looks(scenario, seed), 1):
-        if judge(counts, step, second, rules).decision is not Decision.CONTINUE:
+        if judge(counts, step, second, rules).decision is not StepDecision.CONTINUE:
             return second
     return None
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from surgetank.rollout.judge.counts import StepCounts
-from surgetank.rollout.judge.metrics import GUARD_RAILS, Acceptance, GuardRail, Harm, Metric, acceptances, harms
-from surgetank.rollout.judge.plan import Step
+from surgetank.rollout.judge.metrics import GUARD_RAILS, Acceptance, GuardMetric, GuardRail, Harm, acceptances, harms
+from surgetank.rollout.judge.plan import RolloutStep
 from surgetank.rollout.judge.share_check import check_share
 
 
-class Decision(StrEnum):
+class StepDecision(StrEnum):
     """What to do with the candidate. PROMOTE: it may take the next step; after the last one it is promoted."""
 
     CONTINUE = "continue"
@@ -37,13 +37,13 @@ RULES = Rules()
 class Verdict:
     """A decision, why, and the findings behind it; ``acceptances`` is empty before the minimum of the step."""
 
-    decision: Decision
+    decision: StepDecision
     why: str
     harms: tuple[Harm, ...] = ()
     acceptances: tuple[Acceptance, ...] = ()
 
 
-def judge(counts: StepCounts, step: Step, seconds: float, rules: Rules = RULES) -> Verdict:
+def judge(counts: StepCounts, step: RolloutStep, seconds: float, rules: Rules = RULES) -> Verdict:
     """Return the verdict about a step with share below 1, after ``seconds`` of it. It may be asked at any time.
 
     Harm is the first question, because going back is safe even if the measurement is doubtful. Then the share of keys
@@ -53,24 +53,26 @@ def judge(counts: StepCounts, step: Step, seconds: float, rules: Rules = RULES) 
     found = harms(counts, rules.rails, rules.alpha, shadow=shadow)
     if guilty := [harm for harm in found if harm.found]:
         return Verdict(
-            Decision.ROLL_BACK, "; ".join(harm_sentence(counts, harm, shadow=shadow) for harm in guilty), found
+            StepDecision.ROLL_BACK, "; ".join(harm_sentence(counts, harm, shadow=shadow) for harm in guilty), found
         )
     if step.share is not None:
         share = check_share(counts.candidate.keys, counts.primary.keys, step.share)
         if not share.trusted:
-            return Verdict(Decision.PAUSE, share.why, found)
+            return Verdict(StepDecision.PAUSE, share.why, found)
     rows = counts.shadow.rows if shadow else counts.candidate.rows
     if seconds < step.seconds:
-        return Verdict(Decision.CONTINUE, f"{seconds:,.0f} of {step.seconds:,.0f} seconds of this step", found)
+        return Verdict(StepDecision.CONTINUE, f"{seconds:,.0f} of {step.seconds:,.0f} seconds of this step", found)
     if rows < step.rows_min:
-        return Verdict(Decision.CONTINUE, f"{rows:,} of {step.rows_min:,} rows of this step", found)
+        return Verdict(StepDecision.CONTINUE, f"{rows:,} of {step.rows_min:,} rows of this step", found)
     accepted = acceptances(counts, rules.rails, rules.alpha, shadow=shadow)
     if open_ := [each for each in accepted if each.passed is False]:
-        return Verdict(Decision.CONTINUE, "; ".join(map(acceptance_sentence, open_)), found, accepted)
+        return Verdict(StepDecision.CONTINUE, "; ".join(map(acceptance_sentence, open_)), found, accepted)
     if not any(each.passed for each in accepted):
-        return Verdict(Decision.CONTINUE, "nothing is measured that could say that the version is good enough", found)
+        return Verdict(
+            StepDecision.CONTINUE, "nothing is measured that could say that the version is good enough", found
+        )
     good = "; ".join(acceptance_sentence(each) for each in accepted if each.passed)
-    return Verdict(Decision.PROMOTE, f"{good}; after {rows:,} rows in {seconds:,.0f} seconds", found, accepted)
+    return Verdict(StepDecision.PROMOTE, f"{good}; after {rows:,} rows in {seconds:,.0f} seconds", found, accepted)
 
 
 def harm_sentence(counts: StepCounts, harm: Harm, *, shadow: bool) -> str:
@@ -80,21 +82,21 @@ def harm_sentence(counts: StepCounts, harm: Harm, *, shadow: bool) -> str:
     assert harm.log_e is not None
     e_value = f"e-value {_power(harm.log_e)}, limit {_power(harm.log_limit)}"
     match harm.metric:
-        case Metric.SCORE_DISTRIBUTION:
+        case GuardMetric.SCORE_DISTRIBUTION:
             return f"scores are distributed differently ({e_value})"
-        case Metric.LATENCY:
+        case GuardMetric.LATENCY:
             return (
                 f"calls of the candidate alone were slow in {counts.slow.only_candidate:,} seconds, of the primary "
                 f"alone in {counts.slow.only_primary:,} ({e_value})"
             )
-        case Metric.ERRORS | Metric.NOT_A_NUMBER if shadow:
-            pairs = counts.shadow.errors if harm.metric is Metric.ERRORS else counts.shadow.not_a_number
+        case GuardMetric.ERRORS | GuardMetric.NOT_A_NUMBER if shadow:
+            pairs = counts.shadow.errors if harm.metric is GuardMetric.ERRORS else counts.shadow.not_a_number
             return (
                 f"{_name(harm.metric)}: {pairs.only_candidate:,} of the candidate alone, {pairs.only_primary:,} of the "
                 f"primary alone, in {pairs.difference.blocks:,} blocks that both scored ({e_value})"
             )
         case _:
-            errors = harm.metric is Metric.ERRORS
+            errors = harm.metric is GuardMetric.ERRORS
             candidate = counts.candidate.errors if errors else counts.candidate.not_a_number
             primary = counts.primary.errors if errors else counts.primary.not_a_number
             return (
@@ -116,26 +118,26 @@ def acceptance_sentence(each: Acceptance) -> str:
     )
 
 
-def _name(metric: Metric) -> str:
+def _name(metric: GuardMetric) -> str:
     return {
-        Metric.ERRORS: "errors of the model",
-        Metric.NOT_A_NUMBER: "scores that are NaN or infinite",
-        Metric.LATENCY: "slow seconds",
-        Metric.SCORE_MEAN: "mean score",
-        Metric.SCORE_DISTRIBUTION: "distribution of scores",
-        Metric.QUALITY: "loss against labels",
+        GuardMetric.ERRORS: "errors of the model",
+        GuardMetric.NOT_A_NUMBER: "scores that are NaN or infinite",
+        GuardMetric.LATENCY: "slow seconds",
+        GuardMetric.SCORE_MEAN: "mean score",
+        GuardMetric.SCORE_DISTRIBUTION: "distribution of scores",
+        GuardMetric.QUALITY: "loss against labels",
     }[metric]
 
 
-def _between(metric: Metric, low: float, high: float) -> str:
+def _between(metric: GuardMetric, low: float, high: float) -> str:
     return f"difference {_value(metric, low, sign=True)} to {_value(metric, high, sign=True)}"
 
 
-def _value(metric: Metric, value: float, *, sign: bool = False) -> str:
+def _value(metric: GuardMetric, value: float, *, sign: bool = False) -> str:
     form = "+" if sign else ""
-    if metric is Metric.SCORE_MEAN:
+    if metric is GuardMetric.SCORE_MEAN:
         return f"{value:{form}.3f} deviations"
-    return f"{value:{form}.4g}" if metric is Metric.QUALITY else f"{value:{form}.3%}"
+    return f"{value:{form}.4g}" if metric is GuardMetric.QUALITY else f"{value:{form}.3%}"
 
 
 def _power(log: float) -> str:

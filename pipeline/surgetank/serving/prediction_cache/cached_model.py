@@ -9,7 +9,7 @@ from surgetank.clock import Clock
 from surgetank.serving.batch_cost import BatchCost
 from surgetank.serving.model import Float32s, Float64s, Model
 from surgetank.serving.prediction_cache.cache_switch import CacheSwitch
-from surgetank.serving.prediction_cache.row_table import Lookup, RowTable
+from surgetank.serving.prediction_cache.row_table import CacheLookup, RowTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class CachedModel:
             self._table = RowTable(matrix.shape[1], self._bytes_max)
         return self._table
 
-    def _finish(self, lookup: Lookup, fresh: Float64s | None, started: float, took: float) -> Float64s:
+    def _finish(self, lookup: CacheLookup, fresh: Float64s | None, started: float, took: float) -> Float64s:
         """Store the new scores, judge the cache, and return the scores of the batch. ``took``: the model's seconds."""
         rows, misses = len(lookup.source), len(lookup.missing)
         if fresh is not None and fresh.shape != (misses,):

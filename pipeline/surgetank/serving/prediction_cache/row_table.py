@@ -28,7 +28,7 @@ _INTS = types.Array(int64, 1, "C", readonly=True)
 _WORDS = types.Array(int64, 2, "C", readonly=True)
 
 
-class Lookup(NamedTuple):
+class CacheLookup(NamedTuple):
     """What a table knows of the m rows of a batch.
 
     ``scores`` is float64 [m], those of the rows that were found. ``missing`` is int64 [n], the positions of the
@@ -70,7 +70,7 @@ class RowTable:
         """The bytes of the stored rows."""
         return self.rows * self.row_bytes
 
-    def find(self, matrix: Float32s, oldest: float) -> Lookup:
+    def find(self, matrix: Float32s, oldest: float) -> CacheLookup:
         """Look up the rows of float32 [m, features]; a score that was stored before ``oldest`` is not found."""
         m = len(matrix)
         words = _as_words(matrix)
@@ -81,9 +81,9 @@ class RowTable:
             *(_ticks(oldest), _SEED, self._mask, self._ways),
             *(slots, hashes, source, missing, scores),
         )
-        return Lookup(scores.view(np.float64), missing[:count], source, words, hashes)
+        return CacheLookup(scores.view(np.float64), missing[:count], source, words, hashes)
 
-    def store(self, lookup: Lookup, fresh: Float64s, now: float) -> None:
+    def store(self, lookup: CacheLookup, fresh: Float64s, now: float) -> None:
         """Store the scores of the missing rows, float64 [n]."""
         ticks = _ticks(now)
         if ticks >= _TICKS_MAX:  # after 248 days
@@ -164,7 +164,7 @@ def _find(
     missing: Int64s,
     scores: Int64s,
 ) -> int:
-    """Write the arrays of ``Lookup`` and return the number of missing rows; ``slots`` is working memory.
+    """Write the arrays of ``CacheLookup`` and return the number of missing rows; ``slots`` is working memory.
 
     Equal rows of the batch are found in ``slots``, by the same bounded search.
     """

@@ -7,7 +7,7 @@ import numpy as np
 from surgetank.serving.model import Float32s
 from surgetank.serving.trees.cuts import cuts_of
 from surgetank.serving.trees.graph import TreeGraph
-from surgetank.serving.trees.steps import Arithmetic, Columns, Scale, Step
+from surgetank.serving.trees.steps import Arithmetic, Columns, GraphStep, Scale
 
 SHARE_SPECIAL = 0.1  # of the cells of a row with missing or infinite values
 ROWS_MIN, ROWS_MAX = 2_000, 50_000
@@ -51,7 +51,7 @@ def _of_input(graph: TreeGraph) -> Mapping[int, Float32s]:
     return dict(_undone(graph.before, feature, each) for feature, each in cuts.items())
 
 
-def _undone(steps: Sequence[Step], column: int, values: Float32s) -> tuple[int, Float32s]:
+def _undone(steps: Sequence[GraphStep], column: int, values: Float32s) -> tuple[int, Float32s]:
     for step in reversed(steps):
         match step:
             case Columns(taken):

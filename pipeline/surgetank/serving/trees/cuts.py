@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from surgetank.serving.model import Float32s
-from surgetank.serving.trees.ensemble import CannotCompile, Condition
+from surgetank.serving.trees.ensemble import CannotCompile, SplitCondition
 
 MISSING = 65_535
 CUTS_MAX = MISSING - 1
@@ -26,7 +26,7 @@ class CodeRange(NamedTuple):
     width: int
 
 
-def cuts_of(conditions: Iterable[Condition]) -> dict[int, Float32s]:
+def cuts_of(conditions: Iterable[SplitCondition]) -> dict[int, Float32s]:
     """Return the cuts, float32 ascending, of each tested feature. Raises CannotCompile if there are too many."""
     found: dict[int, set[float]] = defaultdict(set)
     for each in conditions:
@@ -45,7 +45,7 @@ def positions(cuts: Mapping[int, Float32s]) -> dict[int, dict[float, int]]:
     return {feature: {cut: at for at, cut in enumerate(values.tolist())} for feature, values in cuts.items()}
 
 
-def failing_ranges(condition: Condition, place: Mapping[float, int]) -> list[CodeRange]:
+def failing_ranges(condition: SplitCondition, place: Mapping[float, int]) -> list[CodeRange]:
     """Return the disjoint ranges of the codes that fail a condition; ``place``: positions of its feature's cuts."""
     passing = [
         (

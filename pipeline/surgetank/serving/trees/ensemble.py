@@ -39,7 +39,7 @@ class Transform(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ValueRange:
     """The numbers above ``low`` up to and including ``high``. A bound of None is none: infinities are included."""
 
     low: float | None
@@ -47,11 +47,11 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class SplitCondition:
     """A test of one feature: a number in one of the intervals (ascending, disjoint) passes; NaN if ``missing``."""
 
     feature: int
-    intervals: tuple[Interval, ...]
+    intervals: tuple[ValueRange, ...]
     missing: bool
 
 
@@ -59,7 +59,7 @@ class Condition:
 class Split:
     """An inner node. A child is the index of a split, or ``~index`` of a leaf."""
 
-    condition: Condition
+    condition: SplitCondition
     passed: int
     failed: int
 
@@ -86,7 +86,7 @@ class Ensemble:
         return 2 if self.transform.is_pair else len(self.base)
 
 
-def condition(mode: str, feature: int, values: Iterable[float], *, missing: bool) -> Condition:
+def condition(mode: str, feature: int, values: Iterable[float], *, missing: bool) -> SplitCondition:
     """Return the condition of an ONNX node. ``values`` is the threshold, or the members of a set.
 
     NaN passes BRANCH_NEQ, as every number does that is unequal. Raises CannotCompile for an unknown mode and for NaN as
@@ -96,27 +96,27 @@ def condition(mode: str, feature: int, values: Iterable[float], *, missing: bool
     if any(math.isnan(value) for value in thresholds):
         raise CannotCompile(f"a node compares feature {feature} with NaN")
     if mode == "BRANCH_MEMBER":
-        return Condition(feature, _joined(Interval(_below(value), value) for value in thresholds), missing)
+        return SplitCondition(feature, _joined(ValueRange(_below(value), value) for value in thresholds), missing)
     (value,) = thresholds
     below = _below(value)
     match mode:
         case "BRANCH_LEQ":
-            intervals: tuple[Interval, ...] = (Interval(None, value),)
+            intervals: tuple[ValueRange, ...] = (ValueRange(None, value),)
         case "BRANCH_LT":
-            intervals = () if below is None else (Interval(None, below),)
+            intervals = () if below is None else (ValueRange(None, below),)
         case "BRANCH_GTE":
-            intervals = (Interval(below, None),)
+            intervals = (ValueRange(below, None),)
         case "BRANCH_GT":
-            intervals = () if value == INFINITE else (Interval(value, None),)
+            intervals = () if value == INFINITE else (ValueRange(value, None),)
         case "BRANCH_EQ":
-            intervals = (Interval(below, value),)
+            intervals = (ValueRange(below, value),)
         case "BRANCH_NEQ":
-            lower = () if below is None else (Interval(None, below),)
-            intervals = lower if value == INFINITE else (*lower, Interval(value, None))
+            lower = () if below is None else (ValueRange(None, below),)
+            intervals = lower if value == INFINITE else (*lower, ValueRange(value, None))
             missing = True
         case _:
             raise CannotCompile(f"nodes of the mode {mode!r} are not known")
-    return Condition(feature, intervals, missing)
+    return SplitCondition(feature, intervals, missing)
 
 
 def _below(value: float) -> float | None:
@@ -124,7 +124,7 @@ def _below(value: float) -> float | None:
     return None if value == -INFINITE else float(np.nextafter(np.float32(value), np.float32(-INFINITE)))
 
 
-def _joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+def _joined(intervals: Iterable[ValueRange]) -> tuple[ValueRange, ...]:
     """Return the intervals of single numbers, ascending and each once."""
     ordered = sorted(set(intervals), key=lambda each: -INFINITE if each.high is None else each.high)
     return tuple(ordered)

@@ -16,7 +16,7 @@ import onnx
 from surgetank.serving.model import Float32s
 from surgetank.serving.trees import attributes
 from surgetank.serving.trees.ensemble import CannotCompile, Ensemble, Transform
-from surgetank.serving.trees.steps import Arithmetic, Columns, Impute, Link, Scale, Step
+from surgetank.serving.trees.steps import Arithmetic, Columns, GraphStep, Impute, Link, Scale
 
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
@@ -25,9 +25,9 @@ _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 class TreeGraph:
     """The content of a graph: steps, an ensemble, steps."""
 
-    before: tuple[Step, ...]
+    before: tuple[GraphStep, ...]
     ensemble: Ensemble
-    after: tuple[Step, ...]
+    after: tuple[GraphStep, ...]
 
 
 def read_graph(model: onnx.ModelProto, *, input_name: str, output_name: str, features: int) -> TreeGraph:
@@ -91,7 +91,7 @@ class _Reader:
             raise CannotCompile("it has no tree ensemble")
         return nodes, tensor
 
-    def _step(self, node: onnx.NodeProto, width: int, known: dict[str, "_Read"]) -> tuple[list[Step], int]:
+    def _step(self, node: onnx.NodeProto, width: int, known: dict[str, "_Read"]) -> tuple[list[GraphStep], int]:
         if node.op_type not in known:
             raise CannotCompile(f"an operation {node.op_type} is on the wrong side of the trees")
         constants = [self._constants.get(each) for each in node.input]
@@ -99,7 +99,7 @@ class _Reader:
         return ([] if step is None else [step]), width
 
 
-_Read = Callable[[dict[str, Any], str, list[Any], int], tuple[Step | None, int]]
+_Read = Callable[[dict[str, Any], str, list[Any], int], tuple[GraphStep | None, int]]
 
 
 def _identity(_of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[None, int]:
@@ -112,11 +112,11 @@ def _cast_to_float(of: dict[str, Any], _operator: str, _constants: list[Any], wi
     return None, width
 
 
-def _scaler(of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[Step, int]:
+def _scaler(of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[GraphStep, int]:
     return Scale(_per_column(of["offset"], width), _per_column(of["scale"], width)), width
 
 
-def _imputer(of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[Step, int]:
+def _imputer(of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[GraphStep, int]:
     return Impute(_per_column(of["imputed_value_floats"], width), float(of["replaced_value_float"])), width
 
 
@@ -127,7 +127,7 @@ def _per_column(values: Any, width: int) -> Float32s:
     return found
 
 
-def _arithmetic(_of: dict[str, Any], operator: str, constants: list[Any], width: int) -> tuple[Step, int]:
+def _arithmetic(_of: dict[str, Any], operator: str, constants: list[Any], width: int) -> tuple[GraphStep, int]:
     first, second = constants
     constant = second if first is None else first
     if constant.dtype != np.float32:
@@ -137,18 +137,18 @@ def _arithmetic(_of: dict[str, Any], operator: str, constants: list[Any], width:
     return Arithmetic(operator, np.array(constant.reshape(-1)), reversed_=first is not None), width
 
 
-def _columns(_of: dict[str, Any], _operator: str, constants: list[Any], width: int) -> tuple[Step, int]:
+def _columns(_of: dict[str, Any], _operator: str, constants: list[Any], width: int) -> tuple[GraphStep, int]:
     taken: npt.NDArray[np.int64] = np.array(constants[1]).reshape(-1)
     if not len(taken) or not ((taken >= 0) & (taken < width)).all():
         raise CannotCompile(f"ArrayFeatureExtractor takes the columns {taken.tolist()} of {width}")
     return Columns(taken), len(taken)
 
 
-def _logistic(_of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[Step, int]:
+def _logistic(_of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[GraphStep, int]:
     return Link(Transform.LOGISTIC), width
 
 
-def _softmax(of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[Step, int]:
+def _softmax(of: dict[str, Any], _operator: str, _constants: list[Any], width: int) -> tuple[GraphStep, int]:
     if of.get("axis", -1) not in {-1, 1}:
         raise CannotCompile("a Softmax is over the rows")
     return Link(Transform.SOFTMAX), width

@@ -13,7 +13,7 @@ from surgetank.serving.model import Float32s
 from surgetank.serving.trees.ensemble import Transform
 
 
-class Step(Protocol):
+class GraphStep(Protocol):
     """One node of a graph: float32 [m, k] in, float32 [m, l] out."""
 
     def __call__(self, matrix: Float32s) -> Float32s:
