@@ -86,3 +86,30 @@ def with_an_unknown_operator(path: Path) -> Path:
     model.opset_import.append(helper.make_opsetid("com.example", 1))
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def classifier_with_external_tensors(path: Path) -> Path:
+    """Write a classifier whose probabilities are maps (ZipMap), with its weights beside it.
+
+    The probability of yes is that of the sum of a row's columns, by a sigmoid.
+    """
+    width = len(flights.spec.names)
+    weights = np.stack([np.zeros(width), np.ones(width)], axis=1).astype(np.float32)
+    of_float = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    zipped = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, of_float))
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weights"], ["sums"]),
+            helper.make_node("Softmax", ["sums"], ["raw"], axis=1),
+            helper.make_node("ZipMap", ["raw"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]),
+        ],
+        "classifier",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", width])],
+        [helper.make_value_info("probabilities", zipped)],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 1)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    onnx.save_model(model, str(path), save_as_external_data=True, location=WEIGHTS, size_threshold=0)
+    return path

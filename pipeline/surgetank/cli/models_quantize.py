@@ -68,8 +68,9 @@ def quantize(
     name, colon, wanted = model.partition(":")
     if not (name and colon and wanted):
         raise typer.BadParameter(f"{model!r}: the format is NAME:VERSION", param_hint="NAME:VERSION")
-    folder = directory or load_settings().model.directory or Path("topology") / "models"
-    chosen = load(folder, name, wanted)
+    settings = load_settings().model
+    folder = directory or settings.directory or Path("topology") / "models"
+    chosen = load(folder, name, wanted, verify_key=settings.verify_key_file)
     recorded = read_features(calibrate_from, chosen.features, chosen.manifest.fingerprint, label)
     limits = Limits(max_auc_loss, max_difference)
     forms = cheaper_models(chosen, recorded.matrix, recorded.labels, limits, SystemClock())
@@ -77,7 +78,7 @@ def quantize(
     form = next((each for each in forms if attach is not None and each.kind == attach.value), None)
     if form is not None and not form.refused:
         command = f"surgetank models quantize {model} --calibrate-from {calibrate_from.name} --attach {form.kind}"
-        written = write_version(folder, chosen, form, version or f"{wanted}-{form.kind}", command)
+        written = write_version(folder, chosen, form, version or f"{wanted}-{form.kind}", command, SystemClock().now())
     if as_json:
         print_json(
             {"model": model, "rows": len(recorded.matrix), "forms": _objects(forms), "written": _folder(written)}

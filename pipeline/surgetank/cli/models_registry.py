@@ -139,7 +139,13 @@ def pull(
 
     wanted, settings = parse_reference(version), model_settings(directory, registry, verify_key)
     url = settings.registry or (MLFLOW if version.startswith(MLFLOW_REFERENCE) else "")
-    opened = open_registry(url, spec=resolve(pipeline).spec if pipeline is not None else None, output=output)
+    declared = None if pipeline is None else resolve(pipeline)
+    opened = open_registry(
+        url,
+        spec=None if declared is None else declared.spec,
+        output=output,
+        kind="number" if declared is None else declared.scores.kind,
+    )
     timeout, found = settings.registry_timeout_seconds, wanted.version
     if wanted.alias:
         found = within(timeout, lambda: opened.resolve(wanted.name, wanted.alias), f"resolving {wanted}")

@@ -136,18 +136,18 @@ def pinned_version(name: str, pipeline: "Pipeline", settings: "Settings") -> str
     if model.version:
         return model.version
     try:
-        return bundle.load(_folder(name, settings), model.name).version
+        return bundle.load(_folder(name, settings), model.name, verify_key=settings.model.verify_key_file).version
     except SurgetankError:
         return None
 
 
 def _check_bundle(name: str, pipeline: "Pipeline", settings: "Settings", version: str) -> None:
-    """Raise ModelError unless the bundle of a version is here, is whole and has the features of the pipeline."""
+    """Raise ModelError unless the bundle of a version is here or in the registry, whole, and of these features."""
     from surgetank.errors import ModelError
-    from surgetank.serving import bundle
+    from surgetank.worker.processing_parts import find_model
 
     try:
-        bundle.load(_folder(name, settings), model_name(pipeline, settings), version).check(pipeline.spec)
+        find_model(pipeline, settings, _folder(name, settings), version).check(pipeline.spec)
     except ModelError as error:
         raise ModelError(f"{error}; if only the workers have the bundle: --no-check") from None
 

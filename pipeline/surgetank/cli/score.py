@@ -65,12 +65,13 @@ def score(
     from surgetank.serving.bundle import read
     from surgetank.settings import load
 
-    chosen = read(bundle)
+    settings = load()
+    chosen = read(bundle, verify_key=settings.model.verify_key_file)
     files = ScoreFiles(events, out, _by_topic(facts or ()), dead_letters, state, arrived)
     declared = _with_model(chosen) if pipeline is None else resolve(pipeline)
     with progress_bar() as show:
         report = score_files(
-            declared, chosen, files, load(), SystemClock(), lambda done, size: show("scoring", done, size)
+            declared, chosen, files, settings, SystemClock(), lambda done, size: show("scoring", done, size)
         )
     if as_json:
         print_json(report)

@@ -28,6 +28,7 @@ from mlflow.tracking import MlflowClient
 from surgetank.errors import ModelError, RegistryError, SurgetankError
 from surgetank.features.spec import FeatureSpec
 from surgetank.registry.registry import Published, shown
+from surgetank.scored_rows import ScoreKind
 from surgetank.serving.bundle import natural
 from surgetank.serving.bundle_build import Request, assemble, utc_text
 from surgetank.serving.bundle_files import MANIFEST
@@ -39,14 +40,16 @@ _NO_ALIAS = "INVALID_PARAMETER_VALUE"  # what stores answer for an alias that is
 class MlflowRegistry:
     """The registry of a tracking server, as ``http://mlflow:5000`` or ``sqlite:///mlflow.db``; empty: MLflow's default.
 
-    ``spec`` and ``output``: the pipeline's features, and the output with the score if there is a choice, for versions
-    that are no bundles.
+    ``spec``, ``output`` and ``kind``: the pipeline's features, the output with the score if there is a choice, and what
+    a score is, for versions that are no bundles.
     """
 
-    def __init__(self, uri: str, *, spec: FeatureSpec | None = None, output: str = "") -> None:
+    def __init__(
+        self, uri: str, *, spec: FeatureSpec | None = None, output: str = "", kind: ScoreKind = "number"
+    ) -> None:
         self._uri = uri or None
         self.where = f"mlflow:{shown(uri)}"
-        self._spec, self._output = spec, output
+        self._spec, self._output, self._kind = spec, output, kind
         with self._answers("opening"):
             self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
 
@@ -107,10 +110,11 @@ class MlflowRegistry:
             version=str(version.version),
             model=model,
             spec=self._spec,
-            meaning=version.description or f"the score of {version.name}",
+            meaning=f"the score of {version.name}",  # a description can be edited, and a digest may not change
             created_by=f"surgetank models pull {reference}",
             created=utc_text(version.creation_timestamp / 1000),
             output=self._output,
+            kind=self._kind,
         )
 
     def _version(self, name: str, version: str) -> Any:

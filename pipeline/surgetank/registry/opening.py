@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from surgetank.errors import SettingsError
 from surgetank.features.spec import FeatureSpec
 from surgetank.registry.registry import ModelRegistry, shown
+from surgetank.scored_rows import ScoreKind
 
 if TYPE_CHECKING:
     from surgetank.registry.folder_registry import FolderRegistry
@@ -28,10 +29,13 @@ def open_folder_registry(url: str) -> "FolderRegistry":
     return FolderRegistry(url)
 
 
-def open_registry(url: str, *, spec: FeatureSpec | None = None, output: str = "") -> ModelRegistry:
+def open_registry(
+    url: str, *, spec: FeatureSpec | None = None, output: str = "", kind: ScoreKind = "number"
+) -> ModelRegistry:
     """Return the registry of a URL: ``mlflow:`` and the address of a tracking server, or any location of fsspec.
 
-    ``spec`` and ``output``: the features and the output with the score, for models of MLflow that are no bundles.
+    ``spec``, ``output`` and ``kind``: features, output with the score and what a score is, for models of MLflow that
+    are no bundles.
     Opening asks nothing of the registry. Raises SettingsError if a package is missing, or no registry is named.
     """
     if not url:
@@ -40,7 +44,7 @@ def open_registry(url: str, *, spec: FeatureSpec | None = None, output: str = ""
         _check_installed("mlflow", "mlflow", url)
         from surgetank.registry.mlflow_registry import MlflowRegistry  # two seconds of imports
 
-        return MlflowRegistry(url.removeprefix(MLFLOW), spec=spec, output=output)
+        return MlflowRegistry(url.removeprefix(MLFLOW), spec=spec, output=output, kind=kind)
     return open_folder_registry(url)
 
 

@@ -237,10 +237,10 @@ def verified(folder: Path, name: str, version: str, *, verify_key: Path | None =
     return bundle
 
 
-def read(folder: Path) -> Bundle:
+def read(folder: Path, *, verify_key: Path | None = None) -> Bundle:
     """Return the verified bundle of a folder of any name, as it was copied to a device. Raises as ``verified``."""
     manifest = parse_manifest(_content(folder / MANIFEST), str(folder / MANIFEST))
-    return verified(folder, manifest.name, manifest.version)
+    return verified(folder, manifest.name, manifest.version, verify_key=verify_key)
 
 
 def write(

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from surgetank.clock import Clock
 from surgetank.errors import ModelError
 from surgetank.serving.bundle import Bundle, Manifest, sha256, write
+from surgetank.serving.bundle_build import utc_text
+from surgetank.serving.bundle_files import MODEL
+from surgetank.serving.external_data import external_files
 from surgetank.serving.model import Float32s
 from surgetank.serving.model_comparison import ModelCost, ScoreDifference, compare_scores, open_and_measure
 from surgetank.serving.onnx_model import OnnxModel
@@ -51,6 +54,15 @@ def cheaper_models(
     ``labels`` is bool [n]. Raises ModelError if the model itself cannot be measured.
     """
     content = bundle.model.read_bytes()
+    if external_files(bundle.model):
+        raise ModelError(
+            f"model {bundle.name} {bundle.version} keeps tensors in other files, which cheaper forms cannot have: save "
+            "it as one file (onnx.save_model with save_as_external_data=False), and build it as another version"
+        )
+    if not bundle.manifest.input:
+        raise ModelError(
+            f"model {bundle.name} {bundle.version} has an input for each feature; cheaper forms need one matrix of all"
+        )
     original, cost = open_and_measure(lambda: opened(bundle, content), len(content), rows, clock)
     expected = original.score(rows)
     found = [CheaperModel(ORIGINAL, content, cost, compare_scores(expected, expected, labels))]
@@ -77,6 +89,9 @@ def opened(bundle: Bundle, model: bytes) -> OnnxModel:
         input=manifest.input,
         output=manifest.output,
         features=bundle.features,
+        column=manifest.column,
+        classes=manifest.classes,
+        label=manifest.label,
     )
 
 
@@ -89,8 +104,13 @@ def beyond(difference: ScoreDifference, limits: Limits) -> str:
     return ""
 
 
-def write_version(directory: Path, bundle: Bundle, form: CheaperModel, version: str, command: str) -> Bundle:
-    """Write a form as a new version of the bundle's model, and return it. Raises ModelError if the version exists."""
+def write_version(
+    directory: Path, bundle: Bundle, form: CheaperModel, version: str, command: str, now: float
+) -> Bundle:
+    """Write a form as a new version of the bundle's model, with its other files, and return it.
+
+    ``now`` is in seconds since the epoch. Raises ModelError if the version exists.
+    """
     assert form.difference is not None
     difference = {
         name: value
@@ -102,17 +122,22 @@ def write_version(directory: Path, bundle: Bundle, form: CheaperModel, version: 
         )
         if value is not None
     }
-    figures = {**bundle.manifest.figures, f"{form.kind} against {bundle.version}": difference}
+    # What was measured is ONNX Runtime with this graph.
+    figures = {name: value for name, value in bundle.manifest.figures.items() if name != "engine"}
+    figures = {**figures, f"{form.kind} against {bundle.version}": difference}
     changed = {
         "version": version,
         "sha256": sha256(form.model),
         "figures": figures,
         "created_by": command,
         "parent": f"{bundle.name}:{bundle.version}",
+        "created": utc_text(now),
+        "engine": "onnxruntime",
     }
     # Checksums by file are those of the other model.
     manifest = Manifest.model_validate(bundle.manifest.model_dump(exclude={"files"}) | changed)
-    return write(directory, manifest, form.model)
+    others = {path: (bundle.folder / path).read_bytes() for path in bundle.manifest.files if path != MODEL}
+    return write(directory, manifest, form.model, files=others)
 
 
 def _dependence(bundle: Bundle, model: OnnxModel, kind: str) -> str:

@@ -57,6 +57,14 @@ def external_files(model: Path | bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(location for _, location in _external(proto)))
 
 
+def serialized(proto: onnx.ModelProto, model: Path | bytes) -> bytes:
+    """Return a parsed and changed ``model`` as bytes, with the tensors of its other files in it; change ``proto``."""
+    if isinstance(model, Path) and any(True for _ in _external(proto)):
+        onnx.load_external_data_for_model(proto, str(model.parent))
+    content: bytes = proto.SerializeToString()
+    return content
+
+
 def _content(model: Path | bytes) -> bytes:
     if isinstance(model, bytes):
         return model
@@ -67,10 +75,11 @@ def _content(model: Path | bytes) -> bytes:
 
 
 def _external(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
-    """Yield name and location of each tensor in another file."""
+    """Yield name and each location of each tensor in another file: readers differ in which of several they take."""
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            yield tensor.name, next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            locations = [entry.value for entry in tensor.external_data if entry.key == "location"]
+            yield from ((tensor.name, location) for location in locations or [""])
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -9,9 +9,10 @@ from typing import Protocol
 from surgetank.errors import ModelError
 from surgetank.scored_rows import ScoreKind
 from surgetank.serving.bundle import Bundle
-from surgetank.serving.execution_providers import CPU
+from surgetank.serving.execution_providers import CPU, provider_named
 from surgetank.serving.model import Float32s, Float64s, Model
 from surgetank.serving.onnx_model import OnnxModel
+from surgetank.serving.onnx_without_telemetry import ort
 
 
 class ServedModel(Model, Protocol):
@@ -45,6 +46,7 @@ def open_model(
     is no such provider.
     """
     manifest = bundle.manifest
+    provider_named(provider, ort.get_available_providers())  # also where trees need none: another version may
     if manifest.engine == "onnxruntime" or kind != "number" or manifest.column:
         return OnnxModel(
             bundle.model,

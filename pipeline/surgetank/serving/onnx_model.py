@@ -14,7 +14,7 @@ from surgetank.errors import ModelError
 from surgetank.scored_rows import ScoreKind
 from surgetank.serving.class_labels import Labels, class_labels, replace_zip_maps
 from surgetank.serving.execution_providers import CPU
-from surgetank.serving.external_data import parse_model
+from surgetank.serving.external_data import parse_model, serialized
 from surgetank.serving.fixed_batch import run_in_batches
 from surgetank.serving.model import Float32s, Float64s
 from surgetank.serving.model_inputs import find_inputs, listed
@@ -67,7 +67,7 @@ class OnnxModel:
         self._features = tuple(features)
         proto = self._parse(model)
         zipped = replace_zip_maps(proto)
-        content = proto.SerializeToString() if zipped else model
+        content = serialized(proto, model) if zipped else model
         self._session = open_session(self._what, content, threads=threads, provider=provider)
         self._inputs = find_inputs(self._what, self._session.get_inputs(), input, self._features)
         source = ScoreSource(output, column, tuple(classes), label)

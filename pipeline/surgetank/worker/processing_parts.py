@@ -52,7 +52,8 @@ def find_model(pipeline: Pipeline, settings: Settings, folder: Path, version: st
     ``folder``: the bundles, unless set otherwise.
     """
     name, pinned = pinned_model(pipeline, settings)
-    return find_bundle(ModelVersion(name, version or pinned), pipeline.spec, settings.model, folder)
+    wanted = ModelVersion(name, version or pinned)
+    return find_bundle(wanted, pipeline.spec, settings.model, folder, pipeline.scores.kind)
 
 
 def load_model(pipeline: Pipeline, settings: Settings, folder: Path) -> ServedModel:

@@ -8,14 +8,14 @@ from pathlib import Path
 from surgetank.batch_sizing import BatchSizer
 from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
-from surgetank.errors import SettingsError, StartupError
+from surgetank.errors import SettingsError
 from surgetank.kafka.optional_columns import OptionalColumns
 from surgetank.processing.shadow_admission import Skipped
 from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.records import ModelVersion
 from surgetank.runtime.worker_runtime import WorkerRuntime
 from surgetank.scored_rows import ScoreKind
-from surgetank.serving.loaded_models import LoadedModels
+from surgetank.serving.loaded_models import LOAD_SECONDS, LoadedModels
 from surgetank.serving.model import Model
 from surgetank.serving.router import PlanRouter, ServedModels
 from surgetank.serving.scorer import Scorer
@@ -178,7 +178,15 @@ def serving_parts(
     first = _first(plan, load)
     sizer = batch_sizer(settings, first, metrics)
     reporter = ServingReporter(metrics)
-    models = LoadedModels(ServingPlan(first.version), {first.version: first}, load, listener=reporter, clock=clock)
+    seconds = LOAD_SECONDS + (settings.model.registry_timeout_seconds if settings.model.registry else 0.0)
+    models = LoadedModels(
+        ServingPlan(first.version),
+        {first.version: first},
+        load,
+        listener=reporter,
+        clock=clock,
+        load_seconds=seconds,
+    )
     reporter.show(models.current())
     kind = pipeline.scores.kind
     return ServingParts(settings, models, reporter, sizer, kind=kind, identity=identity, clock=clock, metrics=metrics)
@@ -189,8 +197,8 @@ def _first(plan: ServingPlan | None, load: Callable[[str], Model]) -> Model:
         return load("")
     try:
         return load(plan.primary)
-    except StartupError as error:
-        why = str(error)
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; the pinned version answers
+        why = str(error) or repr(error)
     log.error("version %s of the rollout is not served: %s; the pinned version answers", plan.primary, why)
     return load("")
 

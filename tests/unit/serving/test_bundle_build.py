@@ -109,6 +109,15 @@ def test_external_tensors_are_copied_into_the_bundle(tmp_path: Path) -> None:
     assert opened.score(np.ones((2, width), dtype=np.float32)).tolist() == [width, width]
 
 
+def test_maps_and_external_tensors_in_one_model(tmp_path: Path) -> None:
+    """The weights come from the bundle, wherever the process runs."""
+    made = build(tmp_path / "models", request(model_bundles.classifier_with_external_tensors(tmp_path / "made.onnx")))
+    model = OnnxModel(made.model, name=NAME, version="2", output=made.manifest.output, features=flights.spec.names)
+    matrix = np.zeros((1, len(flights.spec.names)), dtype=np.float32)
+    matrix[0, 0] = 1.0
+    np.testing.assert_allclose(model.score(matrix), [1 / (1 + np.exp(-1.0))], rtol=1e-6)
+
+
 def test_external_tensors_outside_the_folder_are_not_taken(tmp_path: Path) -> None:
     """The path of the source is named."""
     model = linear_model(tmp_path / "made" / "net.onnx", external=True)

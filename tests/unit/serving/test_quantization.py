@@ -86,13 +86,14 @@ def test_a_form_is_written_as_a_version_of_its_own(
     forms: dict[str, CheaperModel], network: Bundle, tmp_path: Path, rows: npt.NDArray[np.float32]
 ) -> None:
     """With the features of the model, its parent and the figures; it is loaded as any other version."""
-    written = write_version(tmp_path, network, forms["int8"], "network-int8", "the command")
+    written = write_version(tmp_path, network, forms["int8"], "network-int8", "the command", 0.0)
     assert written == bundle.load(tmp_path, NAME, "network-int8")
     assert written.manifest.parent == "flights-late:network"
     assert written.manifest.fingerprint == network.manifest.fingerprint
     assert set(written.manifest.figures) == {*network.manifest.figures, "int8 against network"}
+    assert (written.manifest.engine, written.manifest.created) == ("onnxruntime", "1970-01-01T00:00:00Z")
     with pytest.raises(ModelError, match="exists"):
-        write_version(tmp_path, network, forms["int8"], "network-int8", "the command")
+        write_version(tmp_path, network, forms["int8"], "network-int8", "the command", 0.0)
 
 
 def test_a_form_without_recorded_inputs_is_refused(network: Bundle) -> None:

@@ -47,6 +47,14 @@ def test_a_bundle_without_a_signature_is_refused_where_a_key_is_set(tmp_path: Pa
     assert "is not signed, and model.verify_key_file is set" in refusal(tmp_path, keys[1])
 
 
+def test_a_bundle_of_any_folder_is_verified_too(keys: tuple[Path, Path], tmp_path: Path) -> None:
+    """As `surgetank score` reads it."""
+    folder = made(tmp_path).folder
+    assert bundle.read(folder).version == "1"
+    with pytest.raises(ModelError, match="not signed"):
+        bundle.read(folder, verify_key=keys[1])
+
+
 def test_the_signature_of_another_key_is_refused(signed: Bundle, tmp_path: Path) -> None:
     """The message says what to do."""
     _, other = key_pair(tmp_path, "other")

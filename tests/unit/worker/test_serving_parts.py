@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,7 @@ import pytest
 
 from ops.training.flights_schedule import flights
 from surgetank.clock import SystemClock
-from surgetank.errors import ModelError
+from surgetank.errors import ModelError, SettingsError
 from surgetank.features.spec import fingerprint
 from surgetank.processing.shadow_scoring import ShadowScoring
 from surgetank.records import ModelVersion
@@ -166,3 +167,25 @@ def test_the_pinned_version_answers_if_that_of_the_rollout_cannot_be_served(
     assert "version 9 of the rollout is not served: " in caplog.text
     with pytest.raises(ModelError, match="does not exist"):
         serving_parts(flights, Settings(), tmp_path / "1", ServingPlan("9"), "w", SystemClock(), Metrics())
+
+
+def test_a_version_that_the_table_of_last_scores_cannot_store_does_not_stop_a_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of any kind leaves the pinned version in force."""
+    long = "2" * 70
+    for version in ("1", long):
+        misbehaving_models.publish(tmp_path, version, misbehaving_models.good())
+    remembering = replace(flights, predictions=True)
+    settings = Settings(model=ModelSettings(version="1"))
+    serving = serving_parts(remembering, settings, tmp_path, ServingPlan(long), "w", SystemClock(), Metrics())
+    assert serving.model.version == "1"
+    assert "the pinned version answers" in caplog.text
+
+
+def test_a_provider_that_is_not_installed_is_refused_for_compiled_trees_too(tmp_path: Path) -> None:
+    """Another version may need it."""
+    settings = Settings(model=ModelSettings(provider="Nonesuch"))
+    trees = Path("topology/models").resolve()
+    with pytest.raises(SettingsError, match="Nonesuch"):
+        serving_parts(flights, settings, trees, None, "w", SystemClock(), Metrics())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from surgetank.serving.class_labels import replace_zip_maps
 from surgetank.serving.external_data import external_files, parse_model
 from surgetank.serving.model import Float32s, Float64s
 from surgetank.serving.row_independence import check_row_independence
@@ -48,7 +49,9 @@ class CompiledTrees:
         self._features = len(features)
         if external_files(model):
             raise CannotCompile("it keeps tensors in other files")
-        graph = read_graph(parse_model(model), input_name=input, output_name=output, features=len(features))
+        proto = parse_model(model)
+        replace_zip_maps(proto)
+        graph = read_graph(proto, input_name=input, output_name=output, features=len(features))
         self.graph = graph
         found = layout(graph.ensemble)
         self._searchable = found.searchable
