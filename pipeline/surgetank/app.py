@@ -65,9 +65,10 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     event_clock, health = EventClock(clock, metrics), Health(clock, conditions=("group", "tasks"))
     timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
-        rollout = followed_rollout(pipeline, settings, metrics, health, clock)
+        wire = wire_parts(pipeline, settings, clock)
+        rollout = followed_rollout(pipeline, settings, models, metrics, health, clock)
         serving = serving_parts(pipeline, settings, models, rollout.first, identity, event_clock, metrics)
-        model, wire = serving.model, wire_parts(pipeline, settings, clock)
+        model = serving.model
         limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
@@ -135,7 +136,7 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
         )
         metrics.refresh = lambda: lag.refresh(runtime.positions())
         process_exit.before(runtime.abandon)
-        rollout.follow(serving.connect(timeline, runtime).apply)
+        rollout.follow(serving.connect(timeline, runtime, health).apply)
         return HostedWorker(
             runtime=runtime,
             process=CommitGuard(processor, dead_letter_limit(settings.dead_letters), stores, clock).process,

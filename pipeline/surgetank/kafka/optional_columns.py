@@ -4,6 +4,7 @@ For few records of other kinds there is ``best_effort_producer``; use transactio
 """
 
 import logging
+import threading
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -23,7 +24,7 @@ FLUSH_SECONDS = 2.0
 
 
 class OptionalColumns:
-    """An idempotent producer whose client starts with the first records. For one thread at a time.
+    """An idempotent producer whose client starts with the first records. For any thread.
 
     A record is written at most once. ``lost`` is called, while records are sent, with the number of records of a call
     whose last record was not delivered: only this one goes through the client that reports deliveries, so the number is
@@ -37,12 +38,17 @@ class OptionalColumns:
         self._producer: Producer | None = None
         self._batches: BatchProducer | None = None
         self._complained = False
+        self._lock = threading.RLock()  # a delivery is reported inside of a call
 
     def send(self, records: OutputRecords) -> int:
         """Queue records in order; return how many the queue took, all of them unless the brokers are too slow.
 
         Raises KafkaException if the settings are wrong.
         """
+        with self._lock:
+            return self._send(records)
+
+    def _send(self, records: OutputRecords) -> int:
         producer, batches = self._clients()
         n, row = len(records), 0
         producer.poll(0)
@@ -66,8 +72,9 @@ class OptionalColumns:
 
     def close(self) -> None:
         """Wait a few seconds until the queued records are written; drop the rest."""
-        if self._producer is not None:
-            self._producer.flush(FLUSH_SECONDS)
+        with self._lock:
+            if self._producer is not None:
+                self._producer.flush(FLUSH_SECONDS)
 
     def _clients(self) -> tuple[Producer, BatchProducer]:
         if self._producer is None or self._batches is None:

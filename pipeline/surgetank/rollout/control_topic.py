@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from surgetank.errors import BrokerError, RolloutRefused
+from surgetank.errors import BrokerError, RolloutRefused, TopicsError
 from surgetank.kafka.columnar.plain import PlainConsumer
 from surgetank.kafka.confirmed import ConfirmedProducer, NotWritten
+from surgetank.kafka.topic_identity import topic_identity
 from surgetank.kafka.topic_reader import TopicReader
 from surgetank.records import RecordBatch
 from surgetank.rollout.commands import Command
@@ -37,7 +38,13 @@ class RecordReader(Protocol):
 
 @contextmanager
 def open_rollout(kafka: KafkaSettings, topic: str) -> Iterator[TopicReader]:
-    """Open a rollout topic at its first record. Raises BrokerError, or TopicsError if it is missing."""
+    """Open a rollout topic at its first record. Raises BrokerError, or TopicsError if it is missing.
+
+    A missing topic is not asked for by name in other ways: brokers with ``auto.create.topics.enable`` would make one
+    that is not compacted.
+    """
+    if topic_identity(kafka, topic) is None:
+        raise TopicsError(f"topic {topic!r} is missing; make it with: surgetank topics apply")
     # Few records: loading the compiled loops would take longer.
     with TopicReader(
         kafka,

@@ -38,9 +38,11 @@ class BatchTimer:
 
     def committed(self, numbers: Iterable[int], seconds: float) -> None:
         """Report the batches of a transaction that is committed now; its commit took ``seconds``."""
-        now = self._clock.monotonic()
+        now, ended = self._clock.monotonic(), list(numbers)
         with self._lock:
-            done = [self._open.pop(number) for number in numbers if number in self._open]
+            done = [self._open.pop(number) for number in ended if number in self._open]
+            for lost in [number for number in self._open if number < max(ended, default=0)]:
+                del self._open[lost]  # of tasks that went to another worker: batches are committed in their order
         self._sizer.committed(
             [
                 BatchTimes(each.rows, each.taken_at, each.taken_age, each.taken_age + now - each.taken_at)

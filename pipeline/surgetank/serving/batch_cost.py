@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 
 KEPT = 9  # measurements of each class: up to 4 outliers among them change nothing
+FORGOTTEN = 1e-6  # a class with a smaller share of the largest weight is left out
 HALF_LIFE = 400.0  # batches after which the measurements of a class count half
 STALE = 2.0  # a line that differs by more than this factor from what was measured last is moved to it
 
@@ -69,7 +70,10 @@ class BatchCost:
 
     def _fitted(self) -> CostLine:
         """Return the line of least squares; the proportional one if there is one class, or a coefficient below 0."""
-        points = [(each.weight(self._measured), each.rows, each.seconds) for each in self._classes.values()]
+        weighed = [(each.weight(self._measured), each.rows, each.seconds) for each in self._classes.values()]
+        # Beside a class of this weight another one is less than the rounding of its sums.
+        least = FORGOTTEN * max(weight for weight, _, _ in weighed)
+        points = [point for point in weighed if point[0] >= least]
         total = sum(weight for weight, _, _ in points)
         rows = sum(weight * x for weight, x, _ in points) / total
         seconds = sum(weight * y for weight, _, y in points) / total

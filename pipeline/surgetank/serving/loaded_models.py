@@ -17,6 +17,7 @@ from surgetank.serving_plan import ServingPlan
 
 log = logging.getLogger(__name__)
 
+RETRY_SECONDS, RETRY_SECONDS_MAX = 30.0, 600.0  # until a version that did not load is tried again, doubling
 LOAD_SECONDS = 120.0  # a plan whose versions are not loaded within this time is refused
 
 
@@ -52,7 +53,8 @@ class LoadedModels:
 
     ``models`` has a model for each version of ``plan``, which is in force from the start. ``load`` returns a version,
     checked and warmed up, or raises; it runs in a thread of its own for each version, because a load that hangs cannot
-    be ended. ``listener`` receives each change.
+    be ended. ``listener`` receives each change. A refused plan is tried again after ``retry_seconds``, doubling up to
+    ten minutes, until another one comes: a registry or a disk may be available again.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class LoadedModels:
         listener: ServingListener,
         clock: Clock,
         load_seconds: float = LOAD_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._load = load
         self._listener = listener
@@ -74,8 +77,11 @@ class LoadedModels:
         self._models = dict(models)
         self._failed: dict[str, str] = {}
         self._requested_at = 0.0
-        self._request = 0
+        self._requests = 0
         self._deadline = threading.Timer(load_seconds, lambda: None)  # of the pending plan; this one is never started
+        self._wanted = plan
+        self._retry_seconds = self._next_retry_seconds = retry_seconds
+        self._retry = threading.Timer(retry_seconds, lambda: None)  # this one is never started
         self._current = ServedModels.of(plan, models)
 
     def current(self) -> ServedModels:
@@ -94,6 +100,18 @@ class LoadedModels:
         ``ServingListener`` says whether the plan came into force. The newest plan counts.
         """
         with self._lock:
+            self._wanted, self._next_retry_seconds = plan, self._retry_seconds
+            self._retry.cancel()
+            self._request(plan)
+
+    def _again(self, plan: ServingPlan) -> None:
+        """Request a refused plan once more, unless another one was applied meanwhile."""
+        with self._lock:
+            if plan is self._wanted:
+                self._request(plan)
+
+    def _request(self, plan: ServingPlan) -> None:
+        with self._lock:
             before = self._switch.pending
             actions = self._switch.request(plan)
             pending = self._switch.pending
@@ -103,8 +121,8 @@ class LoadedModels:
                 for version in plan.versions:
                     self._failed.pop(version, None)
             if pending is not None and pending is not before:
-                self._request += 1
-                self._deadline = threading.Timer(self._load_seconds, self._overdue, args=(self._request, pending))
+                self._requests += 1
+                self._deadline = threading.Timer(self._load_seconds, self._overdue, args=(self._requests, pending))
                 self._deadline.name, self._deadline.daemon = "load deadline", True
                 self._deadline.start()
             self._execute(actions)
@@ -112,7 +130,7 @@ class LoadedModels:
     def _overdue(self, request: int, plan: ServingPlan) -> None:
         """Refuse a plan that still loads after ``load_seconds``."""
         with self._lock:
-            if request == self._request:
+            if request == self._requests:
                 why = f"it has been loading for {self._load_seconds:g} s"
                 self._execute(self._switch.overdue(plan, why))
 
@@ -132,7 +150,15 @@ class LoadedModels:
                     if action.version:
                         self._failed[action.version] = action.why
                         self._deadline.cancel()
+                        self._retry_later()
                     self._tell(self._listener.refused, action.plan, action.version, action.why)
+
+    def _retry_later(self) -> None:
+        self._retry.cancel()
+        self._retry = threading.Timer(self._next_retry_seconds, self._again, args=(self._wanted,))
+        self._retry.name, self._retry.daemon = "load again", True
+        self._retry.start()
+        self._next_retry_seconds = min(2 * self._next_retry_seconds, RETRY_SECONDS_MAX)
 
     def _start_load(self, version: str) -> None:
         thread = threading.Thread(target=self._run, args=(version,), name=f"load {version}", daemon=True)

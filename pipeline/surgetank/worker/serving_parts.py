@@ -22,6 +22,7 @@ from surgetank.serving.scorer import Scorer
 from surgetank.serving_plan import ServingPlan
 from surgetank.settings import Settings
 from surgetank.state.predictions import encode_version
+from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
 from surgetank.timeline.timeline_reporter import TimelineReporter, describe_plan
 from surgetank.worker.batch_parts import batch_sizer, cached
@@ -37,21 +38,39 @@ class ServingReporter:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._loaded: dict[str, tuple[str, str]] = {}
+        self._health: Health | None = None
         self._shadow: ShadowScoring | None = None
         self._timeline: TimelineReporter | None = None
         self._claim: Callable[[ModelVersion], None] | None = None
         self._primary: ModelVersion | None = None
 
-    def connect(self, shadow: ShadowScoring, timeline: TimelineReporter, claim: Callable[[ModelVersion], None]) -> None:
+    def connect(
+        self,
+        shadow: ShadowScoring,
+        timeline: TimelineReporter,
+        claim: Callable[[ModelVersion], None],
+        health: Health,
+    ) -> None:
         """Report later changes to these too. ``claim`` names the primary in the metadata of offsets."""
-        self._shadow, self._timeline, self._claim = shadow, timeline, claim
+        self._shadow, self._timeline, self._claim, self._health = shadow, timeline, claim, health
+
+    def loaded(self, version: str, engine: str, digest: str) -> None:
+        """Take the engine and the digest of a version; metrics show them while it is served."""
+        self._loaded[version] = (engine, digest)
 
     def show(self, models: ServedModels) -> None:
-        """Set the metric of the versions that are served."""
+        """Set the metrics of the versions that are served, and remove those of others."""
         roles = (("primary", models.primary), ("canary", models.canary), ("shadow", models.shadow))
         self._metrics.model_info.replace(
             {(model.name, model.version, role): 1.0 for role, model in roles if model is not None}
         )
+        served = {model for _, model in roles if model is not None}
+        known = [
+            (each.name, each.version, *self._loaded[each.version]) for each in served if each.version in self._loaded
+        ]
+        self._metrics.model_engine_info.replace({(name, version, engine): 1.0 for name, version, engine, _ in known})
+        self._metrics.model_bundle_info.replace({(name, version, digest): 1.0 for name, version, _, digest in known})
         self._primary = version_of(models.primary)
 
     def served(self, models: ServedModels, seconds: float) -> None:
@@ -62,6 +81,8 @@ class ServingReporter:
         self._metrics.model_plans.add(1, outcome="served")
         primary = version_of(models.primary)
         log.info("model %s: serves %s, %.3f s after the request", primary.name, describe_plan(models.plan), seconds)
+        if self._health is not None:
+            self._health.warn("model", "")
         if self._shadow is not None:
             self._shadow.serve(models.shadow)
         if self._claim is not None and primary != before:
@@ -75,6 +96,8 @@ class ServingReporter:
         name = "" if self._primary is None else self._primary.name
         cause = f"version {version} does not load: {why}" if version else why
         log.error("model %s: does not serve %s: %s; what was served goes on", name, describe_plan(plan), cause)
+        if self._health is not None:
+            self._health.warn("model", f"it does not serve {describe_plan(plan)}: {cause}; it tries again")
         if self._timeline is not None:
             self._timeline.model_refused(name, plan, version, why)
 
@@ -124,11 +147,11 @@ class ServingParts:
         )
         return self._shadow
 
-    def connect(self, timeline: TimelineReporter, runtime: WorkerRuntime) -> LoadedModels:
+    def connect(self, timeline: TimelineReporter, runtime: WorkerRuntime, health: Health) -> LoadedModels:
         """Report the changes of later plans; return what takes them. Call it after ``shadow_scoring``."""
         assert self._shadow is not None
         self._shadow.connect(lambda: runtime.records.ready_rows)
-        self._reporter.connect(self._shadow, timeline, runtime.serve)
+        self._reporter.connect(self._shadow, timeline, runtime.serve, health)
         return self.models
 
     def closing(self, stopped: Callable[[], None]) -> Callable[[], None]:
@@ -171,13 +194,12 @@ def serving_parts(
         if pipeline.changelogs:
             encode_version(model.version)  # raises if the table of last scores cannot store it
         model.warm_up(settings.worker.batch_rows_max)
-        metrics.model_engine_info.set(1, model=bundle.name, version=bundle.version, engine=model.engine)
-        metrics.model_bundle_info.set(1, model=bundle.name, version=bundle.version, digest=bundle.digest)
+        reporter.loaded(bundle.version, model.engine, bundle.digest)
         return cached(settings, model, clock, metrics)
 
+    reporter = ServingReporter(metrics)
     first = _first(plan, load)
     sizer = batch_sizer(settings, first, metrics)
-    reporter = ServingReporter(metrics)
     seconds = LOAD_SECONDS + (settings.model.registry_timeout_seconds if settings.model.registry else 0.0)
     models = LoadedModels(
         ServingPlan(first.version),

@@ -114,3 +114,13 @@ def test_a_mean_of_zeros_can_rise() -> None:
     mean.add(0.0)
     mean.add(2.0)
     assert mean.mean == 1.0
+
+
+def test_a_size_that_is_alone_for_long_does_not_make_the_line_noise() -> None:
+    """The weight of other sizes vanishes; then a batch costs in proportion to its rows."""
+    cost = BatchCost()
+    cost.add(1_000, 3.0)
+    for _ in range(60_000):
+        cost.add(10, 0.03)
+    assert cost.line is not None
+    assert np.isclose(cost.line.seconds(8_192), 8_192 * 0.003, rtol=0.05)

@@ -210,3 +210,18 @@ def test_a_cache_with_hits_stays_in_use_and_counts_what_it_saves() -> None:
         counted.scores(numbers(*range(9), 1000 + number))
     assert sum(each.bypassed for each in counted.figures) == 0
     assert sum(each.saved for each in counted.figures) == pytest.approx(2999 * 9 * 0.001, rel=0.05)
+
+
+def test_a_fault_of_the_cache_is_none_of_the_model() -> None:
+    """Memory that cannot be had, or a metric that fails: the scores are those of the model."""
+    counted = Counted(bytes_max=1 << 60)
+    for _ in range(2):
+        assert counted.scores(numbers(1, 2, 2)).tolist() == score_of(numbers(1, 2, 2)).tolist()
+
+    def fails(_: CachedBatch) -> None:
+        raise RuntimeError
+
+    model = FunctionModel(score_of, name="sum", version="7", rows_max=100)
+    cached = CachedModel(model, bytes_max=1 << 20, ttl_seconds=60.0, clock=SetClock(), on_batch=fails)
+    for _ in range(2):
+        assert cached.submit(numbers(1, 2)).result(SECONDS).tolist() == score_of(numbers(1, 2)).tolist()

@@ -232,3 +232,36 @@ def test_an_error_of_the_listener_does_not_concern_the_switch(loads: Loads, capl
     models.apply(plan)
     assert models.current().plan == plan
     assert "scoring continues" in caplog.text
+
+
+def test_a_plan_whose_version_did_not_load_is_tried_again() -> None:
+    """A registry or a disk may be available again; no operator repeats the command."""
+    failures = iter([ModelError("the registry is away"), ModelError("the registry is away")])
+
+    def load(version: str) -> Model:
+        for failure in failures:
+            raise failure
+        return constant_times_first(float(version), version)
+
+    listener, first = Listener(), {"1": constant_times_first(1.0, "1")}
+    models = LoadedModels(ServingPlan("1"), first, load, listener=listener, clock=SystemClock(), retry_seconds=0.01)
+    models.apply(ServingPlan("2"))
+    assert listener.wait(3) == ("served", ServingPlan("2"), "")
+    assert [kind for kind, _, _ in listener.changes] == ["refused", "refused", "served"]
+
+
+def test_a_refused_plan_is_not_tried_again_after_another_one() -> None:
+    """The newest plan counts, also one that is in force already."""
+    listener, first, loaded = Listener(), {"1": constant_times_first(1.0, "1")}, list[str]()
+
+    def load(version: str) -> Model:
+        loaded.append(version)
+        raise ModelError("an operator is missing")
+
+    models = LoadedModels(ServingPlan("1"), first, load, listener=listener, clock=SystemClock(), retry_seconds=0.2)
+    models.apply(ServingPlan("2"))
+    assert listener.wait(1)[0] == "refused"
+    models.apply(ServingPlan("1"))
+    models.apply(ServingPlan("3"))
+    assert listener.wait(3)[1] == ServingPlan("3")
+    assert set(loaded[1:]) == {"3"}

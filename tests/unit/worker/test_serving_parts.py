@@ -19,6 +19,7 @@ from surgetank.serving import bundle
 from surgetank.serving_plan import Canary, ServingPlan
 from surgetank.settings import Settings
 from surgetank.settings.models import ModelSettings
+from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
 from surgetank.timeline.timeline_reporter import TimelineReporter
 from surgetank.worker.serving_parts import ServingParts, serving_parts
@@ -64,7 +65,8 @@ def parts(folder: Path, metrics: Metrics) -> tuple[ServingParts, Timeline, list[
     serving.shadow_scoring(cast("WireParts", SimpleNamespace(shadow_writer=None)))
     timeline, claimed = Timeline(), list[ModelVersion]()
     runtime = SimpleNamespace(records=SimpleNamespace(ready_rows=0), serve=claimed.append)
-    serving.connect(cast("TimelineReporter", timeline), cast("Any", runtime))
+    health = Health(SystemClock(), conditions=())
+    serving.connect(cast("TimelineReporter", timeline), cast("Any", runtime), health)
     return serving, timeline, claimed
 
 
@@ -189,3 +191,16 @@ def test_a_provider_that_is_not_installed_is_refused_for_compiled_trees_too(tmp_
     trees = Path("topology/models").resolve()
     with pytest.raises(SettingsError, match="Nonesuch"):
         serving_parts(flights, settings, trees, None, "w", SystemClock(), Metrics())
+
+
+def test_ten_versions_one_after_another_are_served(tmp_path: Path) -> None:
+    """Metrics name those that are served, not those that were."""
+    metrics = Metrics()
+    serving, timeline, _ = parts(tmp_path, metrics)
+    for number in range(1, 11):
+        misbehaving_models.publish(tmp_path, f"v{number}", misbehaving_models.good())
+        serving.models.apply(ServingPlan(f"v{number}"))
+        assert timeline.wait(number)[0] == "switched"
+    assert served(metrics) == {("v10", "primary")}
+    assert {key[1] for key in metrics.model_engine_info.values()} == {"v10"}
+    assert {key[1] for key in metrics.model_bundle_info.values()} == {"v10"}

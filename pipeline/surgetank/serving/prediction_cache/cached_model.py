@@ -1,5 +1,6 @@
 """A model that scores each feature row once, while that pays."""
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,6 +11,8 @@ from surgetank.serving.batch_cost import BatchCost
 from surgetank.serving.model import Float32s, Float64s, Model
 from surgetank.serving.prediction_cache.cache_switch import CacheSwitch
 from surgetank.serving.prediction_cache.row_table import CacheLookup, RowTable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class CachedModel:
         self._on_batch = on_batch
         self._begun = clock.monotonic()
         self._lock = threading.Lock()
+        self._complained = False
         self._table: RowTable | None = None
         self._switch = CacheSwitch()
         self._cost = BatchCost()
@@ -82,20 +86,28 @@ class CachedModel:
                 lookup = self._table_for(matrix).find(matrix, started - self._begun - self._ttl)
             missing = lookup.missing
             if not len(missing):
-                answer.set_result(self._finish(lookup, None, started, 0.0))
+                self._finish(lookup, None, started, 0.0)
+                answer.set_result(lookup.scores)
                 return answer
             rows = matrix if len(missing) == len(matrix) else matrix[missing]
-        except Exception as error:  # noqa: BLE001 - the future passes it to the caller
-            answer.set_exception(error)
-            return answer
+        except Exception:  # noqa: BLE001 - a fault of the cache is none of the model
+            self._complain()
+            return self._model.submit(matrix)
         asked = self._clock.monotonic()
 
         def end(scored: Future[Float64s]) -> None:
             took = self._clock.monotonic() - asked
             try:
-                answer.set_result(self._finish(lookup, scored.result(), started, took))
+                fresh = _one_each(scored.result(), len(missing))
+                scores = lookup.complete(fresh)
             except Exception as error:  # noqa: BLE001 - the future passes it to the caller
                 answer.set_exception(error)
+                return
+            try:
+                self._finish(lookup, fresh, started, took)
+            except Exception:  # noqa: BLE001 - the scores are those of the model
+                self._complain()
+            answer.set_result(scores)
 
         self._model.submit(rows).add_done_callback(end)
         return answer
@@ -115,12 +127,14 @@ class CachedModel:
             self._table = RowTable(matrix.shape[1], self._bytes_max)
         return self._table
 
-    def _finish(self, lookup: CacheLookup, fresh: Float64s | None, started: float, took: float) -> Float64s:
-        """Store the new scores, judge the cache, and return the scores of the batch. ``took``: the model's seconds."""
+    def _complain(self) -> None:
+        if not self._complained:
+            self._complained = True
+            log.exception("the prediction cache of version %s fails; the model scores instead", self.version)
+
+    def _finish(self, lookup: CacheLookup, fresh: Float64s | None, started: float, took: float) -> None:
+        """Store the new scores and judge the cache. ``took``: the model's seconds."""
         rows, misses = len(lookup.source), len(lookup.missing)
-        if fresh is not None and fresh.shape != (misses,):
-            raise ValueError(f"the model gave scores of shape {fresh.shape} for {misses} rows")
-        scores = lookup.scores if fresh is None else lookup.complete(fresh)
         known = int((lookup.source < 0).sum())
         with self._lock:
             if fresh is not None:
@@ -138,4 +152,10 @@ class CachedModel:
                 known, rows - known - misses, misses, spent=max(0.0, spent), saved=max(0.0, saved), bytes=stored
             )
         )
-        return scores
+
+
+def _one_each(scores: Float64s, rows: int) -> Float64s:
+    """Return the scores. Raises ValueError unless there is one for each of ``rows`` rows."""
+    if scores.shape != (rows,):
+        raise ValueError(f"the model gave scores of shape {scores.shape} for {rows} rows")
+    return scores
