@@ -18,7 +18,7 @@ from surgetank.serving_plan import ServingPlan
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS, RETRY_SECONDS_MAX = 30.0, 600.0  # until a version that did not load is tried again, doubling
-LOAD_SECONDS = 120.0  # a plan whose versions are not loaded within this time is refused
+LOAD_SECONDS = 120.0  # a version that is not loaded within this time is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +122,29 @@ class LoadedModels:
                     self._failed.pop(version, None)
             if pending is not None and pending is not before:
                 self._requests += 1
-                self._deadline = threading.Timer(self._load_seconds, self._overdue, args=(self._requests, pending))
-                self._deadline.name, self._deadline.daemon = "load deadline", True
-                self._deadline.start()
+                self._start_deadline()
             self._execute(actions)
 
-    def _overdue(self, request: int, plan: ServingPlan) -> None:
-        """Refuse a plan that still loads after ``load_seconds``."""
+    def _start_deadline(self) -> None:
+        """Give the next version of the pending plan ``load_seconds``."""
+        self._deadline.cancel()
+        self._deadline = threading.Timer(self._load_seconds, self._overdue, args=(self._requests,))
+        self._deadline.name, self._deadline.daemon = "load deadline", True
+        self._deadline.start()
+
+    def _overdue(self, request: int) -> None:
+        """Refuse a plan that still loads after ``load_seconds``, or leave out what still loads."""
         with self._lock:
-            if request == self._requests:
+            pending = self._switch.pending
+            if request == self._requests and pending is not None:
                 why = f"it has been loading for {self._load_seconds:g} s"
-                self._execute(self._switch.overdue(plan, why))
+                self._execute(self._switch.overdue(pending, why))
 
     def _execute(self, actions: list[SwitchAction]) -> None:
         for action in actions:
             match action:
                 case LoadVersion():
+                    self._start_deadline()
                     self._start_load(action.version)
                 case ServePlan():
                     self._deadline.cancel()
@@ -149,8 +156,9 @@ class LoadedModels:
                 case RefusePlan():
                     if action.version:
                         self._failed[action.version] = action.why
-                        self._deadline.cancel()
                         self._retry_later()
+                    if self._switch.pending is None:
+                        self._deadline.cancel()
                     self._tell(self._listener.refused, action.plan, action.version, action.why)
 
     def _retry_later(self) -> None:

@@ -1,10 +1,11 @@
 """Decides which versions to load, when a plan comes into force, and which versions to drop. Pure: no thread, no model.
 
 A plan comes into force only when all of its versions are loaded; until then the plan before it stays. The newest plan
-counts: it replaces one that still loads. A plan with a version that does not load is refused, and nothing changes.
+counts: it replaces one that still loads. Without its primary a plan is refused, and nothing changes. Another version
+that does not load is left out of it: a shadow or a spare must not keep a primary from being served.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from surgetank.serving_plan import ServingPlan
@@ -35,7 +36,10 @@ class DropVersions:
 
 @dataclass(frozen=True, slots=True)
 class RefusePlan:
-    """Report that a plan does not come into force, and why. ``version`` is the one that does not load, "" for none."""
+    """Report that a plan does not come into force, or not whole, and why.
+
+    ``version`` is the one that does not load, "" for none.
+    """
 
     plan: ServingPlan
     version: str
@@ -54,6 +58,7 @@ class PlanSwitch:
     def __init__(self, plan: ServingPlan) -> None:
         self.in_force = plan
         self.pending: ServingPlan | None = None
+        self._requested = plan
         self.loaded = plan.versions
         self.loading: frozenset[str] = frozenset()
 
@@ -66,7 +71,7 @@ class PlanSwitch:
             return self._dropped()
         if fault := plan_fault(plan):
             return [RefusePlan(plan, "", fault)]
-        self.pending = plan
+        self.pending = self._requested = plan
         return [*self._dropped(), *self._advance()]
 
     def version_loaded(self, version: str) -> list[SwitchAction]:
@@ -78,17 +83,17 @@ class PlanSwitch:
         return self._advance()
 
     def version_failed(self, version: str, why: str) -> list[SwitchAction]:
-        """Refuse the plan that needs a version which does not load."""
+        """Refuse the plan whose primary does not load; leave another version out of it."""
         self.loading -= {version}
         if self.pending is None or version not in self.pending.versions:
             return []
-        return self._refused(version, why)
+        return self._without(frozenset({version}), why)
 
     def overdue(self, plan: ServingPlan, why: str) -> list[SwitchAction]:
         """Refuse a plan that still loads. A load that goes on is not started a second time."""
         if plan is not self.pending:
             return []
-        return self._refused(self._missing(plan)[0], why)
+        return self._without(frozenset(self._missing(plan)), why)
 
     def _advance(self) -> list[SwitchAction]:
         plan = self.pending
@@ -102,10 +107,17 @@ class PlanSwitch:
         self.loading |= {missing[0]}
         return [LoadVersion(missing[0])]
 
-    def _refused(self, version: str, why: str) -> list[SwitchAction]:
-        plan, self.pending = self.pending, None
+    def _without(self, versions: frozenset[str], why: str) -> list[SwitchAction]:
+        """Serve the pending plan without these versions; refuse it if its primary is one of them."""
+        plan = self.pending
         assert plan is not None
-        return [RefusePlan(plan, version, why), *self._dropped()]
+        refusals = [RefusePlan(self._requested, version, why) for version in sorted(versions)]
+        if plan.primary in versions:
+            self.pending = None
+            return [*(each for each in refusals if each.version == plan.primary), *self._dropped()]
+        rest = without(plan, versions)
+        self.pending = None if rest == self.in_force else rest
+        return [*(self._dropped() if self.pending is None else self._advance()), *refusals]
 
     def _dropped(self) -> list[SwitchAction]:
         pending = frozenset[str]() if self.pending is None else self.pending.versions
@@ -118,6 +130,16 @@ class PlanSwitch:
         roles = [plan.primary, plan.canary.version if plan.canary else "", plan.shadow or ""]
         missing = plan.versions - self.loaded
         return sorted(missing, key=lambda version: (roles.index(version) if version in roles else len(roles), version))
+
+
+def without(plan: ServingPlan, versions: frozenset[str]) -> ServingPlan:
+    """Return a plan without versions that are not its primary."""
+    return replace(
+        plan,
+        canary=None if plan.canary is not None and plan.canary.version in versions else plan.canary,
+        shadow=None if plan.shadow in versions else plan.shadow,
+        loaded=plan.loaded - versions,
+    )
 
 
 def plan_fault(plan: ServingPlan) -> str:

@@ -265,3 +265,18 @@ def test_a_refused_plan_is_not_tried_again_after_another_one() -> None:
     models.apply(ServingPlan("3"))
     assert listener.wait(3)[1] == ServingPlan("3")
     assert set(loaded[1:]) == {"3"}
+
+
+def test_a_shadow_that_does_not_load_keeps_no_primary_back(loads: Loads) -> None:
+    """It is reported; what loads too long is left out as well."""
+    listener = Listener()
+    models = models_of(loads, listener, load_seconds=0.1)
+    plan = ServingPlan("2", shadow="broken", loaded=frozenset({"slow"}))
+    models.apply(plan)
+    assert listener.wait(3)[0] == "refused"
+    assert sorted(listener.changes, key=lambda change: (change[0], change[2])) == [
+        ("refused", plan, "broken: an operator is missing"),
+        ("refused", plan, "slow: it has been loading for 0.1 s"),
+        ("served", ServingPlan("2"), ""),
+    ]
+    assert models.current().plan == ServingPlan("2")

@@ -14,6 +14,7 @@ from surgetank.serving.plan_switch import (
     RefusePlan,
     ServePlan,
     SwitchAction,
+    without,
 )
 from surgetank.serving_plan import Canary, ServingPlan
 
@@ -48,14 +49,36 @@ def test_a_plan_is_served_when_its_last_version_is_loaded() -> None:
 
 
 def test_a_version_that_does_not_load_leaves_the_old_plan_in_force() -> None:
-    """What was loaded for the refused plan is dropped; the plan may be requested again."""
+    """The plan may be requested again."""
     switch = PlanSwitch(ONE)
     plan = ServingPlan("2", shadow="3")
     switch.request(plan)
-    switch.version_loaded("2")
-    assert switch.version_failed("3", "broken") == [RefusePlan(plan, "3", "broken"), DropVersions(frozenset({"2"}))]
+    assert switch.version_failed("2", "broken") == [RefusePlan(plan, "2", "broken")]
     assert (switch.in_force, switch.pending, switch.loaded) == (ONE, None, frozenset({"1"}))
     assert switch.request(plan) == [LoadVersion("2")]
+
+
+def test_versions_that_do_not_answer_keep_no_primary_back() -> None:
+    """Canary, shadow and spares that do not load are left out, one after another, and reported."""
+    switch = PlanSwitch(ONE)
+    plan = ServingPlan("2", Canary("4", 0.1), shadow="3", loaded=frozenset({"0"}))
+    switch.request(plan)
+    switch.version_loaded("2")
+    assert switch.version_failed("4", "broken") == [LoadVersion("3"), RefusePlan(plan, "4", "broken")]
+    assert switch.version_failed("3", "broken") == [LoadVersion("0"), RefusePlan(plan, "3", "broken")]
+    served = [ServePlan(ServingPlan("2")), DropVersions(frozenset({"1"})), RefusePlan(plan, "0", "broken")]
+    assert switch.version_failed("0", "broken") == served
+    assert switch.request(plan) == [LoadVersion("4")]
+    assert switch.version_failed("4", "broken") == [LoadVersion("3"), RefusePlan(plan, "4", "broken")]
+
+
+def test_a_plan_without_its_shadow_that_is_in_force_already_changes_nothing() -> None:
+    """The shadow is reported, and may be requested again."""
+    switch = PlanSwitch(ONE)
+    plan = ServingPlan("1", shadow="3")
+    switch.request(plan)
+    assert switch.version_failed("3", "broken") == [RefusePlan(plan, "3", "broken")]
+    assert (switch.in_force, switch.pending) == (ONE, None)
 
 
 def test_a_newer_plan_replaces_one_that_still_loads() -> None:
@@ -116,10 +139,9 @@ def test_whatever_happens_the_versions_in_force_are_loaded(steps: list[tuple[str
     """No version is loaded twice at a time; the memory is that of the two plans; the newest plan comes into force."""
     switch = PlanSwitch(ONE)
     memory, running = {"1"}, list[str]()
-    newest, settled = ONE, True
+    newest = ONE
 
     def execute(actions: list[SwitchAction]) -> None:
-        nonlocal settled
         for action in actions:
             match action:
                 case LoadVersion():
@@ -127,20 +149,17 @@ def test_whatever_happens_the_versions_in_force_are_loaded(steps: list[tuple[str
                     assert action.version not in switch.loaded
                     running.append(action.version)
                 case ServePlan():
-                    assert action.plan == newest
-                    settled = True
+                    assert action.plan == newest or action.plan == without(newest, newest.versions - switch.loaded)
                 case DropVersions():
                     assert not action.versions & switch.in_force.versions
                     memory.difference_update(action.versions)
                 case RefusePlan():
                     assert action.plan == newest
-                    settled = True
 
     for kind, plan in steps:
         if kind == "request":
-            newest, settled = plan, False
+            newest = plan
             execute(switch.request(replace(plan)))
-            settled = settled or switch.pending is None
         elif kind == "overdue" and switch.pending is not None:
             execute(switch.overdue(switch.pending, "late"))
         elif running:
@@ -154,7 +173,6 @@ def test_whatever_happens_the_versions_in_force_are_loaded(steps: list[tuple[str
         assert memory == switch.loaded
         assert set(running) == switch.loading
         assert switch.loaded <= switch.in_force.versions | (switch.pending.versions if switch.pending else frozenset())
-        assert settled == (switch.pending is None)
 
     while running:
         version = running.pop(0)
