@@ -92,17 +92,17 @@ EXAMPLES = {
     ),
     "models list": (
         "surgetank models list",
-        "surgetank models list flights-late-memory --registry s3://bucket/models --json",
+        "surgetank models list flights-late-memory --registry s3://models --json",
     ),
     "models show": ("surgetank models show flights-late-memory:1",),
     "models verify": (
         "surgetank models verify flights-late-memory:1 --pipeline flights",
-        "surgetank models verify flights-late-memory:1 --verify-key signing.pub --json",
+        "surgetank models verify flights-late-memory:1 --verify-key signing.pub",
     ),
     "models publish": ("surgetank models publish flights-late-memory:1 --registry s3://bucket/models",),
     "models pull": (
         "surgetank models pull flights-late-memory:1 --registry s3://bucket/models",
-        "surgetank models pull models:/flights-late-memory@champion --pipeline flights",
+        "surgetank models pull models:/flights-late-memory@best --pipeline flights",
     ),
     "state size": ("surgetank state size flights",),
     "state inspect": (
