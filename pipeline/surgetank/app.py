@@ -29,7 +29,7 @@ from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
 from surgetank.worker.copartitioning_check import CopartitioningCheck
 from surgetank.worker.process_exit import ProcessExit
-from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, topic_limits
+from surgetank.worker.processing_parts import batch_processor, dead_letter_limit, model_faults_first, topic_limits
 from surgetank.worker.reported_start import reported_start, timeline_reporter
 from surgetank.worker.rollout_parts import followed_rollout
 from surgetank.worker.serving_parts import serving_parts
@@ -66,10 +66,11 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
         wire = wire_parts(pipeline, settings, clock)
-        rollout = followed_rollout(pipeline, settings, models, metrics, health, clock)
+        with model_faults_first(pipeline, settings, models):
+            limits = topic_limits(pipeline, settings, clock)
+        rollout = followed_rollout(pipeline, settings, metrics, health, clock)
         serving = serving_parts(pipeline, settings, models, rollout.first, identity, event_clock, metrics)
         model = serving.model
-        limits = topic_limits(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
         )

@@ -16,7 +16,7 @@ from tests.support.event_bytes import real
 from tests.support.stateful_pipeline import Remembered
 from tests.support.topologies.stateful_flights import CHANGE, REKEY, publish, remembering
 
-RIGHT, WRONG, FEW = 4_000, 6_000, 600
+RIGHT, WRONG, FEW = 4_000, 10_000, 600
 
 
 class Rekeyed(Remembered):
@@ -64,8 +64,8 @@ def test_a_worker_is_killed_while_it_re_keys_events(remembered: Callable[..., Re
     """SIGKILL in mid-stream: each wrong event has one copy, each copy one score, and each key its state."""
     under = remembered(Rekeyed, **{"worker.batch_rows_max": 40, "worker.commit_interval_seconds": 0.05})
     under.send(RIGHT)
-    put_with_wrong_keys(under)
     first = under.worker()
+    put_with_wrong_keys(under)
     under.until(lambda: first.total("surgetank_events_rekeyed_total") > 0, 30, "it re-keys")
 
     under.fleet.kill(first)

@@ -170,7 +170,7 @@ def test_schemas_of_a_pipeline_are_registered_once(registry: RealRegistry, monke
     assert (status, "new subject  flights.scores-value" in said) == (1, True)
     assert run("apply")[0] == 0
     status, said = run("plan")
-    assert (status, said.count("registered")) == (0, 3), said
+    assert (status, said.count("registered")) == (0, 4), said
     found = client.latest("flights.scores-value")
     assert found is not None
     assert json.loads(client.schema(found[0]).text) == project_schemas().schema("score")

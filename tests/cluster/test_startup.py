@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import NewTopic
-from onnx import TensorProto
 
 from surgetank.kafka import clients, provisioning
 from surgetank.kafka.local.broker import free_ports
@@ -137,7 +136,7 @@ CASES = [
     "missing version",
     "too narrow a model",
     "too wide a model",
-    "model of doubles",
+    "model of text",
     "model of other features",
     "damaged model file",
     "model file that is no model",
@@ -317,7 +316,7 @@ def _kafka(kafka: KafkaUnderTest) -> dict[str, Start]:
 def _models(folder: Path) -> dict[str, Start]:
     misbehaving_models.publish(folder / "narrow", "1", misbehaving_models.with_input(WIDTH - 1))
     misbehaving_models.publish(folder / "wide", "1", misbehaving_models.with_input(WIDTH + 1))
-    misbehaving_models.publish(folder / "doubles", "1", misbehaving_models.with_input(WIDTH, TensorProto.DOUBLE))
+    misbehaving_models.publish(folder / "text", "1", misbehaving_models.of_text(WIDTH))
     misbehaving_models.publish(folder / "nonsense", "1", b"this is no model")
     damaged = misbehaving_models.publish(folder / "damaged", "1", misbehaving_models.good())
     content = bytearray(damaged.model.read_bytes())
@@ -346,10 +345,12 @@ def _models(folder: Path) -> dict[str, Start]:
             environment=directory("narrow"),
         ),
         "too wide a model": Start(("9 columns", "8 features", "column 8"), environment=directory("wide")),
-        "model of doubles": Start(("'features'", "double", "float32"), environment=directory("doubles")),
+        "model of text": Start(("'features'", "takes text", "Category"), environment=directory("text")),
         "model of other features": Start(("'altitude'", "does not declare"), environment=directory("other")),
         "damaged model file": Start((str(damaged.model), "checksum", "restore"), environment=directory("damaged")),
-        "model file that is no model": Start(("model.onnx", "cannot load"), environment=directory("nonsense")),
+        "model file that is no model": Start(
+            ("model.onnx", "cannot be read as ONNX"), environment=directory("nonsense")
+        ),
     }
 
 

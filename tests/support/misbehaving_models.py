@@ -149,6 +149,14 @@ def with_input(width: int, dtype: int = TensorProto.FLOAT) -> bytes:
     return _serialized([axis, add, narrow], width, dtype)
 
 
+def of_text(width: int) -> bytes:
+    """Return a model that takes this many columns of text, and scores by their sum as numbers."""
+    numbers = helper.make_node("Cast", ["features"], ["numbers"], to=TensorProto.FLOAT)
+    axis = helper.make_node("Constant", [], ["axis"], value_ints=[1])
+    add = helper.make_node("ReduceSum", ["numbers", "axis"], ["score"], keepdims=0)
+    return _serialized([numbers, axis, add], width, TensorProto.STRING)
+
+
 def _model(nodes: Sequence[onnx.NodeProto]) -> bytes:
     """Return a model of these nodes, with ``distance`` [rows] and some constants as their inputs."""
     given = [

@@ -1,6 +1,7 @@
 """Builds the processing steps of a worker. Each function raises StartupError for an error of the setup."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,6 +9,7 @@ from surgetank.clock import Clock
 from surgetank.codec.schema_repository import project_schemas
 from surgetank.codec.score_schema import check_score_schema
 from surgetank.declaration import Events, Pipeline
+from surgetank.errors import BrokerError
 from surgetank.features.spec import Float32s, Float64s
 from surgetank.kafka import provisioning, topic_configs
 from surgetank.kafka.retry import retry_until_available
@@ -78,6 +80,16 @@ def check_declaration(pipeline: Pipeline, settings: Settings, folder: Path) -> S
 def dead_letter_limit(rules: DeadLetterSettings) -> DeadLetterLimit:
     """Return the limit of the share of dead letters, as set."""
     return DeadLetterLimit(rules.share_max, rules.window_seconds, rules.minimum_events)
+
+
+@contextmanager
+def model_faults_first(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[None]:
+    """If the brokers do not answer in the block, raise what is wrong with the pinned model, else the BrokerError."""
+    try:
+        yield
+    except BrokerError:
+        find_model(pipeline, settings, folder).check(pipeline.spec)
+        raise
 
 
 class TopicLimits(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from surgetank.clock import Clock
 from surgetank.declaration import Pipeline
-from surgetank.errors import BrokerError, SettingsError
+from surgetank.errors import SettingsError
 from surgetank.kafka import provisioning
 from surgetank.kafka.retry import retry_until_available
 from surgetank.kafka.topic_identity import topic_identity
@@ -18,7 +18,7 @@ from surgetank.serving_plan import ServingPlan
 from surgetank.settings import Settings
 from surgetank.telemetry.health import Health
 from surgetank.telemetry.metrics import Metrics
-from surgetank.worker.processing_parts import find_model, pinned_model
+from surgetank.worker.processing_parts import pinned_model
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +47,10 @@ class FollowedRollout:
 
 
 def followed_rollout(
-    pipeline: Pipeline, settings: Settings, folder: Path, metrics: Metrics, health: Health, clock: Clock
+    pipeline: Pipeline, settings: Settings, metrics: Metrics, health: Health, clock: Clock
 ) -> FollowedRollout:
-    """Follow the rollout of a pipeline; wait for its first plan, but not long.
-
-    ``folder``: the bundles, unless set otherwise. If the brokers are not available, raises what is wrong with the
-    pinned model, else BrokerError.
-    """
-    try:
-        follower = rollout_follower(pipeline, settings, pinned_model(pipeline, settings).name, metrics, health, clock)
-    except BrokerError:
-        find_model(pipeline, settings, folder).check(pipeline.spec)
-        raise
+    """Follow the rollout of a pipeline; wait for its first plan, but not long."""
+    follower = rollout_follower(pipeline, settings, pinned_model(pipeline, settings).name, metrics, health, clock)
     return FollowedRollout(follower, follower.start(settings.rollout.wait_seconds).plan)
 
 
