@@ -65,12 +65,11 @@ def worker(pipeline: Pipeline, settings: Settings, models: Path) -> HostedWorker
     event_clock, health = EventClock(clock, metrics), Health(clock, conditions=("group", "tasks"))
     timeline = timeline_reporter(pipeline, settings, identity, clock, event_clock, metrics)
     with reported_start(timeline):
-        wire = wire_parts(pipeline, settings, clock)
         with model_faults_first(pipeline, settings, models):
             limits = topic_limits(pipeline, settings, clock)
         rollout = followed_rollout(pipeline, settings, metrics, health, clock)
         serving = serving_parts(pipeline, settings, models, rollout.first, identity, event_clock, metrics)
-        model = serving.model
+        model, wire = serving.model, wire_parts(pipeline, settings, clock)
         topic_ids = retry_until_available(
             lambda: provisioning.ids(settings.kafka, [*pipeline.sources, *pipeline.changelogs.values()]), clock
         )
