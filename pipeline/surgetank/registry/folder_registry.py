@@ -9,16 +9,15 @@ the same file with different contents, and only one of them can create the manif
 import os
 import secrets
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from surgetank.errors import ModelError, RegistryError, SettingsError, SurgetankError
-from surgetank.registry.registry import Published, shown
+from surgetank.errors import ModelError, RegistryError, SettingsError
+from surgetank.registry.registry import Published, registry_answers, shown
 from surgetank.serving.bundle import Bundle, Manifest, natural, parse_manifest, sha256
 from surgetank.serving.bundle_files import MANIFEST, SIGNATURE, file_inside
 
@@ -203,15 +202,5 @@ class FolderRegistry:
                 "`surgetank models publish` makes it"
             )
 
-    @contextmanager
-    def _answers(self, what: str) -> Iterator[None]:
-        """Turn what a store raises into a RegistryError: each has its own exceptions."""
-        try:
-            yield
-        except SurgetankError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {shown(str(error))}"
-            raise RegistryError(
-                f"model registry {self.where}: {what} failed: {reason}; check the address, the rights and the network"
-            ) from error
+    def _answers(self, what: str) -> AbstractContextManager[None]:
+        return registry_answers(self.where, what)

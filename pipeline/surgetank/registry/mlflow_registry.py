@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from surgetank.errors import ModelError, RegistryError, SurgetankError
+from surgetank.errors import ModelError
 from surgetank.features.spec import FeatureSpec
-from surgetank.registry.registry import Published, shown
+from surgetank.registry.registry import Published, registry_answers, shown
 from surgetank.scored_rows import ScoreKind
 from surgetank.serving.bundle import natural
 from surgetank.serving.bundle_build import Request, assemble, utc_text
@@ -127,18 +127,8 @@ class MlflowRegistry:
                     raise ModelError(f"the registry {self.where} has no {missing}: {error.message}") from None
                 raise
 
-    @contextmanager
-    def _answers(self, what: str) -> Iterator[None]:
-        """Turn what MLflow and its stores raise into a RegistryError."""
-        try:
-            yield
-        except SurgetankError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {shown(str(error))}"
-            raise RegistryError(
-                f"model registry {self.where}: {what} failed: {reason}; check the address, the rights and the network"
-            ) from error
+    def _answers(self, what: str) -> AbstractContextManager[None]:
+        return registry_answers(self.where, what)
 
 
 def _all_pages(search: Callable[..., Any]) -> Iterator[Any]:

@@ -1,8 +1,12 @@
 """What a registry of models is for those that pull from it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from surgetank.errors import RegistryError, SurgetankError
 
 
 def shown(text: str) -> str:
@@ -51,3 +55,17 @@ class ModelRegistry(Protocol):
         Raises ModelError if there is no such version.
         """
         ...
+
+
+@contextmanager
+def registry_answers(where: str, what: str) -> Iterator[None]:
+    """Turn what a store raises into a RegistryError: each has its own exceptions. ``what`` is done at ``where``."""
+    try:
+        yield
+    except SurgetankError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {shown(str(error))}"
+        raise RegistryError(
+            f"model registry {where}: {what} failed: {reason}; check the address, the rights and the network"
+        ) from error

@@ -111,19 +111,19 @@ class LoadedModels:
                 self._request(plan)
 
     def _request(self, plan: ServingPlan) -> None:
-        with self._lock:
-            before = self._switch.pending
-            actions = self._switch.request(plan)
-            pending = self._switch.pending
-            if pending is not before or any(isinstance(action, ServePlan) for action in actions):
-                self._requested_at = self._clock.monotonic()
-                self._deadline.cancel()
-                for version in plan.versions:
-                    self._failed.pop(version, None)
-            if pending is not None and pending is not before:
-                self._requests += 1
-                self._start_deadline()
-            self._execute(actions)
+        """Request a plan of the switch. The caller holds the lock."""
+        before = self._switch.pending
+        actions = self._switch.request(plan)
+        pending = self._switch.pending
+        if pending is not before or any(isinstance(action, ServePlan) for action in actions):
+            self._requested_at = self._clock.monotonic()
+            self._deadline.cancel()
+            for version in plan.versions:
+                self._failed.pop(version, None)
+        if pending is not None and pending is not before:
+            self._requests += 1
+            self._start_deadline()
+        self._execute(actions)
 
     def _start_deadline(self) -> None:
         """Give the next version of the pending plan ``load_seconds``."""

@@ -1,6 +1,7 @@
 """The protocol of a model, and a gate that releases the results of its calls in the order of submission."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol, runtime_checkable
 
@@ -55,6 +56,16 @@ class LabelModel(Model, Protocol):
     def labels(self) -> tuple[str, ...]:
         """The labels by index."""
         ...
+
+
+def computed(score: Callable[[Float32s], Float64s], matrix: Float32s) -> Future[Float64s]:
+    """Return a finished future of the scores of a matrix, or of what ``score`` raises. For ``Model.submit``."""
+    done: Future[Float64s] = Future()
+    try:
+        done.set_result(score(matrix))
+    except Exception as error:  # noqa: BLE001 - the future passes it to the caller
+        done.set_exception(error)
+    return done
 
 
 class CompletionGate:

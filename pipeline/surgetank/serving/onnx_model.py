@@ -16,7 +16,7 @@ from surgetank.serving.class_labels import Labels, class_labels, replace_zip_map
 from surgetank.serving.execution_providers import CPU
 from surgetank.serving.external_data import parse_model, serialized
 from surgetank.serving.fixed_batch import run_in_batches
-from surgetank.serving.model import Float32s, Float64s
+from surgetank.serving.model import Float32s, Float64s, computed
 from surgetank.serving.model_inputs import find_inputs, listed
 from surgetank.serving.model_outputs import Output, try_outputs
 from surgetank.serving.onnx_session import open_session
@@ -84,12 +84,7 @@ class OnnxModel:
 
     def submit(self, matrix: Float32s) -> Future[Float64s]:
         """Compute and return a finished future."""
-        done: Future[Float64s] = Future()
-        try:
-            done.set_result(self.score(matrix))
-        except Exception as error:  # noqa: BLE001 - the future passes it to the caller
-            done.set_exception(error)
-        return done
+        return computed(self.score, matrix)
 
     def score(self, matrix: Float32s) -> Float64s:
         """Return float64 [m], [m, k] or [m, 2], as ``Model.submit`` says, for float32 [m, F].

@@ -9,7 +9,7 @@ import numpy as np
 
 from surgetank.serving.class_labels import replace_zip_maps
 from surgetank.serving.external_data import external_files, parse_model
-from surgetank.serving.model import Float32s, Float64s
+from surgetank.serving.model import Float32s, Float64s, computed
 from surgetank.serving.row_independence import check_row_independence
 from surgetank.serving.trees import loops
 from surgetank.serving.trees.ensemble import CannotCompile
@@ -62,12 +62,7 @@ class CompiledTrees:
 
     def submit(self, matrix: Float32s) -> Future[Float64s]:
         """Compute and return a finished future."""
-        done: Future[Float64s] = Future()
-        try:
-            done.set_result(self.score(matrix))
-        except Exception as error:  # noqa: BLE001 - the future passes it to the caller
-            done.set_exception(error)
-        return done
+        return computed(self.score, matrix)
 
     def score(self, matrix: Float32s) -> Float64s:
         """Return float64 [m] for float32 [m, F]: the last column of the answer."""
