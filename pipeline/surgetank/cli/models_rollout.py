@@ -172,7 +172,7 @@ def status(
 ) -> None:
     """Show which versions answer, by whose command and why, and the versions that the workers serve.
 
-    A worker tells its version with its commits; ? is unknown.
+    The version of a worker is read from the metadata of its committed offsets; ? means unknown.
     """
     from surgetank.rollout.control_topic import read_rollout
     from surgetank.rollout.views import entry_dict, state_dict, status_table
